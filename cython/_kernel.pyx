@@ -1,0 +1,533 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Score, decode and NMS over whole blobs, and the fused pass of the three.
+
+Private: `opencv_squeezedet.postprocess` checks shapes, types and values; here only buffer lengths are checked, for memory safety.
+"""
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.math cimport INFINITY, NAN, fabsf, isfinite, log
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memset
+
+from opencv_squeezedet.anchors cimport (
+    Corners, Head, Strides, anchor_box, anchor_score, finite_deltas,
+)
+from opencv_squeezedet.boxes cimport Box, clip, comes_before, iou_xyxy
+
+import numpy as np
+
+cdef enum:
+    BLOCK = 64      # floats that are looked at together
+
+
+# ---- candidates: the top-n anchors, in a heap whose root is the worst of them -------------------------------------------
+
+cdef inline void _sift_down(Box* heap, Py_ssize_t count, Py_ssize_t at) noexcept nogil:
+    """Moves the box at ``at`` down to its place in a heap of which every parent ranks below its children."""
+    cdef Box box = heap[at]
+    cdef Py_ssize_t child
+    while True:
+        child = 2 * at + 1
+        if child >= count:
+            break
+        if child + 1 < count and comes_before(&heap[child], &heap[child + 1]):
+            child += 1
+        if not comes_before(&box, &heap[child]):
+            break
+        heap[at] = heap[child]
+        at = child
+    heap[at] = box
+
+
+cdef inline void _heapify(Box* boxes, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t at
+    for at in range(count // 2 - 1, -1, -1):
+        _sift_down(boxes, count, at)
+
+
+cdef inline void _unwind(Box* heap, Py_ssize_t count) noexcept nogil:
+    """Sorts a heap, best first."""
+    cdef Box worst
+    while count > 1:
+        count -= 1
+        worst = heap[0]
+        heap[0] = heap[count]
+        heap[count] = worst
+        _sift_down(heap, count, 0)
+
+
+cdef inline Py_ssize_t _push(Box* heap, Py_ssize_t count, Py_ssize_t room, const Box* box) noexcept nogil:
+    """Adds the box if it ranks among the best ``room``; returns the new count."""
+    if count < room:
+        heap[count] = box[0]
+        count += 1
+        if count == room:
+            _heapify(heap, count)   # a heap only from the moment it is full
+    elif comes_before(box, &heap[0]):
+        heap[0] = box[0]
+        _sift_down(heap, count, 0)
+    return count
+
+
+cdef void sort_boxes(Box* boxes, Py_ssize_t count) noexcept nogil:
+    _heapify(boxes, count)
+    _unwind(boxes, count)
+
+
+# ---- which confidences cannot give a score above a threshold ------------------------------------------------------------
+
+cdef double _magnitude_bound(const float* values, Py_ssize_t count) noexcept nogil:
+    """An upper bound, less than 2 for values in [-1, 1], of the values' magnitude; not finite if one of them is not.
+
+    Non-negative floats are ordered as their bit patterns, and a bitwise OR is at least each of its terms: one load and one
+    OR a value. Independent lanes let the compiler keep them in vector registers.
+    """
+    cdef uint32_t[BLOCK] lanes
+    cdef uint32_t seen = 0
+    cdef uint32_t bits
+    cdef float bound
+    cdef Py_ssize_t block, i
+    memset(lanes, 0, sizeof(lanes))
+    for block in range(count // BLOCK):
+        for i in range(BLOCK):
+            memcpy(&bits, values + block * BLOCK + i, 4)
+            lanes[i] |= bits
+    for i in range(BLOCK):
+        seen |= lanes[i]
+    for i in range(count - count % BLOCK, count):
+        memcpy(&bits, values + i, 4)
+        seen |= bits
+    seen &= 0x7fffffff
+    memcpy(&bound, &seen, 4)
+    return bound
+
+
+cdef inline float _silent_limit(const Head* head, double class_bound, double threshold) noexcept nogil:
+    """The confidence (its magnitude, or its logit) up to which no score is above ``threshold``; NAN or -INFINITY if none is.
+
+    Kept below the exact value by more than all roundings, so that the exact score decides every doubtful anchor.
+    """
+    cdef double limit
+    if threshold < 0.0:
+        return -INFINITY
+    if head.activated:
+        limit = threshold / class_bound * (1.0 - 1e-6)
+        return <float>limit if limit > 1e-30 else (NAN if limit != limit else 0.0)
+    if threshold == 0.0:
+        return -INFINITY
+    if threshold >= 1.0:
+        return INFINITY
+    limit = log(threshold / (1.0 - threshold))
+    return <float>(limit - 1e-6 * (1.0 + abs(limit)))
+
+
+cdef inline bint _is_silent(float conf, float limit, bint activated) noexcept nogil:
+    # false for NaN, which the exact path removes
+    return (fabsf(conf) if activated else conf) <= limit
+
+
+cdef inline bint _any_loud(const float* conf, Py_ssize_t count, float limit, bint activated) noexcept nogil:
+    cdef int loud = 0
+    cdef Py_ssize_t i
+    if activated:
+        for i in range(count):
+            loud |= not (fabsf(conf[i]) <= limit)
+    else:
+        for i in range(count):
+            loud |= not (conf[i] <= limit)
+    return loud != 0
+
+
+cdef inline bint _row_is_silent(const float* scores, Py_ssize_t count, float conf, double threshold) noexcept nogil:
+    """Whether a positive confidence times each of the contiguous class scores is below ``threshold``; NaN does not count."""
+    cdef float a = 0.0
+    cdef float b = 0.0
+    cdef float c = 0.0
+    cdef float d = 0.0
+    cdef Py_ssize_t i = 0
+    while i + 4 <= count:
+        a = scores[i] if scores[i] > a else a
+        b = scores[i + 1] if scores[i + 1] > b else b
+        c = scores[i + 2] if scores[i + 2] > c else c
+        d = scores[i + 3] if scores[i + 3] > d else d
+        i += 4
+    while i < count:
+        a = scores[i] if scores[i] > a else a
+        i += 1
+    return <double>conf * max(max(a, b), max(c, d)) < threshold
+
+
+cdef Py_ssize_t _candidates(const Head* head, const float* delta_bbox, const float* class_scores, const float* conf_scores,
+                            double score_threshold, Py_ssize_t room, double class_bound, Box* heap) noexcept nogil:
+    """Fills ``heap`` with the best ``room`` anchors above the threshold (score, class and anchor only); returns their number.
+
+    Once the heap is full its worst score is the threshold that counts.
+    """
+    cdef Py_ssize_t cells = head.n0 * head.n1
+    cdef Py_ssize_t total = cells * head.per_cell
+    cdef bint by_cell = head.conf.anchor == 1       # confidences in anchor order; else one plane of cells for each k
+    cdef bint rows = head.activated and head.class_.item == 1
+    cdef Py_ssize_t block, start, stop, at, cell, k
+    cdef Py_ssize_t found = 0
+    cdef double threshold = score_threshold
+    cdef float limit
+    cdef Box box
+    if class_bound <= 0.0 and head.activated:
+        class_bound = _magnitude_bound(class_scores, total * head.classes)
+    limit = _silent_limit(head, class_bound, threshold)
+    for block in range((total + BLOCK - 1) // BLOCK):
+        start = block * BLOCK
+        stop = min(start + BLOCK, total)
+        if not (_any_loud(conf_scores + start, BLOCK, limit, head.activated) if stop - start == BLOCK
+                else _any_loud(conf_scores + start, stop - start, limit, head.activated)):
+            continue
+        for at in range(start, stop):
+            if _is_silent(conf_scores[at], limit, head.activated):
+                continue
+            if by_cell:
+                cell = at // head.per_cell
+                k = at - cell * head.per_cell
+            else:
+                k = at // cells
+                cell = at - k * cells
+            if (found == room and rows and conf_scores[at] > 0.0
+                    and _row_is_silent(class_scores + at * head.classes, head.classes, conf_scores[at], threshold)):
+                continue
+            box.score = anchor_score(head, class_scores, conf_scores, cell, k, &box.class_id)
+            if not box.score > score_threshold or not finite_deltas(head, delta_bbox, cell, k):
+                continue
+            box.anchor = cell * head.per_cell + k
+            found = _push(heap, found, room, &box)
+            if found == room and heap[0].score > threshold:
+                threshold = heap[0].score
+                limit = _silent_limit(head, class_bound, threshold)
+    if found < room:
+        _heapify(heap, found)
+    return found
+
+
+# ---- NMS ----------------------------------------------------------------------------------------------------------------
+
+cdef Py_ssize_t suppress(Box* boxes, Py_ssize_t count, double nms_threshold, bint greedy, bint class_agnostic,
+                         double iou_epsilon) noexcept nogil:
+    cdef Py_ssize_t i, j
+    cdef Py_ssize_t kept = 0
+    cdef Box box
+    if greedy:      # the kept ones move to the front, and only they are looked at
+        for i in range(count):
+            for j in range(kept):
+                if ((class_agnostic or boxes[j].class_id == boxes[i].class_id)
+                        and iou_xyxy(&boxes[j], &boxes[i], iou_epsilon) > nms_threshold):
+                    break
+            else:
+                boxes[kept] = boxes[i]
+                kept += 1
+        return kept
+    # Every higher box counts, dropped or not: go from the lowest up, while all the higher ones still stand in their places.
+    for i in range(count - 1, -1, -1):
+        for j in range(i):
+            if ((class_agnostic or boxes[j].class_id == boxes[i].class_id)
+                    and iou_xyxy(&boxes[j], &boxes[i], iou_epsilon) > nms_threshold):
+                boxes[i].anchor = -1
+                break
+    for i in range(count):
+        if boxes[i].anchor >= 0:
+            box = boxes[i]
+            boxes[kept] = box
+            kept += 1
+    return kept
+
+
+# ---- the fused pass -----------------------------------------------------------------------------------------------------
+
+cdef Py_ssize_t postprocess_blobs(const Head* head, const float* delta_bbox, const float* class_scores,
+                                  const float* conf_scores, const Limits* limits, double class_bound,
+                                  Box* boxes) noexcept nogil:
+    cdef Py_ssize_t total = head.n0 * head.n1 * head.per_cell
+    cdef Py_ssize_t count, i, cell
+    cdef Py_ssize_t kept = 0
+    count = _candidates(head, delta_bbox, class_scores, conf_scores, limits.score_threshold, min(limits.top_n, total),
+                        class_bound, boxes)
+    _unwind(boxes, count)
+    for i in range(count):
+        cell = boxes[i].anchor // head.per_cell
+        anchor_box(head, delta_bbox, cell, boxes[i].anchor - cell * head.per_cell, &boxes[i])
+    count = suppress(boxes, count, limits.nms_threshold, limits.greedy, limits.class_agnostic, head.iou_epsilon)
+    if not limits.drop_empty:
+        return count
+    for i in range(count):
+        if not boxes[i].empty:
+            boxes[kept] = boxes[i]
+            kept += 1
+    return kept
+
+
+# ---- what Python calls --------------------------------------------------------------------------------------------------
+
+cdef int _open(object array, Py_buffer* view, Py_ssize_t length, Py_ssize_t item_size, bint writable=False) except -1:
+    """Opens a contiguous buffer of ``length`` items of ``item_size`` bytes; the shape is the caller's business."""
+    PyObject_GetBuffer(array, view, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
+    if view.len != length * item_size:
+        size = view.len
+        PyBuffer_Release(view)
+        raise ValueError(f"a buffer of {length * item_size} bytes was expected, got {size}")
+    return 0
+
+
+cdef object _new(object shape, object dtype, Py_buffer* view, Py_ssize_t length, Py_ssize_t item_size):
+    """An uninitialised array, and its buffer opened for writing."""
+    array = np.empty(shape, dtype)
+    _open(array, view, length, item_size, True)
+    return array
+
+
+_FLOAT32 = np.dtype(np.float32)
+_FLOAT64 = np.dtype(np.float64)
+_INT32 = np.dtype(np.int32)
+_INTP = np.dtype(np.intp)
+
+
+cdef tuple _to_arrays(const Box* boxes, Py_ssize_t count, double x_scale, double y_scale, double right, double bottom):
+    """Boxes as (count, 4) float32 xyxy, times the scales and clipped to [0, right] x [0, bottom], (count,) float32, int32."""
+    cdef Py_buffer xyxy_view, score_view, class_view
+    cdef float* xyxy
+    cdef Py_ssize_t i
+    xyxy_array = _new((count, 4), _FLOAT32, &xyxy_view, 4 * count, 4)
+    PyBuffer_Release(&xyxy_view)    # the array stays alive here, and so does its memory
+    score_array = _new(count, _FLOAT32, &score_view, count, 4)
+    PyBuffer_Release(&score_view)
+    class_array = _new(count, _INT32, &class_view, count, 4)
+    PyBuffer_Release(&class_view)
+    for i in range(count):
+        xyxy = <float*>xyxy_view.buf + 4 * i
+        xyxy[0] = <float>clip(boxes[i].x1 * x_scale, 0.0, right)
+        xyxy[1] = <float>clip(boxes[i].y1 * y_scale, 0.0, bottom)
+        xyxy[2] = <float>clip(boxes[i].x2 * x_scale, 0.0, right)
+        xyxy[3] = <float>clip(boxes[i].y2 * y_scale, 0.0, bottom)
+        (<float*>score_view.buf)[i] = <float>boxes[i].score
+        (<int*>class_view.buf)[i] = boxes[i].class_id
+    return xyxy_array, score_array, class_array
+
+
+cdef class HeadKernel:
+    """The conventions of a head in the form that the kernels take; see `opencv_squeezedet.HeadConfig` for their meaning.
+
+    Blobs are C-contiguous float32 buffers with as many items as the head says.
+    """
+    cdef Head head
+    cdef double* anchors_wh
+    cdef readonly Py_ssize_t anchors    # in the whole grid
+
+    def __cinit__(self, *, tuple input_size, tuple grid, tuple anchors, Py_ssize_t classes, bint first_axis_is_x,
+                  bint inner_centers, bint height_first, double exp_threshold, int corners, double iou_epsilon, bint planes,
+                  bint activated):
+        cdef Head* head = &self.head
+        cdef Py_ssize_t per_cell = len(anchors)
+        cdef Py_ssize_t cells, k
+        head.width, head.height = input_size
+        head.n0, head.n1 = grid
+        cells = head.n0 * head.n1
+        self.anchors = cells * per_cell
+        self.anchors_wh = <double*>malloc(2 * per_cell * sizeof(double))
+        if self.anchors_wh == NULL:
+            raise MemoryError
+        for k in range(per_cell):
+            self.anchors_wh[2 * k], self.anchors_wh[2 * k + 1] = anchors[k]
+        head.anchors_wh = self.anchors_wh
+        head.per_cell = per_cell
+        head.classes = classes
+        head.first_axis_is_x = first_axis_is_x
+        head.inner_centers = inner_centers
+        head.height_first = height_first
+        head.activated = activated
+        head.exp_threshold = exp_threshold
+        head.corners = <Corners>corners
+        head.iou_epsilon = iou_epsilon
+        if planes:      # (channels, n0, n1)
+            head.delta = Strides(cell=1, anchor=4 * cells, item=cells)
+            head.class_ = Strides(cell=1, anchor=classes * cells, item=cells)
+            head.conf = Strides(cell=1, anchor=cells, item=0)
+        else:           # (n0, n1, channels)
+            head.delta = Strides(cell=4 * per_cell, anchor=4, item=1)
+            head.class_ = Strides(cell=classes * per_cell, anchor=classes, item=1)
+            head.conf = Strides(cell=per_cell, anchor=1, item=0)
+
+    def __dealloc__(self):
+        free(self.anchors_wh)
+
+    cdef Box* _run(self, object delta_bbox, object class_scores, object conf_scores, Py_ssize_t pictures, const Limits* limits,
+                   double class_bound, Py_ssize_t* counts) except NULL:
+        """The boxes of all pictures back to back, in memory that the caller frees; ``counts`` gets their numbers."""
+        cdef Py_buffer delta, classes, conf
+        cdef Py_ssize_t room = min(limits.top_n, self.anchors)
+        cdef Py_ssize_t capacity = room
+        cdef Py_ssize_t used = 0
+        cdef Py_ssize_t i
+        cdef Box* boxes = NULL
+        cdef Box* larger
+        cdef Py_ssize_t n_classes = self.head.classes
+        _open(delta_bbox, &delta, pictures * self.anchors * 4, 4)
+        try:
+            _open(class_scores, &classes, pictures * self.anchors * n_classes, 4)
+            try:
+                _open(conf_scores, &conf, pictures * self.anchors, 4)
+                with nogil:
+                    boxes = <Box*>malloc(capacity * sizeof(Box))
+                    i = 0
+                    while boxes != NULL and i < pictures:
+                        if capacity - used < room:
+                            capacity = 2 * capacity + room
+                            larger = <Box*>realloc(boxes, capacity * sizeof(Box))
+                            if larger == NULL:
+                                free(boxes)
+                            boxes = larger
+                            continue
+                        counts[i] = postprocess_blobs(
+                            &self.head, <const float*>delta.buf + i * self.anchors * 4,
+                            <const float*>classes.buf + i * self.anchors * n_classes,
+                            <const float*>conf.buf + i * self.anchors, limits, class_bound, boxes + used)
+                        used += counts[i]
+                        i += 1
+                PyBuffer_Release(&conf)
+            finally:
+                PyBuffer_Release(&classes)
+        finally:
+            PyBuffer_Release(&delta)
+        if boxes == NULL:
+            raise MemoryError
+        return boxes
+
+    def postprocess(self, delta_bbox, class_scores, conf_scores, double score_threshold, double nms_threshold, bint greedy,
+                    Py_ssize_t top_n, bint class_agnostic, bint drop_empty, double image_width=0.0, double image_height=0.0,
+                    double class_bound=0.0):
+        """One picture: float32 (n, 4) xyxy, float32 (n,) and int32 (n,), best first.
+
+        With an image size the boxes are scaled and clipped to it. A ``class_bound`` above 0 promises that no class score is
+        larger in magnitude, and saves the look at all of them.
+        """
+        cdef Limits limits = Limits(score_threshold, nms_threshold, top_n, greedy, class_agnostic, drop_empty)
+        cdef Py_ssize_t count
+        cdef Box* boxes = self._run(delta_bbox, class_scores, conf_scores, 1, &limits, class_bound, &count)
+        try:
+            return self._scaled(boxes, count, image_width, image_height)
+        finally:
+            free(boxes)
+
+    def postprocess_batch(self, delta_bbox, class_scores, conf_scores, double score_threshold, double nms_threshold,
+                          bint greedy, Py_ssize_t top_n, bint class_agnostic, bint drop_empty, list image_sizes):
+        """One tuple, as `postprocess` gives it, for each (width, height) of ``image_sizes``; (0, 0) stands for none."""
+        cdef Limits limits = Limits(score_threshold, nms_threshold, top_n, greedy, class_agnostic, drop_empty)
+        cdef Py_ssize_t pictures = len(image_sizes)
+        cdef Py_ssize_t used = 0
+        cdef Py_ssize_t i
+        cdef Box* boxes = NULL
+        cdef Py_ssize_t* counts = <Py_ssize_t*>malloc(pictures * sizeof(Py_ssize_t))
+        if counts == NULL:
+            raise MemoryError
+        found = []
+        try:
+            boxes = self._run(delta_bbox, class_scores, conf_scores, pictures, &limits, 0.0, counts)
+            for i in range(pictures):
+                width, height = image_sizes[i]
+                found.append(self._scaled(boxes + used, counts[i], width, height))
+                used += counts[i]
+        finally:
+            free(boxes)
+            free(counts)
+        return found
+
+    cdef tuple _scaled(self, const Box* boxes, Py_ssize_t count, double image_width, double image_height):
+        if image_width > 0.0:
+            return _to_arrays(boxes, count, image_width / self.head.width, image_height / self.head.height,
+                              image_width, image_height)
+        return _to_arrays(boxes, count, 1.0, 1.0, INFINITY, INFINITY)
+
+    def infer(self, delta_bbox, class_scores, conf_scores, double score_threshold, double nms_threshold, Py_ssize_t top_n):
+        """One picture as InferBbox sees it: (x1, y1, x2, y2, class, score) in double, best first, empty boxes kept."""
+        cdef Limits limits = Limits(score_threshold, nms_threshold, top_n, False, False, False)
+        cdef Py_ssize_t count, i
+        cdef Box* boxes = self._run(delta_bbox, class_scores, conf_scores, 1, &limits, 0.0, &count)
+        try:
+            return [(boxes[i].x1, boxes[i].y1, boxes[i].x2, boxes[i].y2, boxes[i].class_id, boxes[i].score)
+                    for i in range(count)]
+        finally:
+            free(boxes)
+
+    def decode(self, delta_bbox):
+        """All boxes, (anchors, 4) float32 xyxy; NaN where a delta is not finite."""
+        cdef Py_buffer delta, out
+        cdef Py_ssize_t cell, k
+        cdef float* xyxy
+        cdef Box box
+        result = _new((self.anchors, 4), _FLOAT32, &out, 4 * self.anchors, 4)
+        PyBuffer_Release(&out)
+        _open(delta_bbox, &delta, 4 * self.anchors, 4)
+        with nogil:
+            xyxy = <float*>out.buf
+            for cell in range(self.head.n0 * self.head.n1):
+                for k in range(self.head.per_cell):
+                    if finite_deltas(&self.head, <const float*>delta.buf, cell, k):
+                        anchor_box(&self.head, <const float*>delta.buf, cell, k, &box)
+                    else:
+                        box.x1 = box.y1 = box.x2 = box.y2 = NAN
+                    xyxy[0] = <float>box.x1
+                    xyxy[1] = <float>box.y1
+                    xyxy[2] = <float>box.x2
+                    xyxy[3] = <float>box.y2
+                    xyxy += 4
+        PyBuffer_Release(&delta)
+        return result
+
+    def score(self, class_scores, conf_scores):
+        """Best score and class of all anchors, (anchors,) float64 and int32; NaN and -1 where an input is not finite."""
+        cdef Py_buffer classes, conf, score_out, class_out
+        cdef Py_ssize_t cell, k, anchor
+        scores = _new(self.anchors, _FLOAT64, &score_out, self.anchors, 8)
+        PyBuffer_Release(&score_out)
+        class_ids = _new(self.anchors, _INT32, &class_out, self.anchors, 4)
+        PyBuffer_Release(&class_out)
+        _open(class_scores, &classes, self.anchors * self.head.classes, 4)
+        try:
+            _open(conf_scores, &conf, self.anchors, 4)
+            with nogil:
+                for cell in range(self.head.n0 * self.head.n1):
+                    for k in range(self.head.per_cell):
+                        anchor = cell * self.head.per_cell + k
+                        (<double*>score_out.buf)[anchor] = anchor_score(
+                            &self.head, <const float*>classes.buf, <const float*>conf.buf, cell, k,
+                            <int*>class_out.buf + anchor)
+            PyBuffer_Release(&conf)
+        finally:
+            PyBuffer_Release(&classes)
+        return scores, class_ids
+
+
+def nms(const double[:, ::1] xyxy, const double[::1] scores, const int[::1] class_ids, double nms_threshold, bint greedy,
+        Py_ssize_t top_n):
+    """Indices (intp) of the boxes kept, best first. ``class_ids`` None: across classes. Boxes or scores not finite are dropped."""
+    cdef Py_ssize_t total = scores.shape[0]
+    cdef Py_ssize_t room = max(min(top_n, total), 1)
+    cdef Py_ssize_t count = 0
+    cdef Py_ssize_t i
+    cdef bint agnostic = class_ids is None
+    cdef Py_ssize_t[::1] kept
+    cdef Box box
+    cdef Box* boxes = <Box*>malloc(room * sizeof(Box))
+    if boxes == NULL:
+        raise MemoryError
+    try:
+        with nogil:
+            for i in range(total):
+                box = Box(xyxy[i, 0], xyxy[i, 1], xyxy[i, 2], xyxy[i, 3], scores[i], i, 0 if agnostic else class_ids[i], False)
+                if (isfinite(box.x1) and isfinite(box.y1) and isfinite(box.x2) and isfinite(box.y2)
+                        and isfinite(box.score)):
+                    count = _push(boxes, count, room, &box)
+            sort_boxes(boxes, count)
+            count = suppress(boxes, count, nms_threshold, greedy, agnostic, 0.0)
+        result = np.empty(count, _INTP)
+        kept = result
+        for i in range(count):
+            kept[i] = boxes[i].anchor
+        return result
+    finally:
+        free(boxes)

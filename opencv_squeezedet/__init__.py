@@ -1,0 +1,32 @@
+"""SqueezeDet for OpenCV: post-processing at C speed, and a small detector that needs nothing but cv2."""
+
+from opencv_squeezedet import _environment  # noqa: F401  (first: it explains what is missing)
+from opencv_squeezedet._version import __version__
+from opencv_squeezedet.config import KITTI, VOC, HeadConfig
+from opencv_squeezedet.detections import Detection, Detections
+from opencv_squeezedet.detector import SqueezeDet
+from opencv_squeezedet.draw import draw
+from opencv_squeezedet.infer_bbox import InferBbox, InferBboxObject
+from opencv_squeezedet.model import ModelError
+from opencv_squeezedet.postprocess import decode, nms, postprocess, postprocess_batch, score
+from opencv_squeezedet.preprocess import Preprocess
+
+__all__ = [
+    "KITTI",
+    "VOC",
+    "Detection",
+    "Detections",
+    "HeadConfig",
+    "InferBbox",
+    "InferBboxObject",
+    "ModelError",
+    "Preprocess",
+    "SqueezeDet",
+    "__version__",
+    "decode",
+    "draw",
+    "nms",
+    "postprocess",
+    "postprocess_batch",
+    "score",
+]

@@ -1,0 +1,60 @@
+"""Checks of arguments that more than one module makes: each returns the value in the form that the code goes on with."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any, SupportsFloat, SupportsIndex
+
+
+def finite(name: str, value: SupportsFloat) -> float:
+    """A finite float; TypeError for what is no number, ValueError for NaN and infinities."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {number}")
+    return number
+
+
+def fraction(name: str, value: SupportsFloat) -> float:
+    """A float in [0, 1]."""
+    number = finite(name, value)
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(f"{name} must lie in [0, 1], got {number}")
+    return number
+
+
+def count(name: str, value: SupportsIndex, least: int = 1) -> int:
+    """An int of at least ``least``."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    return number
+
+
+def size(name: str, value: Any) -> tuple[int, int]:
+    """A pair (width, height), or (first, second), of positive ints."""
+    try:
+        first, second = value
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be two integers, got {value!r}") from None
+    return count(name, first), count(name, second)
+
+
+def flag(name: str, value: object) -> bool:
+    """True or False; NumPy's bool and 0 and 1 will do."""
+    if value in (0, 1):
+        return bool(value)
+    raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
+def choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """ValueError if ``value`` is not one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")

@@ -1,0 +1,26 @@
+"""Imports what the package stands on, and says what to do where that fails."""
+
+from __future__ import annotations
+
+try:
+    import cv2
+
+    _ = cv2.dnn.blobFromImage
+except (ImportError, AttributeError) as error:
+    raise ImportError(
+        f"opencv_squeezedet needs cv2 with its dnn module, which cannot be used here ({error}). "
+        "If OpenCV is missing: pip install 'opencv-contrib-python>=4.8,<5'. "
+        "If a system library such as libGL.so.1 is missing, as on a server without a screen: install it "
+        "(Debian, Ubuntu: apt-get install libgl1 libglib2.0-0), or put opencv-contrib-python-headless in the place of "
+        "opencv-contrib-python. "
+        "If several OpenCV wheels lie over each other: pip uninstall opencv-python opencv-python-headless "
+        "opencv-contrib-python opencv-contrib-python-headless, then install one of them again."
+    ) from error
+
+try:
+    from opencv_squeezedet import _kernel as _kernel
+except ImportError as error:
+    raise ImportError(
+        f"opencv_squeezedet's compiled extension cannot be imported ({error}). In a clone of the repository build it with "
+        "'pip install .' there; outside it, 'pip install --force-reinstall opencv-squeezedet'. A C compiler is needed."
+    ) from error

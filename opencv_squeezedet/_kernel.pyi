@@ -1,0 +1,77 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
+_Floats = NDArray[np.float32]
+
+class HeadKernel:
+    @property
+    def anchors(self) -> int: ...
+    def __init__(
+        self,
+        *,
+        input_size: tuple[int, int],
+        grid: tuple[int, int],
+        anchors: tuple[tuple[float, float], ...],
+        classes: int,
+        first_axis_is_x: bool,
+        inner_centers: bool,
+        height_first: bool,
+        exp_threshold: float,
+        corners: int,
+        iou_epsilon: float,
+        planes: bool,
+        activated: bool,
+    ) -> None: ...
+    def postprocess(
+        self,
+        delta_bbox: _Floats,
+        class_scores: _Floats,
+        conf_scores: _Floats,
+        score_threshold: float,
+        nms_threshold: float,
+        greedy: bool,
+        top_n: int,
+        class_agnostic: bool,
+        drop_empty: bool,
+        image_width: float = 0.0,
+        image_height: float = 0.0,
+        class_bound: float = 0.0,
+    ) -> _Arrays: ...
+    def postprocess_batch(
+        self,
+        delta_bbox: _Floats,
+        class_scores: _Floats,
+        conf_scores: _Floats,
+        score_threshold: float,
+        nms_threshold: float,
+        greedy: bool,
+        top_n: int,
+        class_agnostic: bool,
+        drop_empty: bool,
+        image_sizes: list[tuple[int, int]],
+    ) -> list[_Arrays]: ...
+    def infer(
+        self,
+        delta_bbox: _Floats,
+        class_scores: _Floats,
+        conf_scores: _Floats,
+        score_threshold: float,
+        nms_threshold: float,
+        top_n: int,
+    ) -> list[tuple[float, float, float, float, int, float]]: ...
+    def decode(self, delta_bbox: _Floats) -> NDArray[np.float32]: ...
+    def score(self, class_scores: _Floats, conf_scores: _Floats) -> tuple[NDArray[np.float64], NDArray[np.int32]]: ...
+
+def nms(
+    xyxy: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    class_ids: NDArray[np.int32] | None,
+    nms_threshold: float,
+    greedy: bool,
+    top_n: int,
+) -> NDArray[np.intp]: ...
+
+__pyx_capi__: dict[str, Any]

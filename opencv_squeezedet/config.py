@@ -1,0 +1,295 @@
+"""What a SqueezeDet head looks like: grid, anchors, classes and conventions, in one frozen object."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any, Literal, get_args
+
+from opencv_squeezedet import _checks
+from opencv_squeezedet._kernel import HeadKernel
+
+FirstAxis = Literal["x", "y"]
+Centers = Literal["inner", "cell"]
+DeltaOrder = Literal["xyhw", "xywh"]
+Corners = Literal["plain", "plus_one_after_clip", "minus_one_before_clip"]
+Layout = Literal["hwc", "chw"]
+NmsKind = Literal["reference", "greedy"]
+
+NMS_KINDS: tuple[str, ...] = get_args(NmsKind)
+_TRUNK_STRIDE = 16  # SqueezeNet halves its input four times
+_MOST_VALUES = 2**31 - 1  # of one blob: class ids and shapes are int32 in OpenCV
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """A SqueezeDet head: what its three blobs mean, and how boxes are chosen from them.
+
+    Anchor ``a = (i * n1 + j) * len(anchors) + k`` belongs to position ``i`` of the first grid axis, ``j`` of the second, and
+    to the k-th anchor shape. Values are checked when the object is made; sequences become tuples.
+
+    Parameters
+    ----------
+    input_size : (int, int)
+        Width and height of the network's input, pixels.
+    grid : (int, int)
+        Lengths ``(n0, n1)`` of the blobs' first and second grid axis.
+    anchors : sequence of (float, float)
+        Width and height of each anchor shape, input pixels.
+    labels : sequence of str
+        Class names, in the order of the class scores.
+    first_axis : {"x", "y"}
+        Which picture axis the first grid axis runs along. opencv_contrib's network: ``"x"``.
+    centers : {"inner", "cell"}
+        Anchor centre of position i of n along an axis of L pixels: ``(i + 1) * L / (n + 1)`` or ``(i + 0.5) * L / n``.
+    delta_order : {"xyhw", "xywh"}
+        Order of the four deltas of an anchor.
+    exp_threshold : float or None
+        None: sizes are ``anchor * e^d``. T: the safe exponential, its tangent ``e^T * (d - T + 1)`` above T.
+    corners : {"plain", "plus_one_after_clip", "minus_one_before_clip"}
+        Corners are centre -+ size / 2, clipped to ``[0, width - 1] x [0, height - 1]``; then 1 is added to x2 and y2
+        (TensorFlow original), or before it 1 is taken from the size (PyTorch port).
+    iou_epsilon : float
+        Added to the union. 0 / 0 is 0.
+    layout : {"hwc", "chw"}
+        Blobs as ``(n0, n1, channels)`` or ``(channels, n0, n1)``; channels are anchor-major in both.
+    activated : bool
+        False: class and confidence blobs are logits, and softmax and sigmoid are still to be taken.
+    drop_empty : bool
+        Remove boxes with x2 <= x1 or y2 <= y1, after NMS and before any +1 of ``corners``.
+    score_threshold : float
+        In [0, 1]. A box is reported when its score, confidence x class score, is above it.
+    nms_threshold : float
+        In [0, 1]. A box is dropped when its IoU with a higher one is above it.
+    nms_kind : {"reference", "greedy"}
+        Whether a dropped box still drops others, as in InferBbox and the SqueezeDet original, or not.
+    top_n : int
+        How many candidates, the highest scores of all classes, enter NMS. At least 1.
+    class_agnostic : bool
+        NMS across classes instead of within each.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With the field's name, what was expected and what came.
+    """
+
+    input_size: tuple[int, int]
+    grid: tuple[int, int]
+    anchors: tuple[tuple[float, float], ...]
+    labels: tuple[str, ...]
+    first_axis: FirstAxis = "x"
+    centers: Centers = "inner"
+    delta_order: DeltaOrder = "xyhw"
+    exp_threshold: float | None = None
+    corners: Corners = "plain"
+    iou_epsilon: float = 1e-7
+    layout: Layout = "hwc"
+    activated: bool = True
+    drop_empty: bool = True
+    score_threshold: float = 0.7
+    nms_threshold: float = 0.1
+    nms_kind: NmsKind = "reference"
+    top_n: int = 64
+    class_agnostic: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every field and put it in its final form."""
+        for name, literal in _CHOICES.items():
+            _checks.choice(name, getattr(self, name), get_args(literal))
+        for name in ("activated", "drop_empty", "class_agnostic"):
+            self._set(name, _checks.flag(name, getattr(self, name)))
+        for name in ("score_threshold", "nms_threshold"):
+            self._set(name, _checks.fraction(name, getattr(self, name)))
+        for name in ("input_size", "grid"):
+            self._set(name, _checks.size(name, getattr(self, name)))
+        self._set("top_n", _checks.count("top_n", self.top_n))
+        self._set("anchors", _anchors(self.anchors))
+        self._set("labels", _labels(self.labels))
+        epsilon = _checks.finite("iou_epsilon", self.iou_epsilon)
+        if epsilon < 0:
+            raise ValueError(f"iou_epsilon must be at least 0, got {epsilon}")
+        self._set("iou_epsilon", epsilon)
+        if self.exp_threshold is not None:
+            self._set("exp_threshold", _checks.finite("exp_threshold", self.exp_threshold))
+        values = math.prod(self.grid) * len(self.anchors) * max(4, len(self.labels))
+        if values > _MOST_VALUES:
+            raise ValueError(f"grid, anchors and labels make a blob of {values} values; at most {_MOST_VALUES} are possible")
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # without what is cached
+
+    @cached_property
+    def kernel(self) -> HeadKernel:
+        """The head in the form that the compiled functions take."""
+        return HeadKernel(
+            input_size=self.input_size,
+            grid=self.grid,
+            anchors=self.anchors,
+            classes=len(self.labels),
+            first_axis_is_x=self.first_axis == "x",
+            inner_centers=self.centers == "inner",
+            height_first=self.delta_order == "xyhw",
+            exp_threshold=math.inf if self.exp_threshold is None else self.exp_threshold,
+            corners=get_args(Corners).index(self.corners),
+            iou_epsilon=self.iou_epsilon,
+            planes=self.layout == "chw",
+            activated=self.activated,
+        )
+
+    @cached_property
+    def blob_shapes(self) -> dict[str, tuple[tuple[int, ...], ...]]:
+        """The shapes in which each blob of one picture is accepted, all of the same data, the usual one first.
+
+        Keys are ``delta_bbox``, ``class_scores`` and ``conf_scores``. A leading axis of 1 may come before each shape.
+        """
+        n0, n1 = self.grid
+        k, c = len(self.anchors), len(self.labels)
+        if self.layout == "chw":
+            return {
+                "delta_bbox": ((k * 4, n0, n1), (k, 4, n0, n1)),
+                "class_scores": ((k * c, n0, n1), (k, c, n0, n1)),
+                "conf_scores": ((k, n0, n1),),
+            }
+        total = n0 * n1 * k
+        return {
+            "delta_bbox": ((n0, n1, k * 4), (n0, n1, k, 4), (total, 4)),
+            "class_scores": ((total, c), (n0, n1, k * c), (n0, n1, k, c)),
+            "conf_scores": ((n0, n1, k), (total,), (total, 1)),
+        }
+
+    @cached_property
+    def single_shapes(self) -> dict[str, frozenset[tuple[int, ...]]]:
+        """`blob_shapes` with and without the leading 1."""
+        return {
+            name: frozenset(lead + shape for lead, shape in product([(), (1,)], shapes))
+            for name, shapes in self.blob_shapes.items()
+        }
+
+    def scaled(self, input_size: tuple[int, int], grid: tuple[int, int] | None = None) -> HeadConfig:
+        """Return the same head for another input size: anchors grow with the picture's sides, the grid with the trunk.
+
+        Parameters
+        ----------
+        input_size : (int, int)
+            New width and height, pixels.
+        grid : (int, int), optional
+            New ``(n0, n1)``. By default one cell is added for each 16 pixels, the stride of SqueezeNet's trunk, rounded:
+            23 at 416 becomes 17 at 320.
+
+        Raises
+        ------
+        ValueError
+            If no cell is left.
+        """
+        new, old = _checks.size("input_size", input_size), self.input_size
+        if grid is None:
+            more = [round((n - o) / _TRUNK_STRIDE) for n, o in zip(new, old, strict=True)]
+            if self.first_axis == "y":
+                more.reverse()
+            grid = (self.grid[0] + more[0], self.grid[1] + more[1])
+            if min(grid) < 1:
+                raise ValueError(f"input_size {new} leaves no cell of the {self.grid} grid at {old}")
+        anchors = tuple((w * new[0] / old[0], h * new[1] / old[1]) for w, h in self.anchors)
+        return dataclasses.replace(self, input_size=new, grid=grid, anchors=anchors)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON's types."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> HeadConfig:
+        """Make the head from what `to_dict` gave; ValueError for an unknown or a missing field."""
+        return from_fields(cls, fields)
+
+    def to_json(self) -> str:
+        """Return the fields as a JSON object, one line each."""
+        members = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in self.to_dict().items())
+        return "{\n" + ",\n".join(members) + "\n}"
+
+    @classmethod
+    def from_json(cls, text: str) -> HeadConfig:
+        """Make the head from what `to_json` gave; ValueError for anything else."""
+        return cls.from_dict(json.loads(text))
+
+
+_CHOICES = {
+    "first_axis": FirstAxis,
+    "centers": Centers,
+    "delta_order": DeltaOrder,
+    "corners": Corners,
+    "layout": Layout,
+    "nms_kind": NmsKind,
+}
+
+
+def from_fields(cls: type[Any], fields: dict[str, Any]) -> Any:
+    """Make a dataclass object from a JSON object; ValueError that names its unknown or missing fields."""
+    if not isinstance(fields, dict):
+        raise ValueError(f"{cls.__name__}: a JSON object was expected, got {type(fields).__name__}")
+    known = dataclasses.fields(cls)
+    if unknown := sorted(fields.keys() - {field.name for field in known}):
+        raise ValueError(f"{cls.__name__} has no field {', '.join(map(repr, unknown))}")
+    needed = {field.name for field in known if field.default is dataclasses.MISSING}
+    if missing := sorted(needed - fields.keys()):
+        raise ValueError(f"{cls.__name__} lacks {', '.join(map(repr, missing))}")
+    return cls(**fields)
+
+
+def _anchors(value: Any) -> tuple[tuple[float, float], ...]:
+    try:
+        pairs = tuple((width, height) for width, height in value)
+    except (TypeError, ValueError):
+        raise ValueError(f"anchors must be pairs (width, height), got {value!r}") from None
+    if not pairs:
+        raise ValueError("anchors must hold at least one pair (width, height), got none")
+    anchors = tuple((_checks.finite("anchors", width), _checks.finite("anchors", height)) for width, height in pairs)
+    for anchor in anchors:
+        if min(anchor) <= 0:
+            raise ValueError(f"anchors must have positive sides, got {anchor}")
+    return anchors
+
+
+def _labels(value: Any) -> tuple[str, ...]:
+    labels = () if isinstance(value, str) else tuple(value)
+    if not labels:
+        raise ValueError(f"labels must hold at least one class name, got {value!r}")
+    for label in labels:
+        if not isinstance(label, str):
+            raise TypeError(f"labels must be strings, got {label!r}")
+    return labels
+
+
+VOC = HeadConfig(
+    input_size=(416, 416),
+    grid=(23, 23),
+    anchors=((377, 371), (64, 118), (129, 326), (172, 126), (34, 46), (353, 204), (89, 214), (249, 361), (209, 239)),
+    labels=(
+        *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+        *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+    ),
+)
+"""opencv_contrib's head for PASCAL VOC (2017), with the thresholds of its sample."""
+
+KITTI = HeadConfig(
+    input_size=(1248, 384),
+    grid=(24, 78),
+    anchors=((36, 37), (366, 174), (115, 59), (162, 87), (38, 90), (258, 173), (224, 108), (78, 170), (72, 43)),
+    labels=("car", "pedestrian", "cyclist"),
+    first_axis="y",
+    centers="inner",
+    delta_order="xywh",
+    exp_threshold=1.0,
+    corners="plus_one_after_clip",
+    iou_epsilon=0.0,
+    score_threshold=0.4,
+    nms_threshold=0.4,
+)
+"""The TensorFlow original's head for KITTI (Wu et al., arXiv:1612.01051)."""

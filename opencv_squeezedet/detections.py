@@ -1,0 +1,173 @@
+"""The result of a detection."""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, SupportsIndex, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_set = object.__setattr__
+
+
+class Detection(NamedTuple):
+    """One object: box in pixels, score, index and name of its class."""
+
+    xyxy: tuple[float, float, float, float]
+    confidence: float
+    class_id: int
+    label: str
+
+
+class Detections:
+    """The objects found in one picture, highest confidence first. Frozen: neither attributes nor arrays can be changed.
+
+    ``detections[3]`` is one `Detection`; a slice, a boolean mask, an array of indices, a label or a list of labels gives
+    `Detections`. Iteration gives one `Detection` after the other, ``len`` their number.
+
+    Parameters
+    ----------
+    xyxy : array_like, (N, 4)
+        Corners x1, y1, x2, y2 in pixels; kept as float32.
+    confidence : array_like, (N,)
+        Scores, confidence x class score; kept as float32.
+    class_id : array_like, (N,)
+        Indices into ``names``; kept as int32.
+    names : sequence of str
+        The label table.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or a class id is outside the label table.
+    """
+
+    __slots__ = ("class_id", "confidence", "names", "xyxy")
+
+    xyxy: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    class_id: NDArray[np.int32]
+    names: tuple[str, ...]
+
+    def __init__(self, xyxy: ArrayLike, confidence: ArrayLike, class_id: ArrayLike, names: Sequence[str]) -> None:
+        boxes = np.array(xyxy, np.float32)
+        scores = np.array(confidence, np.float32)
+        classes = np.array(class_id)
+        if not boxes.size:
+            boxes = boxes.reshape(0, 4)
+        count = len(boxes)
+        if boxes.shape != (count, 4) or scores.shape != (count,) or classes.shape != (count,):
+            raise ValueError(
+                "xyxy (N, 4), confidence (N,) and class_id (N,) were expected, "
+                f"got {boxes.shape}, {scores.shape} and {classes.shape}"
+            )
+        if count and classes.dtype.kind not in "iu":
+            raise TypeError(f"class_id must hold integers, got {classes.dtype}")
+        if count and not 0 <= classes.min() <= classes.max() < len(names):
+            raise ValueError(f"class ids must lie in [0, {len(names)}), got {classes.min()} to {classes.max()}")
+        self._fill(boxes, scores, classes.astype(np.int32), tuple(names))
+
+    @classmethod
+    def _of(
+        cls,
+        xyxy: NDArray[np.float32],
+        confidence: NDArray[np.float32],
+        class_id: NDArray[np.int32],
+        names: tuple[str, ...],
+    ) -> Detections:
+        """Wrap arrays that are known to be right, and that nobody else writes to, without a copy."""
+        made = cls.__new__(cls)
+        made._fill(xyxy, confidence, class_id, names)
+        return made
+
+    def _fill(
+        self,
+        xyxy: NDArray[np.float32],
+        confidence: NDArray[np.float32],
+        class_id: NDArray[np.int32],
+        names: tuple[str, ...],
+    ) -> None:
+        xyxy.setflags(write=False)
+        confidence.setflags(write=False)
+        class_id.setflags(write=False)
+        _set(self, "xyxy", xyxy)
+        _set(self, "confidence", confidence)
+        _set(self, "class_id", class_id)
+        _set(self, "names", names)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"Detections are frozen: {name!r} cannot be set")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"Detections are frozen: {name!r} cannot be deleted")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Detections, (self.xyxy, self.confidence, self.class_id, self.names)
+
+    @property
+    def labels(self) -> list[str]:
+        """The class name of each object."""
+        return [self.names[i] for i in self.class_id.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.confidence)
+
+    def __iter__(self) -> Iterator[Detection]:
+        rows = zip(self.xyxy.tolist(), self.confidence.tolist(), self.class_id.tolist(), strict=True)
+        for (x1, y1, x2, y2), confidence, class_id in rows:
+            yield Detection((x1, y1, x2, y2), confidence, class_id, self.names[class_id])
+
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> Detection: ...
+    @overload
+    def __getitem__(self, key: slice | str | Sequence[str] | Sequence[int] | NDArray[Any]) -> Detections: ...
+    def __getitem__(self, key: Any) -> Detection | Detections:
+        if isinstance(key, str) or (isinstance(key, (list, tuple)) and key and all(isinstance(k, str) for k in key)):
+            key = self._with_labels([key] if isinstance(key, str) else key)
+        elif not isinstance(key, (slice, list, np.ndarray)):
+            key = operator.index(key)
+            x1, y1, x2, y2 = self.xyxy[key].tolist()
+            class_id = int(self.class_id[key])
+            return Detection((x1, y1, x2, y2), float(self.confidence[key]), class_id, self.names[class_id])
+        elif isinstance(key, list):
+            key = np.array(key) if key else np.zeros(0, np.intp)
+        return self._of(self.xyxy[key].copy(), self.confidence[key].copy(), self.class_id[key].copy(), self.names)
+
+    def _with_labels(self, labels: Sequence[str]) -> NDArray[np.bool_]:
+        for label in labels:
+            if label not in self.names:
+                raise KeyError(f"no label {label!r} among {', '.join(self.names)}")
+        return np.isin(self.class_id, [i for i, name in enumerate(self.names) if name in labels])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Detections):
+            return NotImplemented
+        return (
+            self.names == other.names
+            and np.array_equal(self.xyxy, other.xyxy)
+            and np.array_equal(self.confidence, other.confidence)
+            and np.array_equal(self.class_id, other.class_id)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{d.label} {d.confidence:.3f} ({', '.join(f'{v:.0f}' for v in d.xyxy)})" for d in self[:8])
+        return f"Detections({len(self)}: {shown}{', ...' if len(self) > 8 else ''})"
+
+    def to_dict(self) -> dict[str, list[dict[str, Any]]]:
+        """Return JSON's types: ``{"detections": [{"label", "class_id", "confidence", "xyxy"}, ...]}``.
+
+        Numbers have as many digits as bring back the same float32.
+        """
+        boxes = [[float(str(v)) for v in box] for box in self.xyxy]
+        scores = [float(str(v)) for v in self.confidence]
+        rows = zip(self.labels, self.class_id.tolist(), scores, boxes, strict=True)
+        return {"detections": [dict(zip(("label", "class_id", "confidence", "xyxy"), row, strict=True)) for row in rows]}
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Return `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=indent)

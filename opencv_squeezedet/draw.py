@@ -1,0 +1,66 @@
+"""Boxes and labels on a picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from opencv_squeezedet.detections import Detections
+from opencv_squeezedet.preprocess import Picture, as_bgr
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_GOLDEN = 0.618033988749895  # of a turn: hues of neighbouring classes lie far apart
+
+
+def draw(image: Picture, detections: Detections) -> NDArray[np.uint8]:
+    """Return a copy of the picture with a box and a label (class, score) for each detection.
+
+    Parameters
+    ----------
+    image : array
+        Any picture that `SqueezeDet.detect` takes.
+    detections : Detections
+        In the picture's pixels. The best one is drawn last, on top.
+
+    Returns
+    -------
+    (H, W, 3) uint8
+        BGR.
+    """
+    canvas = np.ascontiguousarray(np.clip(as_bgr(image), 0, 255), np.uint8)
+    if canvas is image or canvas.base is not None:
+        canvas = canvas.copy()
+    side = min(canvas.shape[:2])
+    thickness = max(1, round(side / 250))
+    for d in reversed(list(detections)):
+        colour = class_colour(d.class_id)
+        x1, y1, x2, y2 = (round(v) for v in d.xyxy)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
+        _label(canvas, f"{d.label} {d.confidence:.2f}", (x1, y1), colour, thickness, scale=max(0.4, side / 900))
+    return canvas
+
+
+def class_colour(class_id: int) -> tuple[int, int, int]:
+    """Return the BGR colour of a class: the same for an index everywhere, light enough for black text."""
+    hsv = np.array([[[int(180 * (class_id * _GOLDEN % 1)), 150, 255]]], np.uint8)
+    blue, green, red = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].tolist()
+    return blue, green, red
+
+
+def _label(
+    canvas: NDArray[np.uint8], text: str, corner: tuple[int, int], colour: tuple[int, int, int], thickness: int, scale: float
+) -> None:
+    """Text on a filled bar over the box's upper edge, or under it where there is no room; moved and shrunk to fit."""
+    height, width = canvas.shape[:2]
+    pen = max(1, thickness // 2)
+    (w, h), below = cv2.getTextSize(text, _FONT, scale, pen)
+    if w > width:
+        scale *= width / w
+        (w, h), below = cv2.getTextSize(text, _FONT, scale, pen)
+    x = max(0, min(corner[0], width - w))
+    bar = h + below
+    top = corner[1] - bar if corner[1] >= bar else corner[1]
+    top = max(0, min(top, height - bar))
+    cv2.rectangle(canvas, (x, top), (x + w, top + bar), colour, cv2.FILLED)
+    cv2.putText(canvas, text, (x, top + h + below // 2), _FONT, scale, (0, 0, 0), pen, cv2.LINE_AA)

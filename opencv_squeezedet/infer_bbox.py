@@ -1,0 +1,79 @@
+"""`InferBbox`: the look-alike of ``cv::dnn_objdetect::InferBbox``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import SupportsFloat
+
+from numpy.typing import ArrayLike
+
+from opencv_squeezedet import _checks
+from opencv_squeezedet.config import VOC
+from opencv_squeezedet.postprocess import _blob
+
+
+@dataclass
+class InferBboxObject:
+    """One detection of `InferBbox`, with the members of the C++ struct ``object``: corners are whole input pixels."""
+
+    xmin: int
+    xmax: int
+    ymin: int
+    ymax: int
+    class_idx: int
+    label_name: str
+    class_prob: float
+
+
+class InferBbox:
+    """Turns the three blobs of opencv_contrib's VOC network into boxes, as ``cv::dnn_objdetect::InferBbox`` does.
+
+    Coordinates, classes, probabilities and order are those of the C++ class, number for number, for any finite blobs and
+    threshold; where two scores are equal, its order is undefined, and here the lower anchor index comes first.
+
+    Parameters
+    ----------
+    delta_bbox : array_like of floats, (23, 23, 36)
+        Relative coordinates; see `opencv_squeezedet.VOC` for all accepted shapes of the same data (4-D blobs too).
+    class_scores : array_like of floats, (4761, 20)
+        Probabilities of the classes.
+    conf_scores : array_like of floats, (23, 23, 9)
+        Confidences. (The 2017 sample names the last two in the other order; swapped ones are refused.)
+
+    Attributes
+    ----------
+    detections : list of InferBboxObject
+        What the last `filter` found: grouped by class, in each by descending probability.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For blobs of other shapes or types.
+
+    Notes
+    -----
+    Blobs are read when `filter` is called, and shared where they are contiguous float32, as a ``cv::Mat`` shares them.
+    An anchor with a NaN or an infinity is left out; in C++ it makes the order undefined.
+    """
+
+    def __init__(self, delta_bbox: ArrayLike, class_scores: ArrayLike, conf_scores: ArrayLike) -> None:
+        shapes = VOC.single_shapes
+        self._blobs = (
+            _blob("delta_bbox", delta_bbox, shapes, VOC),
+            _blob("class_scores", class_scores, shapes, VOC, conf_scores),
+            _blob("conf_scores", conf_scores, shapes, VOC),
+        )
+        self.detections: list[InferBboxObject] = []
+
+    def filter(self, thresh: SupportsFloat = 0.8) -> None:
+        """Fill ``detections`` with the boxes whose probability is above ``thresh``, any finite number.
+
+        A second call starts afresh. (The C++ class appends: a second call there repeats what the first one found.)
+        """
+        threshold = _checks.finite("thresh", thresh)
+        boxes = VOC.kernel.infer(*self._blobs, threshold, VOC.nms_threshold, VOC.top_n)
+        boxes.sort(key=lambda box: box[4])  # by class; stable, so by descending probability within
+        self.detections = [
+            InferBboxObject(int(x1), int(x2), int(y1), int(y2), class_idx, VOC.labels[class_idx], probability)
+            for x1, y1, x2, y2, class_idx, probability in boxes
+        ]

@@ -1,0 +1,207 @@
+"""Model files: definition, weights and a small JSON, found by their common stem, and read into ``cv2.dnn``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from opencv_squeezedet import _checks
+from opencv_squeezedet.config import HeadConfig, from_fields
+from opencv_squeezedet.preprocess import Preprocess
+
+StrPath = str | os.PathLike[str]
+
+EMBEDDED = "squeezedet_lite_voc"
+_SUFFIXES = {".prototxt", ".caffemodel", ".json"}
+_OUTPUTS = {"delta_bbox": ("slice", 2), "class_scores": ("softmax", 0), "conf_scores": ("sigmoid", 0)}
+
+
+class ModelError(ValueError):
+    """The files of a model cannot be read, or do not fit each other."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network's files, and how to feed and to read it.
+
+    Parameters
+    ----------
+    definition, weights : Path
+        Caffe's prototxt and caffemodel.
+    config : HeadConfig
+        The head that the network ends in.
+    preprocess : Preprocess
+        How its input is made.
+    outputs : dict
+        For each blob the layer that gives it, and which of the layer's tops it is.
+    """
+
+    definition: Path
+    weights: Path
+    config: HeadConfig
+    preprocess: Preprocess
+    outputs: dict[str, tuple[str, int]] = field(default_factory=lambda: dict(_OUTPUTS))
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit each other."""
+        if self.preprocess.size != self.config.input_size:
+            raise ValueError(
+                f"preprocess makes a blob of {self.preprocess.size}, the config's input_size is {self.config.input_size}"
+            )
+
+
+def find_model(
+    model: StrPath | None = None,
+    weights: StrPath | None = None,
+    *,
+    config: HeadConfig | None = None,
+    preprocess: Preprocess | None = None,
+) -> Model:
+    """Find the files of a model by their common stem: ``NAME.prototxt``, ``NAME.caffemodel`` and ``NAME.json``.
+
+    Parameters
+    ----------
+    model : path, optional
+        The stem, or one of the three files. Default: the embedded model.
+    weights : path, optional
+        The caffemodel, where its stem is another.
+    config, preprocess : optional
+        Instead of what the JSON file says; with a ``config`` the file may be missing, and ``preprocess`` is then
+        ``Preprocess(config.input_size)``.
+
+    Raises
+    ------
+    FileNotFoundError
+        That names the file that is missing.
+    ModelError
+        If the JSON file is not a model's.
+    """
+    stem = models_folder() / EMBEDDED if model is None else Path(model)
+    if stem.suffix in _SUFFIXES:
+        stem = stem.with_suffix("")
+    definition, description = (stem.parent / (stem.name + suffix) for suffix in (".prototxt", ".json"))
+    caffemodel = stem.parent / (stem.name + ".caffemodel") if weights is None else Path(weights)
+    for what, path in (("network definition", definition), ("weights", caffemodel)):
+        if not path.is_file():
+            raise FileNotFoundError(f"no {what} at {str(path)!r}")
+    if not description.is_file():
+        if config is None:
+            raise FileNotFoundError(
+                f"no model description at {str(description)!r}: write one (see models/README.md), or give a config"
+            )
+        return Model(definition, caffemodel, config, preprocess or Preprocess(config.input_size))
+    try:
+        return _described(definition, caffemodel, json.loads(description.read_bytes()), config, preprocess)
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{str(description)!r}: {error}") from error
+
+
+def _described(
+    definition: Path, weights: Path, description: Any, config: HeadConfig | None, preprocess: Preprocess | None
+) -> Model:
+    parts = {"preprocess", "head", "outputs"}
+    if not isinstance(description, dict) or not {"preprocess", "head"} <= description.keys() <= parts:
+        raise ValueError("a JSON object with 'preprocess', 'head' and, if need be, 'outputs' was expected")
+    outputs = _outputs(description["outputs"]) if "outputs" in description else dict(_OUTPUTS)
+    return Model(
+        definition,
+        weights,
+        config or HeadConfig.from_dict(description["head"]),
+        preprocess or from_fields(Preprocess, description["preprocess"]),
+        outputs,
+    )
+
+
+def _outputs(value: Any) -> dict[str, tuple[str, int]]:
+    if not isinstance(value, dict) or value.keys() != _OUTPUTS.keys():
+        raise ValueError(f"'outputs' must have the keys {', '.join(map(repr, _OUTPUTS))}, got {value!r}")
+    outputs = {}
+    for blob, place in value.items():
+        if not (isinstance(place, list) and len(place) == 2 and isinstance(place[0], str)):
+            raise ValueError(f"'outputs' must give [layer, top] for each blob, got {place!r} for {blob!r}")
+        outputs[blob] = (place[0], _checks.count("top", place[1], least=0))
+    return outputs
+
+
+def models_folder() -> Path:
+    """Where the embedded model lies: in the installed package, or beside it in a clone."""
+    package = Path(__file__).parent
+    installed = package / "models"
+    return installed if installed.is_dir() else package.parent / "models"
+
+
+def read_net(model: Model) -> cv2.dnn.Net:
+    """Read the network, and check that it takes the input and gives the three blobs that the head is made for.
+
+    Raises
+    ------
+    ModelError
+        If OpenCV cannot read the files or has no Caffe importer, if a layer is missing, or a shape is not the head's.
+    OSError
+        If a file cannot be read.
+    """
+    if not hasattr(cv2.dnn, "readNetFromCaffe"):
+        raise ModelError(
+            f"OpenCV {cv2.__version__} has no Caffe importer: install 'opencv-contrib-python>=4.8,<5' to read caffemodels"
+        )
+    definition, weights = (np.fromfile(path, np.uint8) for path in (model.definition, model.weights))
+    for path, content in ((model.definition, definition), (model.weights, weights)):
+        if not content.size:
+            raise ModelError(f"{str(path)!r} is empty")
+    names = f"{str(model.definition)!r} with {str(model.weights)!r}"
+    with _silent_opencv():
+        try:
+            net = cv2.dnn.readNetFromCaffe(definition, weights)
+        except cv2.error as error:
+            raise ModelError(f"OpenCV cannot read {names}: {_reason(error)}") from error
+        _check_outputs(net, model, names)
+    return net
+
+
+def _check_outputs(net: cv2.dnn.Net, model: Model, names: str) -> None:
+    layers = net.getLayerNames()
+    for blob, (layer, _) in model.outputs.items():
+        if layer not in layers:
+            raise ModelError(f"{str(model.definition)!r} has no layer {layer!r}, which should give {blob}")
+    width, height = model.config.input_size
+    try:
+        ids, _, shapes = net.getLayersShapes((1, 3, height, width))
+    except cv2.error as error:
+        raise ModelError(f"{names} do not fit each other, or the input of {width}x{height}: {_reason(error)}") from error
+    places = {int(layer_id): i for i, layer_id in enumerate(np.ravel(np.asarray(ids)))}
+    for blob, (layer, top) in model.outputs.items():
+        tops = shapes[places[net.getLayerId(layer)]]
+        if top >= len(tops):
+            raise ModelError(f"layer {layer!r} has {len(tops)} tops; number {top} should give {blob}")
+        got = tuple(np.ravel(np.asarray(tops[top])).tolist())
+        if got not in model.config.single_shapes[blob]:
+            raise ModelError(
+                f"layer {layer!r} gives {blob} in the shape {got}; the head's {model.config.grid} grid, "
+                f"{len(model.config.anchors)} anchors a cell and {len(model.config.labels)} classes need "
+                f"{(1, *model.config.blob_shapes[blob][0])}"
+            )
+
+
+def _reason(error: cv2.error) -> str:
+    """The last, telling part of OpenCV's message."""
+    return " ".join(str(error).split("error: ", 1)[-1].split())
+
+
+@contextmanager
+def _silent_opencv() -> Iterator[None]:
+    """Keep OpenCV from logging what an exception tells as well."""
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+

@@ -1,0 +1,319 @@
+"""From the network's three blobs to boxes: score, decode, NMS, and the fused pass of the three.
+
+Here arguments are checked; the arithmetic is in the compiled kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, SupportsFloat, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from opencv_squeezedet import _checks, _kernel
+from opencv_squeezedet.config import NMS_KINDS, VOC, HeadConfig, NmsKind
+from opencv_squeezedet.detections import Detections
+
+_FLOAT32 = np.dtype(np.float32)
+BlobName = Literal["delta_bbox", "class_scores", "conf_scores"]
+
+
+def postprocess(
+    delta_bbox: ArrayLike,
+    class_scores: ArrayLike,
+    conf_scores: ArrayLike,
+    config: HeadConfig = VOC,
+    *,
+    score_threshold: SupportsFloat | None = None,
+    nms_threshold: SupportsFloat | None = None,
+    nms_kind: NmsKind | None = None,
+    top_n: SupportsIndex | None = None,
+    class_agnostic: bool | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> Detections:
+    """Turn the three blobs of one picture into boxes, in one pass.
+
+    Each anchor gets its best class by confidence x class score; the ``top_n`` highest scores above the threshold are decoded
+    and go through NMS. All arithmetic that decides a result is double.
+
+    Parameters
+    ----------
+    delta_bbox, class_scores, conf_scores : array_like of floats
+        In any of the shapes of ``config.blob_shapes``, with or without a leading 1. Contiguous float32 arrays are not copied.
+    config : HeadConfig
+        The head that made the blobs.
+    score_threshold, nms_threshold, nms_kind, top_n, class_agnostic : optional
+        Instead of the config's own; see `HeadConfig`.
+    image_size : (int, int), optional
+        Width and height of the picture. Boxes are then picture pixels, clipped to the picture; else network-input pixels.
+
+    Returns
+    -------
+    Detections
+        By descending score, equal scores by anchor index.
+
+    Raises
+    ------
+    ValueError
+        For a shape that does not fit the config, or an option outside its range.
+    TypeError
+        For blobs that do not hold floats, or an option of the wrong type.
+
+    Notes
+    -----
+    An anchor with a NaN or an infinity among its confidence, class scores and deltas is removed before the top-n.
+
+    Most anchors are passed over after a look at their confidence alone: where ``|confidence| * bound <= score_threshold``, no
+    score can be above the threshold. The bound is found in the class scores at hand (below 2 for probabilities), so nothing
+    is assumed about them: scores that are negative or far above 1 only make the pass slower. With logits, a softmax is at
+    most 1.
+
+    In reference NMS a box goes if any higher one of its class overlaps it, dropped or not.
+    """
+    kernel = config.kernel
+    shapes = config.single_shapes
+    arrays = kernel.postprocess(
+        _blob("delta_bbox", delta_bbox, shapes, config),
+        _blob("class_scores", class_scores, shapes, config, conf_scores),
+        _blob("conf_scores", conf_scores, shapes, config),
+        *_options(config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic),
+        *((0.0, 0.0) if image_size is None else _checks.size("image_size", image_size)),
+    )
+    return Detections._of(*arrays, config.labels)
+
+
+def postprocess_batch(
+    delta_bbox: ArrayLike,
+    class_scores: ArrayLike,
+    conf_scores: ArrayLike,
+    config: HeadConfig = VOC,
+    *,
+    score_threshold: SupportsFloat | None = None,
+    nms_threshold: SupportsFloat | None = None,
+    nms_kind: NmsKind | None = None,
+    top_n: SupportsIndex | None = None,
+    class_agnostic: bool | None = None,
+    image_size: tuple[int, int] | Sequence[tuple[int, int]] | None = None,
+) -> list[Detections]:
+    """`postprocess` for blobs with a leading axis of N pictures, N = 1 and 0 included, in one GIL-free loop.
+
+    Parameters
+    ----------
+    image_size : (int, int) or sequence of N of them, optional
+        One size for all pictures, or one for each.
+    delta_bbox, class_scores, conf_scores, config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic
+        As in `postprocess`.
+
+    Returns
+    -------
+    list of N Detections
+    """
+    blobs = {
+        "delta_bbox": np.asarray(delta_bbox),
+        "class_scores": np.asarray(class_scores),
+        "conf_scores": np.asarray(conf_scores),
+    }
+    pictures = len(blobs["delta_bbox"]) if blobs["delta_bbox"].ndim else 0
+    for name, blob in blobs.items():
+        accepted = config.blob_shapes[name]
+        if blob.shape not in [(pictures, *shape) for shape in accepted]:
+            raise ValueError(f"{name} must have the shape {_alternatives(accepted, f'{pictures}, ')}, got {blob.shape}")
+    found = config.kernel.postprocess_batch(
+        *(_floats(name, blob) for name, blob in blobs.items()),
+        *_options(config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic),
+        _image_sizes(image_size, pictures),
+    )
+    return [Detections._of(*arrays, config.labels) for arrays in found]
+
+
+def score(
+    class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig = VOC
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Return the best confidence x class score of each anchor, and its class (the first one among equals).
+
+    Parameters
+    ----------
+    class_scores, conf_scores : array_like of floats
+        Of one picture, in any of the shapes of ``config.blob_shapes``, with or without a leading 1.
+    config : HeadConfig
+        The head that made them; softmax and sigmoid are taken first where it is not ``activated``.
+
+    Returns
+    -------
+    scores : (A,) float64
+    class_ids : (A,) int32
+        NaN and -1 for an anchor with a NaN or an infinity among its values.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `postprocess`.
+    """
+    shapes = config.single_shapes
+    return config.kernel.score(
+        _blob("class_scores", class_scores, shapes, config, conf_scores), _blob("conf_scores", conf_scores, shapes, config)
+    )
+
+
+def decode(delta_bbox: ArrayLike, config: HeadConfig = VOC) -> NDArray[np.float32]:
+    """Return the box of every anchor, (A, 4) float32 xyxy, network-input pixels: clipped, the config's corner rule applied.
+
+    Parameters
+    ----------
+    delta_bbox : array_like of floats
+        Of one picture, in any of the shapes of ``config.blob_shapes``, with or without a leading 1.
+    config : HeadConfig
+        The head that made them.
+
+    Returns
+    -------
+    (A, 4) float32
+        NaN for an anchor with a NaN or an infinity among its deltas; a size that overflows is clipped.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `postprocess`.
+    """
+    return config.kernel.decode(_blob("delta_bbox", delta_bbox, config.single_shapes, config))
+
+
+def nms(
+    xyxy: ArrayLike,
+    scores: ArrayLike,
+    class_ids: ArrayLike | None = None,
+    *,
+    nms_threshold: SupportsFloat,
+    nms_kind: NmsKind = "greedy",
+    top_n: SupportsIndex | None = None,
+) -> NDArray[np.intp]:
+    """Return the indices of the boxes that non-maximum suppression keeps, by descending score, equal scores by index.
+
+    Parameters
+    ----------
+    xyxy : array_like, (N, 4)
+        Boxes x1, y1, x2, y2; sides count x2 - x1, and an IoU of 0 / 0 as 0.
+    scores : array_like, (N,)
+    class_ids : array_like of int, (N,), optional
+        Boxes of different classes leave each other alone. Default: all are of one class.
+    nms_threshold : float
+        In [0, 1]. A box is dropped when its IoU with a higher one is above it.
+    nms_kind : {"greedy", "reference"}
+        Whether only kept boxes drop others, as in ``cv2.dnn.NMSBoxes``, or dropped ones too, as in InferBbox.
+    top_n : int, optional
+        How many of the highest scores take part. Default: all.
+
+    Returns
+    -------
+    (M,) intp
+        A box or score that is not finite is never kept.
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, or an option outside its range.
+    TypeError
+        For class ids that are not integers, or boxes and scores that are not real numbers.
+    """
+    boxes = _reals("xyxy", xyxy)
+    values = _reals("scores", scores)
+    boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
+    if values.ndim != 1 or boxes.shape != (len(values), 4):
+        raise ValueError(f"xyxy (N, 4) and scores (N,) were expected, got {boxes.shape} and {values.shape}")
+    classes = None
+    if class_ids is not None:
+        ids = np.asarray(class_ids)
+        if ids.shape != values.shape:
+            raise ValueError(f"class_ids must have the shape {values.shape} of the scores, got {ids.shape}")
+        if ids.size and ids.dtype.kind not in "iu":
+            raise TypeError(f"class_ids must hold integers, got {ids.dtype}")
+        _, inverse = np.unique(ids, return_inverse=True)  # any integers, as int32 without overflow
+        classes = np.ascontiguousarray(inverse, np.int32)
+    threshold = _checks.fraction("nms_threshold", nms_threshold)
+    _checks.choice("nms_kind", nms_kind, NMS_KINDS)
+    limit = len(values) if top_n is None else min(_checks.count("top_n", top_n), len(values))
+    return _kernel.nms(boxes, values, classes, threshold, nms_kind == "greedy", limit)
+
+
+def _options(
+    config: HeadConfig,
+    score_threshold: SupportsFloat | None,
+    nms_threshold: SupportsFloat | None,
+    nms_kind: NmsKind | None,
+    top_n: SupportsIndex | None,
+    class_agnostic: bool | None,
+) -> tuple[float, float, bool, int, bool, bool]:
+    """The kernel's options: the config's own where None came, checked otherwise."""
+    if nms_kind is not None:
+        _checks.choice("nms_kind", nms_kind, NMS_KINDS)
+    return (
+        config.score_threshold if score_threshold is None else _checks.fraction("score_threshold", score_threshold),
+        config.nms_threshold if nms_threshold is None else _checks.fraction("nms_threshold", nms_threshold),
+        (nms_kind or config.nms_kind) == "greedy",
+        min(config.top_n if top_n is None else _checks.count("top_n", top_n), config.kernel.anchors),
+        config.class_agnostic if class_agnostic is None else _checks.flag("class_agnostic", class_agnostic),
+        config.drop_empty,
+    )
+
+
+def _blob(
+    name: BlobName,
+    blob: ArrayLike,
+    shapes: dict[str, frozenset[tuple[int, ...]]],
+    config: HeadConfig,
+    conf_scores: ArrayLike | None = None,
+) -> NDArray[np.float32]:
+    """One picture's blob as contiguous float32, shape checked; ``conf_scores`` helps to explain wrong class scores."""
+    if type(blob) is not np.ndarray:
+        blob = np.asarray(blob)
+    if blob.shape not in shapes[name]:
+        raise ValueError(_wrong_shape(name, blob, config, conf_scores))
+    if blob.dtype is _FLOAT32 and blob.flags.c_contiguous:
+        return blob
+    return _floats(name, blob)
+
+
+def _floats(name: str, blob: NDArray[Any]) -> NDArray[np.float32]:
+    if blob.dtype.kind != "f":
+        raise TypeError(f"{name} must hold floats, got {blob.dtype}")
+    with np.errstate(over="ignore"):  # what overflows float32 is removed as an infinity
+        return np.ascontiguousarray(blob, np.float32)
+
+
+def _reals(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values)
+    if array.size and array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold real numbers, got {array.dtype}")
+    return np.ascontiguousarray(array, np.float64)
+
+
+def _alternatives(shapes: tuple[tuple[int, ...], ...], lead: str = "") -> str:
+    return " or ".join(f"({lead}{', '.join(map(str, shape))}{',' if len(shape) == 1 and not lead else ''})" for shape in shapes)
+
+
+def _wrong_shape(name: BlobName, blob: NDArray[Any], config: HeadConfig, conf_scores: ArrayLike | None) -> str:
+    """What is wrong with a blob's shape, in words."""
+    single = config.single_shapes
+    if conf_scores is not None and blob.shape in single["conf_scores"] and np.shape(conf_scores) in single["class_scores"]:
+        return (
+            "class_scores and conf_scores look swapped: class_scores has the shape "
+            f"{blob.shape} and conf_scores {np.shape(conf_scores)}"
+        )
+    accepted = config.blob_shapes[name]
+    message = f"{name} must have the shape {_alternatives(accepted)}, got {blob.shape}"
+    if blob.ndim and len(blob) > 1 and blob.shape[1:] in accepted:
+        message += f": these are {len(blob)} pictures, for postprocess_batch"
+    return message
+
+
+def _image_sizes(image_size: Any, pictures: int) -> list[tuple[int, int]]:
+    """One (width, height) a picture; (0, 0) for none."""
+    if image_size is None:
+        return [(0, 0)] * pictures
+    sizes = list(image_size)
+    if len(sizes) == 2 and all(np.ndim(side) == 0 for side in sizes):
+        return [_checks.size("image_size", sizes)] * pictures
+    if len(sizes) != pictures:
+        raise ValueError(f"image_size must be one (width, height) or {pictures} of them, got {len(sizes)}")
+    return [_checks.size("image_size", size) for size in sizes]

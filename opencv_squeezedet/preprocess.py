@@ -1,0 +1,103 @@
+"""From a picture to the network's input blob."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from opencv_squeezedet import _checks
+
+Resize = Literal["stretch"]
+Picture = NDArray[Any]
+
+_TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a picture becomes the network's input: ``(picture - mean) * scale`` at the input's size, as NCHW.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Width and height of the network's input, pixels.
+    mean : (float, float, float)
+        Subtracted from the channels, in the network's channel order, on the 0..255 scale.
+    scale : float
+        Factor after the mean is subtracted.
+    swap_rb : bool
+        True for a network that takes RGB; pictures are BGR.
+    resize : {"stretch"}
+        ``"stretch"``: both sides are scaled to the input's, whatever the picture's aspect ratio.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With the field's name, what was expected and what came.
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, float, float] = (104.0, 117.0, 123.0)
+    scale: float = 1.0
+    swap_rb: bool = False
+    resize: Resize = "stretch"
+
+    def __post_init__(self) -> None:
+        """Check every field and put it in its final form."""
+        mean = tuple(_checks.finite("mean", value) for value in self.mean)
+        if len(mean) != 3:
+            raise ValueError(f"mean must be three numbers, got {self.mean!r}")
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "size", _checks.size("size", self.size))
+        object.__setattr__(self, "scale", _checks.finite("scale", self.scale))
+        object.__setattr__(self, "swap_rb", _checks.flag("swap_rb", self.swap_rb))
+        _checks.choice("resize", self.resize, get_args(Resize))
+
+    def blob(self, image: Picture) -> NDArray[np.float32]:
+        """Return the blob of one picture, (1, 3, height, width) float32; pictures as `as_bgr` takes them."""
+        return cv2.dnn.blobFromImage(as_bgr(image), self.scale, self.size, self.mean, self.swap_rb, crop=False)
+
+
+def as_bgr(image: Picture) -> Picture:
+    """Return any picture as (H, W, 3), BGR, 0..255: uint8 as it is, other types as float32.
+
+    Parameters
+    ----------
+    image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) array of uint8, uint16, float16, float32 or float64
+        Grey, BGR or BGRA, of any size from 1x1 up; alpha is ignored. uint16 counts to 65535. Floats count to 1, unless some
+        value is above 1.5: then to 255.
+
+    Raises
+    ------
+    TypeError
+        If it is not an array of these types.
+    ValueError
+        If its shape is another, or it holds floats that are not finite or far outside both ranges.
+    """
+    if not isinstance(image, np.ndarray):
+        hint = " (cv2.imread gives None for a file it cannot read)" if image is None else ""
+        raise TypeError(f"image must be an array, got {type(image).__name__}{hint}")
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.ndim not in (2, 3) or channels not in (1, 3, 4) or not image.size:
+        raise ValueError(f"image must have the shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {image.shape}")
+    if image.dtype == np.uint16:
+        image = image.astype(np.float32) / np.float32(257)
+    elif image.dtype.kind == "f":
+        image = _float_picture(image)
+    elif image.dtype != np.uint8:
+        raise TypeError(f"image must hold uint8, uint16 or floats, got {image.dtype}")
+    if channels == 3:
+        return image
+    return cv2.cvtColor(np.ascontiguousarray(image), _TO_BGR[channels])
+
+
+def _float_picture(image: Picture) -> NDArray[np.float32]:
+    low, high = float(image.min()), float(image.max())
+    unit = 1.0 if high <= 1.5 else 255.0
+    if not (low >= -0.5 * unit and high <= 1.5 * unit):  # false for NaN too
+        raise ValueError(f"a float image must count from 0 to 1 or to 255, got values from {low:g} to {high:g}")
+    return image.astype(np.float32) * np.float32(255.0 / unit)

@@ -1,0 +1,37 @@
+"""Builds the extension; everything else is in pyproject.toml."""
+
+import os
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g", "-O1"]
+
+
+class BuildExt(build_ext):
+    """Knows the compilers' flags, and leaves the extension in the source tree too."""
+
+    def build_extensions(self) -> None:
+        if self.compiler.compiler_type == "unix":
+            # No fused multiply-add: results must be those of the C++ class, bit for bit, on arm64 too.
+            flags = ["-O3", "-ffp-contract=off", *(SANITIZE if os.environ.get("SQUEEZEDET_SANITIZE") else [])]
+            for extension in self.extensions:
+                extension.extra_compile_args = flags
+                extension.extra_link_args = [flag for flag in flags if flag.startswith("-fsanitize")]
+        super().build_extensions()
+
+    def run(self) -> None:
+        """Copy it beside its Python files, so that ``import opencv_squeezedet`` works in the clone's root as elsewhere."""
+        super().run()
+        if not self.inplace:
+            try:
+                self.copy_extensions_to_source()
+            except OSError as error:
+                self.announce(f"the source tree stays without the extension: {error}", level=3)
+
+
+setup(
+    ext_modules=cythonize([Extension("opencv_squeezedet._kernel", ["cython/_kernel.pyx"])], build_dir="build"),
+    cmdclass={"build_ext": BuildExt},
+)
