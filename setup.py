@@ -13,6 +13,7 @@ class BuildExt(build_ext):
     """Knows the compilers' flags, and leaves the extension in the source tree too."""
 
     def build_extensions(self) -> None:
+        """Build with the flags that the results depend on."""
         if self.compiler.compiler_type == "unix":
             # No fused multiply-add: results must be those of the C++ class, bit for bit, on arm64 too.
             flags = ["-O3", "-ffp-contract=off", *(SANITIZE if os.environ.get("SQUEEZEDET_SANITIZE") else [])]

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Score, decode and NMS over whole blobs, and the fused pass of the three.
 
-Private: `opencv_squeezedet.postprocess` checks shapes, types and values; here only buffer lengths are checked, for memory safety.
+Private: `opencv_squeezedet.postprocess` checks shapes, types and values; here only the lengths of buffers, for memory safety.
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.math cimport INFINITY, NAN, fabsf, isfinite, log
@@ -314,10 +314,6 @@ cdef class HeadKernel:
 
     Blobs are C-contiguous float32 buffers with as many items as the head says.
     """
-    cdef Head head
-    cdef double* anchors_wh
-    cdef readonly Py_ssize_t anchors    # in the whole grid
-
     def __cinit__(self, *, tuple input_size, tuple grid, tuple anchors, Py_ssize_t classes, bint first_axis_is_x,
                   bint inner_centers, bint height_first, double exp_threshold, int corners, double iou_epsilon, bint planes,
                   bint activated):
@@ -504,7 +500,7 @@ cdef class HeadKernel:
 
 def nms(const double[:, ::1] xyxy, const double[::1] scores, const int[::1] class_ids, double nms_threshold, bint greedy,
         Py_ssize_t top_n):
-    """Indices (intp) of the boxes kept, best first. ``class_ids`` None: across classes. Boxes or scores not finite are dropped."""
+    """Indices (intp) of the boxes kept, best first; ``class_ids`` None: across classes. What is not finite is dropped."""
     cdef Py_ssize_t total = scores.shape[0]
     cdef Py_ssize_t room = max(min(top_n, total), 1)
     cdef Py_ssize_t count = 0

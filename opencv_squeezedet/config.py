@@ -8,10 +8,13 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet._kernel import HeadKernel
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 FirstAxis = Literal["x", "y"]
 Centers = Literal["inner", "cell"]
@@ -230,7 +233,10 @@ _CHOICES = {
 }
 
 
-def from_fields(cls: type[Any], fields: dict[str, Any]) -> Any:
+T = TypeVar("T", bound="DataclassInstance")
+
+
+def from_fields(cls: type[T], fields: dict[str, Any]) -> T:
     """Make a dataclass object from a JSON object; ValueError that names its unknown or missing fields."""
     if not isinstance(fields, dict):
         raise ValueError(f"{cls.__name__}: a JSON object was expected, got {type(fields).__name__}")

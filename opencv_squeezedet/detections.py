@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, SupportsIndex, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -121,12 +121,14 @@ class Detections:
             yield Detection((x1, y1, x2, y2), confidence, class_id, self.names[class_id])
 
     @overload
-    def __getitem__(self, key: SupportsIndex) -> Detection: ...
+    def __getitem__(self, key: int | np.integer[Any]) -> Detection: ...
     @overload
-    def __getitem__(self, key: slice | str | Sequence[str] | Sequence[int] | NDArray[Any]) -> Detections: ...
+    def __getitem__(self, key: slice | str | list[str] | list[int] | NDArray[Any]) -> Detections: ...
     def __getitem__(self, key: Any) -> Detection | Detections:
-        if isinstance(key, str) or (isinstance(key, (list, tuple)) and key and all(isinstance(k, str) for k in key)):
-            key = self._with_labels([key] if isinstance(key, str) else key)
+        if isinstance(key, str):
+            key = self._with_labels([key])
+        elif isinstance(key, list) and key and isinstance(key[0], str):
+            key = self._with_labels(key)
         elif not isinstance(key, (slice, list, np.ndarray)):
             key = operator.index(key)
             x1, y1, x2, y2 = self.xyxy[key].tolist()

@@ -142,8 +142,7 @@ class SqueezeDet:
         )
 
     def forward(self, image: Picture) -> Blobs:
-        """Run the network on one picture; returns ``delta_bbox``, ``class_scores`` and ``conf_scores``, as `postprocess` takes
-        them: float32, with a leading axis of 1."""
+        """Run the network on one picture, and return its three blobs: float32, with a leading axis of 1."""
         return self._forward(self.preprocess.blob(image))
 
     def _forward(self, blob: NDArray[np.float32]) -> Blobs:

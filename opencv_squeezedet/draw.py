@@ -28,11 +28,9 @@ def draw(image: Picture, detections: Detections) -> NDArray[np.uint8]:
     (H, W, 3) uint8
         BGR.
     """
-    canvas = np.ascontiguousarray(np.clip(as_bgr(image), 0, 255), np.uint8)
-    if canvas is image or canvas.base is not None:
-        canvas = canvas.copy()
+    canvas = np.array(as_bgr(image), order="C")
     side = min(canvas.shape[:2])
-    thickness = max(1, round(side / 250))
+    thickness = max(1, round(side / 200))
     for d in reversed(list(detections)):
         colour = class_colour(d.class_id)
         x1, y1, x2, y2 = (round(v) for v in d.xyxy)

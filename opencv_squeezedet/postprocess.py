@@ -119,11 +119,9 @@ def postprocess_batch(
         accepted = config.blob_shapes[name]
         if blob.shape not in [(pictures, *shape) for shape in accepted]:
             raise ValueError(f"{name} must have the shape {_alternatives(accepted, f'{pictures}, ')}, got {blob.shape}")
-    found = config.kernel.postprocess_batch(
-        *(_floats(name, blob) for name, blob in blobs.items()),
-        *_options(config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic),
-        _image_sizes(image_size, pictures),
-    )
+    deltas, classes, confs = (_floats(name, blob) for name, blob in blobs.items())
+    options = _options(config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic)
+    found = config.kernel.postprocess_batch(deltas, classes, confs, *options, _image_sizes(image_size, pictures))
     return [Detections._of(*arrays, config.labels) for arrays in found]
 
 
@@ -289,7 +287,9 @@ def _reals(name: str, values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _alternatives(shapes: tuple[tuple[int, ...], ...], lead: str = "") -> str:
-    return " or ".join(f"({lead}{', '.join(map(str, shape))}{',' if len(shape) == 1 and not lead else ''})" for shape in shapes)
+    return " or ".join(
+        f"({lead}{', '.join(map(str, shape))}{',' if len(shape) == 1 and not lead else ''})" for shape in shapes
+    )
 
 
 def _wrong_shape(name: BlobName, blob: NDArray[Any], config: HeadConfig, conf_scores: ArrayLike | None) -> str:

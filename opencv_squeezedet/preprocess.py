@@ -59,11 +59,14 @@ class Preprocess:
 
     def blob(self, image: Picture) -> NDArray[np.float32]:
         """Return the blob of one picture, (1, 3, height, width) float32; pictures as `as_bgr` takes them."""
-        return cv2.dnn.blobFromImage(as_bgr(image), self.scale, self.size, self.mean, self.swap_rb, crop=False)
+        blob = cv2.dnn.blobFromImage(as_bgr(image), self.scale, self.size, self.mean, self.swap_rb, crop=False)
+        return np.asarray(blob, np.float32)
 
 
-def as_bgr(image: Picture) -> Picture:
-    """Return any picture as (H, W, 3), BGR, 0..255: uint8 as it is, other types as float32.
+def as_bgr(image: Picture) -> NDArray[np.uint8]:
+    """Return any picture as (H, W, 3) uint8, BGR; what is that already comes back as it is.
+
+    Other types are rounded to 8 bits, so that a picture gives the same boxes in whatever type it is kept.
 
     Parameters
     ----------
@@ -85,19 +88,20 @@ def as_bgr(image: Picture) -> Picture:
     if image.ndim not in (2, 3) or channels not in (1, 3, 4) or not image.size:
         raise ValueError(f"image must have the shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {image.shape}")
     if image.dtype == np.uint16:
-        image = image.astype(np.float32) / np.float32(257)
+        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif image.dtype.kind == "f":
         image = _float_picture(image)
     elif image.dtype != np.uint8:
         raise TypeError(f"image must hold uint8, uint16 or floats, got {image.dtype}")
     if channels == 3:
         return image
-    return cv2.cvtColor(np.ascontiguousarray(image), _TO_BGR[channels])
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), _TO_BGR[channels]), np.uint8)
 
 
-def _float_picture(image: Picture) -> NDArray[np.float32]:
+def _float_picture(image: Picture) -> NDArray[np.uint8]:
     low, high = float(image.min()), float(image.max())
     unit = 1.0 if high <= 1.5 else 255.0
     if not (low >= -0.5 * unit and high <= 1.5 * unit):  # false for NaN too
         raise ValueError(f"a float image must count from 0 to 1 or to 255, got values from {low:g} to {high:g}")
-    return image.astype(np.float32) * np.float32(255.0 / unit)
+    counts: NDArray[np.float32] = np.rint(image.astype(np.float32) * np.float32(255.0 / unit))
+    return counts.clip(0, 255).astype(np.uint8)

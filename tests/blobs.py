@@ -71,8 +71,11 @@ def _huge(bits: Bits) -> Blobs:
 
 
 def _saturated(bits: Bits) -> Blobs:
-    """Confidences and class scores within 2^-12 of 1."""
-    return _uniform(bits, 0.5, (1 - 2**-12, 1), (1 - 2**-12, 1))
+    """Confidences and class scores within 2^-11 of 1; the best class score is 1, so that the confidences keep scores apart."""
+    blobs = _uniform(bits, 0.5, (1 - 2**-12, 1), (1, 1))
+    blobs.class_scores[np.arange(ANCHORS), bits.below(CLASSES, ANCHORS)] = 1
+    order = np.argsort(bits.unit(ANCHORS), kind="stable")
+    return blobs._replace(conf_scores=(1 - order * 2**-24).astype(np.float32).reshape(CELLS, CELLS, PER_CELL))
 
 
 def _zero(_: Bits) -> Blobs:

@@ -47,7 +47,8 @@ class CppInferBbox:
         self._folder.cleanup()
 
     def _ask(self, command: str) -> str:
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(command + "\n")
         self._process.stdin.flush()
         return self._process.stdout.readline()
@@ -56,7 +57,7 @@ class CppInferBbox:
         count = int(self._ask(command))
         found = []
         for _ in range(count):
-            assert self._process.stdout
+            assert self._process.stdout is not None
             *box, class_idx, label, prob = self._process.stdout.readline().split()
             found.append((*map(int, box), int(class_idx), label, float.fromhex(prob)))
         return found  # type: ignore[return-value]

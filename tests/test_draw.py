@@ -1,0 +1,71 @@
+"""draw: a copy, with boxes where they belong, on any picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import opencv_squeezedet as sd
+from opencv_squeezedet.draw import class_colour
+
+
+def one(xyxy: tuple[float, float, float, float], class_id: int = 7) -> sd.Detections:
+    return sd.Detections([xyxy], [0.9], [class_id], sd.VOC.labels)
+
+
+def test_a_copy_with_a_box_in_the_colour_of_its_class() -> None:
+    image = np.full((300, 400, 3), 30, np.uint8)
+    drawn = sd.draw(image, one((100, 120, 250, 280)))
+    assert (image == 30).all()
+    colour = class_colour(7)
+    for row, column in ((120, 200), (280, 200), (200, 100), (200, 250)):
+        assert tuple(drawn[row, column]) == colour
+    assert (drawn[150:250, 130:220] == 30).all()
+    assert (drawn[:90] == 30).all()
+
+
+def test_without_detections_it_is_the_picture() -> None:
+    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    drawn = sd.draw(image, sd.Detections([], [], [], sd.VOC.labels))
+    assert np.array_equal(drawn, image)
+    drawn[...] = 0
+    assert image.any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (1, 2000), (2000, 1), (64, 48), (4000, 3000)])
+@pytest.mark.parametrize("class_id", range(0, 20, 5))
+def test_any_size(size: tuple[int, int], class_id: int) -> None:
+    width, height = size
+    drawn = sd.draw(np.zeros((height, width, 3), np.uint8), one((0, 0, width, height), class_id))
+    assert drawn.shape == (height, width, 3)
+    assert drawn.any()
+
+
+@pytest.mark.parametrize("box", [(0, 0, 30, 30), (380, 0, 400, 20), (0, 290, 20, 300), (370, 290, 400, 300)])
+def test_the_label_stays_inside(box: tuple[float, float, float, float]) -> None:
+    drawn = sd.draw(np.zeros((300, 400, 3), np.uint8), one(box))
+    dark_letters = (drawn.sum(axis=2) == 0) & (np.roll(drawn, 1, axis=1) == class_colour(7)).all(axis=2)
+    assert dark_letters.any()
+    rows, columns = np.nonzero((drawn == class_colour(7)).all(axis=2))
+    assert np.ptp(columns) > 50, "the bar of the label"
+    assert rows.min() >= 0
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("shape", [(60, 80), (60, 80, 1), (60, 80, 4)])
+def test_grey_alpha_and_other_types_become_bgr(dtype: type, shape: tuple[int, ...]) -> None:
+    drawn = sd.draw(np.zeros(shape, dtype), one((10, 20, 50, 50)))
+    assert drawn.shape == (60, 80, 3)
+    assert drawn.dtype == np.uint8
+    assert tuple(drawn[50, 30]) == class_colour(7)
+
+
+def test_the_best_is_on_top() -> None:
+    boxes = sd.Detections([(10, 40, 90, 90), (10, 40, 90, 90)], [0.9, 0.5], [0, 1], sd.VOC.labels)
+    assert tuple(sd.draw(np.zeros((100, 100, 3), np.uint8), boxes)[90, 50]) == class_colour(0)
+
+
+def test_colours_differ_and_are_light_enough_for_black_text() -> None:
+    colours = [class_colour(i) for i in range(20)]
+    assert len(set(colours)) == 20
+    assert all(0.114 * b + 0.587 * g + 0.299 * r > 100 for b, g, r in colours)

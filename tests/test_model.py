@@ -1,0 +1,194 @@
+"""Model files: found by their stem, checked before use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import opencv_squeezedet as sd
+from opencv_squeezedet.model import EMBEDDED, find_model, models_folder
+
+SUFFIXES = (".prototxt", ".caffemodel", ".json")
+
+
+@pytest.fixture
+def stem(tmp_path: Path) -> Path:
+    """A copy of the embedded model under a name that holds dots, spaces and more than ASCII."""
+    copy = tmp_path / "modèle v1.2"
+    for suffix in SUFFIXES:
+        shutil.copy(models_folder() / f"{EMBEDDED}{suffix}", f"{copy}{suffix}")
+    return copy
+
+
+def edit(stem: Path, suffix: str, change: Callable[[str], str]) -> None:
+    path = Path(f"{stem}{suffix}")
+    text = path.read_text()
+    changed = change(text)
+    assert changed != text
+    path.write_text(changed)
+
+
+@pytest.mark.parametrize("suffix", ["", *SUFFIXES])
+def test_found_by_stem_or_any_of_its_files(stem: Path, suffix: str) -> None:
+    found = find_model(f"{stem}{suffix}")
+    assert found.definition == Path(f"{stem}.prototxt")
+    assert found.weights == Path(f"{stem}.caffemodel")
+    assert found.config.nms_kind == "greedy"
+
+
+def test_someone_elses_model_is_three_files(stem: Path) -> None:
+    edit(stem, ".json", lambda text: text.replace('"aeroplane"', '"flying machine"').replace("0.45", "0.6"))
+    detector = sd.SqueezeDet(stem)
+    assert detector.config.labels[0] == "flying machine"
+    assert detector.config.nms_threshold == 0.6
+    image = np.zeros((20, 20, 3), np.uint8)
+    assert detector.detect(image, score_threshold=0) == sd.SqueezeDet(config=detector.config).detect(image, score_threshold=0)
+
+
+def test_weights_of_another_name(stem: Path) -> None:
+    weights = stem.with_name("other.bin")
+    Path(f"{stem}.caffemodel").rename(weights)
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*v1.2.caffemodel"):
+        sd.SqueezeDet(stem)
+    sd.SqueezeDet(stem, weights)
+
+
+def test_config_and_preprocess_take_the_place_of_the_json(stem: Path) -> None:
+    Path(f"{stem}.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no model description at .*v1.2.json"):
+        sd.SqueezeDet(stem)
+    detector = sd.SqueezeDet(stem, config=sd.VOC)
+    assert detector.preprocess == sd.Preprocess((416, 416), (104, 117, 123), 1.0, False)
+    assert sd.SqueezeDet(stem, config=sd.VOC, preprocess=sd.Preprocess((416, 416), swap_rb=True)).preprocess.swap_rb
+
+
+def test_sizes_of_config_and_preprocess_must_agree() -> None:
+    with pytest.raises(ValueError, match=r"blob of \(320, 320\), the config's input_size is \(416, 416\)"):
+        sd.SqueezeDet(preprocess=sd.Preprocess((320, 320)))
+
+
+def test_layers_of_other_names(stem: Path) -> None:
+    edit(stem, ".prototxt", lambda text: text.replace('"softmax"', '"class_layer"').replace('"slice"', '"cut"'))
+    with pytest.raises(sd.ModelError, match="has no layer 'slice', which should give delta_bbox"):
+        sd.SqueezeDet(stem)
+    outputs = {"delta_bbox": ["cut", 2], "class_scores": ["class_layer", 0], "conf_scores": ["sigmoid", 0]}
+    edit(stem, ".json", lambda text: json.dumps({**json.loads(text), "outputs": outputs}))
+    image = np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
+    blobs = sd.SqueezeDet(stem).forward(image)
+    assert all(np.array_equal(a, b) for a, b in zip(blobs, sd.SqueezeDet().forward(image), strict=True))
+
+
+def test_a_head_on_logits(stem: Path) -> None:
+    """A network that ends before softmax and sigmoid gives the same boxes with ``activated`` off."""
+    cut = Path(f"{stem}.prototxt").read_text()
+    Path(f"{stem}.prototxt").write_text(cut[: cut.index('layer {\n  name: "reshape"')])
+    description = json.loads(Path(f"{stem}.json").read_text())
+    description["head"]["activated"] = False
+    description["outputs"] = {"delta_bbox": ["slice", 2], "class_scores": ["slice", 0], "conf_scores": ["slice", 1]}
+    Path(f"{stem}.json").write_text(json.dumps(description))
+    image = cv2.imread(str(Path(__file__).parents[1] / "samples" / "chelsea.jpg"))
+    found, expected = sd.SqueezeDet(stem).detect(image), sd.SqueezeDet().detect(image)
+    assert found.labels == expected.labels != []
+    assert found.confidence == pytest.approx(expected.confidence, rel=1e-5)
+    assert np.array_equal(found.xyxy, expected.xyxy)
+
+
+@pytest.mark.parametrize("size", [1, 1000, 1_000_000, -1])
+def test_truncated_weights(stem: Path, size: int) -> None:
+    path = Path(f"{stem}.caffemodel")
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(sd.ModelError, match=r"OpenCV cannot read .*caffemodel"):
+        sd.SqueezeDet(stem)
+
+
+@pytest.mark.parametrize("suffix", [".prototxt", ".caffemodel"])
+def test_empty_files(stem: Path, suffix: str) -> None:
+    Path(f"{stem}{suffix}").write_bytes(b"")
+    with pytest.raises(sd.ModelError, match=f"{suffix}' is empty"):
+        sd.SqueezeDet(stem)
+
+
+def test_a_prototxt_that_is_none(stem: Path) -> None:
+    Path(f"{stem}.prototxt").write_text("layer { name:")
+    with pytest.raises(sd.ModelError, match="OpenCV cannot read"):
+        sd.SqueezeDet(stem)
+
+
+def test_a_prototxt_without_layers(stem: Path) -> None:
+    Path(f"{stem}.prototxt").write_text('name: "nothing"')
+    with pytest.raises(sd.ModelError, match="has no layer 'slice'"):
+        sd.SqueezeDet(stem)
+
+
+def test_weights_of_another_network(stem: Path) -> None:
+    edit(stem, ".prototxt", lambda text: text.replace('"fire5_squeeze"', '"fire5_other"'))
+    with pytest.raises(sd.ModelError, match="do not fit each other"):
+        sd.SqueezeDet(stem)
+
+
+def test_a_head_of_another_grid(stem: Path) -> None:
+    edit(stem, ".json", lambda text: text.replace('"grid": [23, 23]', '"grid": [22, 23]'))
+    with pytest.raises(
+        sd.ModelError, match=r"'slice' gives delta_bbox in the shape \(1, 23, 23, 36\).*need \(1, 22, 23, 36\)"
+    ):
+        sd.SqueezeDet(stem)
+
+
+def test_an_input_size_that_the_network_does_not_take(stem: Path) -> None:
+    edit(stem, ".json", lambda text: text.replace("416, 416", "320, 320"))
+    with pytest.raises(sd.ModelError, match="the input of 320x320"):
+        sd.SqueezeDet(stem)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "json"),
+        ("[]", "JSON object with 'preprocess', 'head'"),
+        ('{"head": {}}', "JSON object with 'preprocess', 'head'"),
+        ('{"head": {}, "preprocess": {"size": [416, 416]}}', "HeadConfig lacks 'anchors', 'grid'"),
+        ('{"head": 3, "preprocess": {}}', "JSON object was expected, got int"),
+    ],
+)
+def test_a_json_that_describes_no_model(stem: Path, text: str, message: str) -> None:
+    Path(f"{stem}.json").write_text(text)
+    with pytest.raises(sd.ModelError, match=message):
+        sd.SqueezeDet(stem)
+
+
+@pytest.mark.parametrize("outputs", [3, {"delta_bbox": ["slice", 2]}, {"delta_bbox": 1, "class_scores": 2, "conf_scores": 3}])
+def test_outputs_that_are_none(stem: Path, outputs: object) -> None:
+    edit(stem, ".json", lambda text: json.dumps({**json.loads(text), "outputs": outputs}))
+    with pytest.raises(sd.ModelError, match="'outputs' must"):
+        sd.SqueezeDet(stem)
+
+
+def test_a_top_that_the_layer_lacks(stem: Path) -> None:
+    outputs = {"delta_bbox": ["slice", 7], "class_scores": ["softmax", 0], "conf_scores": ["sigmoid", 0]}
+    edit(stem, ".json", lambda text: json.dumps({**json.loads(text), "outputs": outputs}))
+    with pytest.raises(sd.ModelError, match="'slice' has 3 tops; number 7"):
+        sd.SqueezeDet(stem)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no network definition at .*nothing.prototxt"):
+        sd.SqueezeDet(tmp_path / "nothing")
+
+
+def test_an_opencv_without_caffe_importer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2.dnn, "readNetFromCaffe")
+    with pytest.raises(sd.ModelError, match="no Caffe importer: install 'opencv-contrib-python"):
+        sd.SqueezeDet()
+
+
+def test_sha256_in_the_models_readme() -> None:
+    readme = (models_folder() / "README.md").read_text()
+    for suffix in (".prototxt", ".caffemodel"):
+        assert hashlib.sha256((models_folder() / f"{EMBEDDED}{suffix}").read_bytes()).hexdigest() in readme
