@@ -115,8 +115,7 @@ cdef inline float _silent_limit(const Head* head, double class_bound, double thr
         return <float>limit if limit > 1e-30 else (NAN if limit != limit else 0.0)
     if threshold == 0.0:
         return -INFINITY
-    if threshold >= 1.0:
-        return INFINITY
+    threshold = min(threshold, 1.0 - 1e-9)  # nearer to 1 many logits share a score
     limit = log(threshold / (1.0 - threshold))
     return <float>(limit - 1e-6 * (1.0 + abs(limit)))
 

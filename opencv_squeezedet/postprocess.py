@@ -283,7 +283,7 @@ def _reals(name: str, values: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(values)
     if array.size and array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers, got {array.dtype}")
-    return np.ascontiguousarray(array, np.float64)
+    return np.asarray(array, np.float64, order="C")
 
 
 def _alternatives(shapes: tuple[tuple[int, ...], ...], lead: str = "") -> str:
@@ -311,7 +311,10 @@ def _image_sizes(image_size: Any, pictures: int) -> list[tuple[int, int]]:
     """One (width, height) a picture; (0, 0) for none."""
     if image_size is None:
         return [(0, 0)] * pictures
-    sizes = list(image_size)
+    try:
+        sizes = list(image_size)
+    except TypeError:
+        raise TypeError(f"image_size must be one (width, height) or {pictures} of them, got {image_size!r}") from None
     if len(sizes) == 2 and all(np.ndim(side) == 0 for side in sizes):
         return [_checks.size("image_size", sizes)] * pictures
     if len(sizes) != pictures:

@@ -1,4 +1,4 @@
-"""The post-processing of a SqueezeDet head in plain NumPy: one step after the other, all in float64, nothing left out early."""
+"""The post-processing of a SqueezeDet head in plain NumPy: one step after the other, in float64, nothing left out early."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from opencv_squeezedet import HeadConfig
 
 Floats = NDArray[np.float64]
@@ -257,7 +258,7 @@ def _side_in_doubt(side: Sides, which: Ints) -> NDArray[np.bool_]:
     size, center = side.size[which], side.center[which]
     surely_seen = seen_high - seen_low > near
     outside = (high < -near) | (low > side.last + near)
-    no_size = (size < -near) | ((0 <= size) & (size < 1e-25) & (np.abs(center) > near))
+    no_size = (size < -near) | ((size >= 0) & (size < 1e-25) & (np.abs(center) > near))
     return ~(surely_seen | outside | no_size)
 
 

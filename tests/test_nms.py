@@ -7,12 +7,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import opencv_squeezedet as sd
 import pytest
 import reference
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+import opencv_squeezedet as sd
 
 KINDS = ["reference", "greedy"]
 CHAIN = [[0, 0, 10, 10], [4, 0, 14, 10], [8, 0, 18, 10]]  # each overlaps the next: 6 / 14; the first and the last: 2 / 18
@@ -92,9 +93,7 @@ def test_both_kinds_are_the_reference(
         scores[rng.integers(count)] = rng.choice([np.nan, np.inf, -np.inf])
         boxes[rng.integers(count), 2:] = -5  # an inverted box
     whole_boxes = np.isfinite(boxes).all(axis=1)
-    assume(
-        not reference.iou_in_doubt(boxes[whole_boxes], None if class_ids is None else class_ids[whole_boxes], threshold)
-    )
+    assume(not reference.iou_in_doubt(boxes[whole_boxes], None if class_ids is None else class_ids[whole_boxes], threshold))
     kept = sd.nms(boxes, scores, class_ids, nms_threshold=threshold, nms_kind=kind, top_n=top_n)
     expected = reference.nms(boxes, scores, class_ids, threshold, kind, top_n=top_n)
     assert kept.dtype == np.intp

@@ -12,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import opencv_squeezedet as sd
 import pytest
 import reference
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+
+import opencv_squeezedet as sd
 from opencv_squeezedet import HeadConfig
 from opencv_squeezedet.postprocess import _blob
 
@@ -98,6 +99,9 @@ def random_blobs(head: HeadConfig, rng: np.random.Generator, kind: str = "plain"
         classes, conf = classes * 3 - 1, conf * 3 - 1
     elif kind == "ties":
         classes, conf = np.round(classes * 2) / 2, np.round(conf * 2) / 2
+    elif kind == "saturated":
+        ends = (0, 1) if head.activated else (-64, 64)
+        classes, conf = (rng.choice(np.float32(ends), blob.shape) for blob in (classes, conf))
     elif kind == "zero confidence":
         conf = np.zeros_like(conf)
     elif kind == "quiet":
@@ -115,7 +119,7 @@ def random_blobs(head: HeadConfig, rng: np.random.Generator, kind: str = "plain"
 def heads_and_blobs(draw: st.DrawFn, **fixed: Any) -> tuple[HeadConfig, Blobs]:
     head = draw(heads(**fixed))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    kind = draw(st.sampled_from(["plain", "signed", "ties", "zero confidence", "quiet"]))
+    kind = draw(st.sampled_from(["plain", "signed", "ties", "saturated", "zero confidence", "quiet"]))
     return head, random_blobs(head, rng, kind, draw(st.sampled_from([0.0, 0.02, 0.2])))
 
 

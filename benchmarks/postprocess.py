@@ -1,0 +1,418 @@
+"""Measures the post-processing: against the C++ class and NumPy, with two threads, and over a million calls.
+
+Without ``--threads`` and ``--memory``: the same boxes from the same blobs by several ways, in one run on one core. A block
+takes a frame of its own, checks that all ways find the same boxes, and times one way after the other; the figures are medians
+over the blocks. A way handles its frame again and again, so that blobs lie in the cache for all of them alike.
+
+The C++ class is timed where the tests' program for it can be built: g++ and Debian's libopencv-contrib-dev.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import gc
+import hashlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext, suppress
+from functools import partial
+from itertools import count
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from _timing import Call, Sampler, block, machine, pin_to_one_core, ratio, sampler, seconds, table, typical
+from numpy.typing import NDArray
+
+import opencv_squeezedet as sd
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from blobs import Blobs, has_ties, make
+from cpp_oracle import MISSING, CppInferBbox
+
+HEAD = dataclasses.replace(sd.VOC, drop_empty=False)  # as the C++ class: empty boxes are reported
+PER_CELL = len(HEAD.anchors)
+TOP_N = HEAD.top_n
+PIXELS = 1e-3  # the ways may differ by this much, and the C++ class by its truncation to int
+SCORES = 1e-6
+
+
+class Case(NamedTuple):
+    """Blobs of a kind, and the score threshold."""
+
+    kind: str
+    threshold: float
+
+    def __str__(self) -> str:
+        return f"{self.kind}, threshold {self.threshold:g}"
+
+
+CASES = [Case("quiet", 0.5), Case("crowded", 0.3), Case("quiet", 0.0), Case("random", 0.5)]
+
+
+def frames(kind: str) -> Iterator[Blobs]:
+    """Yield one frame after the other, without those whose order the C++ class leaves open."""
+    return (blobs for blobs in map(partial(make, kind), count()) if not has_ties(blobs))
+
+
+# ---- the ways -------------------------------------------------------------------------------------------------------------
+
+
+class Found(NamedTuple):
+    """The boxes that one way reports."""
+
+    xyxy: NDArray[np.floating]
+    confidence: NDArray[np.floating]
+    class_id: NDArray[np.integer]
+
+    def in_order(self) -> Found:
+        """By class, then by descending score, as the C++ class gives them; without empty boxes."""
+        order = np.lexsort((-self.confidence, self.class_id))
+        return Found(*(array[order] for array in self))
+
+    def without_empty(self) -> Found:
+        """The boxes that have an area."""
+        full = (self.xyxy[:, 2:] > self.xyxy[:, :2]).all(axis=1)
+        return Found(*(array[full] for array in self))
+
+
+def _anchors() -> NDArray[np.float64]:
+    """Centre x, centre y, width and height of all anchors."""
+    first, second = np.divmod(np.arange(HEAD.kernel.anchors) // PER_CELL, HEAD.grid[1])
+    centers = np.stack([first, second], axis=1) + 1.0
+    centers = centers * HEAD.input_size / (np.array(HEAD.grid) + 1)
+    return np.hstack([centers, np.tile(HEAD.anchors, (len(centers) // PER_CELL, 1))])
+
+
+ANCHORS = _anchors()
+ROW_STARTS = np.arange(HEAD.kernel.anchors) * len(HEAD.labels)
+
+
+def numpy_candidates(blobs: Blobs, threshold: float) -> Found:
+    """Vectorised: the best class of all anchors, the 64 highest scores, and the boxes of those above the threshold."""
+    products = blobs.class_scores * blobs.conf_scores.reshape(-1, 1)
+    class_id = products.argmax(axis=1)
+    score = products.reshape(-1).take(ROW_STARTS + class_id)
+    top = np.argpartition(score, len(score) - TOP_N)[-TOP_N:]
+    top = top[score[top] > threshold]
+    top = top[np.argsort(-score[top])]
+    deltas, anchors = blobs.delta_bbox.reshape(-1, 4)[top], ANCHORS[top]
+    centers = anchors[:, :2] + anchors[:, 2:] * deltas[:, :2]
+    halves = anchors[:, 2:] * np.exp(deltas[:, :1:-1]) / 2  # deltas come as x, y, h, w
+    xyxy = np.hstack([centers - halves, centers + halves]).clip(0, HEAD.input_size[0] - 1)
+    return Found(xyxy, score[top], class_id[top])
+
+
+def with_numpy(blobs: Blobs, threshold: float) -> Found:
+    """NumPy alone, with the NMS of the C++ class: a box goes when any higher one of its class overlaps it."""
+    found = numpy_candidates(blobs, threshold)
+    xyxy, class_id = found.xyxy, found.class_id
+    sides = np.minimum(xyxy[:, None, 2:], xyxy[:, 2:]) - np.maximum(xyxy[:, None, :2], xyxy[:, :2])
+    common = sides.clip(0).prod(axis=2)
+    area = (xyxy[:, 2:] - xyxy[:, :2]).prod(axis=1)
+    iou = common / (area[:, None] + area - common + HEAD.iou_epsilon)
+    overlaps = (iou > HEAD.nms_threshold) & (class_id[:, None] == class_id)
+    kept = ~np.triu(overlaps, 1).any(axis=0)
+    return Found(xyxy[kept], found.confidence[kept], class_id[kept])
+
+
+def with_cv2_nms(blobs: Blobs, threshold: float) -> Found:
+    """NumPy, and OpenCV's own NMS, which is greedy."""
+    xyxy, score, class_id = numpy_candidates(blobs, threshold)
+    xywh = np.hstack([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]])
+    kept = cv2.dnn.NMSBoxesBatched(xywh.tolist(), score.tolist(), class_id.tolist(), threshold, HEAD.nms_threshold)
+    return Found(xyxy[kept], score[kept], class_id[kept])
+
+
+def arrays_only(blobs: Blobs, threshold: float, class_bound: float = 0.0) -> Call:
+    """The compiled function with checked arguments; a ``class_bound`` spares it the look at all class scores."""
+    options = (threshold, HEAD.nms_threshold, False, TOP_N, False, False, 0.0, 0.0, class_bound)
+    return partial(HEAD.kernel.postprocess, *blobs, *options)
+
+
+def calls(blobs: Blobs, threshold: float) -> dict[str, Call]:
+    """Return all ways but the C++ class."""
+    return {
+        "NumPy": partial(with_numpy, blobs, threshold),
+        "NumPy, NMSBoxesBatched": partial(with_cv2_nms, blobs, threshold),
+        "sd.postprocess": partial(sd.postprocess, *blobs, HEAD, score_threshold=threshold),
+        "arrays only": arrays_only(blobs, threshold),
+        "arrays only, class_bound=1": arrays_only(blobs, threshold, 1.0),
+    }
+
+
+# ---- the comparison -------------------------------------------------------------------------------------------------------
+
+
+def ours(blobs: Blobs, threshold: float, kind: sd.config.NmsKind = "reference") -> Found:
+    """Return what `opencv_squeezedet.postprocess` finds."""
+    found = sd.postprocess(*blobs, HEAD, score_threshold=threshold, nms_kind=kind)
+    return Found(found.xyxy, found.confidence, found.class_id)
+
+
+def check(blobs: Blobs, threshold: float, cpp: CppInferBbox | None) -> int:
+    """Raise RuntimeError unless all ways report the same boxes; returns their number."""
+    expected = ours(blobs, threshold)
+    greedy = ours(blobs, threshold, "greedy").without_empty()  # NMSBoxesBatched takes two empty boxes for equal ones
+    for name, call in calls(blobs, threshold).items():
+        if name == "NumPy, NMSBoxesBatched":
+            _compare(name, with_cv2_nms(blobs, threshold).without_empty(), greedy)
+        elif name != "sd.postprocess":
+            _compare(name, Found(*call()), expected)  # type: ignore[misc]
+    if cpp:
+        *corners, class_id, _, score = zip(*cpp.filter(threshold), strict=True)
+        found = Found(np.array(corners, float).T, np.array(score), np.array(class_id))
+        _compare("C++", found, expected, truncated=True)
+    return len(expected.xyxy)
+
+
+def _compare(name: str, found: Found, expected: Found, truncated: bool = False) -> None:
+    found, expected = found.in_order(), expected.in_order()
+    same = len(found.xyxy) == len(expected.xyxy) and np.array_equal(found.class_id, expected.class_id)
+    if same:
+        more = expected.xyxy - found.xyxy
+        same = bool((more >= -PIXELS).all() and (more <= PIXELS + truncated).all())
+        same &= np.allclose(found.confidence, expected.confidence, rtol=0, atol=SCORES)
+    if not same:
+        raise RuntimeError(f"{name} reports other boxes:\n{found}\nthan sd.postprocess:\n{expected}")
+
+
+def compare(cases: Iterable[Case], blocks: int) -> None:
+    """Print the table of all ways."""
+    print(f"{machine()}; {pin_to_one_core()}, one OpenCV thread")
+    cv2.setNumThreads(1)
+    if MISSING:
+        print(f"Without the C++ column, and with NumPy's for comparison: {MISSING}.")
+    with nullcontext() if MISSING else CppInferBbox() as cpp:
+        rows = [_row(case, blocks, cpp) for case in cases]
+    print(f"Microseconds a frame, medians of {blocks} blocks; in brackets how many times faster than the first column.\n")
+    print(table(["blobs", "boxes", *(["C++"] if cpp else []), *calls(make("zero", 0), 1.0)], rows))
+    print(
+        f"\nAll reported the same boxes in every frame: within {PIXELS:g} pixels and {SCORES:g} in score, C++ coordinates "
+        "after truncation to int.\nNMSBoxesBatched is greedy: compared with nms_kind='greedy', without empty boxes."
+    )
+
+
+def _row(case: Case, blocks: int, cpp: CppInferBbox | None) -> list[str]:
+    boxes: list[int] = []
+    measured = []
+    for i, blobs in zip(range(blocks), frames(case.kind), strict=False):
+        samplers: dict[str, Sampler] = {}
+        if cpp:
+            cpp.load(blobs)
+            samplers["C++"] = partial(cpp.seconds, case.threshold, 10)
+        boxes.append(check(blobs, case.threshold, cpp))
+        samplers.update({name: sampler(call) for name, call in calls(blobs, case.threshold).items()})
+        measured.append(block(samplers, backwards=i % 2 == 1))
+    first, *others = samplers
+    cells = [f"{typical(measured, name) * 1e6:.1f} ({ratio(measured, first, name):.1f}x)" for name in others]
+    return [str(case), f"{median(boxes):.0f}", f"{typical(measured, first) * 1e6:.1f}", *cells]
+
+
+# ---- two threads ----------------------------------------------------------------------------------------------------------
+
+FRAMES = 1000  # in all
+PASSES = 5  # over them, so that one measurement lasts some hundredths of a second
+
+
+def threads(cases: Iterable[Case], rounds: int, chunk: int) -> None:
+    """Print how much faster two threads are than one, beside pure arithmetic that releases the GIL."""
+    print(machine())
+    print(
+        f"{FRAMES} frames, {PASSES} times, by one thread and by two; medians of {rounds} alternating rounds.\n"
+        "The loop is SHA-256 for about as long; the quotient: gain of postprocess_batch / gain of the loop, round by round.\n"
+    )
+    header = [f"postprocess_batch of {chunk}", "us a frame", "gain", "gain of the loop", "quotient", "postprocess, gain"]
+    print(table(header, [_threads_row(case, rounds, chunk) for case in cases]))
+
+
+def _threads_row(case: Case, rounds: int, chunk: int) -> list[str]:
+    chunks = [[np.stack(blob) for blob in zip(*_some(case.kind, chunk, seed), strict=True)] for seed in (0, chunk)]
+    work: dict[str, Callable[[int, int], Call]] = {
+        "batch": lambda thread, share: partial(
+            _batches, chunks[thread], case.threshold, FRAMES * PASSES * share // 2 // chunk
+        ),
+        "single": lambda thread, share: partial(
+            _singles, chunks[thread], case.threshold, FRAMES * PASSES * share // 2 // chunk
+        ),
+    }
+    duration = _together([work["batch"](0, 2)])
+    half = max(1, round(duration / seconds(_hash, 20) / 2))
+    work["loop"] = lambda thread, share: partial(seconds, _hash, half * share)
+    measured = [_round(work, backwards=i % 2 == 1) for i in range(rounds)]
+    gain = {name: ratio(measured, f"{name} by one", f"{name} by two") for name in work}
+    quotient = median(m["batch by one"] / m["batch by two"] / (m["loop by one"] / m["loop by two"]) for m in measured)
+    each = typical(measured, "batch by one") / FRAMES / PASSES * 1e6
+    return [str(case), f"{each:.1f}", *(f"{v:.2f}" for v in (gain["batch"], gain["loop"], quotient, gain["single"]))]
+
+
+def _round(work: dict[str, Callable[[int, int], Call]], backwards: bool) -> dict[str, float]:
+    measured = {}
+    for name in sorted(work, reverse=backwards):
+        measured[f"{name} by one"] = _together([work[name](0, 2)])
+        measured[f"{name} by two"] = _together([work[name](0, 1), work[name](1, 1)])
+    return measured
+
+
+def _together(works: list[Call]) -> float:
+    """Seconds until all are done, each in a thread of its own; without the start of the threads."""
+    ready = threading.Barrier(len(works) + 1)
+
+    def wait_and(work: Call) -> None:
+        ready.wait()
+        work()
+
+    started = [threading.Thread(target=wait_and, args=(work,)) for work in works]
+    for thread in started:
+        thread.start()
+    ready.wait()
+    start = perf_counter()
+    for thread in started:
+        thread.join()
+    return perf_counter() - start
+
+
+def _some(kind: str, number: int, seed: int) -> list[Blobs]:
+    return [make(kind, seed + i) for i in range(number)]
+
+
+def _batches(blobs: list[NDArray[np.float32]], threshold: float, times: int) -> None:
+    for _ in range(times):
+        sd.postprocess_batch(*blobs, score_threshold=threshold)
+
+
+def _singles(blobs: list[NDArray[np.float32]], threshold: float, times: int) -> None:
+    for _ in range(times):
+        for frame in zip(*blobs, strict=True):
+            sd.postprocess(*frame, score_threshold=threshold)
+
+
+_BUFFER = bytes(1 << 18)
+
+
+def _hash() -> None:
+    hashlib.sha256(_BUFFER)
+
+
+# ---- memory ---------------------------------------------------------------------------------------------------------------
+
+
+def memory(total: int, warm_up: int = 10_000) -> None:
+    """Print by how much a million calls with all sorts of inputs let the process grow."""
+    print(machine())
+    mixed = _mixed_calls()
+    _run(mixed, warm_up)
+    before = _resident()
+    start = perf_counter()
+    done = _run(mixed, total)
+    spent = perf_counter() - start
+    after = _resident()
+    print(f"{done} calls of sd.postprocess, {len(mixed)} sorts of input in turn, {spent:.1f} s")
+    print(f"resident set {before} KiB after {warm_up} calls, {after} KiB at the end: grown by {after - before} KiB")
+
+
+def _run(mixed: list[Call], total: int) -> int:
+    rounds = -(-total // len(mixed))
+    for _ in _progress(range(rounds), len(mixed)):
+        for call in mixed:
+            call()
+    return rounds * len(mixed)
+
+
+def _progress(rounds: range, each: int) -> Iterable[int]:
+    if sys.stderr.isatty():
+        with suppress(ImportError):
+            from tqdm import tqdm
+
+            return tqdm(rounds, unit=" calls", unit_scale=each, leave=False)
+    return rounds
+
+
+def _mixed_calls() -> list[Call]:
+    """Return a hundred calls: mostly plain ones, some of every option, shape and type, some that are refused."""
+    mixed: list[Call] = []
+    for seed in range(4):
+        for case in CASES[:2]:
+            blobs = make(case.kind, seed)
+            go = partial(sd.postprocess, *blobs, score_threshold=case.threshold)
+            options = ({"image_size": (640, 480)}, {"nms_kind": "greedy"}, {"class_agnostic": True}, {"top_n": 10})
+            mixed += [go] * 5 + [partial(go, **option) for option in options]
+    blobs = make("crowded", 4)
+    mixed += [partial(sd.postprocess, *blobs, score_threshold=0), partial(sd.postprocess, *make("random", 0))]
+    mixed += [partial(sd.postprocess, *other) for other in _other_forms(blobs)]
+    return mixed + [partial(_refused, *arguments) for arguments in _wrong(blobs)]
+
+
+def _other_forms(blobs: Blobs) -> Iterator[Iterable[object]]:
+    """The same data in other shapes and types, and data that is not finite."""
+    yield [blob[None] for blob in blobs]
+    yield [blobs.delta_bbox.reshape(-1, 4), blobs.class_scores.reshape(23, 23, 180), blobs.conf_scores.reshape(-1)]
+    yield [blob.astype(np.float64) for blob in blobs]
+    yield [np.asfortranarray(blob) for blob in blobs]
+    for bad in (np.nan, np.inf):
+        conf = blobs.conf_scores.copy()
+        conf[::2] = bad
+        yield [blobs.delta_bbox, blobs.class_scores, conf]
+
+
+def _wrong(blobs: Blobs) -> Iterator[tuple[type[Exception], Iterable[object], dict[str, object]]]:
+    delta, classes, conf = blobs
+    yield ValueError, (delta[1:], classes, conf), {}
+    yield ValueError, (delta, conf, classes), {}
+    yield ValueError, (np.stack([delta, delta]), classes, conf), {}
+    yield TypeError, (delta.astype(int), classes, conf), {}
+    yield TypeError, (delta, classes, None), {}
+    for option in ({"score_threshold": 2}, {"nms_threshold": float("nan")}, {"nms_kind": "soft"}, {"top_n": 0}):
+        yield ValueError, blobs, option
+    for option in ({"score_threshold": "high"}, {"top_n": 1.5}, {"class_agnostic": "no"}, {"image_size": (1.5, 2)}):
+        yield TypeError, blobs, option
+
+
+def _refused(kind: type[Exception], blobs: Iterable[object], options: dict[str, object]) -> None:
+    try:
+        sd.postprocess(*blobs, **options)  # type: ignore[arg-type]
+    except kind:
+        return
+    raise RuntimeError(f"{kind.__name__} was expected for {options}")
+
+
+def _resident() -> int:
+    """KiB; the highest so far where the present one is not to be had."""
+    gc.collect()
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // 1024 if sys.platform == "darwin" else peak
+
+
+def main() -> None:
+    """Read the options, and run what they ask for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--blocks", type=int, default=21, help="blocks, and rounds of --threads (default 21)")
+    kinds = list(dict.fromkeys(case.kind for case in CASES))
+    parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds, help="kinds of blobs (default: all)")
+    parser.add_argument("--threads", action="store_true", help="measure two threads against one")
+    parser.add_argument("--chunk", type=int, default=50, help="frames in a batch of --threads (default 50)")
+    parser.add_argument("--memory", action="store_true", help="measure the growth over many calls")
+    parser.add_argument("--calls", type=int, default=1_000_000, help="calls of --memory (default 1000000)")
+    options = parser.parse_args()
+    cases = [case for case in CASES if case.kind in options.kinds]
+    if options.threads:
+        threads(cases, options.blocks, options.chunk)
+    if options.memory:
+        memory(options.calls)
+    if not (options.threads or options.memory):
+        compare(cases, options.blocks)
+
+
+if __name__ == "__main__":
+    main()

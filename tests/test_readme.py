@@ -1,0 +1,63 @@
+"""What README.md shows is what happens: its Python blocks and its commands give the output printed under them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from opencv_squeezedet import cli
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clone's root as far as README uses it, but for what is written."""
+    for name in ("samples", "models"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_python_blocks_print_what_is_shown() -> None:
+    namespace: dict[str, object] = {}
+    shown = 0
+    for (language, code), (following, expected) in zip(BLOCKS, [*BLOCKS[1:], ("", "")], strict=True):
+        if language != "python":
+            continue
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(compile(code, "README.md", "exec"), namespace)
+        if following == "text":
+            assert out.getvalue() == expected
+            shown += 1
+    assert shown >= 4
+
+
+def test_detect_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = [code for language, code in BLOCKS if language == "console" and code.startswith("$ detect")]
+    assert commands
+    for code in commands:
+        command, expected = code.split("\n", 1)
+        assert cli.main(shlex.split(command)[2:]) == 0
+        assert capsys.readouterr().out == expected
+
+
+def test_the_picture_is_the_one_that_detect_writes() -> None:
+    assert cli.main(["samples/chelsea.jpg"]) == 0
+    shown, written = cv2.imread(str(ROOT / "docs" / "chelsea.jpg")), cv2.imread("detections/chelsea.jpg")
+    assert np.abs(shown.astype(int) - written).mean() < 1
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", README):
+        assert (ROOT / target).exists(), target

@@ -1,0 +1,130 @@
+"""Another project's Cython module, really compiled, that takes the arithmetic and the fused pass by cimport."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from blobs import make
+
+import opencv_squeezedet as sd
+
+PACKAGE = Path(sd.__file__).parent
+
+PYX = """
+# cython: language_level=3
+from opencv_squeezedet._kernel cimport HeadKernel, Limits, postprocess_blobs, sort_boxes, suppress
+from opencv_squeezedet.anchors cimport anchor_box, anchor_center, anchor_score, safe_exp
+from opencv_squeezedet.boxes cimport Box, clip, comes_before, iou_xyxy
+
+
+def iou(a, b, double epsilon=0.0):
+    cdef Box first, second
+    first.x1, first.y1, first.x2, first.y2 = a
+    second.x1, second.y1, second.x2, second.y2 = b
+    return iou_xyxy(&first, &second, epsilon)
+
+
+def arithmetic():
+    return anchor_center(0, 23, 416.0, True), anchor_center(0, 24, 384.0, False), safe_exp(3.0, 1.0), clip(7.0, 0.0, 5.0)
+
+
+def anchor(HeadKernel kernel, const float[::1] delta, const float[::1] classes, const float[::1] conf, Py_ssize_t cell,
+           Py_ssize_t k):
+    cdef Box box
+    cdef int class_id
+    cdef double score = anchor_score(&kernel.head, &classes[0], &conf[0], cell, k, &class_id)
+    anchor_box(&kernel.head, &delta[0], cell, k, &box)
+    return score, class_id, (box.x1, box.y1, box.x2, box.y2)
+
+
+def fused(HeadKernel kernel, const float[::1] delta, const float[::1] classes, const float[::1] conf, double threshold):
+    cdef Box[64] boxes
+    cdef Limits limits = Limits(score_threshold=threshold, nms_threshold=0.1, top_n=64, greedy=False, class_agnostic=False,
+                                drop_empty=True)
+    cdef Py_ssize_t found, i
+    with nogil:
+        found = postprocess_blobs(&kernel.head, &delta[0], &classes[0], &conf[0], &limits, 0.0, boxes)
+    return [(boxes[i].x1, boxes[i].y1, boxes[i].x2, boxes[i].y2, boxes[i].score, boxes[i].class_id) for i in range(found)]
+
+
+def greedy(rows, double threshold):
+    cdef Box[16] boxes
+    cdef Py_ssize_t count = len(rows)
+    cdef Py_ssize_t i
+    for i in range(count):
+        boxes[i].x1, boxes[i].y1, boxes[i].x2, boxes[i].y2, boxes[i].score = rows[i]
+        boxes[i].anchor = i
+    sort_boxes(boxes, count)
+    assert count < 2 or comes_before(&boxes[0], &boxes[1])
+    count = suppress(boxes, count, threshold, True, True, 0.0)
+    return [boxes[i].anchor for i in range(count)]
+"""
+
+SETUP = """
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+setup(name="stranger", ext_modules=cythonize([Extension("stranger", ["stranger.pyx"])], include_path=[{include!r}]))
+"""
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    pytest.importorskip("Cython", reason="the test extra brings Cython, with which a stranger compiles")
+    folder = tmp_path_factory.mktemp("stranger")
+    (folder / "stranger.pyx").write_text(PYX)
+    (folder / "setup.py").write_text(SETUP.format(include=str(PACKAGE.parent)))
+    build = subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=folder, capture_output=True, text=True
+    )
+    assert build.returncode == 0, build.stdout + build.stderr
+    (library,) = (path for path in folder.glob("stranger.*") if path.suffix in {".so", ".pyd"})
+    spec = importlib.util.spec_from_file_location("stranger", library)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_box_arithmetic(stranger: ModuleType) -> None:
+    assert stranger.iou((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
+    assert stranger.iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0
+    assert stranger.iou((0, 0, 1, 1), (0, 0, 1, 1), 1.0) == 0.5
+    centre, cell_centre, grown, clipped = stranger.arithmetic()
+    assert centre == 416 / 24
+    assert cell_centre == 0.5 * 384 / 24
+    assert grown == pytest.approx(3 * np.e)
+    assert clipped == 5
+
+
+def test_one_anchor(stranger: ModuleType) -> None:
+    blobs = make("crowded", 2)
+    flat = [blob.reshape(-1) for blob in blobs]
+    scores, class_ids = sd.score(blobs.class_scores, blobs.conf_scores)
+    boxes = sd.decode(blobs.delta_bbox)
+    for anchor in (0, 8, 1234, 4760):
+        score, class_id, box = stranger.anchor(sd.VOC.kernel, *flat, *divmod(anchor, 9))
+        assert (score, class_id) == (scores[anchor], class_ids[anchor])
+        assert np.array_equal(np.float32(box), boxes[anchor])
+
+
+def test_the_fused_pass(stranger: ModuleType) -> None:
+    blobs = make("crowded", 2)
+    found = stranger.fused(sd.VOC.kernel, *(blob.reshape(-1) for blob in blobs), 0.3)
+    expected = sd.postprocess(*blobs, score_threshold=0.3)
+    assert len(found) == len(expected) > 10
+    assert np.array_equal(np.float32([row[:4] for row in found]), expected.xyxy)
+    assert np.array_equal(np.float32([row[4] for row in found]), expected.confidence)
+    assert [row[5] for row in found] == expected.class_id.tolist()
+
+
+def test_nms_alone(stranger: ModuleType) -> None:
+    rows = [(0, 0, 10, 10, 0.5), (1, 0, 11, 10, 0.9), (30, 30, 40, 40, 0.1)]
+    assert stranger.greedy(rows, 0.5) == [1, 2]
