@@ -1,4 +1,3 @@
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,4 +73,3 @@ def nms(
     top_n: int,
 ) -> NDArray[np.intp]: ...
 
-__pyx_capi__: dict[str, Any]
