@@ -286,11 +286,13 @@ _INT32 = np.dtype(np.int32)
 _INTP = np.dtype(np.intp)
 
 
-cdef tuple _to_arrays(const Box* boxes, Py_ssize_t count, double x_scale, double y_scale, double right, double bottom):
-    """Boxes as (count, 4) float32 xyxy, times the scales and clipped to [0, right] x [0, bottom], (count,) float32, int32."""
+cdef tuple _to_arrays(const Box* boxes, Py_ssize_t count, object placement):
+    """Boxes as (count, 4) float32 xyxy, placed in the picture and clipped to it, (count,) float32 and int32."""
     cdef Py_buffer xyxy_view, score_view, class_view
+    cdef double left, top, x_factor, y_factor, width, height
     cdef float* xyxy
     cdef Py_ssize_t i
+    left, top, x_factor, y_factor, width, height = placement
     xyxy_array = _new((count, 4), _FLOAT32, &xyxy_view, 4 * count, 4)
     PyBuffer_Release(&xyxy_view)    # the array stays alive here, and so does its memory
     score_array = _new(count, _FLOAT32, &score_view, count, 4)
@@ -299,10 +301,10 @@ cdef tuple _to_arrays(const Box* boxes, Py_ssize_t count, double x_scale, double
     PyBuffer_Release(&class_view)
     for i in range(count):
         xyxy = <float*>xyxy_view.buf + 4 * i
-        xyxy[0] = <float>clip(boxes[i].x1 * x_scale, 0.0, right)
-        xyxy[1] = <float>clip(boxes[i].y1 * y_scale, 0.0, bottom)
-        xyxy[2] = <float>clip(boxes[i].x2 * x_scale, 0.0, right)
-        xyxy[3] = <float>clip(boxes[i].y2 * y_scale, 0.0, bottom)
+        xyxy[0] = <float>clip((boxes[i].x1 - left) * x_factor, 0.0, width)
+        xyxy[1] = <float>clip((boxes[i].y1 - top) * y_factor, 0.0, height)
+        xyxy[2] = <float>clip((boxes[i].x2 - left) * x_factor, 0.0, width)
+        xyxy[3] = <float>clip((boxes[i].y2 - top) * y_factor, 0.0, height)
         (<float*>score_view.buf)[i] = <float>boxes[i].score
         (<int*>class_view.buf)[i] = boxes[i].class_id
     return xyxy_array, score_array, class_array
@@ -393,26 +395,26 @@ cdef class HeadKernel:
         return boxes
 
     def postprocess(self, delta_bbox, class_scores, conf_scores, double score_threshold, double nms_threshold, bint greedy,
-                    Py_ssize_t top_n, bint class_agnostic, bint drop_empty, double image_width=0.0, double image_height=0.0,
-                    double class_bound=0.0):
+                    Py_ssize_t top_n, bint class_agnostic, bint drop_empty, placement, double class_bound=0.0):
         """One picture: float32 (n, 4) xyxy, float32 (n,) and int32 (n,), best first.
 
-        With an image size the boxes are scaled and clipped to it. A ``class_bound`` above 0 promises that no class score is
-        larger in magnitude, and saves the look at all of them.
+        ``placement`` (left, top, x_factor, y_factor, width, height) tells where the picture lies in the network's input: a
+        box comes out as ((x - left) * x_factor, (y - top) * y_factor), clipped to the picture. A ``class_bound`` above 0
+        promises that no class score is larger in magnitude, and saves the look at all of them.
         """
         cdef Limits limits = Limits(score_threshold, nms_threshold, top_n, greedy, class_agnostic, drop_empty)
         cdef Py_ssize_t count
         cdef Box* boxes = self._run(delta_bbox, class_scores, conf_scores, 1, &limits, class_bound, &count)
         try:
-            return self._scaled(boxes, count, image_width, image_height)
+            return _to_arrays(boxes, count, placement)
         finally:
             free(boxes)
 
     def postprocess_batch(self, delta_bbox, class_scores, conf_scores, double score_threshold, double nms_threshold,
-                          bint greedy, Py_ssize_t top_n, bint class_agnostic, bint drop_empty, list image_sizes):
-        """One tuple, as `postprocess` gives it, for each (width, height) of ``image_sizes``; (0, 0) stands for none."""
+                          bint greedy, Py_ssize_t top_n, bint class_agnostic, bint drop_empty, list placements):
+        """What `postprocess` gives, for each picture."""
         cdef Limits limits = Limits(score_threshold, nms_threshold, top_n, greedy, class_agnostic, drop_empty)
-        cdef Py_ssize_t pictures = len(image_sizes)
+        cdef Py_ssize_t pictures = len(placements)
         cdef Py_ssize_t used = 0
         cdef Py_ssize_t i
         cdef Box* boxes = NULL
@@ -423,19 +425,12 @@ cdef class HeadKernel:
         try:
             boxes = self._run(delta_bbox, class_scores, conf_scores, pictures, &limits, 0.0, counts)
             for i in range(pictures):
-                width, height = image_sizes[i]
-                found.append(self._scaled(boxes + used, counts[i], width, height))
+                found.append(_to_arrays(boxes + used, counts[i], placements[i]))
                 used += counts[i]
         finally:
             free(boxes)
             free(counts)
         return found
-
-    cdef tuple _scaled(self, const Box* boxes, Py_ssize_t count, double image_width, double image_height):
-        if image_width > 0.0:
-            return _to_arrays(boxes, count, image_width / self.head.width, image_height / self.head.height,
-                              image_width, image_height)
-        return _to_arrays(boxes, count, 1.0, 1.0, INFINITY, INFINITY)
 
     def infer(self, delta_bbox, class_scores, conf_scores, double score_threshold, double nms_threshold, Py_ssize_t top_n):
         """One picture as InferBbox sees it: (x1, y1, x2, y2, class, score) in double, best first, empty boxes kept."""

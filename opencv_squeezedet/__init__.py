@@ -3,6 +3,7 @@
 from opencv_squeezedet import _environment  # noqa: F401  (first: it explains what is missing)
 from opencv_squeezedet._version import __version__
 from opencv_squeezedet.config import KITTI, VOC, HeadConfig
+from opencv_squeezedet.detection_model import DetectionModel
 from opencv_squeezedet.detections import Detection, Detections
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.draw import draw
@@ -15,6 +16,7 @@ __all__ = [
     "KITTI",
     "VOC",
     "Detection",
+    "DetectionModel",
     "Detections",
     "HeadConfig",
     "InferBbox",

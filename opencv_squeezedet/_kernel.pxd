@@ -36,7 +36,6 @@ cdef class HeadKernel:
     cdef readonly Py_ssize_t anchors    # in the whole grid
     cdef Box* _run(self, object delta_bbox, object class_scores, object conf_scores, Py_ssize_t pictures,
                    const Limits* limits, double class_bound, Py_ssize_t* counts) except NULL
-    cdef tuple _scaled(self, const Box* boxes, Py_ssize_t count, double image_width, double image_height)
 
 # The last steps alone: sort `count` boxes, best first; drop those that a higher one overlaps. Returns how many are left.
 cdef void sort_boxes(Box* boxes, Py_ssize_t count) noexcept nogil

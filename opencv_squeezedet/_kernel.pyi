@@ -1,8 +1,8 @@
-
 import numpy as np
 from numpy.typing import NDArray
 
 _Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
+_Placement = tuple[float, float, float, float, float, float]
 _Floats = NDArray[np.float32]
 
 class HeadKernel:
@@ -35,8 +35,7 @@ class HeadKernel:
         top_n: int,
         class_agnostic: bool,
         drop_empty: bool,
-        image_width: float = 0.0,
-        image_height: float = 0.0,
+        placement: _Placement,
         class_bound: float = 0.0,
     ) -> _Arrays: ...
     def postprocess_batch(
@@ -50,7 +49,7 @@ class HeadKernel:
         top_n: int,
         class_agnostic: bool,
         drop_empty: bool,
-        image_sizes: list[tuple[int, int]],
+        placements: list[_Placement],
     ) -> list[_Arrays]: ...
     def infer(
         self,
@@ -72,4 +71,3 @@ def nms(
     greedy: bool,
     top_n: int,
 ) -> NDArray[np.intp]: ...
-

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
+import time
+from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import cv2
+import numpy as np
 
+from opencv_squeezedet import outputs
 from opencv_squeezedet._checks import fraction
 from opencv_squeezedet._version import __version__
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
-from opencv_squeezedet.draw import draw
-from opencv_squeezedet.files import PICTURE_SUFFIXES, encode_picture, read_picture, write_whole
 from opencv_squeezedet.model import ModelError
+from opencv_squeezedet.outputs import Names, Outputs, Seen
+from opencv_squeezedet.pipeline import chunks, in_order
+from opencv_squeezedet.preprocess import Resize
+from opencv_squeezedet.sources import Frame, Source, SourceError, Video, count_frames, find_sources
 
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+_MOST_WORKERS = 8  # each has a network of its own
 
 
 class CommandError(Exception):
@@ -38,13 +47,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``detect``; returns the exit status: 0, 1 if some picture failed, 2 for wrong usage, 130 after Ctrl-C."""
+    """Run ``detect``; returns the exit status: 0, 1 if something failed, 2 for wrong usage, 130 after Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # the command says itself what went wrong
     try:
-        status = _detect(_parse(sys.argv[1:] if argv is None else argv))
+        status = _run(_parse(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return status
     except CommandError as error:
@@ -57,31 +66,61 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_SOME_FAILED
 
 
+# ---- arguments ---------------------------------------------------------------------------------------------------------
+
+
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     # argparse cannot do both: sources between the options, and sources after "--" that begin with a dash.
     end = argv.index("--") if "--" in argv else len(argv)
     args = parser.parse_intermixed_args(argv[:end])
-    args.sources += map(Path, argv[end + 1 :])
+    args.sources += argv[end + 1 :]
     if not args.sources:
-        parser.error("the following arguments are required: IMAGE|FOLDER")
+        parser.error("the following arguments are required: SOURCE")
+    if args.json == "-" and args.csv == "-":
+        parser.error("--json and --csv cannot both go to standard output")
     return args
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="detect",
-        usage="detect [options] IMAGE|FOLDER ...",
-        description="Find objects in pictures: one line an object, and annotated copies of the pictures.",
-        epilog="example: detect holiday/ photo.jpg -o found --threshold 0.4 --json found.json",
+        usage="detect [options] SOURCE ...",
+        description="Find objects in pictures and videos: one line an object, and annotated copies.",
+        epilog="example: detect holiday/ 'more/*.jpg' film.mp4 -o found --threshold 0.4 --json found.json",
     )
-    parser.add_argument("sources", nargs="*", type=Path, metavar="IMAGE|FOLDER", help="picture, or folder of pictures")
-    parser.add_argument("-o", "--output", type=Path, default=Path("detections"), metavar="DIR", help="default: detections/")
-    parser.add_argument("--model", metavar="M", help="a model M.prototxt, M.caffemodel, M.json (default: the embedded)")
-    parser.add_argument("--weights", metavar="W", help="caffemodel, where its name is another")
-    parser.add_argument("--threshold", type=_threshold, metavar="T", help="score threshold in [0, 1] (default: the model's)")
-    parser.add_argument("--nms", type=_threshold, metavar="T", help="NMS threshold in [0, 1] (default: the model's)")
-    parser.add_argument("--json", metavar="FILE", help="write all objects as JSON; - for standard output, without other lines")
+    parser.add_argument(
+        "sources",
+        nargs="*",
+        metavar="SOURCE",
+        help="picture, video, folder, 'pattern', list of sources (.txt), camera's number, - for a picture on stdin",
+    )
+    add = parser.add_argument_group("what is looked for").add_argument
+    add("--model", metavar="M", help="a model M.prototxt, M.caffemodel, M.json (default: the embedded)")
+    add("--weights", metavar="W", help="caffemodel, where its name is another")
+    add("--threshold", type=_threshold, metavar="T", help="score threshold in [0, 1] (default: the model's)")
+    add("--nms", type=_threshold, metavar="T", help="NMS threshold in [0, 1] (default: the model's)")
+    add("--top-n", type=_positive, metavar="N", help="candidates before NMS (default: the model's)")
+    add("--agnostic", action="store_true", help="NMS across classes")
+    add("--classes", type=lambda text: text.split(","), metavar="A,B", help="only objects of these classes")
+    add("--letterbox", action="store_true", help="keep the aspect ratio, with margins, instead of stretching")
+    add = parser.add_argument_group("what is read").add_argument
+    add("-r", "--recursive", action="store_true", help="folders with the folders in them")
+    add("--every", type=_positive, default=1, metavar="N", help="every N-th frame of a video")
+    add("--batch", type=_positive, default=1, metavar="N", help="pictures in one pass of the network")
+    add = parser.add_argument_group("what is written").add_argument
+    add("-o", "--output", type=Path, default=Path("detections"), metavar="DIR", help="annotated copies (detections/)")
+    add("--no-image", action="store_true", help="no annotated copies")
+    add("--json", metavar="FILE", help="all objects as JSON; - for standard output, without other lines")
+    add("--csv", metavar="FILE", help="all objects as CSV; - likewise")
+    add("--coco", type=Path, metavar="FILE", help="all objects as a COCO data set")
+    add("--yolo", type=Path, metavar="DIR", help="YOLO's label files")
+    add("--voc", type=Path, metavar="DIR", help="PASCAL VOC's XML files")
+    add("--crops", type=Path, metavar="DIR", help="each object as a picture")
+    add("--video-out", type=Path, metavar="FILE", help="annotated copy of the one video or camera")
+    add("--show", action="store_true", help="show every frame in a window; q ends")
+    add("--timing", action="store_true", help="milliseconds of each stage")
+    add("--quiet", action="store_true", help="no lines, no progress bar")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
@@ -93,44 +132,178 @@ def _threshold(text: str) -> float:
         raise argparse.ArgumentTypeError(f"a number in [0, 1] was expected, got {text!r}") from None
 
 
-def _detect(args: argparse.Namespace) -> int:
-    detector = _load(args.model, args.weights)
-    _make_folder(args.output)
-    pictures, failures = _pictures(args.sources)
-    taken = {path.resolve() for path in pictures}  # no picture of the user's is overwritten
-    _check_json_target(args.json, taken)
-    results: list[dict[str, Any]] = []
+def _positive(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"a whole number from 1 up was expected, got {text!r}")
+    return int(text)
+
+
+# ---- the run -----------------------------------------------------------------------------------------------------------
+
+
+def _run(args: argparse.Namespace) -> int:
+    sources, failures = find_sources(args.sources, recursive=args.recursive, complain=_complain_shown)
+    total = count_frames(sources, args.every)
+    detectors = _load(args, 1 if total is not None and total <= args.batch else _MOST_WORKERS)
+    timing = _Timing()
+    for detector in detectors:
+        detector.on_stage = timing.add
+    names = Names(args.output, {source.path.resolve() for source in sources if isinstance(source, Frame) and source.path})
+    written = _outputs(args, sources, names, detectors[0].config.labels)
+    progress = _Progress(total, lines=not args.quiet and "-" not in (args.json, args.csv), bar=not args.quiet)
     status = EXIT_SOME_FAILED if failures else 0
     try:
-        for path, say in _with_progress(pictures):
-            try:
-                image = read_picture(path)
-                found = detector.detect(image, score_threshold=args.threshold, nms_threshold=args.nms)
-                suffix = path.suffix if cv2.haveImageWriter("x" + path.suffix) else ".png"
-                content = encode_picture(draw(image, found), suffix)
-            except (OSError, ValueError, MemoryError, cv2.error) as error:
-                _complain(f"{_shown(path)}: {_reason(error)}")
-                status = EXIT_SOME_FAILED
-                continue
-            _write(_free_name(args.output, path.stem, suffix, taken), content)
-            results.append({"file": str(path), "width": image.shape[1], "height": image.shape[0], **found.to_dict()})
-            if args.json != "-":
-                say(_lines(path, found))
+        with written, progress:
+            items = chunks(_named(_frames(sources, args.every), names), args.batch)
+            for seen_or_error in _flatten(in_order(partial(_look, args, written, timing), items, detectors)):
+                if isinstance(seen_or_error, str):
+                    progress.complain(seen_or_error)
+                    status = EXIT_SOME_FAILED
+                else:
+                    written.add(seen_or_error)
+                    progress.say(seen_or_error)
     except KeyboardInterrupt:
-        status = EXIT_INTERRUPTED  # what is done is still written
-    _write_json(args.json, results)
+        status = EXIT_INTERRUPTED  # what is done is written all the same
+    except SourceError as error:
+        raise CommandError(_shown(str(error)), EXIT_SOME_FAILED) from error
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise CommandError(f"cannot write {_shown(error.filename or '')}: {_reason(error)}", EXIT_SOME_FAILED) from error
+    if args.timing:
+        timing.report()
     return status
 
 
-def _load(model: str | None, weights: str | None) -> SqueezeDet:
+def _frames(sources: list[Source], every: int) -> Iterator[Frame]:
+    for source in sources:
+        if isinstance(source, Frame):
+            yield source
+        else:
+            yield from source.frames(every)
+
+
+def _named(frames: Iterator[Frame], names: Names) -> Iterator[tuple[Frame, str]]:
+    for frame in frames:
+        yield frame, names.stem(frame, outputs.picture_suffix(frame.suffix))
+
+
+def _flatten(results: Iterator[list[Seen | str]]) -> Iterator[Seen | str]:
+    for result in results:
+        yield from result
+
+
+def _look(
+    args: argparse.Namespace,
+    written: Outputs,
+    timing: _Timing,
+    detector: SqueezeDet,
+    chunk: list[tuple[Frame, str]],
+) -> list[Seen | str]:
+    """Read, detect, draw and write some frames; what could not be read comes back as a message."""
+    seen: list[Seen | str] = []
+    pictures = []
+    for frame, stem in chunk:
+        try:
+            with timing.stage("read"):
+                pictures.append((frame, stem, frame.load()))
+        except (OSError, ValueError, MemoryError, cv2.error) as error:
+            seen.append(f"{_shown(frame.name)}: {_reason(error)}")
+    try:
+        found = detector.detect_batch(
+            (image for _, _, image in pictures),
+            score_threshold=args.threshold,
+            nms_threshold=args.nms,
+            top_n=args.top_n,
+            class_agnostic=args.agnostic or None,
+        )
+    except (MemoryError, cv2.error) as error:
+        return seen + [f"{_shown(frame.name)}: {_reason(error)}" for frame, _, _ in pictures]
+    for (frame, stem, image), detections in zip(pictures, found, strict=True):
+        one = Seen(frame, stem, image, _of_classes(detections, args.classes))
+        try:
+            with timing.stage("draw, write"):
+                written.write(one)
+        except ValueError as error:  # a picture that this file type does not hold
+            seen.append(f"{_shown(frame.name)}: {_reason(error)}")
+        else:
+            seen.append(one)
+    return seen
+
+
+def _of_classes(detections: Detections, labels: list[str] | None) -> Detections:
+    return detections if labels is None else detections[labels]
+
+
+def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
+    """A detector for each core (networks side by side on one core each do more than one network on all of them)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = min(cores, most)
     try:
         with _native_messages_hidden():
-            return SqueezeDet(model, weights)
+            resize: Resize | None = "letterbox" if args.letterbox else None
+            detectors = [SqueezeDet(args.model, args.weights, resize=resize) for _ in range(count)]
     except OSError as error:
-        name = f"{_shown(Path(error.filename))}: " if error.filename else ""
+        name = f"{_shown(error.filename)}: " if error.filename else ""
         raise CommandError(name + _reason(error)) from error
     except ModelError as error:
         raise CommandError(_reason(error)) from error
+    if count > 1:
+        cv2.setNumThreads(max(1, cores // count))
+    labels = detectors[0].config.labels
+    if unknown := [label for label in args.classes or () if label not in labels]:
+        raise CommandError(f"--classes: the model knows no {', '.join(map(repr, unknown))}, but {', '.join(labels)}")
+    return detectors
+
+
+def _outputs(args: argparse.Namespace, sources: list[Source], names: Names, labels: tuple[str, ...]) -> Outputs:
+    """The outputs that the arguments ask for, all places checked before the work begins."""
+    per_frame: list[Callable[[Seen], None]] = []
+    in_order: list[outputs.Output] = []
+    pictures = {source.path.resolve() for source in sources if isinstance(source, Frame) and source.path}
+    if not args.no_image:
+        _make_folder(args.output)
+        per_frame.append(lambda seen: outputs.write_annotated(args.output, seen) if seen.frame.number is None else None)
+    for folder, write in ((args.yolo, outputs.write_yolo), (args.voc, outputs.write_voc), (args.crops, outputs.write_crops)):
+        if folder is not None:
+            _make_folder(folder)
+            per_frame.append(partial(write, folder))
+    if args.yolo is not None:
+        outputs.write_yolo_names(args.yolo, labels)
+    if args.json is not None:
+        _check_target("--json", args.json, pictures)
+        in_order.append(outputs.JsonOutput(args.json))
+    if args.csv is not None:
+        _check_target("--csv", args.csv, pictures)
+        in_order.append(outputs.CsvOutput(args.csv))
+    if args.coco is not None:
+        _check_target("--coco", str(args.coco), pictures)
+        in_order.append(outputs.CocoOutput(args.coco, labels))
+    in_order += _videos(args, [source for source in sources if isinstance(source, Video)], names)
+    if args.show:
+        if not outputs.display_works():
+            raise CommandError("--show: no window can be opened (no display, or an OpenCV without windows)")
+        in_order.append(outputs.Window())
+    return Outputs(per_frame, in_order)
+
+
+def _videos(args: argparse.Namespace, videos: list[Video], names: Names) -> Iterator[outputs.VideoOutput]:
+    """Annotated copies: of every video file, and of a camera where one is asked for."""
+    try:
+        if args.video_out is not None:
+            if len(videos) != 1:
+                raise CommandError(f"--video-out needs one video or camera among the sources, there are {len(videos)}")
+            _check_target("--video-out", str(args.video_out), {Path(videos[0].name).resolve()})
+            yield outputs.video_output(args.video_out, videos[0], args.every)
+        elif not args.no_image:
+            for video in videos:
+                if video.camera is None:
+                    path = args.output / (names.stem(video, ".mp4") + ".mp4")
+                    yield outputs.video_output(path, video, args.every)
+    except SourceError as error:
+        raise CommandError(_shown(str(error)), EXIT_SOME_FAILED) from error
+    except ValueError as error:
+        raise CommandError(f"--video-out: {error}") from error
 
 
 def _make_folder(folder: Path) -> None:
@@ -138,109 +311,117 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"cannot make the folder {_shown(folder)}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise CommandError(f"cannot write to the folder {_shown(folder)}")
 
 
-def _check_json_target(target: str | None, taken: set[Path]) -> None:
-    """Refuse at once what could not be written at the end, and keep the name from the annotated pictures."""
-    if target is None or target == "-":
+def _check_target(option: str, target: str, sources: set[Path]) -> None:
+    """Refuse at once what could not be written at the end."""
+    if target == "-":
         return
     path = Path(target).resolve()
-    if path in taken:
-        raise CommandError(f"--json: {_shown(Path(target))} is one of the pictures")
-    if path.is_dir() or not path.parent.is_dir():
-        raise CommandError(f"--json: {_shown(Path(target))} is a folder, or lies in none")
-    taken.add(path)
+    if path in sources:
+        raise CommandError(f"{option}: {_shown(target)} is one of the sources")
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise CommandError(f"{option}: {_shown(target)} is a folder, or lies in none that can be written to")
 
 
-def _pictures(sources: list[Path]) -> tuple[list[Path], int]:
-    """All picture files, those of a folder by name, and how many sources have none."""
-    pictures: list[Path] = []
-    failures = 0
-    for source in sources:
-        if not source.is_dir():
-            pictures.append(source)
-            continue
-        try:
-            inside = sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
-        except OSError as error:
-            inside = []
-            _complain(f"{_shown(source)}: {_reason(error)}")
+# ---- what the user sees ------------------------------------------------------------------------------------------------
+
+
+class _Progress:
+    """Lines, and a progress bar where there is a terminal, tqdm and enough to do."""
+
+    def __init__(self, total: int | None, *, lines: bool, bar: bool) -> None:
+        self._lines = lines
+        self._bar = None
+        if bar and total != 1 and sys.stderr.isatty():
+            try:
+                from tqdm import tqdm
+            except ImportError:
+                return
+            self._bar = tqdm(total=total, unit=" frames", dynamic_ncols=True, leave=False)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def say(self, seen: Seen) -> None:
+        """Print what was found in a frame."""
+        if self._lines:
+            self._print(_line(seen))
+        if self._bar is not None:
+            self._bar.update()
+
+    def complain(self, message: str) -> None:
+        """Print what went wrong, on standard error."""
+        if self._bar is not None:
+            self._bar.update()
+            self._bar.clear()
+        _complain(message)
+
+    def _print(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.write(text)
         else:
-            if not inside:
-                _complain(f"{_shown(source)}: no pictures in this folder")
-        failures += not inside
-        pictures += inside
-    return pictures, failures
+            print(text)
 
 
-def _with_progress(pictures: list[Path]) -> Iterator[tuple[Path, Callable[[str], None]]]:
-    """Each picture with a function that prints a line; a progress bar where there is a terminal, tqdm and enough to do."""
-    if len(pictures) > 1 and sys.stderr.isatty():
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            pass
-        else:
-            with tqdm(pictures, unit="picture", leave=False) as bar:
-                for path in bar:
-                    yield path, tqdm.write
-            return
-    for path in pictures:
-        yield path, print
+@dataclass
+class _Timing:
+    """Seconds of each stage of each frame."""
+
+    def __post_init__(self) -> None:
+        self._seconds: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
+
+    def add(self, stage: str, seconds: float) -> None:
+        self._seconds[stage].append(seconds)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.add(name, time.perf_counter() - start)
+
+    def report(self) -> None:
+        """Print a table on standard error."""
+        print(f"{'milliseconds':<14}{'p50':>9}{'p95':>9}", file=sys.stderr)
+        for stage, seconds in self._seconds.items():
+            p50, p95 = np.percentile(np.asarray(seconds) * 1e3, [50, 95])
+            print(f"{stage:<14}{p50:>9.3f}{p95:>9.3f}", file=sys.stderr)
 
 
-def _free_name(folder: Path, stem: str, suffix: str, taken: set[Path]) -> Path:
-    """A file name in the folder that no source has and no other output of this run; marks it as taken."""
-    number = 1
-    while True:
-        path = folder / (f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}")
-        key = path.resolve()
-        if key not in taken:
-            taken.add(key)
-            return path
-        number += 1
-
-
-def _lines(path: Path, found: Detections) -> str:
+def _line(seen: Seen) -> str:
     """One line an object: file, label, score, box."""
-    boxes = [f"{_shown(path)}: {d.label} {d.confidence:.2f} ({', '.join(f'{v:.0f}' for v in d.xyxy)})" for d in found]
-    return "\n".join(boxes) or f"{_shown(path)}: nothing found"
-
-
-def _write_json(target: str | None, results: list[dict[str, Any]]) -> None:
-    if target is None:
-        return
-    text = json.dumps(results, indent=1) + "\n"
-    if target == "-":
-        sys.stdout.write(text)
-    else:
-        _write(Path(target), text.encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        raise CommandError(f"cannot write {_shown(path)}: {error.strerror or error}", EXIT_SOME_FAILED) from error
+    number = "" if seen.frame.number is None else f" frame {seen.frame.number}"
+    name = _shown(seen.frame.name) + number
+    lines = [f"{name}: {d.label} {d.confidence:.2f} ({', '.join(f'{v:.0f}' for v in d.xyxy)})" for d in seen.detections]
+    return "\n".join(lines) or f"{name}: nothing found"
 
 
 @contextmanager
 def _native_messages_hidden() -> Iterator[None]:
     """Keep libraries below Python from writing to standard error what an exception tells as well."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
+    with ExitStack() as stack:
+        sys.stderr.flush()
+        saved = os.dup(2)
+        stack.callback(os.close, saved)
+        stack.callback(os.dup2, saved, 2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        stack.callback(os.close, nowhere)
         os.dup2(nowhere, 2)
         yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
 
 
 def _complain(message: str) -> None:
     print(f"detect: {message}", file=sys.stderr)
+
+
+def _complain_shown(message: str) -> None:
+    _complain(_shown(message))
 
 
 def _reason(error: Exception) -> str:
@@ -249,6 +430,6 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _shown(path: Path) -> str:
+def _shown(name: str | Path) -> str:
     """A file name on one line, whatever it holds."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(name))

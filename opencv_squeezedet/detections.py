@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from opencv_squeezedet import export
+
 _set = object.__setattr__
 
 
@@ -173,3 +175,44 @@ class Detections:
     def to_json(self, indent: int | None = None) -> str:
         """Return `to_dict` as JSON."""
         return json.dumps(self.to_dict(), indent=indent)
+
+    def to_coco(self, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
+        """Return COCO annotations with scores: ``bbox`` is x, y, width, height, ``category_id`` the class id + 1.
+
+        Parameters
+        ----------
+        image_id : int
+            Of the picture, in each annotation.
+        first_id : int
+            The annotations' ids count from here.
+        """
+        return export.to_coco(self, image_id, first_id)
+
+    def to_yolo(self, image_size: tuple[int, int]) -> str:
+        """Return YOLO's label lines: class id, centre x, y, width, height, as fractions of the (width, height) picture."""
+        return export.to_yolo(self, image_size)
+
+    def to_voc_xml(self, file_name: str, image_size: tuple[int, int]) -> str:
+        """Return a PASCAL VOC annotation of the (width, height) picture: whole pixels counted from 1."""
+        return export.to_voc_xml(self, file_name, image_size)
+
+    def to_supervision(self) -> Any:
+        """Return ``supervision.Detections``; ImportError where the library is missing."""
+        return export.to_supervision(self)
+
+    @staticmethod
+    def from_supervision(detections: Any, names: Sequence[str] | None = None) -> Detections:
+        """Return Detections from ``supervision.Detections``, highest confidence first.
+
+        Parameters
+        ----------
+        detections : supervision.Detections
+            Without confidences they count as 1, without class ids as class 0.
+        names : sequence of str, optional
+            The label table. Default: that of `to_supervision`, or the class names in ``data``.
+        """
+        return export.from_supervision(detections, None if names is None else tuple(names))
+
+    def to_dataframe(self) -> Any:
+        """Return a ``pandas.DataFrame``: label, class_id, confidence, x1, y1, x2, y2. ImportError without pandas."""
+        return export.to_dataframe(self)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple, SupportsFloat, SupportsIndex
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from opencv_squeezedet.config import HeadConfig, NmsKind
+from opencv_squeezedet.config import VOC, HeadConfig, NmsKind
 from opencv_squeezedet.detections import Detections
-from opencv_squeezedet.model import StrPath, find_model, read_net
-from opencv_squeezedet.postprocess import postprocess, postprocess_batch
-from opencv_squeezedet.preprocess import Picture, Preprocess
+from opencv_squeezedet.model import Model, StrPath, check_net, find_model, read_net
+from opencv_squeezedet.postprocess import postprocess_batch
+from opencv_squeezedet.preprocess import Picture, Preprocess, Resize
 
 
 class Blobs(NamedTuple):
@@ -33,15 +37,30 @@ class SqueezeDet:
 
     Parameters
     ----------
-    model : path, optional
+    model : path or cv2.dnn.Net, optional
         A model's three files ``NAME.prototxt``, ``NAME.caffemodel`` and ``NAME.json``: their common stem, or one of them.
-        Default: the embedded model, PASCAL VOC's 20 classes.
+        Or a network that ends as opencv_contrib's does. Default: the embedded model, PASCAL VOC's 20 classes.
     weights : path, optional
         The caffemodel, where its stem is another.
     config : HeadConfig, optional
-        The head, instead of the one in the JSON file, which may then be missing.
+        The head, instead of the one in the JSON file, which may then be missing. Default for a ``cv2.dnn.Net``: `VOC`.
     preprocess : Preprocess, optional
         The preprocessing, instead of the one in the JSON file.
+    resize : {"stretch", "letterbox", "crop"}, optional
+        How pictures are brought to the input's size, instead of the preprocessing's own way; see `Preprocess`.
+
+    Attributes
+    ----------
+    net : cv2.dnn.Net
+        The network; not to be used while another thread detects.
+    config : HeadConfig
+        Its head, with the thresholds that apply where `detect` gets no others.
+    preprocess : Preprocess
+        How its input is made.
+    outputs : dict
+        For each blob the layer that gives it, and which of the layer's tops it is.
+    on_stage : function or None
+        Called with "preprocess", "network" and "post-process" and the seconds that this stage of a detection took.
 
     Raises
     ------
@@ -59,19 +78,25 @@ class SqueezeDet:
 
     def __init__(
         self,
-        model: StrPath | None = None,
+        model: StrPath | cv2.dnn.Net | None = None,
         weights: StrPath | None = None,
         *,
         config: HeadConfig | None = None,
         preprocess: Preprocess | None = None,
+        resize: Resize | None = None,
     ) -> None:
-        found = find_model(model, weights, config=config, preprocess=preprocess)
+        if isinstance(model, cv2.dnn.Net):
+            head = config or VOC
+            found, self.net = Model(None, None, head, preprocess or Preprocess(head.input_size)), model
+            check_net(self.net, found)
+        else:
+            found = find_model(model, weights, config=config, preprocess=preprocess)
+            self.net = read_net(found)
         self.config = found.config
-        self.preprocess = found.preprocess
-        self._net = read_net(found)
+        self.preprocess = found.preprocess if resize is None else replace(found.preprocess, resize=resize)
         self._lock = threading.Lock()
-        self._layers = [layer for layer, _ in found.outputs.values()]
-        self._tops = [top for _, top in found.outputs.values()]
+        self.outputs = found.outputs
+        self.on_stage: Callable[[str, float], None] | None = None
 
     def detect(
         self,
@@ -103,17 +128,8 @@ class SqueezeDet:
         TypeError, ValueError
             For what is no picture, or an option outside its range.
         """
-        blobs = self.forward(image)
-        return postprocess(
-            *blobs,
-            self.config,
-            score_threshold=score_threshold,
-            nms_threshold=nms_threshold,
-            nms_kind=nms_kind,
-            top_n=top_n,
-            class_agnostic=class_agnostic,
-            image_size=(image.shape[1], image.shape[0]),
-        )
+        options = (score_threshold, nms_threshold, nms_kind, top_n, class_agnostic)
+        return self._detect([image], *options)[0]
 
     def detect_batch(
         self,
@@ -126,20 +142,43 @@ class SqueezeDet:
         class_agnostic: bool | None = None,
     ) -> list[Detections]:
         """Find the objects in several pictures, of any sizes, with one forward pass for all; options as in `detect`."""
+        options = (score_threshold, nms_threshold, nms_kind, top_n, class_agnostic)
         pictures = list(images)
-        if not pictures:
-            return []
-        blobs = self._forward(np.concatenate([self.preprocess.blob(picture) for picture in pictures]))
-        return postprocess_batch(
-            *blobs,
-            self.config,
-            score_threshold=score_threshold,
-            nms_threshold=nms_threshold,
-            nms_kind=nms_kind,
-            top_n=top_n,
-            class_agnostic=class_agnostic,
-            image_size=[(picture.shape[1], picture.shape[0]) for picture in pictures],
-        )
+        return self._detect(pictures, *options) if pictures else []
+
+    def _detect(
+        self,
+        pictures: list[Picture],
+        score_threshold: SupportsFloat | None,
+        nms_threshold: SupportsFloat | None,
+        nms_kind: NmsKind | None,
+        top_n: SupportsIndex | None,
+        class_agnostic: bool | None,
+    ) -> list[Detections]:
+        with self._stage("preprocess"):
+            blobs = [self.preprocess.blob(picture) for picture in pictures]
+            blob = blobs[0] if len(blobs) == 1 else np.concatenate(blobs)
+        with self._stage("network"):
+            outputs = self._forward(blob)
+        with self._stage("post-process"):
+            return postprocess_batch(
+                *outputs,
+                self.config,
+                score_threshold=score_threshold,
+                nms_threshold=nms_threshold,
+                nms_kind=nms_kind,
+                top_n=top_n,
+                class_agnostic=class_agnostic,
+                image_size=[(picture.shape[1], picture.shape[0]) for picture in pictures],
+                resize=self.preprocess.resize,
+            )
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        if self.on_stage is not None:
+            self.on_stage(name, time.perf_counter() - start)
 
     def forward(self, image: Picture) -> Blobs:
         """Run the network on one picture, and return its three blobs: float32, with a leading axis of 1."""
@@ -149,6 +188,8 @@ class SqueezeDet:
         # One pass for all three: forward("slice") would give that layer's first top only, and forward() once for each of
         # them would run the network three times.
         with self._lock:
-            self._net.setInput(blob)
-            layers = self._net.forwardAndRetrieve(self._layers)
-        return Blobs(*(np.asarray(tops[i], np.float32) for tops, i in zip(layers, self._tops, strict=True)))
+            self.net.setInput(blob)
+            layers = self.net.forwardAndRetrieve([layer for layer, _ in self.outputs.values()])
+        return Blobs(
+            *(np.asarray(tops[top], np.float32) for tops, (_, top) in zip(layers, self.outputs.values(), strict=True))
+        )

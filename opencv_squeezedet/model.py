@@ -21,7 +21,8 @@ StrPath = str | os.PathLike[str]
 
 EMBEDDED = "squeezedet_lite_voc"
 _SUFFIXES = {".prototxt", ".caffemodel", ".json"}
-_OUTPUTS = {"delta_bbox": ("slice", 2), "class_scores": ("softmax", 0), "conf_scores": ("sigmoid", 0)}
+Outputs = dict[str, tuple[str, int]]
+_OUTPUTS: Outputs = {"delta_bbox": ("slice", 2), "class_scores": ("softmax", 0), "conf_scores": ("sigmoid", 0)}
 
 
 class ModelError(ValueError):
@@ -34,8 +35,8 @@ class Model:
 
     Parameters
     ----------
-    definition, weights : Path
-        Caffe's prototxt and caffemodel.
+    definition, weights : Path or None
+        Caffe's prototxt and caffemodel; None for a network that was read by someone else.
     config : HeadConfig
         The head that the network ends in.
     preprocess : Preprocess
@@ -44,11 +45,11 @@ class Model:
         For each blob the layer that gives it, and which of the layer's tops it is.
     """
 
-    definition: Path
-    weights: Path
+    definition: Path | None
+    weights: Path | None
     config: HeadConfig
     preprocess: Preprocess
-    outputs: dict[str, tuple[str, int]] = field(default_factory=lambda: dict(_OUTPUTS))
+    outputs: Outputs = field(default_factory=lambda: dict(_OUTPUTS))
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
@@ -56,6 +57,11 @@ class Model:
             raise ValueError(
                 f"preprocess makes a blob of {self.preprocess.size}, the config's input_size is {self.config.input_size}"
             )
+
+    def __str__(self) -> str:
+        if self.definition is None:
+            return "the network"
+        return f"{str(self.definition)!r} with {str(self.weights)!r}"
 
 
 def find_model(
@@ -120,7 +126,7 @@ def _described(
     )
 
 
-def _outputs(value: Any) -> dict[str, tuple[str, int]]:
+def _outputs(value: Any) -> Outputs:
     if not isinstance(value, dict) or value.keys() != _OUTPUTS.keys():
         raise ValueError(f"'outputs' must have the keys {', '.join(map(repr, _OUTPUTS))}, got {value!r}")
     outputs = {}
@@ -139,12 +145,12 @@ def models_folder() -> Path:
 
 
 def read_net(model: Model) -> cv2.dnn.Net:
-    """Read the network, and check that it takes the input and gives the three blobs that the head is made for.
+    """Read the network from its files, and check it with `check_net`.
 
     Raises
     ------
     ModelError
-        If OpenCV cannot read the files or has no Caffe importer, if a layer is missing, or a shape is not the head's.
+        If OpenCV cannot read the files or has no Caffe importer, or the network is not the head's.
     OSError
         If a file cannot be read.
     """
@@ -152,30 +158,38 @@ def read_net(model: Model) -> cv2.dnn.Net:
         raise ModelError(
             f"OpenCV {cv2.__version__} has no Caffe importer: install 'opencv-contrib-python>=4.8,<5' to read caffemodels"
         )
-    definition, weights = (np.fromfile(path, np.uint8) for path in (model.definition, model.weights))
-    for path, content in ((model.definition, definition), (model.weights, weights)):
-        if not content.size:
+    contents = []
+    for path in (model.definition, model.weights):
+        contents.append(np.fromfile(str(path), np.uint8))
+        if not contents[-1].size:
             raise ModelError(f"{str(path)!r} is empty")
-    names = f"{str(model.definition)!r} with {str(model.weights)!r}"
-    with _silent_opencv():
-        try:
-            net = cv2.dnn.readNetFromCaffe(definition, weights)
-        except cv2.error as error:
-            raise ModelError(f"OpenCV cannot read {names}: {_reason(error)}") from error
-        _check_outputs(net, model, names)
+    try:
+        with _silent_opencv():
+            net = cv2.dnn.readNetFromCaffe(*contents)
+    except cv2.error as error:
+        raise ModelError(f"OpenCV cannot read {model}: {_reason(error)}") from error
+    check_net(net, model)
     return net
 
 
-def _check_outputs(net: cv2.dnn.Net, model: Model, names: str) -> None:
+def check_net(net: cv2.dnn.Net, model: Model) -> None:
+    """Check that the network takes the input and gives the three blobs that the head is made for, without running it.
+
+    Raises
+    ------
+    ModelError
+        If a layer is missing, or a shape is not the head's.
+    """
     layers = net.getLayerNames()
     for blob, (layer, _) in model.outputs.items():
         if layer not in layers:
-            raise ModelError(f"{str(model.definition)!r} has no layer {layer!r}, which should give {blob}")
+            raise ModelError(f"{model} has no layer {layer!r}, which should give {blob}")
     width, height = model.config.input_size
     try:
-        ids, _, shapes = net.getLayersShapes((1, 3, height, width))
+        with _silent_opencv():
+            ids, _, shapes = net.getLayersShapes((1, 3, height, width))
     except cv2.error as error:
-        raise ModelError(f"{names} do not fit each other, or the input of {width}x{height}: {_reason(error)}") from error
+        raise ModelError(f"{model} does not fit itself, or the input of {width}x{height}: {_reason(error)}") from error
     places = {int(layer_id): i for i, layer_id in enumerate(np.ravel(np.asarray(ids)))}
     for blob, (layer, top) in model.outputs.items():
         tops = shapes[places[net.getLayerId(layer)]]

@@ -5,8 +5,9 @@ Here arguments are checked; the arithmetic is in the compiled kernel.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any, Literal, SupportsFloat, SupportsIndex
+from typing import Any, Literal, SupportsFloat, SupportsIndex, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,8 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from opencv_squeezedet import _checks, _kernel
 from opencv_squeezedet.config import NMS_KINDS, VOC, HeadConfig, NmsKind
 from opencv_squeezedet.detections import Detections
+from opencv_squeezedet.preprocess import Placement, Resize, placement
 
 _FLOAT32 = np.dtype(np.float32)
+_NO_PICTURE = Placement(0.0, 0.0, 1.0, 1.0, math.inf, math.inf)
 BlobName = Literal["delta_bbox", "class_scores", "conf_scores"]
 
 
@@ -31,6 +34,7 @@ def postprocess(
     top_n: SupportsIndex | None = None,
     class_agnostic: bool | None = None,
     image_size: tuple[int, int] | None = None,
+    resize: Resize = "stretch",
 ) -> Detections:
     """Turn the three blobs of one picture into boxes, in one pass.
 
@@ -47,6 +51,8 @@ def postprocess(
         Instead of the config's own; see `HeadConfig`.
     image_size : (int, int), optional
         Width and height of the picture. Boxes are then picture pixels, clipped to the picture; else network-input pixels.
+    resize : {"stretch", "letterbox", "crop"}
+        How the picture became the input, where ``image_size`` is given; see `Preprocess`.
 
     Returns
     -------
@@ -78,7 +84,7 @@ def postprocess(
         _blob("class_scores", class_scores, shapes, config, conf_scores),
         _blob("conf_scores", conf_scores, shapes, config),
         *_options(config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic),
-        *((0.0, 0.0) if image_size is None else _checks.size("image_size", image_size)),
+        _NO_PICTURE if image_size is None else _placement(image_size, config, resize),
     )
     return Detections._of(*arrays, config.labels)
 
@@ -95,6 +101,7 @@ def postprocess_batch(
     top_n: SupportsIndex | None = None,
     class_agnostic: bool | None = None,
     image_size: tuple[int, int] | Sequence[tuple[int, int]] | None = None,
+    resize: Resize = "stretch",
 ) -> list[Detections]:
     """`postprocess` for blobs with a leading axis of N pictures, N = 1 and 0 included, in one GIL-free loop.
 
@@ -102,7 +109,7 @@ def postprocess_batch(
     ----------
     image_size : (int, int) or sequence of N of them, optional
         One size for all pictures, or one for each.
-    delta_bbox, class_scores, conf_scores, config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic
+    delta_bbox, class_scores, conf_scores, config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic, resize
         As in `postprocess`.
 
     Returns
@@ -121,7 +128,9 @@ def postprocess_batch(
             raise ValueError(f"{name} must have the shape {_alternatives(accepted, f'{pictures}, ')}, got {blob.shape}")
     deltas, classes, confs = (_floats(name, blob) for name, blob in blobs.items())
     options = _options(config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic)
-    found = config.kernel.postprocess_batch(deltas, classes, confs, *options, _image_sizes(image_size, pictures))
+    found = config.kernel.postprocess_batch(
+        deltas, classes, confs, *options, _placements(image_size, pictures, config, resize)
+    )
     return [Detections._of(*arrays, config.labels) for arrays in found]
 
 
@@ -307,16 +316,23 @@ def _wrong_shape(name: BlobName, blob: NDArray[Any], config: HeadConfig, conf_sc
     return message
 
 
-def _image_sizes(image_size: Any, pictures: int) -> list[tuple[int, int]]:
-    """One (width, height) a picture; (0, 0) for none."""
+def _placement(image_size: Any, config: HeadConfig, resize: Resize) -> Placement:
+    _checks.choice("resize", resize, get_args(Resize))
+    return placement(_checks.size("image_size", image_size), config.input_size, resize)
+
+
+def _placements(
+    image_size: Any, pictures: int, config: HeadConfig, resize: Resize
+) -> list[tuple[float, float, float, float, float, float]]:
+    """One for each picture."""
     if image_size is None:
-        return [(0, 0)] * pictures
+        return [_NO_PICTURE] * pictures
     try:
         sizes = list(image_size)
     except TypeError:
         raise TypeError(f"image_size must be one (width, height) or {pictures} of them, got {image_size!r}") from None
     if len(sizes) == 2 and all(np.ndim(side) == 0 for side in sizes):
-        return [_checks.size("image_size", sizes)] * pictures
+        return [_placement(sizes, config, resize)] * pictures
     if len(sizes) != pictures:
         raise ValueError(f"image_size must be one (width, height) or {pictures} of them, got {len(sizes)}")
-    return [_checks.size("image_size", size) for size in sizes]
+    return [_placement(size, config, resize) for size in sizes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
 
-Resize = Literal["stretch"]
+Resize = Literal["stretch", "letterbox", "crop"]
 Picture = NDArray[Any]
 
 _TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
@@ -31,8 +31,10 @@ class Preprocess:
         Factor after the mean is subtracted.
     swap_rb : bool
         True for a network that takes RGB; pictures are BGR.
-    resize : {"stretch"}
-        ``"stretch"``: both sides are scaled to the input's, whatever the picture's aspect ratio.
+    resize : {"stretch", "letterbox", "crop"}
+        ``"stretch"``: both sides are scaled to the input's, whatever the picture's aspect ratio. ``"letterbox"``: the whole
+        picture, its aspect ratio kept, in the middle of an input that is otherwise at the mean. ``"crop"``: the largest part
+        in the picture's middle that has the input's aspect ratio.
 
     Raises
     ------
@@ -59,8 +61,63 @@ class Preprocess:
 
     def blob(self, image: Picture) -> NDArray[np.float32]:
         """Return the blob of one picture, (1, 3, height, width) float32; pictures as `as_bgr` takes them."""
-        blob = cv2.dnn.blobFromImage(as_bgr(image), self.scale, self.size, self.mean, self.swap_rb, crop=False)
+        picture = as_bgr(image)
+        if self.resize == "stretch":
+            return self._stretched(picture, self.size)
+        part, spot = _regions((picture.shape[1], picture.shape[0]), self.size, self.resize)
+        picture = picture[part.y : part.y + part.height, part.x : part.x + part.width]
+        blob = np.zeros((1, 3, self.size[1], self.size[0]), np.float32)
+        inside = np.s_[..., spot.y : spot.y + spot.height, spot.x : spot.x + spot.width]
+        blob[inside] = self._stretched(picture, (spot.width, spot.height))
+        return blob
+
+    def _stretched(self, picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+        blob = cv2.dnn.blobFromImage(picture, self.scale, size, self.mean, self.swap_rb, crop=False)
         return np.asarray(blob, np.float32)
+
+
+class Placement(NamedTuple):
+    """Where a picture lies in the network's input: its pixel is ``((x - left) * x_factor, (y - top) * y_factor)``."""
+
+    left: float
+    top: float
+    x_factor: float
+    y_factor: float
+    width: float
+    height: float
+
+
+def placement(image_size: tuple[int, int], input_size: tuple[int, int], resize: Resize) -> Placement:
+    """Return where a picture of (width, height) lies in an input of (width, height) that `Preprocess` made of it."""
+    width, height = image_size
+    if resize == "stretch":
+        return Placement(0.0, 0.0, width / input_size[0], height / input_size[1], width, height)
+    part, spot = _regions(image_size, input_size, resize)
+    x_factor, y_factor = part.width / spot.width, part.height / spot.height
+    return Placement(spot.x - part.x / x_factor, spot.y - part.y / y_factor, x_factor, y_factor, width, height)
+
+
+class _Region(NamedTuple):
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def _regions(image_size: tuple[int, int], input_size: tuple[int, int], resize: Resize) -> tuple[_Region, _Region]:
+    """Which part of the picture is scaled to which spot of the input, both in the middle, at least a pixel wide and high."""
+    (w, h), (input_w, input_h) = image_size, input_size
+    whole_picture, whole_input = _Region(0, 0, w, h), _Region(0, 0, input_w, input_h)
+    if resize == "letterbox":
+        scale = min(input_w / w, input_h / h)
+        return whole_picture, _middle(whole_input, round(w * scale), round(h * scale))
+    scale = min(w / input_w, h / input_h)
+    return _middle(whole_picture, round(input_w * scale), round(input_h * scale)), whole_input
+
+
+def _middle(of: _Region, width: int, height: int) -> _Region:
+    width, height = max(1, width), max(1, height)
+    return _Region((of.width - width) // 2, (of.height - height) // 2, width, height)
 
 
 def as_bgr(image: Picture) -> NDArray[np.uint8]:

@@ -17,6 +17,7 @@ import pytest
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
+from opencv_squeezedet.files import WholeFile
 from opencv_squeezedet.model import EMBEDDED, models_folder
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
@@ -199,7 +200,7 @@ def test_pictures_that_cannot_be_read_do_not_stop_the_rest(folder: Path, capsys:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "required: IMAGE|FOLDER"),
+        ([], "required: SOURCE"),
         (["x.jpg", "--threshold", "1.5"], "a number in [0, 1] was expected, got '1.5'"),
         (["x.jpg", "--nms", "nan"], "a number in [0, 1] was expected, got 'nan'"),
         (["x.jpg", "--nms", "much"], "a number in [0, 1] was expected, got 'much'"),
@@ -210,7 +211,7 @@ def test_pictures_that_cannot_be_read_do_not_stop_the_rest(folder: Path, capsys:
         (["x.jpg", "--model", "broken"], "OpenCV cannot read"),
         (["x.jpg", "-o", "file"], "cannot make the folder file"),
         (["x.jpg", "--json", "no/folder/all.json"], "--json: no/folder/all.json"),
-        (["x.jpg", "--json", "x.jpg"], "--json: x.jpg is one of the pictures"),
+        (["x.jpg", "--json", "x.jpg"], "--json: x.jpg is one of the sources"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(folder: Path, arguments: list[str], message: str) -> None:
@@ -235,12 +236,11 @@ def test_an_output_that_cannot_be_written_ends_with_one_line(
     Path("detections").mkdir()
     Path("detections/chelsea.jpg").write_text("from an earlier run")
 
-    def full_disk(self: Path, content: bytes) -> None:
-        with self.open("wb") as file:
-            file.write(content[:100])
-        raise OSError(28, "No space left on device")
+    def full_disk(self: WholeFile, content: bytes) -> None:
+        self._file.write(content[:100])
+        raise OSError(28, "No space left on device", str(self.path))
 
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    monkeypatch.setattr(WholeFile, "write", full_disk)
     assert cli.main([str(PHOTO)]) == 1
     assert capsys.readouterr().err == "detect: cannot write detections/chelsea.jpg: No space left on device\n"
     assert written(folder) == ["detections/chelsea.jpg"]
@@ -269,7 +269,7 @@ def test_ctrl_c_keeps_what_is_done(folder: Path) -> None:
         assert process.stderr is not None
         assert process.stderr.read() == b""
     done = json.loads(Path("all.json").read_text())
-    assert 3 <= len(done) < 400
+    assert 1 <= len(done) < 400
     assert {path.suffix for path in (folder / "out").iterdir()} == {".jpg"}
     assert all(cv2.imread(str(path)) is not None for path in (folder / "out").iterdir())
 

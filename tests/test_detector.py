@@ -76,7 +76,7 @@ class CountingNet:
 
 def test_one_forward_pass(photo: np.ndarray) -> None:
     detector = sd.SqueezeDet()
-    detector._net = counting = CountingNet(detector._net)  # type: ignore[assignment]
+    detector.net = counting = CountingNet(detector.net)  # type: ignore[assignment]
     detector.detect(photo)
     assert counting.passes == 1
     detector.detect_batch([photo, photo[::2, ::2]])

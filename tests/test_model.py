@@ -129,7 +129,7 @@ def test_a_prototxt_without_layers(stem: Path) -> None:
 
 def test_weights_of_another_network(stem: Path) -> None:
     edit(stem, ".prototxt", lambda text: text.replace('"fire5_squeeze"', '"fire5_other"'))
-    with pytest.raises(sd.ModelError, match="do not fit each other"):
+    with pytest.raises(sd.ModelError, match="does not fit itself"):
         sd.SqueezeDet(stem)
 
 

@@ -1,0 +1,239 @@
+"""`DetectionModel`: the look-alike of ``cv2.dnn.DetectionModel``, which refuses SqueezeDet's networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from opencv_squeezedet import _checks
+from opencv_squeezedet.config import VOC, HeadConfig
+from opencv_squeezedet.detections import Detections
+from opencv_squeezedet.detector import SqueezeDet
+from opencv_squeezedet.model import Model, StrPath, check_net
+from opencv_squeezedet.preprocess import Picture, Preprocess
+
+_Result = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]
+_Empty = tuple[tuple[()], tuple[()], tuple[()]]
+
+
+class ArgumentError(cv2.error, ValueError):
+    """An argument of `DetectionModel` is wrong: a ``cv2.error``, as OpenCV raises, and a ValueError."""
+
+
+class DetectionModel:
+    """Used like ``cv2.dnn.DetectionModel``: an application changes the constructor, and nothing else.
+
+    Preprocessing starts from the model's own description, not from OpenCV's zeros: what no setter sets is right already.
+    Setters return the object itself. Wrong arguments raise a ``cv2.error``, as with OpenCV, that is a ValueError too.
+
+    Parameters
+    ----------
+    model, config : path
+        The caffemodel and the prototxt, in either order; or one path alone, as `SqueezeDet` takes it. The description is
+        found beside the prototxt; without one the head is `opencv_squeezedet.VOC`.
+    network : cv2.dnn.Net, optional
+        Instead of the two files (also as the first argument): a network that ends as opencv_contrib's does.
+    head : HeadConfig, optional
+        The head, instead of the description's.
+
+    Raises
+    ------
+    FileNotFoundError, ModelError
+        As `SqueezeDet`.
+    """
+
+    def __init__(
+        self,
+        model: StrPath | cv2.dnn.Net | None = None,
+        config: StrPath = "",
+        *,
+        network: cv2.dnn.Net | None = None,
+        head: HeadConfig | None = None,
+    ) -> None:
+        source = model if network is None else network
+        if source is None:
+            raise ArgumentError("DetectionModel needs the files of a model, or a network")
+        if isinstance(source, cv2.dnn.Net):
+            self._detector = SqueezeDet(source, config=head)
+        else:
+            self._detector = _from_files(source, config, head)
+        self._output_names: Sequence[str] = ()
+
+    def setInputParams(
+        self,
+        scale: float | None = None,
+        size: Sequence[int] | None = None,
+        mean: float | Sequence[float] | None = None,
+        swapRB: bool | None = None,
+        crop: bool | None = None,
+    ) -> None:
+        """Set any of the input's parameters; what is left out keeps the model's own value (with OpenCV: becomes zero)."""
+        changes: dict[str, Any] = {}
+        with _as_cv2_error():
+            if scale is not None:
+                changes["scale"] = _one_scale(scale)
+            if mean is not None:
+                changes["mean"] = _mean(mean)
+            if swapRB is not None:
+                changes["swap_rb"] = _checks.flag("swapRB", swapRB)
+            if crop is not None:
+                changes["resize"] = "crop" if _checks.flag("crop", crop) else "stretch"
+            if size is not None:
+                changes["size"] = _checks.size("size", size)
+                self._scale_head(changes["size"])
+            self._detector.preprocess = replace(self._detector.preprocess, **changes)
+
+    def setInputSize(self, size: int | Sequence[int], height: int | None = None) -> DetectionModel:
+        """Set the input's size, a pair (width, height) or two numbers; the grid and the anchors of the head follow.
+
+        ModelError, a ValueError, if the network does not take the size.
+        """
+        self.setInputParams(size=size if height is None else (size, height))  # type: ignore[arg-type]
+        return self
+
+    def setInputMean(self, mean: float | Sequence[float]) -> DetectionModel:
+        """Set what is subtracted from the channels; one number stands for the first channel alone, as a cv::Scalar."""
+        self.setInputParams(mean=mean)
+        return self
+
+    def setInputScale(self, scale: float | Sequence[float]) -> DetectionModel:
+        """Set the factor after the mean is subtracted: one number, or the same for each channel."""
+        self.setInputParams(scale=scale)  # type: ignore[arg-type]
+        return self
+
+    def setInputSwapRB(self, swapRB: bool) -> DetectionModel:
+        """Set whether the network takes RGB."""
+        self.setInputParams(swapRB=swapRB)
+        return self
+
+    def setInputCrop(self, crop: bool) -> DetectionModel:
+        """Set whether the picture's middle is taken, at the input's aspect ratio, instead of stretching the whole."""
+        self.setInputParams(crop=crop)
+        return self
+
+    def setPreferableBackend(self, backendId: int) -> DetectionModel:
+        """Set the ``cv2.dnn.DNN_BACKEND_...`` that runs the network."""
+        self._detector.net.setPreferableBackend(backendId)
+        return self
+
+    def setPreferableTarget(self, targetId: int) -> DetectionModel:
+        """Set the ``cv2.dnn.DNN_TARGET_...`` that the network runs on."""
+        self._detector.net.setPreferableTarget(targetId)
+        return self
+
+    def enableWinograd(self, useWinograd: bool) -> DetectionModel:
+        """Set whether convolutions may use the Winograd algorithm."""
+        self._detector.net.enableWinograd(useWinograd)
+        return self
+
+    def setNmsAcrossClasses(self, value: bool) -> DetectionModel:
+        """Set whether boxes of different classes suppress each other."""
+        with _as_cv2_error():
+            self._detector.config = replace(self._detector.config, class_agnostic=value)
+        return self
+
+    def getNmsAcrossClasses(self) -> bool:
+        """Return whether boxes of different classes suppress each other."""
+        return self._detector.config.class_agnostic
+
+    def setOutputNames(self, outNames: Sequence[str]) -> DetectionModel:
+        """Set the layers whose outputs `predict` returns; `detect` takes the three that it needs in any case."""
+        self._output_names = tuple(outNames)
+        return self
+
+    def predict(self, frame: Picture) -> tuple[NDArray[Any], ...]:
+        """Run the network on a picture, and return its outputs, or those of `setOutputNames`."""
+        with _as_cv2_error():
+            blob = self._detector.preprocess.blob(frame)
+        net = self._detector.net
+        net.setInput(blob)
+        return tuple(np.asarray(out) for out in net.forward(self._output_names or net.getUnconnectedOutLayersNames()))
+
+    def detect(self, frame: Picture, confThreshold: float = 0.5, nmsThreshold: float = 0.0) -> _Result | _Empty:
+        """Find the objects in a picture.
+
+        Parameters
+        ----------
+        frame : array
+            Any picture that `SqueezeDet.detect` takes.
+        confThreshold : float
+            Objects with a score above it are returned; above 1 none, below 0 all.
+        nmsThreshold : float
+            In [0, 1]; 0 means the model's own.
+
+        Returns
+        -------
+        classIds : (N,) int32
+        confidences : (N,) float32
+        boxes : (N, 4) int32
+            x, y, width, height in whole picture pixels, rounded as OpenCV does: both edges' pixels belong to the box.
+
+        ``((), (), ())`` where nothing is found.
+        """
+        with _as_cv2_error():
+            threshold = min(max(_checks.finite("confThreshold", confThreshold), 0.0), 1.0)
+            nms = _checks.fraction("nmsThreshold", nmsThreshold) or None
+            found = self._detector.detect(frame, score_threshold=threshold, nms_threshold=nms)
+        if not len(found):
+            return (), (), ()
+        return found.class_id.copy(), found.confidence.copy(), _whole_xywh(found, frame.shape[1], frame.shape[0])
+
+    def _scale_head(self, size: tuple[int, int]) -> None:
+        """Fit the head to another input size, if the network takes it."""
+        detector = self._detector
+        if size == detector.config.input_size:
+            return
+        head = detector.config.scaled(size)
+        check_net(detector.net, Model(None, None, head, Preprocess(size), detector.outputs))
+        detector.config = head
+
+
+def _from_files(model: StrPath, config: StrPath, head: HeadConfig | None) -> SqueezeDet:
+    weights, definition = str(model), str(config)
+    if not definition:
+        return SqueezeDet(weights, config=head)
+    if weights.endswith(".prototxt") or definition.endswith(".caffemodel"):
+        weights, definition = definition, weights
+    if head is None and not Path(definition).with_suffix(".json").is_file():
+        head = VOC
+    return SqueezeDet(definition, weights, config=head)
+
+
+def _whole_xywh(found: Detections, frame_width: int, frame_height: int) -> NDArray[np.int32]:
+    left, top, right, bottom = found.xyxy.astype(np.int32).T
+    x, y = left.clip(0, frame_width - 1), top.clip(0, frame_height - 1)
+    width = (right - left + 1).clip(1, frame_width - x)
+    height = (bottom - top + 1).clip(1, frame_height - y)
+    return np.stack([x, y, width, height], axis=1)
+
+
+def _mean(value: float | Sequence[float]) -> tuple[float, ...]:
+    channels = [value] if np.ndim(value) == 0 else list(value)  # type: ignore[arg-type]
+    if len(channels) > 4:
+        raise ValueError(f"mean must be at most four numbers, got {value!r}")
+    return tuple((*channels, 0.0, 0.0, 0.0)[:3])
+
+
+def _one_scale(value: float | Sequence[float]) -> float:
+    factors = {_checks.finite("scale", factor) for factor in np.ravel(np.asarray(value)).tolist()}
+    if len(factors) != 1:
+        raise ValueError(f"scale must be one number, or the same for each channel, got {value!r}")
+    return factors.pop()
+
+
+@contextmanager
+def _as_cv2_error() -> Iterator[None]:
+    """Raise wrong arguments as OpenCV does; what is wrong with a model's files stays a ModelError."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if type(error) in (TypeError, ValueError):
+            raise ArgumentError(str(error)) from error
+        raise

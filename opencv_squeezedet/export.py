@@ -1,0 +1,132 @@
+"""Detections in the formats that other tools read. `Detections` has each of these as a method."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+    from opencv_squeezedet.detections import Detections
+
+_NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def to_coco(detections: Detections, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
+    """Return COCO annotations with scores; ``category_id`` is the class id + 1."""
+    annotations = []
+    for i, d in enumerate(detections.to_dict()["detections"]):
+        x1, y1, x2, y2 = d["xyxy"]
+        annotations.append(
+            {
+                "id": first_id + i,
+                "image_id": image_id,
+                "category_id": d["class_id"] + 1,
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": (x2 - x1) * (y2 - y1),
+                "iscrowd": 0,
+                "score": d["confidence"],
+            }
+        )
+    return annotations
+
+
+def coco_categories(names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return COCO's category table for a label table."""
+    return [{"id": i + 1, "name": name, "supercategory": ""} for i, name in enumerate(names)]
+
+
+def to_yolo(detections: Detections, image_size: tuple[int, int]) -> str:
+    """Return YOLO's label lines: class id, centre x, centre y, width, height, as fractions of the picture."""
+    x1, y1, x2, y2 = (detections.xyxy.astype(np.float64) / (*image_size, *image_size)).T
+    rows = zip(detections.class_id, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, strict=True)
+    return "".join(f"{class_id} {x:.6f} {y:.6f} {width:.6f} {height:.6f}\n" for class_id, x, y, width, height in rows)
+
+
+def to_voc_xml(detections: Detections, file_name: str, image_size: tuple[int, int]) -> str:
+    """Return a PASCAL VOC annotation: whole pixels counted from 1, and a ``confidence`` for each object."""
+    from xml.etree import ElementTree  # not everybody's import time
+
+    root = ElementTree.Element("annotation")
+    path = PurePath(file_name)
+    _add(root, "folder", path.parent.name)
+    _add(root, "filename", path.name)
+    size = _add(root, "size")
+    for side, pixels in (("width", image_size[0]), ("height", image_size[1]), ("depth", 3)):
+        _add(size, side, pixels)
+    _add(root, "segmented", 0)
+    for d in detections:
+        thing = _add(root, "object")
+        for name, value in (("name", d.label), ("pose", "Unspecified"), ("truncated", 0), ("difficult", 0)):
+            _add(thing, name, value)
+        _add(thing, "confidence", f"{d.confidence:.6f}")
+        box = _add(thing, "bndbox")
+        for name, edge, last in zip(("xmin", "ymin", "xmax", "ymax"), d.xyxy, (*image_size, *image_size), strict=True):
+            _add(box, name, min(round(edge) + 1, last))
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _add(parent: Element, name: str, value: object = "") -> Element:
+    child = parent.makeelement(name, {})
+    child.text = _NOT_IN_XML.sub("\ufffd", str(value)) or None
+    parent.append(child)
+    return child
+
+
+def to_supervision(detections: Detections) -> Any:
+    """Return ``supervision.Detections``, the label table among its metadata."""
+    supervision = _library("supervision")
+    return supervision.Detections(
+        xyxy=detections.xyxy.copy(),
+        confidence=detections.confidence.copy(),
+        class_id=detections.class_id.astype(int),
+        data={"class_name": np.array(detections.labels, dtype=str)},
+        metadata={"names": list(detections.names)},
+    )
+
+
+def from_supervision(detections: Any, names: tuple[str, ...] | None = None) -> Detections:
+    """Return Detections, highest confidence first, from ``supervision.Detections``.
+
+    The label table is ``names``, or what `to_supervision` left in the metadata, or is made of the class names in the data.
+    """
+    from opencv_squeezedet.detections import Detections
+
+    count = len(detections)
+    class_id = np.zeros(count, int) if detections.class_id is None else np.asarray(detections.class_id, int)
+    confidence = np.ones(count) if detections.confidence is None else np.asarray(detections.confidence)
+    order = np.argsort(-confidence, kind="stable")
+    if names is None:
+        names = tuple(detections.metadata.get("names", ())) or _names_in_use(class_id, detections.data.get("class_name"))
+    return Detections(np.asarray(detections.xyxy)[order], confidence[order], class_id[order], names)
+
+
+def _names_in_use(class_id: Any, class_names: Any) -> tuple[str, ...]:
+    """A label table from the names of the classes that occur; the number stands for one that does not."""
+    table = [str(i) for i in range(max(class_id, default=-1) + 1)]
+    for i, name in zip(class_id, () if class_names is None else class_names, strict=class_names is not None):
+        table[i] = str(name)
+    return tuple(table)
+
+
+def to_dataframe(detections: Detections) -> Any:
+    """Return a ``pandas.DataFrame`` with the columns label, class_id, confidence, x1, y1, x2, y2."""
+    pandas = _library("pandas")
+    frame = pandas.DataFrame(
+        {"label": detections.labels, "class_id": detections.class_id, "confidence": detections.confidence}
+    )
+    return frame.assign(**dict(zip(("x1", "y1", "x2", "y2"), detections.xyxy.T, strict=True)))
+
+
+def _library(name: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(f"this needs {name}, which is not installed: pip install {name}") from error

@@ -1,0 +1,51 @@
+"""Work on many frames at once, results in order, memory bounded."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from queue import SimpleQueue
+from typing import TypeVar
+
+Worker = TypeVar("Worker")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_order(work: Callable[[Worker, Item], Result], items: Iterable[Item], workers: list[Worker]) -> Iterator[Result]:
+    """Yield ``work(worker, item)`` for each item, in the items' order, each worker doing one at a time in a thread.
+
+    At most two items a worker are taken from ``items`` before their turn, so that no worker waits and memory stays flat.
+    Where the caller stops early or an exception is raised, what has not begun is dropped, and what has is waited for.
+    """
+    idle: SimpleQueue[Worker] = SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
+
+    def task(item: Item) -> Result:
+        worker = idle.get()
+        try:
+            return work(worker, item)
+        finally:
+            idle.put(worker)
+
+    pending: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(len(workers))
+    try:
+        for item in items:
+            pending.append(pool.submit(task, item))
+            if len(pending) == 2 * len(workers):
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield the items in lists of ``size``, the last one shorter."""
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
+        yield chunk
