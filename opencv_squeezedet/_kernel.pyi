@@ -1,4 +1,3 @@
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -72,4 +71,3 @@ def nms(
     greedy: bool,
     top_n: int,
 ) -> NDArray[np.intp]: ...
-
