@@ -6,12 +6,19 @@ import math
 import operator
 from typing import Any, SupportsFloat, SupportsIndex
 
+import numpy as np
+
+MOST = 2**31 - 1  # what an int32 holds, as OpenCV's sizes and class ids are
+
 
 def finite(name: str, value: SupportsFloat) -> float:
     """A finite float; TypeError for what is no number, ValueError for NaN and infinities."""
     if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # of an int
+        number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}")
     return number
@@ -44,17 +51,20 @@ def size(name: str, value: Any) -> tuple[int, int]:
         first, second = value
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be two integers, got {value!r}") from None
-    return count(name, first), count(name, second)
+    pair = count(name, first), count(name, second)
+    if max(pair) > MOST:
+        raise ValueError(f"{name} must be at most {MOST}, got {max(pair)}")
+    return pair
 
 
 def flag(name: str, value: object) -> bool:
     """True or False; NumPy's bool and 0 and 1 will do."""
-    if value in (0, 1):
+    if isinstance(value, (bool, int, np.bool_, np.integer)) and value in (0, 1):
         return bool(value)
     raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
 def choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """ValueError if ``value`` is not one of ``choices``."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")

@@ -25,7 +25,6 @@ NmsKind = Literal["reference", "greedy"]
 
 NMS_KINDS: tuple[str, ...] = get_args(NmsKind)
 _TRUNK_STRIDE = 16  # SqueezeNet halves its input four times
-_MOST_VALUES = 2**31 - 1  # of one blob: class ids and shapes are int32 in OpenCV
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +119,8 @@ class HeadConfig:
         if self.exp_threshold is not None:
             self._set("exp_threshold", _checks.finite("exp_threshold", self.exp_threshold))
         values = math.prod(self.grid) * len(self.anchors) * max(4, len(self.labels))
-        if values > _MOST_VALUES:
-            raise ValueError(f"grid, anchors and labels make a blob of {values} values; at most {_MOST_VALUES} are possible")
+        if values > _checks.MOST:
+            raise ValueError(f"grid, anchors and labels make a blob of {values} values; at most {_checks.MOST} are possible")
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -219,7 +218,7 @@ class HeadConfig:
 
     @classmethod
     def from_json(cls, text: str) -> HeadConfig:
-        """Make the head from what `to_json` gave; ValueError for anything else."""
+        """Make the head from what `to_json` gave; ValueError for anything else, TypeError for a value of the wrong type."""
         return cls.from_dict(json.loads(text))
 
 
@@ -251,20 +250,29 @@ def from_fields(cls: type[T], fields: dict[str, Any]) -> T:
 
 def _anchors(value: Any) -> tuple[tuple[float, float], ...]:
     try:
-        pairs = tuple((width, height) for width, height in value)
-    except (TypeError, ValueError):
+        pairs = tuple(value)
+    except TypeError:
         raise ValueError(f"anchors must be pairs (width, height), got {value!r}") from None
     if not pairs:
         raise ValueError("anchors must hold at least one pair (width, height), got none")
-    anchors = tuple((_checks.finite("anchors", width), _checks.finite("anchors", height)) for width, height in pairs)
-    for anchor in anchors:
-        if min(anchor) <= 0:
-            raise ValueError(f"anchors must have positive sides, got {anchor}")
-    return anchors
+    anchors = []
+    for pair in pairs:
+        try:
+            width, height = pair
+        except (TypeError, ValueError):
+            raise ValueError(f"anchors must be pairs (width, height), got {value!r}") from None
+        width, height = _checks.finite("anchors", width), _checks.finite("anchors", height)
+        if min(width, height) <= 0:
+            raise ValueError(f"anchors must have positive sides, got {(width, height)}")
+        anchors.append((width, height))
+    return tuple(anchors)
 
 
 def _labels(value: Any) -> tuple[str, ...]:
-    labels = () if isinstance(value, str) else tuple(value)
+    try:
+        labels = () if isinstance(value, str) else tuple(value)
+    except TypeError:
+        labels = ()
     if not labels:
         raise ValueError(f"labels must hold at least one class name, got {value!r}")
     for label in labels:

@@ -60,7 +60,7 @@ class Detections:
         classes = np.array(class_id)
         if not boxes.size:
             boxes = boxes.reshape(0, 4)
-        count = len(boxes)
+        count = scores.size
         if boxes.shape != (count, 4) or scores.shape != (count,) or classes.shape != (count,):
             raise ValueError(
                 "xyxy (N, 4), confidence (N,) and class_id (N,) were expected, "
@@ -129,16 +129,17 @@ class Detections:
     def __getitem__(self, key: Any) -> Detection | Detections:
         if isinstance(key, str):
             key = self._with_labels([key])
-        elif isinstance(key, list) and key and isinstance(key[0], str):
-            key = self._with_labels(key)
-        elif not isinstance(key, (slice, list, np.ndarray)):
-            key = operator.index(key)
-            x1, y1, x2, y2 = self.xyxy[key].tolist()
-            class_id = int(self.class_id[key])
-            return Detection((x1, y1, x2, y2), float(self.confidence[key]), class_id, self.names[class_id])
         elif isinstance(key, list):
-            key = np.array(key) if key else np.zeros(0, np.intp)
-        return self._of(self.xyxy[key].copy(), self.confidence[key].copy(), self.class_id[key].copy(), self.names)
+            strings = bool(key) and isinstance(key[0], str)
+            key = self._with_labels(key) if strings else np.array(key, None if key else np.intp)
+        if isinstance(key, np.ndarray) and key.ndim > 1:
+            raise IndexError(f"an index of one axis was expected, got the shape {key.shape}")
+        if isinstance(key, slice) or (isinstance(key, np.ndarray) and key.ndim):
+            return self._of(self.xyxy[key].copy(), self.confidence[key].copy(), self.class_id[key].copy(), self.names)
+        i = operator.index(key)
+        x1, y1, x2, y2 = self.xyxy[i].tolist()
+        class_id = int(self.class_id[i])
+        return Detection((x1, y1, x2, y2), float(self.confidence[i]), class_id, self.names[class_id])
 
     def _with_labels(self, labels: Sequence[str]) -> NDArray[np.bool_]:
         for label in labels:

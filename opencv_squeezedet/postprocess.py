@@ -19,6 +19,7 @@ from opencv_squeezedet.preprocess import Placement, Resize, placement
 
 _FLOAT32 = np.dtype(np.float32)
 _NO_PICTURE = Placement(0.0, 0.0, 1.0, 1.0, math.inf, math.inf)
+_REQUIRED: tuple[Literal["C", "A"], ...] = ("C", "A")  # contiguous, aligned
 BlobName = Literal["delta_bbox", "class_scores", "conf_scores"]
 
 
@@ -276,7 +277,7 @@ def _blob(
         blob = np.asarray(blob)
     if blob.shape not in shapes[name]:
         raise ValueError(_wrong_shape(name, blob, config, conf_scores))
-    if blob.dtype is _FLOAT32 and blob.flags.c_contiguous:
+    if blob.dtype is _FLOAT32 and blob.flags.carray:  # contiguous and aligned, but also writeable: the usual case
         return blob
     return _floats(name, blob)
 
@@ -285,14 +286,14 @@ def _floats(name: str, blob: NDArray[Any]) -> NDArray[np.float32]:
     if blob.dtype.kind != "f":
         raise TypeError(f"{name} must hold floats, got {blob.dtype}")
     with np.errstate(over="ignore"):  # what overflows float32 is removed as an infinity
-        return np.ascontiguousarray(blob, np.float32)
+        return np.require(blob, np.float32, _REQUIRED)
 
 
 def _reals(name: str, values: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(values)
     if array.size and array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers, got {array.dtype}")
-    return np.asarray(array, np.float64, order="C")
+    return np.require(array, np.float64, _REQUIRED)
 
 
 def _alternatives(shapes: tuple[tuple[int, ...], ...], lead: str = "") -> str:

@@ -50,10 +50,9 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         """Check every field and put it in its final form."""
-        mean = tuple(_checks.finite("mean", value) for value in self.mean)
-        if len(mean) != 3:
+        if np.shape(self.mean) != (3,):
             raise ValueError(f"mean must be three numbers, got {self.mean!r}")
-        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "mean", tuple(_checks.finite("mean", value) for value in self.mean))
         object.__setattr__(self, "size", _checks.size("size", self.size))
         object.__setattr__(self, "scale", _checks.finite("scale", self.scale))
         object.__setattr__(self, "swap_rb", _checks.flag("swap_rb", self.swap_rb))

@@ -278,7 +278,7 @@ def test_a_head_whose_blobs_would_be_too_large() -> None:
     assert head(grid=(2**14, 2**13), anchors=((1, 1),)).grid == (2**14, 2**13)  # 2^29 values of deltas
     for fields in ({"grid": (2**15, 2**14)}, {"grid": (10**30, 1)}, {"grid": (2**14, 2**13), "labels": "abcdefghijklmnop"}):
         fields = {"anchors": ((1, 1),), **fields, "labels": list(fields.get("labels", "ab"))}
-        with pytest.raises(ValueError, match=r"grid, anchors and labels make a blob of \d+ values; at most 2147483647"):
+        with pytest.raises(ValueError, match="at most 2147483647"):
             head(**fields)
 
 
@@ -570,7 +570,7 @@ def test_preprocess_defaults_are_those_of_the_voc_network() -> None:
         ({"scale": "1"}, TypeError, "scale must be a number, got '1'"),
         ({"scale": None}, TypeError, "scale must be a number, got None"),
         ({"swap_rb": "BGR"}, TypeError, "swap_rb must be True or False, got 'BGR'"),
-        ({"resize": "letterbox"}, ValueError, "resize must be one of 'stretch', got 'letterbox'"),
+        ({"resize": "pad"}, ValueError, "resize must be one of 'stretch', 'letterbox', 'crop', got 'pad'"),
     ],
 )
 def test_preprocess_refuses(fields: dict[str, Any], error: Any, message: str) -> None:

@@ -232,6 +232,19 @@ def test_any_real_type(dtype: Any) -> None:
     assert sd.nms(np.asfortranarray(boxes), scores.tolist(), nms_threshold=0.4).tolist() == [3, 0, 2]
 
 
+def test_arrays_at_odd_addresses() -> None:
+    """Loading these as they are is an error that a sanitizer reports, and that some processors cannot do."""
+
+    def unaligned(values: Any) -> NDArray[Any]:
+        array = np.array(values)
+        memory = np.frombuffer(b"?" + array.tobytes(), np.uint8)
+        return memory[1:].view(array.dtype).reshape(array.shape)
+
+    boxes, scores, class_ids = unaligned(np.array(CHAIN, np.float64)), unaligned([0.9, 0.8, 0.7]), unaligned([1, 1, 1])
+    assert not boxes.flags.aligned
+    assert sd.nms(boxes, scores, class_ids, nms_threshold=0.4).tolist() == [0, 2]
+
+
 def test_arguments_are_not_changed() -> None:
     boxes, scores = random_boxes(0, 30)
     before = boxes.copy(), scores.copy()

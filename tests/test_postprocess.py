@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import HeadConfig
-from opencv_squeezedet.postprocess import _blob
+from opencv_squeezedet.postprocess import _blob, _floats
 
 Blobs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 NAMES = ("delta_bbox", "class_scores", "conf_scores")
@@ -96,7 +96,7 @@ def random_blobs(head: HeadConfig, rng: np.random.Generator, kind: str = "plain"
     if not head.activated:
         classes, conf = classes * 12 - 6, conf * 12 - 6
     if kind == "signed":
-        classes, conf = classes * 3 - 1, conf * 3 - 1
+        classes, conf = classes * 3 - 1.5, conf * 3 - 1.5
     elif kind == "ties":
         classes, conf = np.round(classes * 2) / 2, np.round(conf * 2) / 2
     elif kind == "saturated":
@@ -370,13 +370,14 @@ def test_ties_at_the_end_of_the_top_n(top_n: int, layout: str) -> None:
     np.testing.assert_array_equal(sd.postprocess(*blobs, head, top_n=top_n).xyxy, boxes[:top_n])
 
 
+@pytest.mark.parametrize(("first", "last", "score"), [(50, 60, 1.0), (35.7, 36.0, 1 - 2**-52)])
 @pytest.mark.parametrize("layout", ["hwc", "chw"])
-def test_ties_of_saturated_logits(layout: str) -> None:
-    """Logits above 37 are all a confidence of 1: equal scores, of which the lower anchors are the top-n."""
+def test_ties_of_saturated_logits(layout: str, first: float, last: float, score: float) -> None:
+    """Near 1 many logits give the same confidence: equal scores, of which the lower anchors are the top-n."""
     head = dataclasses.replace(HEAD, layout=layout, nms_threshold=1.0, activated=False, labels=("a",))
-    conf = np.linspace(50, 60, 24, dtype=np.float32)
+    conf = np.linspace(first, last, 24, dtype=np.float32)
     blobs = shaped(head, np.zeros(96, np.float32), np.zeros(24, np.float32), conf)
-    assert set(sd.score(*blobs[1:], head)[0]) == {1.0}
+    assert set(sd.score(*blobs[1:], head)[0]) == {score}
     np.testing.assert_array_equal(sd.postprocess(*blobs, head, top_n=5).xyxy, sd.decode(blobs[0], head)[:5])
 
 
@@ -493,6 +494,15 @@ def test_options_of_numpy_types() -> None:
     )
     assert len(plain) > 0
     assert numpy == plain
+
+
+@pytest.mark.parametrize(("epsilon", "count"), [(0.0, 1), (99.0, 1), (101.0, 2)])
+def test_the_epsilon_is_added_to_the_union(epsilon: float, count: int) -> None:
+    """A box of 200 in one of 400: 200 / (400 + 100) is the threshold."""
+    head = dataclasses.replace(ONE_CELL, anchors=((20, 20), (20, 10)), iou_epsilon=epsilon, nms_threshold=0.4)
+    blobs = (np.zeros((2, 4), np.float32), np.ones((2, 2), np.float32), np.array([0.9, 0.8], np.float32))
+    for kind in ("reference", "greedy"):
+        assert len(sd.postprocess(*blobs, head, nms_kind=kind)) == count
 
 
 # ---- empty boxes, picture size ------------------------------------------------------------------------------------------
@@ -655,6 +665,14 @@ def test_contiguous_float32_is_taken_as_it_is() -> None:
     for name, blob in zip(NAMES, blobs, strict=True):
         assert _blob(name, blob, HEAD.single_shapes, HEAD) is blob
         assert _blob(name, blob.astype(np.float64), HEAD.single_shapes, HEAD).dtype == np.float32
+
+
+def test_floats_at_odd_addresses_are_copied() -> None:
+    """Some processors cannot load them, and no C program may."""
+    for name, blob in zip(NAMES, GOOD, strict=True):
+        assert not unaligned(blob).flags.aligned
+        assert _blob(name, unaligned(blob), HEAD.single_shapes, HEAD).flags.aligned
+        assert _floats(name, unaligned(blob)).flags.aligned
 
 
 def peak_of(call: Callable[[], object]) -> int:

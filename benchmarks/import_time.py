@@ -1,0 +1,93 @@
+"""Measures the processor time that ``import opencv_squeezedet`` adds to ``import cv2``, in fresh processes.
+
+A process imports cv2 alone, the next one both, and so on; each tells its processor time (user and system, all threads) at the
+end. They run in an empty folder, so that it is the installed package that is imported, or the one that PYTHONPATH leads to.
+Bytecode is compiled beforehand, as it is when a package is installed.
+
+Threads that NumPy's OpenBLAS starts spin for a while before they sleep, and whatever is imported meanwhile seems to cost their
+time too; the second figure is without such threads, and shows what the import itself takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+STATEMENTS = {"cv2": "import cv2", "both": "import cv2; import opencv_squeezedet"}
+TELL = "import time; print(time.process_time())"
+WHERE = "import opencv_squeezedet as sd; print(sd.__version__, 'in', sd.__path__[0])"
+SELF_TIME = re.compile(r"import time:\s*(\d+) \|\s*\d+ \|\s*(\S+)")
+
+
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+class Processes:
+    """Starts fresh processes of this Python, with a folder for their bytecode."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        self._environment["PYTHONPYCACHEPREFIX"] = str(Path(folder, "bytecode"))
+        if "PYTHONPATH" in os.environ:  # relative paths still count from here
+            paths = os.environ["PYTHONPATH"].split(os.pathsep)
+            self._environment["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Python in the folder."""
+        command, environment = [sys.executable, *arguments], self._environment
+        return subprocess.run(command, cwd=self._folder, env=environment, check=True, capture_output=True, text=True)
+
+    def with_one_thread(self) -> None:
+        """From now on NumPy's linear algebra shall start no threads."""
+        self._environment |= ONE_THREAD
+
+    def seconds(self, statement: str) -> float:
+        """Return the processor time that a process has used after the statement."""
+        return float(self.run("-c", f"{statement}; {TELL}").stdout)
+
+    def self_times(self) -> list[tuple[int, str]]:
+        """Microseconds, without nested imports, and name of each module that the package adds, longest first."""
+        lines = self.run("-X", "importtime", "-c", STATEMENTS["both"]).stderr.splitlines()
+        found = [(int(match[1]), match[2]) for match in map(SELF_TIME.match, lines) if match]
+        after_cv2 = [name for _, name in found].index("cv2") + 1
+        return sorted(found[after_cv2:], reverse=True)
+
+
+def measure(processes: Processes, count: int) -> str:
+    """Start ``count`` processes with cv2 alone, and as many with both, in turn; returns a line with the median times."""
+    measured: dict[str, list[float]] = {name: [] for name in STATEMENTS}
+    for _ in range(count):
+        for name, statement in STATEMENTS.items():
+            measured[name].append(processes.seconds(statement))
+    alone, both = (median(measured[name]) * 1e3 for name in ("cv2", "both"))
+    return f"opencv_squeezedet adds {both - alone:.1f} ms: cv2 {alone:.1f} ms, both {both:.1f} ms, medians of {count}"
+
+
+def main() -> None:
+    """Read the options, measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--processes", type=int, default=20, help="fresh processes of each kind (default 20)")
+    parser.add_argument("--verbose", action="store_true", help="also show which modules take the most time")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        processes = Processes(folder)
+        where = processes.run("-c", WHERE).stdout.strip()  # this compiles the bytecode, too
+        print(f"Python {platform.python_version()}, opencv_squeezedet {where}; processor time")
+        print(f"as it is:        {measure(processes, options.processes)}")
+        processes.with_one_thread()
+        print(f"one BLAS thread: {measure(processes, options.processes)}")
+        if options.verbose:
+            print("\nself time of modules imported after cv2, us (one process, with the overhead of -X importtime):")
+            print("\n".join(f"{spent:8d}  {name}" for spent, name in processes.self_times()[:15]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Measures the whole way from a picture's file to its boxes with the embedded model, stage by stage.
+
+Each repeat goes through all stages once, as a program does that handles one picture after the other. Beside it: how much
+preprocessing costs over a bare ``cv2.dnn.blobFromImage``, and the way of OpenCV's C++ sample of 2017, which runs the network
+once for each of its three outputs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import cv2
+import numpy as np
+from _timing import Call, alternate, machine, ratio, sampler, table, typical
+from numpy.typing import NDArray
+
+import opencv_squeezedet as sd
+
+PICTURE = Path(__file__).resolve().parents[1] / "samples" / "chelsea.jpg"
+Image = NDArray[Any]
+
+
+def read(path: Path) -> Image:
+    """Read and decode a picture; FileNotFoundError or ValueError where that fails."""
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{str(path)!r} is no picture that OpenCV can read")
+    return image
+
+
+# ---- the stages -----------------------------------------------------------------------------------------------------------
+
+STAGES = ("read and decode", "preprocess", "forward", "post-process")
+
+
+def stages(detector: sd.SqueezeDet, path: Path) -> list[float]:
+    """Go from the file to the boxes once; returns the seconds that each of `STAGES` took."""
+    times = [perf_counter()]
+    image = read(path)
+    times.append(perf_counter())
+    blob = detector.preprocess.blob(image)
+    times.append(perf_counter())
+    blobs = detector._forward(blob)
+    times.append(perf_counter())
+    sd.postprocess(*blobs, detector.config, image_size=(image.shape[1], image.shape[0]))
+    times.append(perf_counter())
+    return list(np.diff(times))
+
+
+def whole(detector: sd.SqueezeDet, image: Image) -> float:
+    """Seconds for one ``detect()``."""
+    start = perf_counter()
+    detector.detect(image)
+    return perf_counter() - start
+
+
+def measure_stages(detector: sd.SqueezeDet, path: Path, repeats: int) -> dict[str, float]:
+    """Median seconds of each stage, and of ``detect()``."""
+    image = read(path)
+    for _ in range(3):
+        stages(detector, path)
+    measured = [(*stages(detector, path), whole(detector, image)) for _ in range(repeats)]
+    return {name: median(column) for name, column in zip([*STAGES, "detect()"], zip(*measured, strict=True), strict=True)}
+
+
+# ---- beside them ----------------------------------------------------------------------------------------------------------
+
+
+def bare_blob(detector: sd.SqueezeDet, image: Image) -> Image:
+    """``cv2.dnn.blobFromImage`` as the detector's preprocessing calls it, without its checks."""
+    p = detector.preprocess
+    return cv2.dnn.blobFromImage(image, p.scale, p.size, p.mean, p.swap_rb, crop=False)
+
+
+def three_passes(detector: sd.SqueezeDet, image: Image) -> list[sd.InferBboxObject]:
+    """Detect as the sample does: the input is set and the network run for each output by itself."""
+    blob = bare_blob(detector, image)
+    blobs = []
+    for layer, top in zip(detector._layers, detector._tops, strict=True):
+        detector._net.setInput(blob)
+        blobs.append(detector._net.forwardAndRetrieve([layer])[0][top])
+    found = sd.InferBbox(*blobs)
+    found.filter(detector.config.score_threshold)
+    return found.detections
+
+
+def compare_preprocessing(detector: sd.SqueezeDet, image: Image, blocks: int) -> str:
+    """One line: the detector's preprocessing beside the bare function."""
+    calls = {"ours": partial(detector.preprocess.blob, image), "bare": partial(bare_blob, detector, image)}
+    measured = alternate({name: sampler(call) for name, call in calls.items()}, blocks)
+    return (
+        f"preprocess / bare blobFromImage: {ratio(measured, 'ours', 'bare'):.3f} "
+        f"({typical(measured, 'ours') * 1e3:.3f} ms and {typical(measured, 'bare') * 1e3:.3f} ms)"
+    )
+
+
+def compare_passes(detector: sd.SqueezeDet, image: Image, blocks: int) -> str:
+    """One line: ``detect()`` beside three passes, each with a network of its own, which is set up for its outputs once."""
+    calls: dict[str, Call] = {"one": partial(detector.detect, image), "three": partial(three_passes, sd.SqueezeDet(), image)}
+    measured = alternate({name: sampler(call) for name, call in calls.items()}, blocks, samples=3)
+    return (
+        f"three passes and InferBbox / detect(): {ratio(measured, 'three', 'one'):.2f} "
+        f"({typical(measured, 'three') * 1e3:.1f} ms and {typical(measured, 'one') * 1e3:.1f} ms)"
+    )
+
+
+def main() -> None:
+    """Read the options, measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("image", nargs="?", type=Path, default=PICTURE, help="a picture (default: samples/chelsea.jpg)")
+    parser.add_argument("--repeats", type=int, default=60, help="times that the stages are measured (default 60)")
+    parser.add_argument("--blocks", type=int, default=21, help="alternating blocks of each comparison (default 21)")
+    parser.add_argument("--threads", type=int, help="OpenCV's threads (default: its own choice)")
+    options = parser.parse_args()
+    if options.threads is not None:
+        cv2.setNumThreads(options.threads)
+    detector, image = sd.SqueezeDet(), read(options.image)
+    found = detector.detect(image)
+    print(f"{machine()}; {cv2.getNumThreads()} OpenCV threads")
+    print(f"{options.image.name}, {image.shape[1]}x{image.shape[0]}: {found}\n")
+    p50 = measure_stages(detector, options.image, options.repeats)
+    shares = [(name, f"{spent * 1e3:.3f}", f"{100 * spent / p50['detect()']:.2f}") for name, spent in p50.items()]
+    print(table([f"stage, median of {options.repeats}", "ms", "% of detect()"], shares), end="\n\n")
+    print(compare_preprocessing(detector, image, options.blocks))
+    print(compare_passes(detector, image, options.blocks))
+
+
+if __name__ == "__main__":
+    main()
