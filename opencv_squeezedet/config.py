@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -213,12 +212,16 @@ class HeadConfig:
 
     def to_json(self) -> str:
         """Return the fields as a JSON object, one line each."""
+        import json  # not everybody's import time
+
         members = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in self.to_dict().items())
         return "{\n" + ",\n".join(members) + "\n}"
 
     @classmethod
     def from_json(cls, text: str) -> HeadConfig:
         """Make the head from what `to_json` gave; ValueError for anything else, TypeError for a value of the wrong type."""
+        import json
+
         return cls.from_dict(json.loads(text))
 
 

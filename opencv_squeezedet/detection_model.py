@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -201,7 +201,7 @@ def _from_files(model: StrPath, config: StrPath, head: HeadConfig | None) -> Squ
         return SqueezeDet(weights, config=head)
     if weights.endswith(".prototxt") or definition.endswith(".caffemodel"):
         weights, definition = definition, weights
-    if head is None and not Path(definition).with_suffix(".json").is_file():
+    if head is None and not os.path.isfile(os.path.splitext(definition)[0] + ".json"):
         head = VOC
     return SqueezeDet(definition, weights, config=head)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, overload
@@ -175,6 +174,8 @@ class Detections:
 
     def to_json(self, indent: int | None = None) -> str:
         """Return `to_dict` as JSON."""
+        import json  # not everybody's import time
+
         return json.dumps(self.to_dict(), indent=indent)
 
     def to_coco(self, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import PurePath
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +11,6 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
     from opencv_squeezedet.detections import Detections
-
-_NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
 
 def to_coco(detections: Detections, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
     """Return COCO annotations with scores; ``category_id`` is the class id + 1."""
@@ -52,30 +48,35 @@ def to_voc_xml(detections: Detections, file_name: str, image_size: tuple[int, in
     from xml.etree import ElementTree  # not everybody's import time
 
     root = ElementTree.Element("annotation")
-    path = PurePath(file_name)
-    _add(root, "folder", path.parent.name)
-    _add(root, "filename", path.name)
+    folder, name = os.path.split(file_name)
+    _add(root, "folder", os.path.basename(folder))
+    _add(root, "filename", name)
     size = _add(root, "size")
     for side, pixels in (("width", image_size[0]), ("height", image_size[1]), ("depth", 3)):
         _add(size, side, pixels)
     _add(root, "segmented", 0)
     for d in detections:
         thing = _add(root, "object")
-        for name, value in (("name", d.label), ("pose", "Unspecified"), ("truncated", 0), ("difficult", 0)):
-            _add(thing, name, value)
+        for element, value in (("name", d.label), ("pose", "Unspecified"), ("truncated", 0), ("difficult", 0)):
+            _add(thing, element, value)
         _add(thing, "confidence", f"{d.confidence:.6f}")
         box = _add(thing, "bndbox")
-        for name, edge, last in zip(("xmin", "ymin", "xmax", "ymax"), d.xyxy, (*image_size, *image_size), strict=True):
-            _add(box, name, min(round(edge) + 1, last))
+        for element, edge, last in zip(("xmin", "ymin", "xmax", "ymax"), d.xyxy, (*image_size, *image_size), strict=True):
+            _add(box, element, min(round(edge) + 1, last))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
 def _add(parent: Element, name: str, value: object = "") -> Element:
     child = parent.makeelement(name, {})
-    child.text = _NOT_IN_XML.sub("\ufffd", str(value)) or None
+    child.text = "".join(c if _is_xml(c) else "\ufffd" for c in str(value)) or None
     parent.append(child)
     return child
+
+
+def _is_xml(c: str) -> bool:
+    """Whether XML 1.0 can hold the character."""
+    return c in "\t\n\r" or "\x20" <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c >= "\U00010000"
 
 
 def to_supervision(detections: Detections) -> Any:

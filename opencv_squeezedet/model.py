@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -35,7 +33,7 @@ class Model:
 
     Parameters
     ----------
-    definition, weights : Path or None
+    definition, weights : str or None
         Caffe's prototxt and caffemodel; None for a network that was read by someone else.
     config : HeadConfig
         The head that the network ends in.
@@ -45,8 +43,8 @@ class Model:
         For each blob the layer that gives it, and which of the layer's tops it is.
     """
 
-    definition: Path | None
-    weights: Path | None
+    definition: str | None
+    weights: str | None
     config: HeadConfig
     preprocess: Preprocess
     outputs: Outputs = field(default_factory=lambda: dict(_OUTPUTS))
@@ -61,7 +59,7 @@ class Model:
     def __str__(self) -> str:
         if self.definition is None:
             return "the network"
-        return f"{str(self.definition)!r} with {str(self.weights)!r}"
+        return f"{self.definition!r} with {self.weights!r}"
 
 
 def find_model(
@@ -90,28 +88,33 @@ def find_model(
     ModelError
         If the JSON file is not a model's.
     """
-    stem = models_folder() / EMBEDDED if model is None else Path(model)
-    if stem.suffix in _SUFFIXES:
-        stem = stem.with_suffix("")
-    definition, description = (stem.parent / (stem.name + suffix) for suffix in (".prototxt", ".json"))
-    caffemodel = stem.parent / (stem.name + ".caffemodel") if weights is None else Path(weights)
+    stem = os.path.join(models_folder(), EMBEDDED) if model is None else os.fspath(model)
+    root, suffix = os.path.splitext(stem)
+    if suffix in _SUFFIXES:
+        stem = root
+    definition, description = f"{stem}.prototxt", f"{stem}.json"
+    caffemodel = f"{stem}.caffemodel" if weights is None else os.fspath(weights)
     for what, path in (("network definition", definition), ("weights", caffemodel)):
-        if not path.is_file():
-            raise FileNotFoundError(f"no {what} at {str(path)!r}")
-    if not description.is_file():
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"no {what} at {path!r}")
+    if not os.path.isfile(description):
         if config is None:
             raise FileNotFoundError(
-                f"no model description at {str(description)!r}: write one (see models/README.md), or give a config"
+                f"no model description at {description!r}: write one (see models/README.md), or give a config"
             )
         return Model(definition, caffemodel, config, preprocess or Preprocess(config.input_size))
+    import json  # not everybody's import time
+
+    with open(description, "rb") as file:
+        content = file.read()
     try:
-        return _described(definition, caffemodel, json.loads(description.read_bytes()), config, preprocess)
+        return _described(definition, caffemodel, json.loads(content), config, preprocess)
     except (ValueError, TypeError) as error:
-        raise ModelError(f"{str(description)!r}: {error}") from error
+        raise ModelError(f"{description!r}: {error}") from error
 
 
 def _described(
-    definition: Path, weights: Path, description: Any, config: HeadConfig | None, preprocess: Preprocess | None
+    definition: str, weights: str, description: Any, config: HeadConfig | None, preprocess: Preprocess | None
 ) -> Model:
     parts = {"preprocess", "head", "outputs"}
     if not isinstance(description, dict) or not {"preprocess", "head"} <= description.keys() <= parts:
@@ -137,11 +140,11 @@ def _outputs(value: Any) -> Outputs:
     return outputs
 
 
-def models_folder() -> Path:
+def models_folder() -> str:
     """Where the embedded model lies: in the installed package, or beside it in a clone."""
-    package = Path(__file__).parent
-    installed = package / "models"
-    return installed if installed.is_dir() else package.parent / "models"
+    package = os.path.dirname(os.path.abspath(__file__))
+    installed = os.path.join(package, "models")
+    return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "models")
 
 
 def read_net(model: Model) -> cv2.dnn.Net:
@@ -162,7 +165,7 @@ def read_net(model: Model) -> cv2.dnn.Net:
     for path in (model.definition, model.weights):
         contents.append(np.fromfile(str(path), np.uint8))
         if not contents[-1].size:
-            raise ModelError(f"{str(path)!r} is empty")
+            raise ModelError(f"{path!r} is empty")
     try:
         with _silent_opencv():
             net = cv2.dnn.readNetFromCaffe(*contents)

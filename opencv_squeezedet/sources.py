@@ -135,7 +135,7 @@ def _sources_of(argument: str, recursive: bool) -> list[Source]:
     if argument.isdecimal() and not path.exists():
         return [Video(argument, int(argument))]
     if glob.has_magic(argument) and not os.path.lexists(argument):
-        matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207  (a Path cannot glob an absolute pattern)
+        matches = sorted(glob.glob(argument, recursive=True))
         if not matches:
             raise ValueError("nothing matches this pattern")
         return [source for match in matches for source in _sources_of(match, recursive)]

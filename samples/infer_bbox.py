@@ -15,7 +15,7 @@ SIZE = 416
 
 def main(path: str, definition: str = "", weights: str = "", threshold: str = "0.3") -> None:
     """Print the objects in the picture, as the C++ sample does, and write it with boxes to infer_bbox.png."""
-    embedded = models_folder() / "squeezedet_lite_voc"
+    embedded = f"{models_folder()}/squeezedet_lite_voc"
     net = cv2.dnn.readNetFromCaffe(definition or f"{embedded}.prototxt", weights or f"{embedded}.caffemodel")
     image = cv2.imread(path)
     if image is None:

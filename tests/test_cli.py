@@ -66,8 +66,8 @@ def test_thresholds(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_model_and_weights(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for suffix in (".prototxt", ".json"):
-        shutil.copy(models_folder() / f"{EMBEDDED}{suffix}", f"mine{suffix}")
-    shutil.copy(models_folder() / f"{EMBEDDED}.caffemodel", "other.caffemodel")
+        shutil.copy(Path(models_folder()) / f"{EMBEDDED}{suffix}", f"mine{suffix}")
+    shutil.copy(Path(models_folder()) / f"{EMBEDDED}.caffemodel", "other.caffemodel")
     Path("mine.json").write_text(Path("mine.json").read_text().replace('"cat"', '"Kätzchen"'))
     assert cli.main([str(PHOTO), "--model", "mine", "--weights", "other.caffemodel"]) == 0
     assert ": Kätzchen 0." in capsys.readouterr().out
@@ -132,7 +132,7 @@ def test_any_file_name(folder: Path, name: str | bytes, capsys: pytest.CaptureFi
     assert cli.main(["--json", "all.json", "--", path]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
     assert json.loads(Path("all.json").read_text())[0]["file"] == path
-    assert os.listdir("detections") == [path]  # noqa: PTH208
+    assert os.listdir("detections") == [path]
 
 
 def test_a_name_that_the_terminal_cannot_show(folder: Path) -> None:
@@ -217,9 +217,9 @@ def test_pictures_that_cannot_be_read_do_not_stop_the_rest(folder: Path, capsys:
 def test_wrong_usage_is_one_line_and_status_2(folder: Path, arguments: list[str], message: str) -> None:
     shutil.copy(PHOTO, "x.jpg")
     Path("file").touch()
-    Path("truncated.caffemodel").write_bytes((models_folder() / f"{EMBEDDED}.caffemodel").read_bytes()[:5000])
+    Path("truncated.caffemodel").write_bytes((Path(models_folder()) / f"{EMBEDDED}.caffemodel").read_bytes()[:5000])
     for suffix in (".caffemodel", ".json"):
-        shutil.copy(models_folder() / f"{EMBEDDED}{suffix}", f"broken{suffix}")
+        shutil.copy(Path(models_folder()) / f"{EMBEDDED}{suffix}", f"broken{suffix}")
     Path("broken.prototxt").write_text("layer { name:")
     done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True)
     assert done.returncode == 2

@@ -16,7 +16,7 @@ from opencv_squeezedet.detection_model import ArgumentError
 from opencv_squeezedet.model import EMBEDDED, models_folder
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
-STEM = models_folder() / EMBEDDED
+STEM = Path(models_folder()) / EMBEDDED
 WEIGHTS, DEFINITION = f"{STEM}.caffemodel", f"{STEM}.prototxt"
 
 # Three boxes of fixed places, whose class scores come from the picture's mean colours; no weights.

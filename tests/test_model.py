@@ -23,7 +23,7 @@ def stem(tmp_path: Path) -> Path:
     """A copy of the embedded model under a name that holds dots, spaces and more than ASCII."""
     copy = tmp_path / "modèle v1.2"
     for suffix in SUFFIXES:
-        shutil.copy(models_folder() / f"{EMBEDDED}{suffix}", f"{copy}{suffix}")
+        shutil.copy(Path(models_folder()) / f"{EMBEDDED}{suffix}", f"{copy}{suffix}")
     return copy
 
 
@@ -38,8 +38,8 @@ def edit(stem: Path, suffix: str, change: Callable[[str], str]) -> None:
 @pytest.mark.parametrize("suffix", ["", *SUFFIXES])
 def test_found_by_stem_or_any_of_its_files(stem: Path, suffix: str) -> None:
     found = find_model(f"{stem}{suffix}")
-    assert found.definition == Path(f"{stem}.prototxt")
-    assert found.weights == Path(f"{stem}.caffemodel")
+    assert found.definition == f"{stem}.prototxt"
+    assert found.weights == f"{stem}.caffemodel"
     assert found.config.nms_kind == "greedy"
 
 
@@ -189,6 +189,6 @@ def test_an_opencv_without_caffe_importer_is_told(monkeypatch: pytest.MonkeyPatc
 
 
 def test_sha256_in_the_models_readme() -> None:
-    readme = (models_folder() / "README.md").read_text()
+    readme = Path(models_folder(), "README.md").read_text()
     for suffix in (".prototxt", ".caffemodel"):
-        assert hashlib.sha256((models_folder() / f"{EMBEDDED}{suffix}").read_bytes()).hexdigest() in readme
+        assert hashlib.sha256((Path(models_folder()) / f"{EMBEDDED}{suffix}").read_bytes()).hexdigest() in readme
