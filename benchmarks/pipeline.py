@@ -81,9 +81,9 @@ def three_passes(detector: sd.SqueezeDet, image: Image) -> list[sd.InferBboxObje
     """Detect as the sample does: the input is set and the network run for each output by itself."""
     blob = bare_blob(detector, image)
     blobs = []
-    for layer, top in zip(detector._layers, detector._tops, strict=True):
-        detector._net.setInput(blob)
-        blobs.append(detector._net.forwardAndRetrieve([layer])[0][top])
+    for layer, top in detector.outputs.values():
+        detector.net.setInput(blob)
+        blobs.append(detector.net.forwardAndRetrieve([layer])[0][top])
     found = sd.InferBbox(*blobs)
     found.filter(detector.config.score_threshold)
     return found.detections

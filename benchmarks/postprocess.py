@@ -41,6 +41,7 @@ from cpp_oracle import MISSING, CppInferBbox
 HEAD = dataclasses.replace(sd.VOC, drop_empty=False)  # as the C++ class: empty boxes are reported
 PER_CELL = len(HEAD.anchors)
 TOP_N = HEAD.top_n
+NO_PICTURE = (0.0, 0.0, 1.0, 1.0, np.inf, np.inf)  # boxes in pixels of the network's input
 PIXELS = 1e-3  # the ways may differ by this much, and the C++ class by its truncation to int
 SCORES = 1e-6
 
@@ -137,7 +138,7 @@ def with_cv2_nms(blobs: Blobs, threshold: float) -> Found:
 
 def arrays_only(blobs: Blobs, threshold: float, class_bound: float = 0.0) -> Call:
     """The compiled function with checked arguments; a ``class_bound`` spares it the look at all class scores."""
-    options = (threshold, HEAD.nms_threshold, False, TOP_N, False, False, 0.0, 0.0, class_bound)
+    options = (threshold, HEAD.nms_threshold, False, TOP_N, False, False, NO_PICTURE, class_bound)
     return partial(HEAD.kernel.postprocess, *blobs, *options)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from opencv_squeezedet.config import VOC, HeadConfig, NmsKind
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.model import Model, StrPath, check_net, find_model, read_net
-from opencv_squeezedet.postprocess import postprocess_batch
+from opencv_squeezedet.postprocess import postprocess, postprocess_batch
 from opencv_squeezedet.preprocess import Picture, Preprocess, Resize
 
 
@@ -128,8 +128,22 @@ class SqueezeDet:
         TypeError, ValueError
             For what is no picture, or an option outside its range.
         """
-        options = (score_threshold, nms_threshold, nms_kind, top_n, class_agnostic)
-        return self._detect([image], *options)[0]
+        with self._stage("preprocess"):
+            blob = self.preprocess.blob(image)
+        with self._stage("network"):
+            blobs = self._forward(blob)
+        with self._stage("post-process"):
+            return postprocess(
+                *blobs,
+                self.config,
+                score_threshold=score_threshold,
+                nms_threshold=nms_threshold,
+                nms_kind=nms_kind,
+                top_n=top_n,
+                class_agnostic=class_agnostic,
+                image_size=(image.shape[1], image.shape[0]),
+                resize=self.preprocess.resize,
+            )
 
     def detect_batch(
         self,
@@ -142,27 +156,16 @@ class SqueezeDet:
         class_agnostic: bool | None = None,
     ) -> list[Detections]:
         """Find the objects in several pictures, of any sizes, with one forward pass for all; options as in `detect`."""
-        options = (score_threshold, nms_threshold, nms_kind, top_n, class_agnostic)
         pictures = list(images)
-        return self._detect(pictures, *options) if pictures else []
-
-    def _detect(
-        self,
-        pictures: list[Picture],
-        score_threshold: SupportsFloat | None,
-        nms_threshold: SupportsFloat | None,
-        nms_kind: NmsKind | None,
-        top_n: SupportsIndex | None,
-        class_agnostic: bool | None,
-    ) -> list[Detections]:
+        if not pictures:
+            return []
         with self._stage("preprocess"):
-            blobs = [self.preprocess.blob(picture) for picture in pictures]
-            blob = blobs[0] if len(blobs) == 1 else np.concatenate(blobs)
+            blob = np.concatenate([self.preprocess.blob(picture) for picture in pictures])
         with self._stage("network"):
-            outputs = self._forward(blob)
+            blobs = self._forward(blob)
         with self._stage("post-process"):
             return postprocess_batch(
-                *outputs,
+                *blobs,
                 self.config,
                 score_threshold=score_threshold,
                 nms_threshold=nms_threshold,

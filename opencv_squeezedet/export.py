@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from opencv_squeezedet.detections import Detections
 
+
 def to_coco(detections: Detections, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
     """Return COCO annotations with scores; ``category_id`` is the class id + 1."""
     annotations = []
