@@ -195,7 +195,7 @@ class Detections:
         return export.to_yolo(self, image_size)
 
     def to_voc_xml(self, file_name: str, image_size: tuple[int, int]) -> str:
-        """Return a PASCAL VOC annotation of the (width, height) picture: whole pixels counted from 1."""
+        """Return a PASCAL VOC annotation of the (width, height) picture: first and last pixels, counted from 1."""
         return export.to_voc_xml(self, file_name, image_size)
 
     def to_supervision(self) -> Any:

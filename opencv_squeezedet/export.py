@@ -45,7 +45,7 @@ def to_yolo(detections: Detections, image_size: tuple[int, int]) -> str:
 
 
 def to_voc_xml(detections: Detections, file_name: str, image_size: tuple[int, int]) -> str:
-    """Return a PASCAL VOC annotation: whole pixels counted from 1, and a ``confidence`` for each object."""
+    """Return a PASCAL VOC annotation: first and last pixel, counted from 1, and a ``confidence`` for each object."""
     from xml.etree import ElementTree  # not everybody's import time
 
     root = ElementTree.Element("annotation")
@@ -62,8 +62,10 @@ def to_voc_xml(detections: Detections, file_name: str, image_size: tuple[int, in
             _add(thing, element, value)
         _add(thing, "confidence", f"{d.confidence:.6f}")
         box = _add(thing, "bndbox")
-        for element, edge, last in zip(("xmin", "ymin", "xmax", "ymax"), d.xyxy, (*image_size, *image_size), strict=True):
-            _add(box, element, min(round(edge) + 1, last))
+        for side, low, high, last in (("x", *d.xyxy[::2], image_size[0]), ("y", *d.xyxy[1::2], image_size[1])):
+            first_pixel = min(round(low) + 1, last)
+            _add(box, f"{side}min", first_pixel)
+            _add(box, f"{side}max", max(round(high), first_pixel))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
