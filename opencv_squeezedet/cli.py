@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,7 +22,6 @@ import numpy as np
 from opencv_squeezedet import outputs
 from opencv_squeezedet._checks import fraction
 from opencv_squeezedet._version import __version__
-from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.model import ModelError
 from opencv_squeezedet.outputs import Names, Outputs, Seen
@@ -151,21 +151,18 @@ def _run(args: argparse.Namespace) -> int:
     names = Names(args.output, {source.path.resolve() for source in sources if isinstance(source, Frame) and source.path})
     written = _outputs(args, sources, names, detectors[0].config.labels)
     progress = _Progress(total, lines=not args.quiet and "-" not in (args.json, args.csv), bar=not args.quiet)
-    status = EXIT_SOME_FAILED if failures else 0
     try:
         with written, progress:
-            items = chunks(_named(_frames(sources, args.every), names), args.batch)
-            for seen_or_error in _flatten(in_order(partial(_look, args, written, timing), items, detectors)):
-                if isinstance(seen_or_error, str):
-                    progress.complain(seen_or_error)
-                    status = EXIT_SOME_FAILED
+            items = chunks(_named(_frames(sources, args.every, progress), names), args.batch)
+            for one in chain.from_iterable(in_order(partial(_look, args, written, timing), items, detectors)):
+                if isinstance(one, str):
+                    progress.complain(one)
                 else:
-                    written.add(seen_or_error)
-                    progress.say(seen_or_error)
+                    written.add(one)
+                    progress.say(one)
+        status = EXIT_SOME_FAILED if failures or progress.complaints else 0
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED  # what is done is written all the same
-    except SourceError as error:
-        raise CommandError(_shown(str(error)), EXIT_SOME_FAILED) from error
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
@@ -175,22 +172,20 @@ def _run(args: argparse.Namespace) -> int:
     return status
 
 
-def _frames(sources: list[Source], every: int) -> Iterator[Frame]:
+def _frames(sources: list[Source], every: int, progress: _Progress) -> Iterator[Frame]:
     for source in sources:
         if isinstance(source, Frame):
             yield source
-        else:
+            continue
+        try:
             yield from source.frames(every)
+        except SourceError as error:
+            progress.complain(_shown(str(error)))
 
 
 def _named(frames: Iterator[Frame], names: Names) -> Iterator[tuple[Frame, str]]:
     for frame in frames:
         yield frame, names.stem(frame, outputs.picture_suffix(frame.suffix))
-
-
-def _flatten(results: Iterator[list[Seen | str]]) -> Iterator[Seen | str]:
-    for result in results:
-        yield from result
 
 
 def _look(
@@ -200,15 +195,15 @@ def _look(
     detector: SqueezeDet,
     chunk: list[tuple[Frame, str]],
 ) -> list[Seen | str]:
-    """Read, detect, draw and write some frames; what could not be read comes back as a message."""
-    seen: list[Seen | str] = []
+    """Read, detect, draw and write some frames; where something fails, what is wrong comes back in the frame's place."""
+    results: list[Seen | str] = []
     pictures = []
     for frame, stem in chunk:
         try:
             with timing.stage("read"):
                 pictures.append((frame, stem, frame.load()))
         except (OSError, ValueError, MemoryError, cv2.error) as error:
-            seen.append(f"{_shown(frame.name)}: {_reason(error)}")
+            results.append(f"{_shown(frame.name)}: {_reason(error)}")
     try:
         found = detector.detect_batch(
             (image for _, _, image in pictures),
@@ -218,21 +213,17 @@ def _look(
             class_agnostic=args.agnostic or None,
         )
     except (MemoryError, cv2.error) as error:
-        return seen + [f"{_shown(frame.name)}: {_reason(error)}" for frame, _, _ in pictures]
+        return results + [f"{_shown(frame.name)}: {_reason(error)}" for frame, _, _ in pictures]
     for (frame, stem, image), detections in zip(pictures, found, strict=True):
-        one = Seen(frame, stem, image, _of_classes(detections, args.classes))
+        one = Seen(frame, stem, image, detections if args.classes is None else detections[args.classes])
         try:
             with timing.stage("draw, write"):
-                written.write(one)
-        except ValueError as error:  # a picture that this file type does not hold
-            seen.append(f"{_shown(frame.name)}: {_reason(error)}")
+                written.write(one)  # an OSError would come again with every frame, and ends the run
+        except (ValueError, MemoryError, cv2.error) as error:
+            results.append(f"{_shown(frame.name)}: {_reason(error)}")
         else:
-            seen.append(one)
-    return seen
-
-
-def _of_classes(detections: Detections, labels: list[str] | None) -> Detections:
-    return detections if labels is None else detections[labels]
+            results.append(one)
+    return results
 
 
 def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
@@ -333,6 +324,7 @@ class _Progress:
     """Lines, and a progress bar where there is a terminal, tqdm and enough to do."""
 
     def __init__(self, total: int | None, *, lines: bool, bar: bool) -> None:
+        self.complaints = 0
         self._lines = lines
         self._bar = None
         if bar and total != 1 and sys.stderr.isatty():
@@ -358,6 +350,7 @@ class _Progress:
 
     def complain(self, message: str) -> None:
         """Print what went wrong, on standard error."""
+        self.complaints += 1
         if self._bar is not None:
             self._bar.update()
             self._bar.clear()

@@ -1,0 +1,494 @@
+"""detect's sources and outputs: every kind goes in, every kind comes out and is read back."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import os
+import pty
+import resource
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+
+import opencv_squeezedet as sd
+from opencv_squeezedet import cli
+
+PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
+COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import main; sys.exit(main())"]
+FRAMES = 12
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty current folder; OpenCV's threads are as they were afterwards."""
+    threads = cv2.getNumThreads()
+    empty = tmp_path / "here"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    yield empty
+    cv2.setNumThreads(threads)
+
+
+def make_video(path: str, frames: int = FRAMES, fps: float = 10) -> None:
+    """The photo, moving to the left."""
+    image = cv2.imread(str(PHOTO))[:, :320]
+    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), fps, (320, 300))
+    assert writer.isOpened()
+    for i in range(frames):
+        writer.write(np.roll(image, -5 * i, axis=1))
+    writer.release()
+
+
+def frames_of(path: str | Path) -> list[np.ndarray]:
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while True:
+        done, frame = capture.read()
+        if not done:
+            return frames
+        frames.append(frame)
+
+
+def names(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return list(dict.fromkeys(line.split(":")[0] for line in capsys.readouterr().out.splitlines()))
+
+
+def written(folder: Path | str) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+
+
+# ---- sources -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tree() -> None:
+    for name in ("b.jpg", "a.png", "deep/c.jpg", "deep/er/d.jpg"):
+        Path("in", name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(f"in/{name}", cv2.imread(str(PHOTO)))
+
+
+@pytest.mark.usefixtures("tree")
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["in"], ["in/a.png", "in/b.jpg"]),
+        (["in", "-r"], ["in/a.png", "in/b.jpg", "in/deep/c.jpg", "in/deep/er/d.jpg"]),
+        (["in/*.jpg"], ["in/b.jpg"]),
+        (["in/**/*.jpg"], ["in/b.jpg", "in/deep/c.jpg", "in/deep/er/d.jpg"]),
+        (["in/deep/c.jpg", "in/[ab].*"], ["in/deep/c.jpg", "in/a.png", "in/b.jpg"]),
+        (["list.txt"], ["in/b.jpg", "in/deep/er/d.jpg"]),
+        (["in/a.png", "in/a.png"], ["in/a.png"]),
+    ],
+)
+def test_pictures_folders_patterns_and_lists(
+    arguments: list[str], expected: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("list.txt").write_text("# chosen by hand\nin/b.jpg\n\nin/deep/er/*.jpg\n")
+    assert cli.main(arguments) == 0
+    assert names(capsys) == expected
+
+
+def test_a_picture_on_standard_input(folder: Path) -> None:
+    done = subprocess.run([*COMMAND, "-", "--json", "-"], input=PHOTO.read_bytes(), capture_output=True, check=True)
+    (entry,) = json.loads(done.stdout)
+    assert (entry["file"], entry["width"], entry["detections"][0]["label"]) == ("-", 451, "cat")
+    assert written(folder) == ["detections/stdin.jpg"]
+
+
+def test_a_file_whose_name_is_a_pattern_or_a_number(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a[1].jpg", "7"):
+        shutil.copy(PHOTO, name)
+    assert cli.main(["a[1].jpg", "7"]) == 0
+    assert names(capsys) == ["a[1].jpg", "7"]
+    assert written("detections") == ["7.png", "a[1].jpg"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("none/*.jpg", "nothing matches this pattern"),
+        ("empty.txt", "this list names no sources"),
+        ("loop.txt", "a list cannot name another list"),
+        ("missing.mp4", "No such file or directory"),
+        ("empty", "no pictures in this folder"),
+    ],
+)
+def test_sources_that_name_nothing_are_reported_and_the_rest_done(
+    source: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("empty.txt").write_text("# nothing\n")
+    Path("loop.txt").write_text("loop.txt\n")
+    Path("empty").mkdir()
+    assert cli.main([source, str(PHOTO)]) == 1
+    out, err = capsys.readouterr()
+    assert err == f"detect: {source}: {message}\n"
+    assert ": cat 0." in out
+
+
+# ---- video -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_video_gives_lines_and_an_annotated_video(capsys: pytest.CaptureFixture[str]) -> None:
+    make_video("film.avi")
+    assert cli.main(["film.avi", "--json", "all.json"]) == 0
+    assert names(capsys) == [f"film.avi frame {i}" for i in range(FRAMES)]
+    entries = json.loads(Path("all.json").read_text())
+    assert [entry["frame"] for entry in entries] == list(range(FRAMES))
+    assert sum(bool(entry["detections"]) for entry in entries) > FRAMES / 2
+    assert written("detections") == ["film.mp4"]
+    drawn, plain = frames_of("detections/film.mp4"), frames_of("film.avi")
+    assert len(drawn) == FRAMES
+    assert drawn[0].shape == plain[0].shape
+    assert np.abs(drawn[0].astype(int) - plain[0]).max() > 60
+    assert cv2.VideoCapture("detections/film.mp4").get(cv2.CAP_PROP_FPS) == 10
+
+
+def test_every_third_frame(capsys: pytest.CaptureFixture[str]) -> None:
+    make_video("film.avi")
+    assert cli.main(["film.avi", "--every", "3", "--video-out", "out.avi", "--no-image"]) == 0
+    assert names(capsys) == [f"film.avi frame {i}" for i in range(0, FRAMES, 3)]
+    assert len(frames_of("out.avi")) == FRAMES / 3
+    assert not Path("detections").exists()
+
+
+def test_sources_are_mixed_freely(capsys: pytest.CaptureFixture[str]) -> None:
+    make_video("film.avi", frames=3)
+    shutil.copy(PHOTO, "film.jpg")
+    Path("list.txt").write_text("film.avi\nfilm.jpg\n")
+    assert cli.main(["film.jpg", "list.txt", "--yolo", "labels", "--batch", "4"]) == 0
+    frames = [f"film.avi frame {i}" for i in range(3)]
+    assert names(capsys) == ["film.jpg", *frames]
+    assert written("detections") == ["film-2.jpg", "film-3.jpg", "film.mp4"]
+    assert {"film_000000.txt", "film_000002.txt", "film-2.txt", "film-3.txt", "data.yaml"} <= set(written("labels"))
+
+
+@pytest.mark.parametrize("content", [b"", b"no video at all"])
+def test_a_video_that_cannot_be_read(content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("broken.mp4").write_bytes(content)
+    assert cli.main(["broken.mp4"]) == 1
+    assert capsys.readouterr().err == "detect: broken.mp4: OpenCV cannot open this video\n"
+
+
+class Camera:
+    """A substitute for cv2.VideoCapture that gives the photo so many times, then nothing, as an unplugged camera does."""
+
+    def __init__(self, frames: int) -> None:
+        self.left = frames
+        self.image = cv2.imread(str(PHOTO))
+
+    def isOpened(self) -> bool:
+        return True
+
+    def grab(self) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        return True, self.image.copy()
+
+    def get(self, prop: int) -> float:
+        return 0.0
+
+    def release(self) -> None:
+        self.left = 0
+
+
+def test_a_camera_that_vanishes_ends_with_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", lambda source: Camera(5))
+    assert cli.main(["0", "--video-out", "seen.avi", "--json", "all.json"]) == 1
+    out, err = capsys.readouterr()
+    assert err == "detect: camera 0 gives no more frames\n"
+    assert len([line for line in out.splitlines() if ": cat 0." in line]) == 5
+    monkeypatch.undo()
+    assert len(frames_of(folder / "seen.avi")) == 5
+    assert len(json.loads((folder / "all.json").read_text())) == 5
+
+
+def test_a_broken_video_does_not_stop_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("broken.mp4").write_bytes(b"no video")
+    assert cli.main(["broken.mp4", str(PHOTO), "--no-image"]) == 1
+    out, err = capsys.readouterr()
+    assert err == "detect: broken.mp4: OpenCV cannot open this video\n"
+    assert ": cat 0." in out
+
+
+def test_a_camera_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["97"]) == 1
+    assert capsys.readouterr().err == "detect: 97: OpenCV cannot open this camera\n"
+
+
+@pytest.mark.parametrize("others", [[], ["film.avi", "film.avi"]])
+def test_video_out_needs_one_video(others: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    make_video("film.avi", frames=1)
+    assert cli.main([str(PHOTO), *others, "--video-out", "out.mp4"]) == 2
+    assert f"--video-out needs one video or camera among the sources, there are {len(others)}" in capsys.readouterr().err
+
+
+def test_video_out_of_another_type(capsys: pytest.CaptureFixture[str]) -> None:
+    make_video("film.avi", frames=1)
+    assert cli.main(["film.avi", "--video-out", "out.gif"]) == 2
+    assert "a video file .avi, .m4v, .mkv, .mov, .mp4 was expected, got 'out.gif'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_leaves_a_playable_video_and_whole_files(folder: Path) -> None:
+    make_video("film.avi", frames=600)
+    arguments = ["film.avi", "--json", "all.json", "--csv", "all.csv", "--coco", "coco.json"]
+    with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(8):
+            process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(30) == 130
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    entries = json.loads(Path("all.json").read_text())
+    assert 1 <= len(entries) < 600
+    assert len(frames_of("detections/film.mp4")) == len(entries)
+    assert len(json.loads(Path("coco.json").read_text())["images"]) == len(entries)
+    assert written(folder) == ["all.csv", "all.json", "coco.json", "detections/film.mp4", "film.avi"]
+
+
+# ---- outputs -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("tree")
+def test_all_outputs_tell_the_same(folder: Path) -> None:
+    places = {
+        "--json": "all.json",
+        "--csv": "all.csv",
+        "--coco": "coco.json",
+        "--yolo": "yolo",
+        "--voc": "voc",
+        "--crops": "crops",
+    }
+    options = [text for pair in places.items() for text in pair]
+    assert cli.main(["in", "-r", "--threshold", "0.2", "--quiet", *options]) == 0
+    entries = json.loads(Path("all.json").read_text())
+    assert len(entries) == 4
+    objects = [(entry["file"], d["label"], d["confidence"]) for entry in entries for d in entry["detections"]]
+    assert len(objects) > 4
+
+    rows = list(csv.DictReader(io.StringIO(Path("all.csv").read_text())))
+    assert [(row["file"], row["label"], float(row["confidence"])) for row in rows] == objects
+    assert all(row["frame"] == "" and float(row["x1"]) < float(row["x2"]) for row in rows)
+
+    coco = json.loads(Path("coco.json").read_text())
+    files = {image["id"]: image["file_name"] for image in coco["images"]}
+    labels = {category["id"]: category["name"] for category in coco["categories"]}
+    told = [(files[a["image_id"]], labels[a["category_id"]], a["score"]) for a in coco["annotations"]]
+    assert told == objects
+
+    assert written("yolo") == ["a.txt", "b.txt", "c.txt", "d.txt", "data.yaml"]
+    assert sum(len(Path("yolo", f"{stem}.txt").read_text().splitlines()) for stem in "abcd") == len(objects)
+    assert sum(len(ElementTree.parse(f"voc/{stem}.xml").findall("object")) for stem in "abcd") == len(objects)
+    crops = [path for path in Path("crops").rglob("*") if path.is_file()]
+    assert len(crops) == len(objects)
+    assert {path.parent.name for path in crops} == {label for _, label, _ in objects}
+    first = entries[0]["detections"][0]["xyxy"]
+    height, width = cv2.imread("crops/cat/a_0.png").shape[:2]
+    assert (width, height) == (np.ceil(first[2]) - int(first[0]), np.ceil(first[3]) - int(first[1]))
+
+
+def test_yolo_and_voc_folders_are_read_by_supervision(folder: Path) -> None:
+    supervision = pytest.importorskip("supervision", reason="of the test extra: reads these formats back")
+    Path("in").mkdir()
+    for name in ("one.jpg", "it's two.jpg"):
+        shutil.copy(PHOTO, Path("in", name))
+    assert cli.main(["in", "--yolo", "yolo", "--voc", "voc", "--no-image", "--json", "all.json"]) == 0
+    expected = {Path(e["file"]).stem: [d["xyxy"] for d in e["detections"]] for e in json.loads(Path("all.json").read_text())}
+    yolo = supervision.DetectionDataset.from_yolo("in", "yolo", "yolo/data.yaml")
+    voc = supervision.DetectionDataset.from_pascal_voc("in", "voc")
+    for dataset, tolerance in ((yolo, 0.01), (voc, 0.5)):
+        read = {Path(path).stem: detections for path, _, detections in dataset}
+        assert set(read) == set(expected)
+        for stem, boxes in expected.items():
+            assert np.abs(read[stem].xyxy - boxes).max() <= tolerance
+
+
+def test_coco_file_is_read_by_pycocotools(capsys: pytest.CaptureFixture[str]) -> None:
+    coco = pytest.importorskip("pycocotools.coco", reason="of the test extra: reads this format back")
+    shutil.copy(PHOTO, 'qu"ote\n.jpg')
+    assert cli.main([str(PHOTO), 'qu"ote\n.jpg', "--coco", "coco.json"]) == 0
+    dataset = coco.COCO("coco.json")
+    assert [image["file_name"] for image in dataset.imgs.values()] == [str(PHOTO), 'qu"ote\n.jpg']
+    assert {dataset.cats[a["category_id"]]["name"] for a in dataset.anns.values()} == {"cat"}
+
+
+@pytest.mark.parametrize("name", ["a,b.jpg", 'qu"ote.jpg', "new\nline.jpg", "猫.jpg", "& <x>.jpg", os.fsdecode(b"\xff.jpg")])
+def test_every_format_takes_any_name(name: str) -> None:
+    try:
+        shutil.copy(PHOTO, name)
+    except OSError:
+        pytest.skip("this file system does not take the name")
+    options = [
+        "--json",
+        "a.json",
+        "--csv",
+        "a.csv",
+        "--coco",
+        "coco.json",
+        "--yolo",
+        "y",
+        "--voc",
+        "v",
+        "--crops",
+        "c",
+        "--quiet",
+    ]
+    assert cli.main([*options, name]) == 0
+    assert json.loads(Path("a.json").read_text())[0]["file"] == name
+    content = Path("a.csv").read_text(encoding="utf-8", errors="surrogateescape")
+    assert next(csv.DictReader(io.StringIO(content, newline="")))["file"] == name
+    assert json.loads(Path("coco.json").read_text())["images"][0]["file_name"] == name
+    ElementTree.parse(Path("v", f"{Path(name).stem}.xml"))
+    assert Path("c/cat", f"{Path(name).stem}_0.jpg").exists()
+
+
+def test_csv_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([str(PHOTO), "--csv", "-", "--no-image"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["label"] == "cat"
+    assert cli.main([str(PHOTO), "--csv", "-", "--json", "-"]) == 2
+    assert "cannot both go to standard output" in capsys.readouterr().err
+
+
+def test_classes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([str(PHOTO), "--classes", "dog,cat", "--threshold", "0.1"]) == 0
+    assert ": cat 0." in capsys.readouterr().out
+    assert cli.main([str(PHOTO), "--classes", "dog"]) == 0
+    assert capsys.readouterr().out.endswith(": nothing found\n")
+    assert cli.main([str(PHOTO), "--classes", "dog,unicorn"]) == 2
+    assert "--classes: the model knows no 'unicorn', but aeroplane, " in capsys.readouterr().err
+
+
+def objects(arguments: list[str]) -> Any:
+    assert cli.main([*arguments, "--no-image", "--json", "o.json"]) == 0
+    return [entry["detections"] for entry in json.loads(Path("o.json").read_text())]
+
+
+def test_options_reach_the_detector() -> None:
+    image = cv2.imread(str(PHOTO))
+    options: list[tuple[list[str], dict[str, Any], dict[str, Any]]] = [
+        (["--top-n", "40", "--nms", "1"], {}, {"top_n": 40, "nms_threshold": 1}),
+        (["--agnostic", "--threshold", "0.01"], {}, {"class_agnostic": True, "score_threshold": 0.01}),
+        (["--letterbox"], {"resize": "letterbox"}, {}),
+    ]
+    for arguments, constructor, method in options:
+        expected = sd.SqueezeDet(**constructor).detect(image, **method).to_dict()["detections"]
+        assert objects([str(PHOTO), *arguments]) == [expected]
+
+
+@pytest.mark.usefixtures("tree")
+def test_batches_and_threads_change_nothing() -> None:
+    alone = [objects([f"in/{name}"])[0] for name in ("a.png", "b.jpg", "deep/c.jpg", "deep/er/d.jpg")]
+    for batch in ("1", "3", "10"):
+        assert objects(["in", "-r", "--batch", batch]) == alone
+
+
+def test_quiet_and_timing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([str(PHOTO), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert cli.main([str(PHOTO), "--quiet", "--timing"]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    header, *rows = err.splitlines()
+    assert header.split() == ["milliseconds", "p50", "p95"]
+    stages = {row.rsplit(maxsplit=2)[0]: [float(value) for value in row.rsplit(maxsplit=2)[1:]] for row in rows}
+    assert list(stages) == ["read", "preprocess", "network", "post-process", "draw, write"]
+    assert all(0 < p50 <= p95 for p50, p95 in stages.values())
+    assert max(stages, key=lambda stage: stages[stage][0]) == "network"
+
+
+def test_show_without_a_display(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert cli.main([str(PHOTO), "--show"]) == 2
+    assert capsys.readouterr().err.startswith("detect: --show: no window can be opened")
+
+
+def test_show_ends_with_a_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a substitute for the window."""
+    shown: list[tuple[int, ...]] = []
+    for name, substitute in {
+        "namedWindow": lambda *a: None,
+        "imshow": lambda title, image: shown.append(image.shape),
+        "waitKey": lambda delay: ord("q") if len(shown) == 3 else -1,
+        "getWindowProperty": lambda *a: 1.0,
+        "destroyAllWindows": lambda: None,
+    }.items():
+        monkeypatch.setattr(cv2, name, substitute)
+    monkeypatch.setattr("opencv_squeezedet.outputs.display_works", lambda: True)
+    assert cli.main([str(PHOTO)] * 6 + ["--show", "--no-image"]) == 130
+    assert shown == [(300, 451, 3)] * 3
+
+
+# ---- when something ends ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="resource limits of POSIX")
+@pytest.mark.parametrize("option", ["--json", "--csv", "--coco", "annotated"])
+def test_a_full_disk_ends_with_one_line_and_no_half_file(folder: Path, option: str) -> None:
+    """A limit on the size of files stands for the disk: a write fails in the middle in the same way."""
+    target, limit = ("detections/chelsea.jpg", 5000) if option == "annotated" else ("out/all", 600)
+    arguments = [] if option == "annotated" else ["--no-image", option, target]
+    Path(target).parent.mkdir()
+    Path(target).write_text("from an earlier run")
+    code = COMMAND[-1].replace(
+        "import sys;", f"import sys, resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(PHOTO), *arguments, "--threshold", "0.001", "--nms", "1"],
+        capture_output=True,
+        text=True,
+    )
+    assert resource.RLIM_INFINITY == -1
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"detect: cannot write {target}: File too large"]
+    assert written(folder) == [target]
+    assert Path(target).read_text() == "from an earlier run"
+
+
+def test_a_folder_that_cannot_be_written_to(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    for option in ("-o", "--yolo", "--voc", "--crops"):
+        assert cli.main([str(PHOTO), option, "file/deeper"]) == 2
+        assert capsys.readouterr().err.startswith("detect: cannot make the folder file/deeper: ")
+    for option in ("--json", "--csv", "--coco"):
+        assert cli.main([str(PHOTO), option, "missing/all"]) == 2
+        assert "missing/all is a folder, or lies in none that can be written to" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
+def test_a_terminal_gets_a_progress_bar(folder: Path) -> None:
+    pytest.importorskip("tqdm", reason="of the test extra: draws the bar")
+    Path("in").mkdir()
+    for i in range(6):
+        shutil.copy(PHOTO, f"in/{i}.jpg")
+    main, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    done = subprocess.run([*COMMAND, "in"], stdout=subprocess.PIPE, stderr=terminal, check=True)
+    shown = os.read(main, 1 << 16) if select.select([main], [], [], 5)[0] else b""
+    os.close(terminal)
+    os.close(main)
+    assert b"0/6" in shown
+    assert b"frames" in shown
+    assert len(done.stdout.splitlines()) == 6
