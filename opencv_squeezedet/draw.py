@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +11,20 @@ from numpy.typing import NDArray
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.preprocess import Picture, as_bgr
 
+Colour = tuple[int, int, int]
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GOLDEN = 0.618033988749895  # of a turn: hues of neighbouring classes lie far apart
 
 
-def draw(image: Picture, detections: Detections) -> NDArray[np.uint8]:
-    """Return a copy of the picture with a box and a label (class, score) for each detection.
+def draw(
+    image: Picture,
+    detections: Detections,
+    *,
+    colours: Mapping[str, Colour] | None = None,
+    label: bool = True,
+    confidence: bool = True,
+) -> NDArray[np.uint8]:
+    """Return a copy of the picture with a box, the class and the score for each detection.
 
     Parameters
     ----------
@@ -22,6 +32,10 @@ def draw(image: Picture, detections: Detections) -> NDArray[np.uint8]:
         Any picture that `SqueezeDet.detect` takes.
     detections : Detections
         In the picture's pixels. The best one is drawn last, on top.
+    colours : mapping of str to (int, int, int), optional
+        BGR colours for labels. Default, and for labels that are not there: `class_colour`.
+    label, confidence : bool
+        Whether to write the class, the score, both or neither.
 
     Returns
     -------
@@ -32,14 +46,16 @@ def draw(image: Picture, detections: Detections) -> NDArray[np.uint8]:
     side = min(canvas.shape[:2])
     thickness = max(1, round(side / 200))
     for d in reversed(list(detections)):
-        colour = class_colour(d.class_id)
+        colour = (colours or {}).get(d.label) or class_colour(d.class_id)
         x1, y1, x2, y2 = (round(v) for v in d.xyxy)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
-        _label(canvas, f"{d.label} {d.confidence:.2f}", (x1, y1), colour, thickness, scale=max(0.4, side / 900))
+        text = " ".join([d.label] * label + [f"{d.confidence:.2f}"] * confidence)
+        if text:
+            _label(canvas, text, (x1, y1), colour, thickness, scale=max(0.4, side / 900))
     return canvas
 
 
-def class_colour(class_id: int) -> tuple[int, int, int]:
+def class_colour(class_id: int) -> Colour:
     """Return the BGR colour of a class: the same for an index everywhere, light enough for black text."""
     hsv = np.array([[[int(180 * (class_id * _GOLDEN % 1)), 150, 255]]], np.uint8)
     blue, green, red = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].tolist()
@@ -47,7 +63,7 @@ def class_colour(class_id: int) -> tuple[int, int, int]:
 
 
 def _label(
-    canvas: NDArray[np.uint8], text: str, corner: tuple[int, int], colour: tuple[int, int, int], thickness: int, scale: float
+    canvas: NDArray[np.uint8], text: str, corner: tuple[int, int], colour: Colour, thickness: int, scale: float
 ) -> None:
     """Text on a filled bar over the box's upper edge, or under it where there is no room; moved and shrunk to fit."""
     height, width = canvas.shape[:2]

@@ -60,6 +60,20 @@ def test_grey_alpha_and_other_types_become_bgr(dtype: type, shape: tuple[int, ..
     assert tuple(drawn[50, 30]) == class_colour(7)
 
 
+def test_what_is_written_and_in_which_colours() -> None:
+    image, found = np.zeros((300, 400, 3), np.uint8), one((100, 120, 250, 280))
+    drawn = sd.draw(image, found, colours={"cat": (1, 2, 3), "dog": (4, 5, 6)})
+    assert tuple(drawn[280, 200]) == (1, 2, 3)
+    assert tuple(sd.draw(image, found, colours={"dog": (4, 5, 6)})[280, 200]) == class_colour(7)
+
+    def bar(**options: bool) -> int:
+        return int(sd.draw(image, found, **options)[:118].any(axis=2).any(axis=0).sum())
+
+    assert bar() > bar(confidence=False) > 0
+    assert bar() > bar(label=False) > 0
+    assert bar(label=False, confidence=False) == 0
+
+
 def test_the_best_is_on_top() -> None:
     boxes = sd.Detections([(10, 40, 90, 90), (10, 40, 90, 90)], [0.9, 0.5], [0, 1], sd.VOC.labels)
     assert tuple(sd.draw(np.zeros((100, 100, 3), np.uint8), boxes)[90, 50]) == class_colour(0)

@@ -1,0 +1,56 @@
+# %% [markdown]
+# # From three blobs to boxes
+# A walk through what the network gives and what the post-processing makes of it. Run it cell by cell in an editor that knows
+# `# %%`, or as a whole: `python samples/three_blobs.py [photo.jpg]`. It writes `three_blobs.png`.
+
+# %% The picture, and the network's three answers
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import opencv_squeezedet as sd
+
+path = sys.argv[1] if len(sys.argv) > 1 else str(Path(__file__).with_name("chelsea.jpg"))
+image = cv2.imread(path)
+detector = sd.SqueezeDet()
+head = detector.config
+delta_bbox, class_scores, conf_scores = detector.forward(image)
+print(f"input {head.input_size}, grid {head.grid}, {len(head.anchors)} anchors a cell: {head.kernel.anchors} anchors")
+print("delta_bbox  ", delta_bbox.shape, "four numbers an anchor: x, y, height, width, relative to it")
+print("class_scores", class_scores.shape, "a probability for each class; each row sums to", class_scores[0, 0].sum().round(3))
+print("conf_scores ", conf_scores.shape, "how likely the anchor holds an object at all, at most", conf_scores.max().round(3))
+
+# %% Where the network is confident: the best of a cell's nine anchors. The first grid axis is the picture's x.
+confident = conf_scores[0].max(axis=2).T
+heat = cv2.applyColorMap((confident * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+heat = cv2.resize(heat, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+
+# %% Score: confidence x the best class score
+scores, class_ids = sd.score(class_scores, conf_scores, head)
+best = np.argsort(-scores)[:5]
+for anchor in best:
+    cell, k = divmod(int(anchor), len(head.anchors))
+    i, j = divmod(cell, head.grid[1])
+    print(
+        f"anchor {anchor}: cell x {i}, y {j}, shape {head.anchors[k]}, {head.labels[class_ids[anchor]]} {scores[anchor]:.3f}"
+    )
+
+# %% Decode: every anchor's box; here those above the threshold, all around the same objects
+boxes = sd.decode(delta_bbox, head)
+strong = np.flatnonzero(scores > head.score_threshold)
+scale = np.array([image.shape[1], image.shape[0]] * 2) / np.array(head.input_size * 2)
+before = image.copy()
+for x1, y1, x2, y2 in (boxes[strong] * scale).round().astype(int):
+    cv2.rectangle(before, (x1, y1), (x2, y2), (0, 255, 255), 1)
+
+# %% NMS: of boxes of one class that overlap, the best one stays
+kept = sd.nms(boxes[strong], scores[strong], class_ids[strong], nms_threshold=head.nms_threshold, nms_kind=head.nms_kind)
+print(f"{len(strong)} anchors above {head.score_threshold}, {len(kept)} left by NMS at {head.nms_threshold}")
+
+# %% The same in one pass
+found = sd.postprocess(delta_bbox, class_scores, conf_scores, head, image_size=(image.shape[1], image.shape[0]))
+assert np.allclose(boxes[strong][kept] * scale, found.xyxy, atol=0.1)
+print(found)
+cv2.imwrite("three_blobs.png", np.hstack([heat, before, sd.draw(image, found)]))
