@@ -45,13 +45,15 @@ def draw(
     canvas = np.array(as_bgr(image), order="C")
     side = min(canvas.shape[:2])
     thickness = max(1, round(side / 200))
-    for d in reversed(list(detections)):
-        colour = (colours or {}).get(d.label) or class_colour(d.class_id)
+    marks = [((colours or {}).get(d.label) or class_colour(d.class_id), d) for d in reversed(list(detections))]
+    for colour, d in marks:
         x1, y1, x2, y2 = (round(v) for v in d.xyxy)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
+    for colour, d in marks:  # over all boxes, so that no line crosses a text
         text = " ".join([d.label] * label + [f"{d.confidence:.2f}"] * confidence)
         if text:
-            _label(canvas, text, (x1, y1), colour, thickness, scale=max(0.4, side / 900))
+            corner = round(d.xyxy[0]), round(d.xyxy[1])
+            _label(canvas, text, corner, colour, thickness, scale=max(0.35, side / 900))
     return canvas
 
 

@@ -37,12 +37,12 @@ for anchor in best:
         f"anchor {anchor}: cell x {i}, y {j}, shape {head.anchors[k]}, {head.labels[class_ids[anchor]]} {scores[anchor]:.3f}"
     )
 
-# %% Decode: every anchor's box; here those above the threshold, all around the same objects
+# %% Decode: every anchor's box; here the fifty best of those above the threshold, all around the same objects
 boxes = sd.decode(delta_bbox, head)
 strong = np.flatnonzero(scores > head.score_threshold)
 scale = np.array([image.shape[1], image.shape[0]] * 2) / np.array(head.input_size * 2)
 before = image.copy()
-for x1, y1, x2, y2 in (boxes[strong] * scale).round().astype(int):
+for x1, y1, x2, y2 in (boxes[strong[np.argsort(-scores[strong])[:50]]] * scale).round().astype(int):
     cv2.rectangle(before, (x1, y1), (x2, y2), (0, 255, 255), 1)
 
 # %% NMS: of boxes of one class that overlap, the best one stays

@@ -44,12 +44,17 @@ def test_python_blocks_print_what_is_shown() -> None:
 
 
 def test_detect_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    commands = [code for language, code in BLOCKS if language == "console" and code.startswith("$ detect")]
+    commands = [code for language, code in BLOCKS if language == "console" and code.startswith("$ detect samples/")]
     assert commands
     for code in commands:
         command, expected = code.split("\n", 1)
         assert cli.main(shlex.split(command)[2:]) == 0
         assert capsys.readouterr().out == expected
+
+
+def test_every_option_shown_exists() -> None:
+    for code in (code for language, code in BLOCKS if language == "console" and code.startswith("$ detect")):
+        assert cli._parse(shlex.split(code.splitlines()[0])[2:]).sources
 
 
 def test_the_picture_is_the_one_that_detect_writes() -> None:
