@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import time
 from array import array
 from collections import defaultdict
@@ -12,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +23,7 @@ import numpy as np
 
 from opencv_squeezedet import outputs
 from opencv_squeezedet._checks import fraction
+from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet._version import __version__
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.model import ModelError
@@ -51,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # the command says itself what went wrong
     try:
-        status = _run(_parse(sys.argv[1:] if argv is None else argv))
+        with silent_opencv():  # the command says itself what went wrong
+            status = _run(_parse(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return status
     except CommandError as error:
@@ -152,8 +155,9 @@ def _run(args: argparse.Namespace) -> int:
     written = _outputs(args, sources, names, detectors[0].config.labels)
     progress = _Progress(total, lines=not args.quiet and "-" not in (args.json, args.csv), bar=not args.quiet)
     try:
-        with written, progress:
-            items = chunks(_named(_frames(sources, args.every, progress), names), args.batch)
+        with written, progress, _stop_asked() as stopped:
+            frames = takewhile(lambda _: not stopped.is_set(), _frames(sources, args.every, progress))
+            items = chunks(_named(frames, names), args.batch)
             for one in chain.from_iterable(in_order(partial(_look, args, written, timing), items, detectors)):
                 if isinstance(one, str):
                     progress.complain(one)
@@ -161,8 +165,10 @@ def _run(args: argparse.Namespace) -> int:
                     written.add(one)
                     progress.say(one)
         status = EXIT_SOME_FAILED if failures or progress.complaints else 0
-    except KeyboardInterrupt:
-        status = EXIT_INTERRUPTED  # what is done is written all the same
+        if stopped.is_set():
+            status = EXIT_INTERRUPTED
+    except KeyboardInterrupt:  # the second, or the window's
+        status = EXIT_INTERRUPTED
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
@@ -170,6 +176,25 @@ def _run(args: argparse.Namespace) -> int:
     if args.timing:
         timing.report()
     return status
+
+
+@contextmanager
+def _stop_asked() -> Iterator[threading.Event]:
+    """At the first Ctrl-C only set the event, so that what is under way is finished; a second one is as usual."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
+        yield stopped
+        return
+
+    def stop(*_: object) -> None:
+        stopped.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    previous = signal.signal(signal.SIGINT, stop)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _frames(sources: list[Source], every: int, progress: _Progress) -> Iterator[Frame]:

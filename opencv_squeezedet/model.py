@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +10,7 @@ import cv2
 import numpy as np
 
 from opencv_squeezedet import _checks
+from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet.config import HeadConfig, from_fields
 from opencv_squeezedet.preprocess import Preprocess
 
@@ -167,7 +166,7 @@ def read_net(model: Model) -> cv2.dnn.Net:
         if not contents[-1].size:
             raise ModelError(f"{path!r} is empty")
     try:
-        with _silent_opencv():
+        with silent_opencv():
             net = cv2.dnn.readNetFromCaffe(*contents)
     except cv2.error as error:
         raise ModelError(f"OpenCV cannot read {model}: {_reason(error)}") from error
@@ -189,7 +188,7 @@ def check_net(net: cv2.dnn.Net, model: Model) -> None:
             raise ModelError(f"{model} has no layer {layer!r}, which should give {blob}")
     width, height = model.config.input_size
     try:
-        with _silent_opencv():
+        with silent_opencv():
             ids, _, shapes = net.getLayersShapes((1, 3, height, width))
     except cv2.error as error:
         raise ModelError(f"{model} does not fit itself, or the input of {width}x{height}: {_reason(error)}") from error
@@ -210,13 +209,3 @@ def check_net(net: cv2.dnn.Net, model: Model) -> None:
 def _reason(error: cv2.error) -> str:
     """The last, telling part of OpenCV's message."""
     return " ".join(str(error).split("error: ", 1)[-1].split())
-
-
-@contextmanager
-def _silent_opencv() -> Iterator[None]:
-    """Keep OpenCV from logging what an exception tells as well."""
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)

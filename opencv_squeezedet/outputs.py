@@ -69,17 +69,19 @@ class Names:
         self._folder = folder
         self._sources = sources
         self._taken: set[str] = set()
+        self._next_number: dict[str, int] = {}
 
     def stem(self, frame: Frame | Video, suffix: str) -> str:
         """Return the frame's stem, with a number where it is taken."""
-        number = 1
+        number = self._next_number.get(frame.stem, 1)
         while True:
             stem = frame.stem if number == 1 else f"{frame.stem}-{number}"
+            number += 1
             key = stem.casefold()  # some file systems do not tell upper from lower case
             if key not in self._taken and (self._folder / (stem + suffix)).resolve() not in self._sources:
                 self._taken.add(key)
+                self._next_number[frame.stem] = number
                 return stem
-            number += 1
 
 
 # ---- files for each frame ----------------------------------------------------------------------------------------------
@@ -140,8 +142,19 @@ class _Text:
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        if self._file:
-            self._file.__exit__(*exception)
+        try:
+            if _finished(exception[0]):
+                self._write(self._end())
+        except BaseException:
+            exception = sys.exc_info()
+            raise
+        finally:
+            if self._file:
+                self._file.__exit__(*exception)
+
+    def _end(self) -> str:
+        """What comes after the last frame."""
+        return ""
 
     def _write(self, text: str) -> None:
         if self._file:
@@ -167,10 +180,8 @@ class JsonOutput(_Text):
         self._write(self._separator + json.dumps(entry))
         self._separator = ",\n"
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        if _finished(kind):
-            self._write("[]\n" if self._separator == "[\n" else "\n]\n")
-        super().__exit__(kind, *rest)
+    def _end(self) -> str:
+        return "[]\n" if self._separator == "[\n" else "\n]\n"
 
 
 class CsvOutput(_Text):
