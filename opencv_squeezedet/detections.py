@@ -135,8 +135,8 @@ class Detections:
             raise IndexError(f"an index of one axis was expected, got the shape {key.shape}")
         if isinstance(key, slice) or (isinstance(key, np.ndarray) and key.ndim):
             return self._of(self.xyxy[key].copy(), self.confidence[key].copy(), self.class_id[key].copy(), self.names)
-        if isinstance(key, (bool, np.bool_)):
-            raise TypeError(f"an index, a slice, a mask or labels were expected, got {key!r}")
+        if isinstance(key, np.bool_):  # older NumPy would take it as 0 or 1
+            raise TypeError("a numpy.bool_ cannot be interpreted as an integer")
         i = operator.index(key)
         x1, y1, x2, y2 = self.xyxy[i].tolist()
         class_id = int(self.class_id[i])
