@@ -13,7 +13,8 @@ MOST = 2**31 - 1  # what an int32 holds, as OpenCV's sizes and class ids are
 
 def finite(name: str, value: SupportsFloat) -> float:
     """A finite float; TypeError for what is no number, ValueError for NaN and infinities."""
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+    no_number = (str, bytes, bool, np.bool_, complex, np.complexfloating)
+    if isinstance(value, no_number) or not hasattr(value, "__float__"):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
         number = float(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 try:
     import cv2
 
@@ -18,7 +20,7 @@ except (ImportError, AttributeError) as error:
     ) from error
 
 try:
-    from opencv_squeezedet import _kernel as _kernel
+    importlib.import_module("opencv_squeezedet._kernel")
 except ImportError as error:
     raise ImportError(
         f"opencv_squeezedet's compiled extension cannot be imported ({error}). In a clone of the repository build it with "

@@ -8,8 +8,8 @@ _Floats = NDArray[np.float32]
 class HeadKernel:
     @property
     def anchors(self) -> int: ...
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         input_size: tuple[int, int],
         grid: tuple[int, int],
@@ -23,7 +23,7 @@ class HeadKernel:
         iou_epsilon: float,
         planes: bool,
         activated: bool,
-    ) -> None: ...
+    ) -> HeadKernel: ...
     def postprocess(
         self,
         delta_bbox: _Floats,

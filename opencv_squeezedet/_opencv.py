@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import cv2
 
 _SILENT = 0
+_lock = threading.Lock()
+_users = 0
+_level_before = 0
+
+
+def _set_level(level: int) -> int:
+    """Set OpenCV's log level, and return the one before; it is the process's, and 4.8 has it at another place."""
+    if hasattr(cv2.utils, "logging"):
+        return cv2.utils.logging.setLogLevel(level)
+    return int(getattr(cv2, "setLogLevel")(level))  # noqa: B009
 
 
 @contextmanager
 def silent_opencv() -> Iterator[None]:
-    """Keep OpenCV from logging what an exception tells as well."""
-    # OpenCV 4.8 has it at the top, later releases in a module of its own; both return the level that was set before
-    set_level: Callable[[int], int] = (
-        cv2.utils.logging.setLogLevel if hasattr(cv2.utils, "logging") else getattr(cv2, "setLogLevel")  # noqa: B009
-    )
-    level = set_level(_SILENT)
+    """Keep OpenCV from logging what an exception tells as well; in several threads until the last of them is through."""
+    global _users, _level_before
+    with _lock:
+        if _users == 0:
+            _level_before = _set_level(_SILENT)
+        _users += 1
     try:
         yield
     finally:
-        set_level(level)
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _set_level(_level_before)

@@ -1,3 +1,4 @@
+# cython: cdivision=True
 """The arithmetic of one anchor, for any Cython program: its score and its box.
 
 Header only, GIL-free, unchecked. All arithmetic that decides a result is double; blobs are contiguous float32.

@@ -1,3 +1,4 @@
+# cython: cdivision=True
 """Box arithmetic, for any Cython program: ``from opencv_squeezedet.boxes cimport Box, iou_xyxy``.
 
 Header only: everything here is inlined where it is cimported. Nothing needs the GIL, allocates or checks its arguments.

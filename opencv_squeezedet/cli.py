@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
 import threading
 import time
 from array import array
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, takewhile
 from pathlib import Path
@@ -22,7 +21,7 @@ import cv2
 import numpy as np
 
 from opencv_squeezedet import outputs
-from opencv_squeezedet._checks import fraction
+from opencv_squeezedet._checks import MOST, fraction
 from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet._version import __version__
 from opencv_squeezedet.detector import SqueezeDet
@@ -30,9 +29,10 @@ from opencv_squeezedet.model import ModelError
 from opencv_squeezedet.outputs import Names, Outputs, Seen
 from opencv_squeezedet.pipeline import chunks, in_order
 from opencv_squeezedet.preprocess import Resize
-from opencv_squeezedet.sources import Frame, Source, SourceError, Video, count_frames, find_sources
+from opencv_squeezedet.sources import Frame, Source, SourceError, Sources, Video, count_frames, find_sources
 
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+_NO_MORE_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # would come with every frame
 _MOST_WORKERS = 8  # each has a network of its own
 
 
@@ -51,11 +51,13 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``detect``; returns the exit status: 0, 1 if something failed, 2 for wrong usage, 130 after Ctrl-C."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the command says itself what went wrong
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
     try:
-        with silent_opencv():  # the command says itself what went wrong
+        with silent_opencv():
             status = _run(_parse(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return status
@@ -69,6 +71,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_SOME_FAILED
 
 
+def _open_standard_streams() -> None:
+    """Let a stream that the shell has closed lead nowhere."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+
+
 # ---- arguments ---------------------------------------------------------------------------------------------------------
 
 
@@ -80,8 +93,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     args.sources += argv[end + 1 :]
     if not args.sources:
         parser.error("the following arguments are required: SOURCE")
-    if args.json == "-" and args.csv == "-":
-        parser.error("--json and --csv cannot both go to standard output")
+    targets = [target for target in (args.json, args.csv, args.coco) if target is not None]
+    if len({os.path.realpath(target) for target in targets}) < len(targets):
+        parser.error("--json, --csv and --coco cannot go to the same place")
     return args
 
 
@@ -103,12 +117,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--weights", metavar="W", help="caffemodel, where its name is another")
     add("--threshold", type=_threshold, metavar="T", help="score threshold in [0, 1] (default: the model's)")
     add("--nms", type=_threshold, metavar="T", help="NMS threshold in [0, 1] (default: the model's)")
-    add("--top-n", type=_positive, metavar="N", help="candidates before NMS (default: the model's)")
+    add("--top-n", type=_positive, metavar="N", help="how many of the best boxes enter NMS (default: the model's)")
     add("--agnostic", action="store_true", help="NMS across classes")
-    add("--classes", type=lambda text: text.split(","), metavar="A,B", help="only objects of these classes")
+    add("--classes", type=_labels, metavar="A,B", help="only objects of these classes")
     add("--letterbox", action="store_true", help="keep the aspect ratio, with margins, instead of stretching")
     add = parser.add_argument_group("what is read").add_argument
-    add("-r", "--recursive", action="store_true", help="folders with the folders in them")
+    add("-r", "--recursive", action="store_true", help="also what is in the folders of a folder")
     add("--every", type=_positive, default=1, metavar="N", help="every N-th frame of a video")
     add("--batch", type=_positive, default=1, metavar="N", help="pictures in one pass of the network")
     add = parser.add_argument_group("what is written").add_argument
@@ -116,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-image", action="store_true", help="no annotated copies")
     add("--json", metavar="FILE", help="all objects as JSON; - for standard output, without other lines")
     add("--csv", metavar="FILE", help="all objects as CSV; - likewise")
-    add("--coco", type=Path, metavar="FILE", help="all objects as a COCO data set")
+    add("--coco", metavar="FILE", help="all objects as a COCO data set")
     add("--yolo", type=Path, metavar="DIR", help="YOLO's label files")
     add("--voc", type=Path, metavar="DIR", help="PASCAL VOC's XML files")
     add("--crops", type=Path, metavar="DIR", help="each object as a picture")
@@ -135,8 +149,12 @@ def _threshold(text: str) -> float:
         raise argparse.ArgumentTypeError(f"a number in [0, 1] was expected, got {text!r}") from None
 
 
+def _labels(text: str) -> list[str]:
+    return [label.strip() for label in text.split(",")]
+
+
 def _positive(text: str) -> int:
-    if not (text.isdecimal() and int(text)):
+    if not (text.isdecimal() and 1 <= int(text) <= MOST):
         raise argparse.ArgumentTypeError(f"a whole number from 1 up was expected, got {text!r}")
     return int(text)
 
@@ -145,28 +163,31 @@ def _positive(text: str) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    sources, failures = find_sources(args.sources, recursive=args.recursive, complain=_complain_shown)
-    total = count_frames(sources, args.every)
+    folders = [folder for folder in (args.output, args.yolo, args.voc, args.crops) if folder is not None]
+    sources = find_sources(args.sources, recursive=args.recursive, without=folders, complain=_complain_shown)
+    total = count_frames(sources.frames, args.every)
     detectors = _load(args, 1 if total is not None and total <= args.batch else _MOST_WORKERS)
-    timing = _Timing()
+    timing = _Timing(args.batch)
     for detector in detectors:
-        detector.on_stage = timing.add
-    names = Names(args.output, {source.path.resolve() for source in sources if isinstance(source, Frame) and source.path})
+        detector.on_stage = timing.add_pass
+    names = Names(None if args.no_image else args.output, sources.files)
     written = _outputs(args, sources, names, detectors[0].config.labels)
     progress = _Progress(total, lines=not args.quiet and "-" not in (args.json, args.csv), bar=not args.quiet)
     try:
         with written, progress, _stop_asked() as stopped:
-            frames = takewhile(lambda _: not stopped.is_set(), _frames(sources, args.every, progress))
+            frames = takewhile(lambda _: not stopped, _frames(sources.frames, args.every, progress, timing))
             items = chunks(_named(frames, names), args.batch)
-            for one in chain.from_iterable(in_order(partial(_look, args, written, timing), items, detectors)):
+            look = partial(_look, args, written, timing, stopped)
+            for one in chain.from_iterable(in_order(look, items, detectors)):
                 if isinstance(one, str):
                     progress.complain(one)
                 else:
-                    written.add(one)
+                    with timing.stage("write"):
+                        written.add(one)
                     progress.say(one)
-        status = EXIT_SOME_FAILED if failures or progress.complaints else 0
-        if stopped.is_set():
-            status = EXIT_INTERRUPTED
+        status = EXIT_SOME_FAILED if sources.failures or progress.complaints else 0
+        if stopped:
+            status = 128 + stopped[0]
     except KeyboardInterrupt:  # the second, or the window's
         status = EXIT_INTERRUPTED
     except OSError as error:
@@ -179,31 +200,38 @@ def _run(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _stop_asked() -> Iterator[threading.Event]:
-    """At the first Ctrl-C only set the event, so that what is under way is finished; a second one is as usual."""
-    stopped = threading.Event()
+def _stop_asked() -> Iterator[list[int]]:
+    """Only note the first Ctrl-C or SIGTERM, so that what is under way is finished; a second one is as usual."""
+    stopped: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
         yield stopped
         return
 
-    def stop(*_: object) -> None:
-        stopped.set()
+    def stop(number: int, _: object) -> None:
+        stopped.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    previous = signal.signal(signal.SIGINT, stop)
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stopped
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
-def _frames(sources: list[Source], every: int, progress: _Progress) -> Iterator[Frame]:
+def _frames(sources: list[Source], every: int, progress: _Progress, timing: _Timing) -> Iterator[Frame]:
     for source in sources:
         if isinstance(source, Frame):
             yield source
             continue
         try:
-            yield from source.frames(every)
+            frames = source.frames(every)
+            while True:
+                with timing.stage("read"):
+                    frame = next(frames, None)
+                if frame is None:
+                    break
+                yield frame
         except SourceError as error:
             progress.complain(_shown(str(error)))
 
@@ -217,16 +245,22 @@ def _look(
     args: argparse.Namespace,
     written: Outputs,
     timing: _Timing,
+    stopped: list[int],
     detector: SqueezeDet,
     chunk: list[tuple[Frame, str]],
 ) -> list[Seen | str]:
-    """Read, detect, draw and write some frames; where something fails, what is wrong comes back in the frame's place."""
+    """Read, detect, draw and write some frames; what is wrong with one comes back too."""
     results: list[Seen | str] = []
     pictures = []
+    if stopped:
+        return results
     for frame, stem in chunk:
         try:
-            with timing.stage("read"):
-                pictures.append((frame, stem, frame.load()))
+            if frame.video is None:
+                with timing.stage("read"):
+                    pictures.append((frame, stem, frame.load()))
+            else:
+                pictures.append((frame, stem, frame.load()))  # was read in its turn, and timed then
         except (OSError, ValueError, MemoryError, cv2.error) as error:
             results.append(f"{_shown(frame.name)}: {_reason(error)}")
     try:
@@ -243,11 +277,12 @@ def _look(
         one = Seen(frame, stem, image, detections if args.classes is None else detections[args.classes])
         try:
             with timing.stage("draw, write"):
-                written.write(one)  # an OSError would come again with every frame, and ends the run
-        except (ValueError, MemoryError, cv2.error) as error:
+                written.write(one)
+        except (OSError, ValueError, MemoryError, cv2.error) as error:
+            if isinstance(error, OSError) and error.errno in _NO_MORE_ROOM:
+                raise
             results.append(f"{_shown(frame.name)}: {_reason(error)}")
-        else:
-            results.append(one)
+        results.append(one)
     return results
 
 
@@ -272,30 +307,21 @@ def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
     return detectors
 
 
-def _outputs(args: argparse.Namespace, sources: list[Source], names: Names, labels: tuple[str, ...]) -> Outputs:
+def _outputs(args: argparse.Namespace, sources: Sources, names: Names, labels: tuple[str, ...]) -> Outputs:
     """The outputs that the arguments ask for, all places checked before the work begins."""
-    per_frame: list[Callable[[Seen], None]] = []
     in_order: list[outputs.Output] = []
-    pictures = {source.path.resolve() for source in sources if isinstance(source, Frame) and source.path}
-    if not args.no_image:
-        _make_folder(args.output)
-        per_frame.append(lambda seen: outputs.write_annotated(args.output, seen) if seen.frame.number is None else None)
-    for folder, write in ((args.yolo, outputs.write_yolo), (args.voc, outputs.write_voc), (args.crops, outputs.write_crops)):
-        if folder is not None:
-            _make_folder(folder)
-            per_frame.append(partial(write, folder))
-    if args.yolo is not None:
-        outputs.write_yolo_names(args.yolo, labels)
-    if args.json is not None:
-        _check_target("--json", args.json, pictures)
-        in_order.append(outputs.JsonOutput(args.json))
-    if args.csv is not None:
-        _check_target("--csv", args.csv, pictures)
-        in_order.append(outputs.CsvOutput(args.csv))
-    if args.coco is not None:
-        _check_target("--coco", str(args.coco), pictures)
-        in_order.append(outputs.CocoOutput(args.coco, labels))
-    in_order += _videos(args, [source for source in sources if isinstance(source, Video)], names)
+    for option, output in (
+        ("--json", outputs.JsonOutput),
+        ("--csv", outputs.CsvOutput),
+        ("--coco", partial(outputs.CocoOutput, names=labels)),
+    ):
+        target = getattr(args, option[2:])
+        if target is not None:
+            _check_target(option, target, sources.files)
+            in_order.append(output(target))
+    per_frame = _outputs_per_frame(args, sources, labels)
+    if copies := _video_copies(args, sources, names):
+        in_order.append(outputs.VideoOutput(copies, args.every))
     if args.show:
         if not outputs.display_works():
             raise CommandError("--show: no window can be opened (no display, or an OpenCV without windows)")
@@ -303,23 +329,47 @@ def _outputs(args: argparse.Namespace, sources: list[Source], names: Names, labe
     return Outputs(per_frame, in_order)
 
 
-def _videos(args: argparse.Namespace, videos: list[Video], names: Names) -> Iterator[outputs.VideoOutput]:
-    """Annotated copies: of every video file, and of a camera where one is asked for."""
-    try:
-        if args.video_out is not None:
-            if len(videos) != 1:
-                raise CommandError(f"--video-out needs one video or camera among the sources, there are {len(videos)}")
-            _check_target("--video-out", str(args.video_out), {Path(videos[0].name).resolve()})
-            yield outputs.video_output(args.video_out, videos[0], args.every)
-        elif not args.no_image:
-            for video in videos:
-                if video.camera is None:
-                    path = args.output / (names.stem(video, ".mp4") + ".mp4")
-                    yield outputs.video_output(path, video, args.every)
-    except SourceError as error:
-        raise CommandError(_shown(str(error)), EXIT_SOME_FAILED) from error
-    except ValueError as error:
-        raise CommandError(f"--video-out: {error}") from error
+def _outputs_per_frame(args: argparse.Namespace, sources: Sources, labels: tuple[str, ...]) -> list[Callable[[Seen], None]]:
+    per_frame: list[Callable[[Seen], None]] = []
+    if not args.no_image:
+        _make_folder(args.output)
+        per_frame.append(lambda seen: outputs.write_annotated(args.output, seen) if seen.frame.video is None else None)
+    for option, suffix, write in (
+        ("--yolo", ".txt", outputs.write_yolo),
+        ("--voc", ".xml", outputs.write_voc),
+        ("--crops", None, outputs.write_crops),
+    ):
+        folder = getattr(args, option[2:])
+        if folder is not None:
+            _make_folder(folder)
+            for path in sources.files:
+                if path.suffix == suffix and path.parent == folder.resolve():
+                    raise CommandError(f"{option}: {_shown(path)} is one of the sources")
+            per_frame.append(partial(write, folder))
+    if args.yolo is not None:
+        try:
+            outputs.write_yolo_names(args.yolo, labels)
+        except ValueError as error:
+            raise CommandError(f"--yolo: {error}") from error
+    return per_frame
+
+
+def _video_copies(args: argparse.Namespace, sources: Sources, names: Names) -> dict[Video, Path]:
+    """Where annotated copies go: of every video file, and of a camera where one is asked for."""
+    videos = [source for source in sources.frames if isinstance(source, Video)]
+    if args.video_out is not None:
+        if len(videos) != 1:
+            raise CommandError(f"--video-out needs one video or camera among the sources, there are {len(videos)}")
+        _check_target("--video-out", str(args.video_out), sources.files)
+        try:
+            outputs.check_video_suffix(args.video_out)
+        except ValueError as error:
+            raise CommandError(f"--video-out: {error}") from error
+        return {videos[0]: args.video_out}
+    if args.no_image:
+        return {}
+    files = [video for video in videos if video.camera is None]
+    return {video: args.output / (names.stem(video, ".mp4") + ".mp4") for video in files}
 
 
 def _make_folder(folder: Path) -> None:
@@ -388,26 +438,29 @@ class _Progress:
             print(text)
 
 
-@dataclass
 class _Timing:
-    """Seconds of each stage of each frame."""
+    """Seconds of each stage of each frame; those of a pass of the network are shared by the pictures of its batch."""
 
-    def __post_init__(self) -> None:
-        self._seconds: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
+    def __init__(self, batch: int) -> None:
+        self._batch = batch
+        stages = ("read", "preprocess", "network", "post-process", "draw, write", "write")
+        self._seconds = {stage: array("d") for stage in stages}
 
-    def add(self, stage: str, seconds: float) -> None:
-        self._seconds[stage].append(seconds)
+    def add_pass(self, stage: str, seconds: float) -> None:
+        self._seconds[stage].append(seconds / self._batch)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.add(name, time.perf_counter() - start)
+        self._seconds[name].append(time.perf_counter() - start)
 
     def report(self) -> None:
         """Print a table on standard error."""
-        print(f"{'milliseconds':<14}{'p50':>9}{'p95':>9}", file=sys.stderr)
+        print(f"{'ms a picture':<14}{'p50':>9}{'p95':>9}", file=sys.stderr)
         for stage, seconds in self._seconds.items():
+            if not seconds:
+                continue
             p50, p95 = np.percentile(np.asarray(seconds) * 1e3, [50, 95])
             print(f"{stage:<14}{p50:>9.3f}{p95:>9.3f}", file=sys.stderr)
 

@@ -16,7 +16,7 @@ from opencv_squeezedet import _checks
 from opencv_squeezedet.config import VOC, HeadConfig
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
-from opencv_squeezedet.model import Model, StrPath, check_net
+from opencv_squeezedet.model import Model, ModelError, StrPath, check_net
 from opencv_squeezedet.preprocess import Picture, Preprocess
 
 _Result = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]
@@ -25,6 +25,16 @@ _Empty = tuple[tuple[()], tuple[()], tuple[()]]
 
 class ArgumentError(cv2.error, ValueError):
     """An argument of `DetectionModel` is wrong: a ``cv2.error``, as OpenCV raises, and a ValueError."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.msg = self.err = message  # else those of OpenCV's last error
+        self.code = -5  # StsBadArg
+        self.func = ""
+
+
+class ModelArgumentError(ArgumentError, ModelError):
+    """The network does not take what a setter of `DetectionModel` asks for: a ``cv2.error``, and a ModelError."""
 
 
 class DetectionModel:
@@ -62,6 +72,8 @@ class DetectionModel:
             raise ArgumentError("DetectionModel needs the files of a model, or a network")
         if isinstance(source, cv2.dnn.Net):
             self._detector = SqueezeDet(source, config=head)
+        elif not isinstance(source, (str, os.PathLike)):
+            raise ArgumentError(f"model must be a path or a cv2.dnn.Net, got {source!r}")
         else:
             self._detector = _from_files(source, config, head)
         self._output_names: Sequence[str] = ()
@@ -90,12 +102,15 @@ class DetectionModel:
                 self._scale_head(changes["size"])
             self._detector.preprocess = replace(self._detector.preprocess, **changes)
 
-    def setInputSize(self, size: int | Sequence[int], height: int | None = None) -> DetectionModel:
+    def setInputSize(
+        self, size: int | Sequence[int] | None = None, height: int | None = None, *, width: int | None = None
+    ) -> DetectionModel:
         """Set the input's size, a pair (width, height) or two numbers; the grid and the anchors of the head follow.
 
-        ModelError, a ValueError, if the network does not take the size.
+        A ``cv2.error`` that is a ModelError too, if the network does not take the size.
         """
-        self.setInputParams(size=size if height is None else (size, height))  # type: ignore[arg-type]
+        first = size if width is None else width
+        self.setInputParams(size=first if height is None else (first, height))  # type: ignore[arg-type]
         return self
 
     def setInputMean(self, mean: float | Sequence[float]) -> DetectionModel:
@@ -143,20 +158,21 @@ class DetectionModel:
         """Return whether boxes of different classes suppress each other."""
         return self._detector.config.class_agnostic
 
-    def setOutputNames(self, outNames: Sequence[str]) -> DetectionModel:
+    def setOutputNames(self, outNames: Sequence[str] | None) -> DetectionModel:
         """Set the layers whose outputs `predict` returns; `detect` takes the three that it needs in any case."""
-        self._output_names = tuple(outNames)
+        self._output_names = tuple(outNames or ())
         return self
 
-    def predict(self, frame: Picture) -> tuple[NDArray[Any], ...]:
-        """Run the network on a picture, and return its outputs, or those of `setOutputNames`."""
+    def predict(self, frame: Picture | cv2.UMat, outs: object = None) -> tuple[NDArray[Any], ...]:
+        """Run the network on a picture, and return its outputs, or those of `setOutputNames`; ``outs`` is not used."""
         with _as_cv2_error():
-            blob = self._detector.preprocess.blob(frame)
+            blob = self._detector.preprocess.blob(_array(frame))
         net = self._detector.net
-        net.setInput(blob)
-        return tuple(np.asarray(out) for out in net.forward(self._output_names or net.getUnconnectedOutLayersNames()))
+        with self._detector.lock:
+            net.setInput(blob)
+            return tuple(np.asarray(out) for out in net.forward(self._output_names or net.getUnconnectedOutLayersNames()))
 
-    def detect(self, frame: Picture, confThreshold: float = 0.5, nmsThreshold: float = 0.0) -> _Result | _Empty:
+    def detect(self, frame: Picture | cv2.UMat, confThreshold: float = 0.5, nmsThreshold: float = 0.0) -> _Result | _Empty:
         """Find the objects in a picture.
 
         Parameters
@@ -180,10 +196,11 @@ class DetectionModel:
         with _as_cv2_error():
             threshold = min(max(_checks.finite("confThreshold", confThreshold), 0.0), 1.0)
             nms = _checks.fraction("nmsThreshold", nmsThreshold) or None
-            found = self._detector.detect(frame, score_threshold=threshold, nms_threshold=nms)
+            image = _array(frame)
+            found = self._detector.detect(image, score_threshold=threshold, nms_threshold=nms)
         if not len(found):
             return (), (), ()
-        return found.class_id.copy(), found.confidence.copy(), _whole_xywh(found, frame.shape[1], frame.shape[0])
+        return found.class_id.copy(), found.confidence.copy(), _whole_xywh(found, image.shape[1], image.shape[0])
 
     def _scale_head(self, size: tuple[int, int]) -> None:
         """Fit the head to another input size, if the network takes it."""
@@ -193,6 +210,10 @@ class DetectionModel:
         head = detector.config.scaled(size)
         check_net(detector.net, Model(None, None, head, Preprocess(size), detector.outputs))
         detector.config = head
+
+
+def _array(frame: Picture | cv2.UMat) -> Picture:
+    return frame.get() if isinstance(frame, cv2.UMat) else frame
 
 
 def _from_files(model: StrPath, config: StrPath, head: HeadConfig | None) -> SqueezeDet:
@@ -222,7 +243,10 @@ def _mean(value: float | Sequence[float]) -> tuple[float, ...]:
 
 
 def _one_scale(value: float | Sequence[float]) -> float:
-    factors = {_checks.finite("scale", factor) for factor in np.ravel(np.asarray(value)).tolist()}
+    channels = np.ravel(np.asarray(value)).tolist()
+    if not any(channels[1:]):
+        channels = channels[:1]  # a cv::Scalar of one number stands for all channels
+    factors = {_checks.finite("scale", factor) for factor in channels}
     if len(factors) != 1:
         raise ValueError(f"scale must be one number, or the same for each channel, got {value!r}")
     return factors.pop()
@@ -230,10 +254,10 @@ def _one_scale(value: float | Sequence[float]) -> float:
 
 @contextmanager
 def _as_cv2_error() -> Iterator[None]:
-    """Raise wrong arguments as OpenCV does; what is wrong with a model's files stays a ModelError."""
+    """Raise wrong arguments as OpenCV does."""
     try:
         yield
+    except ModelError as error:
+        raise ModelArgumentError(str(error)) from error
     except (TypeError, ValueError) as error:
-        if type(error) in (TypeError, ValueError):
-            raise ArgumentError(str(error)) from error
-        raise
+        raise ArgumentError(str(error)) from error

@@ -14,6 +14,14 @@ from opencv_squeezedet import export
 _set = object.__setattr__
 
 
+def _float32(name: str, values: ArrayLike) -> NDArray[np.float32]:
+    array = np.array(values)
+    if array.size and array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold real numbers, got {array.dtype}")
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
+
+
 class Detection(NamedTuple):
     """One object: box in pixels, score, index and name of its class."""
 
@@ -54,10 +62,11 @@ class Detections:
     names: tuple[str, ...]
 
     def __init__(self, xyxy: ArrayLike, confidence: ArrayLike, class_id: ArrayLike, names: Sequence[str]) -> None:
-        boxes = np.array(xyxy, np.float32)
-        scores = np.array(confidence, np.float32)
+        boxes, scores = _float32("xyxy", xyxy), _float32("confidence", confidence)
         classes = np.array(class_id)
-        if not boxes.size:
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"names must be a sequence of strings, got {names!r}")
+        if boxes.shape == (0,):
             boxes = boxes.reshape(0, 4)
         count = scores.size
         if boxes.shape != (count, 4) or scores.shape != (count,) or classes.shape != (count,):
@@ -159,6 +168,7 @@ class Detections:
         )
 
     __hash__ = None  # type: ignore[assignment]
+    __array_ufunc__ = None  # NumPy leaves == to this class
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{d.label} {d.confidence:.3f} ({', '.join(f'{v:.0f}' for v in d.xyxy)})" for d in self[:8])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.config import VOC, HeadConfig, NmsKind
 from opencv_squeezedet.detections import Detections
-from opencv_squeezedet.model import Model, StrPath, check_net, find_model, read_net
+from opencv_squeezedet.model import StrPath, bare_model, check_net, find_model, read_net
 from opencv_squeezedet.postprocess import postprocess, postprocess_batch
 from opencv_squeezedet.preprocess import Picture, Preprocess, Resize
 
@@ -52,7 +52,9 @@ class SqueezeDet:
     Attributes
     ----------
     net : cv2.dnn.Net
-        The network; not to be used while another thread detects.
+        The network.
+    lock : threading.Lock
+        Held while the network runs; to be held by whoever else uses ``net``.
     config : HeadConfig
         Its head, with the thresholds that apply where `detect` gets no others.
     preprocess : Preprocess
@@ -86,15 +88,16 @@ class SqueezeDet:
         resize: Resize | None = None,
     ) -> None:
         if isinstance(model, cv2.dnn.Net):
-            head = config or VOC
-            found, self.net = Model(None, None, head, preprocess or Preprocess(head.input_size)), model
+            if weights is not None:
+                raise TypeError("weights belong to a model's files, not to a cv2.dnn.Net")
+            found, self.net = bare_model(None, None, VOC if config is None else config, preprocess), model
             check_net(self.net, found)
         else:
             found = find_model(model, weights, config=config, preprocess=preprocess)
             self.net = read_net(found)
         self.config = found.config
         self.preprocess = found.preprocess if resize is None else replace(found.preprocess, resize=resize)
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self.outputs = found.outputs
         self.on_stage: Callable[[str, float], None] | None = None
 
@@ -155,7 +158,25 @@ class SqueezeDet:
         top_n: SupportsIndex | None = None,
         class_agnostic: bool | None = None,
     ) -> list[Detections]:
-        """Find the objects in several pictures, of any sizes, with one forward pass for all; options as in `detect`."""
+        """Find the objects in several pictures with one forward pass for all.
+
+        Parameters
+        ----------
+        images : iterable of arrays
+            Pictures as `detect` takes them, of any sizes.
+        score_threshold, nms_threshold, nms_kind, top_n, class_agnostic : optional
+            As in `detect`.
+
+        Returns
+        -------
+        list of Detections
+            One for each picture.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `detect`.
+        """
         pictures = list(images)
         if not pictures:
             return []
@@ -190,7 +211,7 @@ class SqueezeDet:
     def _forward(self, blob: NDArray[np.float32]) -> Blobs:
         # One pass for all three: forward("slice") would give that layer's first top only, and forward() once for each of
         # them would run the network three times.
-        with self._lock:
+        with self.lock:
             self.net.setInput(blob)
             layers = self.net.forwardAndRetrieve([layer for layer, _ in self.outputs.values()])
         return Blobs(

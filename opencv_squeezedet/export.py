@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opencv_squeezedet import _checks
+
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
@@ -39,6 +41,7 @@ def coco_categories(names: tuple[str, ...]) -> list[dict[str, Any]]:
 
 def to_yolo(detections: Detections, image_size: tuple[int, int]) -> str:
     """Return YOLO's label lines: class id, centre x, centre y, width, height, as fractions of the picture."""
+    image_size = _checks.size("image_size", image_size)
     x1, y1, x2, y2 = (detections.xyxy.astype(np.float64) / (*image_size, *image_size)).T
     rows = zip(detections.class_id, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, strict=True)
     return "".join(f"{class_id} {x:.6f} {y:.6f} {width:.6f} {height:.6f}\n" for class_id, x, y, width, height in rows)
@@ -47,6 +50,10 @@ def to_yolo(detections: Detections, image_size: tuple[int, int]) -> str:
 def to_voc_xml(detections: Detections, file_name: str, image_size: tuple[int, int]) -> str:
     """Return a PASCAL VOC annotation: first and last pixel, counted from 1, and a ``confidence`` for each object."""
     from xml.etree import ElementTree  # not everybody's import time
+
+    image_size = _checks.size("image_size", image_size)
+    if not np.isfinite(detections.xyxy).all():
+        raise ValueError("PASCAL VOC's boxes are whole pixels, and some of these are not finite")
 
     root = ElementTree.Element("annotation")
     folder, name = os.path.split(file_name)
@@ -67,7 +74,7 @@ def to_voc_xml(detections: Detections, file_name: str, image_size: tuple[int, in
             _add(box, f"{side}min", first_pixel)
             _add(box, f"{side}max", max(round(high), first_pixel))
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode") + "\n"
+    return ElementTree.tostring(root, encoding="unicode").replace("\r", "&#13;") + "\n"
 
 
 def _add(parent: Element, name: str, value: object = "") -> Element:

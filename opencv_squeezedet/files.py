@@ -11,7 +11,6 @@ from types import TracebackType
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from opencv_squeezedet.preprocess import Picture
 
@@ -31,15 +30,15 @@ def read_picture(path: Path) -> Picture:
     ValueError
         If it is not a picture that OpenCV can decode.
     """
-    return decode_picture(np.fromfile(path, np.uint8))  # cv2.imread cannot open every file name everywhere
+    return decode_picture(path.read_bytes())  # cv2.imread cannot open every file name everywhere
 
 
-def decode_picture(content: NDArray[np.uint8]) -> Picture:
+def decode_picture(content: bytes) -> Picture:
     """Return the picture in the bytes of a file, as `read_picture` does; ValueError if OpenCV cannot decode it."""
-    if not content.size:
+    if not content:
         raise ValueError("the file is empty")
     try:
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise ValueError(f"OpenCV cannot decode it: {' '.join(str(error.err).split())}") from error
     if image is None:
@@ -68,12 +67,14 @@ class WholeFile:
     """A file that is written under a temporary name beside its own, and appears, whole, when it is kept.
 
     As a context it is kept where the block ends well, or by Ctrl-C, and otherwise removed; a file that was there before is
-    then unchanged.
+    then unchanged. A symbolic link stays one, and what is no regular file (a device, a pipe) is written to as it is.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.temporary = path.with_name(f".{os.getpid()}-{next(_NUMBERS)}{path.suffix}")
+        self._place = path.resolve()
+        whole = self._place.is_file() or not self._place.exists()
+        self.temporary = temporary_beside(self._place) if whole else self._place
 
     def __enter__(self) -> WholeFile:
         with self._errors_named():
@@ -89,10 +90,11 @@ class WholeFile:
         try:
             with self._errors_named():
                 self._file.close()
-                if kind is None or kind is KeyboardInterrupt:
-                    self.temporary.replace(self.path)
+                if self.temporary != self._place and (kind is None or kind is KeyboardInterrupt):
+                    self.temporary.replace(self._place)
         finally:
-            self.temporary.unlink(missing_ok=True)
+            if self.temporary != self._place:
+                self.temporary.unlink(missing_ok=True)
 
     @contextmanager
     def _errors_named(self) -> Iterator[None]:
@@ -103,6 +105,12 @@ class WholeFile:
 
 
 _NUMBERS = itertools.count()
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a short name, of ASCII letters, for a file that is to become ``path``."""
+    suffix = path.suffix if path.suffix.isascii() else ""
+    return path.with_name(f".{os.getpid()}-{next(_NUMBERS)}{suffix}")
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet.config import VOC
-from opencv_squeezedet.postprocess import _blob
+from opencv_squeezedet.postprocess import check_blob
 
 
 @dataclass
@@ -59,9 +59,9 @@ class InferBbox:
     def __init__(self, delta_bbox: ArrayLike, class_scores: ArrayLike, conf_scores: ArrayLike) -> None:
         shapes = VOC.single_shapes
         self._blobs = (
-            _blob("delta_bbox", delta_bbox, shapes, VOC),
-            _blob("class_scores", class_scores, shapes, VOC, conf_scores),
-            _blob("conf_scores", conf_scores, shapes, VOC),
+            check_blob("delta_bbox", delta_bbox, shapes, VOC),
+            check_blob("class_scores", class_scores, shapes, VOC, conf_scores),
+            check_blob("conf_scores", conf_scores, shapes, VOC),
         )
         self.detections: list[InferBboxObject] = []
 

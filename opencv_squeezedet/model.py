@@ -49,7 +49,10 @@ class Model:
     outputs: Outputs = field(default_factory=lambda: dict(_OUTPUTS))
 
     def __post_init__(self) -> None:
-        """Check that the parts fit each other."""
+        """Check that the parts are what they should be, and fit each other."""
+        for name, kind in (("config", HeadConfig), ("preprocess", Preprocess)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
         if self.preprocess.size != self.config.input_size:
             raise ValueError(
                 f"preprocess makes a blob of {self.preprocess.size}, the config's input_size is {self.config.input_size}"
@@ -101,15 +104,22 @@ def find_model(
             raise FileNotFoundError(
                 f"no model description at {description!r}: write one (see models/README.md), or give a config"
             )
-        return Model(definition, caffemodel, config, preprocess or Preprocess(config.input_size))
+        return bare_model(definition, caffemodel, config, preprocess)
     import json  # not everybody's import time
 
     with open(description, "rb") as file:
         content = file.read()
     try:
         return _described(definition, caffemodel, json.loads(content), config, preprocess)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{description!r}: {error}") from error
+
+
+def bare_model(definition: str | None, weights: str | None, config: HeadConfig, preprocess: Preprocess | None) -> Model:
+    """Return a model without a description: preprocessing as opencv_contrib's unless it is given."""
+    if preprocess is None and isinstance(config, HeadConfig):
+        preprocess = Preprocess(config.input_size)
+    return Model(definition, weights, config, preprocess)
 
 
 def _described(
@@ -122,8 +132,8 @@ def _described(
     return Model(
         definition,
         weights,
-        config or HeadConfig.from_dict(description["head"]),
-        preprocess or from_fields(Preprocess, description["preprocess"]),
+        HeadConfig.from_dict(description["head"]) if config is None else config,
+        from_fields(Preprocess, description["preprocess"]) if preprocess is None else preprocess,
         outputs,
     )
 
@@ -132,7 +142,8 @@ def _outputs(value: Any) -> Outputs:
     if not isinstance(value, dict) or value.keys() != _OUTPUTS.keys():
         raise ValueError(f"'outputs' must have the keys {', '.join(map(repr, _OUTPUTS))}, got {value!r}")
     outputs = {}
-    for blob, place in value.items():
+    for blob in _OUTPUTS:  # in the order of `Blobs`, whatever that of the file is
+        place = value[blob]
         if not (isinstance(place, list) and len(place) == 2 and isinstance(place[0], str)):
             raise ValueError(f"'outputs' must give [layer, top] for each blob, got {place!r} for {blob!r}")
         outputs[blob] = (place[0], _checks.count("top", place[1], least=0))

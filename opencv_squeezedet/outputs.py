@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.draw import draw
 from opencv_squeezedet.export import coco_categories
-from opencv_squeezedet.files import WholeFile, encode_picture, write_whole
+from opencv_squeezedet.files import WholeFile, encode_picture, temporary_beside, write_whole
 from opencv_squeezedet.preprocess import Picture
-from opencv_squeezedet.sources import Frame, Video
+from opencv_squeezedet.sources import Frame, Video, is_utf8
 
 _CODECS = {".avi": "MJPG", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".mp4": "mp4v"}
 _LEAST_FREE_BYTES = 8 << 20  # OpenCV does not tell when a video no longer fits on the disk
@@ -63,11 +63,19 @@ class Output(Protocol):
 
 
 class Names:
-    """Stems for the files made of each frame: no two alike, and no file of the user's overwritten."""
+    """Stems for the files made of each frame: no two alike, and no file of the user's overwritten.
 
-    def __init__(self, folder: Path, sources: set[Path]) -> None:
+    Parameters
+    ----------
+    folder : Path or None
+        Where annotated copies go; None if none are made.
+    sources : set of Path
+        All files that are read, resolved. Where some lie in the folder, nothing that is there is overwritten.
+    """
+
+    def __init__(self, folder: Path | None, sources: set[Path]) -> None:
         self._folder = folder
-        self._sources = sources
+        self._among_sources = folder is not None and any(path.parent == folder.resolve() for path in sources)
         self._taken: set[str] = set()
         self._next_number: dict[str, int] = {}
 
@@ -78,18 +86,22 @@ class Names:
             stem = frame.stem if number == 1 else f"{frame.stem}-{number}"
             number += 1
             key = stem.casefold()  # some file systems do not tell upper from lower case
-            if key not in self._taken and (self._folder / (stem + suffix)).resolve() not in self._sources:
+            if key not in self._taken and not self._is_users(stem + suffix):
                 self._taken.add(key)
                 self._next_number[frame.stem] = number
                 return stem
+
+    def _is_users(self, name: str) -> bool:
+        return self._folder is not None and self._among_sources and os.path.lexists(self._folder / name)
 
 
 # ---- files for each frame ----------------------------------------------------------------------------------------------
 
 
 def picture_suffix(suffix: str) -> str:
-    """Return the suffix itself where OpenCV writes such files, else that of PNG."""
-    return suffix if cv2.haveImageWriter(f"x{suffix}") else ".png"
+    """Return the suffix itself where OpenCV writes colour pictures of that type, else that of PNG."""
+    grey = suffix.lower() in {".pbm", ".pgm", ".pnm"}
+    return suffix if suffix.isascii() and not grey and cv2.haveImageWriter(f"x{suffix}") else ".png"
 
 
 def write_annotated(folder: Path, seen: Seen) -> None:
@@ -104,9 +116,12 @@ def write_yolo(folder: Path, seen: Seen) -> None:
 
 
 def write_yolo_names(folder: Path, names: tuple[str, ...]) -> None:
-    """Write the label table as YOLO's ``data.yaml``."""
+    """Write the label table as YOLO's ``data.yaml``; ValueError if another one is there."""
     rows = "".join(f"  {i}: {json.dumps(name)}\n" for i, name in enumerate(names))  # JSON's strings are YAML's
-    write_whole(folder / "data.yaml", f"nc: {len(names)}\nnames:\n{rows}".encode())
+    content, path = f"nc: {len(names)}\nnames:\n{rows}".encode(), folder / "data.yaml"
+    if path.exists() and path.read_bytes() != content:
+        raise ValueError(f"{str(path)!r} is there already, and tells other names")
+    write_whole(path, content)
 
 
 def write_voc(folder: Path, seen: Seen) -> None:
@@ -158,9 +173,14 @@ class _Text:
 
     def _write(self, text: str) -> None:
         if self._file:
-            self._file.write(text.encode("utf-8", "surrogateescape"))
+            self._file.write(text.encode("utf-8", "backslashreplace"))
         else:
-            sys.stdout.write(text)
+            try:
+                sys.stdout.write(text)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def _finished(kind: type[BaseException] | None) -> bool:
@@ -200,15 +220,15 @@ class CsvOutput(_Text):
 
     def _rows(self, row: list[Any]) -> None:
         line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(row)
+        csv.writer(line, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerow(row)
         self._write(line.getvalue())
 
 
 class CocoOutput:
     """A COCO data set whose annotations have scores: images, annotations, categories."""
 
-    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
-        self._path, self._names = path, names
+    def __init__(self, target: str, names: tuple[str, ...]) -> None:
+        self._path, self._names = Path(target), names
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
@@ -229,46 +249,81 @@ class CocoOutput:
 
 
 class VideoOutput:
-    """An annotated video; begun with its first frame, playable whenever it ends."""
+    """Annotated copies of videos, one after the other; each is playable whenever it ends.
 
-    def __init__(self, path: Path, name: str, frames_per_second: float) -> None:
-        self._path, self._name, self._fps = path, name, frames_per_second
-        self._temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    Parameters
+    ----------
+    paths : dict of Video to Path
+        The copy of each video; those that are not there get none.
+    every : int
+        How many frames of the video one of the copy stands for.
+    """
+
+    def __init__(self, paths: dict[Video, Path], every: int) -> None:
+        self._paths, self._every = paths, every
+        self._video: Video | None = None
         self._writer: cv2.VideoWriter | None = None
+        self._temporary = self._place = Path()
         self._size = (0, 0)
+        self._written = 0
 
     def __enter__(self) -> VideoOutput:
         return self
 
     def add(self, seen: Seen) -> None:
-        """Take the next frame, if it is of this video; OSError if the disk is nearly full or the video cannot be written."""
-        if seen.frame.name != self._name or seen.frame.number is None:
-            return
+        """Take the next frame; OSError if the disk is nearly full or the video cannot be written."""
+        if seen.frame.video is not self._video:
+            self._finish()
+            self._video = seen.frame.video
+            if self._video is not None and self._video in self._paths:
+                self._begin(self._paths[self._video], seen)
         if self._writer is None:
-            self._size = seen.size
-            codec = cv2.VideoWriter.fourcc(*_CODECS[self._path.suffix.lower()])
-            self._writer = cv2.VideoWriter(str(self._temporary), codec, self._fps, self._size)
-            if not self._writer.isOpened():
-                raise OSError(errno.EIO, "OpenCV cannot write this video", str(self._path))
-        if shutil.disk_usage(self._path.parent).free < _LEAST_FREE_BYTES:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+            return
+        if shutil.disk_usage(self._place.parent).free < _LEAST_FREE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._place))
         self._writer.write(seen.annotated if seen.size == self._size else cv2.resize(seen.annotated, self._size))
+        self._written += 1
 
     def __exit__(self, *exception: Any) -> None:
+        self._finish()
+
+    def _begin(self, path: Path, seen: Seen) -> None:
+        self._place, self._size, self._written = path.resolve(), seen.size, 0
+        self._temporary = temporary_beside(self._place)
+        if not is_utf8(str(self._temporary)):
+            raise OSError(errno.EILSEQ, "OpenCV cannot write a video to a folder whose name is not UTF-8", str(path))
+        rate = seen.frame.frames_per_second
+        rate = (rate if 1 <= rate <= 1000 else 25.0) / self._every
+        codec = cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()])
+        for digits in (3, 2, 1, 0):  # MPEG-4 does not take every fraction
+            writer = cv2.VideoWriter(str(self._temporary), codec, max(round(rate, digits), 1.0), self._size)
+            if writer.isOpened():
+                self._writer = writer
+                return
+        self._temporary.unlink(missing_ok=True)
+        raise OSError(errno.EIO, "OpenCV cannot write this video", str(path))
+
+    def _finish(self) -> None:
+        """Close the video, and give it its name if all of it is there: OpenCV does not tell when a disk is full."""
         if self._writer is None:
             return
         self._writer.release()
-        self._temporary.replace(self._path)  # what is there can be played, however it came to an end
+        self._writer = None
+        try:
+            capture = cv2.VideoCapture(str(self._temporary))
+            whole = capture.grab() and capture.get(cv2.CAP_PROP_FRAME_COUNT) >= self._written
+            capture.release()
+            if not whole:
+                raise OSError(errno.EIO, "OpenCV could not write the whole video; is the disk full?", str(self._place))
+            self._temporary.replace(self._place)
+        finally:
+            self._temporary.unlink(missing_ok=True)
 
 
-def video_output(path: Path, video: Video, every: int) -> VideoOutput:
-    """Return the output for a video's annotated copy; ValueError for a suffix that OpenCV cannot be asked to write."""
+def check_video_suffix(path: Path) -> None:
+    """ValueError for a suffix that OpenCV cannot be asked to write."""
     if path.suffix.lower() not in _CODECS:
         raise ValueError(f"a video file {', '.join(sorted(_CODECS))} was expected, got {str(path)!r}")
-    capture = video.open()
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    capture.release()
-    return VideoOutput(path, video.name, (fps if 1 <= fps <= 1000 else 25.0) / every)
 
 
 class Window:

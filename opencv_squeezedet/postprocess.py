@@ -78,12 +78,12 @@ def postprocess(
 
     In reference NMS a box goes if any higher one of its class overlaps it, dropped or not.
     """
-    kernel = config.kernel
+    kernel = _checked(config).kernel
     shapes = config.single_shapes
     arrays = kernel.postprocess(
-        _blob("delta_bbox", delta_bbox, shapes, config),
-        _blob("class_scores", class_scores, shapes, config, conf_scores),
-        _blob("conf_scores", conf_scores, shapes, config),
+        check_blob("delta_bbox", delta_bbox, shapes, config),
+        check_blob("class_scores", class_scores, shapes, config, conf_scores),
+        check_blob("conf_scores", conf_scores, shapes, config),
         *_options(config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic),
         _NO_PICTURE if image_size is None else _placement(image_size, config, resize),
     )
@@ -116,12 +116,18 @@ def postprocess_batch(
     Returns
     -------
     list of N Detections
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `postprocess`.
     """
     blobs = {
         "delta_bbox": np.asarray(delta_bbox),
         "class_scores": np.asarray(class_scores),
         "conf_scores": np.asarray(conf_scores),
     }
+    _checked(config)
     pictures = len(blobs["delta_bbox"]) if blobs["delta_bbox"].ndim else 0
     for name, blob in blobs.items():
         accepted = config.blob_shapes[name]
@@ -158,9 +164,10 @@ def score(
     ValueError, TypeError
         As `postprocess`.
     """
-    shapes = config.single_shapes
+    shapes = _checked(config).single_shapes
     return config.kernel.score(
-        _blob("class_scores", class_scores, shapes, config, conf_scores), _blob("conf_scores", conf_scores, shapes, config)
+        check_blob("class_scores", class_scores, shapes, config, conf_scores),
+        check_blob("conf_scores", conf_scores, shapes, config),
     )
 
 
@@ -184,7 +191,7 @@ def decode(delta_bbox: ArrayLike, config: HeadConfig = VOC) -> NDArray[np.float3
     ValueError, TypeError
         As `postprocess`.
     """
-    return config.kernel.decode(_blob("delta_bbox", delta_bbox, config.single_shapes, config))
+    return config.kernel.decode(check_blob("delta_bbox", delta_bbox, _checked(config).single_shapes, config))
 
 
 def nms(
@@ -265,14 +272,20 @@ def _options(
     )
 
 
-def _blob(
+def _checked(config: HeadConfig) -> HeadConfig:
+    if not isinstance(config, HeadConfig):
+        raise TypeError(f"config must be a HeadConfig, got {config!r}")
+    return config
+
+
+def check_blob(
     name: BlobName,
     blob: ArrayLike,
     shapes: dict[str, frozenset[tuple[int, ...]]],
     config: HeadConfig,
     conf_scores: ArrayLike | None = None,
 ) -> NDArray[np.float32]:
-    """One picture's blob as contiguous float32, shape checked; ``conf_scores`` helps to explain wrong class scores."""
+    """Return one picture's blob as contiguous float32, shape checked; ``conf_scores`` helps to explain wrong class scores."""
     if type(blob) is not np.ndarray:
         blob = np.asarray(blob)
     if blob.shape not in shapes[name]:

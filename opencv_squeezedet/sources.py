@@ -5,13 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
-import numpy as np
 
+from opencv_squeezedet._checks import MOST
 from opencv_squeezedet.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES, decode_picture, read_picture
 from opencv_squeezedet.preprocess import Picture
 
@@ -36,8 +36,12 @@ class Frame:
         Gives the picture; OSError or ValueError where it cannot.
     path : Path or None
         The file, where it is one picture.
+    video : Video or None
+        The video, where it is a frame of one.
     number : int or None
-        The frame's number in a video, from 0.
+        The frame's number in the video, from 0.
+    frames_per_second : float
+        Of the video, as far as its header is right.
     """
 
     name: str
@@ -45,12 +49,14 @@ class Frame:
     suffix: str
     load: Callable[[], Picture]
     path: Path | None = None
+    video: Video | None = None
     number: int | None = None
+    frames_per_second: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Video:
-    """A video file or a camera.
+    """A video file or a camera; one named twice is two.
 
     Parameters
     ----------
@@ -68,16 +74,27 @@ class Video:
         """For the names of files that are made of it."""
         return Path(self.name).stem if self.camera is None else f"camera-{self.camera}"
 
+    @property
+    def path(self) -> Path | None:
+        """The file, where it is one."""
+        return Path(self.name) if self.camera is None else None
+
     def open(self) -> cv2.VideoCapture:
         """Return the opened video; SourceError where it cannot be opened."""
-        capture = cv2.VideoCapture(self.name) if self.camera is None else cv2.VideoCapture(self.camera)
+        if self.camera is not None:
+            capture = cv2.VideoCapture(self.camera)
+        elif is_utf8(self.name):
+            capture = cv2.VideoCapture(os.path.abspath(self.name))  # "a:b.mp4" alone would be an address
+        else:
+            raise SourceError(f"{self.name}: OpenCV cannot open a video whose name is not UTF-8")
         if not capture.isOpened():
             raise SourceError(f"{self.name}: OpenCV cannot open this {'video' if self.camera is None else 'camera'}")
         return capture
 
     def frames(self, every: int) -> Iterator[Frame]:
-        """Every so many frames of the video; SourceError where none can be read, or a camera stops giving them."""
+        """Every so many frames of the video; SourceError where it cannot be read, or ends before its time."""
         capture = self.open()
+        rate, expected = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         number = 0
         try:
             while capture.grab():
@@ -85,74 +102,122 @@ class Video:
                     done, image = capture.retrieve()
                     if not done:
                         break
-                    yield Frame(self.name, f"{self.stem}_{number:06}", ".jpg", _given(image), number=number)
+                    stem = f"{self.stem}_{number:06}"
+                    yield Frame(self.name, stem, ".jpg", _given(image), video=self, number=number, frames_per_second=rate)
                 number += 1
         finally:
             capture.release()
         if self.camera is not None:
             raise SourceError(f"camera {self.camera} gives no more frames")
-        if not number:
-            raise SourceError(f"{self.name}: no frame can be read")
+        if number < 0.9 * expected or not number:
+            raise SourceError(f"{self.name}: only {number} of {expected:.0f} frames can be read")
+
+
+def is_utf8(name: str) -> bool:
+    """Whether OpenCV, which takes names as UTF-8 and ends the process over others, can be given this one."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 Source = Frame | Video
 
 
-def find_sources(arguments: list[str], *, recursive: bool, complain: Complain) -> tuple[list[Source], int]:
-    """Return all pictures and videos that the arguments name, and the number of arguments that name none.
+@dataclass
+class Sources:
+    """What the arguments name.
 
-    A picture or video file; a folder (its pictures by name, ``recursive``: those of its folders too); a glob pattern; a
-    ``.txt`` file that lists sources, one a line; a camera's number; ``-`` for a picture on standard input.
+    Parameters
+    ----------
+    frames : list of Frame or Video
+        In the arguments' order.
+    files : set of Path
+        All files that are read, lists of sources too, in their resolved form; not to be overwritten.
+    failures : int
+        How many arguments, or lines of lists, name nothing.
     """
-    sources: list[Source] = []
-    failures = 0
+
+    frames: list[Source] = field(default_factory=list)
+    files: set[Path] = field(default_factory=set)
+    failures: int = 0
+
+
+def find_sources(arguments: list[str], *, recursive: bool, without: Iterable[Path], complain: Complain) -> Sources:
+    """Return all pictures and videos that the arguments name.
+
+    A picture or video file; a folder (its pictures by name, ``recursive``: those of its folders too, but for the folders
+    ``without``); a glob pattern; a ``.txt`` file that lists sources, one a line, as they would be named as arguments; a
+    camera's number; ``-`` for a picture on standard input.
+    """
+    sources = Sources()
+    outputs = {folder.resolve() for folder in without}
     for argument in arguments:
-        try:
-            found = _sources_of(argument, recursive)
-        except OSError as error:
-            complain(f"{argument}: {error.strerror or error}")
-            found = []
-        except ValueError as error:
-            complain(f"{argument}: {error}")
-            found = []
-        failures += not found
-        sources += found
-    return sources, failures
+        _find(argument, recursive, outputs, sources, complain)
+    return sources
 
 
-def _sources_of(argument: str, recursive: bool) -> list[Source]:
+def _find(argument: str, recursive: bool, without: set[Path], sources: Sources, complain: Complain) -> None:
+    try:
+        path = Path(argument)
+        if path.suffix.lower() == ".txt" and path.is_file():
+            sources.files.add(path.resolve())
+            for name in _listed(path):
+                _find(name, recursive, without, sources, lambda message: complain(f"{argument}: {message}"))
+            return
+        found = _sources_of(argument, recursive, without)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        complain(f"{argument}: {reason}")
+        sources.failures += 1
+        return
+    sources.frames += found
+    sources.files.update(source.path.resolve() for source in found if source.path is not None)
+
+
+def _sources_of(argument: str, recursive: bool, without: set[Path]) -> list[Source]:
     path = Path(argument)
+    if not argument:
+        raise ValueError("an empty name names no source")
     if argument == "-":
-        return [Frame("-", "stdin", ".jpg", _from_standard_input)]
+        return [_from_standard_input()]
     if path.is_dir():
-        inside = path.rglob("*") if recursive else path.iterdir()
-        pictures = sorted(p for p in inside if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
-        if not pictures:
-            raise ValueError("no pictures in this folder")
-        return [_picture(p) for p in pictures]
-    if path.suffix.lower() == ".txt" and path.is_file():
-        return _listed(path, recursive)
-    if argument.isdecimal() and not path.exists():
+        return _in_folder(path, recursive, without)
+    if argument.isdecimal() and int(argument) <= MOST and not path.exists():
         return [Video(argument, int(argument))]
     if glob.has_magic(argument) and not os.path.lexists(argument):
         matches = sorted(glob.glob(argument, recursive=True))
         if not matches:
             raise ValueError("nothing matches this pattern")
-        return [source for match in matches for source in _sources_of(match, recursive)]
+        known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
+        files = [match for match in matches if os.path.splitext(match)[1].lower() in known and not os.path.isdir(match)]
+        return [source for match in files or matches for source in _sources_of(match, recursive, without)]
     if path.suffix.lower() in VIDEO_SUFFIXES:
         path.stat()  # OSError where it is missing
         return [Video(argument)]
     return [_picture(path)]
 
 
-def _listed(path: Path, recursive: bool) -> list[Source]:
-    lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+def _in_folder(folder: Path, recursive: bool, without: set[Path]) -> list[Source]:
+    inside = folder.rglob("*") if recursive else folder.iterdir()
+    skipped = {place for place in without if folder.resolve() in place.parents}
+    pictures = [p for p in inside if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()]
+    if skipped:
+        pictures = [p for p in pictures if skipped.isdisjoint(p.resolve().parents)]
+    if not pictures:
+        raise ValueError("no pictures in this folder")
+    return [_picture(p) for p in sorted(pictures)]
+
+
+def _listed(path: Path) -> list[str]:
+    lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
     names = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if not names:
         raise ValueError("this list names no sources")
     if any(name.lower().endswith(".txt") for name in names):
         raise ValueError("a list cannot name another list")
-    return [source for name in names for source in _sources_of(name, recursive)]
+    return names
 
 
 def _picture(path: Path) -> Frame:
@@ -163,8 +228,10 @@ def _given(image: Picture) -> Callable[[], Picture]:
     return lambda: image
 
 
-def _from_standard_input() -> Picture:
-    return decode_picture(np.frombuffer(sys.stdin.buffer.read(), np.uint8))
+def _from_standard_input() -> Frame:
+    # read at once, and not by a worker, so that Ctrl-C ends the waiting
+    content = sys.stdin.buffer.read() if sys.stdin is not None else b""
+    return Frame("-", "stdin", ".jpg", lambda: decode_picture(content))
 
 
 def count_frames(sources: list[Source], every: int) -> int | None:
@@ -176,7 +243,10 @@ def count_frames(sources: list[Source], every: int) -> int | None:
         elif source.camera is not None:
             return None
         else:
-            capture = cv2.VideoCapture(source.name)
+            try:
+                capture = source.open()
+            except SourceError:
+                continue  # reported when its turn comes
             frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
             capture.release()
             if frames <= 0:

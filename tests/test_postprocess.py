@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import HeadConfig
-from opencv_squeezedet.postprocess import _blob, _floats
+from opencv_squeezedet.postprocess import _floats, check_blob
 
 Blobs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 NAMES = ("delta_bbox", "class_scores", "conf_scores")
@@ -663,15 +663,15 @@ def test_blobs_are_neither_changed_nor_kept() -> None:
 def test_contiguous_float32_is_taken_as_it_is() -> None:
     blobs = random_blobs(HEAD, np.random.default_rng(0))
     for name, blob in zip(NAMES, blobs, strict=True):
-        assert _blob(name, blob, HEAD.single_shapes, HEAD) is blob
-        assert _blob(name, blob.astype(np.float64), HEAD.single_shapes, HEAD).dtype == np.float32
+        assert check_blob(name, blob, HEAD.single_shapes, HEAD) is blob
+        assert check_blob(name, blob.astype(np.float64), HEAD.single_shapes, HEAD).dtype == np.float32
 
 
 def test_floats_at_odd_addresses_are_copied() -> None:
     """Some processors cannot load them, and no C program may."""
     for name, blob in zip(NAMES, GOOD, strict=True):
         assert not unaligned(blob).flags.aligned
-        assert _blob(name, unaligned(blob), HEAD.single_shapes, HEAD).flags.aligned
+        assert check_blob(name, unaligned(blob), HEAD.single_shapes, HEAD).flags.aligned
         assert _floats(name, unaligned(blob)).flags.aligned
 
 
