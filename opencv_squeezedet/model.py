@@ -49,10 +49,7 @@ class Model:
     outputs: Outputs = field(default_factory=lambda: dict(_OUTPUTS))
 
     def __post_init__(self) -> None:
-        """Check that the parts are what they should be, and fit each other."""
-        for name, kind in (("config", HeadConfig), ("preprocess", Preprocess)):
-            if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
+        """Check that the parts fit each other."""
         if self.preprocess.size != self.config.input_size:
             raise ValueError(
                 f"preprocess makes a blob of {self.preprocess.size}, the config's input_size is {self.config.input_size}"
@@ -90,6 +87,7 @@ def find_model(
     ModelError
         If the JSON file is not a model's.
     """
+    _check_types(config, preprocess)
     stem = os.path.join(models_folder(), EMBEDDED) if model is None else os.fspath(model)
     root, suffix = os.path.splitext(stem)
     if suffix in _SUFFIXES:
@@ -117,9 +115,14 @@ def find_model(
 
 def bare_model(definition: str | None, weights: str | None, config: HeadConfig, preprocess: Preprocess | None) -> Model:
     """Return a model without a description: preprocessing as opencv_contrib's unless it is given."""
-    if preprocess is None and isinstance(config, HeadConfig):
-        preprocess = Preprocess(config.input_size)
-    return Model(definition, weights, config, preprocess)
+    _check_types(config, preprocess)
+    return Model(definition, weights, config, Preprocess(config.input_size) if preprocess is None else preprocess)
+
+
+def _check_types(config: object, preprocess: object) -> None:
+    for name, value, kind in (("config", config, HeadConfig), ("preprocess", preprocess, Preprocess)):
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
 
 
 def _described(

@@ -263,7 +263,7 @@ class VideoOutput:
         self._paths, self._every = paths, every
         self._video: Video | None = None
         self._writer: cv2.VideoWriter | None = None
-        self._temporary = self._place = Path()
+        self._path = self._temporary = Path()
         self._size = (0, 0)
         self._written = 0
 
@@ -279,8 +279,8 @@ class VideoOutput:
                 self._begin(self._paths[self._video], seen)
         if self._writer is None:
             return
-        if shutil.disk_usage(self._place.parent).free < _LEAST_FREE_BYTES:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._place))
+        if shutil.disk_usage(self._temporary.parent).free < _LEAST_FREE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         self._writer.write(seen.annotated if seen.size == self._size else cv2.resize(seen.annotated, self._size))
         self._written += 1
 
@@ -288,8 +288,8 @@ class VideoOutput:
         self._finish()
 
     def _begin(self, path: Path, seen: Seen) -> None:
-        self._place, self._size, self._written = path.resolve(), seen.size, 0
-        self._temporary = temporary_beside(self._place)
+        self._path, self._size, self._written = path, seen.size, 0
+        self._temporary = temporary_beside(path.resolve())
         if not is_utf8(str(self._temporary)):
             raise OSError(errno.EILSEQ, "OpenCV cannot write a video to a folder whose name is not UTF-8", str(path))
         rate = seen.frame.frames_per_second
@@ -314,8 +314,8 @@ class VideoOutput:
             whole = capture.grab() and capture.get(cv2.CAP_PROP_FRAME_COUNT) >= self._written
             capture.release()
             if not whole:
-                raise OSError(errno.EIO, "OpenCV could not write the whole video; is the disk full?", str(self._place))
-            self._temporary.replace(self._place)
+                raise OSError(errno.EIO, "OpenCV could not write the whole video; is the disk full?", str(self._path))
+            self._temporary.replace(self._path.resolve())
         finally:
             self._temporary.unlink(missing_ok=True)
 

@@ -122,12 +122,12 @@ def postprocess_batch(
     ValueError, TypeError
         As `postprocess`.
     """
+    _checked(config)
     blobs = {
         "delta_bbox": np.asarray(delta_bbox),
         "class_scores": np.asarray(class_scores),
         "conf_scores": np.asarray(conf_scores),
     }
-    _checked(config)
     pictures = len(blobs["delta_bbox"]) if blobs["delta_bbox"].ndim else 0
     for name, blob in blobs.items():
         accepted = config.blob_shapes[name]
@@ -191,7 +191,8 @@ def decode(delta_bbox: ArrayLike, config: HeadConfig = VOC) -> NDArray[np.float3
     ValueError, TypeError
         As `postprocess`.
     """
-    return config.kernel.decode(check_blob("delta_bbox", delta_bbox, _checked(config).single_shapes, config))
+    shapes = _checked(config).single_shapes
+    return config.kernel.decode(check_blob("delta_bbox", delta_bbox, shapes, config))
 
 
 def nms(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,7 @@ SETTERS: list[tuple[str, tuple[Any, ...]]] = [
     ("setInputMean", ((1, 2, 3),)),
     ("setInputMean", (100,)),
     ("setInputScale", (0.5,)),
+    ("setInputScale", ((0.5, 0, 0, 0),)),
     ("setInputScale", ((0.5, 0.5, 0.5),)),
     ("setInputSwapRB", (True,)),
     ("setInputCrop", (True,)),
@@ -267,11 +269,42 @@ def test_what_would_go_wrong_silently_is_refused(
         wrong(ours, photo)
 
 
+def test_what_opencv_takes_is_taken(theirs: Any, ours: sd.DetectionModel, photo: np.ndarray) -> None:
+    expected = ours.detect(photo)
+    for model, side in ((theirs, 32), (ours, 416)):
+        model.setInputSize(width=side, height=side)
+        assert len(model.predict(photo, None)) == len(model.predict(photo, [])) > 0
+        assert len(model.detect(cv2.UMat(photo), 0.05)[0]) > 0
+    ours.setOutputNames(None)
+    assert all(np.array_equal(a, b) for a, b in zip(ours.detect(cv2.UMat(photo)), expected, strict=True))
+
+
+def test_an_error_tells_of_itself(ours: sd.DetectionModel) -> None:
+    with pytest.raises(cv2.error):
+        cv2.dnn.DetectionModel()
+    with pytest.raises(cv2.error) as caught:
+        ours.detect(None)
+    assert caught.value.err == caught.value.msg == str(caught.value)
+    assert "must be an array" in caught.value.err
+    with pytest.raises(cv2.error, match="the input of 320x320"):
+        ours.setInputSize(320, 320)
+
+
+def test_predict_beside_detect(ours: sd.DetectionModel, photo: np.ndarray) -> None:
+    expected = ours.predict(photo), ours.detect(photo)
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(call, photo) for _ in range(6) for call in (ours.predict, ours.detect)]
+        for i, call in enumerate(calls):
+            assert all(np.array_equal(a, b) for a, b in zip(call.result(), expected[i % 2], strict=True))
+
+
 def test_a_model_is_needed() -> None:
     with pytest.raises(cv2.error, match="needs the files of a model"):
         sd.DetectionModel()
     with pytest.raises(FileNotFoundError, match=r"nowhere.prototxt"):
         sd.DetectionModel("nowhere.caffemodel", "nowhere.prototxt")
+    with pytest.raises(cv2.error, match=r"must be a path or a cv2.dnn.Net, got 5"):
+        sd.DetectionModel(5)
 
 
 APPLICATION = """

@@ -405,3 +405,26 @@ def test_types_of_to_dict() -> None:
 def test_scores_that_are_not_finite_can_be_held() -> None:
     made = Detections([[0, 0, 1, 1]], [math.inf], [0], NAMES)
     assert made[0].confidence == math.inf
+
+
+@pytest.mark.parametrize("other", [np.zeros(3), np.float32(1), np.zeros((3, 4)), [1, 2]])
+def test_comparison_with_arrays(other: Any) -> None:
+    assert (table() == other) is False
+    assert (other == table()) is False
+    assert table() != other
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (([["a"] * 4], [0.5], [0], ["x"]), TypeError),
+        (([[0j] * 4], [0.5], [0], ["x"]), TypeError),
+        (([[0] * 4], ["0.5"], [0], ["x"]), TypeError),
+        (([[0] * 4], [0.5], [0], "x"), TypeError),
+        (([[0] * 4], [0.5], [0], [3]), TypeError),
+        ((np.zeros((0, 5)), [], [], ["x"]), ValueError),
+    ],
+)
+def test_what_is_made_of_the_wrong_things(arguments: tuple[Any, ...], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        Detections(*arguments)

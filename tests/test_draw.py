@@ -82,3 +82,24 @@ def test_colours_differ_and_are_light_enough_for_black_text() -> None:
     colours = [class_colour(i) for i in range(20)]
     assert len(set(colours)) == 20
     assert all(0.114 * b + 0.587 * g + 0.299 * r > 100 for b, g, r in colours)
+
+
+@pytest.mark.parametrize("box", [(np.nan, 0, 5, 5), (0, 0, np.inf, 5), (-3e9, -3e9, 3e9, 3e9)])
+def test_boxes_that_no_picture_holds(box: tuple[float, float, float, float]) -> None:
+    drawn = sd.draw(np.zeros((100, 100, 3), np.uint8), one(box))
+    assert drawn.any() == np.isfinite(box).all()
+
+
+def test_text_can_be_read_on_any_colour() -> None:
+    image, found = np.full((300, 400, 3), 128, np.uint8), one((100, 120, 250, 280))
+    assert (sd.draw(image, found, colours={"cat": (0, 0, 0)})[100:118] > 200).any()
+    assert (sd.draw(image, found, colours={"cat": (255, 255, 255)})[100:118] < 50).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [((np.zeros((4, 4, 3), np.uint8), "x"), {}), ((np.zeros((4, 4, 3), np.uint8), one((0, 0, 1, 1))), {"label": 3})],
+)
+def test_wrong_arguments(arguments: tuple[object, ...], options: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match="must be"):
+        sd.draw(*arguments, **options)  # type: ignore[arg-type]

@@ -6,7 +6,9 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -85,6 +87,38 @@ def test_layers_of_other_names(stem: Path) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(blobs, sd.SqueezeDet().forward(image), strict=True))
 
 
+def test_the_order_of_outputs_in_the_file_does_not_matter(stem: Path) -> None:
+    outputs = {"conf_scores": ["sigmoid", 0], "class_scores": ["softmax", 0], "delta_bbox": ["slice", 2]}
+    edit(stem, ".json", lambda text: json.dumps({**json.loads(text), "outputs": outputs}))
+    image = np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
+    assert sd.SqueezeDet(stem).detect(image, score_threshold=0) == sd.SqueezeDet().detect(image, score_threshold=0)
+
+
+@pytest.mark.parametrize(
+    "options", [{"config": "x"}, {"config": {}}, {"preprocess": "x"}, {"config": sd.VOC, "preprocess": 3}]
+)
+def test_config_and_preprocess_of_other_types(options: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r"must be a (HeadConfig|Preprocess), got"):
+        sd.SqueezeDet(**options)
+
+
+def test_a_network_has_no_weights_beside_it() -> None:
+    stem = f"{models_folder()}/{EMBEDDED}"
+    net = cv2.dnn.readNetFromCaffe(f"{stem}.prototxt", f"{stem}.caffemodel")
+    with pytest.raises(TypeError, match=r"not to a cv2.dnn.Net"):
+        sd.SqueezeDet(net, "other.caffemodel")
+
+
+def test_opencvs_log_level_is_as_before_when_threads_are_through() -> None:
+    def level() -> int:
+        return int(cv2.utils.logging.getLogLevel() if hasattr(cv2.utils, "logging") else cv2.getLogLevel())
+
+    before = level()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: sd.SqueezeDet(), range(24)))
+    assert level() == before
+
+
 def test_a_head_on_logits(stem: Path) -> None:
     """A network that ends before softmax and sigmoid gives the same boxes with ``activated`` off."""
     cut = Path(f"{stem}.prototxt").read_text()
@@ -151,6 +185,7 @@ def test_an_input_size_that_the_network_does_not_take(stem: Path) -> None:
     ("text", "message"),
     [
         ("{", "json"),
+        ("[" * 100_000, "recursion"),
         ("[]", "JSON object with 'preprocess', 'head'"),
         ('{"head": {}}', "JSON object with 'preprocess', 'head'"),
         ('{"head": {}, "preprocess": {"size": [416, 416]}}', "HeadConfig lacks 'anchors', 'grid'"),

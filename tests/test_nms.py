@@ -326,3 +326,10 @@ def test_wrong_options(options: dict[str, Any], error: type[Exception], message:
 def test_the_threshold_has_no_default() -> None:
     with pytest.raises(TypeError, match="nms_threshold"):
         sd.nms([FAR], [0.5])  # type: ignore[call-arg]
+
+
+def test_areas_that_vanish_divide_by_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """The union underflows to 0; nothing is raised, nor written to standard error below Python."""
+    tiny = [[0, 0, 1e-170, 1e-170]] * 2
+    assert sd.nms(tiny, [1, 0.9], nms_threshold=0.5).tolist() == [0, 1]
+    assert capfd.readouterr() == ("", "")

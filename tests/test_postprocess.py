@@ -961,3 +961,21 @@ def test_wrong_batch_image_sizes(size: Any, message: str) -> None:
 def test_batch_image_size_that_is_no_sequence() -> None:
     with pytest.raises((TypeError, ValueError), match="image_size must be"):
         sd.postprocess_batch(*(np.stack([blob] * 2) for blob in GOOD), HEAD, image_size=5)
+
+
+@pytest.mark.parametrize("threshold", [True, np.True_, 0.5 + 1j, np.complex128(0.5), "0.5", None.__class__])
+def test_thresholds_that_are_no_real_numbers(threshold: Any) -> None:
+    with pytest.raises(TypeError, match="score_threshold must be a number"):
+        sd.postprocess(*GOOD, HEAD, score_threshold=threshold)
+
+
+@pytest.mark.parametrize("config", ["VOC", None, {}])
+def test_a_config_of_another_type(config: Any) -> None:
+    for call in (
+        lambda: sd.postprocess(*GOOD, config),
+        lambda: sd.postprocess_batch(*(blob[None] for blob in GOOD), config),
+        lambda: sd.score(*GOOD[1:], config),
+        lambda: sd.decode(GOOD[0], config),
+    ):
+        with pytest.raises(TypeError, match="config must be a HeadConfig"):
+            call()
