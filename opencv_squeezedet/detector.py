@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from opencv_squeezedet.config import VOC, HeadConfig, NmsKind
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.model import StrPath, bare_model, check_net, find_model, read_net
-from opencv_squeezedet.postprocess import postprocess, postprocess_batch
-from opencv_squeezedet.preprocess import Picture, Preprocess, Resize
+from opencv_squeezedet.postprocess import postprocess_batch, postprocess_checked, resolve_options
+from opencv_squeezedet.preprocess import Picture, Preprocess, Resize, placement
 
 
 class Blobs(NamedTuple):
@@ -131,22 +131,15 @@ class SqueezeDet:
         TypeError, ValueError
             For what is no picture, or an option outside its range.
         """
+        options = resolve_options(self.config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic)
         with self._stage("preprocess"):
             blob = self.preprocess.blob(image)
         with self._stage("network"):
             blobs = self._forward(blob)
         with self._stage("post-process"):
-            return postprocess(
-                *blobs,
-                self.config,
-                score_threshold=score_threshold,
-                nms_threshold=nms_threshold,
-                nms_kind=nms_kind,
-                top_n=top_n,
-                class_agnostic=class_agnostic,
-                image_size=(image.shape[1], image.shape[0]),
-                resize=self.preprocess.resize,
-            )
+            size = image.shape[1], image.shape[0]
+            place = placement(size, self.config.input_size, self.preprocess.resize)
+            return postprocess_checked(*blobs, self.config, options, place)  # shapes were checked with the network's files
 
     def detect_batch(
         self,

@@ -20,6 +20,8 @@ from opencv_squeezedet.preprocess import Placement, Resize, placement
 _FLOAT32 = np.dtype(np.float32)
 _NO_PICTURE = Placement(0.0, 0.0, 1.0, 1.0, math.inf, math.inf)
 _REQUIRED: tuple[Literal["C", "A"], ...] = ("C", "A")  # contiguous, aligned
+_RESIZES = get_args(Resize)
+Options = tuple[float, float, bool, int, bool, bool]
 BlobName = Literal["delta_bbox", "class_scores", "conf_scores"]
 
 
@@ -78,15 +80,27 @@ def postprocess(
 
     In reference NMS a box goes if any higher one of its class overlaps it, dropped or not.
     """
-    kernel = _checked(config).kernel
-    shapes = config.single_shapes
-    arrays = kernel.postprocess(
+    shapes = _checked(config).single_shapes
+    return postprocess_checked(
         check_blob("delta_bbox", delta_bbox, shapes, config),
         check_blob("class_scores", class_scores, shapes, config, conf_scores),
         check_blob("conf_scores", conf_scores, shapes, config),
-        *_options(config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic),
+        config,
+        resolve_options(config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic),
         _NO_PICTURE if image_size is None else _placement(image_size, config, resize),
     )
+
+
+def postprocess_checked(
+    delta_bbox: NDArray[np.float32],
+    class_scores: NDArray[np.float32],
+    conf_scores: NDArray[np.float32],
+    config: HeadConfig,
+    options: Options,
+    place: Placement,
+) -> Detections:
+    """`postprocess` for arguments that are known to be right: contiguous float32 blobs, and what `resolve_options` gave."""
+    arrays = config.kernel.postprocess(delta_bbox, class_scores, conf_scores, *options, place)
     return Detections._of(*arrays, config.labels)
 
 
@@ -134,7 +148,7 @@ def postprocess_batch(
         if blob.shape not in [(pictures, *shape) for shape in accepted]:
             raise ValueError(f"{name} must have the shape {_alternatives(accepted, f'{pictures}, ')}, got {blob.shape}")
     deltas, classes, confs = (_floats(name, blob) for name, blob in blobs.items())
-    options = _options(config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic)
+    options = resolve_options(config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic)
     found = config.kernel.postprocess_batch(
         deltas, classes, confs, *options, _placements(image_size, pictures, config, resize)
     )
@@ -252,15 +266,15 @@ def nms(
     return _kernel.nms(boxes, values, classes, threshold, nms_kind == "greedy", limit)
 
 
-def _options(
+def resolve_options(
     config: HeadConfig,
     score_threshold: SupportsFloat | None,
     nms_threshold: SupportsFloat | None,
     nms_kind: NmsKind | None,
     top_n: SupportsIndex | None,
     class_agnostic: bool | None,
-) -> tuple[float, float, bool, int, bool, bool]:
-    """The kernel's options: the config's own where None came, checked otherwise."""
+) -> Options:
+    """Return the kernel's options: the config's own where None came, checked otherwise."""
     if nms_kind is not None:
         _checks.choice("nms_kind", nms_kind, NMS_KINDS)
     return (
@@ -332,7 +346,7 @@ def _wrong_shape(name: BlobName, blob: NDArray[Any], config: HeadConfig, conf_sc
 
 
 def _placement(image_size: Any, config: HeadConfig, resize: Resize) -> Placement:
-    _checks.choice("resize", resize, get_args(Resize))
+    _checks.choice("resize", resize, _RESIZES)
     return placement(_checks.size("image_size", image_size), config.input_size, resize)
 
 
