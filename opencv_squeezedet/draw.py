@@ -13,6 +13,7 @@ from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.preprocess import Picture, as_bgr
 
 Colour = tuple[int, int, int]
+_Bar = tuple[int, int, int, int]  # x1, y1, x2, y2 of a label
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GOLDEN = 0.618033988749895  # of a turn: hues of neighbouring classes lie far apart
 
@@ -32,7 +33,8 @@ def draw(
     image : array
         Any picture that `SqueezeDet.detect` takes.
     detections : Detections
-        In the picture's pixels. The best one is drawn last, on top; a box that is not finite is left out.
+        In the picture's pixels. The best box is drawn last, on top, and its label is placed first; a box that is not finite
+        is left out.
     colours : mapping of str to (int, int, int), optional
         BGR colours for labels. Default, and for labels that are not there: `class_colour`.
     label, confidence : bool
@@ -57,13 +59,13 @@ def draw(
     shown = detections[np.flatnonzero(np.isfinite(detections.xyxy).all(axis=1))]
     corners = shown.xyxy.clip(0, [width, height, width, height]).round().astype(int).tolist()
     marks = [((colours or {}).get(d.label, class_colour(d.class_id)), d, box) for d, box in zip(shown, corners, strict=True)]
-    marks.reverse()
-    for colour, _, (x1, y1, x2, y2) in marks:
+    for colour, _, (x1, y1, x2, y2) in reversed(marks):
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
-    for colour, d, (x1, y1, _, _) in marks:  # over all boxes, so that no line crosses a text
+    bars: list[_Bar] = []
+    for colour, d, box in marks:  # over all boxes, so that no line crosses a text; the best one has the first choice
         words = ([d.label] if write_label else []) + ([f"{d.confidence:.2f}"] if write_confidence else [])
         if words:
-            _label(canvas, " ".join(words), (x1, y1), colour, thickness, scale=max(0.35, min(height, width) / 900))
+            _label(canvas, " ".join(words), box, colour, thickness, max(0.35, min(height, width) / 900), bars)
     return canvas
 
 
@@ -75,20 +77,32 @@ def class_colour(class_id: int) -> Colour:
 
 
 def _label(
-    canvas: NDArray[np.uint8], text: str, corner: tuple[int, int], colour: Colour, thickness: int, scale: float
+    canvas: NDArray[np.uint8],
+    text: str,
+    box: list[int],
+    colour: Colour,
+    thickness: int,
+    scale: float,
+    bars: list[_Bar],
 ) -> None:
-    """Text on a filled bar over the box's upper edge, or under it where there is no room; moved and shrunk to fit."""
+    """Text on a filled bar at the box: on its upper edge, or where no other bar lies; moved and shrunk to fit."""
     height, width = canvas.shape[:2]
     pen = max(1, thickness // 2)
     (w, h), below = cv2.getTextSize(text, _FONT, scale, pen)
     if w > width:
         scale *= width / w
         (w, h), below = cv2.getTextSize(text, _FONT, scale, pen)
-    x = max(0, min(corner[0], width - w))
+    x = max(0, min(box[0], width - w))
     bar = h + below
-    top = corner[1] - bar if corner[1] >= bar else corner[1]
-    top = max(0, min(top, height - bar))
+    places = [(box[1] - bar if box[1] >= bar else box[1]), box[1], box[3] - bar, box[3]]
+    tops = [max(0, min(place, height - bar)) for place in places]
+    top = next((top for top in tops if not any(_meet((x, top, x + w, top + bar), other) for other in bars)), tops[0])
+    bars.append((x, top, x + w, top + bar))
     cv2.rectangle(canvas, (x, top), (x + w, top + bar), colour, cv2.FILLED)
     blue, green, red = colour
     ink = (0, 0, 0) if 0.114 * blue + 0.587 * green + 0.299 * red > 100 else (255, 255, 255)
     cv2.putText(canvas, text, (x, top + h + below // 2), _FONT, scale, ink, pen, cv2.LINE_AA)
+
+
+def _meet(a: _Bar, b: _Bar) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

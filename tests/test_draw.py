@@ -73,6 +73,17 @@ def test_what_is_written_and_in_which_colours() -> None:
     assert bar(label=False, confidence=False) == 0
 
 
+def test_labels_keep_out_of_each_others_way() -> None:
+    """Two boxes of one corner: both labels can be read, where one alone takes the upper edge."""
+    image = np.full((300, 400, 3), 255, np.uint8)
+    both = sd.Detections([(100, 100, 250, 250), (100, 100, 240, 240)], [0.9, 0.8], [7, 11], sd.VOC.labels)
+
+    def ink(found: sd.Detections) -> int:
+        return int((sd.draw(image, found).sum(axis=2) < 200).sum())
+
+    assert ink(both) == ink(both[:1]) + ink(both[1:])
+
+
 def test_the_best_is_on_top() -> None:
     boxes = sd.Detections([(10, 40, 90, 90), (10, 40, 90, 90)], [0.9, 0.5], [0, 1], sd.VOC.labels)
     assert tuple(sd.draw(np.zeros((100, 100, 3), np.uint8), boxes)[90, 50]) == class_colour(0)
