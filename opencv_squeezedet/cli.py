@@ -11,7 +11,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from itertools import chain, takewhile
 from pathlib import Path
@@ -256,11 +256,8 @@ def _look(
         return results
     for frame, stem in chunk:
         try:
-            if frame.video is None:
-                with timing.stage("read"):
-                    pictures.append((frame, stem, frame.load()))
-            else:
-                pictures.append((frame, stem, frame.load()))  # was read in its turn, and timed then
+            with timing.stage("read") if frame.video is None else nullcontext():  # a video's was timed in its turn
+                pictures.append((frame, stem, frame.load()))
         except (OSError, ValueError, MemoryError, cv2.error) as error:
             results.append(f"{_shown(frame.name)}: {_reason(error)}")
     try:

@@ -202,7 +202,7 @@ class HeadConfig:
         return dataclasses.replace(self, input_size=new, grid=grid, anchors=anchors)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON's types."""
+        """Return the fields by name, sequences as tuples; what `from_dict` takes."""
         return dataclasses.asdict(self)
 
     @classmethod
