@@ -7,8 +7,8 @@ from opencv_squeezedet.detection_model import DetectionModel
 from opencv_squeezedet.detections import Detection, Detections
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.draw import draw
+from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.infer_bbox import InferBbox, InferBboxObject
-from opencv_squeezedet.model import ModelError
 from opencv_squeezedet.postprocess import decode, nms, postprocess, postprocess_batch, score
 from opencv_squeezedet.preprocess import Preprocess
 

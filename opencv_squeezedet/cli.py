@@ -25,7 +25,7 @@ from opencv_squeezedet._checks import MOST, fraction
 from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet._version import __version__
 from opencv_squeezedet.detector import SqueezeDet
-from opencv_squeezedet.model import ModelError
+from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.outputs import Names, Outputs, Seen
 from opencv_squeezedet.pipeline import chunks, in_order
 from opencv_squeezedet.preprocess import Resize

@@ -16,7 +16,8 @@ from opencv_squeezedet import _checks
 from opencv_squeezedet.config import VOC, HeadConfig
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
-from opencv_squeezedet.model import Model, ModelError, StrPath, check_net
+from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.model import Model, StrPath, check_net
 from opencv_squeezedet.preprocess import Picture, Preprocess
 
 _Result = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]

@@ -12,6 +12,7 @@ import numpy as np
 from opencv_squeezedet import _checks
 from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet.config import HeadConfig, from_fields
+from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.preprocess import Preprocess
 
 StrPath = str | os.PathLike[str]
@@ -20,10 +21,6 @@ EMBEDDED = "squeezedet_lite_voc"
 _SUFFIXES = {".prototxt", ".caffemodel", ".json"}
 Outputs = dict[str, tuple[str, int]]
 _OUTPUTS: Outputs = {"delta_bbox": ("slice", 2), "class_scores": ("softmax", 0), "conf_scores": ("sigmoid", 0)}
-
-
-class ModelError(ValueError):
-    """The files of a model cannot be read, or do not fit each other."""
 
 
 @dataclass(frozen=True)
