@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import network as nw
-from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats._extra import extra
 from opencv_squeezedet.formats.caffemodel import to_half
 from opencv_squeezedet.network import Network, Step
