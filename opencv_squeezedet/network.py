@@ -400,7 +400,7 @@ class Network:
         groups = {"fit": fit, "have other shapes": other, "are missing": missing}
         unknown = [name for name in weights if name not in {step.layer.name for step in self.weighted()}]
         raise first.layer.error(
-            f"weights of {_listed(first.weights)} were expected, got {got}. Of {self.name!r}'s layers "
+            f"weights of {_listed(first.weights)} were expected, got {got}; of {self.name!r}: "
             + ", ".join(f"{_named([step.layer.name for step in steps])} {what}" for what, steps in groups.items() if steps)
             + (f"; the weights are also for {_named(unknown)}" if unknown else "")
         )

@@ -131,6 +131,6 @@ def _in_deployment(layer: Any) -> bool:
 
 def _v1_type(layer: Any) -> str:
     """V1's enum as the later name: SOFTMAX_LOSS is SoftmaxLoss, and RELU is ReLU."""
-    name = layer.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[layer.type].name
+    name: str = layer.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[layer.type].name
     special = {"RELU": "ReLU", "SOFTMAX_LOSS": "SoftmaxWithLoss", "HDF5_DATA": "HDF5Data", "HDF5_OUTPUT": "HDF5Output"}
     return special.get(name, name.title().replace("_", ""))
