@@ -75,7 +75,8 @@ def write_yolo(folder: Path, *, described: bool) -> Path:
     (folder / "labels" / "val").mkdir(parents=True)
     for name, ((width, height), objects) in PICTURES.items():
         lines = [
-            f"{LABELS.index(label)} {(x1 + x2) / 2 / width} {(y1 + y2) / 2 / height} {(x2 - x1) / width} {(y2 - y1) / height}\n"
+            f"{LABELS.index(label)} {(x1 + x2) / 2 / width} {(y1 + y2) / 2 / height} "
+            f"{(x2 - x1) / width} {(y2 - y1) / height}\n"
             for label, (x1, y1, x2, y2), _ in objects
         ]
         if lines:
