@@ -23,7 +23,7 @@ from _timing import machine
 import opencv_squeezedet as sd
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
-COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import detect_main; sys.exit(detect_main())"]
 
 
 def make_pictures(folder: Path, count: int) -> Path:

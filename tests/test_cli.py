@@ -21,7 +21,7 @@ from opencv_squeezedet.files import WholeFile
 from opencv_squeezedet.model import EMBEDDED, models_folder
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
-COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import detect_main; sys.exit(detect_main())"]
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def written(folder: Path) -> list[str]:
 
 
 def test_one_line_an_object_and_an_annotated_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([str(PHOTO)]) == 0
+    assert cli.detect_main([str(PHOTO)]) == 0
     out, err = capsys.readouterr()
     found = sd.SqueezeDet().detect(cv2.imread(str(PHOTO)))
     assert len(out.splitlines()) == len(found) == 1
@@ -53,14 +53,14 @@ def test_one_line_an_object_and_an_annotated_picture(folder: Path, capsys: pytes
 
 def test_nothing_found_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     cv2.imwrite("black.png", np.zeros((40, 60, 3), np.uint8))
-    assert cli.main(["black.png"]) == 0
+    assert cli.detect_main(["black.png"]) == 0
     assert capsys.readouterr().out == "black.png: nothing found\n"
 
 
 def test_thresholds(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([str(PHOTO), "--threshold", "0.02", "--nms", "1"]) == 0
+    assert cli.detect_main([str(PHOTO), "--threshold", "0.02", "--nms", "1"]) == 0
     assert len(capsys.readouterr().out.splitlines()) > 20
-    assert cli.main([str(PHOTO), "--threshold", "1"]) == 0
+    assert cli.detect_main([str(PHOTO), "--threshold", "1"]) == 0
     assert "nothing found" in capsys.readouterr().out
 
 
@@ -69,12 +69,12 @@ def test_model_and_weights(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
         shutil.copy(Path(models_folder()) / f"{EMBEDDED}{suffix}", f"mine{suffix}")
     shutil.copy(Path(models_folder()) / f"{EMBEDDED}.caffemodel", "other.caffemodel")
     Path("mine.json").write_text(Path("mine.json").read_text().replace('"cat"', '"Kätzchen"'))
-    assert cli.main([str(PHOTO), "--model", "mine", "--weights", "other.caffemodel"]) == 0
+    assert cli.detect_main([str(PHOTO), "--model", "mine", "--weights", "other.caffemodel"]) == 0
     assert ": Kätzchen 0." in capsys.readouterr().out
 
 
 def test_json_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([str(PHOTO), "--json", "all.json", "-o", "out/deep"]) == 0
+    assert cli.detect_main([str(PHOTO), "--json", "all.json", "-o", "out/deep"]) == 0
     (entry,) = json.loads(Path("all.json").read_text())
     image = cv2.imread(str(PHOTO))
     assert entry == {"file": str(PHOTO), "width": 451, "height": 300, **sd.SqueezeDet().detect(image).to_dict()}
@@ -82,7 +82,7 @@ def test_json_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_json_on_standard_output_is_all_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([str(PHOTO), "--json", "-", "missing.jpg"]) == 1
+    assert cli.detect_main([str(PHOTO), "--json", "-", "missing.jpg"]) == 1
     out, err = capsys.readouterr()
     assert [entry["file"] for entry in json.loads(out)] == [str(PHOTO)]
     assert err == "detect: missing.jpg: No such file or directory\n"
@@ -92,7 +92,7 @@ def test_a_folder_is_its_pictures_by_name(folder: Path, capsys: pytest.CaptureFi
     (folder / "in" / "deeper.jpg").mkdir(parents=True)
     for name in ("b.jpg", "a.JPG", "notes.txt"):
         shutil.copy(PHOTO, folder / "in" / name)
-    assert cli.main(["in"]) == 0
+    assert cli.detect_main(["in"]) == 0
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["in/a.JPG", "in/b.jpg"]
     assert written(folder / "detections") == ["a.JPG", "b.jpg"]
 
@@ -100,13 +100,13 @@ def test_a_folder_is_its_pictures_by_name(folder: Path, capsys: pytest.CaptureFi
 def test_options_between_sources(folder: Path) -> None:
     shutil.copy(PHOTO, "a.jpg")
     shutil.copy(PHOTO, "b.jpg")
-    assert cli.main(["a.jpg", "-o", "out", "b.jpg"]) == 0
+    assert cli.detect_main(["a.jpg", "-o", "out", "b.jpg"]) == 0
     assert written(folder / "out") == ["a.jpg", "b.jpg"]
 
 
 def test_an_empty_folder_is_reported_and_the_rest_done(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "empty").mkdir()
-    assert cli.main(["empty", str(PHOTO)]) == 1
+    assert cli.detect_main(["empty", str(PHOTO)]) == 1
     assert capsys.readouterr().err == "detect: empty: no pictures in this folder\n"
     assert written(folder) == ["detections/chelsea.jpg"]
 
@@ -115,7 +115,7 @@ def test_two_sources_of_one_name_and_the_sources_themselves_are_kept(folder: Pat
     for place in ("one", "two"):
         (folder / place).mkdir()
         shutil.copy(PHOTO, folder / place / "cat.jpg")
-    assert cli.main(["one/cat.jpg", "two/cat.jpg", "-o", "one"]) == 0
+    assert cli.detect_main(["one/cat.jpg", "two/cat.jpg", "-o", "one"]) == 0
     assert written(folder) == ["one/cat-2.jpg", "one/cat-3.jpg", "one/cat.jpg", "two/cat.jpg"]
     assert Path("one/cat.jpg").read_bytes() == PHOTO.read_bytes()
 
@@ -129,7 +129,7 @@ def test_any_file_name(folder: Path, name: str | bytes, capsys: pytest.CaptureFi
         shutil.copy(PHOTO, path)
     except OSError:
         pytest.skip("this file system does not take the name")
-    assert cli.main(["--json", "all.json", "--", path]) == 0
+    assert cli.detect_main(["--json", "all.json", "--", path]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
     assert json.loads(Path("all.json").read_text())[0]["file"] == path
     assert os.listdir("detections") == [path]
@@ -159,7 +159,7 @@ def test_exif_orientation_is_honoured(folder: Path) -> None:
     lying = cv2.imencode(".png", cv2.rotate(cv2.imread(str(PHOTO)), cv2.ROTATE_90_COUNTERCLOCKWISE))[1]
     jpeg = cv2.imencode(".jpg", cv2.imdecode(lying, 1), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
     Path("turned.jpg").write_bytes(with_orientation(jpeg, 6))
-    assert cli.main(["turned.jpg", "--json", "all.json"]) == 0
+    assert cli.detect_main(["turned.jpg", "--json", "all.json"]) == 0
     (entry,) = json.loads(Path("all.json").read_text())
     assert (entry["width"], entry["height"]) == (451, 300)
     assert {d["label"] for d in entry["detections"]} == {"cat"}
@@ -170,7 +170,7 @@ def test_exif_orientation_is_honoured(folder: Path) -> None:
 def test_annotated_pictures_keep_their_type_where_opencv_writes_it(folder: Path, suffix: str) -> None:
     image = cv2.imread(str(PHOTO))
     Path(f"a{suffix}").write_bytes(cv2.imencode(suffix if suffix != ".gif" else ".png", image)[1].tobytes())
-    assert cli.main([f"a{suffix}"]) == 0
+    assert cli.detect_main([f"a{suffix}"]) == 0
     kept = cv2.haveImageWriter(f"a{suffix}")
     assert written(folder / "detections") == [f"a{suffix}" if kept else "a.png"]
 
@@ -179,7 +179,7 @@ def test_sixteen_bit_and_alpha_pictures(folder: Path) -> None:
     image = cv2.imread(str(PHOTO))
     cv2.imwrite("deep.png", image.astype(np.uint16) * 257)
     cv2.imwrite("alpha.png", cv2.cvtColor(image, cv2.COLOR_BGR2BGRA))
-    assert cli.main(["deep.png", "alpha.png", "--json", "all.json"]) == 0
+    assert cli.detect_main(["deep.png", "alpha.png", "--json", "all.json"]) == 0
     assert [[d["label"] for d in entry["detections"]] for entry in json.loads(Path("all.json").read_text())] == [["cat"]] * 2
 
 
@@ -187,7 +187,7 @@ def test_pictures_that_cannot_be_read_do_not_stop_the_rest(folder: Path, capsys:
     Path("zero.jpg").touch()
     Path("text.jpg").write_text("no picture")
     Path("cut.png").write_bytes(cv2.imencode(".png", cv2.imread(str(PHOTO)))[1].tobytes()[:40])
-    assert cli.main(["zero.jpg", "text.jpg", "cut.png", "missing.jpg", str(PHOTO)]) == 1
+    assert cli.detect_main(["zero.jpg", "text.jpg", "cut.png", "missing.jpg", str(PHOTO)]) == 1
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 1
     lines = err.splitlines()
@@ -241,7 +241,7 @@ def test_an_output_that_cannot_be_written_ends_with_one_line(
         raise OSError(28, "No space left on device", str(self.path))
 
     monkeypatch.setattr(WholeFile, "write", full_disk)
-    assert cli.main([str(PHOTO)]) == 1
+    assert cli.detect_main([str(PHOTO)]) == 1
     assert capsys.readouterr().err == "detect: cannot write detections/chelsea.jpg: No space left on device\n"
     assert written(folder) == ["detections/chelsea.jpg"]
     assert Path("detections/chelsea.jpg").read_text() == "from an earlier run"
@@ -277,7 +277,7 @@ def test_ctrl_c_keeps_what_is_done(folder: Path) -> None:
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     for argument, expected in (("--version", f"detect {sd.__version__}\n"), ("--help", "usage: detect")):
         with pytest.raises(SystemExit, match=r"^0$"):
-            cli.main([argument])
+            cli.detect_main([argument])
         assert capsys.readouterr().out.startswith(expected)
 
 
@@ -287,4 +287,4 @@ def test_the_installed_command_is_this_one() -> None:
     found = [entry for entry in entry_points(group="console_scripts") if entry.name == "detect"]
     if not found:
         pytest.skip("the package is not installed, only importable")
-    assert found[0].value == "opencv_squeezedet.cli:main"
+    assert found[0].value == "opencv_squeezedet.cli:detect_main"

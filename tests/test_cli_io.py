@@ -29,7 +29,7 @@ import opencv_squeezedet as sd
 from opencv_squeezedet import cli
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
-COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import detect_main; sys.exit(detect_main())"]
 FRAMES = 12
 
 
@@ -99,7 +99,7 @@ def test_pictures_folders_patterns_and_lists(
     arguments: list[str], expected: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("list.txt").write_text("# chosen by hand\nin/b.jpg\n\nin/deep/er/*.jpg\n")
-    assert cli.main(arguments) == 0
+    assert cli.detect_main(arguments) == 0
     assert names(capsys) == expected
 
 
@@ -113,7 +113,7 @@ def test_a_picture_on_standard_input(folder: Path) -> None:
 def test_a_file_whose_name_is_a_pattern_or_a_number(capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a[1].jpg", "7"):
         shutil.copy(PHOTO, name)
-    assert cli.main(["a[1].jpg", "7"]) == 0
+    assert cli.detect_main(["a[1].jpg", "7"]) == 0
     assert names(capsys) == ["a[1].jpg", "7"]
     assert written("detections") == ["7.png", "a[1].jpg"]
 
@@ -134,7 +134,7 @@ def test_sources_that_name_nothing_are_reported_and_the_rest_done(
     Path("empty.txt").write_text("# nothing\n")
     Path("loop.txt").write_text("loop.txt\n")
     Path("empty").mkdir()
-    assert cli.main([source, str(PHOTO)]) == 1
+    assert cli.detect_main([source, str(PHOTO)]) == 1
     out, err = capsys.readouterr()
     assert err == f"detect: {source}: {message}\n"
     assert ": cat 0." in out
@@ -145,7 +145,7 @@ def test_sources_that_name_nothing_are_reported_and_the_rest_done(
 
 def test_a_video_gives_lines_and_an_annotated_video(capsys: pytest.CaptureFixture[str]) -> None:
     make_video("film.avi")
-    assert cli.main(["film.avi", "--json", "all.json"]) == 0
+    assert cli.detect_main(["film.avi", "--json", "all.json"]) == 0
     assert names(capsys) == [f"film.avi frame {i}" for i in range(FRAMES)]
     entries = json.loads(Path("all.json").read_text())
     assert [entry["frame"] for entry in entries] == list(range(FRAMES))
@@ -160,7 +160,7 @@ def test_a_video_gives_lines_and_an_annotated_video(capsys: pytest.CaptureFixtur
 
 def test_every_third_frame(capsys: pytest.CaptureFixture[str]) -> None:
     make_video("film.avi")
-    assert cli.main(["film.avi", "--every", "3", "--video-out", "out.avi", "--no-image"]) == 0
+    assert cli.detect_main(["film.avi", "--every", "3", "--video-out", "out.avi", "--no-image"]) == 0
     assert names(capsys) == [f"film.avi frame {i}" for i in range(0, FRAMES, 3)]
     assert len(frames_of("out.avi")) == FRAMES / 3
     assert not Path("detections").exists()
@@ -170,7 +170,7 @@ def test_sources_are_mixed_freely(capsys: pytest.CaptureFixture[str]) -> None:
     make_video("film.avi", frames=3)
     shutil.copy(PHOTO, "film.jpg")
     Path("list.txt").write_text("film.avi\nfilm.jpg\n")
-    assert cli.main(["film.jpg", "list.txt", "--yolo", "labels", "--batch", "4"]) == 0
+    assert cli.detect_main(["film.jpg", "list.txt", "--yolo", "labels", "--batch", "4"]) == 0
     frames = [f"film.avi frame {i}" for i in range(3)]
     assert names(capsys) == ["film.jpg", *frames]
     assert written("detections") == ["film-2.jpg", "film-3.jpg", "film.mp4"]
@@ -180,7 +180,7 @@ def test_sources_are_mixed_freely(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("content", [b"", b"no video at all"])
 def test_a_video_that_cannot_be_read(content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     Path("broken.mp4").write_bytes(content)
-    assert cli.main(["broken.mp4"]) == 1
+    assert cli.detect_main(["broken.mp4"]) == 1
     assert capsys.readouterr().err == "detect: broken.mp4: OpenCV cannot open this video\n"
 
 
@@ -213,7 +213,7 @@ def test_a_camera_that_vanishes_ends_with_one_line(
 ) -> None:
     real = cv2.VideoCapture
     monkeypatch.setattr(cv2, "VideoCapture", lambda source: Camera(5) if source == 0 else real(source))
-    assert cli.main(["0", "--video-out", "seen.avi", "--json", "all.json"]) == 1
+    assert cli.detect_main(["0", "--video-out", "seen.avi", "--json", "all.json"]) == 1
     out, err = capsys.readouterr()
     assert err == "detect: camera 0 gives no more frames\n"
     assert len([line for line in out.splitlines() if ": cat 0." in line]) == 5
@@ -224,27 +224,27 @@ def test_a_camera_that_vanishes_ends_with_one_line(
 
 def test_a_broken_video_does_not_stop_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
     Path("broken.mp4").write_bytes(b"no video")
-    assert cli.main(["broken.mp4", str(PHOTO), "--no-image"]) == 1
+    assert cli.detect_main(["broken.mp4", str(PHOTO), "--no-image"]) == 1
     out, err = capsys.readouterr()
     assert err == "detect: broken.mp4: OpenCV cannot open this video\n"
     assert ": cat 0." in out
 
 
 def test_a_camera_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["97"]) == 1
+    assert cli.detect_main(["97"]) == 1
     assert capsys.readouterr().err == "detect: 97: OpenCV cannot open this camera\n"
 
 
 @pytest.mark.parametrize("others", [[], ["film.avi", "film.avi"]])
 def test_video_out_needs_one_video(others: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     make_video("film.avi", frames=1)
-    assert cli.main([str(PHOTO), *others, "--video-out", "out.mp4"]) == 2
+    assert cli.detect_main([str(PHOTO), *others, "--video-out", "out.mp4"]) == 2
     assert f"--video-out needs one video or camera among the sources, there are {len(others)}" in capsys.readouterr().err
 
 
 def test_video_out_of_another_type(capsys: pytest.CaptureFixture[str]) -> None:
     make_video("film.avi", frames=1)
-    assert cli.main(["film.avi", "--video-out", "out.gif"]) == 2
+    assert cli.detect_main(["film.avi", "--video-out", "out.gif"]) == 2
     assert "a video file .avi, .m4v, .mkv, .mov, .mp4 was expected, got 'out.gif'" in capsys.readouterr().err
 
 
@@ -282,7 +282,7 @@ def test_all_outputs_tell_the_same(folder: Path) -> None:
         "--crops": "crops",
     }
     options = [text for pair in places.items() for text in pair]
-    assert cli.main(["in", "-r", "--threshold", "0.2", "--quiet", *options]) == 0
+    assert cli.detect_main(["in", "-r", "--threshold", "0.2", "--quiet", *options]) == 0
     entries = json.loads(Path("all.json").read_text())
     assert len(entries) == 4
     objects = [(entry["file"], d["label"], d["confidence"]) for entry in entries for d in entry["detections"]]
@@ -314,7 +314,7 @@ def test_yolo_and_voc_folders_are_read_by_supervision(folder: Path) -> None:
     Path("in").mkdir()
     for name in ("one.jpg", "it's two.jpg"):
         shutil.copy(PHOTO, Path("in", name))
-    assert cli.main(["in", "--yolo", "yolo", "--voc", "voc", "--no-image", "--json", "all.json"]) == 0
+    assert cli.detect_main(["in", "--yolo", "yolo", "--voc", "voc", "--no-image", "--json", "all.json"]) == 0
     expected = {Path(e["file"]).stem: [d["xyxy"] for d in e["detections"]] for e in json.loads(Path("all.json").read_text())}
     yolo = supervision.DetectionDataset.from_yolo("in", "yolo", "yolo/data.yaml")
     voc = supervision.DetectionDataset.from_pascal_voc("in", "voc")
@@ -328,7 +328,7 @@ def test_yolo_and_voc_folders_are_read_by_supervision(folder: Path) -> None:
 def test_coco_file_is_read_by_pycocotools(capsys: pytest.CaptureFixture[str]) -> None:
     coco = pytest.importorskip("pycocotools.coco", reason="of the test extra: reads this format back")
     shutil.copy(PHOTO, 'qu"ote\n.jpg')
-    assert cli.main([str(PHOTO), 'qu"ote\n.jpg', "--coco", "coco.json"]) == 0
+    assert cli.detect_main([str(PHOTO), 'qu"ote\n.jpg', "--coco", "coco.json"]) == 0
     dataset = coco.COCO("coco.json")
     assert [image["file_name"] for image in dataset.imgs.values()] == [str(PHOTO), 'qu"ote\n.jpg']
     assert {dataset.cats[a["category_id"]]["name"] for a in dataset.anns.values()} == {"cat"}
@@ -357,7 +357,7 @@ def test_every_format_takes_any_name(name: str) -> None:
         "c",
         "--quiet",
     ]
-    assert cli.main([*options, name]) == 0
+    assert cli.detect_main([*options, name]) == 0
     assert json.loads(Path("a.json").read_text())[0]["file"] == name
     content = Path("a.csv").read_bytes().decode("utf-8")
     shown = name.encode("utf-8", "backslashreplace").decode()
@@ -368,24 +368,24 @@ def test_every_format_takes_any_name(name: str) -> None:
 
 
 def test_csv_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([str(PHOTO), "--csv", "-", "--no-image"]) == 0
+    assert cli.detect_main([str(PHOTO), "--csv", "-", "--no-image"]) == 0
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert row["label"] == "cat"
-    assert cli.main([str(PHOTO), "--csv", "-", "--json", "-"]) == 2
+    assert cli.detect_main([str(PHOTO), "--csv", "-", "--json", "-"]) == 2
     assert "--json, --csv and --coco cannot go to the same place" in capsys.readouterr().err
 
 
 def test_classes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([str(PHOTO), "--classes", "dog,cat", "--threshold", "0.1"]) == 0
+    assert cli.detect_main([str(PHOTO), "--classes", "dog,cat", "--threshold", "0.1"]) == 0
     assert ": cat 0." in capsys.readouterr().out
-    assert cli.main([str(PHOTO), "--classes", "dog"]) == 0
+    assert cli.detect_main([str(PHOTO), "--classes", "dog"]) == 0
     assert capsys.readouterr().out.endswith(": nothing found\n")
-    assert cli.main([str(PHOTO), "--classes", "dog,unicorn"]) == 2
+    assert cli.detect_main([str(PHOTO), "--classes", "dog,unicorn"]) == 2
     assert "--classes: the model knows no 'unicorn', but aeroplane, " in capsys.readouterr().err
 
 
 def objects(arguments: list[str]) -> Any:
-    assert cli.main([*arguments, "--no-image", "--json", "o.json"]) == 0
+    assert cli.detect_main([*arguments, "--no-image", "--json", "o.json"]) == 0
     return [entry["detections"] for entry in json.loads(Path("o.json").read_text())]
 
 
@@ -409,9 +409,9 @@ def test_batches_and_threads_change_nothing() -> None:
 
 
 def test_quiet_and_timing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([str(PHOTO), "--quiet"]) == 0
+    assert cli.detect_main([str(PHOTO), "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
-    assert cli.main([str(PHOTO), "--quiet", "--timing"]) == 0
+    assert cli.detect_main([str(PHOTO), "--quiet", "--timing"]) == 0
     out, err = capsys.readouterr()
     assert out == ""
     header, *rows = err.splitlines()
@@ -425,7 +425,7 @@ def test_quiet_and_timing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_show_without_a_display(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    assert cli.main([str(PHOTO), "--show"]) == 2
+    assert cli.detect_main([str(PHOTO), "--show"]) == 2
     assert capsys.readouterr().err.startswith("detect: --show: no window can be opened")
 
 
@@ -441,7 +441,7 @@ def test_show_ends_with_a_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     }.items():
         monkeypatch.setattr(cv2, name, substitute)
     monkeypatch.setattr("opencv_squeezedet.outputs.display_works", lambda: True)
-    assert cli.main([str(PHOTO)] * 6 + ["--show", "--no-image"]) == 130
+    assert cli.detect_main([str(PHOTO)] * 6 + ["--show", "--no-image"]) == 130
     assert shown == [(300, 451, 3)] * 3
 
 
@@ -454,25 +454,25 @@ def test_no_source_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[st
     Path("a-2.jpg").write_text("the user's own")
     Path("list.txt").write_text("a.jpg\n")
     before = {name: Path(name).read_bytes() for name in written(folder)}
-    assert cli.main(["film.mp4", "a.jpg", "-o", ".", "--quiet"]) == 0
+    assert cli.detect_main(["film.mp4", "a.jpg", "-o", ".", "--quiet"]) == 0
     assert sorted(set(written(folder)) - set(before)) == ["a-3.jpg", "film-2.mp4"]
     for option in ("--json", "--csv", "--coco"):
         for target in ("film.mp4", "list.txt", "a.jpg"):
-            assert cli.main(["film.mp4", "list.txt", "--no-image", option, target]) == 2
+            assert cli.detect_main(["film.mp4", "list.txt", "--no-image", option, target]) == 2
             assert f"{option}: {target} is one of the sources" in capsys.readouterr().err
-    assert cli.main(["film.mp4", "--video-out", "film.mp4"]) == 2
-    assert cli.main(["list.txt", "--no-image", "--yolo", "."]) == 2
+    assert cli.detect_main(["film.mp4", "--video-out", "film.mp4"]) == 2
+    assert cli.detect_main(["list.txt", "--no-image", "--yolo", "."]) == 2
     assert "list.txt is one of the sources" in capsys.readouterr().err
     assert {name: Path(name).read_bytes() for name in before} == before
 
 
 def test_label_names_of_others_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
     Path("data.yaml").write_text("names: [bolt, nut]\n")
-    assert cli.main([str(PHOTO), "--yolo", "."]) == 2
+    assert cli.detect_main([str(PHOTO), "--yolo", "."]) == 2
     assert "is there already, and tells other names" in capsys.readouterr().err
     assert Path("data.yaml").read_text() == "names: [bolt, nut]\n"
     for _ in range(2):  # its own it knows
-        assert cli.main([str(PHOTO), "--yolo", "labels", "--quiet"]) == 0
+        assert cli.detect_main([str(PHOTO), "--yolo", "labels", "--quiet"]) == 0
 
 
 def test_links_and_devices_stay_what_they_are() -> None:
@@ -480,7 +480,7 @@ def test_links_and_devices_stay_what_they_are() -> None:
     Path("link.json").symlink_to("real.json")
     os.mkfifo("pipe")
     reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
-    assert cli.main([str(PHOTO), "--no-image", "--json", "link.json", "--csv", "pipe", "--quiet"]) == 0
+    assert cli.detect_main([str(PHOTO), "--no-image", "--json", "link.json", "--csv", "pipe", "--quiet"]) == 0
     assert Path("link.json").is_symlink()
     assert json.loads(Path("real.json").read_text())
     assert os.read(reader, 10_000).startswith(b'"file","frame","label"')
@@ -491,7 +491,7 @@ def test_links_and_devices_stay_what_they_are() -> None:
 def test_output_is_not_taken_for_input_the_next_time(capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(PHOTO, "a.jpg")
     for _ in range(2):
-        assert cli.main(["-r", ".", "--crops", "crops"]) == 0
+        assert cli.detect_main(["-r", ".", "--crops", "crops"]) == 0
         assert names(capsys) == ["a.jpg"]
     assert written("detections") == ["a.jpg"]
 
@@ -504,14 +504,14 @@ def test_entries_of_lists_and_matches_of_patterns_are_looked_at_one_by_one(capsy
     Path("empty").mkdir()
     Path("notes.txt").write_text("no list\n")
     Path("l.txt").write_bytes(b"\xef\xbb\xbfa.jpg\r\nmissing.mp4\r\nnone*.png\r\n")
-    assert cli.main(["l.txt", "--no-image"]) == 1
+    assert cli.detect_main(["l.txt", "--no-image"]) == 1
     out, err = capsys.readouterr()
     assert out.startswith("a.jpg: cat 0.")
     assert err.splitlines() == [
         "detect: l.txt: missing.mp4: No such file or directory",
         "detect: l.txt: none*.png: nothing matches this pattern",
     ]
-    assert cli.main(["*", "--no-image"]) == 0
+    assert cli.detect_main(["*", "--no-image"]) == 0
     assert names(capsys) == ["a.jpg"]
 
 
@@ -519,27 +519,27 @@ def test_a_truncated_video_is_reported(capsys: pytest.CaptureFixture[str]) -> No
     make_video("film.avi")
     content = Path("film.avi").read_bytes()
     Path("film.avi").write_bytes(content[: len(content) // 3])
-    assert cli.main(["film.avi"]) == 1
+    assert cli.detect_main(["film.avi"]) == 1
     assert "frames can be read" in capsys.readouterr().err
 
 
 def test_a_video_named_twice_is_two() -> None:
     make_video("film.avi")
-    assert cli.main(["film.avi", "film.avi", "--quiet"]) == 0
+    assert cli.detect_main(["film.avi", "film.avi", "--quiet"]) == 0
     assert written("detections") == ["film-2.mp4", "film.mp4"]
     assert {len(frames_of(f"detections/{name}")) for name in written("detections")} == {FRAMES}
 
 
 def test_a_frame_rate_that_mpeg_4_does_not_take() -> None:
     make_video("film.avi", fps=200)
-    assert cli.main(["film.avi", "--every", "3", "--quiet"]) == 0
+    assert cli.detect_main(["film.avi", "--every", "3", "--quiet"]) == 0
     assert len(frames_of("detections/film.mp4")) == FRAMES / 3
 
 
 @pytest.mark.parametrize("suffix", [".pgm", ".pbm"])
 def test_types_that_hold_no_colour(suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
     cv2.imwrite(f"a{suffix}", cv2.imread(str(PHOTO), cv2.IMREAD_GRAYSCALE))
-    assert cli.main([f"a{suffix}"]) == 0
+    assert cli.detect_main([f"a{suffix}"]) == 0
     assert written("detections") == ["a.png"]
 
 
@@ -547,7 +547,7 @@ def test_an_output_of_a_wrong_name_costs_only_itself(capsys: pytest.CaptureFixtu
     for name in ("a.jpg", "b.jpg"):
         shutil.copy(PHOTO, name)
     Path("detections/a.jpg").mkdir(parents=True)
-    assert cli.main(["a.jpg", "b.jpg", "--json", "all.json"]) == 1
+    assert cli.detect_main(["a.jpg", "b.jpg", "--json", "all.json"]) == 1
     out, err = capsys.readouterr()
     assert err == "detect: a.jpg: Is a directory\n"
     assert [line.split(":")[0] for line in out.splitlines()] == ["a.jpg", "b.jpg"]
@@ -580,7 +580,7 @@ def test_names_that_are_not_utf_8_end_with_words(arguments: list[str]) -> None:
 def test_numbers_and_names_out_of_bounds(
     arguments: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(arguments) == status
+    assert cli.detect_main(arguments) == status
     assert message in capsys.readouterr().err
 
 
@@ -595,7 +595,7 @@ def test_closed_streams(closed: str, status: int) -> None:
 
 
 def test_classes_with_spaces(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([str(PHOTO), "--classes", "dog, cat"]) == 0
+    assert cli.detect_main([str(PHOTO), "--classes", "dog, cat"]) == 0
     assert ": cat 0." in capsys.readouterr().out
 
 
@@ -642,10 +642,10 @@ def test_a_video_that_no_longer_fits_leaves_the_older_one(folder: Path) -> None:
 def test_a_folder_that_cannot_be_written_to(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("file").touch()
     for option in ("-o", "--yolo", "--voc", "--crops"):
-        assert cli.main([str(PHOTO), option, "file/deeper"]) == 2
+        assert cli.detect_main([str(PHOTO), option, "file/deeper"]) == 2
         assert capsys.readouterr().err.startswith("detect: cannot make the folder file/deeper: ")
     for option in ("--json", "--csv", "--coco"):
-        assert cli.main([str(PHOTO), option, "missing/all"]) == 2
+        assert cli.detect_main([str(PHOTO), option, "missing/all"]) == 2
         assert "missing/all is a folder, or lies in none that can be written to" in capsys.readouterr().err
 
 

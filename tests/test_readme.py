@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from opencv_squeezedet import cli
+from opencv_squeezedet.cli import common, detect
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,17 +49,17 @@ def test_detect_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None
     assert commands
     for code in commands:
         command, expected = code.split("\n", 1)
-        assert cli.main(shlex.split(command)[2:]) == 0
+        assert cli.detect_main(shlex.split(command)[2:]) == 0
         assert capsys.readouterr().out == expected
 
 
 def test_every_option_shown_exists() -> None:
     for code in (code for language, code in BLOCKS if language == "console" and code.startswith("$ detect")):
-        assert cli._parse(shlex.split(code.splitlines()[0])[2:]).sources
+        assert common.make_parser(detect, "detect").parse(shlex.split(code.splitlines()[0])[2:]).sources
 
 
 def test_the_picture_is_the_one_that_detect_writes() -> None:
-    assert cli.main(["samples/chelsea.jpg"]) == 0
+    assert cli.detect_main(["samples/chelsea.jpg"]) == 0
     shown, written = cv2.imread(str(ROOT / "docs" / "chelsea.jpg")), cv2.imread("detections/chelsea.jpg")
     assert np.abs(shown.astype(int) - written).mean() < 1
 

@@ -10,20 +10,28 @@ import sys
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import chain, takewhile
 from pathlib import Path
-from typing import NoReturn
 
 import cv2
 import numpy as np
 
 from opencv_squeezedet import outputs
-from opencv_squeezedet._checks import MOST, fraction
-from opencv_squeezedet._opencv import silent_opencv
-from opencv_squeezedet._version import __version__
+from opencv_squeezedet._checks import fraction
+from opencv_squeezedet.cli.common import (
+    EXIT_INTERRUPTED,
+    EXIT_SOME_FAILED,
+    CommandError,
+    Parser,
+    complain,
+    native_messages_hidden,
+    positive,
+    reason,
+    shown,
+)
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.outputs import Names, Outputs, Seen
@@ -31,115 +39,49 @@ from opencv_squeezedet.pipeline import chunks, in_order
 from opencv_squeezedet.preprocess import Resize
 from opencv_squeezedet.sources import Frame, Source, SourceError, Sources, Video, count_frames, find_sources
 
-EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 _NO_MORE_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # would come with every frame
 _MOST_WORKERS = 8  # each has a network of its own
 
 
-class CommandError(Exception):
-    """Ends the command with one line on standard error."""
-
-    def __init__(self, message: str, status: int = EXIT_USAGE) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise CommandError(f"{message} (see detect --help)")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``detect``; returns the exit status: 0, 1 if something failed, 2 for wrong usage, 130 after Ctrl-C."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the command says itself what went wrong
-    _open_standard_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
-    try:
-        with silent_opencv():
-            status = _run(_parse(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()
-        return status
-    except CommandError as error:
-        _complain(str(error))
-        return error.status
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:  # as in "detect ... | head": nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_SOME_FAILED
-
-
-def _open_standard_streams() -> None:
-    """Let a stream that the shell has closed lead nowhere."""
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-
-
 # ---- arguments ---------------------------------------------------------------------------------------------------------
 
-
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _parser()
-    # argparse cannot do both: sources between the options, and sources after "--" that begin with a dash.
-    end = argv.index("--") if "--" in argv else len(argv)
-    args = parser.parse_intermixed_args(argv[:end])
-    args.sources += argv[end + 1 :]
-    if not args.sources:
-        parser.error("the following arguments are required: SOURCE")
-    targets = [target for target in (args.json, args.csv, args.coco) if target is not None]
-    if len({os.path.realpath(target) for target in targets}) < len(targets):
-        parser.error("--json, --csv and --coco cannot go to the same place")
-    return args
+DESCRIPTION = "Find objects in pictures and videos: one line an object, and annotated copies."
+USAGE = "[options] SOURCE ..."
+EXAMPLE = "holiday/ 'more/*.jpg' film.mp4 -o found --threshold 0.4 --json found.json"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="detect",
-        usage="detect [options] SOURCE ...",
-        description="Find objects in pictures and videos: one line an object, and annotated copies.",
-        epilog="example: detect holiday/ 'more/*.jpg' film.mp4 -o found --threshold 0.4 --json found.json",
-    )
-    parser.add_argument(
-        "sources",
-        nargs="*",
+def add_arguments(parser: Parser) -> None:
+    """Add detect's arguments."""
+    parser.add_sources(
         metavar="SOURCE",
-        help="picture, video, folder, 'pattern', list of sources (.txt), camera's number, - for a picture on stdin",
+        help="picture, video, folder, 'pattern', list of sources (.txt), camera's number, - for stdin",
     )
     add = parser.add_argument_group("what is looked for").add_argument
-    add("--model", metavar="M", help="a model M.prototxt, M.caffemodel, M.json (default: the embedded)")
-    add("--weights", metavar="W", help="caffemodel, where its name is another")
-    add("--threshold", type=_threshold, metavar="T", help="score threshold in [0, 1] (default: the model's)")
-    add("--nms", type=_threshold, metavar="T", help="NMS threshold in [0, 1] (default: the model's)")
-    add("--top-n", type=_positive, metavar="N", help="how many of the best boxes enter NMS (default: the model's)")
+    add("--model", metavar="M", help="the stem of a model's files")
+    add("--weights", metavar="W", help="its caffemodel, if named else")
+    add("--threshold", type=_threshold, metavar="T", help="score threshold in [0, 1]")
+    add("--nms", type=_threshold, metavar="T", help="NMS threshold in [0, 1]")
+    add("--top-n", type=positive, metavar="N", help="the best boxes that enter NMS")
     add("--agnostic", action="store_true", help="NMS across classes")
     add("--classes", type=_labels, metavar="A,B", help="only objects of these classes")
-    add("--letterbox", action="store_true", help="keep the aspect ratio, with margins, instead of stretching")
+    add("--letterbox", action="store_true", help="keep the aspect ratio")
     add = parser.add_argument_group("what is read").add_argument
-    add("-r", "--recursive", action="store_true", help="also what is in the folders of a folder")
-    add("--every", type=_positive, default=1, metavar="N", help="every N-th frame of a video")
-    add("--batch", type=_positive, default=1, metavar="N", help="pictures in one pass of the network")
+    add("-r", "--recursive", action="store_true", help="folders of folders too")
+    add("--every", type=positive, default=1, metavar="N", help="every N-th frame of a video")
+    add("--batch", type=positive, default=1, metavar="N", help="pictures in one pass")
     add = parser.add_argument_group("what is written").add_argument
-    add("-o", "--output", type=Path, default=Path("detections"), metavar="DIR", help="annotated copies (detections/)")
+    add("-o", "--output", type=Path, default=Path("detections"), metavar="DIR", help="copies (default: detections/)")
     add("--no-image", action="store_true", help="no annotated copies")
-    add("--json", metavar="FILE", help="all objects as JSON; - for standard output, without other lines")
-    add("--csv", metavar="FILE", help="all objects as CSV; - likewise")
-    add("--coco", metavar="FILE", help="all objects as a COCO data set")
+    add("--json", metavar="FILE", help="all as JSON; - for stdout")
+    add("--csv", metavar="FILE", help="all as CSV; - likewise")
+    add("--coco", metavar="FILE", help="all as a COCO data set")
     add("--yolo", type=Path, metavar="DIR", help="YOLO's label files")
     add("--voc", type=Path, metavar="DIR", help="PASCAL VOC's XML files")
     add("--crops", type=Path, metavar="DIR", help="each object as a picture")
-    add("--video-out", type=Path, metavar="FILE", help="annotated copy of the one video or camera")
-    add("--show", action="store_true", help="show every frame in a window; q ends")
+    add("--video-out", type=Path, metavar="FILE", help="copy of the one video, camera")
+    add("--show", action="store_true", help="frames in a window; q ends")
     add("--timing", action="store_true", help="milliseconds of each stage")
     add("--quiet", action="store_true", help="no lines, no progress bar")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    return parser
 
 
 def _threshold(text: str) -> float:
@@ -153,18 +95,22 @@ def _labels(text: str) -> list[str]:
     return [label.strip() for label in text.split(",")]
 
 
-def _positive(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= MOST):
-        raise argparse.ArgumentTypeError(f"a whole number from 1 up was expected, got {text!r}")
-    return int(text)
-
-
 # ---- the run -----------------------------------------------------------------------------------------------------------
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the command says itself what went wrong
+    targets = [target for target in (args.json, args.csv, args.coco) if target is not None]
+    if len({os.path.realpath(target) for target in targets}) < len(targets):
+        raise CommandError("--json, --csv and --coco cannot go to the same place")
     folders = [folder for folder in (args.output, args.yolo, args.voc, args.crops) if folder is not None]
-    sources = find_sources(args.sources, recursive=args.recursive, without=folders, complain=_complain_shown)
+    sources = find_sources(
+        args.sources,
+        recursive=args.recursive,
+        without=folders,
+        complain=lambda message: complain(args.program, shown(message)),
+    )
     total = count_frames(sources.frames, args.every)
     detectors = _load(args, 1 if total is not None and total <= args.batch else _MOST_WORKERS)
     timing = _Timing(args.batch)
@@ -172,7 +118,8 @@ def _run(args: argparse.Namespace) -> int:
         detector.on_stage = timing.add_pass
     names = Names(None if args.no_image else args.output, sources.files)
     written = _outputs(args, sources, names, detectors[0].config.labels)
-    progress = _Progress(total, lines=not args.quiet and "-" not in (args.json, args.csv), bar=not args.quiet)
+    lines = not args.quiet and "-" not in (args.json, args.csv)
+    progress = _Progress(total, lines=lines, bar=not args.quiet, program=args.program)
     try:
         with written, progress, _stop_asked() as stopped:
             frames = takewhile(lambda _: not stopped, _frames(sources.frames, args.every, progress, timing))
@@ -193,7 +140,7 @@ def _run(args: argparse.Namespace) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        raise CommandError(f"cannot write {_shown(error.filename or '')}: {_reason(error)}", EXIT_SOME_FAILED) from error
+        raise CommandError(f"cannot write {shown(error.filename or '')}: {reason(error)}", EXIT_SOME_FAILED) from error
     if args.timing:
         timing.report()
     return status
@@ -233,7 +180,7 @@ def _frames(sources: list[Source], every: int, progress: _Progress, timing: _Tim
                     break
                 yield frame
         except SourceError as error:
-            progress.complain(_shown(str(error)))
+            progress.complain(shown(str(error)))
 
 
 def _named(frames: Iterator[Frame], names: Names) -> Iterator[tuple[Frame, str]]:
@@ -259,7 +206,7 @@ def _look(
             with timing.stage("read") if frame.video is None else nullcontext():  # a video's was timed in its turn
                 pictures.append((frame, stem, frame.load()))
         except (OSError, ValueError, MemoryError, cv2.error) as error:
-            results.append(f"{_shown(frame.name)}: {_reason(error)}")
+            results.append(f"{shown(frame.name)}: {reason(error)}")
     try:
         found = detector.detect_batch(
             (image for _, _, image in pictures),
@@ -269,7 +216,7 @@ def _look(
             class_agnostic=args.agnostic or None,
         )
     except (MemoryError, cv2.error) as error:
-        return results + [f"{_shown(frame.name)}: {_reason(error)}" for frame, _, _ in pictures]
+        return results + [f"{shown(frame.name)}: {reason(error)}" for frame, _, _ in pictures]
     for (frame, stem, image), detections in zip(pictures, found, strict=True):
         one = Seen(frame, stem, image, detections if args.classes is None else detections[args.classes])
         try:
@@ -278,7 +225,7 @@ def _look(
         except (OSError, ValueError, MemoryError, cv2.error) as error:
             if isinstance(error, OSError) and error.errno in _NO_MORE_ROOM:
                 raise
-            results.append(f"{_shown(frame.name)}: {_reason(error)}")
+            results.append(f"{shown(frame.name)}: {reason(error)}")
         results.append(one)
     return results
 
@@ -288,14 +235,14 @@ def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = min(cores, most)
     try:
-        with _native_messages_hidden():
+        with native_messages_hidden():
             resize: Resize | None = "letterbox" if args.letterbox else None
             detectors = [SqueezeDet(args.model, args.weights, resize=resize) for _ in range(count)]
     except OSError as error:
-        name = f"{_shown(error.filename)}: " if error.filename else ""
-        raise CommandError(name + _reason(error)) from error
+        name = f"{shown(error.filename)}: " if error.filename else ""
+        raise CommandError(name + reason(error)) from error
     except ModelError as error:
-        raise CommandError(_reason(error)) from error
+        raise CommandError(reason(error)) from error
     if count > 1:
         cv2.setNumThreads(max(1, cores // count))
     labels = detectors[0].config.labels
@@ -341,7 +288,7 @@ def _outputs_per_frame(args: argparse.Namespace, sources: Sources, labels: tuple
             _make_folder(folder)
             for path in sources.files:
                 if path.suffix == suffix and path.parent == folder.resolve():
-                    raise CommandError(f"{option}: {_shown(path)} is one of the sources")
+                    raise CommandError(f"{option}: {shown(path)} is one of the sources")
             per_frame.append(partial(write, folder))
     if args.yolo is not None:
         try:
@@ -373,9 +320,9 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CommandError(f"cannot make the folder {_shown(folder)}: {error.strerror}") from error
+        raise CommandError(f"cannot make the folder {shown(folder)}: {error.strerror}") from error
     if not os.access(folder, os.W_OK):
-        raise CommandError(f"cannot write to the folder {_shown(folder)}")
+        raise CommandError(f"cannot write to the folder {shown(folder)}")
 
 
 def _check_target(option: str, target: str, sources: set[Path]) -> None:
@@ -384,9 +331,9 @@ def _check_target(option: str, target: str, sources: set[Path]) -> None:
         return
     path = Path(target).resolve()
     if path in sources:
-        raise CommandError(f"{option}: {_shown(target)} is one of the sources")
+        raise CommandError(f"{option}: {shown(target)} is one of the sources")
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise CommandError(f"{option}: {_shown(target)} is a folder, or lies in none that can be written to")
+        raise CommandError(f"{option}: {shown(target)} is a folder, or lies in none that can be written to")
 
 
 # ---- what the user sees ------------------------------------------------------------------------------------------------
@@ -395,8 +342,9 @@ def _check_target(option: str, target: str, sources: set[Path]) -> None:
 class _Progress:
     """Lines, and a progress bar where there is a terminal, tqdm and enough to do."""
 
-    def __init__(self, total: int | None, *, lines: bool, bar: bool) -> None:
+    def __init__(self, total: int | None, *, lines: bool, bar: bool, program: str) -> None:
         self.complaints = 0
+        self._program = program
         self._lines = lines
         self._bar = None
         if bar and total != 1 and sys.stderr.isatty():
@@ -426,7 +374,7 @@ class _Progress:
         if self._bar is not None:
             self._bar.update()
             self._bar.clear()
-        _complain(message)
+        complain(self._program, message)
 
     def _print(self, text: str) -> None:
         if self._bar is not None:
@@ -465,39 +413,6 @@ class _Timing:
 def _line(seen: Seen) -> str:
     """One line an object: file, label, score, box."""
     number = "" if seen.frame.number is None else f" frame {seen.frame.number}"
-    name = _shown(seen.frame.name) + number
+    name = shown(seen.frame.name) + number
     lines = [f"{name}: {d.label} {d.confidence:.2f} ({', '.join(f'{v:.0f}' for v in d.xyxy)})" for d in seen.detections]
     return "\n".join(lines) or f"{name}: nothing found"
-
-
-@contextmanager
-def _native_messages_hidden() -> Iterator[None]:
-    """Keep libraries below Python from writing to standard error what an exception tells as well."""
-    with ExitStack() as stack:
-        sys.stderr.flush()
-        saved = os.dup(2)
-        stack.callback(os.close, saved)
-        stack.callback(os.dup2, saved, 2)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        stack.callback(os.close, nowhere)
-        os.dup2(nowhere, 2)
-        yield
-
-
-def _complain(message: str) -> None:
-    print(f"detect: {message}", file=sys.stderr)
-
-
-def _complain_shown(message: str) -> None:
-    _complain(_shown(message))
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _shown(name: str | Path) -> str:
-    """A file name on one line, whatever it holds."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(name))

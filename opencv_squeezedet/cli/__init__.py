@@ -1,0 +1,49 @@
+"""The command ``squeezedet`` with its subcommands, each a module here, and the short names of some."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from opencv_squeezedet._version import __version__
+from opencv_squeezedet.cli import common
+
+SUBCOMMANDS = {
+    "detect": "find objects in pictures and videos",
+}
+"""Name of each subcommand, which is its module's, and what it is for. Modules are imported when their command runs."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``squeezedet``; returns the exit status: 0, 1 if something failed, 2 for wrong usage, 130 after Ctrl-C."""
+    return common.guarded("squeezedet", lambda: _run(_given(argv)))
+
+
+def detect_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``detect``, the short name of ``squeezedet detect``."""
+    return common.run_subcommand("detect", _given(argv), program="detect")
+
+
+def classify_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``classify``, the short name of ``squeezedet classify``."""
+    return common.run_subcommand("classify", _given(argv), program="classify")
+
+
+def _given(argv: Sequence[str] | None) -> list[str]:
+    return list(sys.argv[1:] if argv is None else argv)
+
+
+def _run(argv: list[str]) -> int:
+    parser = common.Parser(
+        prog="squeezedet",
+        usage="squeezedet COMMAND ...",
+        description="\n".join(
+            ["SqueezeDet for OpenCV.", "commands:", *(f"  {name:<10}{what}" for name, what in SUBCOMMANDS.items())]
+        ),
+        epilog="example: squeezedet detect holiday/ --threshold 0.4 (squeezedet detect --help tells all options)",
+    )
+    parser.add_argument("--version", action="version", version=f"squeezedet {__version__}", help="print the version")
+    parser.add_argument("command", metavar="COMMAND", choices=SUBCOMMANDS, help=argparse.SUPPRESS)
+    name: str = parser.parse_args(argv[:1]).command
+    return common.run_subcommand(name, argv[1:], program=f"squeezedet {name}")

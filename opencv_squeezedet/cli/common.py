@@ -1,0 +1,205 @@
+"""What all subcommands share: how they are started and ended, how their arguments are read, how they speak."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from itertools import zip_longest
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+from opencv_squeezedet._checks import MOST
+from opencv_squeezedet._opencv import silent_opencv
+from opencv_squeezedet._version import __version__
+
+EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+class CommandError(Exception):
+    """Ends the command with one line on standard error."""
+
+    def __init__(self, message: str, status: int = EXIT_USAGE) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+# ---- start and end -----------------------------------------------------------------------------------------------------
+
+
+def run_subcommand(name: str, argv: list[str], *, program: str) -> int:
+    """Run the subcommand of a module of this package, under the name that its user called it by.
+
+    The module has ``DESCRIPTION``, ``USAGE`` and ``EXAMPLE`` (both without the program's name), ``add_arguments(parser)`` and
+    ``run(args) -> int``, which gives the exit status; ``args.program`` is the name.
+    """
+
+    def work() -> int:
+        module = import_module(f"opencv_squeezedet.cli.{name}")
+        with silent_opencv():
+            status: int = module.run(make_parser(module, program).parse(argv))
+        return status
+
+    return guarded(program, work)
+
+
+def guarded(program: str, work: Callable[[], int]) -> int:
+    """Return the exit status of a command, whatever ends it: 1 if something failed, 2 for wrong usage, 130 for Ctrl-C."""
+    _open_standard_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
+    try:
+        status = work()
+        sys.stdout.flush()
+        return status
+    except CommandError as error:
+        complain(program, str(error))
+        return error.status
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # as in "detect ... | head": nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_SOME_FAILED
+
+
+def _open_standard_streams() -> None:
+    """Let a stream that the shell has closed lead nowhere."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+
+
+@contextmanager
+def native_messages_hidden() -> Iterator[None]:
+    """Keep libraries below Python from writing to standard error what an exception tells as well."""
+    with ExitStack() as stack:
+        sys.stderr.flush()
+        saved = os.dup(2)
+        stack.callback(os.close, saved)
+        stack.callback(os.dup2, saved, 2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        stack.callback(os.close, nowhere)
+        os.dup2(nowhere, 2)
+        yield
+
+
+# ---- arguments ---------------------------------------------------------------------------------------------------------
+
+
+class Parser(argparse.ArgumentParser):
+    """Ends with one line where arguments are wrong, and fits its help on a screen."""
+
+    _LINES, _COLUMNS = 24, 100
+    _sources: str | None = None
+
+    def add_sources(self, *, metavar: str, help: str) -> None:  # noqa: A002  (argparse's name)
+        """Let one or more arguments become the list ``args.sources``."""
+        self.add_argument("sources", nargs="*", metavar=metavar, help=help)
+        self._sources = metavar
+
+    def parse(self, argv: list[str]) -> argparse.Namespace:
+        """Read arguments that stand between options as well; what follows ``--`` are sources, whatever they begin with."""
+        if self._sources is None:
+            return self.parse_intermixed_args(argv)
+        end = argv.index("--") if "--" in argv else len(argv)  # argparse cannot do both
+        args = self.parse_intermixed_args(argv[:end])
+        args.sources += argv[end + 1 :]
+        if not args.sources:
+            self.error(f"the following arguments are required: {self._sources}")
+        return args
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a CommandError that names the command's help."""
+        raise CommandError(f"{message} (see {self.prog} --help)")
+
+    def format_help(self) -> str:
+        """Return the help without blank lines, its options in two columns where one would not fit on a screen."""
+        width = shutil.get_terminal_size((self._COLUMNS, self._LINES)).columns
+        lines = self._help_in_columns(1, width)
+        if len(lines) > self._LINES and width >= self._COLUMNS:
+            lines = self._help_in_columns(2, width)
+        return "\n".join(lines) + "\n"
+
+    def _help_in_columns(self, columns: int, width: int) -> list[str]:
+        lines = textwrap.wrap(f"usage: {self.usage}", width)
+        for line in (self.description or "").splitlines():
+            lines += textwrap.wrap(line, width)
+        for group in self._action_groups:
+            entries = [
+                (_invocation(action), action.help) for action in group._group_actions if action.help != argparse.SUPPRESS
+            ]
+            if entries:
+                lines += [f"{group.title}:", *_table(entries, min(columns, len(entries)), width)]
+        return lines + textwrap.wrap(self.epilog or "", width)
+
+
+def _invocation(action: argparse.Action) -> str:
+    value = "" if action.nargs == 0 else str(action.metavar or action.dest)
+    return " ".join(part for part in (", ".join(action.option_strings), value) if part)
+
+
+def _table(entries: list[tuple[str, str | None]], columns: int, width: int) -> list[str]:
+    """Return the lines of a table of names and what they mean, in reading order."""
+    cell = width // columns
+    indent = 4 + max(len(name) for name, _ in entries)
+    cells = []
+    for name, meaning in entries:
+        first, *others = textwrap.wrap(meaning or "", cell - indent - 1) or [""]
+        cells.append([f"  {name:<{indent - 2}}{first}", *(" " * indent + line for line in others)])
+    lines = []
+    for start in range(0, len(cells), columns):
+        for parts in zip_longest(*cells[start : start + columns], fillvalue=""):
+            lines.append("".join(f"{part:<{cell}}" for part in parts).rstrip())
+    return lines
+
+
+def make_parser(module: ModuleType, program: str) -> Parser:
+    """Return the parser of a subcommand; see `run_subcommand`."""
+    parser = Parser(
+        prog=program,
+        usage=f"{program} {module.USAGE}",
+        description=module.DESCRIPTION,
+        epilog=f"example: {program} {module.EXAMPLE}",
+    )
+    parser.add_argument("--version", action="version", version=f"{program} {__version__}", help="print the version")
+    parser.set_defaults(program=program)
+    module.add_arguments(parser)
+    return parser
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1 up."""
+    if not (text.isdecimal() and 1 <= int(text) <= MOST):
+        raise argparse.ArgumentTypeError(f"a whole number from 1 up was expected, got {text!r}")
+    return int(text)
+
+
+# ---- what the user sees ------------------------------------------------------------------------------------------------
+
+
+def complain(program: str, message: str) -> None:
+    """Print one line on standard error, with the program's name."""
+    print(f"{program}: {message}", file=sys.stderr)
+
+
+def reason(error: Exception) -> str:
+    """What an exception says, on one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def shown(name: str | Path) -> str:
+    """A file name on one line, whatever it holds."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(name))

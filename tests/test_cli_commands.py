@@ -1,0 +1,116 @@
+"""``squeezedet``: its subcommands, their short names, and their help."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import opencv_squeezedet as sd
+from opencv_squeezedet import cli
+from opencv_squeezedet.cli import common
+
+PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty current folder, which has a picture."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(PHOTO, "a.jpg")
+
+
+def help_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        cli.main([*arguments, "--help"])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", cli.SUBCOMMANDS)
+def test_help_fits_a_screen_and_has_an_example(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = help_of([name], capsys).splitlines()
+    assert lines[0].startswith(f"usage: squeezedet {name} ")
+    assert any(line.startswith(f"example: squeezedet {name} ") for line in lines)
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100, 200])
+def test_help_tells_every_option_at_any_width(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = help_of(["detect"], capsys)
+    assert max(map(len, text.splitlines())) <= columns
+    for option in ("--weights W", "-r, --recursive", "--video-out FILE", "--quiet", "SOURCE", "--version"):
+        assert option in text
+    assert "the best boxes that enter NMS" in " ".join(text.split()) or columns == 40
+
+
+def test_help_and_version_of_the_tool(capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_of([], capsys)
+    assert re.findall(r"^  (\w+) +\w", text, re.MULTILINE) == list(cli.SUBCOMMANDS)
+    assert "example: squeezedet " in text
+    for arguments, expected in ((["--version"], "squeezedet"), (["detect", "--version"], "squeezedet detect")):
+        with pytest.raises(SystemExit, match=r"^0$"):
+            cli.main(arguments)
+        assert capsys.readouterr().out == f"{expected} {sd.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "squeezedet: the following arguments are required: COMMAND (see squeezedet --help)"),
+        (["fly"], "squeezedet: argument COMMAND: invalid choice: 'fly'"),
+        (["--colour", "detect"], "squeezedet: "),
+        (["detect"], "squeezedet detect: the following arguments are required: SOURCE (see squeezedet detect --help)"),
+        (["detect", "a.jpg", "--nms", "2"], "squeezedet detect: argument --nms: a number in [0, 1]"),
+        (["detect", "a.jpg", "--model", "nowhere"], "squeezedet detect: "),
+    ],
+)
+def test_wrong_usage_names_the_command(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(message)
+    assert len(err.splitlines()) == 1
+
+
+def test_the_short_name_does_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["detect", "a.jpg", "missing.jpg", "--no-image"]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("a.jpg: cat 0.")
+    assert err == "squeezedet detect: missing.jpg: No such file or directory\n"
+    assert cli.detect_main(["a.jpg", "missing.jpg", "--no-image"]) == 1
+    assert capsys.readouterr() == (out, "detect: missing.jpg: No such file or directory\n")
+
+
+def test_every_subcommand_exists_and_none_is_imported_before_it_runs() -> None:
+    code = "import sys; from opencv_squeezedet import cli; print([n for n in sys.modules if n.startswith(cli.__name__ + '.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['opencv_squeezedet.cli.common']\n"
+    for name in cli.SUBCOMMANDS:
+        module = __import__(f"opencv_squeezedet.cli.{name}", fromlist=["run"])
+        parser = common.make_parser(module, name)
+        assert parser.prog == name
+        assert callable(module.run)
+
+
+def test_what_ends_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    def refused() -> int:
+        raise common.CommandError("no", 7)
+
+    assert common.guarded("x", lambda: 3) == 3
+    assert common.guarded("x", interrupted) == 130
+    assert common.guarded("x", refused) == 7
+    assert capsys.readouterr() == ("", "x: no\n")
