@@ -11,6 +11,8 @@ from opencv_squeezedet.cli import common
 
 SUBCOMMANDS = {
     "detect": "find objects in pictures and videos",
+    "eval": "measure a detector on a data set",
+    "anchors": "find anchor shapes for a data set",
 }
 """Name of each subcommand, which is its module's, and what it is for. Modules are imported when their command runs."""
 

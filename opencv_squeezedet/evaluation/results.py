@@ -71,7 +71,7 @@ def read_results(path: Path, dataset: Dataset, categories: dict[int, str] | None
         raise ValueError(f"{path}: COCO's results were expected: {error!r}") from error
     table = class_table(dataset.labels)
     if categories is None:
-        categories = {i: label for i, label in enumerate(dataset.labels, start=1)}
+        categories = dict(enumerate(dataset.labels, start=1))
     of_picture: list[list[Any]] = [[] for _ in dataset.pictures]
     for image_id, category, box, score in parsed:
         place, class_id = places.get(image_id), table.get(categories.get(category, ""))

@@ -29,31 +29,36 @@ def to_json(evaluation: Evaluation, run: Run | None = None) -> str:
 
 
 def to_csv(evaluation: Evaluation) -> str:
-    """Return a line a class and one for all together, as fractions; empty where there is no number."""
+    """Return a line a class, and the mean average precisions, as fractions; empty where there is no number."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_COLUMNS)
-    for result in (*evaluation.classes, evaluation.pooled):
-        numbers = [getattr(result, name) for name in _COLUMNS[:10]]
-        rows.writerow("" if isinstance(v, float) and math.isnan(v) else v for v in (*numbers, *result.best))
+    for result in evaluation.classes:
+        rows.writerow([*(_cell(getattr(result, name)) for name in _COLUMNS[:10]), *result.best])
+    rows.writerow(["mean", "", "", "", *map(_cell, _means(evaluation))] + [""] * 5)
     return text.getvalue()
+
+
+def _cell(value: str | float) -> str | float:
+    return "" if isinstance(value, float) and math.isnan(value) else value
+
+
+def _means(evaluation: Evaluation) -> list[float]:
+    by_coco = [evaluation.coco.get(name, math.nan) for name in ("AP", "AP50", "AP75")]
+    return [evaluation.map_voc07, evaluation.map_voc10, *by_coco]
 
 
 def to_text(evaluation: Evaluation, run: Run | None = None) -> str:
     """Return the table for the terminal, numbers in percent."""
-    header = ["", "objects", "VOC07", "VOC10", "AP50", "AP75", "AP", "recall", "best F1", "at score"]
+    header = ["", "objects", "VOC07", "VOC10", "AP", "AP50", "AP75", "recall", "best F1", "at score"]
     rows = [_row(result) for result in evaluation.classes]
     coco = evaluation.coco
-    mean = [coco.get(name, math.nan) for name in ("AP50", "AP75", "AP")]
-    total = str(sum(result.objects for result in evaluation.classes))
-    means = [percent(v) for v in (evaluation.map_voc07, evaluation.map_voc10, *mean)]
-    pooled = evaluation.pooled
-    last = ["mean", total, *means, percent(pooled.recall), percent(pooled.best.f1), f"{pooled.best.threshold:.2f}"]
+    last = ["mean", "", *map(percent, _means(evaluation)), "", "", ""]
     lines = [_table(header, rows, last)]
     if coco:
         sizes = ", ".join(f"{size} {percent(coco[f'AP_{size}'])}" for size in ("small", "medium", "large"))
         lines.append(f"COCO AP by size: {sizes}; AR with 100 boxes {percent(coco['AR_100'])}")
-    best = pooled.best
+    best = evaluation.pooled.best
     lines.append(
         f"all classes with one score threshold, {best.threshold:.3f}: precision {percent(best.precision)}, "
         f"recall {percent(best.recall)}, F1 {percent(best.f1)}"
@@ -65,7 +70,7 @@ def to_text(evaluation: Evaluation, run: Run | None = None) -> str:
 
 
 def _row(result: ClassResult) -> list[str]:
-    numbers = (result.voc07, result.voc10, result.coco50, result.coco75, result.coco, result.recall)
+    numbers = (result.voc07, result.voc10, result.coco, result.coco50, result.coco75, result.recall)
     best = [percent(result.best.f1), f"{result.best.threshold:.2f}"] if result.objects else ["-", "-"]
     return [result.label, str(result.objects), *map(percent, numbers), *best]
 
