@@ -16,6 +16,8 @@ SUBCOMMANDS = {
     "inspect": "show a network's layers, shapes, costs, head and config",
     "eval": "measure a detector on a data set",
     "anchors": "find anchor shapes for a data set",
+    "label": "write down what a teacher sees in pictures",
+    "train": "train a detector on annotated pictures",
 }
 """Name of each subcommand, which is its module's, and what it is for. Modules are imported when their command runs."""
 

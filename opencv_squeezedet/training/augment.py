@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from opencv_squeezedet.preprocess import Picture
+
 
 class Sample(NamedTuple):
     """A picture and its objects.
@@ -25,7 +27,7 @@ class Sample(NamedTuple):
         How sure each object is; 0 for what is to be ignored.
     """
 
-    image: NDArray[np.uint8]
+    image: Picture
     xyxy: NDArray[np.float32]
     classes: NDArray[np.float32]
     quality: NDArray[np.float32]
@@ -114,17 +116,15 @@ def _placed(
         sample.image, matrix[:2], (x2 - x1, y2 - y1), dst=view, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
     )
     boxes = _moved(sample.xyxy, matrix)
-    inside = boxes.clip(0, np.float32([x2 - x1, y2 - y1, x2 - x1, y2 - y1]))
+    inside = boxes.clip(0, np.array([x2 - x1, y2 - y1] * 2, np.float32))
     area, seen = _area(boxes), _area(inside)
     share = np.divide(seen, area, out=np.zeros_like(seen), where=area > 0)
     kept = (share > 0.1) & ((inside[:, 2:] - inside[:, :2]).min(1, initial=np.inf) >= 3)
     quality = np.where(share >= how.visible, sample.quality, 0).astype(np.float32)
-    return inside[kept] + np.float32([x1, y1, x1, y1]), sample.classes[kept], quality[kept]
+    return inside[kept] + np.array([x1, y1] * 2, np.float32), sample.classes[kept], quality[kept]
 
 
-def _matrix(
-    shape: tuple[int, ...], size: tuple[int, int], how: Augmentation, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _matrix(shape: tuple[int, ...], size: tuple[int, int], how: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:
     """The (3, 3) map from picture pixels to a region of (width, height)."""
     height, width = shape[:2]
     x, y, w, h = 0.0, 0.0, float(width), float(height)  # the window that becomes the region
@@ -160,10 +160,11 @@ def _moved(xyxy: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np
 
 
 def _area(xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (xyxy[:, 2:] - xyxy[:, :2]).prod(1)
+    area: NDArray[np.float32] = (xyxy[:, 2:] - xyxy[:, :2]).prod(1)
+    return area
 
 
-def _recoloured(image: NDArray[np.uint8], how: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _recoloured(image: Picture, how: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
     if how.colour:
         hue, saturation, brightness, contrast = rng.uniform(-1, 1, 4) * how.colour * (9, 0.5, 28, 0.35)
         if rng.random() < 0.7:
@@ -180,5 +181,5 @@ def _recoloured(image: NDArray[np.uint8], how: Augmentation, rng: np.random.Gene
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.6, 1.6))
     if rng.random() < how.noise:
         noise = rng.normal(0, rng.uniform(2, 12), image.shape)
-        image = (image + noise).clip(0, 255).astype(np.uint8)
-    return image
+        image = (image + noise).clip(0, 255)
+    return image.astype(np.uint8, copy=False)

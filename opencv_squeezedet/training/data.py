@@ -140,7 +140,8 @@ def _repeat_factors(sources: Sequence[Source], below: float) -> NDArray[np.float
         row[source.classes[source.quality > 0].argmax(1) if len(source.classes) else []] = True
     share = np.maximum(has.mean(0), 1 / len(sources))
     factors = np.maximum(1.0, np.sqrt(below / share))
-    return np.where(has, factors, 1.0).max(1, initial=1.0)
+    most: NDArray[np.float64] = np.where(has, factors, 1.0).max(1, initial=1.0)
+    return most
 
 
 def _collate(samples: list[Sample]) -> Batch:

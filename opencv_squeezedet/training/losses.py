@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.training.head import Anchors, Predictions, anchors_of, ciou_loss, decode_xyxy, iou_xyxy
@@ -40,6 +40,15 @@ class Losses(NamedTuple):
     box: Tensor
     classes: Tensor
     confidence: Tensor
+
+
+class Loss(Protocol):
+    """What a network is trained with."""
+
+    config: HeadConfig
+
+    def __call__(self, found: Predictions, targets: Targets) -> Losses:
+        """Return the loss of a batch."""
 
 
 class _Assigned(NamedTuple):
@@ -98,7 +107,7 @@ class AlignedLoss:
             wanted[assigned.picture, assigned.anchor] = assigned.score
             weight = ((~ignored) | (wanted > 0)).float()
             total = assigned.score.sum().clamp(min=1.0)
-        confidence = F.binary_cross_entropy_with_logits(found.confidence, wanted, weight, reduction="sum")
+        confidence = functional.binary_cross_entropy_with_logits(found.confidence, wanted, weight, reduction="sum")
 
         where = assigned.picture, assigned.anchor
         truth = targets.classes[assigned.target]
@@ -109,9 +118,7 @@ class AlignedLoss:
             found.deltas[where], anchors.centers[assigned.anchor], anchors.sizes[assigned.anchor], self.config
         )
         box = ciou_loss(predicted, targets.xyxy[assigned.target]) * assigned.score
-        return Losses(
-            self.box * box.sum() / total, self.classes * classes.sum() / total, self.confidence * confidence / total
-        )
+        return Losses(self.box * box.sum() / total, self.classes * classes.sum() / total, self.confidence * confidence / total)
 
     def _assign(self, boxes: Tensor, found: Predictions, targets: Targets, anchors: Anchors) -> _Assigned:
         objects = torch.nonzero(targets.quality > 0).squeeze(1)
@@ -183,14 +190,14 @@ class PublishedLoss:
         for row in rows.tolist():
             picture, truth = int(targets.picture[row]), targets.xyxy[row]
             iou = iou_xyxy(boxes[picture], truth).masked_fill(taken[picture], -1.0)
-            anchor = int(iou.argmax())
-            if iou[anchor] <= 0:
+            best = int(iou.argmax())
+            if iou[best] <= 0:
                 every = torch.arange(len(iou), device=iou.device)
                 far = self._deltas(anchors, every, truth.expand(len(iou), 4)).square().sum(-1)
-                anchor = int(far.masked_fill(taken[picture], torch.inf).argmin())
-            taken[picture, anchor] = True
-            chosen.append(anchor)
-            scores.append(iou[anchor].clamp(min=0))
+                best = int(far.masked_fill(taken[picture], torch.inf).argmin())
+            taken[picture, best] = True
+            chosen.append(best)
+            scores.append(iou[best].clamp(min=0))
         anchor = torch.tensor(chosen, dtype=torch.int64, device=boxes.device)
         score = torch.stack(scores) if scores else boxes.new_zeros(0)
         return _Assigned(targets.picture[rows], anchor, rows, score)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from opencv_squeezedet.network import (
     Concat,
@@ -27,6 +28,8 @@ from opencv_squeezedet.network import (
     Softmax,
     Weights,
 )
+
+_Filter = nn.Conv2d | nn.ConvTranspose2d
 
 
 class TorchNetwork(nn.Module):
@@ -53,8 +56,8 @@ class TorchNetwork(nn.Module):
             self.filters[key] = _filter(layer, step.bottoms[0][1])
             if layer.name in normalized:
                 self.norms[key] = nn.BatchNorm2d(layer.outputs)
-        for module in self.filters.values():
-            _initialize(module)
+        for key in self.filters:
+            _initialize(self._filter(key))
 
     def forward(self, blob: Tensor, outputs: Sequence[str] | None = None) -> tuple[Tensor, ...]:
         """Run the network on a blob (N, C, H, W) and return the named blobs; by default those that no layer reads."""
@@ -71,14 +74,20 @@ class TorchNetwork(nn.Module):
         if isinstance(layer, (Convolution, Deconvolution)):
             key = _key(layer.name)
             x = self._filtered(layer, key, bottoms[0])
-            return (self.norms[key](x) if key in self.norms else x,)
+            return (self._norm(key)(x) if key in self.norms else x,)
         return _OPERATIONS[type(layer)](layer, bottoms, self.training)
+
+    def _filter(self, key: str) -> _Filter:
+        return cast(_Filter, self.filters[key])
+
+    def _norm(self, key: str) -> nn.BatchNorm2d:
+        return cast(nn.BatchNorm2d, self.norms[key])
 
     def _filtered(self, layer: Convolution | Deconvolution, key: str, x: Tensor) -> Tensor:
         if isinstance(layer, Deconvolution) and x.device.type == "cpu":
             with torch.autocast("cpu", enabled=False):  # far slower in bfloat16 there
-                return self.filters[key](x.float())
-        return self.filters[key](x)
+                return cast(Tensor, self._filter(key)(x.float()))
+        return cast(Tensor, self._filter(key)(x))
 
     def load_weights(self, weights: Mapping[str, Sequence[NDArray[np.float32]]], *, strict: bool = True) -> list[str]:
         """Take a network's blobs, and return the names of the layers that got theirs.
@@ -111,10 +120,12 @@ class TorchNetwork(nn.Module):
     def _folded(self, key: str) -> list[NDArray[np.float32]]:
         blobs = [parameter.detach().double().cpu() for parameter in self.filters[key].parameters()]
         if key in self.norms:
-            norm = self.norms[key]
-            scale = norm.weight.detach().double().cpu() / torch.sqrt(norm.running_var.double().cpu() + norm.eps)
+            norm = self._norm(key)
             kernel, bias = blobs
-            shift = norm.bias.detach().double().cpu() - norm.running_mean.double().cpu() * scale
+            names = ("weight", "bias", "running_mean", "running_var")
+            gain, offset, mean, variance = (getattr(norm, name).detach().double().cpu() for name in names)
+            scale = gain / torch.sqrt(variance + norm.eps)
+            shift = offset - mean * scale
             blobs = [kernel * scale[:, None, None, None], bias * scale + shift]
         return [blob.float().numpy() for blob in blobs]
 
@@ -129,8 +140,8 @@ def _key(name: str) -> str:
     return name.replace(".", "_")  # torch wants no dots in names
 
 
-def _filter(layer: Convolution | Deconvolution, inputs: int) -> nn.Module:
-    kind = nn.Conv2d if isinstance(layer, Convolution) else nn.ConvTranspose2d
+def _filter(layer: Convolution | Deconvolution, inputs: int) -> _Filter:
+    kind: type[_Filter] = nn.Conv2d if isinstance(layer, Convolution) else nn.ConvTranspose2d
     return kind(
         inputs,
         layer.outputs,
@@ -143,13 +154,13 @@ def _filter(layer: Convolution | Deconvolution, inputs: int) -> nn.Module:
     )
 
 
-def _initialize(module: nn.Module) -> None:
+def _initialize(module: _Filter) -> None:
     weight, bias = module.weight, module.bias
     if isinstance(module, nn.ConvTranspose2d):  # interpolates, to begin with
         sides = [1 - torch.linspace(-1, 1, side + 2)[1:-1].abs() for side in module.kernel_size]
         nn.init.zeros_(weight)
         with torch.no_grad():
-            weight.copy_(torch.outer(*sides).expand_as(weight) / (weight.shape[0] // module.groups))
+            weight.copy_(torch.outer(sides[0], sides[1]).expand_as(weight) / (weight.shape[0] // module.groups))
     else:
         nn.init.kaiming_normal_(weight, nonlinearity="relu")
     if bias is not None:
@@ -159,16 +170,17 @@ def _initialize(module: nn.Module) -> None:
 def _relu(layer: ReLU, bottoms: list[Tensor], training: bool) -> Sequence[Tensor]:
     in_place = layer.tops == layer.bottoms
     if layer.slope:
-        return (F.leaky_relu(bottoms[0], layer.slope, in_place),)
-    return (F.relu(bottoms[0], in_place),)
+        return (functional.leaky_relu(bottoms[0], layer.slope, in_place),)
+    return (functional.relu(bottoms[0], in_place),)
 
 
 def _pool(layer: Pooling, bottoms: list[Tensor], training: bool) -> Sequence[Tensor]:
+    x = bottoms[0]
     if layer.kernel is None:
-        pool = F.adaptive_max_pool2d if layer.method == "max" else F.adaptive_avg_pool2d
-        return (pool(bottoms[0], 1),)
-    pool = F.max_pool2d if layer.method == "max" else F.avg_pool2d
-    return (pool(bottoms[0], layer.kernel, layer.stride, layer.pad, ceil_mode=True),)
+        return (x.amax((2, 3), keepdim=True) if layer.method == "max" else x.mean((2, 3), keepdim=True),)
+    if layer.method == "max":
+        return (functional.max_pool2d(x, layer.kernel, layer.stride, layer.pad, ceil_mode=True),)
+    return (functional.avg_pool2d(x, layer.kernel, layer.stride, layer.pad, ceil_mode=True),)
 
 
 def _slice(layer: Slice, bottoms: list[Tensor], training: bool) -> Sequence[Tensor]:
@@ -182,7 +194,7 @@ def _reshape(layer: Reshape, bottoms: list[Tensor], training: bool) -> Sequence[
 
 _OPERATIONS: dict[type[Layer], Callable[..., Sequence[Tensor]]] = {
     ReLU: _relu,
-    Dropout: lambda layer, bottoms, training: (F.dropout(bottoms[0], layer.ratio, training),),
+    Dropout: lambda layer, bottoms, training: (functional.dropout(bottoms[0], layer.ratio, training),),
     Sigmoid: lambda layer, bottoms, training: (bottoms[0].sigmoid(),),
     Softmax: lambda layer, bottoms, training: (bottoms[0].softmax(layer.axis),),
     Concat: lambda layer, bottoms, training: (torch.cat(bottoms, layer.axis),),

@@ -65,11 +65,12 @@ class NanoDet:
         shrunk = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         shrunk = cv2.copyMakeBorder(shrunk, top, pad_y - top, left, pad_x - left, cv2.BORDER_CONSTANT)
         xyxy, scores = self._forward(shrunk)
-        xyxy = ((xyxy - np.float32([left, top] * 2)) / scale).clip(0, np.float32([width, height] * 2))
+        xyxy = (xyxy - np.array([left, top] * 2, np.float32)) / np.float32(scale)
+        xyxy = xyxy.clip(0, np.array([width, height] * 2, np.float32))
         kept = nms(xyxy, scores.max(1), scores.argmax(1), nms_threshold=0.6)
         return Opinion(xyxy[kept], scores[kept])
 
-    def _forward(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _forward(self, image: Picture) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Boxes (N, 4) in pixels of the padded picture, and their scores (N, 80)."""
         blob = ncnn.Mat.from_pixels(image, ncnn.Mat.PixelType.PIXEL_BGR, image.shape[1], image.shape[0])
         blob.substract_mean_normalize(_MEAN, _SCALE)

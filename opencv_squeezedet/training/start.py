@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,9 @@ from opencv_squeezedet import architectures
 from opencv_squeezedet.config import VOC, HeadConfig
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats import load_network, read_caffemodel, read_compressed
+from opencv_squeezedet.head import derive_config
 from opencv_squeezedet.model import find_model
-from opencv_squeezedet.network import Convolution, Network, Weights
+from opencv_squeezedet.network import Convolution, Network, Slice, Weights
 from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.recipe import NetworkName, Recipe
 
@@ -27,36 +27,40 @@ _NETWORKS: dict[NetworkName, Callable[..., Network]] = {
 _PRIOR = 0.01  # confidence of every anchor before training
 
 
-def describe(recipe: Recipe, labels: Sequence[str]) -> tuple[Network, HeadConfig]:
+def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None = None) -> tuple[Network, HeadConfig]:
     """Return the network that a recipe trains for these classes, and its head.
 
     Boxes are where the objects are: the head's first axis is the one that the network's grid has first, which is x where
     opencv_contrib's decoder can read the network too, and y for the 2017 network.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The recipe.
+    labels : sequence of str
+        The classes.
+    size : (int, int), optional
+        Another input size than the recipe's, with anchors that cover as much of it.
 
     Raises
     ------
     ModelError
         If the input is too small for the network.
     """
-    width, height = recipe.input_size
-    anchors = recipe.anchors
-    if anchors is None:
-        anchors = tuple((w * width / VOC.input_size[0], h * height / VOC.input_size[1]) for w, h in VOC.anchors)
-    network = _NETWORKS[recipe.network](len(labels), len(anchors), recipe.input_size)
-    grid = network.step("permute").tops[0][1:3]
-    config = replace(
-        VOC,
-        input_size=recipe.input_size,
-        grid=grid,
+    size = recipe.input_size if size is None else size
+    shapes, side = (VOC.anchors, VOC.input_size) if recipe.anchors is None else (recipe.anchors, recipe.input_size)
+    anchors = [(w * size[0] / side[0], h * size[1] / side[1]) for w, h in shapes]
+    network = _NETWORKS[recipe.network](len(labels), len(anchors), size)
+    return network, derive_config(
+        network,
         anchors=anchors,
-        labels=tuple(labels),
+        labels=labels,
         first_axis="y" if recipe.network == "gsoc" else "x",
-        nms_kind="greedy",
-        nms_threshold=0.45,
         score_threshold=0.3,
+        nms_threshold=0.45,
+        nms_kind="greedy",
         top_n=512,
     )
-    return network, config
 
 
 def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
@@ -128,8 +132,9 @@ def _module_name(name: str) -> str:
 
 def _quiet(model: TorchNetwork, last: str, network: Network) -> None:
     """Let a new head begin with every anchor almost sure of being background."""
-    module = model.filters[last]
-    first, second = network.step("slice").layer.points  # type: ignore[attr-defined]
+    slice_layer = network.step("slice").layer
+    assert isinstance(slice_layer, Slice)
+    weight, bias = model.filters[last].parameters()
     with torch.no_grad():
-        module.weight.mul_(0.1)
-        module.bias[first:second] = float(np.log(_PRIOR / (1 - _PRIOR)))
+        weight.mul_(0.1)
+        bias[slice(*slice_layer.points)] = float(np.log(_PRIOR / (1 - _PRIOR)))

@@ -88,8 +88,8 @@ class DetectorTeacher:
         shown = np.flatnonzero(best > _LEAST)
         shown = shown[nms(boxes[shown], best[shown], class_id[shown], nms_threshold=0.6, top_n=_MOST)]
         place = placement((image.shape[1], image.shape[0]), config.input_size, preprocess.resize)
-        factors = np.float32([place.x_factor, place.y_factor] * 2)
-        xyxy = (boxes[shown] - np.float32([place.left, place.top] * 2)) * factors
+        corner, factors = (place.left, place.top) * 2, (place.x_factor, place.y_factor) * 2
+        xyxy = (boxes[shown] - np.array(corner, np.float32)) * np.array(factors, np.float32)
         classes = np.reshape(blobs.class_scores, (-1, len(config.labels)))[shown]
         return Opinion(xyxy, classes * np.reshape(blobs.conf_scores, (-1, 1))[shown])
 
@@ -169,7 +169,7 @@ class Opinions:
                 rows[annotation["image_id"]].append((x, y, x + width, y + height, *annotation["scores"]))
             found = {}
             for image in content["images"]:
-                table = np.float32(rows[image["id"]]).reshape(-1, 4 + len(names))
+                table = np.array(rows[image["id"]], np.float32).reshape(-1, 4 + len(names))
                 file = Path(image["file_name"])
                 found[file.name] = (file, image["hint"], Opinion(table[:, :4], table[:, 4:]))
         except (KeyError, TypeError) as error:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from opencv_squeezedet.files import temporary_beside
 from opencv_squeezedet.training.data import Batch, Feed
 from opencv_squeezedet.training.head import Predictions, predictions
-from opencv_squeezedet.training.losses import AlignedLoss, Losses, Targets
+from opencv_squeezedet.training.losses import Loss, Losses, Targets
 from opencv_squeezedet.training.module import TorchNetwork
 
 _LOGITS = ("delta_bbox", "soft_class_reg", "sig_conf_reg")
@@ -85,7 +85,7 @@ class Trainer:
     model: TorchNetwork
     loaded: list[str]
     feed: Feed
-    losses: Callable[[tuple[int, int]], AlignedLoss]
+    losses: Callable[[tuple[int, int]], Loss]
     schedule: Schedule
     checkpoint: Path
     seen: int = 0
@@ -95,10 +95,10 @@ class Trainer:
     def __post_init__(self) -> None:
         """Make the optimizer and the average, and take up what the checkpoint holds."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model.to(self.device, memory_format=torch.channels_last)
+        self.model.to(self.device)
         self.average = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self._groups(), lr=self.schedule.rate, betas=(0.9, 0.99))
-        self.best = -1.0
+        self.best, self.best_average = -1.0, self.average
         if self.checkpoint.is_file():
             self._load(torch.load(self.checkpoint, map_location=self.device, weights_only=True))
 
@@ -140,13 +140,13 @@ class Trainer:
         loss = self.losses(size)
         losses = loss(self.predict(blob, loss), targets)
         self.optimizer.zero_grad(set_to_none=True)
-        sum(losses).backward()
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
         self.optimizer.step()
         self._follow()
         return Losses(*(part.detach() for part in losses))
 
-    def predict(self, blob: Tensor, loss: AlignedLoss) -> Predictions:
+    def predict(self, blob: Tensor, loss: Loss) -> Predictions:
         """Run the network."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.schedule.bfloat16):
             blobs = self.model(blob, _LOGITS)
@@ -164,9 +164,22 @@ class Trainer:
 
     def averaged(self) -> TorchNetwork:
         """Return a network with the averaged weights."""
-        model = TorchNetwork(self.model.network, [key for key in self.model.norms])
-        model.load_state_dict(self.average)
-        return model.eval()
+        return self._network(self.average)
+
+    def chosen(self) -> TorchNetwork:
+        """Return a network with those averaged weights that measured best, or, where nothing was measured, the last ones."""
+        return self._network(self.best_average if self.best >= 0 else self.average)
+
+    def _network(self, state: dict[str, Tensor]) -> TorchNetwork:
+        model = TorchNetwork(self.model.network, list(self.model.norms))
+        model.load_state_dict(state)
+        return model.to(self.device).eval()
+
+    def measured(self, accuracy: float) -> None:
+        """Keep the averaged weights if they are the best until now."""
+        if accuracy > self.best:
+            self.best = accuracy
+            self.best_average = {name: tensor.clone() for name, tensor in self.average.items()}
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
@@ -180,6 +193,7 @@ class Trainer:
                     "seen": self.seen,
                     "seconds": self.seconds,
                     "best": self.best,
+                    "best_average": self.best_average,
                     "history": self.history,
                 },
                 temporary,
@@ -190,6 +204,6 @@ class Trainer:
 
     def _load(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
-        self.seen, self.seconds, self.best, self.history = (state[name] for name in ("seen", "seconds", "best", "history"))
+        for name in ("average", "seen", "seconds", "best", "best_average", "history"):
+            setattr(self, name, state[name])

@@ -1,0 +1,72 @@
+"""The command ``squeezedet label``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from opencv_squeezedet.cli.common import CommandError, Parser, complain, reason, shown
+from opencv_squeezedet.config import VOC
+from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.extras import needs
+from opencv_squeezedet.files import PICTURE_SUFFIXES
+
+DESCRIPTION = "Write down what a teacher sees in pictures, for train --teacher: boxes, and a score of every class."
+USAGE = "[options] FOLDER ... -o FILE"
+EXAMPLE = "photos/ more/ --teacher opencv_squeezedet.training.nanodet:teacher -o teacher.json"
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the arguments of the command."""
+    parser.add_sources(metavar="FOLDER", help="pictures and folders of pictures")
+    add = parser.add_argument_group("options").add_argument
+    add("--teacher", required=True, metavar="T", help="a model as detect takes it, or MODULE:FUNCTION that makes a teacher")
+    add("--labels", metavar="A,B", help="the classes (default: PASCAL VOC's twenty)")
+    add(
+        "--hint",
+        action="append",
+        default=[],
+        metavar="PREFIX=CLASS",
+        help="what files of such a name show; PREFIX= skips them",
+    )
+    add("-o", "--output", required=True, type=Path, metavar="FILE", help="JSON, in COCO's form")
+    add("--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    labels = VOC.labels if args.labels is None else tuple(label.strip() for label in args.labels.split(","))
+    hints = {}
+    for hint in args.hint:
+        prefix, equals, label = hint.partition("=")
+        if not equals or (label and label not in labels):
+            raise CommandError(f"--hint: PREFIX=CLASS with one of {', '.join(labels)} was expected, got {shown(hint)!r}")
+        hints[prefix] = label
+    paths = list(_pictures(args))
+    try:
+        with needs("train"):
+            from tqdm import tqdm
+
+            from opencv_squeezedet.training import ask, load_teacher, write_opinions
+        teacher = load_teacher(args.teacher)
+        with tqdm(paths, unit=" pictures", dynamic_ncols=True, leave=False, disable=True if args.quiet else None) as bar:
+            write_opinions(args.output, labels, ask(teacher, bar, labels, hints))
+    except ImportError as error:
+        raise CommandError(reason(error)) from error
+    except OSError as error:
+        name = f"{shown(error.filename)}: " if error.filename else ""
+        raise CommandError(name + reason(error)) from error
+    except (ModelError, ValueError) as error:
+        raise CommandError(shown(reason(error))) from error
+    return 0
+
+
+def _pictures(args: argparse.Namespace) -> Iterable[Path]:
+    for source in map(Path, args.sources):
+        if source.is_dir():
+            yield from sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+        elif source.is_file():
+            yield source
+        else:
+            complain(args.program, f"{shown(source)}: no such file or folder")

@@ -1,0 +1,153 @@
+"""The command ``squeezedet train``."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opencv_squeezedet.cli import datasets
+from opencv_squeezedet.cli.common import CommandError, Parser, positive, reason, shown
+from opencv_squeezedet.config import HeadConfig
+from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.extras import needs
+
+if TYPE_CHECKING:
+    from opencv_squeezedet.datasets import Dataset
+    from opencv_squeezedet.training import Progress, Recipe, Training
+
+DESCRIPTION = "Train a detector on annotated pictures; begun anew, it goes on where it was stopped."
+USAGE = "[options] DATASET -o FOLDER"
+EXAMPLE = "bolts.yaml --split train --val-split val -o runs/bolts --pictures 20000"
+_STEM = "model"
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the arguments of the command."""
+    datasets.add_dataset_arguments(parser)
+    add = parser.add_argument_group("what is measured").add_argument
+    add("--val", metavar="DATASET", help="to measure on")
+    add("--val-split", metavar="S", help="its split, or the data set's")
+    add("--every", type=positive, default=20_000, metavar="N", help="measure every N pictures (20000)")
+    add("--patience", type=positive, metavar="N", help="end after N without a gain")
+    add = parser.add_argument_group("what is trained").add_argument
+    add("--recipe", metavar="FILE", help="a Recipe as JSON")
+    add("--network", choices=("pyramid", "lite", "gsoc"), metavar="N", help="pyramid (default), lite or gsoc")
+    add("--size", type=_size, metavar="WxH", help="input size (416x416)")
+    add("--anchors", metavar="FILE", help="of squeezedet anchors")
+    add("--loss", choices=("aligned", "published"), metavar="L", help="aligned (default) or published")
+    add("--pictures", type=positive, metavar="N", help="seen in all (240000)")
+    add("--batch", type=positive, metavar="N", help="pictures in a step (32)")
+    add("--start", metavar="W", help="model, .caffemodel, .npz, .net")
+    add("--teacher", metavar="FILE", help="of squeezedet label")
+    add("--seed", type=int, metavar="N", help="of everything that is drawn (0)")
+    add = parser.add_argument_group("how").add_argument
+    add("-o", "--output", required=True, type=Path, metavar="FOLDER", help="checkpoint, logs, model")
+    add("--workers", type=int, default=2, metavar="N", help="reading processes (2)")
+    add("--tensorboard", action="store_true", help="log for TensorBoard too")
+    add("--quiet", action="store_true", help="no lines, no progress bar")
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"WIDTHxHEIGHT was expected, got {text!r}")
+    return int(width), int(height)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    try:
+        with needs("train"):
+            from opencv_squeezedet.training import Opinions, Training
+        dataset = datasets.load(args)
+        teacher = None if args.teacher is None else Opinions.read(Path(args.teacher), dataset.labels)
+        training = Training(
+            _recipe(args),
+            dataset,
+            args.output,
+            validation=_validation(args, dataset),
+            teacher=teacher,
+            workers=args.workers,
+        )
+        _watch(training, args)
+        paths = training.write(args.output / _STEM)
+    except ImportError as error:
+        raise CommandError(reason(error)) from error
+    except OSError as error:
+        name = f"{shown(error.filename)}: " if error.filename else ""
+        raise CommandError(name + reason(error)) from error
+    except (ModelError, ValueError, TypeError) as error:
+        raise CommandError(shown(reason(error))) from error
+    if not args.quiet:
+        print("\n".join(f"wrote {shown(path)}" for path in paths))
+        print(f"try it: detect --model {shown(args.output / _STEM)} PICTURE")
+    return 0
+
+
+def _recipe(args: argparse.Namespace) -> Recipe:
+    from opencv_squeezedet.training import Recipe
+
+    recipe = Recipe() if args.recipe is None else Recipe.from_json(Path(args.recipe).read_text())
+    options: dict[str, Any] = {
+        name: getattr(args, name)
+        for name in ("network", "loss", "pictures", "batch", "start", "seed")
+        if getattr(args, name) is not None
+    }
+    if args.size is not None:
+        options["input_size"] = args.size
+    if args.anchors is not None:
+        config = HeadConfig.from_json(Path(args.anchors).read_text())
+        options |= {"anchors": config.anchors, "input_size": config.input_size}
+    return replace(recipe, **options)
+
+
+def _validation(args: argparse.Namespace, dataset: Dataset) -> Dataset | None:
+    if args.val is None and args.val_split is None:
+        return None
+    place = args.dataset if args.val is None else args.val
+    images = args.images if args.val is None else None
+    other = argparse.Namespace(dataset=place, split=args.val_split, images=images, program=args.program)
+    return datasets.load(other, dataset.labels)
+
+
+def _watch(training: Training, args: argparse.Namespace) -> None:
+    """Train, with a bar on a terminal and lines elsewhere."""
+    with needs("train"):
+        from tqdm import tqdm
+    board = _board(args.output) if args.tensorboard else None
+    total, hidden = training.recipe.pictures, True if args.quiet else None
+    bar = tqdm(total=total, initial=training.trainer.seen, unit=" pictures", dynamic_ncols=True, disable=hidden)
+    with bar, closing(training.run(every=args.every, patience=args.patience)) as progress:
+        for step in progress:
+            bar.update(step.seen - bar.n)
+            bar.set_postfix_str(_losses(step))
+            if step.evaluation is not None and not args.quiet:
+                bar.write(f"{step.seen} pictures: mAP {100 * step.evaluation.map_voc07:.1f} ({_losses(step)})")
+            if board is not None:
+                _show(board, step, args.output)
+
+
+def _losses(step: Progress) -> str:
+    return ", ".join(f"{name} {float(value):.2f}" for name, value in zip(step.losses._fields, step.losses, strict=True))
+
+
+def _board(folder: Path) -> Any:
+    with needs("train"):
+        from torch.utils.tensorboard import SummaryWriter
+    return SummaryWriter(str(folder))
+
+
+def _show(board: Any, step: Progress, folder: Path) -> None:
+    for name, value in zip(step.losses._fields, step.losses, strict=True):
+        board.add_scalar(f"loss/{name}", float(value), step.seen)
+    if step.evaluation is not None:
+        from opencv_squeezedet.files import read_picture
+
+        board.add_scalar("mAP/VOC07", step.evaluation.map_voc07, step.seen)
+        board.add_image(
+            "predictions", read_picture(folder / "predictions.jpg")[..., ::-1].copy(), step.seen, dataformats="HWC"
+        )
+        board.flush()

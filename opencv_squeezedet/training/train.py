@@ -1,0 +1,293 @@
+"""From annotated pictures to a model's files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from opencv_squeezedet.config import HeadConfig
+from opencv_squeezedet.datasets import Dataset
+from opencv_squeezedet.detections import Detections
+from opencv_squeezedet.draw import draw
+from opencv_squeezedet.evaluation import Evaluation, evaluate
+from opencv_squeezedet.files import encode_picture, read_picture, write_whole
+from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
+from opencv_squeezedet.network import Network, Weights
+from opencv_squeezedet.pipeline import chunks
+from opencv_squeezedet.postprocess import postprocess_batch
+from opencv_squeezedet.preprocess import Preprocess
+from opencv_squeezedet.training.data import Feed, Source
+from opencv_squeezedet.training.losses import AlignedLoss, Loss, Losses, PublishedLoss
+from opencv_squeezedet.training.recipe import Recipe
+from opencv_squeezedet.training.start import begin, describe
+from opencv_squeezedet.training.teacher import Opinions
+from opencv_squeezedet.training.trainer import Trainer
+
+_MEASURED_FROM = 0.005  # detections below do not change an average precision by much
+_BATCH = 16  # pictures in a pass while measuring
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is.
+
+    Parameters
+    ----------
+    seen, pictures : int
+        Pictures seen, and those to see in all.
+    losses : Losses
+        Means since the last progress.
+    evaluation : Evaluation or None
+        Of the averaged weights on the validation set, where it was taken just now.
+    """
+
+    seen: int
+    pictures: int
+    losses: Losses
+    evaluation: Evaluation | None = None
+
+
+class Training:
+    """One training in one folder; what the folder has already is gone on with.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What is done.
+    dataset : Dataset
+        The annotated pictures.
+    folder : Path
+        Where the checkpoint, the logs and the model are kept.
+    validation : Dataset, optional
+        Pictures to measure on, never to train on; their labels must be the data set's.
+    teacher : Opinions, optional
+        What a teacher sees in the pictures, and in others.
+    workers : int
+        Processes that read pictures.
+
+    Raises
+    ------
+    ValueError
+        If the data set has no object, the validation set's labels are others, or the folder holds another training.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        folder: Path,
+        *,
+        validation: Dataset | None = None,
+        teacher: Opinions | None = None,
+        workers: int = 2,
+    ) -> None:
+        if validation is not None and validation.labels != dataset.labels:
+            raise ValueError(f"the validation set's labels are {validation.labels}, the data set's {dataset.labels}")
+        self.recipe, self.folder, self.validation = recipe, folder, validation
+        self.network, self.config = describe(recipe, dataset.labels)
+        sources = sources_of(dataset, teacher)
+        if not any((source.quality > 0).any() for source in sources):
+            raise ValueError(f"none of the {len(sources)} pictures has an object")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._keep_recipe()
+        self.preprocess = Preprocess(recipe.input_size)
+        model, loaded = begin(self.network, recipe)
+        feed = Feed(
+            sources=sources,
+            pictures=recipe.pictures,
+            batch=recipe.batch,
+            sizes=recipe.sizes,
+            mean=self.preprocess.mean,
+            augmentation=recipe.augmentation,
+            plain_end=recipe.plain_end,
+            workers=workers,
+            seed=recipe.seed,
+        )
+        self._weights = class_weights(sources, recipe.rare)
+        self._losses: dict[tuple[int, int], Loss] = {}
+        self.trainer = Trainer(model, loaded, feed, self._loss, recipe.schedule, folder / "checkpoint.pt")
+
+    def _keep_recipe(self) -> None:
+        path = self.folder / "recipe.json"
+        text = self.recipe.to_json()
+        if path.is_file() and Recipe.from_json(path.read_text()) != self.recipe:
+            raise ValueError(f"{self.folder} holds a training by another recipe, see {path.name}: choose another folder")
+        write_whole(path, text.encode())
+
+    def _loss(self, size: tuple[int, int]) -> Loss:
+        if size not in self._losses:
+            config = describe(self.recipe, self.config.labels, size)[1]
+            self._losses[size] = AlignedLoss(config, self._weights) if self.recipe.loss == "aligned" else PublishedLoss(config)
+        return self._losses[size]
+
+    def run(
+        self, *, every: int = 20_000, patience: int | None = None, log_every: int = 50, save_seconds: float = 60
+    ) -> Generator[Progress]:
+        """Train to the end and yield how it goes; may be stopped and begun anew anywhere.
+
+        The folder gets ``log.csv``, the losses and the accuracy, and ``predictions.jpg``, what is found in some pictures.
+
+        Parameters
+        ----------
+        every : int
+            Pictures after which it is measured.
+        patience : int, optional
+            Ends after so many measurements in a row that brought nothing better.
+        log_every : int
+            Steps after which it is logged.
+        save_seconds : float
+            Between checkpoints; one more is written where this generator is closed.
+        """
+        trainer, losses, saved = self.trainer, list[torch.Tensor](), time.monotonic()
+        try:
+            for step in trainer.run():
+                losses.append(torch.stack(step).cpu())
+                ended = trainer.seen >= self.recipe.pictures
+                due = ended or trainer.seen // every > (trainer.seen - self.recipe.batch) // every
+                if due or len(losses) >= log_every:
+                    evaluation = self.measure() if due and self.validation is not None else None
+                    progress = Progress(trainer.seen, self.recipe.pictures, Losses(*torch.stack(losses).mean(0)), evaluation)
+                    losses.clear()
+                    self._log(progress)
+                    yield progress
+                    if evaluation is not None and self._waited() == patience:
+                        break
+                if time.monotonic() - saved > save_seconds:
+                    trainer.save()
+                    saved = time.monotonic()
+        finally:
+            trainer.save()
+
+    def _waited(self) -> int:
+        """How many measurements in a row brought nothing better."""
+        measured = [row["map_voc07"] for row in self.trainer.history if "map_voc07" in row]
+        return len(measured) - 1 - int(np.argmax(measured))
+
+    def _log(self, progress: Progress) -> None:
+        row = {
+            "seen": float(progress.seen),
+            "seconds": round(self.trainer.seconds, 1),
+            **{name: round(float(value), 4) for name, value in zip(Losses._fields, progress.losses, strict=True)},
+        }
+        if progress.evaluation is not None:
+            row["map_voc07"] = round(progress.evaluation.map_voc07, 4)
+        self.trainer.history.append(row)
+        table = io.StringIO()
+        writer = csv.DictWriter(table, ["seen", "seconds", *Losses._fields, "map_voc07"])
+        writer.writeheader()
+        writer.writerows(self.trainer.history)
+        write_whole(self.folder / "log.csv", table.getvalue().encode())
+
+    def detections(self, dataset: Dataset) -> list[Detections]:
+        """Return what the averaged network finds in a data set's pictures, down to low scores."""
+        model, device = self.trainer.averaged(), self.trainer.device
+        found = []
+        for part in chunks(dataset.pictures, _BATCH):
+            images = [read_picture(picture.path) for picture in part]
+            blob = np.concatenate([self.preprocess.blob(image) for image in images])
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, self.recipe.schedule.bfloat16):
+                blobs = model(torch.from_numpy(blob).to(device), ("delta_bbox", "class_scores", "conf_scores"))
+            delta_bbox, class_scores, conf_scores = (blob.float().cpu().numpy() for blob in blobs)
+            found += postprocess_batch(
+                delta_bbox,
+                class_scores,
+                conf_scores,
+                self.config,
+                score_threshold=_MEASURED_FROM,
+                image_size=[(image.shape[1], image.shape[0]) for image in images],
+            )
+        return found
+
+    def measure(self) -> Evaluation:
+        """Return the metrics of the averaged network on the validation set, and keep its weights if they are the best.
+
+        Raises
+        ------
+        ValueError
+            Without a validation set.
+        """
+        if self.validation is None:
+            raise ValueError("there is no validation set to measure on")
+        detections = self.detections(self.validation)
+        evaluation = evaluate(self.validation, detections, coco=False)
+        self.trainer.measured(evaluation.map_voc07)
+        write_whole(self.folder / "predictions.jpg", self._sheet(self.validation, detections))
+        return evaluation
+
+    def _sheet(self, dataset: Dataset, detections: Sequence[Detections]) -> bytes:
+        """Some pictures, evenly chosen, with what is found in them."""
+        rows, columns, side = 3, 4, 256
+        places = np.linspace(0, len(dataset.pictures) - 1, rows * columns).round().astype(int)
+        sheet = np.zeros((rows * side, columns * side, 3), np.uint8)
+        for i, place in enumerate(places):
+            found = detections[place]
+            image = draw(read_picture(dataset.pictures[place].path), found[found.confidence > self.config.score_threshold])
+            scale = side / max(image.shape[:2])
+            small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[:side, :side]
+            row, column = i // columns * side, i % columns * side
+            sheet[row : row + small.shape[0], column : column + small.shape[1]] = small
+        return encode_picture(sheet, ".jpg")
+
+    def write(self, stem: Path, *, half: bool = True) -> list[Path]:
+        """Write the network that measured best as a model: ``.prototxt``, ``.caffemodel``, ``.onnx`` and ``.json``.
+
+        Parameters
+        ----------
+        stem : Path
+            The files' common stem.
+        half : bool
+            Weights in float16, half the size.
+        """
+        return write_model(stem, self.network, self.trainer.chosen().weights(), self.config, self.preprocess, half=half)
+
+
+def sources_of(dataset: Dataset, teacher: Opinions | None = None) -> list[Source]:
+    """Return a data set's pictures as they are trained on, with what a teacher says of them and of others."""
+    eye = np.eye(len(dataset.labels), dtype=np.float32)
+    sources = [
+        Source(picture.path, picture.xyxy, eye[picture.class_id], (~picture.difficult).astype(np.float32))
+        for picture in dataset.pictures
+    ]
+    if teacher is not None:
+        others = teacher.pictures((source.path.name for source in sources), dataset.labels)
+        sources = [teacher.taught(source) for source in sources] + others
+    return sources
+
+
+def class_weights(sources: Sequence[Source], rare: float) -> torch.Tensor:
+    """Return the weight of each class' objects: (mean count / count) ** rare, scaled so that objects weigh 1 on average."""
+    counts = sum((source.classes * source.quality[:, None]).sum(0) for source in sources)
+    counts = np.maximum(counts, 1.0)
+    weights = (counts.mean() / counts) ** rare
+    return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
+
+
+def write_model(
+    stem: Path, network: Network, weights: Weights, config: HeadConfig, preprocess: Preprocess, *, half: bool
+) -> list[Path]:
+    """Write a model's four files and return their paths."""
+    contents = {
+        ".prototxt": prototxt_text(network).encode(),
+        ".caffemodel": caffemodel_bytes(network, weights, half=half),
+        ".onnx": onnx_bytes(network, weights, half=half),
+        ".json": description_json(config, preprocess).encode(),
+    }
+    paths = []
+    for suffix, content in contents.items():
+        paths.append(stem.with_name(stem.name + suffix))
+        write_whole(paths[-1], content)
+    return paths
+
+
+def description_json(config: HeadConfig, preprocess: Preprocess) -> str:
+    """Return the text of a model's JSON file."""
+    return f'{{\n"preprocess": {json.dumps(asdict(preprocess))},\n"head": {config.to_json()}\n}}\n'

@@ -1,0 +1,78 @@
+"""Draws a small data set to try training with: screws and rings on a cluttered table, with YOLO's label files.
+
+python samples/make_dataset.py bolts
+squeezedet train bolts/data.yaml --split train --val-split val -o runs/bolts --size 208x208 --pictures 4000
+"""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+LABELS = ("screw", "ring")
+SIZE = 240
+
+
+def table(rng: np.random.Generator) -> np.ndarray:
+    """A background with soft stains and scratches."""
+    stains = rng.integers(60, 190, (6, 6, 3), dtype=np.uint8)
+    picture = cv2.resize(stains, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+    for _ in range(12):
+        start, end = rng.integers(0, SIZE, (2, 2)).tolist()
+        cv2.line(picture, start, end, rng.integers(40, 210, 3).tolist(), 1, cv2.LINE_AA)
+    return picture
+
+
+def add_screw(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw a screw, and return the corners that it reaches to."""
+    length, angle = rng.uniform(45, 110), rng.uniform(0, np.pi)
+    middle = rng.uniform(50, SIZE - 50, 2)
+    along = np.array([np.cos(angle), np.sin(angle)]) * length / 2
+    tip, head = (middle - along).astype(int), (middle + along).astype(int)
+    steel = rng.integers(150, 230)
+    cv2.line(picture, tip.tolist(), head.tolist(), [int(steel)] * 3, 7, cv2.LINE_AA)
+    cv2.circle(picture, head.tolist(), 9, [int(steel - 60)] * 3, -1, cv2.LINE_AA)
+    return np.array([tip - 4, tip + 4, head - 9, head + 9])
+
+
+def add_ring(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw a ring, and return the corners that it reaches to."""
+    radius = int(rng.uniform(14, 40))
+    middle = rng.integers(radius + 5, SIZE - radius - 5, 2)
+    brass = (int(rng.integers(30, 70)), int(rng.integers(140, 180)), int(rng.integers(180, 230)))
+    cv2.circle(picture, middle.tolist(), radius, brass, max(4, radius // 3), cv2.LINE_AA)
+    return np.array([middle - radius - radius // 6, middle + radius + radius // 6])
+
+
+def add_sample(folder: Path, split: str, name: str, rng: np.random.Generator) -> None:
+    """Write a picture and its label file."""
+    picture, lines = table(rng), []
+    for _ in range(rng.integers(1, 4)):
+        label = int(rng.integers(len(LABELS)))
+        corners = (add_screw, add_ring)[label](picture, rng)
+        low, high = corners.min(0).clip(0, SIZE) / SIZE, corners.max(0).clip(0, SIZE) / SIZE
+        center, size = (low + high) / 2, high - low
+        lines.append(f"{label} {center[0]:.5f} {center[1]:.5f} {size[0]:.5f} {size[1]:.5f}\n")
+    for kind in ("images", "labels"):
+        (folder / kind / split).mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(folder / "images" / split / f"{name}.jpg"), picture)
+    (folder / "labels" / split / f"{name}.txt").write_text("".join(lines))
+
+
+def main() -> None:
+    """Draw the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=120, help="pictures to train on; a fifth more is for validation")
+    args = parser.parse_args()
+    rng = np.random.default_rng(0)
+    for split, count in (("train", args.count), ("val", args.count // 5)):
+        for i in range(count):
+            add_sample(args.folder, split, f"{i:04d}", rng)
+    names = "".join(f"  {i}: {label}\n" for i, label in enumerate(LABELS))
+    (args.folder / "data.yaml").write_text(f"path: .\ntrain: images/train\nval: images/val\nnames:\n{names}")
+
+
+if __name__ == "__main__":
+    main()
