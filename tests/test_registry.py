@@ -217,7 +217,7 @@ def test_weights_of_one_s_own_with_the_published_definition(published: Server) -
 def test_a_file_wins_over_a_name(published: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("thing.caffemodel").touch()
-    with pytest.raises(FileNotFoundError, match=r"no network definition at 'thing.prototxt'$"):
+    with pytest.raises(FileNotFoundError, match=r"no network definition at 'thing.prototxt'(, and no 'thing.onnx')?$"):
         sd.SqueezeDet("thing")
     assert published.requests == []
     with pytest.raises(FileNotFoundError):
