@@ -44,8 +44,10 @@ def rank(
         missed = int((~truth.difficult).sum()) - hits
         if hits + wrong + missed:
             looked.append(Looked(i, hits, wrong, missed, 2 * hits / (2 * hits + wrong + missed)))
-    best = sorted(looked, key=lambda one: (-one.f1, -one.hits))[: min(count, len(looked) // 2)]
-    worst = sorted(looked, key=lambda one: (one.f1, -one.wrong - one.missed))[: min(count, len(looked) - len(best))]
+    good = sorted((one for one in looked if one.hits), key=lambda one: (-one.f1, -one.hits))
+    best = good[: min(count, len(looked) // 2)]
+    others = [one for one in looked if one not in best]
+    worst = sorted(others, key=lambda one: (one.f1, -one.wrong - one.missed))[:count]
     return best, worst
 
 

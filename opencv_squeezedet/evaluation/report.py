@@ -15,7 +15,7 @@ from opencv_squeezedet.evaluation.gallery import HIT, MISSED, TRUTH, WRONG, Look
 from opencv_squeezedet.evaluation.run import Run
 from opencv_squeezedet.evaluation.tables import percent
 
-_PICTURES = 9  # of the best, and of the worst
+_PICTURES = 12  # of the best, and of the worst
 _MOST_PROBLEMS = 200
 
 _STYLE = """
