@@ -109,7 +109,7 @@ class _Transfer:
             try:
                 self._from_server(address)
             except _FINAL as error:
-                raise FetchError(" ".join(str(error).split())) from error
+                raise FetchError(" ".join(str(error).split()).rstrip(".")) from error
             except requests.RequestException as error:
                 raise _PassingError(_short(error)) from error
         elif "://" in address and scheme != "file":

@@ -222,8 +222,13 @@ def fetch(name: str, *, cache: StrPath | None = None, timeout: float = 30.0) -> 
         download(_addresses(entry), path, check=entry.problem, most=entry.size or _MOST_BYTES, timeout=timeout)
     except ImportError as error:
         raise ImportError(f"{error}. {by_hand}") from error
-    except OSError as error:
+    except FetchError as error:
         raise FetchError(f"cannot fetch {name!r}: {error}. {by_hand}") from error
+    except OSError as error:
+        raise FetchError(
+            f"cannot fetch {name!r}: the cache folder {str(path.parent)!r} cannot be written to ({error.strerror}): "
+            f"make room there, or set {CACHE} to another"
+        ) from error
     return path
 
 

@@ -103,15 +103,18 @@ def _detect(args: argparse.Namespace) -> tuple[Dataset, Run]:
 
 
 def _read(args: argparse.Namespace, dataset: Dataset) -> list[Detections]:
-    """Read the results; where nobody tells their classes, they are those of the data set's own file."""
-    source = args.categories or (args.dataset if args.dataset.lower().endswith(".json") else None)
     try:
-        categories = None if source is None else read_categories(Path(source))
-        return read_results(Path(args.results), dataset, categories)
+        return read_results(Path(args.results), dataset, _categories(args))
     except OSError as error:
         raise CommandError(f"{shown(error.filename or args.results)}: {reason(error)}") from error
     except ValueError as error:
         raise CommandError(shown(str(error))) from error
+
+
+def _categories(args: argparse.Namespace) -> dict[int, str] | None:
+    """The names of category ids: where nobody tells them, those of the data set's own file, if it has them."""
+    source = args.categories or (args.dataset if args.dataset.lower().endswith(".json") else None)
+    return None if source is None else read_categories(Path(source))
 
 
 def _headline(args: argparse.Namespace, dataset: Dataset) -> tuple[str, str]:
@@ -131,7 +134,7 @@ def _write(
         datasets.write(args.csv, to_csv(evaluation).encode())
     if args.save_results is not None:
         try:
-            write_results(Path(args.save_results), dataset, detections)
+            write_results(Path(args.save_results), dataset, detections, _categories(args))
         except OSError as error:
             raise CommandError(f"cannot write {shown(args.save_results)}: {reason(error)}", EXIT_SOME_FAILED) from error
     if not args.quiet:

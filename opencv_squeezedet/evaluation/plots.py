@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opencv_squeezedet.evaluation.curves import interpolated
 from opencv_squeezedet.evaluation.evaluate import RECALL_LEVELS, ClassResult, Evaluation
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREY = "#1769aa", "#d55e00", "#8a94a0"
 _STYLE: Any = {
     "axes.edgecolor": "#c3cad2",
+    "axes.axisbelow": True,
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -38,7 +40,7 @@ def pooled_curves(evaluation: Evaluation) -> str:
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
-        left.plot(RECALL_LEVELS, interpolated(points, RECALL_LEVELS), color=BLUE, linewidth=2)
+        left.plot(RECALL_LEVELS, _reached(evaluation.pooled), color=BLUE, linewidth=2)
         left.plot(best.recall, best.precision, "o", color=ORANGE)
         left.set(xlabel="recall", ylabel="precision", title="All objects together", xlim=(0, 1), ylim=(0, 1.02))
         total = points.precision + points.recall
@@ -96,12 +98,18 @@ def class_curves(evaluation: Evaluation) -> str:
 
 
 def _class_curve(axes: Axes, result: ClassResult) -> None:
-    precision = interpolated(result.curve, RECALL_LEVELS)
+    precision = _reached(result)
     axes.fill_between(RECALL_LEVELS, precision, color=BLUE, alpha=0.12, linewidth=0)
     axes.plot(RECALL_LEVELS, precision, color=BLUE, linewidth=1.5)
     axes.plot(result.best.recall, result.best.precision, "o", color=ORANGE, markersize=4)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
     axes.set_title(f"{result.label}  {100 * result.voc10:.1f}", fontsize=9)
+
+
+def _reached(result: ClassResult) -> NDArray[np.float64]:
+    """The precision at each recall level, NaN, which is not drawn, beyond the last recall."""
+    precision = interpolated(result.curve, RECALL_LEVELS)
+    return np.where(precision > 0, precision, np.nan)
 
 
 def _svg(size: tuple[float, float], draw: Any) -> str:

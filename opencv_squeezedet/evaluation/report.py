@@ -11,11 +11,11 @@ from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import plots
 from opencv_squeezedet.evaluation.evaluate import Evaluation
-from opencv_squeezedet.evaluation.gallery import HIT, MISSED, WRONG, Looked, picture_jpeg, rank
+from opencv_squeezedet.evaluation.gallery import HIT, MISSED, TRUTH, WRONG, Looked, picture_jpeg, rank
 from opencv_squeezedet.evaluation.run import Run
 from opencv_squeezedet.evaluation.tables import percent
 
-_PICTURES = 9  # of the best, and of the worst
+_PICTURES = 12  # of the best, and of the worst
 _MOST_PROBLEMS = 200
 
 _STYLE = """
@@ -32,10 +32,11 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: right; padding: 4px 8px; border-bottom: 1px solid #edf1f4; }
 th { color: #52606d; font-weight: 600; } th:first-child, td:first-child { text-align: left; }
 tr:last-child td { border-bottom: 0; } tr.mean td { font-weight: 600; border-top: 2px solid #c3cad2; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(290px, 1fr)); gap: 14px; align-items: start; }
-figure { margin: 0; } figure img { width: 100%; border-radius: 4px; display: block; }
+.gallery { display: flex; flex-wrap: wrap; gap: 14px; }
+figure { margin: 0; width: min-content; } figure img { height: 200px; border-radius: 4px; display: block; }
 figcaption { font-size: 12.5px; color: #52606d; overflow-wrap: anywhere; }
-.key { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin: 0 5px 0 14px; vertical-align: -1px; }
+.key { border: 1px solid #c3cad2; display: inline-block;
+  width: 12px; height: 12px; border-radius: 2px; margin: 0 5px 0 14px; vertical-align: -1px; }
 .key:first-child { margin-left: 0; }
 details { color: #52606d; } details li { overflow-wrap: anywhere; }
 """
@@ -149,7 +150,7 @@ def _galleries(evaluation: Evaluation, dataset: Dataset, detections: Sequence[De
     chosen = rank(dataset, detections, threshold, evaluation.iou_threshold, _PICTURES)
     legend = "".join(
         f'<span class="key" style="background: rgb{colour[::-1]}"></span>{name}'
-        for name, colour in (("hit", HIT), ("wrong", WRONG), ("missed", MISSED))
+        for name, colour in (("hit", HIT), ("wrong", WRONG), ("missed", MISSED), ("truth", TRUTH))
     )
     parts = []
     for title, pictures in zip(("Best pictures", "Worst pictures"), chosen, strict=True):
@@ -162,7 +163,7 @@ def _galleries(evaluation: Evaluation, dataset: Dataset, detections: Sequence[De
 
 def _figure(one: Looked, evaluation: Evaluation, dataset: Dataset, detections: Sequence[Detections]) -> str:
     truth = dataset.pictures[one.place]
-    caption = f"{escape(truth.path.name)}: {one.hits} found, {one.wrong} wrong, {one.missed} missed"
+    caption = f"{escape(truth.path.name)}<br>{one.hits} found, {one.wrong} wrong, {one.missed} missed"
     try:
         content = picture_jpeg(truth, detections[one.place], evaluation.pooled.best.threshold, evaluation.iou_threshold)
     except (OSError, ValueError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,36 @@ from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.files import write_whole
 
 
-def write_results(path: Path, dataset: Dataset, detections: Sequence[Detections]) -> None:
-    """Write COCO's list of results: ``image_id`` of the data set, ``category_id`` the class id + 1, ``bbox``, ``score``."""
+def write_results(
+    path: Path, dataset: Dataset, detections: Sequence[Detections], categories: Mapping[int, str] | None = None
+) -> None:
+    """Write COCO's list of results.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    dataset : Dataset
+        For the ``image_id`` of each picture.
+    detections : sequence of Detections
+        Those of each picture.
+    categories : mapping, optional
+        The class name of each ``category_id``; detections of other classes are left out. Default: the class id + 1.
+    """
+    known = _default_categories(dataset) if categories is None else categories
+    table = class_table(dataset.labels)
+    ids = {table[name]: category for category, name in known.items() if name in table}
     rows = [
-        {"image_id": picture.image_id, **{key: row[key] for key in ("category_id", "bbox", "score")}}
+        {"image_id": picture.image_id, "category_id": ids[class_id], "bbox": row["bbox"], "score": row["score"]}
         for picture, found in zip(dataset.pictures, detections, strict=True)
-        for row in found.to_coco(0)
+        for row, class_id in zip(found.to_coco(0), found.class_id.tolist(), strict=True)
+        if class_id in ids
     ]
     write_whole(path, json.dumps(rows).encode())
+
+
+def _default_categories(dataset: Dataset) -> dict[int, str]:
+    return dict(enumerate(dataset.labels, start=1))
 
 
 def read_categories(path: Path) -> dict[int, str]:
@@ -34,7 +56,7 @@ def read_categories(path: Path) -> dict[int, str]:
         raise ValueError(f"{path}: COCO's categories were expected: {error!r}") from error
 
 
-def read_results(path: Path, dataset: Dataset, categories: dict[int, str] | None = None) -> list[Detections]:
+def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | None = None) -> list[Detections]:
     """Read detections that any program has written.
 
     Parameters
@@ -45,7 +67,7 @@ def read_results(path: Path, dataset: Dataset, categories: dict[int, str] | None
         classes and pictures.
     dataset : Dataset
         The pictures, and their labels: results of other classes, or for other pictures, are left out.
-    categories : dict, optional
+    categories : mapping, optional
         The class name of each category id. Default: the class id + 1.
 
     Returns
@@ -71,7 +93,7 @@ def read_results(path: Path, dataset: Dataset, categories: dict[int, str] | None
         raise ValueError(f"{path}: COCO's results were expected: {error!r}") from error
     table = class_table(dataset.labels)
     if categories is None:
-        categories = dict(enumerate(dataset.labels, start=1))
+        categories = _default_categories(dataset)
     of_picture: list[list[Any]] = [[] for _ in dataset.pictures]
     for image_id, category, box, score in parsed:
         place, class_id = places.get(image_id), table.get(categories.get(category, ""))

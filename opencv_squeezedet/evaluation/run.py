@@ -120,13 +120,18 @@ def detect_dataset(
     detect = partial(
         SqueezeDet.detect, score_threshold=score_threshold, nms_threshold=nms_threshold, nms_kind=nms_kind, top_n=top_n
     )
+    before = [detector.on_stage for detector in detectors]
     for detector in detectors:
         detector.on_stage = add
-    start = time.perf_counter()
     results: list[Detections] = []
-    for one in in_order(look, dataset.pictures, detectors):
-        if isinstance(one, str):
-            problems.append(one)
-        results.append(Detections([], [], [], dataset.labels) if isinstance(one, str) else one)
-        on_picture()
+    start = time.perf_counter()
+    try:
+        for one in in_order(look, dataset.pictures, detectors):
+            if isinstance(one, str):
+                problems.append(one)
+            results.append(Detections([], [], [], dataset.labels) if isinstance(one, str) else one)
+            on_picture()
+    finally:
+        for detector, on_stage in zip(detectors, before, strict=True):
+            detector.on_stage = on_stage
     return Run(tuple(results), time.perf_counter() - start, len(detectors), stages, tuple(problems))
