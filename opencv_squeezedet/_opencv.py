@@ -8,6 +8,12 @@ from contextlib import contextmanager
 
 import cv2
 
+HAS_CAFFE = hasattr(cv2.dnn, "readNetFromCaffe")
+"""Whether it reads Caffe's files: OpenCV 4."""
+
+HAS_GRAPH_ENGINE = hasattr(cv2.dnn, "ENGINE_NEW")
+"""Whether networks run in the graph engine, which knows outputs but no layers, and no target but the processor: OpenCV 5."""
+
 _SILENT = 0
 _lock = threading.Lock()
 _users = 0
