@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet._opencv import HAS_CAFFE, HAS_GRAPH_ENGINE, silent_opencv
+from opencv_squeezedet._opencv import HAS_GRAPH_ENGINE, read_net_from_caffe, silent_opencv
 from opencv_squeezedet.errors import ModelError
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def open_backend(
 def _open_in_opencv(source: Files | cv2.dnn.Net, outputs: Outputs | None) -> Backend:
     if isinstance(source, cv2.dnn.Net):
         return _given(source, outputs)
-    if source.definition is not None and HAS_CAFFE:
+    if source.definition is not None and read_net_from_caffe is not None:
         return CaffeNet(_read_caffe(source), source, outputs)
     content, name, names = _onnx(source, outputs)
     with _readable(name, "OpenCV"), silent_opencv():
@@ -160,7 +160,7 @@ def _open_in_opencv(source: Files | cv2.dnn.Net, outputs: Outputs | None) -> Bac
 def _given(net: cv2.dnn.Net, outputs: Outputs | None) -> Backend:
     """Someone else's network; it does not tell whether it was Caffe's or ONNX."""
     tops = net.getUnconnectedOutLayersNames()
-    if not HAS_CAFFE or (outputs is not None and set(_names(outputs).values()) <= set(tops)):
+    if HAS_GRAPH_ENGINE or (outputs is not None and set(_names(outputs).values()) <= set(tops)):
         return OnnxNet(net, "the network", None if outputs is None else _names(outputs))
     return CaffeNet(net, None, outputs)
 
@@ -170,8 +170,6 @@ def _given(net: cv2.dnn.Net, outputs: Outputs | None) -> Backend:
 
 class _OpencvNet(Backend):
     """What both kinds of networks in OpenCV share."""
-
-    net: cv2.dnn.Net
 
     def predict(self, blob: NDArray[np.float32], names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
         """Run the network once; returns the outputs of these names, or all that it has."""
@@ -304,7 +302,8 @@ def _check_target(target: str, available: Sequence[str]) -> None:
 def _read_caffe(files: Files) -> cv2.dnn.Net:
     contents = [_content(path) for path in (files.definition, files.weights)]
     with _readable(str(files), "OpenCV"), silent_opencv():
-        return cv2.dnn.readNetFromCaffe(*contents)
+        net: cv2.dnn.Net = read_net_from_caffe(*contents)
+    return net
 
 
 # ---- onnxruntime -------------------------------------------------------------------------------------------------------
