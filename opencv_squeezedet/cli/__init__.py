@@ -11,6 +11,7 @@ from opencv_squeezedet.cli import common
 
 SUBCOMMANDS = {
     "detect": "find objects in pictures and videos",
+    "models": "published weights: list, fetch, verify",
 }
 """Name of each subcommand, which is its module's, and what it is for. Modules are imported when their command runs."""
 

@@ -34,6 +34,7 @@ from opencv_squeezedet.cli.common import (
 )
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.model import find_model
 from opencv_squeezedet.outputs import Names, Outputs, Seen
 from opencv_squeezedet.pipeline import chunks, in_order
 from opencv_squeezedet.preprocess import Resize
@@ -57,8 +58,8 @@ def add_arguments(parser: Parser) -> None:
         help="picture, video, folder, 'pattern', list of sources (.txt), camera's number, - for stdin",
     )
     add = parser.add_argument_group("what is looked for").add_argument
-    add("--model", metavar="M", help="the stem of a model's files")
-    add("--weights", metavar="W", help="its caffemodel, if named else")
+    add("--model", metavar="M", help="a model's files, or its name")
+    add("--weights", metavar="W", help="its caffemodel, if apart")
     add("--threshold", type=_threshold, metavar="T", help="score threshold in [0, 1]")
     add("--nms", type=_threshold, metavar="T", help="NMS threshold in [0, 1]")
     add("--top-n", type=positive, metavar="N", help="the best boxes that enter NMS")
@@ -235,6 +236,7 @@ def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = min(cores, most)
     try:
+        find_model(args.model, args.weights)  # published weights may have to be fetched, which shows its progress
         with native_messages_hidden():
             resize: Resize | None = "letterbox" if args.letterbox else None
             detectors = [SqueezeDet(args.model, args.weights, resize=resize) for _ in range(count)]
