@@ -12,6 +12,8 @@ from opencv_squeezedet.cli import common
 SUBCOMMANDS = {
     "detect": "find objects in pictures and videos",
     "models": "published weights: list, fetch, verify",
+    "convert": "write a network in another format: Caffe, ONNX",
+    "inspect": "show a network's layers, shapes, costs, head and config",
 }
 """Name of each subcommand, which is its module's, and what it is for. Modules are imported when their command runs."""
 

@@ -11,9 +11,9 @@ from opencv_squeezedet.errors import ModelError
 Options = dict[str, Any]
 
 TRAINING = frozenset(
-    "Data DummyData HDF5Data HDF5Output ImageData MemoryData WindowData AnnotatedData Accuracy ContrastiveLoss "
-    "EuclideanLoss HingeLoss InfogainLoss MultinomialLogisticLoss SigmoidCrossEntropyLoss SoftmaxWithLoss "
-    "SqueezeDetLoss MultiBoxLoss".split()
+    {"Data", "DummyData", "HDF5Data", "HDF5Output", "ImageData", "MemoryData", "WindowData", "AnnotatedData"}
+    | {"Accuracy", "ContrastiveLoss", "EuclideanLoss", "HingeLoss", "InfogainLoss", "MultiBoxLoss", "SoftmaxWithLoss"}
+    | {"MultinomialLogisticLoss", "SigmoidCrossEntropyLoss", "SqueezeDetLoss"}
 )
 """Types that only a network in training has."""
 
@@ -36,7 +36,7 @@ def layer_of(message: Any, kind: str) -> nw.Layer:
         raise ModelError(f"layer {name!r}: the type {kind!r} is not one of {', '.join(sorted(_KINDS))}")
     make, counts, read, _ = _KINDS[kind]
     for what, blobs, most in (("bottom", bottoms, counts[0]), ("top", tops, counts[1])):
-        if not blobs or most and len(blobs) != most:
+        if not blobs or (most and len(blobs) != most):
             raise ModelError(f"layer {name!r}: {kind} has {most or 'at least one'} {what}, got {len(blobs)}")
     try:
         return make(name=name, bottoms=bottoms, tops=tops, **read(message))
@@ -222,16 +222,11 @@ def _nothing(*_: Any) -> Options:
     return {}
 
 
-def _exact(value: float) -> float:
-    """The shortest decimal of a float32, which is what was written: 0.01, not 0.009999999776."""
-    return float(f"{value:.7g}")
-
-
 _KINDS: dict[str, tuple[Callable[..., nw.Layer], tuple[int, int], Callable[[Any], Options], Callable[[Any, Any], Any]]] = {
     "Convolution": (nw.Convolution, (1, 1), _read_filter, _write_filter),
     "Deconvolution": (nw.Deconvolution, (1, 1), _read_filter, _write_filter),
-    "ReLU": (nw.ReLU, (1, 1), lambda m: {"slope": _exact(m.relu_param.negative_slope)}, _write_relu),
-    "Dropout": (nw.Dropout, (1, 1), lambda m: {"ratio": _exact(m.dropout_param.dropout_ratio)}, _write_dropout),
+    "ReLU": (nw.ReLU, (1, 1), lambda m: {"slope": nw.shortest(m.relu_param.negative_slope)}, _write_relu),
+    "Dropout": (nw.Dropout, (1, 1), lambda m: {"ratio": nw.shortest(m.dropout_param.dropout_ratio)}, _write_dropout),
     "Sigmoid": (nw.Sigmoid, (1, 1), _nothing, _nothing),
     "Softmax": (nw.Softmax, (1, 1), lambda m: {"axis": m.softmax_param.axis}, _write_softmax),
     "Pooling": (nw.Pooling, (1, 1), _read_pooling, _write_pooling),

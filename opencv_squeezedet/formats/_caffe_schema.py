@@ -70,8 +70,8 @@ _MESSAGES = {
         24 eltwise_param EltwiseParameter; 19 pooling_param PoolingParameter; 30 relu_param ReLUParameter;
         38 sigmoid_param SigmoidParameter; 39 softmax_param SoftmaxParameter; 31 slice_param SliceParameter""",
     "NetParameter": """
-        1 name string; 2 layers V1LayerParameter*; 3 input string*; 4 input_dim int32*; 5 force_backward bool; 6 state NetState;
-        7 debug_info bool; 8 input_shape BlobShape*; 100 layer LayerParameter*""",
+        1 name string; 2 layers V1LayerParameter*; 3 input string*; 4 input_dim int32*; 5 force_backward bool;
+        6 state NetState; 7 debug_info bool; 8 input_shape BlobShape*; 100 layer LayerParameter*""",
 }
 """Fields as ``number name type``; ``*`` repeated, ``*packed`` in one run, ``=`` the default."""
 

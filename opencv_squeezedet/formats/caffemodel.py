@@ -14,11 +14,12 @@ from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats._caffe_layers import fill_message
 from opencv_squeezedet.formats._caffe_schema import net_parameter
 from opencv_squeezedet.formats._extra import extra
-from opencv_squeezedet.formats.prototxt import StrPath
-from opencv_squeezedet.network import Network, Shape, Weights
+from opencv_squeezedet.formats._wire import check_fields
+from opencv_squeezedet.network import Network, Shape, StrPath, Weights
 
 _RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
 _FLOAT16 = 2
+_MOST_AXES = 8
 
 
 def read_caffemodel(path: StrPath) -> Weights:
@@ -43,6 +44,8 @@ def read_caffemodel(path: StrPath) -> Weights:
         return _weights(path.read_bytes())
     except ModelError as error:
         raise ModelError(f"{str(path)!r}: {error}") from error
+    except UnicodeDecodeError as error:  # protobuf tells when a name is read
+        raise ModelError(f"{str(path)!r}: no caffemodel: a layer's name is no text") from error
 
 
 def caffemodel_bytes(network: Network, weights: Mapping[str, Sequence[NDArray[np.float32]]], *, half: bool = False) -> bytes:
@@ -91,9 +94,9 @@ def to_half(values: NDArray[np.float32], layer: str) -> NDArray[np.float16]:
 
 
 def _weights(content: bytes) -> Weights:
-    message = net_parameter()()
+    check_fields(content, net_parameter().DESCRIPTOR)
     try:
-        message.ParseFromString(content)
+        message = net_parameter().FromString(content)
     except extra("google.protobuf.message").DecodeError as error:
         raise ModelError(f"no caffemodel: {error}") from None
     weights: Weights = {}
@@ -112,8 +115,10 @@ def _values(blob: Any, layer: str) -> NDArray[np.float32]:
     """The blob as an array of its shape; the old four sizes lose their leading ones where the blob is a vector."""
     old = (blob.num, blob.channels, blob.height, blob.width)
     shape: Shape = tuple(blob.shape.dim) if blob.HasField("shape") else old
-    if min(shape, default=0) < 1:
-        raise ModelError(f"layer {layer!r}: a blob of positive sizes was expected, got {shape}")
+    if not 1 <= len(shape) <= _MOST_AXES or min(shape) < 1:
+        raise ModelError(
+            f"layer {layer!r}: a blob of 1 to {_MOST_AXES} positive sizes was expected, got {shape[: _MOST_AXES + 1]}"
+        )
     values = _stored(blob, layer)
     if len(values) != math.prod(shape):
         raise ModelError(f"layer {layer!r}: a blob of {shape} has {math.prod(shape)} values, the file holds {len(values)}")

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import network as nw
-from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats._extra import extra
 from opencv_squeezedet.formats.caffemodel import to_half
-from opencv_squeezedet.network import Network, Step
+from opencv_squeezedet.network import Network, Shape, Step
 
 OPSET, IR_VERSION = 11, 6
 
@@ -22,7 +21,8 @@ Attributes = dict[str, Any]
 def onnx_bytes(network: Network, weights: Mapping[str, Sequence[NDArray[np.float32]]], *, half: bool = False) -> bytes:
     """Return the content of an ONNX file.
 
-    Nodes have the names of the layers; input and outputs have those of their blobs. The first axis of the input is free.
+    Nodes have the names of the layers; input and outputs have those of their blobs. The batch's size is free, unless a layer
+    fixes it.
 
     Parameters
     ----------
@@ -73,14 +73,13 @@ class _Writer:
         self._nodes.append(self._onnx.helper.make_node(op, inputs, tops, name=layer.name, **attributes))
 
     def content(self) -> bytes:
-        helper, float32 = self._onnx.helper, self._onnx.TensorProto.FLOAT
-        network = self._network
+        helper, network = self._onnx.helper, self._network
         shapes = {top: shape for step in network.steps for top, shape in zip(step.layer.tops, step.tops, strict=True)}
         graph = helper.make_graph(
             self._nodes,
             network.name,
-            [helper.make_tensor_value_info(network.input_name, float32, ["batch", *network.input_shape[1:]])],
-            [helper.make_tensor_value_info(top, float32, ["batch", *shapes[top][1:]]) for top in network.output_names],
+            [self._declared(network.input_name, network.input_shape)],
+            [self._declared(top, shapes[top]) for top in network.output_names],
             self._initializers,
         )
         model = helper.make_model(
@@ -88,6 +87,10 @@ class _Writer:
         )
         self._onnx.checker.check_model(model)
         return bytes(model.SerializeToString())
+
+    def _declared(self, name: str, shape: Shape) -> Any:
+        batch = "batch" if all(map(_leaves_batch, self._network.steps)) else shape[0]
+        return self._onnx.helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, [batch, *shape[1:]])
 
     def _value_for(self, top: str, layer: str) -> str:
         self._writers[top] -= 1
@@ -106,6 +109,16 @@ class _Writer:
     def _stored(self, name: str, values: NDArray[Any]) -> str:
         self._initializers.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
+
+
+def _leaves_batch(step: Step) -> bool:
+    """Whether the layer keeps the first axis apart, whatever its length."""
+    layer = step.layer
+    if isinstance(layer, nw.Reshape):
+        return layer.dims[:1] == (0,)
+    if isinstance(layer, nw.Permute):
+        return layer.order[0] == 0
+    return not isinstance(layer, (nw.Concat, nw.Slice, nw.Softmax)) or layer.axis % len(step.bottoms[0]) != 0
 
 
 def _node(step: Step) -> tuple[str, Attributes]:

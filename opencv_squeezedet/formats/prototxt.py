@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,7 @@ from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats._caffe_layers import fill_message, layer_of
 from opencv_squeezedet.formats._caffe_schema import net_parameter
 from opencv_squeezedet.formats._extra import extra
-from opencv_squeezedet.network import Layer, Network, Shape
-
-StrPath = str | os.PathLike[str]
+from opencv_squeezedet.network import Layer, Network, Shape, StrPath
 
 _MOST_BYTES = 1 << 20  # the longest definitions in use have a tenth of that
 
@@ -85,7 +82,7 @@ def _network(message: Any) -> Network:
     kinds += [(layer, _v1_type(layer)) for layer in message.layers]
     if message.layer and message.layers:
         raise ModelError("'layer' or 'layers' was expected, it has both")
-    inputs = [(name, shape) for name, shape in zip(message.input, _top_shapes(message), strict=True)]
+    inputs = list(zip(message.input, _top_shapes(message), strict=True))
     layers: list[Layer] = []
     for layer, kind in kinds:
         if not _in_deployment(layer):
@@ -134,6 +131,6 @@ def _in_deployment(layer: Any) -> bool:
 
 def _v1_type(layer: Any) -> str:
     """V1's enum as the later name: SOFTMAX_LOSS is SoftmaxLoss, and RELU is ReLU."""
-    name = layer.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[layer.type].name
+    name: str = layer.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[layer.type].name
     special = {"RELU": "ReLU", "SOFTMAX_LOSS": "SoftmaxWithLoss", "HDF5_DATA": "HDF5Data", "HDF5_OUTPUT": "HDF5Output"}
     return special.get(name, name.title().replace("_", ""))
