@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -26,9 +26,6 @@ from numpy.typing import NDArray
 from opencv_squeezedet import _checks
 from opencv_squeezedet._opencv import HAS_GRAPH_ENGINE, read_net_from_caffe, silent_opencv
 from opencv_squeezedet.errors import ModelError
-
-if TYPE_CHECKING:
-    from opencv_squeezedet.network import Layer, Network, Weights
 
 BackendName = Literal["opencv", "onnxruntime"]
 Place = tuple[str, int] | str
@@ -40,14 +37,20 @@ Arrays = tuple[NDArray[np.float32], ...]
 
 @dataclass(frozen=True)
 class Files:
-    """Where a network lies: Caffe's prototxt and caffemodel, the same network as ONNX, or both."""
+    """Where a network lies: Caffe's prototxt and caffemodel, the same network as ONNX, or both; or weights alone.
+
+    Weights without a definition belong to one of `opencv_squeezedet.architectures.ARCHITECTURES`.
+    """
 
     definition: str | None = None
     weights: str | None = None
     onnx: str | None = None
+    architecture: str | None = None
 
     def __str__(self) -> str:
-        return repr(self.onnx) if self.definition is None else f"{self.definition!r} with {self.weights!r}"
+        if self.definition is None:
+            return repr(self.onnx if self.weights is None else self.weights)
+        return f"{self.definition!r} with {self.weights!r}"
 
 
 class Backend(ABC):
@@ -193,7 +196,7 @@ class CaffeNet(_OpencvNet):
         known = net.getLayerNames()
         for blob, layer in zip(self.blobs, self._layers, strict=True):
             if layer not in known:
-                raise ModelError(f"{name} has no layer {layer!r}, which should give {blob}")
+                raise no_layer(name, layer, blob)
 
     def forward(self, blob: NDArray[np.float32]) -> Arrays:
         """Run the network once on a blob (N, C, H, W); returns its blobs, in the order in which they were asked for."""
@@ -219,15 +222,17 @@ class CaffeNet(_OpencvNet):
         for blob, (layer, top) in zip(self.blobs, self._places, strict=True):
             tops = shapes[indices[self.net.getLayerId(layer)]]
             if top >= len(tops):
-                raise _no_top(layer, len(tops), top, blob)
+                raise no_top(layer, len(tops), top, blob)
             found.append(tuple(np.ravel(np.asarray(tops[top])).tolist()))
         return found
 
     def misfit(self, size: tuple[int, int], error: Exception) -> ModelError:
         """Return the error that names the layer, where Caffe's files can be looked into, and else what OpenCV says."""
         if self._files is not None:
+            from opencv_squeezedet import conversion
+
             try:
-                _load_caffe(self._files)
+                conversion.load(self._files)
             except ModelError as telling:
                 return telling
             except ImportError:  # without the extra
@@ -300,10 +305,20 @@ def _check_target(target: str, available: Sequence[str]) -> None:
 
 
 def _read_caffe(files: Files) -> cv2.dnn.Net:
-    contents = [_content(path) for path in (files.definition, files.weights)]
+    contents = [content_of(path) for path in (files.definition, files.weights)]
     with _readable(str(files), "OpenCV"), silent_opencv():
         net: cv2.dnn.Net = read_net_from_caffe(*contents)
     return net
+
+
+def no_layer(name: str, layer: str, blob: str) -> ModelError:
+    """Return the error of a network without the layer that should give a blob."""
+    return ModelError(f"{name} has no layer {layer!r}, which should give {blob}")
+
+
+def no_top(layer: str, tops: int, top: int, blob: str) -> ModelError:
+    """Return the error of a layer without the top that should be a blob."""
+    return ModelError(f"layer {layer!r} has {tops} tops; number {top} should give {blob}")
 
 
 # ---- onnxruntime -------------------------------------------------------------------------------------------------------
@@ -361,7 +376,7 @@ def _session(content: bytes, name: str, target: str) -> Any:
     options.intra_op_num_threads = max(1, cv2.getNumThreads())
     options.log_severity_level = 4  # errors come as exceptions
     with _readable(name, "onnxruntime"):
-        session = runtime.InferenceSession(content, options, providers=[providers[target], providers["cpu"]])
+        session = runtime.InferenceSession(content, options, providers=list(dict.fromkeys((providers[target], providers["cpu"]))))
     if providers[target] not in session.get_providers():
         raise ValueError(f"target {target!r} cannot be used: onnxruntime has it, but not the libraries that it needs")
     return session
@@ -384,54 +399,11 @@ def _onnxruntime() -> Any:
 def _onnx(files: Files, outputs: Outputs | None) -> tuple[bytes, str, dict[str, str] | None]:
     """Return a network as ONNX, what errors call it, and its outputs' names for the blobs."""
     if files.onnx is not None:
-        return _content(files.onnx).tobytes(), str(Files(onnx=files.onnx)), None if outputs is None else _names(outputs)
-    from opencv_squeezedet.formats import onnx_bytes  # an extra
+        return content_of(files.onnx).tobytes(), str(Files(onnx=files.onnx)), None if outputs is None else _names(outputs)
+    from opencv_squeezedet import conversion  # takes an extra, and time to import
 
-    network, weights = _load_caffe(files)
-    if outputs is None:
-        return onnx_bytes(network, weights), str(files), None
-    names = {blob: _top(network, str(files), place, blob) for blob, place in outputs.items()}
-    return onnx_bytes(_up_to(network, set(names.values())), weights), str(files), names
-
-
-def _load_caffe(files: Files) -> tuple[Network, Weights]:
-    """Read and check Caffe's two files; ModelError that names the layer, ImportError without the extra."""
-    from opencv_squeezedet.formats import read_caffemodel, read_prototxt
-
-    for path in (files.definition, files.weights):
-        _check_not_empty(path)
-    network, weights = read_prototxt(str(files.definition)), read_caffemodel(str(files.weights))
-    network.check_weights(weights)
-    return network, weights
-
-
-def _top(network: Network, name: str, place: Place, blob: str) -> str:
-    if isinstance(place, str):
-        return place
-    layer, top = place
-    found = {step.layer.name: step.layer.tops for step in network.steps}
-    if layer not in found:
-        raise ModelError(f"{name} has no layer {layer!r}, which should give {blob}")
-    if top >= len(found[layer]):
-        raise _no_top(layer, len(found[layer]), top, blob)
-    return found[layer][top]
-
-
-def _no_top(layer: str, tops: int, top: int, blob: str) -> ModelError:
-    return ModelError(f"layer {layer!r} has {tops} tops; number {top} should give {blob}")
-
-
-def _up_to(network: Network, tops: set[str]) -> Network:
-    """The part of a network that makes these tops, which then are its outputs."""
-    import dataclasses
-
-    layers: list[Layer] = []
-    needed = set(tops)
-    for layer in reversed(network.layers):
-        if not needed.isdisjoint(layer.tops):
-            layers.insert(0, layer)
-            needed.update(layer.bottoms)
-    return dataclasses.replace(network, layers=tuple(layers))
+    content, names = conversion.converted(files, outputs)
+    return content, str(files), names
 
 
 def _names(outputs: Outputs) -> dict[str, str]:
@@ -455,12 +427,14 @@ def _only(known: Sequence[str], name: str) -> str:
     return known[0]
 
 
-def _content(path: str | None) -> NDArray[np.uint8]:
-    _check_not_empty(path)
+def content_of(path: str | None) -> NDArray[np.uint8]:
+    """Return a file's bytes; ModelError if there are none."""
+    check_not_empty(path)
     return np.fromfile(str(path), np.uint8)
 
 
-def _check_not_empty(path: str | None) -> None:
+def check_not_empty(path: str | None) -> None:
+    """Raise a ModelError if a file is empty."""
     if not os.path.getsize(str(path)):
         raise ModelError(f"{path!r} is empty")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 
@@ -15,6 +16,7 @@ from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.preprocess import Preprocess
 
 StrPath = str | os.PathLike[str]
+Description = TypeVar("Description")
 
 EMBEDDED = "squeezedet_lite_voc"
 _SUFFIXES = {".prototxt", ".caffemodel", ".json", ".onnx"}
@@ -86,24 +88,31 @@ def find_model(
     """
     _check_types(config, preprocess)
     path = os.path.join(models_folder(), EMBEDDED) if model is None else os.fspath(model)
-    if isinstance(model, str) and not any(os.path.isfile(model + suffix) for suffix in ("", *_SUFFIXES)):
+    if isinstance(model, str) and not is_path(model):
         path, weights = _registered(model, weights)
     files = find_files(path, weights)
     description = f"{stem_of(path)}.json"
-    if not os.path.isfile(description):
-        if config is None:
-            raise FileNotFoundError(
-                f"no model description at {description!r}: write one (see models/README.md), or give a config"
-            )
-        return bare_model(files, config, preprocess)
+    known = model is None and weights is None
+    found = read_description(description, lambda content: _described(files, content, config, preprocess, known=known))
+    if found is not None:
+        return found
+    if config is None:
+        raise FileNotFoundError(f"no model description at {description!r}: write one (see models/README.md), or give a config")
+    return bare_model(files, config, preprocess)
+
+
+def read_description(path: str, take: Callable[[Any], Description]) -> Description | None:
+    """Return what is made of a JSON file; None if it is missing, ModelError if it is none, or cannot be taken."""
+    if not os.path.isfile(path):
+        return None
     import json  # not everybody's import time
 
-    with open(description, "rb") as file:
+    with open(path, "rb") as file:
         content = file.read()
     try:
-        return _described(files, json.loads(content), config, preprocess, fits=model is None and weights is None)
+        return take(json.loads(content))
     except (ValueError, TypeError, RecursionError) as error:
-        raise ModelError(f"{description!r}: {error}") from error
+        raise ModelError(f"{path!r}: {error}") from error
 
 
 def _registered(name: str, weights: StrPath | None) -> tuple[str, StrPath | None]:
@@ -118,6 +127,11 @@ def _registered(name: str, weights: StrPath | None) -> tuple[str, StrPath | None
             f"no network definition at {name + '.prototxt'!r}, and the published models are {', '.join(registry.names())}"
         )
     return name, weights
+
+
+def is_path(model: str, *suffixes: str) -> bool:
+    """Whether there is a file of this name, or of this stem and one of the suffixes (default: all that a model may have)."""
+    return any(os.path.isfile(model + suffix) for suffix in ("", *(suffixes or _SUFFIXES)))
 
 
 def stem_of(path: str) -> str:
@@ -153,7 +167,7 @@ def _check_types(config: object, preprocess: object) -> None:
 
 
 def _described(
-    files: Files, description: Any, config: HeadConfig | None, preprocess: Preprocess | None, *, fits: bool
+    files: Files, description: Any, config: HeadConfig | None, preprocess: Preprocess | None, *, known: bool
 ) -> Model:
     parts = {"preprocess", "head", "outputs"}
     if not isinstance(description, dict) or not {"preprocess", "head"} <= description.keys() <= parts:
@@ -164,7 +178,7 @@ def _described(
         HeadConfig.from_dict(description["head"]) if config is None else config,
         from_fields(Preprocess, description["preprocess"]) if preprocess is None else preprocess,
         outputs,
-        fits=fits and config is None,
+        fits=known and config is None,
     )
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-
 from embedded import needs_caffe_importer, read_net
 
 import opencv_squeezedet as sd
@@ -165,13 +164,13 @@ def test_empty_files(stem: Path, suffix: str) -> None:
 
 def test_a_prototxt_that_is_none(stem: Path) -> None:
     Path(f"{stem}.prototxt").write_text("layer { name:")
-    with pytest.raises(sd.ModelError, match="OpenCV cannot read|prototxt': no prototxt"):
+    with pytest.raises(sd.ModelError, match=r"OpenCV cannot read|prototxt': no prototxt"):
         sd.SqueezeDet(stem)
 
 
 def test_a_prototxt_without_layers(stem: Path) -> None:
     Path(f"{stem}.prototxt").write_text('name: "nothing"')
-    with pytest.raises(sd.ModelError, match="has no layer 'slice'|one input was expected, got none"):
+    with pytest.raises(sd.ModelError, match=r"has no layer 'slice'|one input was expected, got none"):
         sd.SqueezeDet(stem)
 
 
@@ -192,7 +191,8 @@ def test_weights_of_another_network_without_the_extra(stem: Path, monkeypatch: p
 def test_a_head_of_another_grid(stem: Path) -> None:
     edit(stem, ".json", lambda text: text.replace('"grid": [23, 23]', '"grid": [22, 23]'))
     with pytest.raises(
-        sd.ModelError, match=r"(layer 'slice'|output 'delta_bbox') gives delta_bbox in the shape \(1, 23, 23, 36\).*need \(1, 22, 23, 36\)"
+        sd.ModelError,
+        match=r"(layer 'slice'|output 'delta_bbox') gives delta_bbox in the shape \(1, 23, 23, 36\).*need \(1, 22, 23, 36\)",
     ):
         sd.SqueezeDet(stem)
 
