@@ -178,17 +178,16 @@ class Pooling(Layer):
         n, channels, *sides = self._four_axes(bottoms[0])
         if self.kernel is None:
             return [(n, channels, 1, 1)]
-        new = []
-        for side, kernel, stride, pad in zip(sides, self.kernel, self.stride, self.pad, strict=True):
-            length = -((kernel - side - 2 * pad) // stride) + 1
-            if pad and (length - 1) * stride >= side + pad:  # the last window would lie in the padding alone
-                length -= 1
-            new.append(length)
-        if min(new) < 1:
+        windows = list(zip(sides, self.kernel, self.stride, self.pad, strict=True))
+        if any(side + 2 * pad < kernel for side, kernel, _, pad in windows):
             raise self.error(
                 f"a bottom of {sides[1]}x{sides[0]} is smaller than the kernel of {self.kernel[1]}x{self.kernel[0]}"
             )
-        return [(n, channels, *new)]
+        lengths = [-((kernel - side - 2 * pad) // stride) + 1 for side, kernel, stride, pad in windows]
+        for i, (side, _, stride, pad) in enumerate(windows):
+            if pad and (lengths[i] - 1) * stride >= side + pad:  # the last window would lie in the padding alone
+                lengths[i] -= 1
+        return [(n, channels, *lengths)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,13 @@ def check_fields(content: bytes, descriptor: Any) -> None:
                 raise ModelError(f"it ends within the field that begins at byte {start}")
 
 
+def text(value: str | bytes) -> str:
+    """Return a string of a message; ModelError where its bytes are no UTF-8, of which protobuf makes bytes."""
+    if isinstance(value, bytes):
+        raise ModelError(f"a name that is text was expected, got {value[:40]!r}")
+    return value
+
+
 def _varint(content: bytes, position: int, end: int) -> tuple[int, int]:
     """The number that begins at ``position``, and where it ends."""
     number = shift = 0

@@ -14,7 +14,7 @@ from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats._caffe_layers import fill_message
 from opencv_squeezedet.formats._caffe_schema import net_parameter
 from opencv_squeezedet.formats._extra import extra
-from opencv_squeezedet.formats._wire import check_fields
+from opencv_squeezedet.formats._wire import check_fields, text
 from opencv_squeezedet.network import Network, Shape, StrPath, Weights
 
 _RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
@@ -44,8 +44,6 @@ def read_caffemodel(path: StrPath) -> Weights:
         return _weights(path.read_bytes())
     except ModelError as error:
         raise ModelError(f"{str(path)!r}: {error}") from error
-    except UnicodeDecodeError as error:  # protobuf tells when a name is read
-        raise ModelError(f"{str(path)!r}: no caffemodel: a layer's name is no text") from error
 
 
 def caffemodel_bytes(network: Network, weights: Mapping[str, Sequence[NDArray[np.float32]]], *, half: bool = False) -> bytes:
@@ -97,15 +95,16 @@ def _weights(content: bytes) -> Weights:
     check_fields(content, net_parameter().DESCRIPTOR)
     try:
         message = net_parameter().FromString(content)
-    except extra("google.protobuf.message").DecodeError as error:
+    except (extra("google.protobuf.message").DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"no caffemodel: {error}") from None
     weights: Weights = {}
     for layer in (*message.layers, *message.layer):
         if not layer.blobs:
             continue
-        if layer.name in weights:
-            raise ModelError(f"layer {layer.name!r}: it is there twice")
-        weights[layer.name] = [_values(blob, layer.name) for blob in layer.blobs]
+        name = text(layer.name)
+        if name in weights:
+            raise ModelError(f"layer {name!r}: it is there twice")
+        weights[name] = [_values(blob, name) for blob in layer.blobs]
     if not weights:
         raise ModelError("a caffemodel was expected, it has no layer with weights")
     return weights

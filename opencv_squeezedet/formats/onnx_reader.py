@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from opencv_squeezedet import network as nw
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats._extra import extra
-from opencv_squeezedet.formats._wire import check_fields
+from opencv_squeezedet.formats._wire import check_fields, text
 from opencv_squeezedet.network import Network, Shape, StrPath, Weights, shortest
 
 _TYPES = {1: "<f4", 6: "<i4", 7: "<i8", 10: "<f2", 11: "<f8"}
@@ -40,8 +40,6 @@ def read_onnx(path: StrPath) -> tuple[Network, Weights]:
         return _Reader(_parsed(path.read_bytes())).result()
     except ModelError as error:
         raise ModelError(f"{str(path)!r}: {error}") from error
-    except UnicodeDecodeError as error:  # protobuf tells when a name is read
-        raise ModelError(f"{str(path)!r}: no ONNX file: a name in it is no text") from error
 
 
 def _parsed(content: bytes) -> Any:
@@ -49,7 +47,7 @@ def _parsed(content: bytes) -> Any:
     check_fields(content, onnx.ModelProto.DESCRIPTOR)
     try:
         model = onnx.ModelProto.FromString(content)
-    except extra("google.protobuf.message").DecodeError as error:
+    except (extra("google.protobuf.message").DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"no ONNX file: {error}") from None
     if not model.graph.node:
         raise ModelError("no ONNX file: it has no nodes")
@@ -60,15 +58,15 @@ class _Node:
     """A node whose attributes are read with their types checked."""
 
     def __init__(self, proto: Any, opset: int) -> None:
-        self.op, self.opset = proto.op_type, opset
-        self.inputs = list(proto.input)
-        self.outputs = list(proto.output)
+        self.op, self.opset = text(proto.op_type), opset
+        self.inputs = [text(name) for name in proto.input]
+        self.outputs = [text(name) for name in proto.output]
         while self.inputs and not self.inputs[-1]:  # optional ones that are left out
             self.inputs.pop()
         if not self.outputs or not self.outputs[0]:
             raise ModelError(f"a node {self.op} has no output")
-        self.name = proto.name or self.outputs[0]
-        self._attributes = {attribute.name: attribute for attribute in proto.attribute}
+        self.name = text(proto.name) or self.outputs[0]
+        self._attributes = {text(attribute.name): attribute for attribute in proto.attribute}
 
     def error(self, message: str) -> ModelError:
         return ModelError(f"node {self.name!r} ({self.op}): {message}")
@@ -113,12 +111,12 @@ class _Reader:
     def __init__(self, model: Any) -> None:
         graph = model.graph
         self._opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
-        self._graph_name = graph.name
+        self._graph_name = text(graph.name)
         self._constants: dict[str, NDArray[Any]] = {}
-        self._stored = {tensor.name: tensor for tensor in graph.initializer}
+        self._stored = {text(tensor.name): tensor for tensor in graph.initializer}
         self._nodes = [_Node(proto, self._opset) for proto in graph.node]
         self._readers = Counter(name for node in self._nodes for name in node.inputs)
-        self._outputs = [value.name for value in graph.output]
+        self._outputs = [text(value.name) for value in graph.output]
         self._input, self._input_shape = self._find_input(graph)
         self._shapes: dict[str, Shape] = {self._input: self._input_shape}
         self._renamed: dict[str, str] = {}
@@ -140,10 +138,10 @@ class _Reader:
         return network, self.weights
 
     def _find_input(self, graph: Any) -> tuple[str, Shape]:
-        inputs = [value for value in graph.input if value.name not in self._stored]
+        inputs = [value for value in graph.input if text(value.name) not in self._stored]
         if len(inputs) != 1:
             raise ModelError(f"one input was expected, got {[value.name for value in inputs]}")
-        name, dims = inputs[0].name, inputs[0].type.tensor_type.shape.dim
+        name, dims = text(inputs[0].name), inputs[0].type.tensor_type.shape.dim
         shape = tuple(1 if i == 0 and not dim.HasField("dim_value") else dim.dim_value for i, dim in enumerate(dims))
         if len(shape) != 4 or min(shape) < 1:
             raise ModelError(f"input {name!r}: a shape (N, C, H, W), all but N given, was expected, got {shape}")
@@ -297,8 +295,8 @@ def _pooling(reader: _Reader, node: _Node) -> nw.Layer:
     if len(node.outputs) != 1 or node.pair("dilations", (1, 1)) != (1, 1) or any(p >= k for _, k, _, p in windows):
         raise node.error("a pooling with one output, no dilations and pads smaller than the kernel was expected")
     whole = all((side + 2 * p - k) % s == 0 for side, k, s, p in windows)
-    if not whole and (not node.integer("ceil_mode", 0) or method == "average"):
-        raise node.error(f"windows of {kernel} over {sides} leave a border out, which Caffe's pooling does not do")
+    if not whole and (method == "average" or any(pad) or not node.integer("ceil_mode", 0)):
+        raise node.error(f"windows of {kernel} over {sides} do not end where Caffe's do")
     if method == "average" and any(pad) and not node.integer("count_include_pad", 0):
         raise node.error("count_include_pad was expected with pads")
     return _layer(reader, node, nw.Pooling, method=method, kernel=kernel, stride=stride, pad=pad)

@@ -157,13 +157,14 @@ def _filter(layer: nw.Convolution | nw.Deconvolution) -> tuple[str, Attributes]:
 def _pooling(layer: nw.Pooling, step: Step) -> tuple[str, Attributes]:
     if layer.kernel is None:
         return {"max": "GlobalMaxPool", "average": "GlobalAveragePool"}[layer.method], {}
-    attributes = {"kernel_shape": layer.kernel, "strides": layer.stride, "pads": layer.pad * 2, "ceil_mode": 1}
+    windows = list(zip(step.bottoms[0][2:], layer.kernel, layer.stride, layer.pad, step.tops[0][2:], strict=True))
+    over = [(length - 1) * stride + kernel - side - 2 * pad for side, kernel, stride, pad, length in windows]
+    if min(over) < 0 or (layer.method == "average" and any(over)):
+        raise layer.error("readers of ONNX differ in its windows at the border, so it is not written")
+    attributes = {"kernel_shape": layer.kernel, "strides": layer.stride, "pads": layer.pad * 2}
     if layer.method == "max":
-        return "MaxPool", attributes
-    sides = zip(step.bottoms[0][2:], layer.kernel, layer.stride, layer.pad, strict=True)
-    if any((side + 2 * pad - kernel) % stride for side, kernel, stride, pad in sides):
-        raise layer.error("an average over windows that reach over the border has no equal in ONNX")
-    return "AveragePool", {**attributes, "ceil_mode": 0, "count_include_pad": 1}
+        return "MaxPool", {**attributes, "ceil_mode": 1}
+    return "AveragePool", {**attributes, "count_include_pad": 1}
 
 
 def _softmax(layer: nw.Softmax, step: Step) -> tuple[str, Attributes]:
