@@ -5,6 +5,7 @@ Everything is fetched from a server on this machine; no test reaches the publish
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import os
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from server import CONTENT, FILE, Server, entry, git_blob, in_a_process, serving
 
@@ -31,6 +33,7 @@ pytest.importorskip("requests", reason="of the extra fetch")
 pytest.importorskip("filelock", reason="of the extra fetch")
 pytest.importorskip("platformdirs", reason="of the extra fetch")
 
+PUBLISHED = registry.entries()
 SHARED = Path(__file__).parents[2] / "shared"
 
 
@@ -164,6 +167,25 @@ def test_a_detector_by_its_name(published: Server, cache: Path, capfd: pytest.Ca
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_gsoc_detector_by_its_name(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With random weights under the published layer names: the published file is not at hand."""
+    pytest.importorskip("onnx", reason="of the extra onnx: writes a caffemodel")
+    from networks import random_weights
+
+    from opencv_squeezedet.formats import caffemodel_bytes
+
+    published = PUBLISHED["gsoc-voc"]
+    network = ARCHITECTURES[published.architecture]()
+    server.content = caffemodel_bytes(network, random_weights(network))
+    ours = dataclasses.replace(published, urls=(f"{server.url}/{published.file}",), git_blob=git_blob(server.content))
+    publish(monkeypatch, ours)
+    detector = sd.SqueezeDet("gsoc-voc")
+    assert detector.config == sd.VOC
+    picture = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    assert [blob.shape[1:] for blob in detector.forward(picture)] == [(23, 23, 36), (4761, 20), (23, 23, 9)]
+    assert server.requests == [("/SqueezeDet.caffemodel", None)]
+
+
 def test_detect_takes_the_name(published: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from opencv_squeezedet import cli
 
@@ -195,7 +217,7 @@ def test_weights_of_one_s_own_with_the_published_definition(published: Server) -
 def test_a_file_wins_over_a_name(published: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("thing.caffemodel").touch()
-    with pytest.raises(FileNotFoundError, match=r"no network definition at 'thing.prototxt'$"):
+    with pytest.raises(FileNotFoundError, match=r"no network definition at 'thing.prototxt'(, and no 'thing.onnx')?$"):
         sd.SqueezeDet("thing")
     assert published.requests == []
     with pytest.raises(FileNotFoundError):

@@ -11,9 +11,12 @@ from opencv_squeezedet.cli import common
 
 SUBCOMMANDS = {
     "detect": "find objects in pictures and videos",
+    "classify": "say what pictures show",
     "models": "published weights: list, fetch, verify",
     "convert": "write a network in another format: Caffe, ONNX",
     "inspect": "show a network's layers, shapes, costs, head and config",
+    "eval": "measure a detector on a data set",
+    "anchors": "find anchor shapes for a data set",
 }
 """Name of each subcommand, which is its module's, and what it is for. Modules are imported when their command runs."""
 

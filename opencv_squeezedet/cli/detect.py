@@ -27,21 +27,17 @@ from opencv_squeezedet.cli.common import (
     CommandError,
     Parser,
     complain,
-    native_messages_hidden,
     positive,
     reason,
     shown,
 )
+from opencv_squeezedet.cli.detectors import MOST_WORKERS, load_detectors
 from opencv_squeezedet.detector import SqueezeDet
-from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.model import find_model
 from opencv_squeezedet.outputs import Names, Outputs, Seen
 from opencv_squeezedet.pipeline import chunks, in_order
-from opencv_squeezedet.preprocess import Resize
 from opencv_squeezedet.sources import Frame, Source, SourceError, Sources, Video, count_frames, find_sources
 
 _NO_MORE_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # would come with every frame
-_MOST_WORKERS = 8  # each has a network of its own
 
 
 # ---- arguments ---------------------------------------------------------------------------------------------------------
@@ -113,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
         complain=lambda message: complain(args.program, shown(message)),
     )
     total = count_frames(sources.frames, args.every)
-    detectors = _load(args, 1 if total is not None and total <= args.batch else _MOST_WORKERS)
+    detectors = _load(args, 1 if total is not None and total <= args.batch else MOST_WORKERS)
     timing = _Timing(args.batch)
     for detector in detectors:
         detector.on_stage = timing.add_pass
@@ -232,21 +228,7 @@ def _look(
 
 
 def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
-    """A detector for each core (networks side by side on one core each do more than one network on all of them)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = min(cores, most)
-    try:
-        find_model(args.model, args.weights)  # published weights may have to be fetched, which shows its progress
-        with native_messages_hidden():
-            resize: Resize | None = "letterbox" if args.letterbox else None
-            detectors = [SqueezeDet(args.model, args.weights, resize=resize) for _ in range(count)]
-    except OSError as error:
-        name = f"{shown(error.filename)}: " if error.filename else ""
-        raise CommandError(name + reason(error)) from error
-    except ModelError as error:
-        raise CommandError(reason(error)) from error
-    if count > 1:
-        cv2.setNumThreads(max(1, cores // count))
+    detectors = load_detectors(args.model, args.weights, letterbox=args.letterbox, most=most)
     labels = detectors[0].config.labels
     if unknown := [label for label in args.classes or () if label not in labels]:
         raise CommandError(f"--classes: the model knows no {', '.join(map(repr, unknown))}, but {', '.join(labels)}")

@@ -1,0 +1,78 @@
+"""The command ``squeezedet anchors``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import numpy as np
+
+from opencv_squeezedet.anchor_shapes import (
+    DISTANCES,
+    AnchorShapes,
+    anchor_config,
+    box_shapes,
+    find_shapes,
+    judge,
+    matched_iou,
+    plot,
+)
+from opencv_squeezedet.cli import datasets
+from opencv_squeezedet.cli.common import CommandError, Parser, positive, reason
+from opencv_squeezedet.config import VOC
+
+DESCRIPTION = "Find anchor shapes for a data set: k-means of the sizes of its boxes, at the network's input size."
+USAGE = "[options] DATASET"
+EXAMPLE = "pictures/train.json --size 320 --json head.json --plot anchors.png"
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the arguments of the command."""
+    datasets.add_dataset_arguments(parser)
+    add = parser.add_argument_group("what is looked for").add_argument
+    add("--count", type=positive, default=len(VOC.anchors), metavar="N", help="how many shapes (9)")
+    add("--size", type=_size, default=VOC.input_size, metavar="WxH", help="the network's input size (416x416)")
+    add("--distance", choices=DISTANCES, default="iou", metavar="D", help="iou (the default) or euclidean, as in 2017")
+    add("--seed", type=int, default=0, metavar="N", help="of k-means' starts (0)")
+    add = parser.add_argument_group("what is written").add_argument
+    add("--json", metavar="FILE", help="the head's config, ready for training")
+    add("--plot", metavar="FILE", help="picture of the clusters (.png, .svg, .pdf)")
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"pixels, as in 416 or 416x416, were expected, got {text!r}")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    datasets.check_targets(args, ("--json", "--plot"))
+    dataset = datasets.load(args)
+    try:
+        boxes = box_shapes(dataset, args.size)
+        found = find_shapes(boxes, args.count, distance=args.distance, seed=args.seed)
+        config = anchor_config(found.shapes, dataset.labels, args.size)
+        print(_table(boxes, found, args.size))
+        if args.json is not None:
+            datasets.write(args.json, f"{config.to_json()}\n".encode())
+        if args.plot is not None:
+            datasets.write(args.plot, plot(boxes, found, args.size, Path(args.plot).suffix))
+    except (ValueError, ImportError) as error:
+        raise CommandError(reason(error)) from error
+    return 0
+
+
+def _table(boxes: np.ndarray, found: AnchorShapes, size: tuple[int, int]) -> str:
+    rows = zip(found.shapes.tolist(), found.share.tolist(), found.mean_iou.tolist(), strict=True)
+    lines = ["width  height  boxes, %  mean IoU"]
+    lines += [f"{w:5.1f}  {h:6.1f}  {100 * share:8.1f}  {iou:8.3f}" for (w, h), share, iou in rows]
+    published = VOC.scaled(size).anchors
+    lines.append(f"mean best IoU of {len(boxes)} boxes: {found.mean_best_iou:.3f}")
+    lines.append(f"with the published shapes of VOC: {judge(boxes, published).mean_best_iou:.3f}")
+    if len(found.shapes) == len(published):
+        near = matched_iou(found.shapes, published)
+        lines.append(f"mean IoU of each shape with its published partner: {near.mean():.3f} (the least {near.min():.3f})")
+    return "\n".join(lines)

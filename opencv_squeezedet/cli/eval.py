@@ -1,0 +1,141 @@
+"""The command ``squeezedet eval``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from opencv_squeezedet._checks import fraction
+from opencv_squeezedet.cli import datasets
+from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, complain, positive, reason, shown
+from opencv_squeezedet.cli.detectors import load_detectors
+from opencv_squeezedet.config import NMS_KINDS
+from opencv_squeezedet.datasets import Dataset
+from opencv_squeezedet.detections import Detections
+from opencv_squeezedet.evaluation import Evaluation, Run, detect_dataset, evaluate
+from opencv_squeezedet.evaluation.report import to_html
+from opencv_squeezedet.evaluation.results import read_categories, read_results, write_results
+from opencv_squeezedet.evaluation.tables import to_csv, to_json, to_text
+from opencv_squeezedet.extras import needs
+
+DESCRIPTION = "Measure a detector on a data set: VOC's and COCO's metrics, curves, the best score threshold, speed."
+USAGE = "[options] DATASET"
+EXAMPLE = "VOCdevkit/VOC2007 --split test --model runs/best --html report.html"
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the arguments of the command."""
+    datasets.add_dataset_arguments(parser)
+    add = parser.add_argument_group("what is measured").add_argument
+    add("--model", metavar="M", help="the stem of a model's files")
+    add("--weights", metavar="W", help="its caffemodel, if named else")
+    add("--threshold", type=_fraction, default=0.01, metavar="T", help="lowest score that counts (0.01)")
+    add("--nms", type=_fraction, metavar="T", help="NMS threshold in [0, 1]")
+    add("--nms-kind", choices=NMS_KINDS, metavar="K", help=" or ".join(NMS_KINDS))
+    add("--top-n", type=positive, metavar="N", help="the best boxes that enter NMS")
+    add("--letterbox", action="store_true", help="keep the aspect ratio")
+    add("--iou", type=_fraction, default=0.5, metavar="T", help="overlap of a hit by VOC (0.5)")
+    add("--results", metavar="FILE", help="another program's: COCO results")
+    add("--categories", metavar="FILE", help="a COCO file with their classes")
+    add = parser.add_argument_group("what is written").add_argument
+    add("--html", metavar="FILE", help="one file to look at")
+    add("--json", metavar="FILE", help="all numbers")
+    add("--csv", metavar="FILE", help="a line a class")
+    add("--save-results", metavar="FILE", help="detections as COCO results")
+    add("--quiet", action="store_true", help="no table, no progress bar")
+
+
+def _fraction(text: str) -> float:
+    try:
+        return fraction("it", float(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a number in [0, 1] was expected, got {text!r}") from None
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    datasets.check_targets(args, ("--html", "--json", "--csv", "--save-results"))
+    if args.categories is not None and args.results is None:
+        raise CommandError("--categories tell the classes of --results")
+    if args.results is not None and (args.model is not None or args.weights is not None):
+        raise CommandError("--results are another program's detections: no --model belongs to them")
+    done: Run | None = None
+    if args.results is None:
+        dataset, done = _detect(args)
+        detections = list(done.detections)
+        for problem in done.problems:
+            complain(args.program, shown(problem))
+    else:
+        dataset = datasets.load(args)
+        detections = _read(args, dataset)
+    try:
+        evaluation = evaluate(dataset, detections, iou_threshold=args.iou)
+        if args.html is not None:
+            title, subtitle = _headline(args, dataset)
+            html = to_html(evaluation, dataset, detections, title=title, subtitle=subtitle, run=done)
+            datasets.write(args.html, html.encode())
+    except ImportError as error:
+        raise CommandError(reason(error)) from error
+    _write(args, evaluation, dataset, detections, done)
+    return EXIT_SOME_FAILED if done is not None and done.problems else 0
+
+
+def _detect(args: argparse.Namespace) -> tuple[Dataset, Run]:
+    detectors = load_detectors(args.model, args.weights, letterbox=args.letterbox)
+    dataset = datasets.load(args, detectors[0].config.labels)
+    try:
+        with needs("eval"):
+            from tqdm import tqdm
+    except ImportError as error:
+        raise CommandError(reason(error)) from error
+    hidden = True if args.quiet else None  # None: shown on a terminal
+    with tqdm(total=len(dataset.pictures), unit=" pictures", dynamic_ncols=True, leave=False, disable=hidden) as bar:
+        return dataset, detect_dataset(
+            dataset,
+            detectors,
+            score_threshold=args.threshold,
+            nms_threshold=args.nms,
+            nms_kind=args.nms_kind,
+            top_n=args.top_n,
+            on_picture=bar.update,
+        )
+
+
+def _read(args: argparse.Namespace, dataset: Dataset) -> list[Detections]:
+    try:
+        return read_results(Path(args.results), dataset, _categories(args))
+    except OSError as error:
+        raise CommandError(f"{shown(error.filename or args.results)}: {reason(error)}") from error
+    except ValueError as error:
+        raise CommandError(shown(str(error))) from error
+
+
+def _categories(args: argparse.Namespace) -> dict[int, str] | None:
+    """The names of category ids: where nobody tells them, those of the data set's own file, if it has them."""
+    source = args.categories or (args.dataset if args.dataset.lower().endswith(".json") else None)
+    return None if source is None else read_categories(Path(source))
+
+
+def _headline(args: argparse.Namespace, dataset: Dataset) -> tuple[str, str]:
+    what = args.results or args.model or "the embedded model"
+    title = f"{os.path.basename(what)} on {os.path.basename(os.path.normpath(args.dataset))}"
+    split = f", split {args.split}" if args.split else ""
+    lowest = "" if args.results else f", scores above {args.threshold:g}"
+    return title, f"{len(dataset.pictures)} pictures, {dataset.box_count} objects{split}{lowest}"
+
+
+def _write(
+    args: argparse.Namespace, evaluation: Evaluation, dataset: Dataset, detections: list[Detections], done: Run | None
+) -> None:
+    if args.json is not None:
+        datasets.write(args.json, to_json(evaluation, done).encode())
+    if args.csv is not None:
+        datasets.write(args.csv, to_csv(evaluation).encode())
+    if args.save_results is not None:
+        try:
+            write_results(Path(args.save_results), dataset, detections, _categories(args))
+        except OSError as error:
+            raise CommandError(f"cannot write {shown(args.save_results)}: {reason(error)}", EXIT_SOME_FAILED) from error
+    if not args.quiet:
+        print(to_text(evaluation, done))

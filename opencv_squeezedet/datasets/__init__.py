@@ -1,0 +1,6 @@
+"""Annotated pictures from COCO JSON, PASCAL VOC folders and YOLO text, in one form."""
+
+from opencv_squeezedet.datasets.dataset import Annotated, Dataset
+from opencv_squeezedet.datasets.load import load_dataset
+
+__all__ = ["Annotated", "Dataset", "load_dataset"]

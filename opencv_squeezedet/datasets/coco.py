@@ -1,0 +1,76 @@
+"""COCO's JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from opencv_squeezedet.datasets.raw import Raw, RawObject, RawPicture
+
+
+def read(path: Path, images: Path | None) -> Raw:
+    """Read a file of images, annotations and categories; an extra ``difficult`` of an annotation counts as ``iscrowd``.
+
+    Raises
+    ------
+    ValueError
+        If it is no such file.
+    FileNotFoundError
+        If none of its pictures is found.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        categories = {entry["id"]: entry["name"] for entry in content["categories"]}
+        entries, annotations = content["images"], content["annotations"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path}: COCO's images, annotations and categories were expected: {error!r}") from error
+    raw = Raw(tuple(categories.values()))
+    folder = _folder(path, entries) if images is None else images
+    objects: dict[Any, list[RawObject]] = {}
+    for entry in entries:
+        _add_picture(raw, entry, folder, objects)
+    for annotation in annotations:
+        _add_object(raw, annotation, categories, objects)
+    return raw
+
+
+def _folder(path: Path, entries: list[Any]) -> Path:
+    """Where the pictures are: in ``images`` beside the file, beside it, or as COCO's own archives have them."""
+    name = path.stem.removeprefix("instances_")
+    folders = [path.parent / "images", path.parent, path.parent.parent / name, path.parent.parent / "images" / name]
+    for folder in folders:
+        if any(isinstance(entry, dict) and (folder / str(entry.get("file_name"))).is_file() for entry in entries):
+            return folder
+    raise FileNotFoundError(f"{path}: none of its {len(entries)} pictures is in {folders[0]}: say where they are")
+
+
+def _add_picture(raw: Raw, entry: Any, folder: Path, objects: dict[Any, list[RawObject]]) -> None:
+    try:
+        image_id, name = entry["id"], entry["file_name"]
+        size = (int(entry["width"]), int(entry["height"])) if "width" in entry and "height" in entry else None
+        if image_id in objects or not isinstance(image_id, (int, str)) or (size and min(size) < 1):
+            raise ValueError
+        path = folder / name
+    except (KeyError, TypeError, ValueError):
+        raw.problems.append(f"image {entry!r}: a new id, a file_name and a positive size were expected: left out")
+        return
+    objects[image_id] = []
+    raw.pictures.append(RawPicture(path, size, image_id, objects[image_id]))
+
+
+def _add_object(raw: Raw, annotation: Any, categories: dict[Any, str], objects: dict[Any, list[RawObject]]) -> None:
+    try:
+        x, y, width, height = map(float, annotation["bbox"])
+        of_picture = objects[annotation["image_id"]]
+        category = annotation["category_id"]
+        name = categories.get(category, f"category {category}")
+        difficult = bool(annotation.get("iscrowd") or annotation.get("difficult"))
+        area = float(annotation["area"]) if "area" in annotation else None
+    except (KeyError, TypeError, ValueError):
+        raw.problems.append(
+            f"annotation {annotation!r}: a bbox of four numbers, a category_id and the image_id of a picture were expected: "
+            "left out"
+        )
+        return
+    of_picture.append(RawObject(name, (x, y, x + width, y + height), difficult, area))

@@ -1,0 +1,79 @@
+"""The one way to a data set, whatever its format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from opencv_squeezedet.datasets import coco, voc, yolo
+from opencv_squeezedet.datasets.dataset import Dataset
+from opencv_squeezedet.datasets.raw import Raw, checked
+
+StrPath = str | os.PathLike[str]
+
+
+def load_dataset(
+    path: StrPath,
+    *,
+    images: StrPath | None = None,
+    split: str | None = None,
+    labels: Sequence[str] | None = None,
+) -> Dataset:
+    """Load the annotations of a data set: COCO's JSON, a PASCAL VOC folder, or YOLO's text files.
+
+    Bad annotations are not fatal: they are left out or clipped, and listed among the `Dataset`'s problems. Pictures are not
+    opened, except for the size of those whose annotation does not tell it.
+
+    Parameters
+    ----------
+    path : path
+        COCO: the JSON file. VOC: the folder with ``Annotations``, ``ImageSets`` and ``JPEGImages``, or one with XML files and
+        pictures. YOLO: the YAML file that describes the data set, or the folder with ``images`` and ``labels``.
+    images : path, optional
+        The folder of the pictures. Default: COCO: ``images`` beside the file, the file's own, or ``../NAME`` for
+        ``annotations/instances_NAME.json``; VOC: ``JPEGImages``; YOLO: as described.
+    split : str, optional
+        VOC: of ``ImageSets/Main``. YOLO: of the description, or the folder's name. Default: everything. COCO has a file a
+        split.
+    labels : sequence of str, optional
+        The class names, in the order of the class ids: objects of others are left out and listed. Where VOC and COCO spell a
+        class differently (sofa, couch) both names will do. Default: the data set's own names; VOC has none: those that occur,
+        sorted, so that two splits agree for certain only if the second is given the labels of the first.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at the path, no such split, or none of the pictures.
+    ValueError
+        If it is no data set, or nothing in it can be used; says what was expected.
+    ImportError
+        If a library of the extras [eval] and [train] is missing that this format needs: PyYAML for YOLO's descriptions,
+        Pillow for the sizes of pictures.
+    """
+    place = Path(path)
+    folder = None if images is None else Path(images)
+    if not place.exists():
+        raise FileNotFoundError(f"no data set at {str(place)!r}")
+    if folder is not None and not folder.is_dir():
+        raise FileNotFoundError(f"no folder of pictures at {str(folder)!r}")
+    return checked(_read(place, folder, split, labels), labels)
+
+
+def _read(path: Path, images: Path | None, split: str | None, labels: Sequence[str] | None) -> Raw:
+    if path.suffix.lower() == ".json":
+        if split is not None:
+            raise ValueError(f"a COCO file has no splits, got the split {split!r}: give the file of the split")
+        return coco.read(path, images)
+    if path.suffix.lower() in (".yaml", ".yml") or (path.is_dir() and yolo.is_yolo(path)):
+        return yolo.read(path, images, split, labels)
+    if path.is_dir() and ((path / "Annotations").is_dir() or any(path.glob("*.xml"))):
+        return voc.read(path, images, split)
+    raise ValueError(
+        f"{str(path)!r} is no data set: COCO's JSON file, a folder with VOC's Annotations, YOLO's YAML file, "
+        "or a folder with YOLO's images and labels was expected"
+    )

@@ -1,0 +1,6 @@
+"""How good a detector is: PASCAL VOC's and COCO's metrics, curves, and a report to look at (extra ``[eval]``)."""
+
+from opencv_squeezedet.evaluation.evaluate import ClassResult, Evaluation, evaluate
+from opencv_squeezedet.evaluation.run import Run, detect_dataset
+
+__all__ = ["ClassResult", "Evaluation", "Run", "detect_dataset", "evaluate"]

@@ -1,0 +1,87 @@
+"""The pictures on which a detector did best and worst, with what it found and what it missed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from opencv_squeezedet.datasets import Annotated, Dataset
+from opencv_squeezedet.detections import Detections
+from opencv_squeezedet.draw import draw
+from opencv_squeezedet.evaluation.matching import match
+from opencv_squeezedet.files import encode_picture, read_picture
+
+HIT, WRONG, MISSED, TRUTH = (115, 158, 0), (40, 80, 230), (66, 228, 240), (255, 255, 255)  # BGR, for the colour-blind too
+_HEIGHT, _MOST_WIDTH = 400, 1000  # twice what the report shows
+
+
+class Looked(NamedTuple):
+    """The place of a picture in the data set, how many hits, mistakes and misses it has, and their F1."""
+
+    place: int
+    hits: int
+    wrong: int
+    missed: int
+    f1: float
+
+
+def rank(
+    dataset: Dataset, detections: Sequence[Detections], threshold: float, iou_threshold: float, count: int
+) -> tuple[list[Looked], list[Looked]]:
+    """Return the ``count`` best and the ``count`` worst pictures at a score threshold: by F1, then by how much is in them.
+
+    Pictures with neither objects to find nor detections are no news, and left out.
+    """
+    looked = []
+    for i, (found, truth) in enumerate(zip(detections, dataset.pictures, strict=True)):
+        shown = found[found.confidence > threshold]
+        matches = match(shown, truth, iou_threshold)
+        hits = int(matches.hit.sum())
+        wrong = int((~matches.hit & ~matches.ignored).sum())
+        missed = int((~truth.difficult).sum()) - hits
+        if hits + wrong + missed:
+            looked.append(Looked(i, hits, wrong, missed, 2 * hits / (2 * hits + wrong + missed)))
+    good = sorted((one for one in looked if one.hits), key=lambda one: (-one.f1, -one.hits))
+    best = good[: min(count, len(looked) // 2)]
+    others = [one for one in looked if one not in best]
+    worst = sorted(others, key=lambda one: (one.f1, -one.wrong - one.missed))[:count]
+    return best, worst
+
+
+def picture_jpeg(truth: Annotated, found: Detections, threshold: float, iou_threshold: float) -> bytes:
+    """Return the picture as a JPEG file: hits, mistakes and misses each in their colour, the truth in white.
+
+    Objects that are difficult are neither missed nor found: only their true box is drawn.
+
+    Raises
+    ------
+    OSError, ValueError
+        If the picture cannot be read.
+    """
+    image = read_picture(truth.path)
+    scale = min(_HEIGHT / image.shape[0], _MOST_WIDTH / image.shape[1])
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    for x1, y1, x2, y2 in (truth.xyxy * scale).round().astype(int).tolist():
+        cv2.rectangle(image, (x1, y1), (x2, y2), TRUTH, 1)
+    shown = found[found.confidence > threshold]
+    matches = match(shown, truth, iou_threshold)
+    marks = []
+    for d, hit, ignored in zip(shown, matches.hit, matches.ignored, strict=True):
+        if not ignored:
+            text = f"{d.label} {d.confidence:.2f}"
+            marks.append((d.xyxy, text if hit else f"{d.label}? {d.confidence:.2f}", HIT if hit else WRONG))
+    for i in np.flatnonzero(~truth.difficult):
+        if i not in matches.found:
+            marks.append((tuple(truth.xyxy[i].tolist()), found.names[truth.class_id[i]], MISSED))
+    texts = [text for _, text, _ in marks]
+    boxes = np.array([box for box, _, _ in marks], np.float32).reshape(-1, 4) * scale
+    canvas = draw(
+        image,
+        Detections(boxes, [1.0] * len(marks), range(len(marks)), texts),
+        colours={text: colour for _, text, colour in marks},
+        confidence=False,
+    )
+    return encode_picture(canvas, ".jpg")

@@ -1,0 +1,124 @@
+"""The curves and bars of an evaluation, as SVG."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencv_squeezedet.evaluation.curves import interpolated
+from opencv_squeezedet.evaluation.evaluate import RECALL_LEVELS, ClassResult, Evaluation
+from opencv_squeezedet.extras import needs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY = "#1769aa", "#d55e00", "#8a94a0"
+_STYLE: Any = {
+    "axes.edgecolor": "#c3cad2",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "font.size": 9,
+    "grid.color": "#e8ecf0",
+    "svg.hashsalt": "opencv-squeezedet",  # the same numbers give the same file
+    "xtick.color": "#5b6670",
+    "ytick.color": "#5b6670",
+}
+
+
+def pooled_curves(evaluation: Evaluation) -> str:
+    """Precision over recall, and all three rates over the score threshold, of all classes together."""
+    points, best = evaluation.pooled.curve, evaluation.pooled.best
+
+    def draw(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2)
+        left.plot(RECALL_LEVELS, _reached(evaluation.pooled), color=BLUE, linewidth=2)
+        left.plot(best.recall, best.precision, "o", color=ORANGE)
+        left.set(xlabel="recall", ylabel="precision", title="All objects together", xlim=(0, 1), ylim=(0, 1.02))
+        total = points.precision + points.recall
+        f1 = np.divide(2 * points.precision * points.recall, total, out=np.zeros_like(total), where=total > 0)
+        for name, values, colour in (
+            ("precision", points.precision, GREY),
+            ("recall", points.recall, BLUE),
+            ("F1", f1, ORANGE),
+        ):
+            right.plot(points.score, values, label=name, color=colour, linewidth=2)
+        right.axvline(best.threshold, color=ORANGE, linestyle=":", linewidth=1)
+        right.set(xlabel="score threshold", title=f"Best F1 at {best.threshold:.3f}", xlim=(0, 1), ylim=(0, 1.02))
+        right.legend(frameon=False)
+
+    return _svg((9.5, 3.4), draw)
+
+
+def class_bars(evaluation: Evaluation) -> str:
+    """The classes' average precisions, the best on top."""
+    results = sorted((result for result in evaluation.classes if result.objects), key=lambda result: result.voc10)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        places = np.arange(len(results))
+        values = [100 * result.voc10 for result in results]
+        axes.barh(places, values, color=BLUE, height=0.66, label="VOC10 AP")
+        if evaluation.coco:
+            axes.barh(places, [100 * result.coco for result in results], color="#8fc1e8", height=0.66, label="COCO AP")
+        for place, value in enumerate(values):
+            axes.text(value + 0.8, place, f"{value:.1f}", va="center", fontsize=8.5, color="#3a444e")
+        axes.set_yticks(places, [f"{result.label}  ({result.objects})" for result in results])
+        axes.set(xlim=(0, 100), xlabel="average precision, % (objects in brackets)", ylim=(-0.6, len(results) - 0.4))
+        axes.grid(axis="y", visible=False)
+        axes.legend(frameon=False, loc="lower right")
+
+    return _svg((9.5, 0.9 + 0.26 * len(results)), draw)
+
+
+def class_curves(evaluation: Evaluation) -> str:
+    """Precision over recall, a small plot a class."""
+    results = [result for result in evaluation.classes if result.objects]
+    columns = min(5, len(results))
+    rows = math.ceil(len(results) / columns)
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes, result in zip(grid, results, strict=False):
+            _class_curve(axes, result)
+        for axes in grid[len(results) :]:
+            axes.set_visible(False)
+        figure.supxlabel("recall", fontsize=9)
+        figure.supylabel("precision", fontsize=9)
+
+    return _svg((9.5, 0.4 + 1.75 * rows), draw)
+
+
+def _class_curve(axes: Axes, result: ClassResult) -> None:
+    precision = _reached(result)
+    axes.fill_between(RECALL_LEVELS, precision, color=BLUE, alpha=0.12, linewidth=0)
+    axes.plot(RECALL_LEVELS, precision, color=BLUE, linewidth=1.5)
+    axes.plot(result.best.recall, result.best.precision, "o", color=ORANGE, markersize=4)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+    axes.set_title(f"{result.label}  {100 * result.voc10:.1f}", fontsize=9)
+
+
+def _reached(result: ClassResult) -> NDArray[np.float64]:
+    """The precision at each recall level, NaN, which is not drawn, beyond the last recall."""
+    precision = interpolated(result.curve, RECALL_LEVELS)
+    return np.where(precision > 0, precision, np.nan)
+
+
+def _svg(size: tuple[float, float], draw: Any) -> str:
+    with needs("eval"):
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()

@@ -1,0 +1,118 @@
+"""COCO's result files: detections of this package and of other programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from opencv_squeezedet.datasets import Dataset
+from opencv_squeezedet.datasets.names import class_table
+from opencv_squeezedet.detections import Detections
+from opencv_squeezedet.files import write_whole
+
+
+def write_results(
+    path: Path, dataset: Dataset, detections: Sequence[Detections], categories: Mapping[int, str] | None = None
+) -> None:
+    """Write COCO's list of results.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    dataset : Dataset
+        For the ``image_id`` of each picture.
+    detections : sequence of Detections
+        Those of each picture.
+    categories : mapping, optional
+        The class name of each ``category_id``; detections of other classes are left out. Default: the class id + 1.
+    """
+    known = _default_categories(dataset) if categories is None else categories
+    table = class_table(dataset.labels)
+    ids = {table[name]: category for category, name in known.items() if name in table}
+    rows = [
+        {"image_id": picture.image_id, "category_id": ids[class_id], "bbox": row["bbox"], "score": row["score"]}
+        for picture, found in zip(dataset.pictures, detections, strict=True)
+        for row, class_id in zip(found.to_coco(0), found.class_id.tolist(), strict=True)
+        if class_id in ids
+    ]
+    write_whole(path, json.dumps(rows).encode())
+
+
+def _default_categories(dataset: Dataset) -> dict[int, str]:
+    return dict(enumerate(dataset.labels, start=1))
+
+
+def read_categories(path: Path) -> dict[int, str]:
+    """Return the names of the category ids in a COCO file; ValueError if it has no ``categories``."""
+    try:
+        return {entry["id"]: entry["name"] for entry in json.loads(path.read_bytes())["categories"]}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path}: COCO's categories were expected: {error!r}") from error
+
+
+def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | None = None) -> list[Detections]:
+    """Read detections that any program has written.
+
+    Parameters
+    ----------
+    path : Path
+        COCO's list of results, each with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height) and ``score``; or a
+        COCO data set whose annotations have scores, as ``detect --coco`` writes: its own categories and file names then tell
+        classes and pictures.
+    dataset : Dataset
+        The pictures, and their labels: results of other classes, or for other pictures, are left out.
+    categories : mapping, optional
+        The class name of each category id. Default: the class id + 1.
+
+    Returns
+    -------
+    list of Detections
+        Those of each picture, in the data set's order, highest score first.
+
+    Raises
+    ------
+    ValueError
+        If it is no such file, or nothing in it is for a picture and a class of the data set.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        if isinstance(content, dict):
+            rows, categories = content["annotations"], {entry["id"]: entry["name"] for entry in content["categories"]}
+            names = {Path(picture.path).name: i for i, picture in enumerate(dataset.pictures)}
+            places = {entry["id"]: names.get(Path(entry["file_name"]).name) for entry in content["images"]}
+        else:
+            rows, places = content, {picture.image_id: i for i, picture in enumerate(dataset.pictures)}
+        parsed = [_row(row) for row in rows]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path}: COCO's results were expected: {error!r}") from error
+    table = class_table(dataset.labels)
+    if categories is None:
+        categories = _default_categories(dataset)
+    of_picture: list[list[Any]] = [[] for _ in dataset.pictures]
+    for image_id, category, box, score in parsed:
+        place, class_id = places.get(image_id), table.get(categories.get(category, ""))
+        if place is not None and class_id is not None:
+            of_picture[place].append((-score, class_id, box))
+    if parsed and not any(of_picture):
+        raise ValueError(f"{path}: none of its {len(parsed)} results is for a picture and a class of the data set")
+    return [_detections(found, dataset.labels) for found in of_picture]
+
+
+def _row(row: Any) -> tuple[Any, Any, tuple[float, ...], float]:
+    x, y, width, height = map(float, row["bbox"])
+    score = float(row["score"])
+    if not all(map(math.isfinite, (x, y, width, height, score))):
+        raise ValueError(f"numbers must be finite, got {row!r}")
+    return row["image_id"], row["category_id"], (x, y, x + width, y + height), score
+
+
+def _detections(found: list[Any], labels: tuple[str, ...]) -> Detections:
+    found.sort(key=lambda row: row[0])
+    boxes = np.array([box for _, _, box in found], np.float32).reshape(-1, 4)
+    return Detections(boxes, [-score for score, _, _ in found], [class_id for _, class_id, _ in found], labels)

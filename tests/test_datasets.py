@@ -1,0 +1,350 @@
+"""The same pictures and boxes from each format; what is wrong in one is listed, and costs only itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import opencv_squeezedet as sd
+from opencv_squeezedet.datasets import Annotated, Dataset, load_dataset
+from opencv_squeezedet.datasets.names import VOC_NAMES_OF_COCO
+from opencv_squeezedet.files import read_picture
+
+pytest.importorskip("PIL", reason="the sizes of YOLO's pictures are read with Pillow, of the eval extra")
+pytest.importorskip("yaml", reason="YOLO's descriptions are read with PyYAML, of the eval extra")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "voc_mix"
+LABELS = ("cat", "dog")
+PICTURES: dict[str, tuple[tuple[int, int], list[tuple[str, list[float], bool]]]] = {
+    "both": ((60, 40), [("dog", [3.0, 5.0, 33.0, 25.0], False), ("cat", [30.0, 0.0, 60.0, 40.0], True)]),
+    "none": ((50, 50), []),
+    "one": ((40, 60), [("cat", [0.0, 0.0, 40.0, 60.0], False)]),
+}
+
+
+def write_pictures(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for name, (size, _) in PICTURES.items():
+        cv2.imwrite(str(folder / f"{name}.jpg"), np.full((size[1], size[0], 3), 128, np.uint8))
+
+
+def write_coco(folder: Path, **changes: Any) -> Path:
+    write_pictures(folder / "images")
+    images, annotations = [], []
+    for image_id, (name, (size, objects)) in enumerate(PICTURES.items(), start=7):
+        images.append({"id": image_id, "file_name": f"{name}.jpg", "width": size[0], "height": size[1]})
+        for label, (x1, y1, x2, y2), difficult in objects:
+            category = {"cat": 17, "dog": 18}[label]
+            box = {"image_id": image_id, "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+            annotations.append({**box, "iscrowd": int(difficult)})
+    categories = [{"id": 17, "name": "cat"}, {"id": 18, "name": "dog"}]
+    path = folder / "data.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories, **changes}))
+    return path
+
+
+def voc_xml(name: str, size: tuple[int, int], objects: list[tuple[str, list[float], bool]]) -> str:
+    things = "".join(
+        f"<object><name>{label}</name><part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
+        f"<difficult>{int(difficult)}</difficult><bndbox><xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin>"
+        f"<xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
+        for label, (x1, y1, x2, y2), difficult in objects
+    )
+    side = f"<size><width>{size[0]}</width><height>{size[1]}</height></size>"
+    return f"<annotation><filename>{name}.jpg</filename>{side}{things}</annotation>"
+
+
+def write_voc(folder: Path) -> Path:
+    write_pictures(folder / "JPEGImages")
+    (folder / "Annotations").mkdir()
+    (folder / "ImageSets" / "Main").mkdir(parents=True)
+    for name, (size, objects) in PICTURES.items():
+        (folder / "Annotations" / f"{name}.xml").write_text(voc_xml(name, size, objects))
+    (folder / "ImageSets" / "Main" / "val.txt").write_text("one\nboth\n")
+    return folder
+
+
+def write_yolo(folder: Path, *, described: bool) -> Path:
+    write_pictures(folder / "images" / "val")
+    (folder / "labels" / "val").mkdir(parents=True)
+    for name, ((width, height), objects) in PICTURES.items():
+        lines = [
+            f"{LABELS.index(label)} {(x1 + x2) / 2 / width} {(y1 + y2) / 2 / height} "
+            f"{(x2 - x1) / width} {(y2 - y1) / height}\n"
+            for label, (x1, y1, x2, y2), _ in objects
+        ]
+        if lines:
+            (folder / "labels" / "val" / f"{name}.txt").write_text("".join(lines))
+    if not described:
+        (folder / "classes.txt").write_text("cat\ndog\n")
+        return folder
+    (folder / "data.yaml").write_text("path: .\nval: images/val\nnames: {0: cat, 1: dog}\n")
+    return folder / "data.yaml"
+
+
+def by_name(dataset: Dataset) -> dict[str, Annotated]:
+    return {picture.path.stem: picture for picture in dataset.pictures}
+
+
+def check(dataset: Dataset, *, difficult: bool = True, names: tuple[str, ...] = tuple(PICTURES)) -> None:
+    assert dataset.labels == LABELS
+    assert dataset.problems == ()
+    assert [picture.path.stem for picture in dataset.pictures] == list(names)
+    for name, picture in by_name(dataset).items():
+        size, objects = PICTURES[name]
+        assert picture.path.is_file()
+        assert picture.size == size
+        assert (picture.xyxy.dtype, picture.xyxy.shape) == (np.float32, (len(objects), 4))
+        assert (picture.class_id.dtype, picture.difficult.dtype) == (np.int64, np.bool_)
+        np.testing.assert_allclose(picture.xyxy, np.reshape([box for _, box, _ in objects], (-1, 4)), atol=1e-4)
+        assert [LABELS[i] for i in picture.class_id] == [label for label, _, _ in objects]
+        assert picture.difficult.tolist() == [difficult and hard for _, _, hard in objects]
+        np.testing.assert_allclose(picture.area, np.prod(picture.xyxy[:, 2:] - picture.xyxy[:, :2], axis=1), rtol=1e-5)
+
+
+def test_coco(tmp_path: Path) -> None:
+    dataset = load_dataset(write_coco(tmp_path))
+    check(dataset)
+    assert [picture.image_id for picture in dataset.pictures] == [7, 8, 9]
+    assert dataset.box_count == 3
+
+
+def test_coco_as_its_archives_are_laid_out(tmp_path: Path) -> None:
+    path = write_coco(tmp_path)
+    (tmp_path / "annotations").mkdir()
+    path = path.rename(tmp_path / "annotations" / "instances_val2017.json")
+    (tmp_path / "images").rename(tmp_path / "val2017")
+    check(load_dataset(path))
+
+
+def test_voc(tmp_path: Path) -> None:
+    check(load_dataset(write_voc(tmp_path / "voc")))
+
+
+def test_voc_split(tmp_path: Path) -> None:
+    folder = write_voc(tmp_path / "voc")
+    check(load_dataset(str(folder), split="val"), names=("one", "both"))
+    with pytest.raises(FileNotFoundError, match=r"no split 'test'.*there: val"):
+        load_dataset(folder, split="test")
+
+
+def test_voc_xml_beside_the_pictures(tmp_path: Path) -> None:
+    folder = write_voc(tmp_path / "voc")
+    for path in [*folder.glob("Annotations/*"), *folder.glob("JPEGImages/*")]:
+        path.rename(folder / path.name)
+    for name in ("Annotations", "JPEGImages"):
+        (folder / name).rmdir()
+    check(load_dataset(folder))
+
+
+@pytest.mark.parametrize("described", [True, False])
+@pytest.mark.parametrize("split", ["val", None])
+def test_yolo(tmp_path: Path, described: bool, split: str | None) -> None:
+    path = write_yolo(tmp_path / "yolo", described=described)
+    check(load_dataset(path, split=split), difficult=False)
+    check(load_dataset(tmp_path / "yolo", split=split), difficult=False)
+    with pytest.raises(FileNotFoundError, match="no split 'train'"):
+        load_dataset(path, split="train")
+
+
+def test_yolo_list_of_pictures(tmp_path: Path) -> None:
+    path = write_yolo(tmp_path / "yolo", described=True)
+    (path.parent / "val.txt").write_text("images/val/one.jpg\n\nimages/val/none.jpg\n")
+    path.write_text("val: val.txt\nnames: [cat, dog]\n")
+    check(load_dataset(path, split="val"), difficult=False, names=("one", "none"))
+
+
+def test_what_detect_writes_can_be_read(tmp_path: Path) -> None:
+    size, objects = PICTURES["both"]
+    labels, boxes, _ = zip(*objects, strict=True)
+    found = sd.Detections(boxes, [1.0] * len(boxes), [LABELS.index(label) for label in labels], LABELS)
+    write_pictures(tmp_path / "pictures")
+    for name in ("voc", "yolo"):
+        (tmp_path / name).mkdir()
+        shutil.copy(tmp_path / "pictures" / "both.jpg", tmp_path / name)
+    (tmp_path / "voc" / "both.xml").write_text(found.to_voc_xml("both.jpg", size))
+    (tmp_path / "yolo" / "both.txt").write_text(found.to_yolo(size))
+    (tmp_path / "yolo" / "data.yaml").write_text("nc: 2\nnames: [cat, dog]\n")
+    for name in ("voc", "yolo"):
+        check(load_dataset(tmp_path / name), difficult=False, names=("both",))
+
+
+def test_a_picture_on_its_side_counts_as_it_is_read(tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = write_yolo(tmp_path / "yolo", described=False)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", PICTURES["one"][0]).save(folder / "images" / "val" / "one.jpg", exif=exif)
+    picture = by_name(load_dataset(folder))["one"]
+    image = read_picture(picture.path)
+    assert picture.size == (image.shape[1], image.shape[0]) == PICTURES["one"][0][::-1]
+
+
+def test_labels_choose_and_order(tmp_path: Path) -> None:
+    dataset = load_dataset(write_coco(tmp_path), labels=("bird", "dog"))
+    assert dataset.labels == ("bird", "dog")
+    assert [picture.class_id.tolist() for picture in dataset.pictures] == [[1], [], []]
+    assert dataset.problems == ("class 'cat' is not among the labels: 2 boxes left out",)
+
+
+@pytest.mark.parametrize("labels", [tuple(VOC_NAMES_OF_COCO), tuple(VOC_NAMES_OF_COCO.values())])
+def test_coco_and_voc_names_are_the_same_classes(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    other = {**VOC_NAMES_OF_COCO, **{voc: coco for coco, voc in VOC_NAMES_OF_COCO.items()}}
+    path = write_coco(tmp_path, categories=[{"id": 17, "name": other[labels[0]]}, {"id": 18, "name": other[labels[1]]}])
+    dataset = load_dataset(path, labels=labels)
+    assert dataset.problems == ()
+    assert [picture.class_id.tolist() for picture in dataset.pictures] == [[1, 0], [], [0]]
+
+
+BAD_BOXES = {
+    "outside": ([70, 10, 5, 5], "lies outside the 60x40 picture: left out", None),
+    "beyond": ([50, 30, 20, 20], "reaches beyond the 60x40 picture: clipped", [50, 30, 60, 40]),
+    "rounded": ([50, 30, 10.4, 10], None, [50, 30, 60, 40]),
+    "flat": ([10, 10, 0, 5], "has no area: left out", None),
+    "backwards": ([10, 10, -5, 5], "has no area: left out", None),
+    "nan": ([10, float("nan"), 5, 5], "is not finite: left out", None),
+}
+
+
+@pytest.mark.parametrize("case", BAD_BOXES)
+def test_bad_boxes(tmp_path: Path, case: str) -> None:
+    box, problem, left = BAD_BOXES[case]
+    annotations = [{"image_id": 7, "category_id": 17, "bbox": box}]
+    dataset = load_dataset(write_coco(tmp_path, annotations=annotations))
+    assert len(dataset.pictures) == 3
+    assert dataset.pictures[0].xyxy.tolist() == ([] if left is None else [left])
+    assert len(dataset.problems) == (problem is not None)
+    for text in dataset.problems:
+        assert text.startswith("both.jpg: the box of a cat (")
+        assert text.endswith(problem)
+
+
+BAD_ENTRIES: dict[str, dict[str, Any]] = {
+    "no bbox": {"annotations": [{"image_id": 7, "category_id": 17}]},
+    "three numbers": {"annotations": [{"image_id": 7, "category_id": 17, "bbox": [1, 2, 3]}]},
+    "words": {"annotations": [{"image_id": 7, "category_id": 17, "bbox": ["a", 2, 3, 4]}]},
+    "no object": {"annotations": [5]},
+    "unknown picture": {"annotations": [{"image_id": 99, "category_id": 17, "bbox": [1, 2, 3, 4]}]},
+    "unknown category": {"annotations": [{"image_id": 7, "category_id": 99, "bbox": [1, 2, 3, 4]}]},
+}
+
+
+@pytest.mark.parametrize("case", BAD_ENTRIES)
+def test_bad_entries_of_coco(tmp_path: Path, case: str) -> None:
+    dataset = load_dataset(write_coco(tmp_path, **BAD_ENTRIES[case]))
+    assert len(dataset.pictures) == 3
+    assert dataset.box_count == 0
+    assert len(dataset.problems) == 1
+
+
+def test_missing_and_doubled_pictures(tmp_path: Path) -> None:
+    path = write_coco(tmp_path)
+    (tmp_path / "images" / "both.jpg").unlink()
+    content = json.loads(path.read_text())
+    content["images"].append(content["images"][1])
+    path.write_text(json.dumps(content))
+    dataset = load_dataset(path)
+    assert [picture.path.stem for picture in dataset.pictures] == ["none", "one"]
+    assert len(dataset.problems) == 2
+    assert "both.jpg: no such picture" in "".join(dataset.problems)
+
+
+BAD_XML = {
+    "cut off": "<annotation><object>",
+    "entities": '<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>',
+}
+
+
+@pytest.mark.parametrize("case", BAD_XML)
+def test_bad_xml(tmp_path: Path, case: str) -> None:
+    folder = write_voc(tmp_path / "voc")
+    (folder / "Annotations" / "none.xml").write_text(BAD_XML[case])
+    dataset = load_dataset(folder)
+    assert list(by_name(dataset)) == ["both", "one"]
+    assert len(dataset.problems) == 1
+    assert dataset.problems[0].startswith("none.xml: ")
+
+
+def test_bad_objects_of_voc(tmp_path: Path) -> None:
+    folder = write_voc(tmp_path / "voc")
+    path = folder / "Annotations" / "both.xml"
+    path.write_text(path.read_text().replace("<ymax>40.0</ymax>", "").replace("<name>dog</name>", "<name></name>"))
+    (folder / "ImageSets" / "Main" / "val.txt").write_text("one\nboth\nlost\n")
+    dataset = load_dataset(folder, split="val")
+    assert by_name(dataset)["both"].xyxy.shape == (0, 4)
+    assert len(dataset.problems) == 3
+    assert "the box of a cat lacks one of xmin, ymin, xmax, ymax" in dataset.problems[1]
+    assert dataset.problems[2].startswith("lost.xml: No such file")
+
+
+def test_sizes_that_voc_does_not_tell_are_the_pictures(tmp_path: Path) -> None:
+    folder = write_voc(tmp_path / "voc")
+    for path in folder.glob("Annotations/*.xml"):
+        path.write_text(path.read_text().replace("<width>60</width>", "").replace("<height>60</height>", "<height>0</height>"))
+    check(load_dataset(folder))
+
+
+def test_bad_lines_of_yolo(tmp_path: Path) -> None:
+    folder = write_yolo(tmp_path / "yolo", described=False)
+    (folder / "labels" / "val" / "none.txt").write_text(
+        "0 0.5 0.5 0.2\n5 0.5 0.5 0.2 0.2\ncat 0.5 0.5 0.2 0.2\n\n1 0.5 0.5 1 1\n"
+    )
+    dataset = load_dataset(folder)
+    assert by_name(dataset)["none"].xyxy.tolist() == [[0, 0, 50, 50]]
+    assert [problem.split(":")[0] for problem in dataset.problems] == [
+        *("none.txt, line 1", "none.txt, line 3", "class 'number 5' is not among the labels"),
+    ]
+
+
+def test_a_file_that_is_no_picture(tmp_path: Path) -> None:
+    folder = write_yolo(tmp_path / "yolo", described=False)
+    (folder / "images" / "val" / "none.jpg").write_text("none")
+    dataset = load_dataset(folder)
+    assert list(by_name(dataset)) == ["both", "one"]
+    assert len(dataset.problems) == 1
+
+
+def test_what_is_no_data_set(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no data set at"):
+        load_dataset(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="is no data set"):
+        load_dataset(tmp_path)
+    for content in ("{", "[]", '{"images": []}', "[" * 100_000):
+        (tmp_path / "a.json").write_text(content)
+        with pytest.raises(ValueError, match="COCO's images, annotations and categories were expected"):
+            load_dataset(tmp_path / "a.json")
+    for content in ("names: [", "5", "names: {1: cat}", "names: []"):
+        (tmp_path / "a.yaml").write_text(content)
+        with pytest.raises(ValueError, match=r"a\.yaml"):
+            load_dataset(tmp_path / "a.yaml")
+
+
+def test_wrong_options(tmp_path: Path) -> None:
+    path = write_coco(tmp_path)
+    with pytest.raises(ValueError, match="no splits"):
+        load_dataset(path, split="val")
+    with pytest.raises(FileNotFoundError, match="no folder of pictures"):
+        load_dataset(path, images=tmp_path / "pictures")
+    with pytest.raises(ValueError, match="'cat' twice"):
+        load_dataset(path, labels=("cat", "cat"))
+    (tmp_path / "images").rename(tmp_path / "pictures")
+    with pytest.raises(FileNotFoundError, match="none of its 3 pictures"):
+        load_dataset(path)
+    check(load_dataset(path, images=tmp_path / "pictures"))
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the project's shared data is not there")
+def test_voc_mix() -> None:
+    content = json.loads((SHARED / "val.json").read_bytes())
+    dataset = load_dataset(SHARED / "val.json", labels=sd.VOC.labels)
+    assert dataset.labels == load_dataset(SHARED / "val.json").labels
+    assert dataset.problems == ()
+    assert (len(dataset.pictures), dataset.box_count) == (len(content["images"]), len(content["annotations"]))
+    assert sum(picture.difficult.sum() for picture in dataset.pictures) == sum(a["difficult"] for a in content["annotations"])
