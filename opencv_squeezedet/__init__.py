@@ -2,6 +2,7 @@
 
 from opencv_squeezedet import _environment  # noqa: F401  (first: it explains what is missing)
 from opencv_squeezedet._version import __version__
+from opencv_squeezedet.classifier import Class, Classes, SqueezeNet
 from opencv_squeezedet.config import KITTI, VOC, HeadConfig
 from opencv_squeezedet.detection_model import DetectionModel
 from opencv_squeezedet.detections import Detection, Detections
@@ -15,6 +16,8 @@ from opencv_squeezedet.preprocess import Preprocess
 __all__ = [
     "KITTI",
     "VOC",
+    "Class",
+    "Classes",
     "Detection",
     "DetectionModel",
     "Detections",
@@ -24,6 +27,7 @@ __all__ = [
     "ModelError",
     "Preprocess",
     "SqueezeDet",
+    "SqueezeNet",
     "__version__",
     "decode",
     "draw",

@@ -11,7 +11,7 @@ try:
 except (ImportError, AttributeError) as error:
     raise ImportError(
         f"opencv_squeezedet needs cv2 with its dnn module, which cannot be used here ({error}). "
-        "If OpenCV is missing: pip install 'opencv-contrib-python>=4.8,<5'. "
+        "If OpenCV is missing: pip install 'opencv-contrib-python>=4.8'. "
         "If a system library such as libGL.so.1 is missing, as on a server without a screen: install it "
         "(Debian, Ubuntu: apt-get install libgl1 libglib2.0-0), or put opencv-contrib-python-headless in the place of "
         "opencv-contrib-python. "

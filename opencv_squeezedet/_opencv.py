@@ -5,8 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import cv2
+
+read_net_from_caffe: Any = getattr(cv2.dnn, "readNetFromCaffe", None)
+"""What reads Caffe's files; None in OpenCV 5, which does not."""
+
+HAS_GRAPH_ENGINE = hasattr(cv2.dnn, "ENGINE_NEW")
+"""Whether networks run in the graph engine, which knows outputs but no layers, and no target but the processor: OpenCV 5."""
 
 _SILENT = 0
 _lock = threading.Lock()

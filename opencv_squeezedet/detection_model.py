@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
+from opencv_squeezedet._opencv import silent_opencv
+from opencv_squeezedet.backends import BackendName
 from opencv_squeezedet.config import VOC, HeadConfig
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.model import Model, StrPath, check_net
-from opencv_squeezedet.preprocess import Picture, Preprocess
+from opencv_squeezedet.model import StrPath, check_head, stem_of
+from opencv_squeezedet.preprocess import Picture
 
 _Result = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]
 _Empty = tuple[tuple[()], tuple[()], tuple[()]]
@@ -53,10 +55,12 @@ class DetectionModel:
         Instead of the two files (also as the first argument): a network that ends as opencv_contrib's does.
     head : HeadConfig, optional
         The head, instead of the description's.
+    backend, target : str, optional
+        What runs the network, and on what, as `SqueezeDet` takes them.
 
     Raises
     ------
-    FileNotFoundError, ModelError
+    FileNotFoundError, ModelError, ValueError, ImportError
         As `SqueezeDet`.
     """
 
@@ -67,16 +71,20 @@ class DetectionModel:
         *,
         network: cv2.dnn.Net | None = None,
         head: HeadConfig | None = None,
+        backend: BackendName = "opencv",
+        target: str | None = None,
     ) -> None:
         source = model if network is None else network
         if source is None:
             raise ArgumentError("DetectionModel needs the files of a model, or a network")
         if isinstance(source, cv2.dnn.Net):
-            self._detector = SqueezeDet(source, config=head)
+            self._detector = SqueezeDet(source, config=head, backend=backend, target=target)
         elif not isinstance(source, (str, os.PathLike)):
             raise ArgumentError(f"model must be a path or a cv2.dnn.Net, got {source!r}")
         else:
-            self._detector = _from_files(source, config, head)
+            files = _sorted_files(source, config)
+            head = head or _head_without_description(files[0], named=bool(str(config)))
+            self._detector = SqueezeDet(*files, config=head, backend=backend, target=target)
         self._output_names: Sequence[str] = ()
 
     def setInputParams(
@@ -136,17 +144,19 @@ class DetectionModel:
 
     def setPreferableBackend(self, backendId: int) -> DetectionModel:
         """Set the ``cv2.dnn.DNN_BACKEND_...`` that runs the network."""
-        self._detector.net.setPreferableBackend(backendId)
+        with silent_opencv():  # OpenCV 5 has one
+            self._opencv_net("setPreferableBackend").setPreferableBackend(backendId)
         return self
 
     def setPreferableTarget(self, targetId: int) -> DetectionModel:
         """Set the ``cv2.dnn.DNN_TARGET_...`` that the network runs on."""
-        self._detector.net.setPreferableTarget(targetId)
+        with silent_opencv():  # OpenCV 5 has one
+            self._opencv_net("setPreferableTarget").setPreferableTarget(targetId)
         return self
 
     def enableWinograd(self, useWinograd: bool) -> DetectionModel:
         """Set whether convolutions may use the Winograd algorithm."""
-        self._detector.net.enableWinograd(useWinograd)
+        self._opencv_net("enableWinograd").enableWinograd(useWinograd)
         return self
 
     def setNmsAcrossClasses(self, value: bool) -> DetectionModel:
@@ -168,10 +178,7 @@ class DetectionModel:
         """Run the network on a picture, and return its outputs, or those of `setOutputNames`; ``outs`` is not used."""
         with _as_cv2_error():
             blob = self._detector.preprocess.blob(_array(frame))
-        net = self._detector.net
-        with self._detector.lock:
-            net.setInput(blob)
-            return tuple(np.asarray(out) for out in net.forward(self._output_names or net.getUnconnectedOutLayersNames()))
+        return self._detector.backend.predict(blob, self._output_names)
 
     def detect(self, frame: Picture | cv2.UMat, confThreshold: float = 0.5, nmsThreshold: float = 0.0) -> _Result | _Empty:
         """Find the objects in a picture.
@@ -203,13 +210,19 @@ class DetectionModel:
             return (), (), ()
         return found.class_id.copy(), found.confidence.copy(), _whole_xywh(found, image.shape[1], image.shape[0])
 
+    def _opencv_net(self, setter: str) -> cv2.dnn.Net:
+        net = self._detector.net
+        if not isinstance(net, cv2.dnn.Net):
+            raise ArgumentError(f"{setter} is for a network in OpenCV; this one runs in onnxruntime")
+        return net
+
     def _scale_head(self, size: tuple[int, int]) -> None:
         """Fit the head to another input size, if the network takes it."""
         detector = self._detector
         if size == detector.config.input_size:
             return
         head = detector.config.scaled(size)
-        check_net(detector.net, Model(None, None, head, Preprocess(size), detector.outputs))
+        check_head(detector.backend, head)
         detector.config = head
 
 
@@ -217,15 +230,18 @@ def _array(frame: Picture | cv2.UMat) -> Picture:
     return frame.get() if isinstance(frame, cv2.UMat) else frame
 
 
-def _from_files(model: StrPath, config: StrPath, head: HeadConfig | None) -> SqueezeDet:
+def _sorted_files(model: StrPath, config: StrPath) -> tuple[str, str | None]:
+    """The model that `SqueezeDet` is to find, and its caffemodel, of what OpenCV takes in either order."""
     weights, definition = str(model), str(config)
     if not definition:
-        return SqueezeDet(weights, config=head)
+        return weights, None
     if weights.endswith(".prototxt") or definition.endswith(".caffemodel"):
         weights, definition = definition, weights
-    if head is None and not os.path.isfile(os.path.splitext(definition)[0] + ".json"):
-        head = VOC
-    return SqueezeDet(definition, weights, config=head)
+    return definition, weights
+
+
+def _head_without_description(model: str, *, named: bool) -> HeadConfig | None:
+    return VOC if named and not os.path.isfile(f"{stem_of(model)}.json") else None
 
 
 def _whole_xywh(found: Detections, frame_width: int, frame_height: int) -> NDArray[np.int32]:

@@ -7,15 +7,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NamedTuple, SupportsFloat, SupportsIndex
+from typing import Any, NamedTuple, SupportsFloat, SupportsIndex
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from opencv_squeezedet.backends import BackendName
 from opencv_squeezedet.config import VOC, HeadConfig, NmsKind
 from opencv_squeezedet.detections import Detections
-from opencv_squeezedet.model import StrPath, bare_model, check_net, find_model, read_net
+from opencv_squeezedet.model import StrPath, bare_model, find_model, open_model
 from opencv_squeezedet.postprocess import postprocess_batch, postprocess_checked, resolve_options
 from opencv_squeezedet.preprocess import Picture, Preprocess, Resize, placement
 
@@ -29,17 +30,18 @@ class Blobs(NamedTuple):
 
 
 class SqueezeDet:
-    """A detector: a Caffe network in ``cv2.dnn``, with the preprocessing and the head that belong to it.
+    """A detector: a network, with the preprocessing and the head that belong to it.
 
     One detector may be used by several threads at once. Its network runs under a lock, one forward pass at a time, for
     ``cv2.dnn.Net`` keeps state; preprocessing and post-processing of other pictures go on meanwhile, and the GIL is free
-    during all three. For several forward passes at a time make several detectors.
+    during all three. For several forward passes at a time make several detectors. All backends keep this rule, and take as
+    many threads for a pass as ``cv2.setNumThreads`` has set (onnxruntime: when the detector is made).
 
     Parameters
     ----------
     model : path or cv2.dnn.Net, optional
-        A model's three files ``NAME.prototxt``, ``NAME.caffemodel`` and ``NAME.json``: their common stem, or one of them.
-        Or a network that ends as opencv_contrib's does. Default: the embedded model, PASCAL VOC's 20 classes.
+        A model's files ``NAME.prototxt`` and ``NAME.caffemodel``, or ``NAME.onnx``, with ``NAME.json``: their common stem, or
+        one of them. Or a network that ends as opencv_contrib's does. Default: the embedded model, PASCAL VOC's 20 classes.
     weights : path, optional
         The caffemodel, where its stem is another.
     config : HeadConfig, optional
@@ -49,18 +51,22 @@ class SqueezeDet:
     resize : {"stretch", "letterbox", "crop"}, optional
         How pictures are brought to the input's size, instead of the preprocessing's own way; see `Preprocess`.
 
+    backend : {"opencv", "onnxruntime"}
+        What runs the network. OpenCV 4 takes Caffe's files where they are there; OpenCV 5, which cannot, and onnxruntime take
+        ONNX, and Caffe's files where the extra ``[onnx]`` is installed, which converts them. onnxruntime is an extra.
+    target : str, optional
+        On what the network runs. Default: "cpu". With OpenCV also "cpu_fp16", "opencl", "opencl_fp16", "vulkan", "cuda",
+        "cuda_fp16", "openvino", "cann" and "timvx", with onnxruntime "cuda", "tensorrt", "dml", "coreml" and others: those
+        that are built in. OpenCV 5 has the processor alone.
+
     Attributes
     ----------
-    net : cv2.dnn.Net
-        The network.
-    lock : threading.Lock
-        Held while the network runs; to be held by whoever else uses ``net``.
+    backend : Backend
+        The network, ready to run.
     config : HeadConfig
         Its head, with the thresholds that apply where `detect` gets no others.
     preprocess : Preprocess
         How its input is made.
-    outputs : dict
-        For each blob the layer that gives it, and which of the layer's tops it is.
     on_stage : function or None
         Called with "preprocess", "network" and "post-process" and the seconds that this stage of a detection took.
 
@@ -70,6 +76,10 @@ class SqueezeDet:
         That names the file that is missing.
     ModelError
         If the files cannot be read, or do not fit each other.
+    ValueError
+        For a backend that does not exist, or a target that cannot be had here.
+    ImportError
+        If an extra is needed that is not installed; it names the extra.
 
     Examples
     --------
@@ -86,20 +96,29 @@ class SqueezeDet:
         config: HeadConfig | None = None,
         preprocess: Preprocess | None = None,
         resize: Resize | None = None,
+        backend: BackendName = "opencv",
+        target: str | None = None,
     ) -> None:
         if isinstance(model, cv2.dnn.Net):
             if weights is not None:
                 raise TypeError("weights belong to a model's files, not to a cv2.dnn.Net")
-            found, self.net = bare_model(None, None, VOC if config is None else config, preprocess), model
-            check_net(self.net, found)
+            found = bare_model(model, VOC if config is None else config, preprocess)
         else:
             found = find_model(model, weights, config=config, preprocess=preprocess)
-            self.net = read_net(found)
+        self.backend = open_model(found, backend, target)
         self.config = found.config
         self.preprocess = found.preprocess if resize is None else replace(found.preprocess, resize=resize)
-        self.lock = threading.Lock()
-        self.outputs = found.outputs
         self.on_stage: Callable[[str, float], None] | None = None
+
+    @property
+    def net(self) -> Any:
+        """What runs the network: a ``cv2.dnn.Net``, or with onnxruntime an ``InferenceSession``."""
+        return self.backend.net
+
+    @property
+    def lock(self) -> threading.Lock:
+        """Held while the network runs; to be held by whoever else uses ``net``."""
+        return self.backend.lock
 
     def detect(
         self,
@@ -202,11 +221,4 @@ class SqueezeDet:
         return self._forward(self.preprocess.blob(image))
 
     def _forward(self, blob: NDArray[np.float32]) -> Blobs:
-        # One pass for all three: forward("slice") would give that layer's first top only, and forward() once for each of
-        # them would run the network three times.
-        with self.lock:
-            self.net.setInput(blob)
-            layers = self.net.forwardAndRetrieve([layer for layer, _ in self.outputs.values()])
-        return Blobs(
-            *(np.asarray(tops[top], np.float32) for tops, (_, top) in zip(layers, self.outputs.values(), strict=True))
-        )
+        return Blobs(*self.backend.forward(blob))

@@ -15,6 +15,7 @@ from opencv_squeezedet.preprocess import Picture, as_bgr
 Colour = tuple[int, int, int]
 _Bar = tuple[int, int, int, int]  # x1, y1, x2, y2 of a label
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_WORDS, _WIDTH_OF_WORDS = "cat 0.78", 136  # in OpenCV 4, at scale 1
 _GOLDEN = 0.618033988749895  # of a turn: hues of neighbouring classes lie far apart
 
 
@@ -65,7 +66,7 @@ def draw(
     for colour, d, box in marks:  # over all boxes, so that no line crosses a text; the best one has the first choice
         words = ([d.label] if write_label else []) + ([f"{d.confidence:.2f}"] if write_confidence else [])
         if words:
-            _label(canvas, " ".join(words), box, colour, thickness, max(0.35, min(height, width) / 900), bars)
+            _label(canvas, " ".join(words), box, colour, thickness, _letter_scale(height, width), bars)
     return canvas
 
 
@@ -74,6 +75,12 @@ def class_colour(class_id: int) -> Colour:
     hsv = np.array([[[int(180 * (class_id * _GOLDEN % 1)), 150, 255]]], np.uint8)
     blue, green, red = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].tolist()
     return blue, green, red
+
+
+def _letter_scale(height: int, width: int) -> float:
+    """The scale at which letters are as wide as OpenCV 4's, whatever font this OpenCV has."""
+    own_width = cv2.getTextSize(_WORDS, _FONT, 1.0, 1)[0][0]
+    return max(0.35, min(height, width) / 900) * _WIDTH_OF_WORDS / own_width
 
 
 def _label(

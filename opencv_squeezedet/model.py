@@ -1,49 +1,51 @@
-"""Model files: definition, weights and a small JSON, found by their common stem, and read into ``cv2.dnn``."""
+"""Model files: a network and a small JSON that describes its input and its head, found by their common stem."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
-import numpy as np
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet._opencv import silent_opencv
+from opencv_squeezedet.backends import Backend, BackendName, Files, Place, open_backend
 from opencv_squeezedet.config import HeadConfig, from_fields
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.preprocess import Preprocess
 
 StrPath = str | os.PathLike[str]
+Description = TypeVar("Description")
 
 EMBEDDED = "squeezedet_lite_voc"
-_SUFFIXES = {".prototxt", ".caffemodel", ".json"}
-Outputs = dict[str, tuple[str, int]]
-_OUTPUTS: Outputs = {"delta_bbox": ("slice", 2), "class_scores": ("softmax", 0), "conf_scores": ("sigmoid", 0)}
+_SUFFIXES = {".prototxt", ".caffemodel", ".json", ".onnx"}
+_OUTPUTS: dict[str, Place] = {"delta_bbox": ("slice", 2), "class_scores": ("softmax", 0), "conf_scores": ("sigmoid", 0)}
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network's files, and how to feed and to read it.
+    """A network, and how to feed and to read it.
 
     Parameters
     ----------
-    definition, weights : str or None
-        Caffe's prototxt and caffemodel; None for a network that was read by someone else.
+    network : Files or cv2.dnn.Net
+        Its files, or a network that was read by someone else.
     config : HeadConfig
         The head that the network ends in.
     preprocess : Preprocess
         How its input is made.
     outputs : dict
-        For each blob the layer that gives it, and which of the layer's tops it is.
+        For each blob the Caffe layer that gives it, and which of the layer's tops it is, or the name of an ONNX output.
+    fits : bool
+        Whether the head is known to be the network's, which then need not be checked.
     """
 
-    definition: str | None
-    weights: str | None
+    network: Files | cv2.dnn.Net
     config: HeadConfig
     preprocess: Preprocess
-    outputs: Outputs = field(default_factory=lambda: dict(_OUTPUTS))
+    outputs: dict[str, Place] = field(default_factory=lambda: dict(_OUTPUTS))
+    fits: bool = False
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
@@ -51,11 +53,6 @@ class Model:
             raise ValueError(
                 f"preprocess makes a blob of {self.preprocess.size}, the config's input_size is {self.config.input_size}"
             )
-
-    def __str__(self) -> str:
-        if self.definition is None:
-            return "the network"
-        return f"{self.definition!r} with {self.weights!r}"
 
 
 def find_model(
@@ -65,13 +62,15 @@ def find_model(
     config: HeadConfig | None = None,
     preprocess: Preprocess | None = None,
 ) -> Model:
-    """Find the files of a model by their common stem: ``NAME.prototxt``, ``NAME.caffemodel`` and ``NAME.json``.
+    """Find the files of a model by their common stem.
+
+    The network is ``NAME.prototxt`` with ``NAME.caffemodel``, or ``NAME.onnx``; ``NAME.json`` describes it.
 
     Parameters
     ----------
     model : path or str, optional
-        The stem, or one of the three files; where there are none, the name of a published model, see `registry`. Default: the
-        embedded model.
+        The stem, or one of the files; ``NAME.onnx`` means that one even where Caffe's lie beside it. Where there are none, the
+        name of a published model, see `registry`. Default: the embedded model.
     weights : path, optional
         The caffemodel, where its stem is another.
     config, preprocess : optional
@@ -88,31 +87,32 @@ def find_model(
         If the published weights are not here and cannot be fetched; see `registry.fetch`.
     """
     _check_types(config, preprocess)
-    stem = os.path.join(models_folder(), EMBEDDED) if model is None else os.fspath(model)
-    if isinstance(model, str) and not any(os.path.isfile(stem + suffix) for suffix in ("", *_SUFFIXES)):
-        stem, weights = _registered(stem, weights)
-    root, suffix = os.path.splitext(stem)
-    if suffix in _SUFFIXES:
-        stem = root
-    definition, description = f"{stem}.prototxt", f"{stem}.json"
-    caffemodel = f"{stem}.caffemodel" if weights is None else os.fspath(weights)
-    for what, path in (("network definition", definition), ("weights", caffemodel)):
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"no {what} at {path!r}")
-    if not os.path.isfile(description):
-        if config is None:
-            raise FileNotFoundError(
-                f"no model description at {description!r}: write one (see models/README.md), or give a config"
-            )
-        return bare_model(definition, caffemodel, config, preprocess)
+    path = os.path.join(models_folder(), EMBEDDED) if model is None else os.fspath(model)
+    if isinstance(model, str) and not is_path(model):
+        path, weights = _registered(model, weights)
+    files = find_files(path, weights)
+    description = f"{stem_of(path)}.json"
+    known = model is None and weights is None
+    found = read_description(description, lambda content: _described(files, content, config, preprocess, known=known))
+    if found is not None:
+        return found
+    if config is None:
+        raise FileNotFoundError(f"no model description at {description!r}: write one (see models/README.md), or give a config")
+    return bare_model(files, config, preprocess)
+
+
+def read_description(path: str, take: Callable[[Any], Description]) -> Description | None:
+    """Return what is made of a JSON file; None if it is missing, ModelError if it is none, or cannot be taken."""
+    if not os.path.isfile(path):
+        return None
     import json  # not everybody's import time
 
-    with open(description, "rb") as file:
+    with open(path, "rb") as file:
         content = file.read()
     try:
-        return _described(definition, caffemodel, json.loads(content), config, preprocess)
+        return take(json.loads(content))
     except (ValueError, TypeError, RecursionError) as error:
-        raise ModelError(f"{description!r}: {error}") from error
+        raise ModelError(f"{path!r}: {error}") from error
 
 
 def _registered(name: str, weights: StrPath | None) -> tuple[str, StrPath | None]:
@@ -129,10 +129,35 @@ def _registered(name: str, weights: StrPath | None) -> tuple[str, StrPath | None
     return name, weights
 
 
-def bare_model(definition: str | None, weights: str | None, config: HeadConfig, preprocess: Preprocess | None) -> Model:
+def is_path(model: str, *suffixes: str) -> bool:
+    """Whether there is a file of this name, or of this stem and one of the suffixes (default: all that a model may have)."""
+    return any(os.path.isfile(model + suffix) for suffix in ("", *(suffixes or _SUFFIXES)))
+
+
+def stem_of(path: str) -> str:
+    """Return the common part of the names of a model's files, for one of them or for the stem itself."""
+    root, suffix = os.path.splitext(path)
+    return root if suffix in _SUFFIXES else path
+
+
+def find_files(model: str, weights: StrPath | None = None) -> Files:
+    """Find the files of a network; parameters and errors as those of `find_model`."""
+    stem = stem_of(model)
+    definition, caffemodel, onnx = (f"{stem}.{suffix}" for suffix in ("prototxt", "caffemodel", "onnx"))
+    if weights is not None and os.path.abspath(weights) != os.path.abspath(caffemodel):
+        caffemodel, onnx = os.fspath(weights), ""  # an ONNX file beside the definition holds other weights
+    if os.path.isfile(onnx) and (model == onnx or not (os.path.isfile(definition) and os.path.isfile(caffemodel))):
+        return Files(onnx=onnx)
+    for what, path in (("network definition", definition), ("weights", caffemodel)):
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"no {what} at {path!r}" + (f", and no {onnx!r}" if onnx else ""))
+    return Files(definition, caffemodel, onnx if os.path.isfile(onnx) else None)
+
+
+def bare_model(network: Files | cv2.dnn.Net, config: HeadConfig, preprocess: Preprocess | None) -> Model:
     """Return a model without a description: preprocessing as opencv_contrib's unless it is given."""
     _check_types(config, preprocess)
-    return Model(definition, weights, config, Preprocess(config.input_size) if preprocess is None else preprocess)
+    return Model(network, config, Preprocess(config.input_size) if preprocess is None else preprocess)
 
 
 def _check_types(config: object, preprocess: object) -> None:
@@ -142,31 +167,33 @@ def _check_types(config: object, preprocess: object) -> None:
 
 
 def _described(
-    definition: str, weights: str, description: Any, config: HeadConfig | None, preprocess: Preprocess | None
+    files: Files, description: Any, config: HeadConfig | None, preprocess: Preprocess | None, *, known: bool
 ) -> Model:
     parts = {"preprocess", "head", "outputs"}
     if not isinstance(description, dict) or not {"preprocess", "head"} <= description.keys() <= parts:
         raise ValueError("a JSON object with 'preprocess', 'head' and, if need be, 'outputs' was expected")
     outputs = _outputs(description["outputs"]) if "outputs" in description else dict(_OUTPUTS)
     return Model(
-        definition,
-        weights,
+        files,
         HeadConfig.from_dict(description["head"]) if config is None else config,
         from_fields(Preprocess, description["preprocess"]) if preprocess is None else preprocess,
         outputs,
+        fits=known and config is None,
     )
 
 
-def _outputs(value: Any) -> Outputs:
+def _outputs(value: Any) -> dict[str, Place]:
     if not isinstance(value, dict) or value.keys() != _OUTPUTS.keys():
         raise ValueError(f"'outputs' must have the keys {', '.join(map(repr, _OUTPUTS))}, got {value!r}")
-    outputs = {}
-    for blob in _OUTPUTS:  # in the order of `Blobs`, whatever that of the file is
-        place = value[blob]
-        if not (isinstance(place, list) and len(place) == 2 and isinstance(place[0], str)):
-            raise ValueError(f"'outputs' must give [layer, top] for each blob, got {place!r} for {blob!r}")
-        outputs[blob] = (place[0], _checks.count("top", place[1], least=0))
-    return outputs
+    return {blob: _place(blob, value[blob]) for blob in _OUTPUTS}  # in the order of `Blobs`, whatever that of the file is
+
+
+def _place(blob: str, value: Any) -> Place:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):
+        return value[0], _checks.count("top", value[1], least=0)
+    raise ValueError(f"'outputs' must give [layer, top], or an ONNX output's name, for each blob, got {value!r} for {blob!r}")
 
 
 def models_folder() -> str:
@@ -176,66 +203,35 @@ def models_folder() -> str:
     return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "models")
 
 
-def read_net(model: Model) -> cv2.dnn.Net:
-    """Read the network from its files, and check it with `check_net`.
+def open_model(model: Model, backend: BackendName = "opencv", target: str | None = None) -> Backend:
+    """Make a model's network ready to run, and check that it takes the input and gives the blobs of the model's head.
 
     Raises
     ------
     ModelError
-        If OpenCV cannot read the files or has no Caffe importer, or the network is not the head's.
+        If the files cannot be read, a blob's place is missing, or a shape is not the head's.
+    ValueError, ImportError
+        If the backend or the target cannot be had; see `open_backend`.
     OSError
         If a file cannot be read.
     """
-    if not hasattr(cv2.dnn, "readNetFromCaffe"):
-        raise ModelError(
-            f"OpenCV {cv2.__version__} has no Caffe importer: install 'opencv-contrib-python>=4.8,<5' to read caffemodels"
-        )
-    contents = []
-    for path in (model.definition, model.weights):
-        contents.append(np.fromfile(str(path), np.uint8))
-        if not contents[-1].size:
-            raise ModelError(f"{path!r} is empty")
-    try:
-        with silent_opencv():
-            net = cv2.dnn.readNetFromCaffe(*contents)
-    except cv2.error as error:
-        raise ModelError(f"OpenCV cannot read {model}: {_reason(error)}") from error
-    check_net(net, model)
-    return net
+    opened = open_backend(model.network, model.outputs, backend, target)
+    if not model.fits:
+        check_head(opened, model.config)
+    return opened
 
 
-def check_net(net: cv2.dnn.Net, model: Model) -> None:
-    """Check that the network takes the input and gives the three blobs that the head is made for, without running it.
+def check_head(network: Backend, head: HeadConfig) -> None:
+    """Check that a network takes the input and gives the three blobs that the head is made for.
 
     Raises
     ------
     ModelError
-        If a layer is missing, or a shape is not the head's.
+        If it does not take the input, or a shape is not the head's.
     """
-    layers = net.getLayerNames()
-    for blob, (layer, _) in model.outputs.items():
-        if layer not in layers:
-            raise ModelError(f"{model} has no layer {layer!r}, which should give {blob}")
-    width, height = model.config.input_size
-    try:
-        with silent_opencv():
-            ids, _, shapes = net.getLayersShapes((1, 3, height, width))
-    except cv2.error as error:
-        raise ModelError(f"{model} does not fit itself, or the input of {width}x{height}: {_reason(error)}") from error
-    places = {int(layer_id): i for i, layer_id in enumerate(np.ravel(np.asarray(ids)))}
-    for blob, (layer, top) in model.outputs.items():
-        tops = shapes[places[net.getLayerId(layer)]]
-        if top >= len(tops):
-            raise ModelError(f"layer {layer!r} has {len(tops)} tops; number {top} should give {blob}")
-        got = tuple(np.ravel(np.asarray(tops[top])).tolist())
-        if got not in model.config.single_shapes[blob]:
+    for i, (blob, got) in enumerate(zip(network.blobs, network.shapes(head.input_size), strict=True)):
+        if got not in head.single_shapes[blob]:
             raise ModelError(
-                f"layer {layer!r} gives {blob} in the shape {got}; the head's {model.config.grid} grid, "
-                f"{len(model.config.anchors)} anchors a cell and {len(model.config.labels)} classes need "
-                f"{(1, *model.config.blob_shapes[blob][0])}"
+                f"{network.origin(i)} gives {blob} in the shape {got}; the head's {head.grid} grid, "
+                f"{len(head.anchors)} anchors a cell and {len(head.labels)} classes need {(1, *head.blob_shapes[blob][0])}"
             )
-
-
-def _reason(error: cv2.error) -> str:
-    """The last, telling part of OpenCV's message."""
-    return " ".join(str(error).split("error: ", 1)[-1].split())

@@ -194,9 +194,12 @@ class JsonOutput(_Text):
 
     def add(self, seen: Seen) -> None:
         """Take the next frame."""
-        number = {} if seen.frame.number is None else {"frame": seen.frame.number}
-        width, height = seen.size
-        entry = {"file": seen.frame.name, **number, "width": width, "height": height, **seen.detections.to_dict()}
+        self.add_result(seen.frame, seen.size, seen.detections.to_dict())
+
+    def add_result(self, frame: Frame, size: tuple[int, int], result: dict[str, Any]) -> None:
+        """Take the next frame, its picture's width and height, and what was found in it."""
+        number = {} if frame.number is None else {"frame": frame.number}
+        entry = {"file": frame.name, **number, "width": size[0], "height": size[1], **result}
         self._write(self._separator + json.dumps(entry))
         self._separator = ",\n"
 

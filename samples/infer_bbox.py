@@ -1,11 +1,15 @@
 """The steps of opencv_contrib's C++ sample obj_detect.cpp, in Python: network in cv2, three blobs, InferBbox.
 
-python samples/infer_bbox.py photo.jpg [NAME.prototxt NAME.caffemodel [threshold]]
+python samples/infer_bbox.py photo.jpg [NAME.onnx | NAME.prototxt NAME.caffemodel] [threshold]
+
+Every OpenCV reads ONNX; Caffe's files need OpenCV 4.
 """
 
 import sys
+from collections.abc import Sequence
 
 import cv2
+from cv2.typing import MatLike
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.model import models_folder
@@ -13,20 +17,29 @@ from opencv_squeezedet.model import models_folder
 SIZE = 416
 
 
-def main(path: str, definition: str = "", weights: str = "", threshold: str = "0.3") -> None:
+def three_blobs(image: MatLike, files: list[str]) -> Sequence[MatLike]:
+    """Run the network once, where the C++ sample runs it for each blob anew."""
+    blob = cv2.dnn.blobFromImage(image, 1.0, (SIZE, SIZE), (104, 117, 123), swapRB=False, crop=False)
+    if len(files) == 1:
+        net = cv2.dnn.readNetFromONNX(*files)
+        net.setInput(blob)
+        return net.forward(["delta_bbox", "class_scores", "conf_scores"])
+    net = cv2.dnn.readNetFromCaffe(*files)
+    net.setInput(blob)
+    slices, class_scores, conf_scores = net.forwardAndRetrieve(["slice", "softmax", "sigmoid"])
+    return slices[2], class_scores[0], conf_scores[0]
+
+
+def main(path: str, *arguments: str) -> None:
     """Print the objects in the picture, as the C++ sample does, and write it with boxes to infer_bbox.png."""
-    embedded = f"{models_folder()}/squeezedet_lite_voc"
-    net = cv2.dnn.readNetFromCaffe(definition or f"{embedded}.prototxt", weights or f"{embedded}.caffemodel")
+    files = [argument for argument in arguments if argument.endswith((".onnx", ".prototxt", ".caffemodel"))]
+    threshold = float(arguments[-1]) if len(arguments) > len(files) else 0.3
     image = cv2.imread(path)
     if image is None:
         sys.exit(f"cannot read {path}")
 
-    # The C++ sample runs the network once for each blob; all three come from one pass.
-    net.setInput(cv2.dnn.blobFromImage(image, 1.0, (SIZE, SIZE), (104, 117, 123), swapRB=False, crop=False))
-    slices, class_scores, conf_scores = net.forwardAndRetrieve(["slice", "softmax", "sigmoid"])
-
-    inf = sd.InferBbox(slices[2], class_scores[0], conf_scores[0])
-    inf.filter(float(threshold))
+    inf = sd.InferBbox(*three_blobs(image, files or [f"{models_folder()}/squeezedet_lite_voc.onnx"]))
+    inf.filter(threshold)
 
     x_scale, y_scale = image.shape[1] / SIZE, image.shape[0] / SIZE
     for found in inf.detections:

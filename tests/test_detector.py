@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from embedded import output, read_net
 
 import opencv_squeezedet as sd
 
@@ -52,31 +53,27 @@ def test_detect_is_forward_and_postprocess(detector: sd.SqueezeDet, photo: np.nd
 
 
 def test_forward_runs_the_network_as_cv2_does(detector: sd.SqueezeDet, photo: np.ndarray) -> None:
-    models = PHOTO.parents[1] / "models"
-    net = cv2.dnn.readNetFromCaffe(
-        str(models / "squeezedet_lite_voc.prototxt"), str(models / "squeezedet_lite_voc.caffemodel")
-    )
+    net = read_net()
     net.setInput(cv2.dnn.blobFromImage(photo, 1.0, (416, 416), (104, 117, 123)))
     blobs = detector.forward(photo)
-    assert np.array_equal(net.forward("softmax"), blobs.class_scores)
-    assert np.array_equal(net.forward("sigmoid"), blobs.conf_scores)
+    assert np.array_equal(net.forward(output("class_scores")), blobs.class_scores)
+    assert np.array_equal(net.forward(output("conf_scores")), blobs.conf_scores)
 
 
 class CountingNet:
+    """A network that counts its passes, however it is asked for one."""
+
     def __init__(self, net: Any) -> None:
         self.net, self.passes = net, 0
 
-    def setInput(self, blob: np.ndarray) -> None:
-        self.net.setInput(blob)
-
-    def forwardAndRetrieve(self, layers: list[str]) -> Any:
-        self.passes += 1
-        return self.net.forwardAndRetrieve(layers)
+    def __getattr__(self, name: str) -> Any:
+        self.passes += name.startswith("forward")
+        return getattr(self.net, name)
 
 
 def test_one_forward_pass(photo: np.ndarray) -> None:
     detector = sd.SqueezeDet()
-    detector.net = counting = CountingNet(detector.net)  # type: ignore[assignment]
+    detector.backend.net = counting = CountingNet(detector.net)
     detector.detect(photo)
     assert counting.passes == 1
     detector.detect_batch([photo, photo[::2, ::2]])

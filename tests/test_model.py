@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from embedded import needs_caffe_importer, read_net
 
 import opencv_squeezedet as sd
+from opencv_squeezedet.backends import Files
 from opencv_squeezedet.model import EMBEDDED, find_model, models_folder
 
 SUFFIXES = (".prototxt", ".caffemodel", ".json")
@@ -40,9 +43,21 @@ def edit(stem: Path, suffix: str, change: Callable[[str], str]) -> None:
 @pytest.mark.parametrize("suffix", ["", *SUFFIXES])
 def test_found_by_stem_or_any_of_its_files(stem: Path, suffix: str) -> None:
     found = find_model(f"{stem}{suffix}")
-    assert found.definition == f"{stem}.prototxt"
-    assert found.weights == f"{stem}.caffemodel"
+    assert found.network == Files(f"{stem}.prototxt", f"{stem}.caffemodel")
     assert found.config.nms_kind == "greedy"
+    shutil.copy(f"{Path(models_folder()) / EMBEDDED}.onnx", f"{stem}.onnx")
+    assert find_model(f"{stem}{suffix}").network == Files(f"{stem}.prototxt", f"{stem}.caffemodel", f"{stem}.onnx")
+
+
+def test_an_onnx_file_is_found_by_its_name_or_where_it_is_alone(stem: Path) -> None:
+    onnx = shutil.copy(f"{Path(models_folder()) / EMBEDDED}.onnx", f"{stem}.onnx")
+    assert find_model(onnx).network == Files(onnx=onnx)
+    assert find_model(stem, f"{stem}.caffemodel").network == find_model(stem).network
+    Path(f"{stem}.caffemodel").rename(stem.with_name("other.bin"))
+    for suffix in ("", ".prototxt", ".json"):
+        assert find_model(f"{stem}{suffix}").network == Files(onnx=onnx)
+    named = find_model(stem, stem.with_name("other.bin")).network
+    assert named == Files(f"{stem}.prototxt", str(stem.with_name("other.bin")))
 
 
 def test_someone_elses_model_is_three_files(stem: Path) -> None:
@@ -103,10 +118,8 @@ def test_config_and_preprocess_of_other_types(options: dict[str, Any]) -> None:
 
 
 def test_a_network_has_no_weights_beside_it() -> None:
-    stem = f"{models_folder()}/{EMBEDDED}"
-    net = cv2.dnn.readNetFromCaffe(f"{stem}.prototxt", f"{stem}.caffemodel")
     with pytest.raises(TypeError, match=r"not to a cv2.dnn.Net"):
-        sd.SqueezeDet(net, "other.caffemodel")
+        sd.SqueezeDet(read_net(), "other.caffemodel")
 
 
 def test_opencvs_log_level_is_as_before_when_threads_are_through() -> None:
@@ -138,7 +151,7 @@ def test_a_head_on_logits(stem: Path) -> None:
 def test_truncated_weights(stem: Path, size: int) -> None:
     path = Path(f"{stem}.caffemodel")
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(sd.ModelError, match=r"OpenCV cannot read .*caffemodel"):
+    with pytest.raises(sd.ModelError, match=r"OpenCV cannot read .*caffemodel|caffemodel': no caffemodel"):
         sd.SqueezeDet(stem)
 
 
@@ -151,26 +164,35 @@ def test_empty_files(stem: Path, suffix: str) -> None:
 
 def test_a_prototxt_that_is_none(stem: Path) -> None:
     Path(f"{stem}.prototxt").write_text("layer { name:")
-    with pytest.raises(sd.ModelError, match="OpenCV cannot read"):
+    with pytest.raises(sd.ModelError, match=r"OpenCV cannot read|prototxt': no prototxt"):
         sd.SqueezeDet(stem)
 
 
 def test_a_prototxt_without_layers(stem: Path) -> None:
     Path(f"{stem}.prototxt").write_text('name: "nothing"')
-    with pytest.raises(sd.ModelError, match="has no layer 'slice'"):
+    with pytest.raises(sd.ModelError, match=r"has no layer 'slice'|one input was expected, got none"):
         sd.SqueezeDet(stem)
 
 
 def test_weights_of_another_network(stem: Path) -> None:
     edit(stem, ".prototxt", lambda text: text.replace('"fire5_squeeze"', '"fire5_other"'))
-    with pytest.raises(sd.ModelError, match="does not fit itself"):
+    with pytest.raises(sd.ModelError, match="layer 'fire5_other': no weights; those are for the layers conv1, fire2"):
+        sd.SqueezeDet(stem)
+
+
+@needs_caffe_importer
+def test_weights_of_another_network_without_the_extra(stem: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit(stem, ".prototxt", lambda text: text.replace('"fire5_squeeze"', '"fire5_other"'))
+    monkeypatch.setitem(sys.modules, "opencv_squeezedet.formats", None)
+    with pytest.raises(sd.ModelError, match="does not fit itself, or the input of 416x416"):
         sd.SqueezeDet(stem)
 
 
 def test_a_head_of_another_grid(stem: Path) -> None:
     edit(stem, ".json", lambda text: text.replace('"grid": [23, 23]', '"grid": [22, 23]'))
     with pytest.raises(
-        sd.ModelError, match=r"'slice' gives delta_bbox in the shape \(1, 23, 23, 36\).*need \(1, 22, 23, 36\)"
+        sd.ModelError,
+        match=r"(layer 'slice'|output 'delta_bbox') gives delta_bbox in the shape \(1, 23, 23, 36\).*need \(1, 22, 23, 36\)",
     ):
         sd.SqueezeDet(stem)
 
@@ -217,13 +239,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         sd.SqueezeDet(tmp_path / "nothing")
 
 
-def test_an_opencv_without_caffe_importer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(cv2.dnn, "readNetFromCaffe")
-    with pytest.raises(sd.ModelError, match="no Caffe importer: install 'opencv-contrib-python"):
-        sd.SqueezeDet()
-
-
 def test_sha256_in_the_models_readme() -> None:
     readme = Path(models_folder(), "README.md").read_text()
-    for suffix in (".prototxt", ".caffemodel"):
+    for suffix in (".prototxt", ".caffemodel", ".onnx"):
         assert hashlib.sha256((Path(models_folder()) / f"{EMBEDDED}{suffix}").read_bytes()).hexdigest() in readme

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from embedded import DEFINITION, WEIGHTS, needs_caffe_importer
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 PHOTO = SAMPLES / "chelsea.jpg"
@@ -37,6 +38,13 @@ def test_infer_bbox(tmp_path: Path) -> None:
     assert 0.5 < float(probability.rstrip(":")) < 1
     assert all(0 <= int(corner) <= 415 for corner in corners)
     assert cv2.imread(str(tmp_path / "infer_bbox.png")).shape == cv2.imread(str(PHOTO)).shape
+
+
+@needs_caffe_importer
+def test_infer_bbox_with_caffes_files(tmp_path: Path) -> None:
+    done = run("infer_bbox.py", PHOTO, DEFINITION, WEIGHTS, "0.5", cwd=tmp_path)
+    assert done.stderr == ""
+    assert done.stdout == run("infer_bbox.py", PHOTO, "0.5", cwd=tmp_path).stdout != ""
 
 
 def test_detection_model() -> None:

@@ -11,6 +11,7 @@ from opencv_squeezedet.cli import common
 
 SUBCOMMANDS = {
     "detect": "find objects in pictures and videos",
+    "classify": "say what pictures show",
     "models": "published weights: list, fetch, verify",
     "convert": "write a network in another format: Caffe, ONNX",
     "inspect": "show a network's layers, shapes, costs, head and config",

@@ -120,6 +120,7 @@ class _Reader:
         self._input, self._input_shape = self._find_input(graph)
         self._shapes: dict[str, Shape] = {self._input: self._input_shape}
         self._renamed: dict[str, str] = {}
+        self._padded: dict[str, tuple[str, nw.Pair]] = {}
         self.layers: list[nw.Layer] = []
         self.weights: Weights = {}
 
@@ -164,6 +165,9 @@ class _Reader:
         if node.op == "Identity" and node.inputs and node.inputs[0] in self._shapes:
             self._alias(node)
             return
+        if node.op == "Pad":
+            self._pad(node)
+            return
         if node.op not in _KINDS:
             raise node.error(f"the operator is not one of {', '.join(sorted(_KINDS))}")
         layer = _KINDS[node.op](self, node)
@@ -189,6 +193,24 @@ class _Reader:
             raise node.error(f"it is not the only one to read {source!r}")
         self._shapes[name] = self._shapes[source]
         self._renamed[source] = name
+
+    def _pad(self, node: _Node) -> None:
+        """Zeros around a blob are no layer: they are the pads of the one convolution that reads them."""
+        (source,), name, pads = self.bottoms(node), node.outputs[0], self.integers(node, 1)
+        if len(node.inputs) != 2 or node.text("mode", "constant") != "constant":
+            raise node.error("zeros around its input were expected")
+        if len(pads) != 8 or any(pads[:2]) or pads[:4] != pads[4:] or min(pads) < 0:
+            raise node.error(f"the same pads on both sides of the last two axes were expected, got {list(pads)}")
+        if self._readers[name] != 1 or name in self._outputs:
+            raise node.error("one convolution that reads it was expected")
+        self._padded[name] = source, (pads[2], pads[3])
+
+    def take_pad(self, node: _Node) -> nw.Pair:
+        """Return the pads of the node's first input, which it then is without them."""
+        if not node.inputs or node.inputs[0] not in self._padded:
+            return 0, 0
+        node.inputs[0], pad = self._padded.pop(node.inputs[0])
+        return pad
 
     def bottoms(self, node: _Node, least: int = 1, most: int = 1) -> tuple[str, ...]:
         """The inputs that are no constants, which come first."""
@@ -269,6 +291,10 @@ def _filter(reader: _Reader, node: _Node) -> nw.Layer:
     shape, bias = reader.take_weights(node)
     groups = node.integer("group", 1)
     kernel = (shape[2], shape[3])
+    vertical, horizontal = node.pads()
+    if not transposed:
+        around = reader.take_pad(node)
+        vertical, horizontal = vertical + around[0], horizontal + around[1]
     if groups < 1 or min(shape) < 1 or node.pair("kernel_shape", kernel) != kernel:
         raise node.error(f"its group {groups} or kernel_shape does not fit weights of {shape}")
     if transposed and (any(node.integers("output_padding", ())) or node.has("output_shape")):
@@ -280,7 +306,7 @@ def _filter(reader: _Reader, node: _Node) -> nw.Layer:
         outputs=shape[1] * groups if transposed else shape[0],
         kernel=kernel,
         stride=node.pair("strides", (1, 1)),
-        pad=node.pads(),
+        pad=(vertical, horizontal),
         dilation=node.pair("dilations", (1, 1)),
         groups=groups,
         bias=bias,

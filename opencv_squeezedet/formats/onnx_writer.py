@@ -64,6 +64,10 @@ class _Writer:
         layer = step.layer
         bottoms = [self._values[bottom] for bottom in layer.bottoms]
         op, attributes = _node(step)
+        if isinstance(layer, nw.Convolution) and layer.kernel == layer.stride == (1, 1) and any(layer.pad):
+            # OpenCV 5.0 leaves the border of such a convolution's output to chance; zeros put around its input do the same
+            bottoms = [self._padded(layer, bottoms[0])]
+            attributes["pads"] = (0, 0, 0, 0)
         inputs = bottoms + [
             self._constant(f"{layer.name}.{part}", blob) for part, blob in zip(("weight", "bias"), blobs, strict=False)
         ]
@@ -71,6 +75,13 @@ class _Writer:
             inputs.append(self._stored(f"{layer.name}.shape", np.array(layer.dims, np.int64)))
         tops = [self._value_for(top, layer.name) for top in layer.tops]
         self._nodes.append(self._onnx.helper.make_node(op, inputs, tops, name=layer.name, **attributes))
+
+    def _padded(self, layer: nw.Convolution, bottom: str) -> str:
+        """The bottom with the layer's pads around it, by a node of its own."""
+        name = f"{layer.name}/padded"
+        pads = self._stored(f"{layer.name}.pads", np.array([0, 0, *layer.pad] * 2, np.int64))
+        self._nodes.append(self._onnx.helper.make_node("Pad", [bottom, pads], [name], name=f"{layer.name}.pad"))
+        return name
 
     def content(self) -> bytes:
         helper, network = self._onnx.helper, self._network

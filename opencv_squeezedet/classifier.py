@@ -1,0 +1,268 @@
+"""`SqueezeNet`: from a picture to the classes that it shows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, SupportsIndex
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencv_squeezedet import _checks
+from opencv_squeezedet.backends import BackendName, Files, open_backend
+from opencv_squeezedet.config import from_fields
+from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.model import StrPath, find_files, is_path, models_folder, read_description, stem_of
+from opencv_squeezedet.preprocess import Picture, Preprocess
+
+_ARCHITECTURES = ("squeezenet-v1.0", "squeezenet-v1.1", "squeezenet-gsoc")
+
+
+class Class(NamedTuple):
+    """One class that a picture may show: its index, its name, and how probable it is."""
+
+    class_id: int
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What a picture shows, most probable first: a sequence of `Class`."""
+
+    classes: tuple[Class, ...]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __iter__(self) -> Iterator[Class]:
+        return iter(self.classes)
+
+    def __getitem__(self, index: SupportsIndex) -> Class:
+        return self.classes[index]
+
+    def __repr__(self) -> str:
+        return f"Classes({', '.join(f'{c.class_id} {c.label} {c.probability:.3f}' for c in self)})"
+
+    def to_dict(self) -> dict[str, list[dict[str, Any]]]:
+        """Return JSON's types: ``{"classes": [{"class_id", "label", "probability"}, ...]}``."""
+        return {"classes": [one._asdict() for one in self]}
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Return `to_dict` as JSON."""
+        import json  # not everybody's import time
+
+        return json.dumps(self.to_dict(), indent=indent)
+
+
+class SqueezeNet:
+    """A classifier: SqueezeNet, or another network that ends in one value for each class.
+
+    One classifier may be used by several threads at once; see `SqueezeDet`.
+
+    Parameters
+    ----------
+    model : path or str
+        ``NAME.prototxt`` with ``NAME.caffemodel``, or ``NAME.onnx``: their stem, or one of them. A caffemodel without a
+        prototxt, of SqueezeNet v1.0, v1.1 or the GSoC work. A Deep-Compressed ``.net``. Or, where there is no such file, the
+        name of a published model, see `registry`. No weights are part of the package.
+    weights : path, optional
+        The caffemodel, where its stem is another.
+    labels : sequence of str, optional
+        The class names, in the order of the network's output. Default: those in ``NAME.json``, or else ImageNet's 1000.
+    preprocess : Preprocess, optional
+        How the input is made. Default: as ``NAME.json`` says, or the registry; or else BGR minus (104, 117, 123), stretched to
+        the size that the network's definition tells, which takes the extra ``[onnx]`` to read.
+    backend, target : str, optional
+        What runs the network, and on what, as `SqueezeDet` takes them.
+
+    Attributes
+    ----------
+    backend : Backend
+        The network, ready to run.
+    preprocess : Preprocess
+        How its input is made.
+    labels : tuple of str
+        The class names.
+    activated : bool
+        Whether the network gives probabilities; if it gives logits, their softmax is taken.
+
+    Raises
+    ------
+    FileNotFoundError
+        That names the file that is missing.
+    ModelError
+        If the files cannot be read, do not fit each other, or the network does not give one value for each label.
+    ValueError, ImportError, FetchError
+        As `SqueezeDet`.
+
+    Examples
+    --------
+    >>> for c in SqueezeNet("squeezenet-v1.1").classify(cv2.imread("photo.jpg")):
+    ...     print(c.label, c.probability)
+    """
+
+    def __init__(
+        self,
+        model: StrPath,
+        weights: StrPath | None = None,
+        *,
+        labels: Sequence[str] | None = None,
+        preprocess: Preprocess | None = None,
+        backend: BackendName = "opencv",
+        target: str | None = None,
+    ) -> None:
+        found = find_classifier(model, weights, labels=labels, preprocess=preprocess)
+        self.preprocess, self.labels = found.preprocess, found.labels
+        self.backend = open_backend(found.network, None, backend, target)
+        (shape,) = self.backend.shapes(self.preprocess.size)
+        if _classes(shape) != len(self.labels):
+            raise ModelError(
+                f"{self.backend.origin(0)} gives the shape {shape}; a value for each of {len(self.labels)} labels was expected"
+            )
+        self.activated = self._gives_probabilities()
+
+    def classify(self, image: Picture, top: SupportsIndex = 5) -> Classes:
+        """Return the most probable classes of a picture.
+
+        Parameters
+        ----------
+        image : array
+            Any picture that `SqueezeDet.detect` takes.
+        top : int
+            How many classes, at most.
+
+        Returns
+        -------
+        Classes
+            Most probable first; of equal ones the lower index.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For what is no picture, or a wrong ``top``.
+        """
+        count = _checks.count("top", top)
+        probabilities = self.forward(image)
+        best = np.argsort(-probabilities, kind="stable")[:count].tolist()
+        return Classes(tuple(Class(i, self.labels[i], float(str(probabilities[i]))) for i in best))
+
+    def forward(self, image: Picture) -> NDArray[np.float32]:
+        """Return the probability of each class, (classes,) float32; errors as `classify`."""
+        values = self.backend.forward(self.preprocess.blob(image))[0].reshape(-1)
+        return values if self.activated else _softmax(values)
+
+    def _gives_probabilities(self) -> bool:
+        width, height = self.preprocess.size
+        noise = np.random.default_rng(0).uniform(-100, 100, (1, 3, height, width)).astype(np.float32)
+        values = self.backend.forward(noise)[0]
+        return bool(values.min() >= 0 and abs(values.sum(dtype=np.float64) - 1) < 1e-4)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network that classifies, how to feed it, and what its values mean."""
+
+    network: Files
+    preprocess: Preprocess
+    labels: tuple[str, ...]
+
+
+def find_classifier(
+    model: StrPath,
+    weights: StrPath | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+    preprocess: Preprocess | None = None,
+) -> Classifier:
+    """Find the files of a classifier; parameters and errors as those of `SqueezeNet`."""
+    files, published = _find(model, weights)
+    described: dict[str, Any] = read_description(f"{stem_of(os.fspath(model))}.json", _described) or {}
+    if labels is None:
+        labels = described.get("labels") or imagenet_labels()
+    if preprocess is None:
+        preprocess = described.get("preprocess") or published or Preprocess(_input_size(files))
+    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+        raise TypeError(f"labels must be a sequence of strings, got {labels!r}")
+    if not isinstance(preprocess, Preprocess):
+        raise TypeError(f"preprocess must be a Preprocess, got {preprocess!r}")
+    return Classifier(files, preprocess, tuple(labels))
+
+
+def imagenet_labels() -> tuple[str, ...]:
+    """Return the names of the 1000 classes of ILSVRC-2012, in the order of a network's outputs."""
+    with open(os.path.join(models_folder(), "imagenet_synset_words.txt"), encoding="utf-8") as file:
+        return tuple(line.rstrip("\n").split(" ", 1)[1] for line in file)
+
+
+def _find(model: StrPath, weights: StrPath | None) -> tuple[Files, Preprocess | None]:
+    path = os.fspath(model)
+    if isinstance(model, str) and not is_path(model):
+        from opencv_squeezedet import registry  # not everybody's import time
+
+        found = registry.resolve(model, "classifier", weights)
+        if found is not None:
+            entry = found.entry
+            own = None if entry.preprocess is None else from_fields(Preprocess, entry.preprocess)
+            if entry.stem is None:
+                return Files(weights=found.weights, architecture=entry.architecture), own
+            return find_files(entry.stem, found.weights), own
+    if path.endswith(".net") and weights is None:
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"no weights at {path!r}")
+        return Files(weights=path, architecture="squeezenet-v1.0"), None
+    alone = path if weights is None else os.fspath(weights)
+    stem = stem_of(path)
+    if alone.endswith(".caffemodel") and os.path.isfile(alone) and not is_path(stem, ".prototxt", ".onnx"):
+        return Files(weights=alone, architecture=_architecture_of(alone)), None
+    return find_files(path, weights), None
+
+
+def _architecture_of(path: str) -> str:
+    """Return the name of the architecture whose weights these are."""
+    from opencv_squeezedet.architectures import ARCHITECTURES
+    from opencv_squeezedet.conversion import read_weights
+
+    weights = read_weights(path)
+    for name in _ARCHITECTURES:
+        try:
+            ARCHITECTURES[name]().check_weights(weights)
+        except ModelError:
+            continue
+        return name
+    raise ModelError(f"no network definition lies beside {path!r}, whose weights are none of {', '.join(_ARCHITECTURES)}")
+
+
+def _described(description: Any) -> dict[str, Any]:
+    if not isinstance(description, dict) or not description.keys() <= {"preprocess", "labels"}:
+        raise ValueError("a JSON object with 'preprocess' and 'labels', either or both, was expected")
+    found = dict(description)
+    if "preprocess" in found:
+        found["preprocess"] = from_fields(Preprocess, found["preprocess"])
+    if not isinstance(found.get("labels", []), list) or not all(isinstance(label, str) for label in found.get("labels", [])):
+        raise ValueError("'labels' must be a list of strings")
+    return found
+
+
+def _input_size(files: Files) -> tuple[int, int]:
+    from opencv_squeezedet import conversion
+
+    try:
+        return conversion.input_size(files)
+    except ImportError as error:
+        raise ImportError(
+            f"the input's size is in the network's definition, or in a preprocess or JSON file: {error}"
+        ) from error
+
+
+def _classes(shape: tuple[int, ...]) -> int | None:
+    """How many values a blob of one picture has, if all lie along one axis."""
+    longer = [length for length in shape if length != 1]
+    return int(np.prod(shape)) if len(longer) <= 1 else None
+
+
+def _softmax(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    exponentials = np.exp(values.astype(np.float64) - values.max())
+    return np.asarray(exponentials / exponentials.sum(), np.float32)
