@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from opencv_squeezedet import architectures
+from opencv_squeezedet.backends import Files
 from opencv_squeezedet.config import VOC, HeadConfig
+from opencv_squeezedet.conversion import load
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats import load_network, read_caffemodel, read_compressed
 from opencv_squeezedet.head import derive_config
@@ -116,8 +118,9 @@ def read_weights(start: str) -> Weights:
         return read_caffemodel(path)
     if path.suffix == ".net":
         return read_compressed(path)
-    model = find_model(None if start == "embedded" else start)
-    return load_network(model.definition, model.weights)[1]
+    files = find_model(None if start == "embedded" else start).network
+    assert isinstance(files, Files)
+    return load_network(files.onnx)[1] if files.definition is None and files.onnx else load(files)[1]
 
 
 def _plain_name(name: str) -> str:

@@ -31,8 +31,8 @@ class Schedule:
         Highest learning rate of AdamW, for new layers.
     trunk_rate : float
         Factor on it for layers that began with weights.
-    warm_up : int
-        Pictures over which the rate rises; after that it falls along a cosine.
+    warm_up : float
+        Share of the training over which the rate rises; after that it falls along a cosine.
     last_rate : float
         Factor on the rate at the end.
     decay : float
@@ -47,7 +47,7 @@ class Schedule:
 
     rate: float = 1.2e-3
     trunk_rate: float = 0.33
-    warm_up: int = 4000
+    warm_up: float = 0.03
     last_rate: float = 0.02
     decay: float = 0.02
     average: float = 0.998
@@ -56,9 +56,10 @@ class Schedule:
 
     def factor(self, seen: int, total: int) -> float:
         """Return the factor on the rate after this many pictures."""
-        if seen < self.warm_up:
-            return (seen + 1) / self.warm_up
-        done = (seen - self.warm_up) / max(1, total - self.warm_up)
+        rise = self.warm_up * total
+        if seen < rise:
+            return (seen + 1) / rise
+        done = (seen - rise) / max(1.0, total - rise)
         return self.last_rate + (1 - self.last_rate) * (1 + math.cos(math.pi * min(1.0, done))) / 2
 
 
