@@ -125,7 +125,8 @@ def squeezedet_pyramid(classes: int = 20, anchors: int = 9, input_size: tuple[in
 
     Large objects need more context than the trunk's last map has, small ones finer features: half the map's resolution
     comes back by a deconvolution, twice its resolution by a strided convolution, and a fire module brings the three together.
-    Its first grid axis is the picture's x.
+    Its first grid axis is the picture's x. The three meet where both sides of ``fire9`` are odd, as at 416 and 320 pixels; for
+    another ``input_size`` the error names the layer ``pyramid``.
     """
     net = _Builder("SqueezeDetPyramid", input_size, _LITE)
     net.convolution("conv1", 64, 3, stride=2)

@@ -69,8 +69,9 @@ def find_model(
 
     Parameters
     ----------
-    model : path, optional
-        The stem, or one of the three files. Default: the embedded model.
+    model : path or str, optional
+        The stem, or one of the three files; where there are none, the name of a published model, see `registry`. Default: the
+        embedded model.
     weights : path, optional
         The caffemodel, where its stem is another.
     config, preprocess : optional
@@ -82,10 +83,14 @@ def find_model(
     FileNotFoundError
         That names the file that is missing.
     ModelError
-        If the JSON file is not a model's.
+        If the JSON file is not a model's, or the published model is no detector.
+    FetchError, ImportError
+        If the published weights are not here and cannot be fetched; see `registry.fetch`.
     """
     _check_types(config, preprocess)
     stem = os.path.join(models_folder(), EMBEDDED) if model is None else os.fspath(model)
+    if isinstance(model, str) and not any(os.path.isfile(stem + suffix) for suffix in ("", *_SUFFIXES)):
+        stem, weights = _registered(stem, weights)
     root, suffix = os.path.splitext(stem)
     if suffix in _SUFFIXES:
         stem = root
@@ -108,6 +113,20 @@ def find_model(
         return _described(definition, caffemodel, json.loads(content), config, preprocess)
     except (ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{description!r}: {error}") from error
+
+
+def _registered(name: str, weights: StrPath | None) -> tuple[str, StrPath | None]:
+    """Return the stem and the weights of a published model; those that were given, if it is none."""
+    from opencv_squeezedet import registry  # not everybody's import time
+
+    found = registry.resolve(name, "detector", weights)
+    if found is not None and found.entry.stem is not None:
+        return found.entry.stem, found.weights
+    if os.path.basename(name) == name and os.path.splitext(name)[1] not in _SUFFIXES:
+        raise FileNotFoundError(
+            f"no network definition at {name + '.prototxt'!r}, and the published models are {', '.join(registry.names())}"
+        )
+    return name, weights
 
 
 def bare_model(definition: str | None, weights: str | None, config: HeadConfig, preprocess: Preprocess | None) -> Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.errors import ModelError
 
+StrPath = str | os.PathLike[str]
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
 Weights = dict[str, list[NDArray[np.float32]]]
@@ -176,17 +178,16 @@ class Pooling(Layer):
         n, channels, *sides = self._four_axes(bottoms[0])
         if self.kernel is None:
             return [(n, channels, 1, 1)]
-        new = []
-        for side, kernel, stride, pad in zip(sides, self.kernel, self.stride, self.pad, strict=True):
-            length = -((kernel - side - 2 * pad) // stride) + 1
-            if pad and (length - 1) * stride >= side + pad:  # the last window would lie in the padding alone
-                length -= 1
-            new.append(length)
-        if min(new) < 1:
+        windows = list(zip(sides, self.kernel, self.stride, self.pad, strict=True))
+        if any(side + 2 * pad < kernel for side, kernel, _, pad in windows):
             raise self.error(
                 f"a bottom of {sides[1]}x{sides[0]} is smaller than the kernel of {self.kernel[1]}x{self.kernel[0]}"
             )
-        return [(n, channels, *new)]
+        lengths = [-((kernel - side - 2 * pad) // stride) + 1 for side, kernel, stride, pad in windows]
+        for i, (side, _, stride, pad) in enumerate(windows):
+            if pad and (lengths[i] - 1) * stride >= side + pad:  # the last window would lie in the padding alone
+                lengths[i] -= 1
+        return [(n, channels, *lengths)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -378,16 +379,40 @@ class Network:
         Raises
         ------
         ModelError
-            That names the layer, the shapes that it needs, and those that came.
+            That names the first layer that does not, the shapes that it needs and those that came, and says of all layers
+            which fit, have other shapes, or are missing: the weights of another network are known by that.
         """
+        fit, other, missing = [], [], []
         for step in self.weighted():
-            name, needed = step.layer.name, step.weights
+            name = step.layer.name
             if name not in weights:
-                others = ", ".join(list(weights)[:8]) or "none"
-                raise step.layer.error(f"no weights; those are for the layers {others}{' ...' if len(weights) > 8 else ''}")
-            got = [tuple(blob.shape) for blob in weights[name]]
-            if got != needed:
-                raise step.layer.error(f"weights of {_listed(needed)} were expected, got {_listed(got)}")
+                missing.append(step)
+            elif [tuple(blob.shape) for blob in weights[name]] != step.weights:
+                other.append(step)
+            else:
+                fit.append(step)
+        if not other and not missing:
+            return
+        first = min(other + missing, key=lambda step: self.layers.index(step.layer))
+        name = first.layer.name
+        got = _listed([tuple(blob.shape) for blob in weights[name]]) if name in weights else "none"
+        groups = {"fit": fit, "have other shapes": other, "are missing": missing}
+        unknown = [name for name in weights if name not in {step.layer.name for step in self.weighted()}]
+        raise first.layer.error(
+            f"weights of {_listed(first.weights)} were expected, got {got}; of {self.name!r}: "
+            + ", ".join(f"{_named([step.layer.name for step in steps])} {what}" for what, steps in groups.items() if steps)
+            + (f"; the weights are also for {_named(unknown)}" if unknown else "")
+        )
+
+
+def shortest(value: float) -> float:
+    """Return the number of the fewest digits that is this float32: 0.01 instead of 0.009999999776."""
+    return float(str(np.float32(value)))
+
+
+def _named(names: Sequence[str]) -> str:
+    """How many, and the first of them."""
+    return f"{len(names)} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
 
 
 def _listed(shapes: Sequence[Shape]) -> str:

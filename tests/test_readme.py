@@ -7,6 +7,7 @@ import io
 import re
 import shlex
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from opencv_squeezedet import cli
-from opencv_squeezedet.cli import common, detect
+from opencv_squeezedet.cli import common
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,8 +55,11 @@ def test_detect_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_every_option_shown_exists() -> None:
-    for code in (code for language, code in BLOCKS if language == "console" and code.startswith("$ detect")):
-        assert common.make_parser(detect, "detect").parse(shlex.split(code.splitlines()[0])[2:]).sources
+    shown = [line for language, code in BLOCKS if language == "console" for line in code.splitlines()]
+    for words in (shlex.split(line)[1:] for line in shown if line.startswith(("$ detect ", "$ squeezedet "))):
+        name, *arguments = words if words[0] == "detect" else words[1:]
+        assert name in cli.SUBCOMMANDS
+        assert common.make_parser(import_module(f"opencv_squeezedet.cli.{name}"), name).parse(arguments)
 
 
 def test_the_picture_is_the_one_that_detect_writes() -> None:

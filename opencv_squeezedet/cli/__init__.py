@@ -11,6 +11,9 @@ from opencv_squeezedet.cli import common
 
 SUBCOMMANDS = {
     "detect": "find objects in pictures and videos",
+    "models": "published weights: list, fetch, verify",
+    "convert": "write a network in another format: Caffe, ONNX",
+    "inspect": "show a network's layers, shapes, costs, head and config",
     "eval": "measure a detector on a data set",
     "anchors": "find anchor shapes for a data set",
 }

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from itertools import zip_longest
@@ -62,6 +62,9 @@ def guarded(program: str, work: Callable[[], int]) -> int:
     except CommandError as error:
         complain(program, str(error))
         return error.status
+    except ImportError as error:  # of an extra, which it names
+        complain(program, reason(error))
+        return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # as in "detect ... | head": nobody reads on
@@ -185,12 +188,35 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def positive_number(text: str) -> float:
+    """Read a number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"a number above 0 was expected, got {text!r}")
+    return number
+
+
 # ---- what the user sees ------------------------------------------------------------------------------------------------
 
 
 def complain(program: str, message: str) -> None:
     """Print one line on standard error, with the program's name."""
     print(f"{program}: {message}", file=sys.stderr)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of texts in columns; on a terminal the header is bold, and lines are cut at its edge."""
+    terminal = sys.stdout.isatty()
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for number, row in enumerate((header, *rows)):
+        line = "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip()
+        if terminal:
+            line = line[: shutil.get_terminal_size().columns]
+            line = f"\x1b[1m{line}\x1b[0m" if number == 0 and "NO_COLOR" not in os.environ else line
+        print(line)
 
 
 def reason(error: Exception) -> str:

@@ -54,8 +54,8 @@ def add_arguments(parser: Parser) -> None:
         help="picture, video, folder, 'pattern', list of sources (.txt), camera's number, - for stdin",
     )
     add = parser.add_argument_group("what is looked for").add_argument
-    add("--model", metavar="M", help="the stem of a model's files")
-    add("--weights", metavar="W", help="its caffemodel, if named else")
+    add("--model", metavar="M", help="a model's files, or its name")
+    add("--weights", metavar="W", help="its caffemodel, if apart")
     add("--threshold", type=_threshold, metavar="T", help="score threshold in [0, 1]")
     add("--nms", type=_threshold, metavar="T", help="NMS threshold in [0, 1]")
     add("--top-n", type=positive, metavar="N", help="the best boxes that enter NMS")

@@ -9,6 +9,7 @@ import cv2
 from opencv_squeezedet.cli.common import CommandError, native_messages_hidden, reason, shown
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.model import find_model
 from opencv_squeezedet.preprocess import Resize
 
 MOST_WORKERS = 8  # each has a network of its own
@@ -27,6 +28,7 @@ def load_detectors(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = min(cores, most)
     try:
+        find_model(model, weights)  # published weights may have to be fetched, which shows its progress
         with native_messages_hidden():
             resize: Resize | None = "letterbox" if letterbox else None
             detectors = [SqueezeDet(model, weights, resize=resize) for _ in range(count)]

@@ -1,0 +1,83 @@
+"""``squeezedet convert``: a network's files in another format."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from opencv_squeezedet.cli.common import CommandError, Parser, reason, shown
+from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.files import write_whole
+from opencv_squeezedet.formats import caffemodel_bytes, load_network, network_files, onnx_bytes, prototxt_text
+from opencv_squeezedet.network import Network, StrPath, Weights
+
+DESCRIPTION = "\n".join(
+    [
+        "Convert a network between Caffe's prototxt and caffemodel, ONNX, and (as a source) Han's .net.",
+        "The model's JSON description goes along. The ONNX files are for OpenCV 4.8 to 5 and onnxruntime.",
+    ]
+)
+USAGE = "[options] SOURCE TARGET"
+EXAMPLE = "SqueezeDet.prototxt SqueezeDet.onnx --half"
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add convert's arguments."""
+    add = parser.add_argument_group("files").add_argument
+    add("source", metavar="SOURCE", help="a model's stem, .prototxt, .onnx or .net (SqueezeNet v1.0)")
+    add("target", metavar="TARGET", help="NAME.onnx, or NAME.caffemodel or NAME.prototxt for both of them")
+    add = parser.add_argument_group("how").add_argument
+    add("--weights", metavar="W", help="the source's caffemodel, if its name is another")
+    add("--half", action="store_true", help="weights as float16, half the size; Caffe itself cannot read such caffemodels")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    try:
+        for path, size in convert(args.source, args.target, weights=args.weights, half=args.half).items():
+            print(f"{shown(path)}: {size:,} bytes")
+    except OSError as error:
+        name = "" if error.filename is None else f"{shown(error.filename)}: "
+        raise CommandError(f"{name}{shown(reason(error))}") from error
+    except (ImportError, ModelError) as error:
+        raise CommandError(shown(reason(error))) from error
+    return 0
+
+
+def convert(source: StrPath, target: Path | str, *, weights: StrPath | None = None, half: bool = False) -> dict[Path, int]:
+    """Write the network's files; returns their sizes. All is read and made before the first is written."""
+    target = Path(target)
+    read = [path for path in network_files(source, weights) if path is not None]
+    contents = _contents(target, *load_network(source, weights), half=half)
+    contents |= _description(read[0].with_suffix(".json"), target.with_suffix(".json"))
+    taken = {path.resolve() for path in read}
+    for path in contents:
+        if path.resolve() in taken:
+            raise ModelError(f"{str(path)!r} is the source itself, which is not overwritten")
+    for path, content in contents.items():
+        write_whole(path, content)
+    return {path: len(content) for path, content in contents.items()}
+
+
+def _contents(target: Path, network: Network, weights: Weights, *, half: bool) -> dict[Path, bytes]:
+    """What goes into each file."""
+    if target.suffix == ".onnx":
+        return {target: onnx_bytes(network, weights, half=half)}
+    if target.suffix in (".caffemodel", ".prototxt"):
+        return {
+            target.with_suffix(".caffemodel"): caffemodel_bytes(network, weights, half=half),
+            target.with_suffix(".prototxt"): prototxt_text(network).encode(),
+        }
+    raise ModelError(f"a target that ends in .onnx, .caffemodel or .prototxt was expected, got {str(target)!r}")
+
+
+def _description(source: Path, target: Path) -> dict[Path, bytes]:
+    """The JSON file beside the source, if there is one, unless the target has the same; it is the user's to edit."""
+    if not source.is_file():
+        return {}
+    content = source.read_bytes()
+    if not target.exists():
+        return {target: content}
+    if target.read_bytes() != content:
+        raise ModelError(f"{str(target)!r} is there and describes another model; it is not overwritten")
+    return {}

@@ -1,0 +1,177 @@
+"""``squeezedet inspect``: what a network is made of, and what its head and config are."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, complain, reason, shown
+from opencv_squeezedet.config import HeadConfig
+from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.formats import load_network, network_files, read_prototxt
+from opencv_squeezedet.head import BLOBS, Head, check_config, head_of
+from opencv_squeezedet.model import EMBEDDED, models_folder
+from opencv_squeezedet.network import Shape, Step
+
+DESCRIPTION = "Show a network's layers with their shapes, parameters and MACs; its head, and the config beside it."
+USAGE = "[options] [MODEL]"
+EXAMPLE = "models/SqueezeDet_deploy.prototxt"
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add inspect's arguments."""
+    add = parser.add_argument_group("what is shown").add_argument
+    add("model", nargs="?", metavar="MODEL", help="a model's stem, .prototxt, .onnx or .net (default: the embedded model)")
+    add(
+        "--weights",
+        metavar="W",
+        help="the prototxt's caffemodel, if its name is another; without one the shapes alone are shown",
+    )
+    add("--json", action="store_true", help="all as JSON instead of the table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status: 1 where parts of the model do not fit each other."""
+    model = Path(models_folder(), EMBEDDED) if args.model is None else args.model
+    try:
+        inspected = _Inspected(*network_files(model, args.weights))
+    except (ImportError, ModelError, OSError) as error:
+        raise CommandError(_message(error)) from error
+    print(json.dumps(inspected.to_dict(), indent=2) if args.json else "\n".join(inspected.lines()))
+    for problem in inspected.problems:
+        complain(args.program, shown(problem))
+    return EXIT_SOME_FAILED if inspected.problems else 0
+
+
+def _message(error: Exception) -> str:
+    """One line; the file's name is in the messages of this package, but not in those of the operating system."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{shown(error.filename)}: {reason(error)}"
+    return shown(reason(error))
+
+
+class _Inspected:
+    """A model's parts, as far as they can be read, and what does not fit."""
+
+    def __init__(self, definition: Path, weights: Path | None) -> None:
+        self.definition, self.weights = definition, weights
+        self.problems: list[str] = []
+        if definition.suffix == ".prototxt":
+            self.network = read_prototxt(definition)
+            if weights is not None:
+                self._try(lambda: load_network(definition, weights))
+        else:
+            self.network = load_network(definition)[0]
+        self.head: Head | None = None
+        self.config: HeadConfig | None = None
+        self.description = definition.with_suffix(".json")
+        if self.description.is_file():
+            self._try(self._read_description)
+        elif set(BLOBS) <= {top for layer in self.network.layers for top in layer.tops}:
+            self._try(self._derive_head)
+
+    def _try(self, part: Any) -> None:
+        try:
+            part()
+        except ModelError as error:
+            self.problems.append(reason(error))
+
+    def _derive_head(self) -> None:
+        self.head = head_of(self.network)
+
+    def _read_description(self) -> None:
+        try:
+            content = json.loads(self.description.read_bytes())
+            self.config = HeadConfig.from_dict(content["head"])
+            places = content.get("outputs")
+            outputs = places and {blob: (str(layer), int(top)) for blob, (layer, top) in places.items()}
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise ModelError(f"{str(self.description)!r} is no model description: {reason(error)}") from error
+        self.head = head_of(self.network, outputs)
+        check_config(self.head, self.config)
+
+    # ---- what is shown -------------------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        network = self.network
+        return {
+            "name": network.name,
+            "definition": str(self.definition),
+            "weights": None if self.weights is None else str(self.weights),
+            "input": {"name": network.input_name, "shape": network.input_shape},
+            "layers": [self._layer(step) for step in network.steps],
+            "outputs": network.output_names,
+            "parameters": network.parameters,
+            "macs": network.macs,
+            "head": self.head and dataclasses.asdict(self.head),
+            "config": self.config and self.config.to_dict(),
+            "problems": self.problems,
+        }
+
+    def _layer(self, step: Step) -> dict[str, Any]:
+        return {
+            "name": step.layer.name,
+            "type": type(step.layer).__name__,
+            "bottoms": step.layer.bottoms,
+            "tops": step.layer.tops,
+            "shapes": step.tops,
+            "weights": step.weights,
+            "parameters": step.parameters,
+            "macs": self._macs(step),
+        }
+
+    def _macs(self, step: Step) -> int:
+        return step.macs // self.network.input_shape[0]
+
+    def lines(self) -> list[str]:
+        files = [self.definition] if self.weights is None else [self.definition, self.weights]
+        with_sizes = ", ".join(f"{shown(path)} ({path.stat().st_size:,} bytes)" for path in files)
+        rows = [("layer", "type", "output", "parameters", "MACs")]
+        rows.append((self.network.input_name, "Input", _shapes([self.network.input_shape]), "", ""))
+        for step in self.network.steps:
+            counts = [f"{count:,}" if count else "" for count in (step.parameters, self._macs(step))]
+            rows.append((step.layer.name, type(step.layer).__name__, _shapes(step.tops), counts[0], counts[1]))
+        rows.append(("total", "", "", f"{self.network.parameters:,}", f"{self.network.macs:,}"))
+        return [f"{shown(self.network.name)}: {with_sizes}", *_table(rows), *self._head_lines()]
+
+    def _head_lines(self) -> list[str]:
+        lines = [f"outputs  {', '.join(map(shown, self.network.output_names))}"]
+        if (head := self.head) is not None:
+            boxes = math.prod(head.grid) * head.anchors
+            lines.append(
+                f"head     input {head.input_size[0]}x{head.input_size[1]}, grid {head.grid[0]}x{head.grid[1]}, "
+                f"{head.anchors} anchors a cell, {boxes:,} in all, {head.classes} classes, {head.layout}, "
+                f"{'probabilities' if head.activated else 'logits'}"
+            )
+        if (config := self.config) is not None:
+            lines.append(f"config   {shown(self.description)}")
+            derived = {"input_size", "grid", "layout", "activated"}
+            lines += [f"  {name:<16} {_value(value)}" for name, value in config.to_dict().items() if name not in derived]
+        return lines
+
+
+def _shapes(shapes: Sequence[Shape]) -> str:
+    return " + ".join("x".join(map(str, shape)) for shape in shapes)
+
+
+def _value(value: Any) -> str:
+    """A field of a config; its tuples as lists, pairs as 377x371."""
+    if isinstance(value, tuple):
+        return ", ".join(f"{item[0]:g}x{item[1]:g}" if isinstance(item, tuple) else shown(item) for item in value)
+    return str(value)
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Columns as wide as their widest cell, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        texts = [shown(cell).ljust(width) for cell, width in zip(row[:3], widths, strict=False)]
+        counts = [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
+        lines.append("  ".join(texts + counts).rstrip())
+    return lines

@@ -1,0 +1,128 @@
+"""The command ``squeezedet models``: the published weights, and which of them are here."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from typing import Any
+
+from opencv_squeezedet import registry
+from opencv_squeezedet.cli.common import (
+    EXIT_SOME_FAILED,
+    CommandError,
+    Parser,
+    complain,
+    positive_number,
+    print_table,
+    reason,
+    shown,
+)
+from opencv_squeezedet.errors import FetchError
+from opencv_squeezedet.registry import Entry
+
+DESCRIPTION = f"""Published weights, known by name to sd.SqueezeDet("gsoc-voc") and detect --model gsoc-voc.
+ACTION is one of
+  list    what there is, and what of it is here
+  info    all that is known of each NAME
+  fetch   bring each NAME here unless it is, check it, print its path
+  verify  check what is here, or each NAME
+  path    print the path of each NAME that is here and right
+Fetched files lie in the user's cache folder, or in that which {registry.CACHE} names.
+They come from the published addresses, or from the URL or folder which {registry.MIRROR} names."""
+USAGE = "ACTION [NAME ...] [options]"
+EXAMPLE = "fetch gsoc-voc"
+_ACTIONS = {"list": (0, 0), "info": (1, None), "fetch": (1, None), "verify": (0, None), "path": (1, None)}
+"""How many names each takes, at least and at most."""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the arguments of models."""
+    parser.add_argument("action", metavar="ACTION", choices=_ACTIONS, help="list, info, fetch, verify or path")
+    parser.add_argument("names", metavar="NAME", nargs="*", help=", ".join(registry.names()))
+    parser.add_argument("--cache", metavar="DIR", help="another cache folder")
+    parser.add_argument(
+        "--timeout", type=positive_number, default=30.0, metavar="S", help="seconds that a server may be silent (30)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON: all that is known of each")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    least, most = _ACTIONS[args.action]
+    if len(args.names) < least or (most is not None and len(args.names) > most):
+        raise CommandError(f"{args.action} takes {'no' if most == 0 else 'at least one'} NAME (see {args.program} --help)")
+    try:
+        entries = [registry.find_entry(name) for name in args.names or registry.names()]
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    failed = False
+    records = []
+    for entry in entries:
+        record, problem = _look(entry, args)
+        if problem is not None:
+            complain(args.program, shown(problem))
+            failed = True
+        if problem is None or args.action == "verify":
+            records.append(record)
+    if args.json:
+        print(json.dumps(records, indent=1))
+    else:
+        _PRINT[args.action](records)
+    return EXIT_SOME_FAILED if failed else 0
+
+
+def _look(entry: Entry, args: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
+    """Return what is known of weights after the action, and what keeps the action from being done."""
+    problem = None
+    if args.action == "fetch":
+        try:
+            registry.fetch(entry.name, cache=args.cache, timeout=args.timeout)
+        except FetchError as error:
+            problem = reason(error)
+    record = {**dataclasses.asdict(entry), "state": entry.state(args.cache), "path": _path(entry, args.cache)}
+    wanted = args.action == "path" or (args.action == "verify" and args.names)
+    if record["state"] == "damaged" and args.action in ("path", "verify"):
+        problem = f"{record['path']}: {entry.problem(entry.path(args.cache))}"
+    elif record["state"] == "not fetched" and wanted:
+        problem = f"{entry.name} is not here: squeezedet models fetch {entry.name}"
+    return record, problem
+
+
+def _path(entry: Entry, cache: str | None) -> str | None:
+    try:
+        return str(entry.path(cache))
+    except ImportError:
+        return None
+
+
+def _print_list(records: list[dict[str, Any]]) -> None:
+    print_table(["name", "task", "state", "what"], [[r["name"], r["task"], r["state"], r["what"]] for r in records])
+
+
+def _print_info(records: list[dict[str, Any]]) -> None:
+    for number, record in enumerate(records):
+        if number:
+            print()
+        for key, value in record.items():
+            if value not in (None, ()):
+                text = " ".join(value) if isinstance(value, tuple) else value if isinstance(value, str) else json.dumps(value)
+                print(f"{key:<13} {shown(text)}")
+
+
+def _print_states(records: list[dict[str, Any]]) -> None:
+    print_table(["name", "state", "path"], [[r["name"], r["state"], shown(r["path"] or "")] for r in records])
+
+
+def _print_paths(records: list[dict[str, Any]]) -> None:
+    for record in records:
+        print(record["path"])
+
+
+_PRINT = {
+    "list": _print_list,
+    "info": _print_info,
+    "fetch": _print_paths,
+    "verify": _print_states,
+    "path": _print_paths,
+}

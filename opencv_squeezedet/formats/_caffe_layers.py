@@ -1,0 +1,244 @@
+"""Caffe's layer messages and the layers of `opencv_squeezedet.network`: each kind in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from opencv_squeezedet import network as nw
+from opencv_squeezedet.errors import ModelError
+
+Options = dict[str, Any]
+
+TRAINING = frozenset(
+    {"Data", "DummyData", "HDF5Data", "HDF5Output", "ImageData", "MemoryData", "WindowData", "AnnotatedData"}
+    | {"Accuracy", "ContrastiveLoss", "EuclideanLoss", "HingeLoss", "InfogainLoss", "MultiBoxLoss", "SoftmaxWithLoss"}
+    | {"MultinomialLogisticLoss", "SigmoidCrossEntropyLoss", "SqueezeDetLoss"}
+)
+"""Types that only a network in training has."""
+
+
+def layer_of(message: Any, kind: str) -> nw.Layer:
+    """Return the layer that a LayerParameter, or one of V1, describes.
+
+    Raises
+    ------
+    ModelError
+        That names the layer, if its type is none of `opencv_squeezedet.network`, or has an option that those do not have.
+    """
+    name, bottoms, tops = message.name, tuple(message.bottom), tuple(message.top)
+    if kind in TRAINING:
+        raise ModelError(
+            f"layer {name!r}: {kind} is a layer for training; a deployment prototxt was expected, that starts with the input "
+            "blob and ends with the network's outputs"
+        )
+    if kind not in _KINDS:
+        raise ModelError(f"layer {name!r}: the type {kind!r} is not one of {', '.join(sorted(_KINDS))}")
+    make, counts, read, _ = _KINDS[kind]
+    for what, blobs, most in (("bottom", bottoms, counts[0]), ("top", tops, counts[1])):
+        if not blobs or (most and len(blobs) != most):
+            raise ModelError(f"layer {name!r}: {kind} has {most or 'at least one'} {what}, got {len(blobs)}")
+    try:
+        return make(name=name, bottoms=bottoms, tops=tops, **read(message))
+    except _OptionError as error:
+        raise ModelError(f"layer {name!r}: {error}") from None
+
+
+def fill_message(layer: nw.Layer, message: Any) -> None:
+    """Write a layer into an empty LayerParameter."""
+    kind = type(layer).__name__
+    message.name, message.type = layer.name, kind
+    message.bottom.extend(layer.bottoms)
+    message.top.extend(layer.tops)
+    write = _KINDS[kind][3]
+    write(layer, message)
+
+
+class _OptionError(ValueError):
+    """An option that a layer cannot have here."""
+
+
+# ---- convolution and deconvolution -------------------------------------------------------------------------------------
+
+
+def _read_filter(message: Any) -> Options:
+    param = message.convolution_param
+    if param.axis != 1:
+        raise _OptionError(f"channels on axis 1 were expected, got axis {param.axis}")
+    if not param.num_output or not param.group:
+        raise _OptionError(f"num_output and group must be at least 1, got {param.num_output} and {param.group}")
+    return {
+        "outputs": param.num_output,
+        "kernel": _pair("kernel_size", param.kernel_size, param, "kernel", None, least=1),
+        "stride": _pair("stride", param.stride, param, "stride", 1, least=1),
+        "pad": _pair("pad", param.pad, param, "pad", 0, least=0),
+        "dilation": _pair("dilation", param.dilation, param, None, 1, least=1),
+        "groups": param.group,
+        "bias": param.bias_term,
+    }
+
+
+def _write_filter(layer: nw.Convolution | nw.Deconvolution, message: Any) -> None:
+    param = message.convolution_param
+    param.num_output = layer.outputs
+    if not layer.bias:
+        param.bias_term = False
+    if layer.groups != 1:
+        param.group = layer.groups
+    _write_pair(layer.pad, 0, param.pad, param, "pad")
+    _write_pair(layer.kernel, None, param.kernel_size, param, "kernel")
+    _write_pair(layer.stride, 1, param.stride, param, "stride")
+    if layer.dilation != (1, 1):
+        param.dilation.extend(layer.dilation)
+
+
+def _pair(name: str, values: Sequence[int], param: Any, stem: str | None, default: int | None, *, least: int) -> nw.Pair:
+    """(vertical, horizontal), from one value for both, one for each, or the fields ``*_h`` and ``*_w``."""
+    if stem is not None and (param.HasField(f"{stem}_h") or param.HasField(f"{stem}_w")):
+        values = getattr(param, f"{stem}_h"), getattr(param, f"{stem}_w")
+    pair = tuple(values) * 2 if len(values) == 1 else tuple(values)
+    if not pair and default is not None:
+        pair = default, default
+    if len(pair) != 2 or min(pair) < least:
+        raise _OptionError(f"{name} must be one or two integers of at least {least}, got {list(values)}")
+    return pair[0], pair[1]
+
+
+def _write_pair(pair: nw.Pair, default: int | None, values: Any, param: Any, stem: str) -> None:
+    if pair == (default, default):
+        return
+    if pair[0] == pair[1]:
+        values.append(pair[0])
+    else:
+        setattr(param, f"{stem}_h", pair[0])
+        setattr(param, f"{stem}_w", pair[1])
+
+
+# ---- pooling -----------------------------------------------------------------------------------------------------------
+
+_METHODS = {0: "max", 1: "average"}
+
+
+def _read_pooling(message: Any) -> Options:
+    param = message.pooling_param
+    if param.pool not in _METHODS:
+        raise _OptionError("the pooling must be MAX or AVE, got STOCHASTIC")
+    if param.round_mode != 0:
+        raise _OptionError("round_mode must be CEIL, got FLOOR")
+    method = _METHODS[param.pool]
+    if param.global_pooling:
+        return {"method": method}
+    options: Options = {"method": method}
+    for name, stem, field, least in (
+        ("kernel", "kernel", "kernel_size", 1),
+        ("stride", "stride", "stride", 1),
+        ("pad", "pad", "pad", 0),
+    ):
+        values = [getattr(param, field)] if name != "kernel" or param.HasField(field) else []
+        options[name] = _pair(field, values, param, stem, None, least=least)
+    if any(pad >= kernel for pad, kernel in zip(options["pad"], options["kernel"], strict=True)):
+        raise _OptionError(f"pad must be smaller than the kernel of {options['kernel']}, got {options['pad']}")
+    return options
+
+
+def _write_pooling(layer: nw.Pooling, message: Any) -> None:
+    param = message.pooling_param
+    param.pool = {name: number for number, name in _METHODS.items()}[layer.method]
+    if layer.kernel is None:
+        param.global_pooling = True
+        return
+    for stem, field, pair, default in (
+        ("kernel", "kernel_size", layer.kernel, None),
+        ("stride", "stride", layer.stride, 1),
+        ("pad", "pad", layer.pad, 0),
+    ):
+        if pair == (default, default):
+            continue
+        if pair[0] == pair[1]:
+            setattr(param, field, pair[0])
+        else:
+            setattr(param, f"{stem}_h", pair[0])
+            setattr(param, f"{stem}_w", pair[1])
+
+
+# ---- the others --------------------------------------------------------------------------------------------------------
+
+
+def _axis(param: Any, old: str) -> int:
+    """The axis, under its name or that which it had before."""
+    return int(getattr(param, old) if param.HasField(old) else param.axis)
+
+
+def _read_eltwise(message: Any) -> Options:
+    param = message.eltwise_param
+    if param.operation != 1 or any(value != 1 for value in param.coeff):
+        raise _OptionError("an Eltwise must be a plain SUM")
+    return {}
+
+
+def _read_reshape(message: Any) -> Options:
+    param = message.reshape_param
+    if param.axis != 0 or param.num_axes != -1:
+        raise _OptionError("a Reshape must be of all axes, without 'axis' and 'num_axes'")
+    return {"dims": tuple(param.shape.dim)}
+
+
+def _read_permute(message: Any) -> Options:
+    return {"order": tuple(message.permute_param.order)}
+
+
+def _write_relu(layer: nw.ReLU, message: Any) -> None:
+    if layer.slope:
+        message.relu_param.negative_slope = layer.slope
+
+
+def _write_concat(layer: nw.Concat, message: Any) -> None:
+    if layer.axis != 1:
+        message.concat_param.axis = layer.axis
+
+
+def _write_slice(layer: nw.Slice, message: Any) -> None:
+    message.slice_param.slice_point.extend(layer.points)
+    message.slice_param.axis = layer.axis
+
+
+def _write_softmax(layer: nw.Softmax, message: Any) -> None:
+    message.softmax_param.axis = layer.axis
+
+
+def _write_dropout(layer: nw.Dropout, message: Any) -> None:
+    message.dropout_param.dropout_ratio = layer.ratio
+
+
+def _write_reshape(layer: nw.Reshape, message: Any) -> None:
+    message.reshape_param.shape.dim.extend(layer.dims)
+
+
+def _write_permute(layer: nw.Permute, message: Any) -> None:
+    message.permute_param.order.extend(layer.order)
+
+
+def _nothing(*_: Any) -> Options:
+    return {}
+
+
+_KINDS: dict[str, tuple[Callable[..., nw.Layer], tuple[int, int], Callable[[Any], Options], Callable[[Any, Any], Any]]] = {
+    "Convolution": (nw.Convolution, (1, 1), _read_filter, _write_filter),
+    "Deconvolution": (nw.Deconvolution, (1, 1), _read_filter, _write_filter),
+    "ReLU": (nw.ReLU, (1, 1), lambda m: {"slope": nw.shortest(m.relu_param.negative_slope)}, _write_relu),
+    "Dropout": (nw.Dropout, (1, 1), lambda m: {"ratio": nw.shortest(m.dropout_param.dropout_ratio)}, _write_dropout),
+    "Sigmoid": (nw.Sigmoid, (1, 1), _nothing, _nothing),
+    "Softmax": (nw.Softmax, (1, 1), lambda m: {"axis": m.softmax_param.axis}, _write_softmax),
+    "Pooling": (nw.Pooling, (1, 1), _read_pooling, _write_pooling),
+    "Concat": (nw.Concat, (0, 1), lambda m: {"axis": _axis(m.concat_param, "concat_dim")}, _write_concat),
+    "Eltwise": (nw.Eltwise, (0, 1), _read_eltwise, _nothing),
+    "Permute": (nw.Permute, (1, 1), _read_permute, _write_permute),
+    "Slice": (
+        nw.Slice,
+        (1, 0),
+        lambda m: {"points": tuple(m.slice_param.slice_point), "axis": _axis(m.slice_param, "slice_dim")},
+        _write_slice,
+    ),
+    "Reshape": (nw.Reshape, (1, 1), _read_reshape, _write_reshape),
+}
+"""For each type: the class, how many bottoms and tops it has (0: any number), and both directions."""

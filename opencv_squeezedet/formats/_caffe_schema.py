@@ -1,0 +1,121 @@
+"""The messages of Caffe's files, made at run time, so that no generated code ties the package to one protobuf release.
+
+What the layers of `opencv_squeezedet.network` need is here, under the names and numbers of Caffe's public schema, and what
+deployment files carry besides (fillers, learning rates, phases). OpenCV's FP16 blobs are ``raw_data``, Permute is SSD's.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from opencv_squeezedet.formats._extra import extra
+
+_ENUMS = {
+    "Phase": "TRAIN TEST",
+    "Engine": "DEFAULT CAFFE CUDNN",
+    "Pool": "MAX AVE STOCHASTIC",
+    "Operation": "PROD SUM MAX",
+    "RoundMode": "CEIL FLOOR",
+    "RawType": "DOUBLE FLOAT FLOAT16 INT UINT",
+    "V1Type": "NONE ACCURACY BNLL CONCAT CONVOLUTION DATA DROPOUT EUCLIDEAN_LOSS FLATTEN HDF5_DATA HDF5_OUTPUT IM2COL "
+    "IMAGE_DATA INFOGAIN_LOSS INNER_PRODUCT LRN MULTINOMIAL_LOGISTIC_LOSS POOLING RELU SIGMOID SOFTMAX SOFTMAX_LOSS SPLIT "
+    "TANH WINDOW_DATA ELTWISE POWER SIGMOID_CROSS_ENTROPY_LOSS HINGE_LOSS MEMORY_DATA ARGMAX THRESHOLD DUMMY_DATA SLICE MVN "
+    "ABSVAL SILENCE CONTRASTIVE_LOSS EXP DECONVOLUTION",
+}
+"""Names in the order of their numbers, from 0. Each enum is in a message of its own name, as protobuf's scopes want."""
+
+_MESSAGES = {
+    "BlobShape": "1 dim int64*packed",
+    "BlobProto": """
+        1 num int32; 2 channels int32; 3 height int32; 4 width int32; 5 data float*packed; 6 diff float*packed;
+        7 shape BlobShape; 8 double_data double*packed; 9 double_diff double*packed; 10 raw_data_type RawType;
+        12 raw_data bytes""",
+    "FillerParameter": """
+        1 type string; 2 value float; 3 min float; 4 max float; 5 mean float; 6 std float; 7 sparse int32;
+        8 variance_norm string""",
+    "NetState": "1 phase Phase; 2 level int32; 3 stage string*",
+    "NetStateRule": "1 phase Phase; 2 min_level int32; 3 max_level int32; 4 stage string*; 5 not_stage string*",
+    "ParamSpec": "1 name string; 2 share_mode int32; 3 lr_mult float; 4 decay_mult float",
+    "ConvolutionParameter": """
+        1 num_output uint32; 2 bias_term bool=true; 3 pad uint32*; 4 kernel_size uint32*; 5 group uint32=1; 6 stride uint32*;
+        7 weight_filler FillerParameter; 8 bias_filler FillerParameter; 9 pad_h uint32; 10 pad_w uint32; 11 kernel_h uint32;
+        12 kernel_w uint32; 13 stride_h uint32; 14 stride_w uint32; 15 engine Engine; 16 axis int32=1;
+        17 force_nd_im2col bool; 18 dilation uint32*""",
+    "PoolingParameter": """
+        1 pool Pool; 2 kernel_size uint32; 3 stride uint32=1; 4 pad uint32; 5 kernel_h uint32; 6 kernel_w uint32;
+        7 stride_h uint32; 8 stride_w uint32; 9 pad_h uint32; 10 pad_w uint32; 11 engine Engine; 12 global_pooling bool;
+        13 round_mode RoundMode""",
+    "ReLUParameter": "1 negative_slope float; 2 engine Engine",
+    "SigmoidParameter": "1 engine Engine",
+    "SoftmaxParameter": "1 engine Engine; 2 axis int32=1",
+    "ConcatParameter": "1 concat_dim uint32; 2 axis int32=1",
+    "SliceParameter": "1 slice_dim uint32; 2 slice_point uint32*; 3 axis int32=1",
+    "DropoutParameter": "1 dropout_ratio float=0.5",
+    "EltwiseParameter": "1 operation Operation=SUM; 2 coeff float*; 3 stable_prod_grad bool",
+    "ReshapeParameter": "1 shape BlobShape; 2 axis int32; 3 num_axes int32=-1",
+    "PermuteParameter": "1 order uint32*",
+    "InputParameter": "1 shape BlobShape*",
+    "LayerParameter": """
+        1 name string; 2 type string; 3 bottom string*; 4 top string*; 5 loss_weight float*; 6 param ParamSpec*;
+        7 blobs BlobProto*; 8 include NetStateRule*; 9 exclude NetStateRule*; 10 phase Phase; 11 propagate_down bool*;
+        104 concat_param ConcatParameter; 106 convolution_param ConvolutionParameter; 108 dropout_param DropoutParameter;
+        110 eltwise_param EltwiseParameter; 121 pooling_param PoolingParameter; 123 relu_param ReLUParameter;
+        124 sigmoid_param SigmoidParameter; 125 softmax_param SoftmaxParameter; 126 slice_param SliceParameter;
+        133 reshape_param ReshapeParameter; 143 input_param InputParameter; 202 permute_param PermuteParameter""",
+    "V1LayerParameter": """
+        2 bottom string*; 3 top string*; 4 name string; 5 type V1Type; 6 blobs BlobProto*; 7 blobs_lr float*;
+        8 weight_decay float*; 32 include NetStateRule*; 33 exclude NetStateRule*; 35 loss_weight float*; 1001 param string*;
+        9 concat_param ConcatParameter; 10 convolution_param ConvolutionParameter; 12 dropout_param DropoutParameter;
+        24 eltwise_param EltwiseParameter; 19 pooling_param PoolingParameter; 30 relu_param ReLUParameter;
+        38 sigmoid_param SigmoidParameter; 39 softmax_param SoftmaxParameter; 31 slice_param SliceParameter""",
+    "NetParameter": """
+        1 name string; 2 layers V1LayerParameter*; 3 input string*; 4 input_dim int32*; 5 force_backward bool;
+        6 state NetState; 7 debug_info bool; 8 input_shape BlobShape*; 100 layer LayerParameter*""",
+}
+"""Fields as ``number name type``; ``*`` repeated, ``*packed`` in one run, ``=`` the default."""
+
+_PACKAGE = "opencv_squeezedet.caffe"
+
+
+@cache
+def net_parameter() -> Any:
+    """Return the message class of both prototxt and caffemodel.
+
+    Raises
+    ------
+    ImportError
+        That names the extra, where protobuf is missing.
+    """
+    descriptor_pb2, descriptor_pool, message_factory = (
+        extra(f"google.protobuf.{name}") for name in ("descriptor_pb2", "descriptor_pool", "message_factory")
+    )
+    file = descriptor_pb2.FileDescriptorProto(name="opencv_squeezedet/caffe.proto", package=_PACKAGE, syntax="proto2")
+    for name, values in _ENUMS.items():
+        enum = file.message_type.add(name=f"{name}Scope").enum_type.add(name=name)
+        for number, value in enumerate(values.split()):
+            enum.value.add(name=value, number=number)
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for text in fields.split(";"):
+            _add_field(message, *text.split())
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.NetParameter"))
+
+
+def _add_field(message: Any, number: str, name: str, kind: str) -> None:
+    kind, _, default = kind.partition("=")
+    kind, star, packed = kind.partition("*")
+    field = message.field.add(name=name, number=int(number))
+    field.label = field.LABEL_REPEATED if star else field.LABEL_OPTIONAL
+    if kind in _ENUMS:
+        field.type, field.type_name = field.TYPE_ENUM, f".{_PACKAGE}.{kind}Scope.{kind}"
+    elif kind in _MESSAGES:
+        field.type, field.type_name = field.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
+    else:
+        field.type = getattr(field, f"TYPE_{kind.upper()}")
+    if packed:
+        field.options.packed = True
+    if default:
+        field.default_value = default

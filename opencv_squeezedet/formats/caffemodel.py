@@ -1,0 +1,138 @@
+"""Caffe's weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.formats._caffe_layers import fill_message
+from opencv_squeezedet.formats._caffe_schema import net_parameter
+from opencv_squeezedet.formats._extra import extra
+from opencv_squeezedet.formats._wire import check_fields, text
+from opencv_squeezedet.network import Network, Shape, StrPath, Weights
+
+_RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
+_FLOAT16 = 2
+_MOST_AXES = 8
+
+
+def read_caffemodel(path: StrPath) -> Weights:
+    """Read the weights of a caffemodel, old or new: float32, float64, or OpenCV's float16, each layer's under its name.
+
+    Returns
+    -------
+    Weights
+        Layers without weights are left out.
+
+    Raises
+    ------
+    ModelError
+        If it is no caffemodel, or a blob has more or fewer values than its shape says; the error names the layer.
+    OSError
+        If it cannot be read.
+    ImportError
+        Without the extra ``[onnx]``.
+    """
+    path = Path(path)
+    try:
+        return _weights(path.read_bytes())
+    except ModelError as error:
+        raise ModelError(f"{str(path)!r}: {error}") from error
+
+
+def caffemodel_bytes(network: Network, weights: Mapping[str, Sequence[NDArray[np.float32]]], *, half: bool = False) -> bytes:
+    """Return the content of a caffemodel.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    weights : Weights
+        For each of its layers that has weights.
+    half : bool
+        Store float16, as OpenCV's ``shrinkCaffeModel`` does; Caffe itself cannot read that.
+
+    Raises
+    ------
+    ModelError
+        If the weights do not fit the network, or float16 cannot hold them.
+    ImportError
+        Without the extra ``[onnx]``.
+    """
+    network.check_weights(weights)
+    message = net_parameter()(name=network.name, input=[network.input_name])
+    message.input_shape.add().dim.extend(network.input_shape)
+    for step in network.steps:
+        entry = message.layer.add()
+        fill_message(step.layer, entry)
+        for values in weights[step.layer.name] if step.weights else ():
+            blob = entry.blobs.add()
+            blob.shape.dim.extend(values.shape)
+            if half:
+                blob.raw_data_type = _FLOAT16
+                blob.raw_data = to_half(values, step.layer.name).tobytes()
+            else:
+                blob.data.extend(values.ravel().tolist())
+    return bytes(message.SerializeToString())
+
+
+def to_half(values: NDArray[np.float32], layer: str) -> NDArray[np.float16]:
+    """Return the nearest float16 values, little-endian; ModelError, that names the layer, where they overflow."""
+    with np.errstate(over="ignore"):
+        half = values.astype("<f2")
+    if not np.array_equal(np.isfinite(half), np.isfinite(values)):
+        raise ModelError(f"layer {layer!r}: float16 cannot hold its weights, the largest is {np.nanmax(np.abs(values)):g}")
+    return half
+
+
+def _weights(content: bytes) -> Weights:
+    check_fields(content, net_parameter().DESCRIPTOR)
+    try:
+        message = net_parameter().FromString(content)
+    except (extra("google.protobuf.message").DecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"no caffemodel: {error}") from None
+    weights: Weights = {}
+    for layer in (*message.layers, *message.layer):
+        if not layer.blobs:
+            continue
+        name = text(layer.name)
+        if name in weights:
+            raise ModelError(f"layer {name!r}: it is there twice")
+        weights[name] = [_values(blob, name) for blob in layer.blobs]
+    if not weights:
+        raise ModelError("a caffemodel was expected, it has no layer with weights")
+    return weights
+
+
+def _values(blob: Any, layer: str) -> NDArray[np.float32]:
+    """The blob as an array of its shape; the old four sizes lose their leading ones where the blob is a vector."""
+    old = (blob.num, blob.channels, blob.height, blob.width)
+    shape: Shape = tuple(blob.shape.dim) if blob.HasField("shape") else old
+    if not 1 <= len(shape) <= _MOST_AXES or min(shape) < 1:
+        raise ModelError(
+            f"layer {layer!r}: a blob of 1 to {_MOST_AXES} positive sizes was expected, got {shape[: _MOST_AXES + 1]}"
+        )
+    values = _stored(blob, layer)
+    if len(values) != math.prod(shape):
+        raise ModelError(f"layer {layer!r}: a blob of {shape} has {math.prod(shape)} values, the file holds {len(values)}")
+    if not blob.HasField("shape") and shape[:3] == (1, 1, 1):  # a bias
+        shape = shape[3:]
+    return values.reshape(shape)
+
+
+def _stored(blob: Any, layer: str) -> NDArray[np.float32]:
+    if blob.HasField("raw_data"):
+        if blob.raw_data_type not in _RAW_TYPES:
+            raise ModelError(f"layer {layer!r}: raw data of floats were expected, got type {blob.raw_data_type}")
+        kind = np.dtype(_RAW_TYPES[blob.raw_data_type])
+        if len(blob.raw_data) % kind.itemsize:
+            raise ModelError(f"layer {layer!r}: {len(blob.raw_data)} bytes of raw data are no whole number of {kind} values")
+        return np.frombuffer(blob.raw_data, kind).astype(np.float32)
+    stored = blob.data or blob.double_data
+    return np.fromiter(stored, np.float32, len(stored))

@@ -1,0 +1,80 @@
+"""The Deep-Compressed SqueezeNet (Han et al., arXiv:1510.00149) as it was published: codebooks, codes and gaps."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencv_squeezedet.architectures import squeezenet_v1_0
+from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.network import Shape, Step, StrPath, Weights
+
+_CODES = 256
+_LONGEST_GAP = 15
+
+
+def read_compressed(path: StrPath) -> Weights:
+    """Read ``compressed_SqueezeNet.net``: the weights of `squeezenet_v1_0`, under its layer names.
+
+    For each layer the file has how many weights it stores, a codebook of 256 values, the bias, a code for each stored weight,
+    and the gaps between them, two in a byte. A gap too long for four bits is bridged by weights of code 0, whose value is 0.
+
+    Raises
+    ------
+    ModelError
+        If its size is not that of its counts, or a weight lies outside its layer, which the error names.
+    OSError
+        If it cannot be read.
+    """
+    path = Path(path)
+    steps = list(squeezenet_v1_0().weighted())
+    try:
+        with path.open("rb") as file:
+            header = file.read(4 * len(steps))
+            counts = _counts(header, steps)
+            expected = len(header) + sum(_stored_bytes(step, count) for step, count in zip(steps, counts, strict=True))
+            if (size := path.stat().st_size) != expected:
+                raise ModelError(f"a file of {expected} bytes was expected from the counts at its beginning, it has {size}")
+            return {
+                step.layer.name: _layer(step, count, file.read(_stored_bytes(step, count)))
+                for step, count in zip(steps, counts, strict=True)
+            }
+    except ModelError as error:
+        raise ModelError(f"{str(path)!r}: {error}") from error
+
+
+def _counts(header: bytes, steps: list[Step]) -> list[int]:
+    if len(header) < 4 * len(steps):
+        raise ModelError(f"{len(steps)} counts were expected at its beginning, it has {len(header)} bytes")
+    counts: list[int] = np.frombuffer(header, "<u4").tolist()
+    for step, count in zip(steps, counts, strict=True):
+        if count > (most := math.prod(step.weights[0])):
+            raise step.layer.error(f"at most {most} stored weights were expected, got {count}")
+    return counts
+
+
+def _stored_bytes(step: Step, count: int) -> int:
+    return 4 * _CODES + 4 * math.prod(step.weights[1]) + count + (count + 1) // 2
+
+
+def _layer(step: Step, count: int, content: bytes) -> list[NDArray[np.float32]]:
+    kernel, bias = step.weights
+    floats = _CODES + math.prod(bias)
+    values = np.frombuffer(content, "<f4", floats).astype(np.float32)
+    codes = np.frombuffer(content, np.uint8, count, 4 * floats)
+    packed = np.frombuffer(content, np.uint8, (count + 1) // 2, 4 * floats + count)
+    gaps = np.stack([packed & _LONGEST_GAP, packed >> 4], axis=1).ravel()[:count]
+    return [_spread(step, kernel, values[codes], gaps), values[_CODES:].reshape(bias)]
+
+
+def _spread(step: Step, kernel: Shape, stored: NDArray[np.float32], gaps: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The weights at their places, zero elsewhere."""
+    places = np.cumsum(gaps.astype(np.int64) + 1) - 1
+    weights = np.zeros(math.prod(kernel), np.float32)
+    if len(places) and places[-1] >= len(weights):
+        raise step.layer.error(f"{len(weights)} weights were expected, one is stored at place {places[-1]}")
+    weights[places] = stored
+    return weights.reshape(kernel)

@@ -1,0 +1,176 @@
+"""ONNX: written for OpenCV 4.8 to 5.0 and onnxruntime alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencv_squeezedet import network as nw
+from opencv_squeezedet.formats._extra import extra
+from opencv_squeezedet.formats.caffemodel import to_half
+from opencv_squeezedet.network import Network, Shape, Step
+
+OPSET, IR_VERSION = 11, 6
+
+Attributes = dict[str, Any]
+
+
+def onnx_bytes(network: Network, weights: Mapping[str, Sequence[NDArray[np.float32]]], *, half: bool = False) -> bytes:
+    """Return the content of an ONNX file.
+
+    Nodes have the names of the layers; input and outputs have those of their blobs. The batch's size is free, unless a layer
+    fixes it.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    weights : Weights
+        For each of its layers that has weights.
+    half : bool
+        Store the weights as float16, each followed by a Cast: half the size, and computed in float32 all the same.
+
+    Raises
+    ------
+    ModelError
+        If the weights do not fit the network, float16 cannot hold them, or a layer has no equal in ONNX.
+    ImportError
+        Without the extra ``[onnx]``.
+    """
+    network.check_weights(weights)
+    writer = _Writer(network, half=half)
+    for step in network.steps:
+        writer.add(step, weights.get(step.layer.name, ()))
+    return writer.content()
+
+
+class _Writer:
+    """Collects nodes. A blob that a layer overwrites in place has one ONNX value for each writer, the last under its name."""
+
+    def __init__(self, network: Network, *, half: bool) -> None:
+        self._onnx = extra("onnx")
+        self._network, self._half = network, half
+        self._values = {network.input_name: network.input_name}
+        self._writers: dict[str, int] = {}
+        for top in (top for layer in network.layers for top in layer.tops):
+            self._writers[top] = self._writers.get(top, 0) + 1
+        self._nodes: list[Any] = []
+        self._initializers: list[Any] = []
+
+    def add(self, step: Step, blobs: Sequence[NDArray[np.float32]]) -> None:
+        layer = step.layer
+        bottoms = [self._values[bottom] for bottom in layer.bottoms]
+        op, attributes = _node(step)
+        inputs = bottoms + [
+            self._constant(f"{layer.name}.{part}", blob) for part, blob in zip(("weight", "bias"), blobs, strict=False)
+        ]
+        if isinstance(layer, nw.Reshape):
+            inputs.append(self._stored(f"{layer.name}.shape", np.array(layer.dims, np.int64)))
+        tops = [self._value_for(top, layer.name) for top in layer.tops]
+        self._nodes.append(self._onnx.helper.make_node(op, inputs, tops, name=layer.name, **attributes))
+
+    def content(self) -> bytes:
+        helper, network = self._onnx.helper, self._network
+        shapes = {top: shape for step in network.steps for top, shape in zip(step.layer.tops, step.tops, strict=True)}
+        graph = helper.make_graph(
+            self._nodes,
+            network.name,
+            [self._declared(network.input_name, network.input_shape)],
+            [self._declared(top, shapes[top]) for top in network.output_names],
+            self._initializers,
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="opencv-squeezedet"
+        )
+        self._onnx.checker.check_model(model)
+        return bytes(model.SerializeToString())
+
+    def _declared(self, name: str, shape: Shape) -> Any:
+        batch = "batch" if all(map(_leaves_batch, self._network.steps)) else shape[0]
+        return self._onnx.helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, [batch, *shape[1:]])
+
+    def _value_for(self, top: str, layer: str) -> str:
+        self._writers[top] -= 1
+        self._values[top] = top if self._writers[top] == 0 else f"{top}/before_{layer}"
+        return self._values[top]
+
+    def _constant(self, name: str, values: NDArray[np.float32]) -> str:
+        if not self._half:
+            return self._stored(name, values.astype("<f4"))
+        half = self._stored(f"{name}.half", to_half(values, name))
+        self._nodes.append(
+            self._onnx.helper.make_node("Cast", [half], [name], name=f"{name}.cast", to=self._onnx.TensorProto.FLOAT)
+        )
+        return name
+
+    def _stored(self, name: str, values: NDArray[Any]) -> str:
+        self._initializers.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+
+def _leaves_batch(step: Step) -> bool:
+    """Whether the layer keeps the first axis apart, whatever its length."""
+    layer = step.layer
+    if isinstance(layer, nw.Reshape):
+        return layer.dims[:1] == (0,)
+    if isinstance(layer, nw.Permute):
+        return layer.order[0] == 0
+    return not isinstance(layer, (nw.Concat, nw.Slice, nw.Softmax)) or layer.axis % len(step.bottoms[0]) != 0
+
+
+def _node(step: Step) -> tuple[str, Attributes]:
+    """The operator and the attributes that a layer becomes."""
+    layer = step.layer
+    if isinstance(layer, (nw.Convolution, nw.Deconvolution)):
+        return _filter(layer)
+    if isinstance(layer, nw.Pooling):
+        return _pooling(layer, step)
+    if isinstance(layer, nw.ReLU):
+        return ("LeakyRelu", {"alpha": layer.slope}) if layer.slope else ("Relu", {})
+    if isinstance(layer, nw.Dropout):
+        return "Dropout", {"ratio": layer.ratio}
+    if isinstance(layer, nw.Softmax):
+        return _softmax(layer, step)
+    if isinstance(layer, nw.Concat):
+        return "Concat", {"axis": layer.axis}
+    if isinstance(layer, nw.Permute):
+        return "Transpose", {"perm": layer.order}
+    if isinstance(layer, nw.Slice):
+        return "Split", {"axis": layer.axis, "split": [top[layer.axis] for top in step.tops]}
+    plain = {nw.Sigmoid: "Sigmoid", nw.Eltwise: "Sum", nw.Reshape: "Reshape"}
+    return plain[type(layer)], {}
+
+
+def _filter(layer: nw.Convolution | nw.Deconvolution) -> tuple[str, Attributes]:
+    return "Conv" if isinstance(layer, nw.Convolution) else "ConvTranspose", {
+        "kernel_shape": layer.kernel,
+        "strides": layer.stride,
+        "pads": layer.pad * 2,
+        "dilations": layer.dilation,
+        "group": layer.groups,
+    }
+
+
+def _pooling(layer: nw.Pooling, step: Step) -> tuple[str, Attributes]:
+    if layer.kernel is None:
+        return {"max": "GlobalMaxPool", "average": "GlobalAveragePool"}[layer.method], {}
+    windows = list(zip(step.bottoms[0][2:], layer.kernel, layer.stride, layer.pad, step.tops[0][2:], strict=True))
+    over = [(length - 1) * stride + kernel - side - 2 * pad for side, kernel, stride, pad, length in windows]
+    if min(over) < 0 or (layer.method == "average" and any(over)):
+        raise layer.error("readers of ONNX differ in its windows at the border, so it is not written")
+    attributes = {"kernel_shape": layer.kernel, "strides": layer.stride, "pads": layer.pad * 2}
+    if layer.method == "max":
+        return "MaxPool", {**attributes, "ceil_mode": 1}
+    return "AveragePool", {**attributes, "count_include_pad": 1}
+
+
+def _softmax(layer: nw.Softmax, step: Step) -> tuple[str, Attributes]:
+    """Before opset 13, Softmax takes all axes from the given one on as one."""
+    shape = step.bottoms[0]
+    axis = layer.axis % len(shape)
+    if any(length != 1 for length in shape[axis + 1 :]):
+        raise layer.error(f"a Softmax over an axis, {layer.axis}, that others follow in {shape} is not written to ONNX")
+    return "Softmax", {"axis": axis}

@@ -1,0 +1,176 @@
+"""What a network tells of its own head: where the three blobs are made, and how many cells, anchors and classes they hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opencv_squeezedet.config import HeadConfig, Layout
+from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.network import Network, Shape, Sigmoid, Softmax, Step
+
+BLOBS = ("delta_bbox", "class_scores", "conf_scores")
+
+Outputs = Mapping[str, tuple[str, int]]
+"""For each of `BLOBS` the layer that gives it, and which of the layer's tops it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What follows from the shapes of a network; fields as in `HeadConfig`, but anchors and classes are counts.
+
+    ``outputs`` tells for each blob the layer that gives it, and which of the layer's tops it is.
+    """
+
+    input_size: tuple[int, int]
+    grid: tuple[int, int]
+    anchors: int
+    classes: int
+    layout: Layout
+    activated: bool
+    outputs: dict[str, tuple[str, int]]
+
+
+def head_of(network: Network, outputs: Outputs | None = None) -> Head:
+    """Derive the head from the shapes of the three blobs.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    outputs : mapping, optional
+        For each of `BLOBS`, (layer, number of its top). Default: the layers whose tops have the blobs' names.
+
+    Raises
+    ------
+    ModelError
+        If a blob is missing, or two do not fit each other; it names the layer, what it gives, and what was expected.
+    """
+    places = {blob: _place(network, blob, outputs) for blob in BLOBS}
+    shapes = {blob: step.tops[top] for blob, (step, top) in places.items()}
+    layout, grid, anchors = _cells(places["conf_scores"][0], shapes["conf_scores"], shapes["delta_bbox"])
+    cells = math.prod(grid) * anchors
+    _expect(places["delta_bbox"][0], "delta_bbox", shapes["delta_bbox"], cells * 4, f"4 deltas for each of {cells} anchors")
+    values = math.prod(shapes["class_scores"][1:])
+    if values % cells:
+        step = places["class_scores"][0]
+        raise step.layer.error(
+            f"class_scores of {shapes['class_scores']} have {values} values; as many for each of {cells} anchors, "
+            f"a grid of {grid[0]}x{grid[1]} with {anchors} in a cell, were expected"
+        )
+    kinds = isinstance(places["class_scores"][0].layer, Softmax), isinstance(places["conf_scores"][0].layer, Sigmoid)
+    if kinds[0] != kinds[1]:
+        step = places["class_scores" if kinds[1] else "conf_scores"][0]
+        raise step.layer.error("class scores by a Softmax and confidences by a Sigmoid were expected, or both without")
+    return Head(
+        input_size=(network.input_shape[3], network.input_shape[2]),
+        grid=grid,
+        anchors=anchors,
+        classes=values // cells,
+        layout=layout,
+        activated=kinds[0],
+        outputs={blob: (step.layer.name, top) for blob, (step, top) in places.items()},
+    )
+
+
+def derive_config(
+    network: Network,
+    *,
+    anchors: Sequence[tuple[float, float]],
+    labels: Sequence[str] | None = None,
+    outputs: Outputs | None = None,
+    **others: Any,
+) -> HeadConfig:
+    """Make the config of a network's head: input size, grid, layout and activation come from the network.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    anchors : sequence of (float, float)
+        Width and height of each anchor shape, input pixels.
+    labels : sequence of str, optional
+        Class names. Default: "class 0" and so on.
+    outputs : mapping, optional
+        As in `head_of`.
+    **others
+        Further fields of `HeadConfig`.
+
+    Raises
+    ------
+    ModelError
+        As `head_of`, and if there are more or fewer anchors or labels than the network has.
+    ValueError, TypeError
+        As `HeadConfig`.
+    """
+    head = head_of(network, outputs)
+    names = [f"class {i}" for i in range(head.classes)] if labels is None else labels
+    config = HeadConfig(
+        input_size=head.input_size,
+        grid=head.grid,
+        anchors=tuple(anchors),
+        labels=tuple(names),
+        layout=head.layout,
+        activated=head.activated,
+        **others,
+    )
+    check_config(head, config)
+    return config
+
+
+def check_config(head: Head, config: HeadConfig) -> None:
+    """Check that a config is that of a network's head.
+
+    Raises
+    ------
+    ModelError
+        That names the layer, what it gives, and what the config expects.
+    """
+    fields = {
+        "input_size": ("delta_bbox", head.input_size, config.input_size),
+        "grid": ("delta_bbox", head.grid, config.grid),
+        "layout": ("delta_bbox", head.layout, config.layout),
+        "anchors in a cell": ("conf_scores", head.anchors, len(config.anchors)),
+        "classes": ("class_scores", head.classes, len(config.labels)),
+        "activated": ("class_scores", head.activated, config.activated),
+    }
+    for name, (blob, got, expected) in fields.items():
+        if got != expected:
+            raise ModelError(
+                f"layer {head.outputs[blob][0]!r}: it gives {blob} of a head with {name} {got}, the config has {expected}"
+            )
+
+
+def _place(network: Network, blob: str, outputs: Outputs | None) -> tuple[Step, int]:
+    """The step that makes the blob, and which of its tops it is."""
+    if outputs is not None:
+        name, top = outputs[blob]
+        step = network.step(name)
+        if top >= len(step.tops):
+            raise step.layer.error(f"it has {len(step.tops)} tops; number {top} should give {blob}")
+        return step, top
+    for step in reversed(network.steps):
+        if blob in step.layer.tops:
+            return step, step.layer.tops.index(blob)
+    raise ModelError(f"{network.name!r} has no blob {blob!r}, so no SqueezeDet head; its outputs are {network.output_names}")
+
+
+def _cells(step: Step, confidences: Shape, deltas: Shape) -> tuple[Layout, tuple[int, int], int]:
+    """Layout, grid and anchors in a cell."""
+    if len(confidences) == len(deltas) == 4:
+        _, *hwc = confidences
+        if tuple(deltas[1:3]) == tuple(hwc[:2]):
+            return "hwc", (hwc[0], hwc[1]), hwc[2]
+        if tuple(deltas[2:]) == tuple(hwc[1:]):
+            return "chw", (hwc[1], hwc[2]), hwc[0]
+    raise step.layer.error(
+        f"conf_scores of {confidences} and delta_bbox of {deltas} do not tell the grid; "
+        "(N, n0, n1, channels) or (N, channels, n0, n1) of the same n0 and n1 were expected"
+    )
+
+
+def _expect(step: Step, blob: str, shape: Shape, values: int, meaning: str) -> None:
+    if math.prod(shape[1:]) != values:
+        raise step.layer.error(f"{blob} of {shape} has {math.prod(shape[1:])} values; {values}, {meaning}, were expected")

@@ -1,0 +1,184 @@
+"""Pictures as a network in training sees them: moved, cut, put together and recoloured, their boxes with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Sample(NamedTuple):
+    """A picture and its objects.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8
+        BGR.
+    xyxy : (N, 4) float32
+        Boxes, pixels.
+    classes : (N, C) float32
+        How likely each class is.
+    quality : (N,) float32
+        How sure each object is; 0 for what is to be ignored.
+    """
+
+    image: NDArray[np.uint8]
+    xyxy: NDArray[np.float32]
+    classes: NDArray[np.float32]
+    quality: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How strongly pictures are changed; every probability and range may be 0.
+
+    Parameters
+    ----------
+    mosaic : float
+        Probability that four pictures are put together.
+    crop : float
+        Probability that a part of the picture is cut out, and stretched to the input.
+    crop_area : (float, float)
+        Range of the part's share of the picture.
+    zoom_out : float
+        Probability that the picture is put on a larger empty one.
+    zoom_out_side : float
+        How many times as wide and high that one is at most.
+    flip : float
+        Probability of a left-right flip.
+    rotate : float
+        Probability of a rotation.
+    rotate_degrees : float
+        Its range to either side.
+    colour : float
+        Strength of changes of hue, saturation, brightness and contrast; 1 is usual.
+    blur, noise, grey : float
+        Probabilities of Gaussian blur, Gaussian noise and loss of colour.
+    visible : float
+        Share of a box that must stay in the picture for its object to be kept; what shows less is ignored.
+    """
+
+    mosaic: float = 0.25
+    crop: float = 0.55
+    crop_area: tuple[float, float] = (0.25, 1.0)
+    zoom_out: float = 0.2
+    zoom_out_side: float = 1.8
+    flip: float = 0.5
+    rotate: float = 0.1
+    rotate_degrees: float = 12.0
+    colour: float = 1.0
+    blur: float = 0.05
+    noise: float = 0.05
+    grey: float = 0.03
+    visible: float = 0.4
+
+
+NONE = Augmentation(mosaic=0, crop=0, zoom_out=0, flip=0, rotate=0, colour=0, blur=0, noise=0, grey=0)
+"""Pictures as they are, stretched to the input."""
+
+
+def augmented(
+    samples: list[Sample],
+    size: tuple[int, int],
+    mean: tuple[float, float, float],
+    how: Augmentation,
+    rng: np.random.Generator,
+) -> Sample:
+    """Return one picture of the given (width, height), made of one sample, or of four as a mosaic.
+
+    What no picture covers has the colour ``mean``, which the network sees as 0.
+    """
+    width, height = size
+    image = np.empty((height, width, 3), np.uint8)
+    image[:] = np.rint(mean)
+    if len(samples) == 1:
+        regions = [(0, 0, width, height)]
+    else:
+        x, y = round(width * rng.uniform(0.3, 0.7)), round(height * rng.uniform(0.3, 0.7))
+        regions = [(0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)]
+    placed = [_placed(sample, image, region, how, rng) for sample, region in zip(samples, regions, strict=True)]
+    return Sample(_recoloured(image, how, rng), *(np.concatenate(part) for part in zip(*placed, strict=True)))
+
+
+def _placed(
+    sample: Sample, canvas: NDArray[np.uint8], region: tuple[int, int, int, int], how: Augmentation, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Draw a sample, changed in shape, into a region (x1, y1, x2, y2) of the canvas; returns its objects there."""
+    x1, y1, x2, y2 = region
+    view = canvas[y1:y2, x1:x2]
+    matrix = _matrix(sample.image.shape, (x2 - x1, y2 - y1), how, rng)
+    cv2.warpAffine(
+        sample.image, matrix[:2], (x2 - x1, y2 - y1), dst=view, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
+    )
+    boxes = _moved(sample.xyxy, matrix)
+    inside = boxes.clip(0, np.float32([x2 - x1, y2 - y1, x2 - x1, y2 - y1]))
+    area, seen = _area(boxes), _area(inside)
+    share = np.divide(seen, area, out=np.zeros_like(seen), where=area > 0)
+    kept = (share > 0.1) & ((inside[:, 2:] - inside[:, :2]).min(1, initial=np.inf) >= 3)
+    quality = np.where(share >= how.visible, sample.quality, 0).astype(np.float32)
+    return inside[kept] + np.float32([x1, y1, x1, y1]), sample.classes[kept], quality[kept]
+
+
+def _matrix(
+    shape: tuple[int, ...], size: tuple[int, int], how: Augmentation, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """The (3, 3) map from picture pixels to a region of (width, height)."""
+    height, width = shape[:2]
+    x, y, w, h = 0.0, 0.0, float(width), float(height)  # the window that becomes the region
+    chance = rng.random()
+    if chance < how.crop:
+        area, aspect = rng.uniform(*how.crop_area), np.exp(rng.uniform(-0.35, 0.35))
+        w, h = (side * min(1.0, np.sqrt(area) * factor) for side, factor in ((width, aspect), (height, 1 / aspect)))
+        x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
+    elif chance < how.crop + how.zoom_out:
+        w, h = (side * rng.uniform(1, how.zoom_out_side) for side in (width, height))
+        x, y = rng.uniform(width - w, 0), rng.uniform(height - h, 0)
+    scale = np.diag([size[0] / w, size[1] / h, 1.0])
+    # Pixel i covers [i, i + 1), while warpAffine puts its centre at i.
+    matrix = _shift(-0.5, -0.5) @ scale @ _shift(0.5 - x, 0.5 - y)
+    if rng.random() < how.flip:
+        matrix = np.array([[-1.0, 0, size[0] - 1], [0, 1, 0], [0, 0, 1]]) @ matrix
+    if rng.random() < how.rotate:
+        degrees = rng.uniform(-how.rotate_degrees, how.rotate_degrees)
+        turn = np.vstack([cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), degrees, 1.0), [0, 0, 1]])
+        matrix = turn @ matrix
+    return matrix
+
+
+def _shift(x: float, y: float) -> NDArray[np.float64]:
+    return np.array([[1.0, 0, x], [0, 1, y], [0, 0, 1]])
+
+
+def _moved(xyxy: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The upright boxes around moved boxes; their edges lie half a pixel before the pixels that `matrix` is made for."""
+    corners = np.stack([xyxy[:, [0, 1]], xyxy[:, [2, 1]], xyxy[:, [2, 3]], xyxy[:, [0, 3]]], axis=1) - 0.5
+    moved = corners @ matrix[:2, :2].T + matrix[:2, 2] + 0.5
+    return np.concatenate([moved.min(1), moved.max(1)], axis=1).astype(np.float32)
+
+
+def _area(xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (xyxy[:, 2:] - xyxy[:, :2]).prod(1)
+
+
+def _recoloured(image: NDArray[np.uint8], how: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
+    if how.colour:
+        hue, saturation, brightness, contrast = rng.uniform(-1, 1, 4) * how.colour * (9, 0.5, 28, 0.35)
+        if rng.random() < 0.7:
+            hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
+            ramp = np.arange(256)
+            tables = ((ramp + hue) % 180, (ramp * (1 + saturation)).clip(0, 255), ramp)
+            hsv = cv2.LUT(hsv, np.stack(tables, axis=-1).astype(np.uint8)[:, None])
+            image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+        table = ((np.arange(256) - 128) * (1 + contrast) + 128 + brightness).clip(0, 255).astype(np.uint8)
+        image = cv2.LUT(image, table)
+    if rng.random() < how.grey:
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    if rng.random() < how.blur:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.6, 1.6))
+    if rng.random() < how.noise:
+        noise = rng.normal(0, rng.uniform(2, 12), image.shape)
+        image = (image + noise).clip(0, 255).astype(np.uint8)
+    return image

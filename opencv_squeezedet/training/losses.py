@@ -1,0 +1,232 @@
+"""What a detector is trained for: the published loss, and one that works better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from opencv_squeezedet.config import HeadConfig
+from opencv_squeezedet.training.head import Anchors, Predictions, anchors_of, ciou_loss, decode_xyxy, iou_xyxy
+
+
+class Targets(NamedTuple):
+    """The objects of a batch, one row each.
+
+    Parameters
+    ----------
+    picture : (M,) int64
+        Which picture of the batch.
+    xyxy : (M, 4) float32
+        Boxes, input pixels.
+    classes : (M, C) float32
+        How likely each class is: 1 for the one that is known, or a teacher's opinion. Rows sum to 1.
+    quality : (M,) float32
+        How sure the object is, in [0, 1]; 0 marks what is neither to be found nor to be taken for background.
+    """
+
+    picture: Tensor
+    xyxy: Tensor
+    classes: Tensor
+    quality: Tensor
+
+
+class Losses(NamedTuple):
+    """The loss' three parts, which are summed."""
+
+    box: Tensor
+    classes: Tensor
+    confidence: Tensor
+
+
+class _Assigned(NamedTuple):
+    """Which anchors answer for which objects: rows are pairs."""
+
+    picture: Tensor  # (P,)
+    anchor: Tensor  # (P,)
+    target: Tensor  # (P,) row of the targets
+    score: Tensor  # (P,) what the confidence should be
+
+
+@dataclass
+class AlignedLoss:
+    """Several anchors for each object, those that already answer best; score-aligned confidence, soft classes, CIoU.
+
+    After the task-aligned assignment of TOOD (Feng et al., arXiv:2108.07755): anchors whose centre lies in the object are
+    ranked by score^alpha * IoU^beta of their predicted boxes, the best ``candidates`` of each object answer for it, and their
+    confidence is trained towards that alignment, scaled so that the best one's target is its IoU. Every object has the same
+    weight whatever its size, and the confidence learns the order in which average precision ranks detections.
+
+    Parameters
+    ----------
+    config : HeadConfig
+        The head.
+    class_weights : (C,) tensor, optional
+        Weight of the class loss for objects of each class.
+    candidates : int
+        Anchors for each object.
+    alpha, beta : float
+        Exponents of the alignment.
+    box, classes, confidence : float
+        Weights of the three parts.
+    """
+
+    config: HeadConfig
+    class_weights: Tensor | None = None
+    candidates: int = 10
+    alpha: float = 0.5
+    beta: float = 5.0
+    box: float = 5.0
+    classes: float = 1.0
+    confidence: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Lay out the anchors."""
+        self._anchors = anchors_of(self.config)
+
+    def __call__(self, found: Predictions, targets: Targets) -> Losses:
+        """Return the loss of a batch, finite also where no picture has an object."""
+        anchors = _on(self._anchors, found.deltas.device)
+        with torch.no_grad():
+            boxes = decode_xyxy(found.deltas, anchors.centers, anchors.sizes, self.config)
+            ignored = _overlapped(boxes, targets, targets.quality <= 0)
+            assigned = self._assign(boxes, found, targets, anchors)
+            wanted = torch.zeros_like(found.confidence)
+            wanted[assigned.picture, assigned.anchor] = assigned.score
+            weight = ((~ignored) | (wanted > 0)).float()
+            total = assigned.score.sum().clamp(min=1.0)
+        confidence = F.binary_cross_entropy_with_logits(found.confidence, wanted, weight, reduction="sum")
+
+        where = assigned.picture, assigned.anchor
+        truth = targets.classes[assigned.target]
+        classes = -(truth * found.classes[where].log_softmax(-1)).sum(-1) * assigned.score
+        if self.class_weights is not None:
+            classes = classes * (truth @ self.class_weights.to(truth.device))
+        predicted = decode_xyxy(
+            found.deltas[where], anchors.centers[assigned.anchor], anchors.sizes[assigned.anchor], self.config
+        )
+        box = ciou_loss(predicted, targets.xyxy[assigned.target]) * assigned.score
+        return Losses(
+            self.box * box.sum() / total, self.classes * classes.sum() / total, self.confidence * confidence / total
+        )
+
+    def _assign(self, boxes: Tensor, found: Predictions, targets: Targets, anchors: Anchors) -> _Assigned:
+        objects = torch.nonzero(targets.quality > 0).squeeze(1)
+        picture, truth = targets.picture[objects], targets.xyxy[objects]
+        iou = iou_xyxy(boxes[picture], truth[:, None])  # objects x anchors
+        chance = (found.classes.softmax(-1)[picture] * targets.classes[objects][:, None]).sum(-1)
+        score = found.confidence.sigmoid()[picture] * chance
+        metric = score.pow(self.alpha) * iou.pow(self.beta) * _inside(anchors, truth)
+        best, anchor = metric.topk(min(self.candidates, metric.shape[1]), dim=1)
+        chosen = torch.zeros_like(metric).scatter_(1, anchor, (best > 0).to(metric.dtype))
+        chosen = _one_object_each(chosen, iou, picture, len(boxes))
+        metric, iou = metric * chosen, iou * chosen
+        scale = iou.amax(1) / metric.amax(1).clamp(min=1e-12)
+        row, column = torch.nonzero(metric, as_tuple=True)
+        target = metric[row, column] * scale[row] * targets.quality[objects][row]
+        return _Assigned(picture[row], column, objects[row], target.clamp(max=1.0))
+
+
+@dataclass
+class PublishedLoss:
+    """SqueezeDetLoss, which the 2017 networks were trained with (Wu et al., arXiv:1612.01051, section 3.2, as in Caffe).
+
+    One anchor answers for each object: of those that are left, the one whose predicted box overlaps it most, or, where none
+    does, whose deltas are smallest. Squared errors of deltas and of confidence against IoU, logarithm of the class score.
+    Pictures without objects count as background, where the published one divides by zero.
+
+    Parameters
+    ----------
+    config : HeadConfig
+        The head; plain exponentials are expected, as the targets of sizes are logarithms.
+    box, positive, negative : float
+        Weights of deltas, of confidence where an object is, and where none is.
+    """
+
+    config: HeadConfig
+    box: float = 5.0
+    positive: float = 75.0
+    negative: float = 100.0
+
+    def __post_init__(self) -> None:
+        """Lay out the anchors."""
+        self._anchors = anchors_of(self.config)
+
+    def __call__(self, found: Predictions, targets: Targets) -> Losses:
+        """Return the loss of a batch."""
+        anchors = _on(self._anchors, found.deltas.device)
+        with torch.no_grad():
+            boxes = decode_xyxy(found.deltas, anchors.centers, anchors.sizes, self.config)
+            assigned = self._assign(boxes, targets, anchors)
+            left = torch.ones_like(found.confidence)
+            left[assigned.picture, assigned.anchor] = 0
+        where = assigned.picture, assigned.anchor
+        count = max(1, len(assigned.anchor))
+        confidence = found.confidence.sigmoid()
+        with_object = self.positive / count * (confidence[where] - assigned.score).square().sum()
+        without = self.negative / left.sum().clamp(min=1) * (confidence.square() * left).sum()
+
+        chance = found.classes[where].softmax(-1)
+        classes = -(targets.classes[assigned.target] * (chance + 1e-7).log()).sum() / count
+
+        wanted = self._deltas(anchors, assigned.anchor, targets.xyxy[assigned.target])
+        box = self.box / count * (found.deltas[where] - wanted).square().sum()
+        return Losses(box, classes, with_object + without)
+
+    def _assign(self, boxes: Tensor, targets: Targets, anchors: Anchors) -> _Assigned:
+        taken = torch.zeros(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
+        rows = torch.nonzero(targets.quality > 0).squeeze(1)
+        chosen, scores = [], []
+        for row in rows.tolist():
+            picture, truth = int(targets.picture[row]), targets.xyxy[row]
+            iou = iou_xyxy(boxes[picture], truth).masked_fill(taken[picture], -1.0)
+            anchor = int(iou.argmax())
+            if iou[anchor] <= 0:
+                every = torch.arange(len(iou), device=iou.device)
+                far = self._deltas(anchors, every, truth.expand(len(iou), 4)).square().sum(-1)
+                anchor = int(far.masked_fill(taken[picture], torch.inf).argmin())
+            taken[picture, anchor] = True
+            chosen.append(anchor)
+            scores.append(iou[anchor].clamp(min=0))
+        anchor = torch.tensor(chosen, dtype=torch.int64, device=boxes.device)
+        score = torch.stack(scores) if scores else boxes.new_zeros(0)
+        return _Assigned(targets.picture[rows], anchor, rows, score)
+
+    def _deltas(self, anchors: Anchors, which: Tensor, truth: Tensor) -> Tensor:
+        """The deltas that give boxes (P, 4), which are a pixel wider and higher here than their corners are apart."""
+        sizes = anchors.sizes[which]
+        middle = (truth[:, :2] + truth[:, 2:]) / 2
+        logs = ((truth[:, 2:] - truth[:, :2] + 1) / sizes).log()
+        if self.config.delta_order == "xyhw":
+            logs = logs.flip(-1)
+        return torch.cat([(middle - anchors.centers[which]) / sizes, logs], dim=-1)
+
+
+def _on(anchors: Anchors, device: torch.device) -> Anchors:
+    return Anchors(*(tensor.to(device) for tensor in anchors))
+
+
+def _inside(anchors: Anchors, truth: Tensor) -> Tensor:
+    """Which anchor centres lie in each box, or, for boxes smaller than a cell, within a cell of its centre."""
+    middle, half = (truth[:, :2] + truth[:, 2:]) / 2, (truth[:, 2:] - truth[:, :2]) / 2
+    reach = torch.maximum(half, anchors.strides)
+    return ((anchors.centers - middle[:, None]).abs() < reach[:, None]).all(-1)
+
+
+def _one_object_each(chosen: Tensor, iou: Tensor, picture: Tensor, pictures: int) -> Tensor:
+    """Leave each anchor of a picture to the object that it overlaps most."""
+    claimed = torch.where(chosen > 0, iou, -1.0)
+    best = claimed.new_full((pictures, claimed.shape[1]), -1.0)
+    best.scatter_reduce_(0, picture[:, None].expand_as(claimed), claimed, "amax")
+    return chosen * (claimed >= best[picture])
+
+
+def _overlapped(boxes: Tensor, targets: Targets, which: Tensor) -> Tensor:
+    """Which predicted boxes (N, A) overlap one of some objects by half."""
+    covered = boxes.new_zeros(boxes.shape[:2], dtype=torch.bool)
+    for picture, truth in zip(targets.picture[which].tolist(), targets.xyxy[which], strict=True):
+        covered[picture] |= iou_xyxy(boxes[picture], truth) > 0.5
+    return covered

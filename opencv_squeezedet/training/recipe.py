@@ -1,0 +1,106 @@
+"""What a training is made of; the same recipe and seed give the same training."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from opencv_squeezedet import _checks
+from opencv_squeezedet.config import VOC, from_fields
+from opencv_squeezedet.training.augment import Augmentation
+from opencv_squeezedet.training.trainer import Schedule
+
+NetworkName = Literal["pyramid", "lite", "gsoc"]
+LossName = Literal["aligned", "published"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a training is made of.
+
+    Parameters
+    ----------
+    network : {"pyramid", "lite", "gsoc"}
+        Which of the `architectures` is trained.
+    input_size : (int, int)
+        Width and height of its input, pixels.
+    anchors : sequence of (float, float), optional
+        Anchor shapes at that size. Default: opencv_contrib's nine, stretched to it.
+    loss : {"aligned", "published"}
+        `AlignedLoss` or `PublishedLoss`.
+    pictures : int
+        How many pictures are seen, in all.
+    batch : int
+        Pictures in a step.
+    small : float
+        Share of the training, at its beginning, at 10/13 of the input size (320 for 416), where steps take half as long.
+    start : str
+        Where the trunk's weights come from: a model as `SqueezeDet` takes it, or the file of a network's weights.
+    frozen : sequence of str
+        Convolutions and fire modules that keep those weights.
+    rare : float
+        Exponent of a class' rarity in its weight: 0 weighs all objects alike, 1 all classes.
+    augmentation : Augmentation
+        How pictures are changed.
+    schedule : Schedule
+        Rates.
+    plain_end : float
+        Share of the training, at its end, without mosaics.
+    seed : int
+        Of everything that is drawn.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With the field's name, what was expected and what came.
+    """
+
+    network: NetworkName = "pyramid"
+    input_size: tuple[int, int] = VOC.input_size
+    anchors: tuple[tuple[float, float], ...] | None = None
+    loss: LossName = "aligned"
+    pictures: int = 240_000
+    batch: int = 32
+    small: float = 0.6
+    start: str = "embedded"
+    frozen: tuple[str, ...] = ("conv1", "fire2", "fire3")
+    rare: float = 0.35
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    schedule: Schedule = field(default_factory=Schedule)
+    plain_end: float = 0.15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what nobody else does."""
+        _checks.choice("network", self.network, get_args(NetworkName))
+        _checks.choice("loss", self.loss, get_args(LossName))
+        for name in ("pictures", "batch"):
+            _checks.count(name, getattr(self, name))
+        for name in ("small", "rare", "plain_end"):
+            _checks.fraction(name, getattr(self, name))
+        _checks.count("seed", self.seed, least=0)
+        object.__setattr__(self, "input_size", _checks.size("input_size", self.input_size))
+
+    @property
+    def sizes(self) -> list[tuple[tuple[int, int], float]]:
+        """Input sizes, and the share of the training at which each begins."""
+        if not self.small:
+            return [(self.input_size, 0.0)]
+        width, height = (max(32, round(side * 10 / 13)) for side in self.input_size)
+        return [((width, height), 0.0), (self.input_size, self.small)]
+
+    def to_json(self) -> str:
+        """Return the recipe as JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Make the recipe from what `to_json` gave; ValueError or TypeError for anything else."""
+        fields: Any = json.loads(text)
+        if isinstance(fields, dict):
+            for name, kind in (("augmentation", Augmentation), ("schedule", Schedule)):
+                if name in fields:
+                    fields[name] = from_fields(kind, fields[name])
+        return from_fields(cls, fields)

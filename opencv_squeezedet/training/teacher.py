@@ -1,0 +1,220 @@
+"""A teacher's opinions: boxes and soft classes for pictures, kept in a file, from which a smaller network learns."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from opencv_squeezedet.detector import SqueezeDet
+from opencv_squeezedet.files import read_picture, write_whole
+from opencv_squeezedet.postprocess import decode, nms, score
+from opencv_squeezedet.preprocess import Picture, placement
+from opencv_squeezedet.training.data import Source
+from opencv_squeezedet.training.head import iou_xyxy
+
+_LEAST, _MOST = 0.05, 100  # scores and boxes of a picture that are kept
+_SURE, _UNSURE = 0.45, 0.2  # a teacher's score from which a box is taken for an object, and from which it is ignored
+_HINTED = 0.25  # the same where the class is known from elsewhere
+_SHARE = 0.35  # of the teacher's classes in those of an annotated object
+
+
+class Opinion(NamedTuple):
+    """What a teacher sees in a picture: boxes (N, 4), pixels, and the score of each class (N, C), each in [0, 1]."""
+
+    xyxy: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+
+class Teacher(Protocol):
+    """A detector that gives every class of a box a score of its own.
+
+    Attributes
+    ----------
+    labels : sequence of str
+        The classes, in the order of the scores.
+    """
+
+    labels: Sequence[str]
+
+    def __call__(self, image: Picture) -> Opinion:
+        """Return what is seen in a picture (H, W, 3) uint8, BGR."""
+
+
+def load_teacher(name: str) -> Teacher:
+    """Return a teacher.
+
+    Parameters
+    ----------
+    name : str
+        ``module:function`` of any Python module that can be imported, where ``function()`` returns a teacher; otherwise a
+        model as `SqueezeDet` takes it.
+
+    Raises
+    ------
+    ValueError
+        If there is no such function.
+    """
+    module, colon, function = name.partition(":")
+    if not colon or not function.isidentifier():
+        return DetectorTeacher(SqueezeDet(name))
+    try:
+        teacher: Teacher = getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"a teacher {name!r} would be made by {function}() of {module}: {error}") from error
+    return teacher
+
+
+class DetectorTeacher:
+    """Lets a SqueezeDet teach, with the scores of all classes of each anchor that its NMS keeps."""
+
+    def __init__(self, detector: SqueezeDet) -> None:
+        self.labels: Sequence[str] = detector.config.labels
+        self._detector = detector
+
+    def __call__(self, image: Picture) -> Opinion:
+        """Return what the detector sees."""
+        config, preprocess = self._detector.config, self._detector.preprocess
+        blobs = self._detector.forward(image)
+        best, class_id = score(blobs.class_scores, blobs.conf_scores, config)
+        boxes = decode(blobs.delta_bbox, config)
+        shown = np.flatnonzero(best > _LEAST)
+        shown = shown[nms(boxes[shown], best[shown], class_id[shown], nms_threshold=0.6, top_n=_MOST)]
+        place = placement((image.shape[1], image.shape[0]), config.input_size, preprocess.resize)
+        factors = np.float32([place.x_factor, place.y_factor] * 2)
+        xyxy = (boxes[shown] - np.float32([place.left, place.top] * 2)) * factors
+        classes = np.reshape(blobs.class_scores, (-1, len(config.labels)))[shown]
+        return Opinion(xyxy, classes * np.reshape(blobs.conf_scores, (-1, 1))[shown])
+
+
+def ask(teacher: Teacher, paths: Iterable[Path], labels: Sequence[str], hints: Mapping[str, str]) -> Iterable[dict[str, Any]]:
+    """Yield a teacher's opinion of each picture, in the form in which `write_opinions` keeps it.
+
+    Parameters
+    ----------
+    teacher : Teacher
+        The detector.
+    paths : iterable of Path
+        Pictures.
+    labels : sequence of str
+        The classes to keep, names of the teacher's.
+    hints : mapping
+        What is known of pictures whose file name begins so: the class of their main object, or "" for pictures that are to be
+        left out.
+
+    Raises
+    ------
+    ValueError
+        If the teacher knows a class by no such name.
+    """
+    if unknown := [label for label in labels if label not in teacher.labels]:
+        raise ValueError(f"the teacher knows no {', '.join(map(repr, unknown))}, but {', '.join(teacher.labels)}")
+    columns = [list(teacher.labels).index(label) for label in labels]
+    for path in paths:
+        hint = next((hint for start, hint in hints.items() if path.name.startswith(start)), None)
+        if hint == "":
+            continue
+        xyxy, scores = teacher(read_picture(path))
+        scores = scores[:, columns]
+        kept = scores.max(1, initial=0) > _LEAST
+        yield {"path": path, "hint": hint, "xyxy": xyxy[kept], "scores": scores[kept]}
+
+
+def write_opinions(path: Path, labels: Sequence[str], opinions: Iterable[Mapping[str, Any]]) -> None:
+    """Write opinions as COCO JSON whose annotations have ``score`` and ``scores``, one for each category, besides."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for opinion in opinions:
+        images.append({"id": len(images) + 1, "file_name": str(opinion["path"].resolve()), "hint": opinion["hint"]})
+        for (x1, y1, x2, y2), scores in zip(opinion["xyxy"].tolist(), opinion["scores"].tolist(), strict=True):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": len(images),
+                    "category_id": scores.index(max(scores)) + 1,
+                    "bbox": [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
+                    "score": round(max(scores), 4),
+                    "scores": [round(value, 4) for value in scores],
+                }
+            )
+    categories = [{"id": i + 1, "name": label} for i, label in enumerate(labels)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    write_whole(path, json.dumps(content, separators=(",", ":")).encode())
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """A teacher's opinions of many pictures, by their file name."""
+
+    by_name: dict[str, tuple[Path, str | None, Opinion]]
+
+    @classmethod
+    def read(cls, path: Path, labels: Sequence[str]) -> Opinions:
+        """Read what `write_opinions` wrote; ValueError if it is no such file, or its classes are others."""
+        try:
+            content = json.loads(path.read_bytes())
+            names = [category["name"] for category in content["categories"]]
+            if names != list(labels):
+                raise ValueError(f"its classes are {', '.join(names)}; those of the training are {', '.join(labels)}")
+            rows: dict[int, list[Any]] = {image["id"]: [] for image in content["images"]}
+            for annotation in content["annotations"]:
+                x, y, width, height = annotation["bbox"]
+                rows[annotation["image_id"]].append((x, y, x + width, y + height, *annotation["scores"]))
+            found = {}
+            for image in content["images"]:
+                table = np.float32(rows[image["id"]]).reshape(-1, 4 + len(names))
+                file = Path(image["file_name"])
+                found[file.name] = (file, image["hint"], Opinion(table[:, :4], table[:, 4:]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path}: a teacher's opinions were expected: {error!r}") from error
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        return cls(found)
+
+    def taught(self, source: Source) -> Source:
+        """Return an annotated picture whose objects have a share of the classes that the teacher gives them."""
+        if source.path.name not in self.by_name or not len(source.xyxy):
+            return source
+        opinion = self.by_name[source.path.name][2]
+        if not len(opinion.xyxy):
+            return source
+        iou = pairwise_iou_xyxy(source.xyxy, opinion.xyxy)
+        best = iou.argmax(1)
+        scores = opinion.scores[best]
+        known = (iou.max(1) >= 0.5) & (scores.max(1) > _UNSURE)
+        soft = scores / scores.sum(1, keepdims=True)
+        classes = np.where(known[:, None], (1 - _SHARE) * source.classes + _SHARE * soft, source.classes)
+        return replace(source, classes=classes.astype(np.float32))
+
+    def pictures(self, without: Iterable[str], labels: Sequence[str]) -> list[Source]:
+        """Return the pictures that are not among the given file names, with the teacher's boxes for objects.
+
+        A box is taken for an object where its score is high, or somewhat lower where the picture's hint names its class, and
+        is ignored where the teacher is not sure.
+        """
+        names = self.by_name.keys() - set(without)
+        sources = []
+        for name in sorted(names):
+            path, hint, (xyxy, scores) = self.by_name[name]
+            best = scores.max(1, initial=0)
+            hinted = np.array([labels[i] == hint for i in scores.argmax(1)], bool)
+            quality = np.where(best > _SURE, best, 0)
+            quality = np.where(hinted & (best > _HINTED), np.minimum(1, 0.5 + best / 2), quality).astype(np.float32)
+            kept = (best > _UNSURE) | (quality > 0)
+            if hint is not None and not quality.any():
+                continue  # its object was not found, and is no background
+            classes = scores[kept] / scores[kept].sum(1, keepdims=True)
+            sources.append(Source(path, xyxy[kept], classes, quality[kept]))
+        return sources
+
+
+def pairwise_iou_xyxy(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the IoU of each box (N, 4) with each other (M, 4), as (N, M)."""
+    return iou_xyxy(torch.from_numpy(a)[:, None], torch.from_numpy(b)).numpy()

@@ -1,0 +1,153 @@
+"""The networks of the family: that they are what was published, and what the files in models/ say."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+from networks import MODELS, SHARED, a_blob, by_caffe, by_onnx, needs_caffe, needs_weights, random_weights
+
+import opencv_squeezedet as sd
+from opencv_squeezedet import architectures
+from opencv_squeezedet.architectures import ARCHITECTURES
+from opencv_squeezedet.formats import caffemodel_bytes, load_network, onnx_bytes, prototxt_text, read_prototxt
+from opencv_squeezedet.network import Convolution, Deconvolution, Network
+
+
+@pytest.mark.parametrize(
+    ("file", "network"),
+    [
+        ("SqueezeDet_deploy", architectures.squeezedet_gsoc()),
+        ("SqueezeNet_deploy", architectures.squeezenet_gsoc()),
+        ("squeezedet_lite_voc", architectures.squeezedet_lite()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_prototxt_files_are_what_the_description_gives(file: str, network: Network) -> None:
+    assert (MODELS / f"{file}.prototxt").read_text() == prototxt_text(network)
+
+
+def test_the_embedded_onnx_is_the_embedded_caffemodel() -> None:
+    network, weights = load_network(MODELS / "squeezedet_lite_voc.prototxt")
+    onnx = (MODELS / "squeezedet_lite_voc.onnx").read_bytes()
+    assert onnx == onnx_bytes(network, weights, half=True)
+    assert hashlib.sha256(onnx).hexdigest() in (MODELS / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [  # of the published networks; torchvision's SqueezeNets have as many
+        ("squeezenet-v1.0", 1_248_424),
+        ("squeezenet-v1.1", 1_235_496),
+        ("squeezenet-gsoc", 1_248_424),
+    ],
+)
+def test_parameters_of_published_networks(name: str, parameters: int) -> None:
+    assert ARCHITECTURES[name]().parameters == parameters
+
+
+def test_macs_of_published_networks() -> None:
+    """torchvision states 0.349 billion for v1.1 at 224."""
+    assert round(architectures.squeezenet_v1_1(input_size=(224, 224)).macs / 1e9, 3) == 0.349
+
+
+@pytest.mark.parametrize(
+    ("name", "megabytes"), [("squeezedet-gsoc", 14.2), ("squeezenet-gsoc", 4.8), ("squeezenet-v1.0", 4.8)]
+)
+def test_caffemodels_have_the_sizes_of_the_published_ones(name: str, megabytes: float) -> None:
+    network = ARCHITECTURES[name]()
+    size = len(caffemodel_bytes(network, random_weights(network)))
+    assert math.isclose(size / 2**20, megabytes, abs_tol=0.06)
+
+
+def test_the_gsoc_detector_has_the_maps_and_names_of_its_release() -> None:
+    network = architectures.squeezedet_gsoc()
+    shapes = {step.layer.name: step.tops for step in network.steps}
+    assert shapes["fire11"] == [(1, 768, 25, 25)]
+    assert shapes["conv11"] == [(1, 225, 23, 23)]
+    assert shapes["slice"] == [(1, 23, 23, 180), (1, 23, 23, 9), (1, 23, 23, 36)]
+    assert shapes["softmax"] == [(1, 4761, 20)]
+    names = [layer.name for layer in network.layers]
+    assert names[:8] == [
+        *("conv1", "rect_conv1", "pool1", "fire2_squeeze", "rect_fire2_squeeze", "fire2_expand_1x1"),
+        *("rect_fire2_expand_1x1", "fire2_expand_3x3"),
+    ]
+    assert names[-6:] == ["conv11", "permute", "slice", "reshape", "softmax", "sigmoid"]
+    assert {layer.slope for layer in network.layers if layer.name.startswith("rect_")} == {0.01}  # type: ignore[attr-defined]
+
+
+@needs_weights
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_released_weights_fit_by_name(version: str) -> None:
+    with np.load(SHARED / "weights" / f"squeezenet_v{version}_imagenet.npz") as stored:
+        for step in ARCHITECTURES[f"squeezenet-v{version}"]().weighted():
+            name = step.layer.name.replace("/", "_")
+            assert [stored[f"{name}_w"].shape, stored[f"{name}_b"].shape] == step.weights
+            assert f"{name}_w" in stored.files
+        assert len(stored.files) == 2 * len(list(ARCHITECTURES[f"squeezenet-v{version}"]().weighted()))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_names_are_unique_and_maps_are_read(name: str) -> None:
+    network = ARCHITECTURES[name]()
+    assert len({layer.name for layer in network.layers}) == len(network.layers)
+    expected = ("delta_bbox", "class_scores", "conf_scores") if "squeezedet" in name else network.layers[-1].tops
+    assert network.output_names == expected
+
+
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if "squeezedet" in name])
+@pytest.mark.parametrize("size", [(320, 320), (300, 217)])
+def test_heads_of_other_classes_anchors_and_sizes_run(name: str, size: tuple[int, int]) -> None:
+    if name == "squeezedet-pyramid" and size == (300, 217):
+        pytest.skip("its maps of three depths do not meet at this size")
+    network = ARCHITECTURES[name](classes=3, anchors=2, input_size=size)
+    weights, blob = random_weights(network), a_blob(network)
+    outputs = by_onnx(network, weights, blob)
+    scores = outputs["class_scores"]
+    assert scores.shape[2] == 3
+    np.testing.assert_allclose(scores.sum(axis=2), 1, atol=1e-5)
+    assert outputs["delta_bbox"].size == scores.shape[1] * 4
+    assert outputs["conf_scores"].size == scores.shape[1]
+
+
+def test_inputs_too_small_and_counts_of_nothing() -> None:
+    with pytest.raises(sd.ModelError, match=r"layer 'conv11': a bottom of 2x2"):
+        architectures.squeezedet_gsoc(input_size=(40, 40))
+    with pytest.raises(sd.ModelError, match=r"layer 'pyramid': .*\(1, 128, 13, 19\), \(1, 128, 13, 18\)"):
+        architectures.squeezedet_pyramid(input_size=(300, 217))
+    with pytest.raises(ValueError, match="classes must be at least 1"):
+        architectures.squeezedet_lite(classes=0)
+    with pytest.raises(ValueError, match="input_size must be two integers"):
+        architectures.squeezenet_v1_0(input_size=416)  # type: ignore[arg-type]
+
+
+def test_the_pyramid_has_a_deconvolution_for_each_channel() -> None:
+    network = architectures.squeezedet_pyramid()
+    step = network.step("upsampled")
+    assert isinstance(step.layer, Deconvolution)
+    assert (step.layer.groups, step.layer.bias, step.weights) == (128, False, [(128, 1, 3, 3)])
+    assert step.tops[0][2:] == network.step("middle").tops[0][2:] == network.step("fine").tops[0][2:]
+    assert sum(isinstance(layer, Convolution) for layer in network.layers) == len(list(network.weighted())) - 1
+
+
+@needs_caffe
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_opencv_computes_the_same_bits_from_caffe_and_onnx(name: str) -> None:
+    """At a small size, for the time; half=True is compared as well, whose values are float32 all the same."""
+    small = {"classes": 5, "input_size": (160, 128)}
+    network = ARCHITECTURES[name](**small)
+    weights, blob = random_weights(network), a_blob(network, batch=2)
+    for half in (False, True):
+        one, other = by_caffe(network, weights, blob, half=half), by_onnx(network, weights, blob, half=half)
+        for top in network.output_names:
+            np.testing.assert_array_equal(one[top], other[top], err_msg=f"{top}, {half=}")
+
+
+def test_a_prototxt_of_each_reads_back_as_the_network(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("each")
+    for name, make in ARCHITECTURES.items():
+        path = folder / f"{name}.prototxt"
+        path.write_text(prototxt_text(make()))
+        assert read_prototxt(path) == make()
