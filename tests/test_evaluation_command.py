@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html.parser
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -175,6 +176,18 @@ def test_usage(
     assert out == ""
     assert message in errors
     assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("library", ["faster_coco_eval", "matplotlib", "tqdm"])
+def test_a_missing_library(
+    data: Path, library: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    assert main(["eval", str(data)]) == 2
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert errors.startswith(f"squeezedet eval: this needs {library}, ")
+    assert errors.endswith("pip install 'opencv-squeezedet[eval]'\n")
 
 
 def test_a_missing_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
