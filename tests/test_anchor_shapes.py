@@ -30,7 +30,8 @@ def test_shape_iou() -> None:
 
 
 def test_boxes_are_stretched_to_the_input() -> None:
-    picture = annotated([(0, 0, 50, 10), (10, 10, 20, 30)], [0, 0])  # of a picture of 100x100
+    boxes = [(0, 0, 50, 10), (10, 10, 20, 30), (0, 0, 90, 90)]
+    picture = annotated(boxes, [0, 0, 0], [False, False, True])  # of a picture of 100x100
     dataset = Dataset(("a",), (picture, annotated([], [])), ())
     assert box_shapes(dataset, (200, 400)).tolist() == [[100, 40], [20, 80]]
     with pytest.raises(ValueError, match="no boxes"):
@@ -147,6 +148,6 @@ def test_voc_leads_near_the_published_shapes() -> None:
     boxes = box_shapes(load_dataset(SHARED / "train.json"), (416, 416))
     found = find_shapes(boxes, 9, distance="euclidean")
     near = matched_iou(found.shapes, sd.VOC.anchors)
-    assert near.mean() > 0.9
-    assert near.min() > 0.75
-    assert found.mean_best_iou >= judge(boxes, sd.VOC.anchors).mean_best_iou
+    assert near.mean() > 0.94
+    assert near.min() > 0.88
+    assert found.mean_best_iou == pytest.approx(judge(boxes, sd.VOC.anchors).mean_best_iou, abs=0.01)

@@ -136,6 +136,7 @@ BAD_RESULTS = {
     "no box": '[{"image_id": 4, "category_id": 3, "score": 1}]',
     "words": '[{"image_id": 4, "category_id": 3, "bbox": [1, 2, 3, "x"], "score": 1}]',
     "not finite": '[{"image_id": 4, "category_id": 3, "bbox": [1, 2, 3, NaN], "score": 1}]',
+    "lists for ids": '[{"image_id": [4], "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}]',
     "other pictures": '[{"image_id": 5, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}]',
     "no categories": '{"images": [], "annotations": []}',
 }
@@ -201,6 +202,14 @@ def test_a_picture_that_cannot_be_read(data: Path, capsys: pytest.CaptureFixture
     assert main(["eval", str(data), "--quiet", "--html", str(report)]) == 1
     assert "grey.png: it is not a picture" in capsys.readouterr().err
     assert "Problems in the data" in report.read_text()
+
+
+def test_a_data_set_of_other_classes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data.write_text(data.read_text().replace('"cat"', '"robot"').replace('"sofa"', '"rocket"'))
+    assert main(["eval", str(data)]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert "class 'robot' is not among the labels: 1 box left out" in errors[0]
+    assert "no objects of the model's classes, aeroplane, " in errors[-1]
 
 
 def test_options_reach_the_detector(data: Path) -> None:

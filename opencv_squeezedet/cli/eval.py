@@ -84,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
 def _detect(args: argparse.Namespace) -> tuple[Dataset, Run]:
     detectors = load_detectors(args.model, args.weights, letterbox=args.letterbox)
     dataset = datasets.load(args, detectors[0].config.labels)
+    if not dataset.box_count:
+        raise CommandError(f"the data set has no objects of the model's classes, {', '.join(dataset.labels)}")
     with needs("eval"):
         from tqdm import tqdm
     hidden = True if args.quiet else None  # None: shown on a terminal
