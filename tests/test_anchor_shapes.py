@@ -15,7 +15,8 @@ from opencv_squeezedet.anchor_shapes import anchor_config, box_shapes, find_shap
 from opencv_squeezedet.cli import main
 from opencv_squeezedet.datasets import Dataset, load_dataset
 
-pytest.importorskip("sklearn", reason="k-means is scikit-learn's, of the eval extra")
+for library in ("sklearn", "matplotlib", "PIL"):
+    pytest.importorskip(library, reason=f"the command needs {library}, of the eval extra")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "voc_mix"
 SHAPES = np.array([(300.0, 280.0), (60.0, 200.0), (150.0, 50.0), (20.0, 25.0)])
 

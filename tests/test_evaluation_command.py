@@ -20,7 +20,8 @@ from opencv_squeezedet.evaluation import detect_dataset, evaluate
 from opencv_squeezedet.evaluation.gallery import HIT, MISSED, WRONG, picture_jpeg, rank
 from opencv_squeezedet.evaluation.results import read_results, write_results
 
-pytest.importorskip("faster_coco_eval", reason="COCO's metrics need faster-coco-eval, of the eval extra")
+for library in ("faster_coco_eval", "matplotlib", "tqdm"):
+    pytest.importorskip(library, reason=f"the command needs {library}, of the eval extra")
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
 
 
