@@ -60,6 +60,9 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError("--categories tell the classes of --results")
     if args.results is not None and (args.model is not None or args.weights is not None):
         raise CommandError("--results are another program's detections: no --model belongs to them")
+    with needs("eval"):  # now rather than after minutes of work
+        import faster_coco_eval  # noqa: F401
+        import matplotlib  # noqa: F401
     done: Run | None = None
     if args.results is None:
         dataset, done = _detect(args)
@@ -69,14 +72,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         dataset = datasets.load(args)
         detections = _read(args, dataset)
-    try:
-        evaluation = evaluate(dataset, detections, iou_threshold=args.iou)
-        if args.html is not None:
-            title, subtitle = _headline(args, dataset)
-            html = to_html(evaluation, dataset, detections, title=title, subtitle=subtitle, run=done)
-            datasets.write(args.html, html.encode())
-    except ImportError as error:
-        raise CommandError(reason(error)) from error
+    evaluation = evaluate(dataset, detections, iou_threshold=args.iou)
+    if args.html is not None:
+        title, subtitle = _headline(args, dataset)
+        html = to_html(evaluation, dataset, detections, title=title, subtitle=subtitle, run=done)
+        datasets.write(args.html, html.encode())
     _write(args, evaluation, dataset, detections, done)
     return EXIT_SOME_FAILED if done is not None and done.problems else 0
 
@@ -84,11 +84,10 @@ def run(args: argparse.Namespace) -> int:
 def _detect(args: argparse.Namespace) -> tuple[Dataset, Run]:
     detectors = load_detectors(args.model, args.weights, letterbox=args.letterbox)
     dataset = datasets.load(args, detectors[0].config.labels)
-    try:
-        with needs("eval"):
-            from tqdm import tqdm
-    except ImportError as error:
-        raise CommandError(reason(error)) from error
+    if not dataset.box_count:
+        raise CommandError(f"the data set has no objects of the model's classes, {', '.join(dataset.labels)}")
+    with needs("eval"):
+        from tqdm import tqdm
     hidden = True if args.quiet else None  # None: shown on a terminal
     with tqdm(total=len(dataset.pictures), unit=" pictures", dynamic_ncols=True, leave=False, disable=hidden) as bar:
         return dataset, detect_dataset(
