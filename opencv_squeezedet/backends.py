@@ -376,7 +376,9 @@ def _session(content: bytes, name: str, target: str) -> Any:
     options.intra_op_num_threads = max(1, cv2.getNumThreads())
     options.log_severity_level = 4  # errors come as exceptions
     with _readable(name, "onnxruntime"):
-        session = runtime.InferenceSession(content, options, providers=list(dict.fromkeys((providers[target], providers["cpu"]))))
+        session = runtime.InferenceSession(
+            content, options, providers=list(dict.fromkeys((providers[target], providers["cpu"])))
+        )
     if providers[target] not in session.get_providers():
         raise ValueError(f"target {target!r} cannot be used: onnxruntime has it, but not the libraries that it needs")
     return session

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from opencv_squeezedet import architectures
+from opencv_squeezedet import architectures, conversion
+from opencv_squeezedet.backends import Files
 from opencv_squeezedet.config import VOC, HeadConfig
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats import load_network, read_caffemodel, read_compressed
+from opencv_squeezedet.formats import read_caffemodel, read_compressed
 from opencv_squeezedet.model import find_model
 from opencv_squeezedet.network import Convolution, Network, Weights
 from opencv_squeezedet.training.module import TorchNetwork
@@ -112,8 +113,9 @@ def read_weights(start: str) -> Weights:
         return read_caffemodel(path)
     if path.suffix == ".net":
         return read_compressed(path)
-    model = find_model(None if start == "embedded" else start)
-    return load_network(model.definition, model.weights)[1]
+    network = find_model(None if start == "embedded" else start).network
+    assert isinstance(network, Files)
+    return conversion.load(network)[1]
 
 
 def _plain_name(name: str) -> str:
