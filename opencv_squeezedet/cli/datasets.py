@@ -18,8 +18,8 @@ def add_dataset_arguments(parser: Parser) -> None:
     """Add the data set, and what tells its parts."""
     parser.add_argument("dataset", metavar="DATASET", help="COCO's JSON, a VOC folder, YOLO's folder or YAML")
     add = parser.add_argument_group("what is read").add_argument
-    add("--split", metavar="S", help="VOC, YOLO: the split (default: everything)")
-    add("--images", metavar="DIR", help="the pictures, where they are elsewhere")
+    add("--split", metavar="S", help="VOC, YOLO: the split (all)")
+    add("--images", metavar="DIR", help="the pictures, if elsewhere")
 
 
 def load(args: argparse.Namespace, labels: Sequence[str] | None = None) -> Dataset:
