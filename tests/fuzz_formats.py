@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -25,11 +26,10 @@ try:
     import atheris
 except ImportError:
     atheris = None
-if atheris is not None:
-    with atheris.instrument_imports(include=["opencv_squeezedet", "google"]):
-        pass
+with nullcontext() if atheris is None else atheris.instrument_imports(include=["opencv_squeezedet", "google"]):
+    from format_seeds import READERS, mutated, read_it, seeds
 
-from format_seeds import READERS, mutated, read_it, seeds
+    seeds()  # imports what the package imports where it is used
 
 KINDS = list(READERS)
 HANGS_AFTER = 20  # seconds
