@@ -29,7 +29,7 @@ def add_arguments(parser: Parser) -> None:
     datasets.add_dataset_arguments(parser)
     add = parser.add_argument_group("what is measured").add_argument
     add("--model", metavar="M", help="the stem of a model's files")
-    add("--weights", metavar="W", help="its caffemodel, if named else")
+    add("--weights", metavar="W", help="its caffemodel, if apart")
     add_backend(add)
     add("--threshold", type=_fraction, default=0.01, metavar="T", help="lowest score that counts (0.01)")
     add("--nms", type=_fraction, metavar="T", help="NMS threshold in [0, 1]")
