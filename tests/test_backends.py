@@ -21,6 +21,7 @@ import opencv_squeezedet as sd
 from opencv_squeezedet import architectures, backends, formats
 from opencv_squeezedet.backends import CaffeNet, OnnxNet, OnnxSession
 from opencv_squeezedet.model import find_model
+from opencv_squeezedet.network import Convolution, Network
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT.parent / "shared" / "data" / "photos"
@@ -107,6 +108,23 @@ def test_random_weights_of_the_gsoc_network(backend: str, tmp_path: Path) -> Non
     blobs = sd.SqueezeDet(tmp_path / "gsoc.onnx", config=sd.VOC, backend=backend).forward(image)  # type: ignore[arg-type]
     for one, other in zip(converted, blobs, strict=True):
         assert np.abs(one - other).max() < 2e-3 * np.abs(one).max()
+
+
+@needs_onnx
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_padded_convolution_of_one_pixel(backend: Any, tmp_path: Path) -> None:
+    """As SqueezeNet v1.0 ends in; OpenCV 5.0 would leave the border of ONNX's own to chance."""
+    layer = Convolution(name="conv", bottoms=("data",), tops=("conv",), outputs=4, kernel=(1, 1), pad=(1, 2))
+    rng = np.random.default_rng(0)
+    weights = {"conv": [rng.normal(size=(4, 3, 1, 1)).astype(np.float32), rng.normal(size=4).astype(np.float32)]}
+    network = Network("one", "data", (1, 3, 8, 9), (layer,))
+    (tmp_path / "one.onnx").write_bytes(formats.onnx_bytes(network, weights))
+    assert formats.read_onnx(tmp_path / "one.onnx")[0] == network
+    blob = rng.normal(size=(2, 3, 8, 9)).astype(np.float32)
+    (out,) = backends.open_backend(backends.Files(onnx=str(tmp_path / "one.onnx")), None, backend).forward(blob)
+    padded = np.pad(blob, ((0, 0), (0, 0), (1, 1), (2, 2)))
+    expected = np.einsum("nchw,oc->nohw", padded, weights["conv"][0][:, :, 0, 0]) + weights["conv"][1][:, None, None]
+    assert out == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
