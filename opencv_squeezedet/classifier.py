@@ -209,13 +209,18 @@ def _find(model: StrPath, weights: StrPath | None) -> tuple[Files, Preprocess | 
             if entry.stem is None:
                 return Files(weights=found.weights, architecture=entry.architecture), own
             return find_files(entry.stem, found.weights), own
+        if os.path.basename(model) == model == stem_of(model) and not model.endswith(".net"):
+            raise FileNotFoundError(
+                f"no network definition at {model + '.prototxt'!r}, and the published classifiers are "
+                + ", ".join(registry.names("classifier"))
+            )
     if path.endswith(".net") and weights is None:
         if not os.path.isfile(path):
             raise FileNotFoundError(f"no weights at {path!r}")
         return Files(weights=path, architecture="squeezenet-v1.0"), None
-    alone = path if weights is None else os.fspath(weights)
     stem = stem_of(path)
-    if alone.endswith(".caffemodel") and os.path.isfile(alone) and not is_path(stem, ".prototxt", ".onnx"):
+    alone = f"{stem}.caffemodel" if weights is None else os.fspath(weights)
+    if os.path.isfile(alone) and not is_path(stem, ".prototxt", ".onnx"):
         return Files(weights=alone, architecture=_architecture_of(alone)), None
     return find_files(path, weights), None
 

@@ -30,7 +30,9 @@ def converted(files: Files, outputs: Outputs | None) -> tuple[bytes, dict[str, s
 
 
 def load(files: Files) -> tuple[Network, Weights]:
-    """Read Caffe's files, and check that they fit each other; errors as `converted`."""
+    """Read a network with its weights, and check that they fit each other; errors as `converted`."""
+    if files.onnx is not None and files.definition is None:
+        return formats.read_onnx(files.onnx)
     for path in filter(None, (files.definition, files.weights)):
         check_not_empty(path)
     if files.architecture is None:

@@ -191,7 +191,7 @@ def test_files_that_are_no_prototxt(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_prototxt(path)
     path.write_bytes((MODELS / "squeezedet_lite_voc.caffemodel").read_bytes())
-    with pytest.raises(sd.ModelError, match="a prototxt of at most 1048576 bytes was expected, it has 3918263"):
+    with pytest.raises(sd.ModelError, match="a prototxt of at most 262144 bytes was expected, it has 3918263"):
         read_prototxt(path)
     path.write_bytes(b"name: \xff\xfe")
     with pytest.raises(sd.ModelError, match="a text file was expected"):

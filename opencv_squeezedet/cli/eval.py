@@ -8,7 +8,7 @@ from pathlib import Path
 
 from opencv_squeezedet._checks import fraction
 from opencv_squeezedet.cli import datasets
-from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, complain, positive, reason, shown
+from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, add_backend, complain, positive, reason, shown
 from opencv_squeezedet.cli.detectors import load_detectors
 from opencv_squeezedet.config import NMS_KINDS
 from opencv_squeezedet.datasets import Dataset
@@ -29,7 +29,8 @@ def add_arguments(parser: Parser) -> None:
     datasets.add_dataset_arguments(parser)
     add = parser.add_argument_group("what is measured").add_argument
     add("--model", metavar="M", help="the stem of a model's files")
-    add("--weights", metavar="W", help="its caffemodel, if named else")
+    add("--weights", metavar="W", help="its caffemodel, if apart")
+    add_backend(add)
     add("--threshold", type=_fraction, default=0.01, metavar="T", help="lowest score that counts (0.01)")
     add("--nms", type=_fraction, metavar="T", help="NMS threshold in [0, 1]")
     add("--nms-kind", choices=NMS_KINDS, metavar="K", help=" or ".join(NMS_KINDS))
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _detect(args: argparse.Namespace) -> tuple[Dataset, Run]:
-    detectors = load_detectors(args.model, args.weights, letterbox=args.letterbox)
+    detectors = load_detectors(args.model, args.weights, backend=args.backend, target=args.target, letterbox=args.letterbox)
     dataset = datasets.load(args, detectors[0].config.labels)
     if not dataset.box_count:
         raise CommandError(f"the data set has no objects of the model's classes, {', '.join(dataset.labels)}")

@@ -11,7 +11,8 @@ from opencv_squeezedet.formats._caffe_schema import net_parameter
 from opencv_squeezedet.formats._extra import extra
 from opencv_squeezedet.network import Layer, Network, Shape, StrPath
 
-_MOST_BYTES = 1 << 20  # the longest definitions in use have a tenth of that
+_MOST_BYTES = 1 << 18  # many times what the networks of this family need
+_LONGEST_REASON = 300
 
 
 def read_prototxt(path: StrPath) -> Network:
@@ -61,11 +62,17 @@ def _parsed(path: Path) -> Any:
     try:
         return text_format.Parse(text, net_parameter()())
     except text_format.ParseError as error:
-        reason = str(error)
+        reason = _short(error)
     except (RecursionError, ValueError, TypeError) as error:  # what protobuf lets through
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {_short(error)}"
     _refuse_training(text_format, text)
     raise ModelError(f"no prototxt of the layers that can be read: {reason}")
+
+
+def _short(error: Exception) -> str:
+    """What it says, without all of a token that may be as long as the file."""
+    message = str(error)
+    return message if len(message) <= _LONGEST_REASON else f"{message[:_LONGEST_REASON]} ..."
 
 
 def _refuse_training(text_format: Any, text: str) -> None:
