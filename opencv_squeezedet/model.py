@@ -172,7 +172,7 @@ def _described(
     parts = {"preprocess", "head", "outputs"}
     if not isinstance(description, dict) or not {"preprocess", "head"} <= description.keys() <= parts:
         raise ValueError("a JSON object with 'preprocess', 'head' and, if need be, 'outputs' was expected")
-    outputs = _outputs(description["outputs"]) if "outputs" in description else dict(_OUTPUTS)
+    outputs = outputs_of(description["outputs"]) if "outputs" in description else dict(_OUTPUTS)
     return Model(
         files,
         HeadConfig.from_dict(description["head"]) if config is None else config,
@@ -182,7 +182,8 @@ def _described(
     )
 
 
-def _outputs(value: Any) -> dict[str, Place]:
+def outputs_of(value: Any) -> dict[str, Place]:
+    """Return the 'outputs' of a description, checked; ValueError that says what was expected."""
     if not isinstance(value, dict) or value.keys() != _OUTPUTS.keys():
         raise ValueError(f"'outputs' must have the keys {', '.join(map(repr, _OUTPUTS))}, got {value!r}")
     return {blob: _place(blob, value[blob]) for blob in _OUTPUTS}  # in the order of `Blobs`, whatever that of the file is
