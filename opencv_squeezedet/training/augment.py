@@ -122,7 +122,9 @@ def _placed(
     return inside[kept] + np.float32([x1, y1, x1, y1]), sample.classes[kept], quality[kept]
 
 
-def _matrix(shape: tuple[int, ...], size: tuple[int, int], how: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:
+def _matrix(
+    shape: tuple[int, ...], size: tuple[int, int], how: Augmentation, rng: np.random.Generator
+) -> NDArray[np.float64]:
     """The (3, 3) map from picture pixels to a region of (width, height)."""
     height, width = shape[:2]
     x, y, w, h = 0.0, 0.0, float(width), float(height)  # the window that becomes the region

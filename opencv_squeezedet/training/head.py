@@ -44,7 +44,9 @@ def anchors_of(config: HeadConfig) -> Anchors:
         x, y = torch.meshgrid(*axes, indexing="xy")
     shapes = torch.tensor(config.anchors)
     cells = torch.stack([x, y], dim=-1).reshape(-1, 2)
-    return Anchors(cells.repeat_interleave(len(shapes), dim=0), shapes.repeat(len(cells), 1).float(), torch.tensor(strides))
+    return Anchors(
+        cells.repeat_interleave(len(shapes), dim=0), shapes.repeat(len(cells), 1).float(), torch.tensor(strides)
+    )
 
 
 def predictions(delta_bbox: Tensor, class_logits: Tensor, confidence_logits: Tensor, config: HeadConfig) -> Predictions:

@@ -109,7 +109,9 @@ class AlignedLoss:
             found.deltas[where], anchors.centers[assigned.anchor], anchors.sizes[assigned.anchor], self.config
         )
         box = ciou_loss(predicted, targets.xyxy[assigned.target]) * assigned.score
-        return Losses(self.box * box.sum() / total, self.classes * classes.sum() / total, self.confidence * confidence / total)
+        return Losses(
+            self.box * box.sum() / total, self.classes * classes.sum() / total, self.confidence * confidence / total
+        )
 
     def _assign(self, boxes: Tensor, found: Predictions, targets: Targets, anchors: Anchors) -> _Assigned:
         objects = torch.nonzero(targets.quality > 0).squeeze(1)
