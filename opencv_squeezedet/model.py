@@ -12,7 +12,7 @@ import cv2
 from opencv_squeezedet import _checks
 from opencv_squeezedet.backends import Backend, BackendName, Files, Place, open_backend
 from opencv_squeezedet.config import HeadConfig, from_fields
-from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.preprocess import Preprocess
 
 StrPath = str | os.PathLike[str]
@@ -216,10 +216,32 @@ def open_model(model: Model, backend: BackendName = "opencv", target: str | None
     OSError
         If a file cannot be read.
     """
+    if not model.fits and isinstance(model.network, Files):
+        check_files(model.network)
     opened = open_backend(model.network, model.outputs, backend, target)
     if not model.fits:
         check_head(opened, model.config)
     return opened
+
+
+def check_files(files: Files) -> None:
+    """Check Caffe's files before OpenCV sees them, which finds weights of other shapes only when it runs.
+
+    Without the extra ``[onnx]``, and for layers that it does not know, what OpenCV finds has to do.
+
+    Raises
+    ------
+    ModelError
+        That names the layer, what it has and what was expected.
+    """
+    if files.definition is None:
+        return
+    try:
+        from opencv_squeezedet import conversion  # takes an extra, and time to import
+
+        conversion.load(files)
+    except (ImportError, UnknownLayerError):
+        pass
 
 
 def check_head(network: Backend, head: HeadConfig) -> None:
