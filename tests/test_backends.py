@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import DEFINITION, HAS_CAFFE, ONNX, STEM, WEIGHTS, needs_caffe_importer, read_net
+from embedded import DEFINITION, HAS_CAFFE, ONNX, STEM, WEIGHTS, needs_caffe_importer, needs_onnx, read_net
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures, backends, formats
@@ -29,10 +29,6 @@ NAMES = ["delta_bbox", "class_scores", "conf_scores"]
 
 needs_onnxruntime = pytest.mark.skipif(
     importlib.util.find_spec("onnxruntime") is None, reason="the extra [onnxruntime] is not installed"
-)
-needs_onnx = pytest.mark.skipif(
-    importlib.util.find_spec("onnx") is None or importlib.util.find_spec("google.protobuf") is None,
-    reason="the extra [onnx] is not installed",
 )
 BACKENDS = ["opencv", pytest.param("onnxruntime", marks=needs_onnxruntime)]
 
@@ -88,6 +84,7 @@ def test_onnx_and_caffe_are_the_same_to_the_last_bit_in_opencv_4() -> None:
     assert sd.SqueezeDet(ONNX).detect(image, score_threshold=0) == sd.SqueezeDet().detect(image, score_threshold=0)
 
 
+@needs_onnx
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_random_weights_of_the_gsoc_network(backend: str, tmp_path: Path) -> None:
     """Against Caffe's way in OpenCV 4, and elsewhere against onnxruntime's on ONNX."""

@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import HAS_CAFFE
+from embedded import HAS_CAFFE, needs_onnx
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures, formats
@@ -25,10 +25,7 @@ DATA = ROOT.parent / "shared" / "data"
 PHOTO = ROOT / "samples" / "chelsea.jpg"
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs SqueezeNet's weights and the tutorial's photos")
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("onnx") is None or importlib.util.find_spec("google.protobuf") is None,
-    reason="the extra [onnx] is not installed",
-)
+pytestmark = needs_onnx
 BACKENDS = [
     "opencv",
     pytest.param(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -10,14 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from embedded import needs_onnx
 
 from opencv_squeezedet import SqueezeNet, architectures, cli, formats
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("onnx") is None or importlib.util.find_spec("google.protobuf") is None,
-    reason="the extra [onnx] is not installed",
-)
+pytestmark = needs_onnx
 
 
 @pytest.fixture(scope="module")
