@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from embedded import needs_onnx
 from format_seeds import compressed_file
 from networks import MODELS, ROOT, a_blob, by_onnx, random_weights, same_weights
 
@@ -22,6 +23,8 @@ from opencv_squeezedet.cli import main
 from opencv_squeezedet.cli.common import make_parser
 from opencv_squeezedet.formats import caffemodel_bytes, load_network, prototxt_text
 from opencv_squeezedet.network import Reshape
+
+pytestmark = needs_onnx
 
 EMBEDDED = MODELS / "squeezedet_lite_voc"
 

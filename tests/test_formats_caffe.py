@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from networks import MODELS, a_blob, by_caffe, needs_caffe, random_weights, same_weights
+from embedded import needs_caffe_importer, needs_onnx
+from networks import MODELS, a_blob, by_caffe, random_weights, same_weights
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
@@ -24,6 +25,8 @@ from opencv_squeezedet.formats import (
 )
 from opencv_squeezedet.formats._caffe_schema import net_parameter
 from opencv_squeezedet.network import Convolution, Deconvolution, Eltwise, Network, Pooling, ReLU, Reshape, Slice, Softmax
+
+pytestmark = needs_onnx
 
 INPUT = 'input: "data" input_dim: 1 input_dim: 3 input_dim: 20 input_dim: 30'
 CONVOLUTION = 'name: "conv" bottom: "data" top: "conv" convolution_param { num_output: 8 kernel_size: 3 pad: 1 }'
@@ -445,7 +448,7 @@ def test_the_caffemodel_of_another_network(tmp_path: Path) -> None:
         load_network(MODELS / "SqueezeDet_deploy.prototxt", path)
 
 
-@needs_caffe
+@needs_caffe_importer
 @pytest.mark.parametrize(
     ("name", "network"),
     [("SqueezeDet_deploy", architectures.squeezedet_gsoc()), ("SqueezeNet_deploy", architectures.squeezenet_gsoc())],

@@ -8,9 +8,10 @@ import itertools
 import cv2
 import numpy as np
 import pytest
+from embedded import needs_caffe_importer, needs_onnx
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
-from networks import a_blob, by_caffe, by_onnx, by_onnxruntime, needs_caffe, random_weights
+from networks import a_blob, by_caffe, by_onnx, by_onnxruntime, random_weights
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
@@ -107,6 +108,7 @@ def fits(network: Network) -> bool:
     return True
 
 
+@needs_onnx
 @settings(max_examples=30)
 @given(networks().filter(fits), st.integers(1, 2))
 def test_shapes_and_values_are_the_same_everywhere(network: Network, batch: int) -> None:
@@ -132,7 +134,8 @@ def test_shapes_and_values_are_the_same_everywhere(network: Network, batch: int)
             np.testing.assert_allclose(outputs[top], value, rtol=1e-4, atol=1e-3)
 
 
-@needs_caffe
+@needs_caffe_importer
+@needs_onnx
 @settings(max_examples=20)
 @given(networks().filter(fits))
 def test_opencv_computes_the_same_bits_from_caffe_and_onnx(network: Network) -> None:
