@@ -14,7 +14,7 @@ from opencv_squeezedet import _checks
 from opencv_squeezedet.backends import BackendName, Files, open_backend
 from opencv_squeezedet.config import from_fields
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.model import StrPath, find_files, is_path, models_folder, read_description, stem_of
+from opencv_squeezedet.model import StrPath, check_files, find_files, is_path, models_folder, read_description, stem_of
 from opencv_squeezedet.preprocess import Picture, Preprocess
 
 _ARCHITECTURES = ("squeezenet-v1.0", "squeezenet-v1.1", "squeezenet-gsoc")
@@ -120,6 +120,7 @@ class SqueezeNet:
     ) -> None:
         found = find_classifier(model, weights, labels=labels, preprocess=preprocess)
         self.preprocess, self.labels = found.preprocess, found.labels
+        check_files(found.network)
         self.backend = open_backend(found.network, None, backend, target)
         (shape,) = self.backend.shapes(self.preprocess.size)
         if _classes(shape) != len(self.labels):

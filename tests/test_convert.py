@@ -201,7 +201,9 @@ def test_parts_that_do_not_fit_are_told_after_the_table(stem: Path, capsys: pyte
     error = error_of(capsys, "inspect", stem, status=1)
     assert error.endswith("layer 'slice': it gives delta_bbox of a head with grid (23, 23), the config has (22, 23)")
     description.write_text("[]")
-    assert f"squeezedet inspect: '{description}' is no model description: " in error_of(capsys, "inspect", stem, status=1)
+    assert f"squeezedet inspect: '{description}': a JSON object with a 'head' was expected" in error_of(
+        capsys, "inspect", stem, status=1
+    )
     description.unlink()
     other = architectures.squeezedet_pyramid()
     Path(f"{stem}.caffemodel").write_bytes(caffemodel_bytes(other, random_weights(other)))

@@ -13,6 +13,7 @@ from networks import MODELS, a_blob, by_caffe, needs_caffe, random_weights, same
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
+from opencv_squeezedet.errors import UnknownLayerError
 from opencv_squeezedet.formats import (
     caffemodel_bytes,
     load_network,
@@ -184,6 +185,22 @@ CONV = f'layer {{ type: "Convolution" {CONVOLUTION} }}'
 def test_errors_name_the_file_and_the_layer(read: Callable[[str], Network], text: str, message: str) -> None:
     with pytest.raises(sd.ModelError, match=rf"(?s)net\.prototxt': .*{message}"):
         read(text)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        'name: "bn" type: "BatchNorm"',
+        'name: "r" type: "ReLU" relu_param { slope: 1 }',
+        'name: "r" type: "Concat" concat_param { axis: 1 new: 2 }',
+    ],
+)
+def test_networks_that_others_may_read_are_told_apart(read: Callable[[str], Network], layer: str) -> None:
+    with pytest.raises(UnknownLayerError):
+        read(f'{INPUT} layer {{ bottom: "data" top: "y" {layer} }}')
+    with pytest.raises(sd.ModelError) as error:
+        read(f'{INPUT} layer {{ bottom: "nothing" top: "y" name: "r" type: "ReLU" }}')
+    assert type(error.value) is sd.ModelError
 
 
 def test_files_that_are_no_prototxt(tmp_path: Path) -> None:

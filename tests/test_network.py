@@ -296,10 +296,11 @@ def test_a_head_whose_blobs_have_other_names() -> None:
     network = channels_first(False)
     renamed = dataclasses.replace(network.layers[1], tops=("a", "b", "c"))
     network = dataclasses.replace(network, layers=(network.layers[0], renamed))
-    with pytest.raises(sd.ModelError, match=r"no blob 'delta_bbox'.*\('a', 'b', 'c'\)"):
+    with pytest.raises(sd.ModelError, match=r"no blob 'delta_bbox'.* its outputs are a, b, c"):
         head_of(network)
     places = {"delta_bbox": ("cut", 2), "class_scores": ("cut", 0), "conf_scores": ("cut", 1)}
     assert head_of(network, places).classes == 3
+    assert head_of(network, {"delta_bbox": "c", "class_scores": "a", "conf_scores": "b"}) == head_of(network, places)
     with pytest.raises(sd.ModelError, match=r"layer 'cut': it has 3 tops; number 5 should give delta_bbox"):
         head_of(network, {**places, "delta_bbox": ("cut", 5)})
     with pytest.raises(sd.ModelError, match=r"no layer 'slice', but conv, cut"):
