@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ class Class(NamedTuple):
 
 @dataclass(frozen=True)
 class Classes:
-    """What a picture shows, most probable first: a sequence of `Class`."""
+    """What a picture shows, most probable first: a sequence of `Class`, of which a slice is `Classes` again."""
 
     classes: tuple[Class, ...]
 
@@ -40,8 +40,12 @@ class Classes:
     def __iter__(self) -> Iterator[Class]:
         return iter(self.classes)
 
-    def __getitem__(self, index: SupportsIndex) -> Class:
-        return self.classes[index]
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> Class: ...
+    @overload
+    def __getitem__(self, key: slice) -> Classes: ...
+    def __getitem__(self, key: SupportsIndex | slice) -> Class | Classes:
+        return Classes(self.classes[key]) if isinstance(key, slice) else self.classes[key]
 
     def __repr__(self) -> str:
         return f"Classes({', '.join(f'{c.class_id} {c.label} {c.probability:.3f}' for c in self)})"
