@@ -341,7 +341,7 @@ class OnnxSession(Backend):
 
     def forward(self, blob: NDArray[np.float32]) -> Arrays:
         """Run the network once on a blob (N, C, H, W); returns its blobs, in the order in which they were asked for."""
-        return self.predict(blob, self._outputs)
+        return tuple(np.asarray(output, np.float32) for output in self.predict(blob, self._outputs))
 
     def predict(self, blob: NDArray[np.float32], names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
         """Run the network, once where its file does not fix how many pictures it takes; returns the outputs."""

@@ -21,7 +21,18 @@ from opencv_squeezedet.formats import (
     read_onnx,
     read_prototxt,
 )
-from opencv_squeezedet.network import Convolution, Network, Permute, Pooling, ReLU, Reshape, Sigmoid, Slice, Softmax
+from opencv_squeezedet.network import (
+    Convolution,
+    Deconvolution,
+    Network,
+    Permute,
+    Pooling,
+    ReLU,
+    Reshape,
+    Sigmoid,
+    Slice,
+    Softmax,
+)
 
 READERS: dict[str, Callable[[Path], object]] = {
     "prototxt": read_prototxt,
@@ -35,8 +46,10 @@ def small_network() -> Network:
     """One layer of each kind that a detector has, with few weights."""
     layers = (
         Convolution(name="conv", bottoms=("data",), tops=("conv",), outputs=9, kernel=(3, 3), stride=(2, 2)),
-        ReLU(name="relu", bottoms=("conv",), tops=("conv",), slope=0.01),
-        Pooling(name="pool", bottoms=("conv",), tops=("pool",), kernel=(3, 3), stride=(2, 2)),
+        Deconvolution(name="up", bottoms=("conv",), tops=("up",), outputs=9, kernel=(2, 2), groups=9, bias=False),
+        Convolution(name="around", bottoms=("up",), tops=("around",), outputs=9, kernel=(1, 1), pad=(1, 1)),
+        ReLU(name="relu", bottoms=("around",), tops=("around",), slope=0.01),
+        Pooling(name="pool", bottoms=("around",), tops=("pool",), kernel=(3, 3), stride=(2, 2)),
         Permute(name="permute", bottoms=("pool",), tops=("hwc",), order=(0, 2, 3, 1)),
         Slice(name="slice", bottoms=("hwc",), tops=("a", "b", "delta_bbox"), points=(4, 5), axis=3),
         Reshape(name="reshape", bottoms=("a",), tops=("flat",), dims=(0, -1, 4)),

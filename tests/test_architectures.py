@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 import pytest
-from networks import MODELS, SHARED, a_blob, by_caffe, by_onnx, needs_caffe, needs_weights, random_weights
+from embedded import needs_caffe_importer, needs_onnx
+from networks import MODELS, SHARED, a_blob, by_caffe, by_onnx, needs_weights, random_weights
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
@@ -16,6 +17,7 @@ from opencv_squeezedet.formats import caffemodel_bytes, load_network, onnx_bytes
 from opencv_squeezedet.network import Convolution, Deconvolution, Network
 
 
+@needs_onnx
 @pytest.mark.parametrize(
     ("file", "network"),
     [
@@ -29,6 +31,7 @@ def test_prototxt_files_are_what_the_description_gives(file: str, network: Netwo
     assert (MODELS / f"{file}.prototxt").read_text() == prototxt_text(network)
 
 
+@needs_onnx
 def test_the_embedded_onnx_is_the_embedded_caffemodel() -> None:
     network, weights = load_network(MODELS / "squeezedet_lite_voc.prototxt")
     onnx = (MODELS / "squeezedet_lite_voc.onnx").read_bytes()
@@ -53,6 +56,7 @@ def test_macs_of_published_networks() -> None:
     assert round(architectures.squeezenet_v1_1(input_size=(224, 224)).macs / 1e9, 3) == 0.349
 
 
+@needs_onnx
 @pytest.mark.parametrize(
     ("name", "megabytes"), [("squeezedet-gsoc", 14.2), ("squeezenet-gsoc", 4.8), ("squeezenet-v1.0", 4.8)]
 )
@@ -97,6 +101,7 @@ def test_names_are_unique_and_maps_are_read(name: str) -> None:
     assert network.output_names == expected
 
 
+@needs_onnx
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if "squeezedet" in name])
 @pytest.mark.parametrize("size", [(320, 320), (300, 217)])
 def test_heads_of_other_classes_anchors_and_sizes_run(name: str, size: tuple[int, int]) -> None:
@@ -132,7 +137,8 @@ def test_the_pyramid_has_a_deconvolution_for_each_channel() -> None:
     assert sum(isinstance(layer, Convolution) for layer in network.layers) == len(list(network.weighted())) - 1
 
 
-@needs_caffe
+@needs_caffe_importer
+@needs_onnx
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_opencv_computes_the_same_bits_from_caffe_and_onnx(name: str) -> None:
     """At a small size, for the time; half=True is compared as well, whose values are float32 all the same."""
@@ -145,6 +151,7 @@ def test_opencv_computes_the_same_bits_from_caffe_and_onnx(name: str) -> None:
             np.testing.assert_array_equal(one[top], other[top], err_msg=f"{top}, {half=}")
 
 
+@needs_onnx
 def test_a_prototxt_of_each_reads_back_as_the_network(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("each")
     for name, make in ARCHITECTURES.items():

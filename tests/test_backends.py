@@ -71,11 +71,11 @@ def test_all_give_the_same_blobs_and_boxes(path: Path) -> None:
         for one, blob in zip(blobs, other.forward(image), strict=True):
             assert blob.dtype == np.float32
             assert blob.shape == one.shape
-            assert np.abs(blob - one).max() < 1e-3 * np.abs(one).max()
+            assert np.abs(blob - one).max() < 1e-4 * np.abs(one).max()
         found = other.detect(image, score_threshold=0.1)
         assert found.labels == expected.labels
-        assert np.abs(found.confidence - expected.confidence).max(initial=0) < 1e-3
-        assert np.abs(found.xyxy - expected.xyxy).max(initial=0) < 0.1
+        assert np.abs(found.confidence - expected.confidence).max(initial=0) < 1e-4
+        assert np.abs(found.xyxy - expected.xyxy).max(initial=0) < 0.01
 
 
 @needs_caffe_importer

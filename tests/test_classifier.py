@@ -170,6 +170,8 @@ def test_results(small: Path, photo: np.ndarray, backend: Any) -> None:
     assert np.array_equal(np.float32([c.probability for c in classes]), probabilities[[c.class_id for c in classes]])
     assert len(classifier.classify(photo, top=100)) == 7
     assert list(classes) == [classes[i] for i in range(5)]
+    assert list(classes[1:3]) == [classes[1], classes[2]]
+    assert repr(classes[:0]) == "Classes()"
     assert json.loads(classes.to_json()) == classes.to_dict()
     assert classes.to_dict()["classes"][0] == {"class_id": classes[0].class_id, "label": classes[0].label, **prob(classes[0])}
     assert repr(classes).startswith(f"Classes({classes[0].class_id} {classes[0].label} 0.")

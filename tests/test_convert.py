@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from embedded import needs_onnx
 from format_seeds import compressed_file
 from networks import MODELS, ROOT, a_blob, by_onnx, random_weights, same_weights
 
@@ -22,6 +23,8 @@ from opencv_squeezedet.cli import main
 from opencv_squeezedet.cli.common import make_parser
 from opencv_squeezedet.formats import caffemodel_bytes, load_network, prototxt_text
 from opencv_squeezedet.network import Reshape
+
+pytestmark = needs_onnx
 
 EMBEDDED = MODELS / "squeezedet_lite_voc"
 
@@ -201,7 +204,9 @@ def test_parts_that_do_not_fit_are_told_after_the_table(stem: Path, capsys: pyte
     error = error_of(capsys, "inspect", stem, status=1)
     assert error.endswith("layer 'slice': it gives delta_bbox of a head with grid (23, 23), the config has (22, 23)")
     description.write_text("[]")
-    assert f"squeezedet inspect: '{description}' is no model description: " in error_of(capsys, "inspect", stem, status=1)
+    assert f"squeezedet inspect: '{description}': a JSON object with a 'head' was expected" in error_of(
+        capsys, "inspect", stem, status=1
+    )
     description.unlink()
     other = architectures.squeezedet_pyramid()
     Path(f"{stem}.caffemodel").write_bytes(caffemodel_bytes(other, random_weights(other)))

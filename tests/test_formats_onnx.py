@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from networks import MODELS, a_blob, by_onnx, by_onnxruntime, random_weights, same_weights
-from onnx import TensorProto, helper, numpy_helper
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.architectures import ARCHITECTURES
@@ -29,6 +27,9 @@ from opencv_squeezedet.network import (
     Slice,
     Softmax,
 )
+
+onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
+TensorProto, helper, numpy_helper = onnx.TensorProto, onnx.helper, onnx.numpy_helper
 
 
 @pytest.mark.parametrize("half", [False, True])

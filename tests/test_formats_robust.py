@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from embedded import needs_onnx
 from format_seeds import READERS, mutated, read_it, seeds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+pytestmark = needs_onnx
 
 
 @pytest.mark.parametrize("kind", READERS)

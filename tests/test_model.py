@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -180,6 +181,20 @@ def test_a_prototxt_without_layers(stem: Path) -> None:
 def test_weights_of_another_network(stem: Path) -> None:
     edit(stem, ".prototxt", lambda text: text.replace('"fire5_squeeze"', '"fire5_other"'))
     with pytest.raises(sd.ModelError, match="layer 'fire5_other': weights of 32x256x1x1 and 32 were expected, got none"):
+        sd.SqueezeDet(stem)
+
+
+@needs_onnx
+def test_weights_of_other_shapes_are_found_before_anything_runs(stem: Path) -> None:
+    """OpenCV 4 would load them, and fail in the first pass."""
+    from opencv_squeezedet import formats
+
+    network, weights = formats.load_network(stem)
+    kernels = [np.zeros((64, 3, 5, 5), np.float32), weights["conv1"][1]]
+    layers = (dataclasses.replace(network.layers[0], kernel=(5, 5)), *network.layers[1:])
+    wider = dataclasses.replace(network, input_shape=(1, 3, 418, 418), layers=layers)
+    Path(f"{stem}.caffemodel").write_bytes(formats.caffemodel_bytes(wider, {**weights, "conv1": kernels}))
+    with pytest.raises(sd.ModelError, match="layer 'conv1': weights of 64x3x3x3 and 64 were expected, got 64x3x5x5 and 64"):
         sd.SqueezeDet(stem)
 
 
