@@ -99,11 +99,10 @@ class Backend(ABC):
             with silent_opencv():
                 blobs = self.forward(np.zeros((1, 3, size[1], size[0]), np.float32))
         except (cv2.error, RuntimeError) as error:
-            raise self.misfit(size, error) from error
+            raise self._misfit(size, error) from error
         return [blob.shape for blob in blobs]
 
-    def misfit(self, size: tuple[int, int], error: Exception) -> ModelError:
-        """Return the error that says that the network does not take an input of (width, height)."""
+    def _misfit(self, size: tuple[int, int], error: Exception) -> ModelError:
         return ModelError(f"{self.name} does not fit itself, or the input of {size[0]}x{size[1]}: {_reason(error)}")
 
 
@@ -153,7 +152,7 @@ def _open_in_opencv(source: Files | cv2.dnn.Net, outputs: Outputs | None) -> Bac
     if isinstance(source, cv2.dnn.Net):
         return _given(source, outputs)
     if source.definition is not None and read_net_from_caffe is not None:
-        return CaffeNet(_read_caffe(source), source, outputs)
+        return CaffeNet(_read_caffe(source), str(source), outputs)
     content, name, names = _onnx(source, outputs)
     with _readable(name, "OpenCV"), silent_opencv():
         net = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
@@ -165,7 +164,7 @@ def _given(net: cv2.dnn.Net, outputs: Outputs | None) -> Backend:
     tops = net.getUnconnectedOutLayersNames()
     if HAS_GRAPH_ENGINE or (outputs is not None and set(_names(outputs).values()) <= set(tops)):
         return OnnxNet(net, "the network", None if outputs is None else _names(outputs))
-    return CaffeNet(net, None, outputs)
+    return CaffeNet(net, "the network", outputs)
 
 
 # ---- OpenCV ------------------------------------------------------------------------------------------------------------
@@ -184,9 +183,7 @@ class _OpencvNet(Backend):
 class CaffeNet(_OpencvNet):
     """A network from Caffe's files in OpenCV 4, whose layers may have several tops."""
 
-    def __init__(self, net: cv2.dnn.Net, files: Files | None, outputs: Outputs | None) -> None:
-        self._files = files
-        name = "the network" if files is None else str(files)
+    def __init__(self, net: cv2.dnn.Net, name: str, outputs: Outputs | None) -> None:
         if outputs is None:
             only = _only(net.getUnconnectedOutLayersNames(), name)
             outputs = {only: (only, 0)}
@@ -216,7 +213,7 @@ class CaffeNet(_OpencvNet):
             with silent_opencv():
                 ids, _, shapes = self.net.getLayersShapes((1, 3, size[1], size[0]))
         except cv2.error as error:
-            raise self.misfit(size, error) from error
+            raise self._misfit(size, error) from error
         indices = {int(layer_id): i for i, layer_id in enumerate(np.ravel(np.asarray(ids)))}
         found = []
         for blob, (layer, top) in zip(self.blobs, self._places, strict=True):
@@ -225,19 +222,6 @@ class CaffeNet(_OpencvNet):
                 raise no_top(layer, len(tops), top, blob)
             found.append(tuple(np.ravel(np.asarray(tops[top])).tolist()))
         return found
-
-    def misfit(self, size: tuple[int, int], error: Exception) -> ModelError:
-        """Return the error that names the layer, where Caffe's files can be looked into, and else what OpenCV says."""
-        if self._files is not None:
-            from opencv_squeezedet import conversion
-
-            try:
-                conversion.load(self._files)
-            except ModelError as telling:
-                return telling
-            except ImportError:  # without the extra
-                pass
-        return super().misfit(size, error)
 
 
 class OnnxNet(_OpencvNet):
