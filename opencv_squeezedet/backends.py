@@ -98,7 +98,7 @@ class Backend(ABC):
         try:
             with silent_opencv():
                 blobs = self.forward(np.zeros((1, 3, size[1], size[0]), np.float32))
-        except (cv2.error, RuntimeError) as error:
+        except (cv2.error, RuntimeError, MemoryError) as error:
             raise self._misfit(size, error) from error
         return [blob.shape for blob in blobs]
 
@@ -162,7 +162,7 @@ def _open_in_opencv(source: Files | cv2.dnn.Net, outputs: Outputs | None) -> Bac
 def _given(net: cv2.dnn.Net, outputs: Outputs | None) -> Backend:
     """Someone else's network; it does not tell whether it was Caffe's or ONNX."""
     tops = net.getUnconnectedOutLayersNames()
-    if HAS_GRAPH_ENGINE or (outputs is not None and set(_names(outputs).values()) <= set(tops)):
+    if read_net_from_caffe is None or (outputs is not None and set(_names(outputs).values()) <= set(tops)):
         return OnnxNet(net, "the network", None if outputs is None else _names(outputs))
     return CaffeNet(net, "the network", outputs)
 
