@@ -235,24 +235,20 @@ class Trainer:
             state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
             labels = tuple(state["labels"])
         except (RuntimeError, ValueError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-            raise ModelError(
-                f"{self.checkpoint} is no checkpoint, or is damaged: choose another folder, or remove it"
-            ) from error
+            raise ModelError(f"{self.checkpoint} is damaged: remove it, or choose another folder") from error
         if labels != self.labels:
             raise ModelError(f"{self.checkpoint} is of a training with the classes {', '.join(labels)}: choose another folder")
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError) as error:
-            raise ModelError(
-                f"{self.checkpoint} is of a network that began with other weights: choose another folder"
-            ) from error
+            raise ModelError(f"{self.checkpoint} is of a network begun with other weights: choose another folder") from error
         for name in _KEPT:
             setattr(self, name, state[name])
 
 
 def _computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    # torch 2.4 does not know of the first yet
-    return any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
+        return bool(torch.cuda.is_bf16_supported())
+    tests = (getattr(torch.cpu, f"_is_{name}_supported", bool) for name in ("avx512_bf16", "amx_tile"))  # not of every torch
+    return any(bool(test()) for test in tests)
