@@ -245,7 +245,7 @@ def from_fields(cls: type[T], fields: dict[str, Any]) -> T:
     known = dataclasses.fields(cls)
     if unknown := sorted(fields.keys() - {field.name for field in known}):
         raise ValueError(f"{cls.__name__} has no field {', '.join(map(repr, unknown))}")
-    needed = {field.name for field in known if field.default is dataclasses.MISSING}
+    needed = {field.name for field in known if field.default is field.default_factory is dataclasses.MISSING}
     if missing := sorted(needed - fields.keys()):
         raise ValueError(f"{cls.__name__} lacks {', '.join(map(repr, missing))}")
     return cls(**fields)

@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
             from opencv_squeezedet.training import ask, load_teacher, write_opinions
         teacher = load_teacher(args.teacher)
         with tqdm(paths, unit=" pictures", dynamic_ncols=True, leave=False, disable=True if args.quiet else None) as bar:
-            write_opinions(args.output, labels, ask(teacher, bar, labels, hints))
+            opinions = ask(teacher, bar, labels, hints, lambda problem: complain(args.program, shown(problem)))
+            write_opinions(args.output, labels, opinions)
     except ImportError as error:
         raise CommandError(reason(error)) from error
     except OSError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +61,8 @@ def _size(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
+    # Where threads that wait let go of their cores, those that read pictures get them; before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with needs("train"):
             from opencv_squeezedet.training import Opinions, Training
@@ -124,6 +128,8 @@ def _watch(training: Training, args: argparse.Namespace) -> None:
         for step in progress:
             bar.update(step.seen - bar.n)
             bar.set_postfix_str(_losses(step))
+            for problem in step.problems:
+                bar.write(f"{args.program}: {shown(problem)}", file=sys.stderr)
             if step.evaluation is not None and not args.quiet:
                 bar.write(f"{step.seen} pictures: mAP {100 * step.evaluation.map_voc07:.1f} ({_losses(step)})")
             if board is not None:

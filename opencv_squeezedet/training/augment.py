@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from opencv_squeezedet import _checks
 from opencv_squeezedet.preprocess import Picture
 
 
@@ -60,7 +61,13 @@ class Augmentation:
     blur, noise, grey : float
         Probabilities of Gaussian blur, Gaussian noise and loss of colour.
     visible : float
-        Share of a box that must stay in the picture for its object to be kept; what shows less is ignored.
+        Share of a box that must stay in the picture for its object to be kept. What shows less is ignored; what hardly shows,
+        by a tenth or by less than three pixels, is left out.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With the field's name, what was expected and what came.
     """
 
     mosaic: float = 0.25
@@ -76,6 +83,17 @@ class Augmentation:
     noise: float = 0.05
     grey: float = 0.03
     visible: float = 0.4
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        for name in ("mosaic", "crop", "zoom_out", "flip", "rotate", "blur", "noise", "grey", "visible"):
+            _checks.fraction(name, getattr(self, name))
+        for name, least in (("zoom_out_side", 1), ("rotate_degrees", 0), ("colour", 0)):
+            if _checks.finite(name, getattr(self, name)) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        object.__setattr__(self, "crop_area", tuple(_checks.fraction("crop_area", share) for share in self.crop_area))
+        if len(self.crop_area) != 2 or not 0 < self.crop_area[0] <= self.crop_area[1]:
+            raise ValueError(f"crop_area must be two shares above 0, the smaller one first, got {self.crop_area}")
 
 
 NONE = Augmentation(mosaic=0, crop=0, zoom_out=0, flip=0, rotate=0, colour=0, blur=0, noise=0, grey=0)
@@ -95,25 +113,34 @@ def augmented(
     """
     width, height = size
     image = np.empty((height, width, 3), np.uint8)
-    image[:] = np.rint(mean)
     if len(samples) == 1:
         regions = [(0, 0, width, height)]
     else:
         x, y = round(width * rng.uniform(0.3, 0.7)), round(height * rng.uniform(0.3, 0.7))
         regions = [(0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)]
-    placed = [_placed(sample, image, region, how, rng) for sample, region in zip(samples, regions, strict=True)]
+    placed = [_placed(sample, image, region, mean, how, rng) for sample, region in zip(samples, regions, strict=True)]
     return Sample(_recoloured(image, how, rng), *(np.concatenate(part) for part in zip(*placed, strict=True)))
 
 
 def _placed(
-    sample: Sample, canvas: NDArray[np.uint8], region: tuple[int, int, int, int], how: Augmentation, rng: np.random.Generator
+    sample: Sample,
+    canvas: NDArray[np.uint8],
+    region: tuple[int, int, int, int],
+    mean: tuple[float, float, float],
+    how: Augmentation,
+    rng: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Draw a sample, changed in shape, into a region (x1, y1, x2, y2) of the canvas; returns its objects there."""
     x1, y1, x2, y2 = region
-    view = canvas[y1:y2, x1:x2]
     matrix = _matrix(sample.image.shape, (x2 - x1, y2 - y1), how, rng)
-    cv2.warpAffine(
-        sample.image, matrix[:2], (x2 - x1, y2 - y1), dst=view, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
+    covered = _covers(sample.image.shape, (x2 - x1, y2 - y1), matrix)
+    canvas[y1:y2, x1:x2] = cv2.warpAffine(
+        sample.image,
+        matrix[:2],
+        (x2 - x1, y2 - y1),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE if covered else cv2.BORDER_CONSTANT,
+        borderValue=np.rint(mean).tolist(),
     )
     boxes = _moved(sample.xyxy, matrix)
     inside = boxes.clip(0, np.array([x2 - x1, y2 - y1] * 2, np.float32))
@@ -146,6 +173,13 @@ def _matrix(shape: tuple[int, ...], size: tuple[int, int], how: Augmentation, rn
         turn = np.vstack([cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), degrees, 1.0), [0, 0, 1]])
         matrix = turn @ matrix
     return matrix
+
+
+def _covers(shape: tuple[int, ...], size: tuple[int, int], matrix: NDArray[np.float64]) -> bool:
+    """Whether the picture reaches everywhere in a region of (width, height)."""
+    corners = np.array([[x, y, 1] for x in (-0.5, size[0] - 0.5) for y in (-0.5, size[1] - 0.5)])
+    places = (np.linalg.inv(matrix) @ corners.T)[:2].T + 0.5
+    return bool((places > -1e-6).all() and (places < np.array(shape[1::-1]) + 1e-6).all())
 
 
 def _shift(x: float, y: float) -> NDArray[np.float64]:

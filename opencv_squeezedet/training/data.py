@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from opencv_squeezedet.files import read_picture
+from opencv_squeezedet.preprocess import Picture
 from opencv_squeezedet.training.augment import Augmentation, Sample, augmented
 from opencv_squeezedet.training.losses import Targets
 
@@ -28,19 +29,30 @@ class Source:
     classes: NDArray[np.float32]
     quality: NDArray[np.float32]
 
-    def read(self) -> Sample:
-        """Read the picture."""
-        return Sample(read_picture(self.path), self.xyxy, self.classes, self.quality)
+    def read(self, mean: tuple[float, float, float]) -> tuple[Sample, list[str]]:
+        """Read the picture; where that cannot be, return one without objects, of one colour, and a line that tells why."""
+        image, problems = read_or_empty(self.path, mean)
+        count = 0 if problems else len(self.xyxy)
+        return Sample(image, self.xyxy[:count], self.classes[:count], self.quality[:count]), problems
+
+
+def read_or_empty(path: Path, mean: tuple[float, float, float]) -> tuple[Picture, list[str]]:
+    """Read a picture; where that cannot be, return one of one colour, and a line that tells why."""
+    try:
+        return read_picture(path), []
+    except (OSError, ValueError) as error:
+        return np.full((8, 8, 3), np.rint(mean), np.uint8), [f"{path}: {getattr(error, 'strerror', None) or error}"]
 
 
 class Batch(NamedTuple):
-    """Pictures (N, H, W, 3) uint8, BGR, and their objects."""
+    """Pictures (N, H, W, 3) uint8, BGR, their objects, and a line of each file among them that cannot be read."""
 
     images: Tensor
     targets: Targets
+    problems: list[str]
 
 
-class _Pictures(Dataset[Sample]):
+class _Pictures(Dataset[tuple[Sample, list[str]]]):
     """The k-th picture of the training; what it is depends on the seed and k alone."""
 
     def __init__(
@@ -53,14 +65,28 @@ class _Pictures(Dataset[Sample]):
     ) -> None:
         self._sources, self._order, self._mean, self._how, self._seed = sources, order, mean, how, seed
 
-    def __getitem__(self, place: tuple[int, tuple[int, int], bool]) -> Sample:
+    def __getitem__(self, place: tuple[int, tuple[int, int], bool]) -> tuple[Sample, list[str]]:
         k, size, mosaic = place
         rng = np.random.default_rng((self._seed, k))
         chosen = [self._order[k]]
         if mosaic and rng.random() < self._how.mosaic:
             chosen += rng.choice(self._order, 3).tolist()
-        samples = [self._sources[i].read() for i in chosen]
-        return augmented(samples, size, self._mean, self._how, rng)
+        read = [self._sources[i].read(self._mean) for i in chosen]
+        sample = augmented([sample for sample, _ in read], size, self._mean, self._how, rng)
+        return sample, [problem for _, problems in read for problem in problems]
+
+
+class _Places(Sampler[list[tuple[int, tuple[int, int], bool]]]):
+    """For each batch, number, size and mosaic of its pictures."""
+
+    def __init__(self, feed: Feed, first: int) -> None:
+        self._feed, self._starts = feed, range(first, feed.pictures, feed.batch)
+
+    def __iter__(self) -> Iterator[list[tuple[int, tuple[int, int], bool]]]:
+        return map(self._feed.places, self._starts)
+
+    def __len__(self) -> int:
+        return len(self._starts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +132,9 @@ class Feed:
     def batches(self, first: int = 0) -> Iterator[Batch]:
         """Yield the batches from picture ``first`` on."""
         pictures = _Pictures(self.sources, self._order(), self.mean, self.augmentation, self.seed)
-        loader: DataLoader[Sample] = DataLoader(
+        loader: DataLoader[tuple[Sample, list[str]]] = DataLoader(
             pictures,
-            batch_sampler=[self._places(k) for k in range(first, self.pictures, self.batch)],
+            batch_sampler=_Places(self, first),
             num_workers=self.workers,
             collate_fn=_collate,
             worker_init_fn=_one_thread,
@@ -117,7 +143,8 @@ class Feed:
         )
         yield from loader
 
-    def _places(self, first: int) -> list[tuple[int, tuple[int, int], bool]]:
+    def places(self, first: int) -> list[tuple[int, tuple[int, int], bool]]:
+        """Return number, input size, and whether it may be a mosaic, of each picture of the batch that begins here."""
         share = first / self.pictures
         size = [size for size, begin in self.sizes if begin <= share][-1]
         mosaic = share < 1 - self.plain_end
@@ -137,14 +164,15 @@ def _repeat_factors(sources: Sequence[Source], below: float) -> NDArray[np.float
     classes = max((source.classes.shape[1] for source in sources), default=0)
     has = np.zeros((len(sources), classes), bool)
     for row, source in zip(has, sources, strict=True):
-        row[source.classes[source.quality > 0].argmax(1) if len(source.classes) else []] = True
+        row[source.classes[source.quality > 0].argmax(1)] = True
     share = np.maximum(has.mean(0), 1 / len(sources))
     factors = np.maximum(1.0, np.sqrt(below / share))
     most: NDArray[np.float64] = np.where(has, factors, 1.0).max(1, initial=1.0)
     return most
 
 
-def _collate(samples: list[Sample]) -> Batch:
+def _collate(items: list[tuple[Sample, list[str]]]) -> Batch:
+    samples = [sample for sample, _ in items]
     counts = [len(sample.xyxy) for sample in samples]
     return Batch(
         torch.from_numpy(np.stack([sample.image for sample in samples])),
@@ -155,6 +183,7 @@ def _collate(samples: list[Sample]) -> Batch:
                 for name in ("xyxy", "classes", "quality")
             ),
         ),
+        [problem for _, problems in items for problem in problems],
     )
 
 

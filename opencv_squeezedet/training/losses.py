@@ -226,9 +226,12 @@ def _inside(anchors: Anchors, truth: Tensor) -> Tensor:
 def _one_object_each(chosen: Tensor, iou: Tensor, picture: Tensor, pictures: int) -> Tensor:
     """Leave each anchor of a picture to the object that it overlaps most."""
     claimed = torch.where(chosen > 0, iou, -1.0)
-    best = claimed.new_full((pictures, claimed.shape[1]), -1.0)
-    best.scatter_reduce_(0, picture[:, None].expand_as(claimed), claimed, "amax")
-    return chosen * (claimed >= best[picture])
+    where = picture[:, None].expand_as(claimed)
+    best = claimed.new_full((pictures, claimed.shape[1]), -1.0).scatter_reduce_(0, where, claimed, "amax")
+    row = torch.arange(len(picture), device=picture.device)[:, None].expand_as(where)
+    row = row.where(claimed >= best[picture], len(picture))
+    first = row.new_full(best.shape, len(picture)).scatter_reduce_(0, where, row, "amin")  # of objects in the same place
+    return chosen * (row == first[picture])
 
 
 def _overlapped(boxes: Tensor, targets: Targets, which: Tensor) -> Tensor:

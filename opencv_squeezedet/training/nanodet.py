@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
-import ncnn
 import numpy as np
 from numpy.typing import NDArray
 
+from opencv_squeezedet.extras import needs
 from opencv_squeezedet.postprocess import nms
 from opencv_squeezedet.preprocess import Picture
 from opencv_squeezedet.training.teacher import Opinion
+
+with needs("teach"):
+    import ncnn
 
 FOLDER = "OPENCV_SQUEEZEDET_NANODET"
 """Environment variable: the folder of ``nanodet_m.param`` and ``nanodet_m.bin``."""

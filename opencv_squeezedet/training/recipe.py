@@ -14,6 +14,7 @@ from opencv_squeezedet.training.trainer import Schedule
 
 NetworkName = Literal["pyramid", "lite", "gsoc"]
 LossName = Literal["aligned", "published"]
+_STEP = 32  # its multiples suit every network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +36,9 @@ class Recipe:
     batch : int
         Pictures in a step.
     small : float
-        Share of the training, at its beginning, at 10/13 of the input size (320 for 416), where steps take half as long.
+        Share of the training, at its beginning, at about 10/13 of the input size (320 for 416), where steps take half as long.
     start : str
-        Where the trunk's weights come from: a model as `SqueezeDet` takes it, or the file of a network's weights.
+        Where the first weights come from: published weights by name, a model as `SqueezeDet` takes it, or a file of weights.
     frozen : sequence of str
         Convolutions and fire modules that keep those weights.
     rare : float
@@ -82,13 +83,16 @@ class Recipe:
             _checks.fraction(name, getattr(self, name))
         _checks.count("seed", self.seed, least=0)
         object.__setattr__(self, "input_size", _checks.size("input_size", self.input_size))
+        object.__setattr__(self, "frozen", tuple(self.frozen))
+        if self.anchors is not None:
+            object.__setattr__(self, "anchors", tuple(map(tuple, self.anchors)))
 
     @property
     def sizes(self) -> list[tuple[tuple[int, int], float]]:
         """Input sizes, and the share of the training at which each begins."""
         if not self.small:
             return [(self.input_size, 0.0)]
-        width, height = (max(32, round(side * 10 / 13)) for side in self.input_size)
+        width, height = (max(_STEP, round(side * 10 / 13 / _STEP) * _STEP) for side in self.input_size)
         return [((width, height), 0.0), (self.input_size, self.small)]
 
     def to_json(self) -> str:

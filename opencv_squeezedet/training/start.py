@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
-from opencv_squeezedet import architectures
+from opencv_squeezedet import architectures, conversion, registry
 from opencv_squeezedet.backends import Files
 from opencv_squeezedet.config import VOC, HeadConfig
-from opencv_squeezedet.conversion import load
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats import load_network, read_caffemodel, read_compressed
+from opencv_squeezedet.formats import load_network
 from opencv_squeezedet.head import derive_config
 from opencv_squeezedet.model import find_model
 from opencv_squeezedet.network import Convolution, Network, Slice, Weights
@@ -47,12 +47,18 @@ def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None
     Raises
     ------
     ModelError
-        If the input is too small for the network.
+        If the input's sides do not suit the network.
     """
     size = recipe.input_size if size is None else size
     shapes, side = (VOC.anchors, VOC.input_size) if recipe.anchors is None else (recipe.anchors, recipe.input_size)
     anchors = [(w * size[0] / side[0], h * size[1] / side[1]) for w, h in shapes]
-    network = _NETWORKS[recipe.network](len(labels), len(anchors), size)
+    try:
+        network = _NETWORKS[recipe.network](len(labels), len(anchors), size)
+    except ModelError as error:
+        raise ModelError(
+            f"an input of {size[0]}x{size[1]} does not suit the network {recipe.network!r}; "
+            f"sides of 64, 96, 128 and so on do: {error}"
+        ) from error
     return network, derive_config(
         network,
         anchors=anchors,
@@ -96,7 +102,7 @@ def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
 
 
 def read_weights(start: str) -> Weights:
-    """Return the weights of a model, of a caffemodel, of Deep Compression's ``.net``, or of a NumPy archive.
+    """Return published weights, or those of a model, a caffemodel, Deep Compression's ``.net`` or a NumPy archive.
 
     An archive has the arrays ``LAYER_w`` and ``LAYER_b`` for each layer.
 
@@ -104,23 +110,23 @@ def read_weights(start: str) -> Weights:
     ------
     FileNotFoundError, ModelError
         If there is no such file, or it is none of these.
+    FetchError, ImportError
+        If published weights are not here and cannot be fetched.
     """
     path = Path(start)
     if path.suffix == ".npz":
         try:
             with np.load(path) as archive:
                 return {name[:-2]: [archive[name], archive[f"{name[:-2]}_b"]] for name in archive if name.endswith("_w")}
-        except (ValueError, KeyError, OSError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
+        except (ValueError, KeyError, BadZipFile) as error:
             raise ModelError(f"{start!r}: arrays LAYER_w and LAYER_b were expected: {error}") from error
-    if path.suffix == ".caffemodel":
-        return read_caffemodel(path)
-    if path.suffix == ".net":
-        return read_compressed(path)
-    files = find_model(None if start == "embedded" else start).network
+    if start in registry.entries():
+        path = registry.fetch(start)
+    if path.suffix in (".caffemodel", ".net"):
+        return conversion.read_weights(str(path))
+    files = find_model(start).network
     assert isinstance(files, Files)
-    return load_network(files.onnx)[1] if files.definition is None and files.onnx else load(files)[1]
+    return load_network(files.onnx)[1] if files.definition is None and files.onnx else conversion.load(files)[1]
 
 
 def _plain_name(name: str) -> str:

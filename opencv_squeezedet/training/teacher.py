@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -60,22 +60,38 @@ def load_teacher(name: str) -> Teacher:
     Raises
     ------
     ValueError
-        If there is no such function.
+        If there is no such function, or the model is none that can teach.
+    FileNotFoundError, ModelError
+        As `SqueezeDet`.
     """
     module, colon, function = name.partition(":")
     if not colon or not function.isidentifier():
         return DetectorTeacher(SqueezeDet(name))
     try:
-        teacher: Teacher = getattr(importlib.import_module(module), function)()
+        make = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"a teacher {name!r} would be made by {function}() of {module}: {error}") from error
+    teacher: Teacher = make()
     return teacher
 
 
 class DetectorTeacher:
-    """Lets a SqueezeDet teach, with the scores of all classes of each anchor that its NMS keeps."""
+    """Lets a SqueezeDet teach, with the scores of all classes of each anchor that its NMS keeps.
+
+    Parameters
+    ----------
+    detector : SqueezeDet
+        Of the layout "hwc", activated.
+
+    Raises
+    ------
+    ValueError
+        If it is of another.
+    """
 
     def __init__(self, detector: SqueezeDet) -> None:
+        if detector.config.layout != "hwc" or not detector.config.activated:
+            raise ValueError("a teacher's head must have the layout 'hwc', and be activated")
         self.labels: Sequence[str] = detector.config.labels
         self._detector = detector
 
@@ -90,11 +106,18 @@ class DetectorTeacher:
         place = placement((image.shape[1], image.shape[0]), config.input_size, preprocess.resize)
         corner, factors = (place.left, place.top) * 2, (place.x_factor, place.y_factor) * 2
         xyxy = (boxes[shown] - np.array(corner, np.float32)) * np.array(factors, np.float32)
+        xyxy = xyxy.clip(0, np.array(image.shape[1::-1] * 2, np.float32))
         classes = np.reshape(blobs.class_scores, (-1, len(config.labels)))[shown]
         return Opinion(xyxy, classes * np.reshape(blobs.conf_scores, (-1, 1))[shown])
 
 
-def ask(teacher: Teacher, paths: Iterable[Path], labels: Sequence[str], hints: Mapping[str, str]) -> Iterable[dict[str, Any]]:
+def ask(
+    teacher: Teacher,
+    paths: Iterable[Path],
+    labels: Sequence[str],
+    hints: Mapping[str, str],
+    on_problem: Callable[[str], object] = lambda problem: None,
+) -> Iterator[dict[str, Any]]:
     """Yield a teacher's opinion of each picture, in the form in which `write_opinions` keeps it.
 
     Parameters
@@ -108,6 +131,8 @@ def ask(teacher: Teacher, paths: Iterable[Path], labels: Sequence[str], hints: M
     hints : mapping
         What is known of pictures whose file name begins so: the class of their main object, or "" for pictures that are to be
         left out.
+    on_problem : function
+        Called with a line about each picture that cannot be read, which is left out.
 
     Raises
     ------
@@ -121,7 +146,12 @@ def ask(teacher: Teacher, paths: Iterable[Path], labels: Sequence[str], hints: M
         hint = next((hint for start, hint in hints.items() if path.name.startswith(start)), None)
         if hint == "":
             continue
-        xyxy, scores = teacher(read_picture(path))
+        try:
+            image = read_picture(path)
+        except (OSError, ValueError) as error:
+            on_problem(f"{path}: {getattr(error, 'strerror', None) or error}")
+            continue
+        xyxy, scores = teacher(image)
         scores = scores[:, columns]
         kept = scores.max(1, initial=0) > _LEAST
         yield {"path": path, "hint": hint, "xyxy": xyxy[kept], "scores": scores[kept]}
@@ -167,10 +197,12 @@ class Opinions:
             for annotation in content["annotations"]:
                 x, y, width, height = annotation["bbox"]
                 rows[annotation["image_id"]].append((x, y, x + width, y + height, *annotation["scores"]))
-            found = {}
+            found: dict[str, tuple[Path, str | None, Opinion]] = {}
             for image in content["images"]:
                 table = np.array(rows[image["id"]], np.float32).reshape(-1, 4 + len(names))
                 file = Path(image["file_name"])
+                if file.name in found:
+                    raise ValueError(f"two pictures have the name {file.name}, by which pictures are known")
                 found[file.name] = (file, image["hint"], Opinion(table[:, :4], table[:, 4:]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path}: a teacher's opinions were expected: {error!r}") from error

@@ -19,13 +19,13 @@ from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.draw import draw
 from opencv_squeezedet.evaluation import Evaluation, evaluate
-from opencv_squeezedet.files import encode_picture, read_picture, write_whole
+from opencv_squeezedet.files import encode_picture, write_whole
 from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.pipeline import chunks
 from opencv_squeezedet.postprocess import postprocess_batch
-from opencv_squeezedet.preprocess import Preprocess
-from opencv_squeezedet.training.data import Feed, Source
+from opencv_squeezedet.preprocess import Picture, Preprocess
+from opencv_squeezedet.training.data import Feed, Source, read_or_empty
 from opencv_squeezedet.training.losses import AlignedLoss, Loss, Losses, PublishedLoss
 from opencv_squeezedet.training.recipe import Recipe
 from opencv_squeezedet.training.start import begin, describe
@@ -48,12 +48,15 @@ class Progress:
         Means since the last progress.
     evaluation : Evaluation or None
         Of the averaged weights on the validation set, where it was taken just now.
+    problems : list of str
+        Files that could not be read, each told once; the training goes on without them.
     """
 
     seen: int
     pictures: int
     losses: Losses
     evaluation: Evaluation | None = None
+    problems: Sequence[str] = ()
 
 
 class Training:
@@ -77,7 +80,11 @@ class Training:
     Raises
     ------
     ValueError
-        If the data set has no object, the validation set's labels are others, or the folder holds another training.
+        If the data set or the validation set has no object, the latter's labels are others, or the folder holds a training by
+        another recipe.
+    ModelError
+        If the folder's checkpoint cannot be gone on with, the input's sides do not suit the network, or none of the weights
+        to begin with fits it.
     """
 
     def __init__(
@@ -96,9 +103,9 @@ class Training:
         self.network, self.config = describe(recipe, dataset.labels)
         sources = sources_of(dataset, teacher)
         if not any((source.quality > 0).any() for source in sources):
-            raise ValueError(f"none of the {len(sources)} pictures has an object")
-        folder.mkdir(parents=True, exist_ok=True)
-        self._keep_recipe()
+            raise ValueError(f"none of the {len(sources)} pictures has an object to be found")
+        if validation is not None and all(picture.difficult.all() for picture in validation.pictures):
+            raise ValueError(f"none of the {len(validation.pictures)} pictures to measure on has an object to be found")
         self.preprocess = Preprocess(recipe.input_size)
         model, loaded = begin(self.network, recipe)
         feed = Feed(
@@ -112,22 +119,22 @@ class Training:
             workers=workers,
             seed=recipe.seed,
         )
-        self._weights = class_weights(sources, recipe.rare)
-        self._losses: dict[tuple[int, int], Loss] = {}
-        self.trainer = Trainer(model, loaded, feed, self._loss, recipe.schedule, folder / "checkpoint.pt")
+        weights = class_weights(sources, recipe.rare)
+        losses = {size: _loss(recipe, describe(recipe, dataset.labels, size)[1], weights) for size, _ in recipe.sizes}
+        self._keep_recipe()
+        self.trainer = Trainer(
+            model, loaded, feed, losses.__getitem__, recipe.schedule, folder / "checkpoint.pt", self.config.labels
+        )
+        self._pictures, self._unread = len(sources), set[str]()
+        self._problems: dict[str, None] = {}  # of all files, in the order in which they were met
+        self._told = 0
 
     def _keep_recipe(self) -> None:
         path = self.folder / "recipe.json"
-        text = self.recipe.to_json()
-        if path.is_file() and Recipe.from_json(path.read_text()) != self.recipe:
+        if (self.folder / "checkpoint.pt").is_file() and path.is_file() and Recipe.from_json(path.read_text()) != self.recipe:
             raise ValueError(f"{self.folder} holds a training by another recipe, see {path.name}: choose another folder")
-        write_whole(path, text.encode())
-
-    def _loss(self, size: tuple[int, int]) -> Loss:
-        if size not in self._losses:
-            config = describe(self.recipe, self.config.labels, size)[1]
-            self._losses[size] = AlignedLoss(config, self._weights) if self.recipe.loss == "aligned" else PublishedLoss(config)
-        return self._losses[size]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, self.recipe.to_json().encode())
 
     def run(
         self, *, every: int = 20_000, patience: int | None = None, log_every: int = 50, save_seconds: float = 60
@@ -145,32 +152,52 @@ class Training:
         log_every : int
             Steps after which it is logged.
         save_seconds : float
-            Between checkpoints; one more is written where this generator is closed.
+            Between checkpoints, of which one more is written at the end, and where this generator is closed.
+
+        Raises
+        ------
+        ValueError
+            If none of the pictures can be read.
         """
-        trainer, losses, saved = self.trainer, list[torch.Tensor](), time.monotonic()
-        try:
-            for step in trainer.run():
-                losses.append(torch.stack(step).cpu())
-                ended = trainer.seen >= self.recipe.pictures
-                due = ended or trainer.seen // every > (trainer.seen - self.recipe.batch) // every
-                if due or len(losses) >= log_every:
-                    evaluation = self.measure() if due and self.validation is not None else None
-                    progress = Progress(trainer.seen, self.recipe.pictures, Losses(*torch.stack(losses).mean(0)), evaluation)
-                    losses.clear()
-                    self._log(progress)
+        trainer, saved = self.trainer, time.monotonic()
+        if patience is not None and self._waited() >= patience:
+            return
+        for batch in trainer.run():
+            self._note(batch.problems)
+            due = trainer.seen >= self.recipe.pictures or trainer.seen // every > (trainer.seen - self.recipe.batch) // every
+            if due or len(trainer.pending) >= log_every:
+                progress = self._progress(self.measure() if due and self.validation is not None else None)
+                try:
                     yield progress
-                    if evaluation is not None and self._waited() == patience:
-                        break
-                if time.monotonic() - saved > save_seconds:
+                except GeneratorExit:
                     trainer.save()
-                    saved = time.monotonic()
-        finally:
-            trainer.save()
+                    raise
+                if patience is not None and self._waited() >= patience:
+                    break
+            if time.monotonic() - saved > save_seconds:
+                trainer.save()
+                saved = time.monotonic()
+        trainer.save()
 
     def _waited(self) -> int:
         """How many measurements in a row brought nothing better."""
         measured = [row["map_voc07"] for row in self.trainer.history if "map_voc07" in row]
-        return len(measured) - 1 - int(np.argmax(measured))
+        return len(measured) - 1 - int(np.argmax(measured)) if measured else 0
+
+    def _note(self, problems: Sequence[str]) -> None:
+        self._problems.update(dict.fromkeys(problems))
+        self._unread.update(problems)
+        if len(self._unread) >= self._pictures:
+            raise ValueError(f"none of the {self._pictures} pictures can be read: {next(iter(self._problems))}")
+
+    def _progress(self, evaluation: Evaluation | None) -> Progress:
+        losses = Losses(*torch.tensor(self.trainer.pending).mean(0))
+        self.trainer.pending.clear()
+        problems = list(self._problems)[self._told :]
+        self._told = len(self._problems)
+        progress = Progress(self.trainer.seen, self.recipe.pictures, losses, evaluation, problems)
+        self._log(progress)
+        return progress
 
     def _log(self, progress: Progress) -> None:
         row = {
@@ -190,13 +217,13 @@ class Training:
     def detections(self, dataset: Dataset) -> list[Detections]:
         """Return what the averaged network finds in a data set's pictures, down to low scores."""
         model, device = self.trainer.averaged(), self.trainer.device
-        found = []
+        found: list[Detections] = []
         for part in chunks(dataset.pictures, _BATCH):
-            images = [read_picture(picture.path) for picture in part]
+            images = [self._read(picture.path) for picture in part]
             blob = np.concatenate([self.preprocess.blob(image) for image in images])
-            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, self.recipe.schedule.bfloat16):
+            with torch.inference_mode():
                 blobs = model(torch.from_numpy(blob).to(device), ("delta_bbox", "class_scores", "conf_scores"))
-            delta_bbox, class_scores, conf_scores = (blob.float().cpu().numpy() for blob in blobs)
+            delta_bbox, class_scores, conf_scores = (blob.cpu().numpy() for blob in blobs)
             found += postprocess_batch(
                 delta_bbox,
                 class_scores,
@@ -206,6 +233,11 @@ class Training:
                 image_size=[(image.shape[1], image.shape[0]) for image in images],
             )
         return found
+
+    def _read(self, path: Path) -> Picture:
+        image, problems = read_or_empty(path, self.preprocess.mean)
+        self._problems.update(dict.fromkeys(problems))
+        return image
 
     def measure(self) -> Evaluation:
         """Return the metrics of the averaged network on the validation set, and keep its weights if they are the best.
@@ -230,7 +262,7 @@ class Training:
         sheet = np.zeros((rows * side, columns * side, 3), np.uint8)
         for i, place in enumerate(places):
             found = detections[place]
-            image = draw(read_picture(dataset.pictures[place].path), found[found.confidence > self.config.score_threshold])
+            image = draw(self._read(dataset.pictures[place].path), found[found.confidence > self.config.score_threshold])
             scale = side / max(image.shape[:2])
             small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[:side, :side]
             row, column = i // columns * side, i % columns * side
@@ -248,6 +280,10 @@ class Training:
             Weights in float16, half the size.
         """
         return write_model(stem, self.network, self.trainer.chosen().weights(), self.config, self.preprocess, half=half)
+
+
+def _loss(recipe: Recipe, config: HeadConfig, weights: torch.Tensor) -> Loss:
+    return AlignedLoss(config, weights) if recipe.loss == "aligned" else PublishedLoss(config)
 
 
 def sources_of(dataset: Dataset, teacher: Opinions | None = None) -> list[Source]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,13 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from opencv_squeezedet.files import temporary_beside
+from opencv_squeezedet import _checks
+from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.training.data import Batch, Feed
 from opencv_squeezedet.training.head import Predictions, predictions
 from opencv_squeezedet.training.losses import Loss, Losses, Targets
 from opencv_squeezedet.training.module import TorchNetwork
 
 _LOGITS = ("delta_bbox", "soft_class_reg", "sig_conf_reg")
+_KEPT = ("average", "seen", "seconds", "pending", "best", "best_average", "history")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,13 @@ class Schedule:
     clip : float
         Largest norm of the gradient.
     bfloat16 : bool
-        Whether the network runs in bfloat16, where that is faster.
+        Whether the network is trained in bfloat16 where the processor computes in it, which about halves the time: GPUs with
+        bfloat16, and CPUs with AVX512-BF16 or AMX. Elsewhere it is float32.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With the field's name, what was expected and what came.
     """
 
     rate: float = 1.2e-3
@@ -54,11 +63,20 @@ class Schedule:
     clip: float = 10.0
     bfloat16: bool = True
 
+    def __post_init__(self) -> None:
+        """Check every field."""
+        for name in ("warm_up", "last_rate", "average"):
+            _checks.fraction(name, getattr(self, name))
+        for name in ("rate", "trunk_rate", "decay", "clip"):
+            if _checks.finite(name, getattr(self, name)) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        _checks.flag("bfloat16", self.bfloat16)
+
     def factor(self, seen: int, total: int) -> float:
         """Return the factor on the rate after this many pictures."""
         rise = self.warm_up * total
         if seen < rise:
-            return (seen + 1) / rise
+            return min(1.0, (seen + 1) / rise)
         done = (seen - rise) / max(1.0, total - rise)
         return self.last_rate + (1 - self.last_rate) * (1 + math.cos(math.pi * min(1.0, done))) / 2
 
@@ -81,6 +99,19 @@ class Trainer:
         The rates.
     checkpoint : Path
         File that keeps everything that `run` needs to go on.
+    labels : tuple of str
+        The classes, by which a checkpoint of another training is known.
+    seen, seconds : int, float
+        Pictures seen, and how long that took.
+    pending : list
+        Losses of the steps since the last row of ``history``.
+    history : list
+        Rows of the log.
+
+    Raises
+    ------
+    ModelError
+        If the checkpoint cannot be read, or is of another network or other classes.
     """
 
     model: TorchNetwork
@@ -89,19 +120,22 @@ class Trainer:
     losses: Callable[[tuple[int, int]], Loss]
     schedule: Schedule
     checkpoint: Path
+    labels: tuple[str, ...]
     seen: int = 0
     seconds: float = 0.0
+    pending: list[list[float]] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Make the optimizer and the average, and take up what the checkpoint holds."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.bfloat16 = self.schedule.bfloat16 and _computes_bfloat16(self.device)
         self.model.to(self.device)
         self.average = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self._groups(), lr=self.schedule.rate, betas=(0.9, 0.99))
         self.best, self.best_average = -1.0, self.average
         if self.checkpoint.is_file():
-            self._load(torch.load(self.checkpoint, map_location=self.device, weights_only=True))
+            self._load()
 
     def _groups(self) -> list[dict[str, Any]]:
         trunk = {self.model.filters[name.replace(".", "_")] for name in self.loaded}
@@ -119,18 +153,20 @@ class Trainer:
             for (in_trunk, is_kernel), parameters in groups.items()
         ]
 
-    def run(self) -> Iterator[Losses]:
-        """Train to the end, and yield the losses of each step."""
+    def run(self) -> Iterator[Batch]:
+        """Train to the end, and yield each batch after its step; between two of them `save` may be called."""
         mean = torch.tensor(self.feed.mean, device=self.device)
         start = time.monotonic() - self.seconds
         for batch in self.feed.batches(self.seen):
             losses = self.step(batch, mean)
             self.seen += len(batch.images)
             self.seconds = time.monotonic() - start
-            yield losses
+            self.pending.append(torch.stack(losses).tolist())
+            yield batch
 
     def step(self, batch: Batch, mean: Tensor) -> Losses:
-        """Change the weights for one batch."""
+        """Change the weights for one batch; what it does depends on the weights, the batch and ``seen`` alone."""
+        torch.manual_seed(self.seen)  # of dropout
         self.model.train()
         factor = self.schedule.factor(self.seen, self.feed.pictures)
         for group in self.optimizer.param_groups:
@@ -149,7 +185,7 @@ class Trainer:
 
     def predict(self, blob: Tensor, loss: Loss) -> Predictions:
         """Run the network."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.schedule.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             blobs = self.model(blob, _LOGITS)
         return predictions(blobs[0], blobs[1], blobs[2], loss.config)
 
@@ -184,27 +220,35 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
-        temporary = temporary_beside(self.checkpoint)
-        try:
-            torch.save(
-                {
-                    "model": self.model.state_dict(),
-                    "average": self.average,
-                    "optimizer": self.optimizer.state_dict(),
-                    "seen": self.seen,
-                    "seconds": self.seconds,
-                    "best": self.best,
-                    "best_average": self.best_average,
-                    "history": self.history,
-                },
-                temporary,
-            )
-            temporary.replace(self.checkpoint)
-        finally:
-            temporary.unlink(missing_ok=True)
+        state = {
+            "labels": list(self.labels),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            **{name: getattr(self, name) for name in _KEPT},
+        }
+        new = self.checkpoint.with_suffix(".new")  # a name of its own, so that what a kill leaves is written over
+        torch.save(state, new)
+        new.replace(self.checkpoint)
 
-    def _load(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for name in ("average", "seen", "seconds", "best", "best_average", "history"):
+    def _load(self) -> None:
+        try:
+            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            labels = tuple(state["labels"])
+        except (RuntimeError, ValueError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            raise ModelError(f"{self.checkpoint} is damaged: remove it, or choose another folder") from error
+        if labels != self.labels:
+            raise ModelError(f"{self.checkpoint} is of a training with the classes {', '.join(labels)}: choose another folder")
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"{self.checkpoint} is of a network begun with other weights: choose another folder") from error
+        for name in _KEPT:
             setattr(self, name, state[name])
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    tests = (getattr(torch.cpu, f"_is_{name}_supported", bool) for name in ("avx512_bf16", "amx_tile"))  # not of every torch
+    return any(bool(test()) for test in tests)
