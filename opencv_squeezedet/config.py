@@ -109,7 +109,7 @@ class HeadConfig:
         for name in ("input_size", "grid"):
             self._set(name, _checks.size(name, getattr(self, name)))
         self._set("top_n", _checks.count("top_n", self.top_n))
-        self._set("anchors", _anchors(self.anchors))
+        self._set("anchors", checked_anchors(self.anchors))
         self._set("labels", _labels(self.labels))
         epsilon = _checks.finite("iou_epsilon", self.iou_epsilon)
         if epsilon < 0:
@@ -251,7 +251,8 @@ def from_fields(cls: type[T], fields: dict[str, Any]) -> T:
     return cls(**fields)
 
 
-def _anchors(value: Any) -> tuple[tuple[float, float], ...]:
+def checked_anchors(value: Any) -> tuple[tuple[float, float], ...]:
+    """Anchor shapes as `HeadConfig` keeps them; ValueError, TypeError where they are none."""
     try:
         pairs = tuple(value)
     except TypeError:

@@ -1,7 +1,7 @@
 """Draws a small data set to try training with: screws and rings on a cluttered table, with YOLO's label files.
 
 python samples/make_dataset.py bolts
-squeezedet train bolts/data.yaml --split train --val-split val -o runs/bolts --size 208x208 --pictures 4000
+squeezedet train bolts/data.yaml --split train --val-split val --size 192 --batch 8 --pictures 6000 -o runs/bolts
 """
 
 import argparse
@@ -45,15 +45,26 @@ def add_ring(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.array([middle - radius - radius // 6, middle + radius + radius // 6])
 
 
+def apart(one: np.ndarray, others: list[np.ndarray]) -> bool:
+    """Whether a box, of its lowest and highest corner, overlaps none of the others."""
+    return all((np.maximum(one[0], other[0]) >= np.minimum(one[1], other[1])).any() for other in others)
+
+
 def add_sample(folder: Path, split: str, name: str, rng: np.random.Generator) -> None:
     """Write a picture and its label file."""
-    picture, lines = table(rng), []
-    for _ in range(rng.integers(1, 4)):
-        label = int(rng.integers(len(LABELS)))
-        corners = (add_screw, add_ring)[label](picture, rng)
-        low, high = corners.min(0).clip(0, SIZE) / SIZE, corners.max(0).clip(0, SIZE) / SIZE
-        center, size = (low + high) / 2, high - low
-        lines.append(f"{label} {center[0]:.5f} {center[1]:.5f} {size[0]:.5f} {size[1]:.5f}\n")
+    picture = table(rng)
+    boxes: list[np.ndarray] = []
+    lines = []
+    for _ in range(rng.integers(1, 5)):
+        label, drawn = int(rng.integers(len(LABELS))), picture.copy()
+        corners = (add_screw, add_ring)[label](drawn, rng)
+        box = np.stack([corners.min(0), corners.max(0)]).clip(0, SIZE)
+        if not apart(box, boxes):
+            continue
+        picture = drawn
+        boxes.append(box)
+        (x, y), (width, height) = box.mean(0) / SIZE, (box[1] - box[0]) / SIZE
+        lines.append(f"{label} {x:.5f} {y:.5f} {width:.5f} {height:.5f}\n")
     for kind in ("images", "labels"):
         (folder / kind / split).mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(folder / "images" / split / f"{name}.jpg"), picture)

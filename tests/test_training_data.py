@@ -62,7 +62,7 @@ def test_boxes_follow_the_pixels(how: Augmentation) -> None:
                 apart.append(xyxy - seen(made.image, COLOURS[classes.argmax()]))
     assert len(apart) > 80
     assert np.abs(apart).max() < 1.1  # where pixels are covered in part
-    assert np.abs(np.mean(apart, axis=0)).max() < 0.15  # no shift
+    assert np.abs(np.mean(apart, axis=0).reshape(2, 2).mean(0)).max() < 0.1  # no shift
 
 
 def test_a_turned_box_holds_its_pixels() -> None:

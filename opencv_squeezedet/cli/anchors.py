@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 
 import numpy as np
@@ -32,19 +31,12 @@ def add_arguments(parser: Parser) -> None:
     datasets.add_dataset_arguments(parser)
     add = parser.add_argument_group("what is looked for").add_argument
     add("--count", type=positive, default=len(VOC.anchors), metavar="N", help="how many shapes (9)")
-    add("--size", type=_size, default=VOC.input_size, metavar="WxH", help="the network's input size (416x416)")
+    add("--size", type=datasets.input_size, default=VOC.input_size, metavar="WxH", help="the network's input size (416x416)")
     add("--distance", choices=DISTANCES, default="iou", metavar="D", help="iou (the default) or euclidean, as in 2017")
     add("--seed", type=int, default=0, metavar="N", help="of k-means' starts (0)")
     add = parser.add_argument_group("what is written").add_argument
     add("--json", metavar="FILE", help="the head's config, ready for training")
     add("--plot", metavar="FILE", help="picture of the clusters (.png, .svg, .pdf)")
-
-
-def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"pixels, as in 416 or 416x416, were expected, got {text!r}")
-    return int(found[1]), int(found[2] or found[1])
 
 
 def run(args: argparse.Namespace) -> int:

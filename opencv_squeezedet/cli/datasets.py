@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,14 @@ def add_dataset_arguments(parser: Parser) -> None:
     add = parser.add_argument_group("what is read").add_argument
     add("--split", metavar="S", help="VOC, YOLO: the split (all)")
     add("--images", metavar="DIR", help="the pictures, if elsewhere")
+
+
+def input_size(text: str) -> tuple[int, int]:
+    """Read a network's input size: 416 or 416x416."""
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"pixels, as in 416 or 416x416, were expected, got {text!r}")
+    return int(found[1]), int(found[2] or found[1])
 
 
 def load(args: argparse.Namespace, labels: Sequence[str] | None = None) -> Dataset:

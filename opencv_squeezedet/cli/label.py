@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from opencv_squeezedet.cli.common import CommandError, Parser, complain, reason, shown
+from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, complain, reason, shown
 from opencv_squeezedet.config import VOC
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.extras import needs
@@ -43,7 +43,13 @@ def run(args: argparse.Namespace) -> int:
         if not equals or (label and label not in labels):
             raise CommandError(f"--hint: PREFIX=CLASS with one of {', '.join(labels)} was expected, got {shown(hint)!r}")
         hints[prefix] = label
-    paths = list(_pictures(args))
+    problems: list[str] = []
+
+    def tell(problem: str) -> None:
+        problems.append(problem)
+        complain(args.program, shown(problem))
+
+    paths = list(_pictures(args.sources, tell))
     try:
         with needs("train"):
             from tqdm import tqdm
@@ -51,8 +57,7 @@ def run(args: argparse.Namespace) -> int:
             from opencv_squeezedet.training import ask, load_teacher, write_opinions
         teacher = load_teacher(args.teacher)
         with tqdm(paths, unit=" pictures", dynamic_ncols=True, leave=False, disable=True if args.quiet else None) as bar:
-            opinions = ask(teacher, bar, labels, hints, lambda problem: complain(args.program, shown(problem)))
-            write_opinions(args.output, labels, opinions)
+            write_opinions(args.output, labels, ask(teacher, bar, labels, hints, tell))
     except ImportError as error:
         raise CommandError(reason(error)) from error
     except OSError as error:
@@ -60,14 +65,14 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(name + reason(error)) from error
     except (ModelError, ValueError) as error:
         raise CommandError(shown(reason(error))) from error
-    return 0
+    return EXIT_SOME_FAILED if problems else 0
 
 
-def _pictures(args: argparse.Namespace) -> Iterable[Path]:
-    for source in map(Path, args.sources):
+def _pictures(sources: Iterable[str], tell: Callable[[str], None]) -> Iterator[Path]:
+    for source in map(Path, sources):
         if source.is_dir():
             yield from sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
         elif source.is_file():
             yield source
         else:
-            complain(args.program, f"{shown(source)}: no such file or folder")
+            tell(f"{source}: no such file or folder")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ DESCRIPTION = "Train a detector on annotated pictures; begun anew, it goes on wh
 USAGE = "[options] DATASET -o FOLDER"
 EXAMPLE = "bolts.yaml --split train --val-split val -o runs/bolts --pictures 20000"
 _STEM = "model"
+_MOST_EVERY = 20_000
 
 
 def add_arguments(parser: Parser) -> None:
@@ -32,12 +33,12 @@ def add_arguments(parser: Parser) -> None:
     add = parser.add_argument_group("what is measured").add_argument
     add("--val", metavar="DATASET", help="to measure on")
     add("--val-split", metavar="S", help="its split, or the data set's")
-    add("--every", type=positive, default=20_000, metavar="N", help="measure every N pictures (20000)")
+    add("--every", type=positive, metavar="N", help="measure every N pictures (a tenth of all, 20000 at most)")
     add("--patience", type=positive, metavar="N", help="end after N without a gain")
     add = parser.add_argument_group("what is trained").add_argument
     add("--recipe", metavar="FILE", help="a Recipe as JSON")
     add("--network", choices=("pyramid", "lite", "gsoc"), metavar="N", help="pyramid (default), lite or gsoc")
-    add("--size", type=_size, metavar="WxH", help="input size (416x416)")
+    add("--size", type=datasets.input_size, metavar="WxH", help="input size (416x416)")
     add("--anchors", metavar="FILE", help="of squeezedet anchors")
     add("--loss", choices=("aligned", "published"), metavar="L", help="aligned (default) or published")
     add("--pictures", type=positive, metavar="N", help="seen in all (240000)")
@@ -47,16 +48,13 @@ def add_arguments(parser: Parser) -> None:
     add("--seed", type=int, metavar="N", help="of everything that is drawn (0)")
     add = parser.add_argument_group("how").add_argument
     add("-o", "--output", required=True, type=Path, metavar="FOLDER", help="checkpoint, logs, model")
-    add("--workers", type=int, default=2, metavar="N", help="reading processes (2)")
+    add("--workers", type=_whole, default=2, metavar="N", help="reading processes (2)")
     add("--tensorboard", action="store_true", help="log for TensorBoard too")
     add("--quiet", action="store_true", help="no lines, no progress bar")
 
 
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise argparse.ArgumentTypeError(f"WIDTHxHEIGHT was expected, got {text!r}")
-    return int(width), int(height)
+def _whole(text: str) -> int:
+    return 0 if text == "0" else positive(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -104,6 +102,8 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         options["input_size"] = args.size
     if args.anchors is not None:
         config = HeadConfig.from_json(Path(args.anchors).read_text())
+        if args.size not in (None, config.input_size):
+            raise ValueError("--anchors: they are for an input of {}x{}, not of {}x{}".format(*config.input_size, *args.size))
         options |= {"anchors": config.anchors, "input_size": config.input_size}
     return replace(recipe, **options)
 
@@ -121,10 +121,12 @@ def _watch(training: Training, args: argparse.Namespace) -> None:
     """Train, with a bar on a terminal and lines elsewhere."""
     with needs("train"):
         from tqdm import tqdm
-    board = _board(args.output) if args.tensorboard else None
-    total, hidden = training.recipe.pictures, True if args.quiet else None
-    bar = tqdm(total=total, initial=training.trainer.seen, unit=" pictures", dynamic_ncols=True, disable=hidden)
-    with bar, closing(training.run(every=args.every, patience=args.patience)) as progress:
+    total, seen, hidden = training.recipe.pictures, training.trainer.seen, True if args.quiet else None
+    every = args.every or min(_MOST_EVERY, -(-total // 10))
+    with ExitStack() as stack:
+        board = stack.enter_context(_board(args.output, seen)) if args.tensorboard else None
+        bar = stack.enter_context(tqdm(total=total, initial=seen, unit=" pictures", dynamic_ncols=True, disable=hidden))
+        progress = stack.enter_context(closing(training.run(every=every, patience=args.patience)))
         for step in progress:
             bar.update(step.seen - bar.n)
             bar.set_postfix_str(_losses(step))
@@ -137,17 +139,17 @@ def _watch(training: Training, args: argparse.Namespace) -> None:
 
 
 def _losses(step: Progress) -> str:
-    return ", ".join(f"{name} {float(value):.2f}" for name, value in zip(step.losses._fields, step.losses, strict=True))
+    return ", ".join(f"{name} {float(value):.2f}" for name, value in step.losses._asdict().items())
 
 
-def _board(folder: Path) -> Any:
-    with needs("train"):
+def _board(folder: Path, seen: int) -> Any:
+    with needs("tensorboard"):
         from torch.utils.tensorboard import SummaryWriter
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), purge_step=seen)
 
 
 def _show(board: Any, step: Progress, folder: Path) -> None:
-    for name, value in zip(step.losses._fields, step.losses, strict=True):
+    for name, value in step.losses._asdict().items():
         board.add_scalar(f"loss/{name}", float(value), step.seen)
     if step.evaluation is not None:
         from opencv_squeezedet.files import read_picture

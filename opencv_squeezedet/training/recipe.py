@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.config import VOC, from_fields
+from opencv_squeezedet.config import VOC, checked_anchors, from_fields
 from opencv_squeezedet.training.augment import Augmentation
 from opencv_squeezedet.training.trainer import Schedule
 
@@ -83,9 +83,11 @@ class Recipe:
             _checks.fraction(name, getattr(self, name))
         _checks.count("seed", self.seed, least=0)
         object.__setattr__(self, "input_size", _checks.size("input_size", self.input_size))
+        if isinstance(self.frozen, str) or not all(isinstance(name, str) for name in self.frozen):
+            raise TypeError(f"frozen must be names of layers, got {self.frozen!r}")
         object.__setattr__(self, "frozen", tuple(self.frozen))
         if self.anchors is not None:
-            object.__setattr__(self, "anchors", tuple(map(tuple, self.anchors)))
+            object.__setattr__(self, "anchors", checked_anchors(self.anchors))
 
     @property
     def sizes(self) -> list[tuple[tuple[int, int], float]]:

@@ -1,0 +1,450 @@
+"""A training from its data set to its files: killed and gone on with, refused, ended early."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import opencv_squeezedet as sd
+from opencv_squeezedet.datasets import Dataset
+from opencv_squeezedet.errors import ModelError
+
+torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
+
+from training_cases import recipe, squares  # noqa: E402
+
+from opencv_squeezedet.training import Augmentation, Progress, Recipe, Schedule, Training  # noqa: E402
+from opencv_squeezedet.training.losses import PublishedLoss  # noqa: E402
+from opencv_squeezedet.training.train import class_weights, sources_of  # noqa: E402
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    """Sums in one order, whatever else the machine does."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Dataset]:
+    return squares(tmp_path_factory.mktemp("squares"))
+
+
+def training(data: tuple[Dataset, Dataset], folder: Path, made: Recipe | None = None) -> Training:
+    return Training(recipe() if made is None else made, data[0], folder, validation=data[1], workers=0)
+
+
+def finish(run: Training, **options: int) -> list[Progress]:
+    return list(run.run(**{"every": 16, "log_every": 3, **options}))
+
+
+def log(folder: Path) -> list[dict[str, str]]:
+    with (folder / "log.csv").open(newline="") as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+def weights(run: Training) -> np.ndarray:
+    return np.concatenate([blob.ravel() for blobs in run.trainer.averaged().weights().values() for blob in blobs])
+
+
+@pytest.fixture(scope="module")
+def whole(data: tuple[Dataset, Dataset], tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """A training that nothing disturbed."""
+    run = training(data, tmp_path_factory.mktemp("whole"))
+    finish(run)
+    return run
+
+
+# ---- what a run does -----------------------------------------------------------------------------------------------------
+
+
+def test_progress_and_log(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
+    steps = finish(training(data, tmp_path))
+    assert [step.seen for step in steps] == [12, 16, 28, 32, 44, 48]
+    assert [step.seen for step in steps if step.evaluation is not None] == [16, 32, 48]
+    rows = log(tmp_path)
+    assert [int(float(row["seen"])) for row in rows] == [12, 16, 28, 32, 44, 48]
+    for row, step in zip(rows, steps, strict=True):
+        assert [float(row[name]) for name in ("box", "classes", "confidence")] == pytest.approx(
+            [float(value) for value in step.losses], abs=1e-4
+        )
+        assert row["map_voc07"] == ("" if step.evaluation is None else str(round(step.evaluation.map_voc07, 4)))
+    assert rows == log(whole.folder)
+    assert Recipe.from_json((tmp_path / "recipe.json").read_text()) == recipe()
+    assert cv2.imread(str(tmp_path / "predictions.jpg")).shape == (3 * 256, 4 * 256, 3)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "log.csv", "predictions.jpg", "recipe.json"}
+
+
+def test_the_loss_falls(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    for number, loss in enumerate(("aligned", "published")):
+        made = recipe(loss=loss, pictures=160, batch=8, small=0.0, schedule=Schedule(rate=3e-3, bfloat16=False))
+        steps = finish(training(data, tmp_path / str(number), made), every=1000, log_every=5)
+        totals = [sum(float(value) for value in step.losses) for step in steps]
+        assert totals[-1] < 0.8 * totals[0], loss
+
+
+def test_written_files_find_what_the_training_found(
+    whole: Training, data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole.write(tmp_path / "squares", half=False)
+    detector = sd.SqueezeDet(tmp_path / "squares")
+    assert detector.config.labels == ("red", "blue")
+    monkeypatch.setattr(whole.trainer, "average", whole.trainer.best_average)  # what is written
+    for picture, expected in zip(data[1].pictures, whole.detections(data[1]), strict=True):
+        found = detector.detect(cv2.imread(str(picture.path)), score_threshold=0.005)
+        assert abs(len(found) - len(expected)) <= 2
+        np.testing.assert_allclose(found.confidence[:5], expected.confidence[:5], atol=1e-3)
+
+
+# ---- killed ------------------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import torch
+sys.path[:0] = {paths!r}
+from training_cases import recipe
+from opencv_squeezedet.datasets import load_dataset
+from opencv_squeezedet.training import Training
+torch.set_num_threads(1)
+train = load_dataset({data!r}, split="train")
+val = load_dataset({data!r}, split="val", labels=train.labels)
+for _ in Training(recipe(), train, Path({folder!r}), validation=val, workers={workers}).run(
+    every=16, log_every=3, save_seconds=0
+):
+    pass
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_again_and_again(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path, workers: int) -> None:
+    """Wherever it is killed, the log and the weights are in the end those of the run that nothing disturbed."""
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    folder = data[0].pictures[0].path.parents[2]
+    program = PROGRAM.format(paths=paths, data=str(folder / "data.yaml"), folder=str(tmp_path), workers=workers)
+    rng, checkpoint, kills = np.random.default_rng(workers), tmp_path / "checkpoint.pt", 0
+    for _ in range(3):
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:  # one more checkpoint, then some milliseconds
+            if checkpoint.exists() and checkpoint.stat().st_mtime_ns > before:
+                time.sleep(rng.uniform(0, 0.2))
+                break
+            time.sleep(0.005)
+        if process.poll() is None:
+            process.kill()
+            kills += 1
+        process.communicate()
+        assert process.returncode in (-signal.SIGKILL, 0)
+    assert kills >= 2
+    run = training(data, tmp_path)
+    assert run.trainer.seen > 0
+    finish(run)
+    assert log(tmp_path) == log(whole.folder)
+    np.testing.assert_array_equal(weights(run), weights(whole))
+    assert run.trainer.best == whole.trainer.best
+
+
+def test_stopped_between_two_lines(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
+    for stop in (1, 2, 4):
+        steps = training(data, tmp_path).run(every=16, log_every=3, save_seconds=1000)
+        for _ in range(stop):
+            next(steps, None)
+        steps.close()
+    run = training(data, tmp_path)
+    assert finish(run) == []
+    assert log(tmp_path) == log(whole.folder)
+    np.testing.assert_array_equal(weights(run), weights(whole))
+
+
+def test_dropout_is_the_same_after_a_stop(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    made = recipe(network="gsoc", input_size=(128, 128), pictures=16, small=0.0)
+    parts = []
+    for name, stop in (("whole", False), ("stopped", True)):
+        run = training(data, tmp_path / name, made)
+        steps = run.run(every=100, log_every=2)
+        if stop:
+            next(steps)
+            steps.close()
+            torch.rand(7)
+            run = training(data, tmp_path / name, made)
+            steps = run.run(every=100, log_every=2)
+        list(steps)
+        parts.append(weights(run))
+    np.testing.assert_array_equal(*parts)
+
+
+def test_an_error_within_a_step_leaves_the_last_checkpoint(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    run = training(data, tmp_path)
+    steps = run.run(every=100, log_every=3, save_seconds=0)
+    next(steps)
+    next(steps)
+    seen = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"]
+
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    run.trainer.optimizer.step = fail  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        next(steps)
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert kept["seen"] in (seen, seen + 4)
+    assert (tmp_path / "checkpoint.pt").stat().st_size > 1e6
+
+
+def test_a_disk_that_is_full(data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = training(data, tmp_path)
+    run.trainer.save()
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    def half(state: object, path: Path) -> None:
+        path.write_bytes(before[:1000])
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="No space"):
+        run.trainer.save()
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+# ---- refused -------------------------------------------------------------------------------------------------------------
+
+
+def test_another_recipe_is_refused(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    run = training(data, tmp_path)
+    training(data, tmp_path, recipe(seed=7))  # nothing was trained yet
+    run = training(data, tmp_path)
+    run.trainer.save()
+    with pytest.raises(ValueError, match=r"another recipe, see recipe\.json"):
+        training(data, tmp_path, recipe(seed=7))
+    assert Recipe.from_json((tmp_path / "recipe.json").read_text()) == recipe()
+
+
+def test_other_classes_are_refused(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    training(data, tmp_path).trainer.save()
+    other = [replace(part, labels=("green", "blue")) for part in data]
+    with pytest.raises(ModelError, match=r"checkpoint.pt is of a training with the classes red, blue"):
+        training((other[0], other[1]), tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "bytes", "other"])
+def test_a_damaged_checkpoint(data: tuple[Dataset, Dataset], tmp_path: Path, damage: str) -> None:
+    training(data, tmp_path).trainer.save()
+    path = tmp_path / "checkpoint.pt"
+    content = path.read_bytes()
+    if damage == "other":
+        torch.save({"weights": 3}, path)
+    else:
+        path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "text": b"hello", "bytes": bytes(999)}[damage])
+    with pytest.raises(ModelError, match=r"checkpoint.pt is damaged: remove it"):
+        training(data, tmp_path)
+
+
+def without_objects(dataset: Dataset) -> Dataset:
+    none = {"xyxy": np.zeros((0, 4), np.float32), "class_id": np.zeros(0, int), "difficult": np.zeros(0, bool), "area": None}
+    return replace(dataset, pictures=tuple(replace(picture, **none) for picture in dataset.pictures))
+
+
+def test_data_that_cannot_be_trained_on(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="none of the 12 pictures has an object"):
+        training((without_objects(data[0]), data[1]), tmp_path / "a")
+    with pytest.raises(ValueError, match="none of the 5 pictures to measure on has an object"):
+        training((data[0], without_objects(data[1])), tmp_path / "a")
+    with pytest.raises(ValueError, match="labels are"):
+        training((data[0], replace(data[1], labels=("x", "y"))), tmp_path / "a")
+    with pytest.raises(ModelError, match="97x96 does not suit"):
+        training(data, tmp_path / "a", recipe(input_size=(97, 96), network="pyramid", start="embedded"))
+    assert not (tmp_path / "a").exists()  # nothing half begun
+
+
+def test_nothing_to_measure_on(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    run = Training(recipe(pictures=8), data[0], tmp_path, workers=0)
+    assert [step.evaluation for step in finish(run)] == [None]
+    with pytest.raises(ValueError, match="no validation set"):
+        run.measure()
+    assert run.write(tmp_path / "model")  # the last weights
+
+
+# ---- data of all kinds -----------------------------------------------------------------------------------------------------
+
+
+def test_one_class_and_pictures_without_objects(tmp_path: Path) -> None:
+    train, val = squares(tmp_path, labels=1)
+    some = replace(train, pictures=(*train.pictures[:4], *without_objects(train).pictures[4:]))
+    run = training((some, val), tmp_path / "run", recipe(pictures=16))
+    steps = finish(run)
+    assert np.isfinite([[float(value) for value in step.losses] for step in steps]).all()
+    assert sd.SqueezeDet(run.write(tmp_path / "m")[0].with_suffix("")).config.labels == ("red",)
+
+
+def test_difficult_objects_are_ignored(data: tuple[Dataset, Dataset]) -> None:
+    first = data[0].pictures[0]
+    difficult = replace(first, difficult=np.ones(len(first.class_id), bool))
+    (source,) = sources_of(replace(data[0], pictures=(difficult,)))
+    assert not source.quality.any()
+    assert len(source.xyxy) == len(first.xyxy)
+
+
+def test_files_that_cannot_be_read(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    gone, bad = (replace(data[i].pictures[0], path=tmp_path / name) for i, name in enumerate(("gone.png", "bad.png")))
+    bad.path.write_bytes(b"no picture")
+    some = tuple(replace(part, pictures=(one, *part.pictures[1:])) for part, one in zip(data, (gone, bad), strict=True))
+    steps = finish(training((some[0], some[1]), tmp_path / "run"))
+    told = [problem for step in steps for problem in step.problems]
+    assert sorted(told) == [
+        f"{bad.path}: it is not a picture that OpenCV can decode",
+        f"{gone.path}: No such file or directory",
+    ]
+    none = replace(data[0], pictures=tuple(replace(p, path=tmp_path / f"no{i}") for i, p in enumerate(data[0].pictures)))
+    with pytest.raises(ValueError, match=r"none of the 12 pictures can be read: .*No such file"):
+        finish(training((none, data[1]), tmp_path / "none"))
+
+
+# ---- which weights are kept -----------------------------------------------------------------------------------------------
+
+
+def script(run: Training, accuracies: list[float]) -> None:
+    """Let `measure` give these, one after the other."""
+    real, left = run.measure, list(accuracies)
+
+    def measure() -> object:
+        evaluation = real()
+        run.trainer.best = best[0]
+        accuracy = left.pop(0)
+        run.trainer.measured(accuracy)
+        best[0] = run.trainer.best
+        results = tuple(replace(result, voc07=accuracy) for result in evaluation.classes)
+        return replace(evaluation, classes=results)
+
+    best = [-1.0]
+    run.trainer.measured(-2.0)
+    run.measure = measure  # type: ignore[method-assign]
+
+
+def test_ends_early_and_keeps_the_best(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    run = training(data, tmp_path, recipe(pictures=400))
+    script(run, [0.1, 0.4, 0.3, 0.2, 0.9])
+    states = [
+        {name: tensor.clone() for name, tensor in run.trainer.average.items()}
+        for step in run.run(every=4, log_every=3, patience=2)
+        if step.evaluation is not None
+    ]
+    assert len(states) == 4
+    assert run.trainer.seen == 16
+    written = run.trainer.best_average
+    assert all(torch.equal(written[name], states[1][name]) for name in written)
+    again = training(data, tmp_path, recipe(pictures=400))
+    assert list(again.run(every=4, patience=2)) == []  # it has ended
+    assert again.trainer.best == 0.4
+    assert len(list(again.run(every=4, patience=3))) == 1  # with more patience it goes on
+
+
+def test_the_average_follows(whole: Training) -> None:
+    state = whole.trainer.model.state_dict()
+    name = "filters.conv14.weight"
+    assert not torch.equal(state[name], whole.trainer.average[name])
+    assert torch.nn.functional.cosine_similarity(state[name].ravel(), whole.trainer.average[name].ravel(), dim=0) > 0.9
+    assert torch.equal(state["filters.conv1.weight"], whole.trainer.average["filters.conv1.weight"])  # frozen
+
+
+# ---- recipes -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_survives_json() -> None:
+    for one in (
+        Recipe(),
+        recipe(),
+        Recipe(anchors=((30, 40), (50.5, 60)), frozen=(), augmentation=Augmentation(crop_area=(0.3, 0.8)), start="x.npz"),
+    ):
+        assert Recipe.from_json(one.to_json()) == one
+    assert Recipe.from_json('{"pictures": 5, "schedule": {"rate": 0.1}}') == Recipe(pictures=5, schedule=Schedule(rate=0.1))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Expecting"),
+        ("[]", "JSON object"),
+        ('{"colour": 3}', "Recipe has no field 'colour'"),
+        ('{"network": "yolo"}', "network must be one of"),
+        ('{"loss": "l2"}', "loss must be one of"),
+        ('{"pictures": 0}', "pictures must be at least 1"),
+        ('{"small": 2}', "small must lie in"),
+        ('{"seed": -1}', "seed must be at least 0"),
+        ('{"input_size": [3]}', "input_size must be two"),
+        ('{"anchors": [[3]]}', "anchors"),
+        ('{"schedule": {"rate": -1}}', "rate must be at least 0"),
+        ('{"schedule": {"average": 3}}', "average must lie in"),
+        ('{"schedule": 3}', "Schedule: a JSON object"),
+        ('{"augmentation": {"flip": "x"}}', "flip must be a number"),
+        ('{"frozen": "conv1"}', "frozen must be"),
+    ],
+)
+def test_recipes_of_nonsense(text: str, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        Recipe.from_json(text)
+
+
+def test_sizes() -> None:
+    assert Recipe().sizes == [((320, 320), 0.0), ((416, 416), 0.6)]
+    assert Recipe(small=0).sizes == [((416, 416), 0.0)]
+    assert Recipe(input_size=(224, 640), small=0.3).sizes == [((160, 480), 0.0), ((224, 640), 0.3)]
+
+
+def test_the_rate_rises_and_falls() -> None:
+    schedule = Schedule(warm_up=0.1, last_rate=0.05)
+    factors = [schedule.factor(seen, 1000) for seen in range(0, 1001, 10)]
+    assert factors[0] == pytest.approx(0.01)
+    assert max(factors) == factors[10] == 1
+    assert factors[55] == pytest.approx((1 + 0.05) / 2)
+    assert factors[100] == pytest.approx(0.05)
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert Schedule(warm_up=0).factor(0, 10) == 1
+
+
+def test_classes_weigh_by_their_rarity(data: tuple[Dataset, Dataset]) -> None:
+    sources = sources_of(data[0])
+    counts = np.bincount(np.concatenate([picture.class_id for picture in data[0].pictures]), minlength=2)
+    assert counts[0] != counts[1]
+    np.testing.assert_allclose(class_weights(sources, 0.0), 1)
+    even = class_weights(sources, 1.0).numpy() * counts
+    assert even[0] == pytest.approx(even[1])
+    assert even.sum() == pytest.approx(counts.sum())
+
+
+def test_the_published_loss_is_a_choice(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    run = training(data, tmp_path, recipe(loss="published"))
+    losses = run.trainer.losses((64, 64)), run.trainer.losses((96, 96))
+    assert all(isinstance(loss, PublishedLoss) for loss in losses)
+    assert [loss.config.input_size for loss in losses] == [(64, 64), (96, 96)]
+    assert losses[0].config.anchors[0] == pytest.approx([side * 64 / 96 for side in losses[1].config.anchors[0]])
+
+
+def test_the_description_is_a_models(whole: Training, tmp_path: Path) -> None:
+    content = json.loads(whole.write(tmp_path / "m")[3].read_text())
+    assert content["preprocess"]["size"] == [96, 96]
+    assert content["head"]["labels"] == ["red", "blue"]
+
+
+def test_bfloat16_where_it_is_computed_in(
+    data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for has in (False, True):
+        for name in ("avx512_bf16", "amx_tile"):
+            monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda has=has: has, raising=False)
+        made = recipe(schedule=Schedule(), pictures=4)
+        trainer = training(data, tmp_path / str(has), made).trainer
+        assert trainer.bfloat16 == (has or (torch.cuda.is_available() and torch.cuda.is_bf16_supported()))
+        blob = torch.zeros(1, 3, 96, 96, device=trainer.device)
+        found = trainer.predict(blob, trainer.losses((96, 96)))
+        assert {part.dtype for part in found} == {torch.float32}  # the losses are taken in float32 all the same
