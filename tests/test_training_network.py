@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 from cpp_oracle import MISSING, CppInferBbox
-from networks import SHARED, a_blob, by_caffe, by_onnx, needs_caffe, needs_weights, random_weights, same_weights
+from embedded import needs_caffe_importer
+from networks import SHARED, a_blob, by_caffe, by_onnx, needs_weights, random_weights, same_weights
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
@@ -53,7 +54,7 @@ def run(model: TorchNetwork, blob: np.ndarray, outputs: tuple[str, ...] | None =
 # ---- outputs -----------------------------------------------------------------------------------------------------------
 
 
-@needs_caffe
+@needs_caffe_importer
 @pytest.mark.parametrize(
     "network",
     [
@@ -76,7 +77,7 @@ def test_outputs_are_those_of_caffe(network: Network) -> None:
         np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-4 * np.abs(value).max(), err_msg=name)
 
 
-@needs_caffe
+@needs_caffe_importer
 def test_the_embedded_model_is_the_same_in_torch() -> None:
     network, weights = architectures.squeezedet_lite(), read_weights("embedded")
     model = TorchNetwork(network).eval()
@@ -89,7 +90,7 @@ def test_the_embedded_model_is_the_same_in_torch() -> None:
         np.testing.assert_allclose(found.reshape(value.shape), value, atol=1e-4 * max(1, np.abs(value).max()), err_msg=name)
 
 
-@needs_caffe
+@needs_caffe_importer
 def test_every_layer() -> None:
     """One of each, with the options that the architectures leave alone."""
     layers = (
