@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from opencv_squeezedet import _checks
 from opencv_squeezedet._opencv import HAS_GRAPH_ENGINE, read_net_from_caffe, silent_opencv
 from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.extras import needs
 
 BackendName = Literal["opencv", "onnxruntime"]
 Place = tuple[str, int] | str
@@ -408,12 +409,8 @@ def _session(content: bytes, name: str, target: str) -> Any:
 def _onnxruntime() -> Any:
     import importlib
 
-    try:
+    with needs("onnxruntime", what="backend 'onnxruntime'"):
         return importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise ImportError(
-            f"backend 'onnxruntime' needs onnxruntime ({error}): pip install 'opencv-squeezedet[onnxruntime]'"
-        ) from error
 
 
 # ---- files -------------------------------------------------------------------------------------------------------------
