@@ -250,6 +250,7 @@ def test_names_of_published_models(
 def test_a_name_is_fetched_and_a_file_wins(
     stem: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("requests", reason="of the extra fetch")
     monkeypatch.setenv(registry.CACHE, str(stem.parent / "cache"))
     monkeypatch.setenv(registry.MIRROR, str(stem.parent / "nowhere"))
     monkeypatch.setattr("opencv_squeezedet.download.BACKOFF", 0)
