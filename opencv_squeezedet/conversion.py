@@ -7,6 +7,7 @@ from dataclasses import replace
 from opencv_squeezedet import formats
 from opencv_squeezedet.architectures import ARCHITECTURES
 from opencv_squeezedet.backends import Files, Outputs, Place, check_not_empty, no_layer, no_top
+from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.network import Layer, Network, Weights
 
 
@@ -40,6 +41,19 @@ def load(files: Files) -> tuple[Network, Weights]:
     network, weights = ARCHITECTURES[files.architecture](), read_weights(str(files.weights))
     network.check_weights(weights)
     return network, weights
+
+
+def misfit(files: Files, size: tuple[int, int]) -> str | None:
+    """Say which layer does not take what an input of (width, height) makes of it; None if that cannot be told."""
+    try:
+        network, _ = load(files)
+    except ModelError:
+        return None
+    try:
+        _ = replace(network, input_shape=(1, 3, size[1], size[0])).steps
+    except ModelError as error:
+        return str(error)
+    return None
 
 
 def read_weights(path: str) -> Weights:

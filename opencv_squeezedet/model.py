@@ -124,7 +124,8 @@ def _registered(name: str, weights: StrPath | None) -> tuple[str, StrPath | None
         return found.entry.stem, found.weights
     if os.path.basename(name) == name and os.path.splitext(name)[1] not in _SUFFIXES:
         raise FileNotFoundError(
-            f"no network definition at {name + '.prototxt'!r}, and the published models are {', '.join(registry.names())}"
+            f"no network definition at {name + '.prototxt'!r}, and the published detectors are "
+            + ", ".join(registry.names("detector"))
         )
     return name, weights
 

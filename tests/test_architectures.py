@@ -24,6 +24,8 @@ from opencv_squeezedet.network import Convolution, Deconvolution, Network
         ("SqueezeDet_deploy", architectures.squeezedet_gsoc()),
         ("SqueezeNet_deploy", architectures.squeezenet_gsoc()),
         ("squeezedet_lite_voc", architectures.squeezedet_lite()),
+        ("squeezenet_v1.0", architectures.squeezenet_v1_0()),
+        ("squeezenet_v1.1", architectures.squeezenet_v1_1()),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

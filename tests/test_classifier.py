@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import HAS_CAFFE, needs_onnx
+from embedded import HAS_CAFFE, needs_caffe_importer, needs_onnx
+from format_seeds import compressed_file
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures, formats
@@ -262,9 +265,33 @@ def test_published_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest
     network = architectures.squeezenet_v1_1()
     weights = write(tmp_path / "weights", network, random_weights(network), ".caffemodel").with_suffix(".caffemodel")
     found = find_classifier("squeezenet-v1.1", weights)
-    assert found.network == Files(weights=str(weights), architecture="squeezenet-v1.1")
+    assert found.network == Files(str(ROOT / "models" / "squeezenet_v1.1.prototxt"), str(weights))
     assert found.preprocess.size == (227, 227)
     assert found.labels == imagenet_labels()
+    assert find_classifier("squeezenet-compressed", "own.net").network.architecture == "squeezenet-v1.0"
     gsoc = find_classifier("gsoc-imagenet", weights)
     assert gsoc.preprocess.size == (416, 416)
     assert str(gsoc.network.definition).endswith("SqueezeNet_deploy.prototxt")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_compressed_weights_with_a_definition(backend: str, tmp_path: Path) -> None:
+    """OpenCV 4 reads the definition, but not the weights."""
+    (tmp_path / "mine.net").write_bytes(compressed_file())
+    image = cv2.imread(str(PHOTO))
+    alone = sd.SqueezeNet(tmp_path / "mine.net", backend=backend)
+    both = sd.SqueezeNet("squeezenet-v1.0", tmp_path / "mine.net", backend=backend)
+    np.testing.assert_array_equal(both.forward(image), alone.forward(image))
+
+
+@needs_caffe_importer
+def test_published_names_need_no_extra_where_opencv_reads_caffe(tmp_path: Path) -> None:
+    for name, network in (("v1.0", architectures.squeezenet_v1_0()), ("v1.1", architectures.squeezenet_v1_1())):
+        path = tmp_path / f"{name}.caffemodel"
+        path.write_bytes(formats.caffemodel_bytes(network, random_weights(network)))
+        code = (
+            "import sys; sys.modules.update({'onnx': None, 'google.protobuf': None}); import cv2, opencv_squeezedet as sd; "
+            "print(len(sd.SqueezeNet(sys.argv[1], sys.argv[2]).classify(cv2.imread(sys.argv[3]))))"
+        )
+        command = [sys.executable, "-c", code, f"squeezenet-{name}", str(path), str(PHOTO)]
+        assert subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout == "5\n"

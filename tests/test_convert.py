@@ -16,7 +16,7 @@ from format_seeds import compressed_file
 from networks import MODELS, ROOT, a_blob, by_onnx, random_weights, same_weights
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import architectures
+from opencv_squeezedet import architectures, registry
 from opencv_squeezedet.cli import convert as convert_module
 from opencv_squeezedet.cli import inspect as inspect_module
 from opencv_squeezedet.cli import main
@@ -223,6 +223,45 @@ def test_what_cannot_be_inspected(capsys: pytest.CaptureFixture[str], tmp_path: 
     (tmp_path / "small.prototxt").write_text(text)
     assert isinstance(network.step("reshape").layer, Reshape)
     assert "layer 'reshape': a bottom of (1, 22, 22, 180)" in error_of(capsys, "inspect", tmp_path / "small.prototxt")
+
+
+def test_names_of_published_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With weights of one's own, for the published ones were never at hand."""
+    monkeypatch.setenv(registry.CACHE, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in registry.names():
+        entry = registry.find_entry(name)
+        network, options = architectures.ARCHITECTURES[entry.architecture](), []
+        if not entry.shipped:
+            Path("own.net").write_bytes(compressed_file())
+            Path("own.caffemodel").write_bytes(caffemodel_bytes(network, random_weights(network)))
+            options = ["--weights", f"own{Path(entry.file).suffix}"]
+        assert main(["inspect", name, "--json", *options]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["name"], told["parameters"]) == (network.name, network.parameters)
+        assert main(["convert", name, f"{name}.onnx", *options]) == 0
+        assert load_network(f"{name}.onnx")[0].layers == network.layers
+        assert Path(f"{name}.json").is_file() == (entry.task == "detector")
+        capsys.readouterr()
+
+
+def test_a_name_is_fetched_and_a_file_wins(
+    stem: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("requests", reason="of the extra fetch")
+    monkeypatch.setenv(registry.CACHE, str(stem.parent / "cache"))
+    monkeypatch.setenv(registry.MIRROR, str(stem.parent / "nowhere"))
+    monkeypatch.setattr("opencv_squeezedet.download.BACKOFF", 0)
+    assert main(["convert", "gsoc-voc", str(stem.parent / "other.onnx")]) == 2
+    fetching, error = capsys.readouterr().err.splitlines()
+    assert fetching.startswith("fetching ")
+    assert error.startswith("squeezedet convert: cannot fetch 'gsoc-voc': ")
+    monkeypatch.chdir(stem.parent)
+    shutil.copy("mine.prototxt", "gsoc-voc.prototxt")
+    assert main(["inspect", "gsoc-voc"]) == 0
+    assert capsys.readouterr().out.startswith("SqueezeDetLite: gsoc-voc.prototxt")
 
 
 # ---- both --------------------------------------------------------------------------------------------------------------

@@ -199,14 +199,16 @@ def test_weights_of_other_shapes_are_found_before_anything_runs(stem: Path) -> N
 
 
 @needs_caffe_importer
-def test_weights_of_another_network_without_the_extra(stem: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    edit(stem, ".prototxt", lambda text: text.replace('"fire5_squeeze"', '"fire5_other"'))
-
+def test_without_the_extra_opencv_tells_the_layer(stem: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(files: Files) -> None:
         raise ImportError
 
     monkeypatch.setattr(conversion, "load", missing)
-    with pytest.raises(sd.ModelError, match="does not fit itself, or the input of 416x416"):
+    head = sd.SqueezeDet(stem).config
+    with pytest.raises(sd.ModelError, match="does not fit itself, or the input of 320x320: layer 'reshape', a Reshape: "):
+        sd.SqueezeDet(stem, config=head.scaled((320, 320)), preprocess=sd.Preprocess((320, 320)))
+    edit(stem, ".prototxt", lambda text: text.replace('"fire5_squeeze"', '"fire5_other"'))
+    with pytest.raises(sd.ModelError, match="416x416: layer 'fire5_other', a Convolution with no blobs of weights: "):
         sd.SqueezeDet(stem)
 
 
@@ -223,6 +225,16 @@ def test_an_input_size_that_the_network_does_not_take(stem: Path) -> None:
     edit(stem, ".json", lambda text: text.replace("416, 416", "320, 320"))
     with pytest.raises(sd.ModelError, match="the input of 320x320"):
         sd.SqueezeDet(stem)
+
+
+@needs_onnx
+@pytest.mark.parametrize("suffix", [".prototxt", ".onnx"])
+def test_the_layer_that_does_not_take_the_input_size(suffix: str) -> None:
+    embedded = Path(models_folder(), f"{EMBEDDED}{suffix}")
+    head = sd.SqueezeDet().config.scaled((320, 320))
+    message = r"the input of 320x320: layer 'reshape': a bottom of \(1, 17, 17, 180\) has 52020 values, .* \(0, 4761, 20\)$"
+    with pytest.raises(sd.ModelError, match=message):
+        sd.SqueezeDet(embedded, config=head, preprocess=sd.Preprocess((320, 320)))
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        raise CommandError(f"cannot write {shown(error.filename or '')}: {reason(error)}", EXIT_SOME_FAILED) from error
+        name = shown(error.filename or "to standard output")
+        raise CommandError(f"cannot write {name}: {reason(error)}", EXIT_SOME_FAILED) from error
     return EXIT_SOME_FAILED if failures else 0
 
 

@@ -68,7 +68,9 @@ def guarded(program: str, work: Callable[[], int]) -> int:
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # as in "detect ... | head": nobody reads on
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # as in "detect ... | head": nobody reads on
+            complain(program, f"{shown(error.filename or 'cannot write to standard output')}: {reason(error)}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_SOME_FAILED
 
