@@ -9,9 +9,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 import opencv_squeezedet as sd
@@ -24,9 +26,8 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_help_fits_a_screen() -> None:
     for name in ("train", "label"):
-        lines = (
-            common.make_parser(__import__(f"opencv_squeezedet.cli.{name}", fromlist=[name]), name).format_help().splitlines()
-        )
+        module = import_module(f"opencv_squeezedet.cli.{name}")
+        lines = common.make_parser(module, name).format_help().splitlines()
         assert len(lines) <= 24, name
         assert max(map(len, lines)) <= 100, name
 
@@ -41,9 +42,8 @@ def test_without_torch(tmp_path: Path) -> None:
         )
         assert done.returncode == 2
         assert done.stderr.splitlines()[-1].startswith(f"squeezedet {arguments[0]}: ")
-        if arguments[0] == "train":
-            assert "needs torch, which cannot be imported: pip install 'opencv-squeezedet[train]'" in done.stderr
-        assert "Traceback" not in done.stderr
+        assert "needs torch, which cannot be imported: pip install 'opencv-squeezedet[train]'" in done.stderr
+        assert len(done.stderr.splitlines()) == 1 + (arguments[0] == "label")  # where "data" is no folder either
         assert {path.name for path in tmp_path.iterdir()} <= {"torch.py", "__pycache__"}
 
 
@@ -105,7 +105,7 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
     assert "Traceback" not in done.stderr
     detector = sd.SqueezeDet("run/model")
     expected = sd.HeadConfig.from_json(Path("head.json").read_text()).anchors
-    assert detector.config.anchors == pytest.approx(expected)
+    np.testing.assert_allclose(detector.config.anchors, expected)
     (events,) = Path("run").glob("events.out.tfevents.*")
     content = events.read_bytes()
     for name in (b"loss/box", b"loss/classes", b"loss/confidence", b"mAP/VOC07", b"predictions"):
