@@ -4,7 +4,7 @@ python benchmarks/training.py DATASET [--network N] [--size WxH] [--batch N] [--
 
 Both take the same network, input size, batch and number format. The bare pass is forward and backward of one batch that
 stays in memory, again and again, with the sum of the outputs for a loss and without an optimizer. They are measured in
-turns, each block of the training after its reading processes have started; the figure is the median of the blocks' ratios.
+turns, the training after its reading processes have started; the figure is the median of the blocks' ratios.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--network", default="pyramid", choices=("pyramid", "lite", "gsoc"))
     parser.add_argument("--size", type=input_size, default=(416, 416))
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--blocks", type=int, default=3)
     options = parser.parse_args()
     recipe = Recipe(network=options.network, input_size=options.size, batch=options.batch, small=0, pictures=10**6)
