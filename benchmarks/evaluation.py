@@ -23,9 +23,9 @@ from opencv_squeezedet.evaluation import detect_dataset, evaluate
 from opencv_squeezedet.files import read_picture
 
 
-def evaluation_rate(dataset: Dataset, detectors: list[sd.SqueezeDet]) -> float:
-    """Pictures a second from the first file to the last metric."""
-    cv2.setNumThreads(1)
+def evaluation_rate(dataset: Dataset, detectors: list[sd.SqueezeDet], threads: int) -> float:
+    """Pictures a second from the first file to the last metric, each detector with so many threads."""
+    cv2.setNumThreads(threads)
     start = time.perf_counter()
     evaluate(dataset, detect_dataset(dataset, detectors).detections)
     return len(dataset.pictures) / (time.perf_counter() - start)
@@ -39,16 +39,17 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=5)
     options = parser.parse_args()
     print(machine())
-    threads = cv2.getNumThreads()
+    all_threads = cv2.getNumThreads()
     detectors = load_detectors(None, None)
+    threads = cv2.getNumThreads()
     whole = load_dataset(options.dataset, labels=detectors[0].config.labels)
     dataset = Dataset(whole.labels, whole.pictures[: options.pictures], whole.problems)
     blob = detectors[0].preprocess.blob(read_picture(dataset.pictures[0].path))
-    evaluation_rate(Dataset(whole.labels, dataset.pictures[:10], ()), detectors)
+    evaluation_rate(Dataset(whole.labels, dataset.pictures[:10], ()), detectors, threads)
     rates = []
     for _ in range(options.blocks):
-        ours = evaluation_rate(dataset, detectors)
-        cv2.setNumThreads(threads)
+        ours = evaluation_rate(dataset, detectors, threads)
+        cv2.setNumThreads(all_threads)
         bare_rate(detectors[0], blob, 5)
         rates.append((ours, bare_rate(detectors[0], blob, len(dataset.pictures) // 2)))
     ours, bare = (statistics.median(column) for column in zip(*rates, strict=True))

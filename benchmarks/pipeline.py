@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 from _timing import Call, alternate, machine, ratio, sampler, table, typical
+from backends import three_passes
 from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
@@ -66,18 +67,6 @@ def bare_blob(detector: sd.SqueezeDet, image: Image) -> Image:
     """``cv2.dnn.blobFromImage`` as the detector's preprocessing calls it, without its checks."""
     p = detector.preprocess
     return cv2.dnn.blobFromImage(image, p.scale, p.size, p.mean, p.swap_rb, crop=False)
-
-
-def three_passes(detector: sd.SqueezeDet, image: Image) -> list[sd.InferBboxObject]:
-    """Detect as the sample does: the input is set and the network run for each output by itself."""
-    blob = bare_blob(detector, image)
-    blobs = []
-    for layer, top in detector.outputs.values():
-        detector.net.setInput(blob)
-        blobs.append(detector.net.forwardAndRetrieve([layer])[0][top])
-    found = sd.InferBbox(*blobs)
-    found.filter(detector.config.score_threshold)
-    return found.detections
 
 
 def compare_preprocessing(detector: sd.SqueezeDet, image: Image, blocks: int) -> str:

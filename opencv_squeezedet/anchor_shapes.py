@@ -40,7 +40,9 @@ class AnchorShapes(NamedTuple):
 
 
 def box_shapes(dataset: Dataset, input_size: tuple[int, int]) -> NDArray[np.float64]:
-    """Return width and height of all boxes, (N, 2), in pixels of an input to which the pictures are stretched.
+    """Return width and height of the boxes, (N, 2), in pixels of an input to which the pictures are stretched.
+
+    Those of difficult objects and crowds are left out: metrics do not ask for them, and a crowd's is no object's.
 
     Raises
     ------
@@ -49,11 +51,13 @@ def box_shapes(dataset: Dataset, input_size: tuple[int, int]) -> NDArray[np.floa
     """
     size = np.array(_checks.size("input_size", input_size), np.float64)
     parts = [
-        (picture.xyxy[:, 2:].astype(np.float64) - picture.xyxy[:, :2]) * (size / picture.size) for picture in dataset.pictures
+        (boxes[:, 2:] - boxes[:, :2]) * (size / picture.size)
+        for picture in dataset.pictures
+        for boxes in [picture.xyxy[~picture.difficult].astype(np.float64)]
     ]
     shapes = np.concatenate([np.empty((0, 2)), *parts])
     if not len(shapes):
-        raise ValueError("the data set has no boxes")
+        raise ValueError("the data set has no boxes of objects that are not difficult")
     return shapes
 
 

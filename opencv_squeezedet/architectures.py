@@ -125,8 +125,7 @@ def squeezedet_pyramid(classes: int = 20, anchors: int = 9, input_size: tuple[in
 
     Large objects need more context than the trunk's last map has, small ones finer features: half the map's resolution
     comes back by a deconvolution, twice its resolution by a strided convolution, and a fire module brings the three together.
-    Its first grid axis is the picture's x. The three meet where both sides of ``fire9`` are odd, as at 416 and 320 pixels; for
-    another ``input_size`` the error names the layer ``pyramid``.
+    Its first grid axis is the picture's x.
     """
     net = _Builder("SqueezeDetPyramid", input_size, _LITE)
     net.convolution("conv1", 64, 3, stride=2)
@@ -135,10 +134,10 @@ def squeezedet_pyramid(classes: int = 20, anchors: int = 9, input_size: tuple[in
     net.fire(10, 64, 256)
     net.fire(11, 64, 256)
     net.convolution("coarse", 128, 1)
-    coarse = net.add(Deconvolution, "upsampled", outputs=128, kernel=(3, 3), stride=(2, 2), groups=128, bias=False)
+    coarse = net.upsample("upsampled", 128, like="fire9")
     middle = net.convolution("middle", 128, 1, bottom="fire9")
     net.convolution("fine_squeeze", 48, 1, bottom="fire5")
-    fine = net.convolution("fine", 64, 3, stride=2)
+    fine = net.downsample("fine", 64)
     net.add(Concat, "pyramid", bottoms=(coarse, middle, fine))
     net.fire(12, 96, 128)
     net.convolution("conv13", 192, 3)
@@ -195,7 +194,10 @@ class _Builder:
         return network
 
     def top_shape(self) -> Shape:
-        return self.network().steps[-1].tops[0]
+        return self._shape_of(self._top)
+
+    def _shape_of(self, top: str) -> Shape:
+        return self.network().shape_of(top)
 
     def add(
         self,
@@ -233,6 +235,19 @@ class _Builder:
         if relu:
             self.add(ReLU, self._names.relu(name), in_place=True, slope=self._names.slope)
         return self._top
+
+    def upsample(self, name: str, outputs: int, *, like: str) -> str:
+        """Double the sides by a deconvolution of each channel, to those of a map that was pooled by 3/2."""
+        *_, height, width = self._shape_of(like)
+        kernel = 2 + height % 2, 2 + width % 2
+        return self.add(Deconvolution, name, outputs=outputs, kernel=kernel, stride=(2, 2), groups=outputs, bias=False)
+
+    def downsample(self, name: str, outputs: int) -> str:
+        """Halve the sides by a convolution, to those that a pool by 3/2 gives."""
+        *_, height, width = self.top_shape()
+        pad = 1 - height % 2, 1 - width % 2
+        self.add(Convolution, name, outputs=outputs, kernel=(3, 3), stride=(2, 2), pad=pad)
+        return self.add(ReLU, self._names.relu(name), in_place=True, slope=self._names.slope)
 
     def pool(self, name: str, kernel: int, stride: int) -> str:
         return self.add(Pooling, name, kernel=(kernel, kernel), stride=(stride, stride))

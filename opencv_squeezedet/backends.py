@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from opencv_squeezedet import _checks
 from opencv_squeezedet._opencv import HAS_GRAPH_ENGINE, read_net_from_caffe, silent_opencv
 from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.extras import needs
 
 BackendName = Literal["opencv", "onnxruntime"]
 Place = tuple[str, int] | str
@@ -47,6 +48,11 @@ class Files:
     onnx: str | None = None
     architecture: str | None = None
 
+    @property
+    def are_caffe(self) -> bool:
+        """Whether these are what Caffe itself reads; a ``.net`` has weights, but not as a caffemodel."""
+        return self.definition is not None and not str(self.weights).endswith(".net")
+
     def __str__(self) -> str:
         if self.definition is None:
             return repr(self.onnx if self.weights is None else self.weights)
@@ -67,9 +73,13 @@ class Backend(ABC):
 
     Attributes
     ----------
+    files : Files or None
+        Where it was read from.
     lock : threading.Lock
         Held while the network runs; to be held by whoever else uses ``net``.
     """
+
+    files: Files | None = None
 
     def __init__(self, net: Any, name: str, blobs: Sequence[str]) -> None:
         self.net, self.name, self.blobs = net, name, tuple(blobs)
@@ -98,13 +108,22 @@ class Backend(ABC):
         try:
             with silent_opencv():
                 blobs = self.forward(np.zeros((1, 3, size[1], size[0]), np.float32))
-        except (cv2.error, RuntimeError) as error:
-            raise self.misfit(size, error) from error
+        except (cv2.error, RuntimeError, MemoryError) as error:
+            raise self._misfit(size, error) from error
         return [blob.shape for blob in blobs]
 
-    def misfit(self, size: tuple[int, int], error: Exception) -> ModelError:
-        """Return the error that says that the network does not take an input of (width, height)."""
-        return ModelError(f"{self.name} does not fit itself, or the input of {size[0]}x{size[1]}: {_reason(error)}")
+    def _misfit(self, size: tuple[int, int], error: Exception) -> ModelError:
+        reason = self._misfitting_layer(size) or _reason(error)
+        return ModelError(f"{self.name} does not fit itself, or the input of {size[0]}x{size[1]}: {reason}")
+
+    def _misfitting_layer(self, size: tuple[int, int]) -> str | None:
+        """Say which layer does not take what an input of this size makes of it; None if that cannot be told."""
+        try:
+            from opencv_squeezedet import conversion  # takes an extra, and time to import
+
+            return None if self.files is None else conversion.misfit(self.files, size)
+        except ImportError:
+            return None
 
 
 def open_backend(
@@ -137,10 +156,13 @@ def open_backend(
     if backend == "onnxruntime":
         if isinstance(source, cv2.dnn.Net):
             raise ValueError("a cv2.dnn.Net runs in OpenCV; backend 'onnxruntime' takes a model's files")
-        return OnnxSession(*_onnx(source, outputs), "cpu" if target is None else target)
+        session = OnnxSession(*_onnx(source, outputs), "cpu" if target is None else target)
+        session.files = source
+        return session
     if target is not None:
         _check_target(target, opencv_targets())
     opened = _open_in_opencv(source, outputs)
+    opened.files = source if isinstance(source, Files) else None
     if target is not None:
         backend_id, target_id = _opencv_pair(target)
         with silent_opencv():
@@ -152,8 +174,8 @@ def open_backend(
 def _open_in_opencv(source: Files | cv2.dnn.Net, outputs: Outputs | None) -> Backend:
     if isinstance(source, cv2.dnn.Net):
         return _given(source, outputs)
-    if source.definition is not None and read_net_from_caffe is not None:
-        return CaffeNet(_read_caffe(source), source, outputs)
+    if source.are_caffe and read_net_from_caffe is not None:
+        return CaffeNet(_read_caffe(source), str(source), outputs)
     content, name, names = _onnx(source, outputs)
     with _readable(name, "OpenCV"), silent_opencv():
         net = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
@@ -163,9 +185,9 @@ def _open_in_opencv(source: Files | cv2.dnn.Net, outputs: Outputs | None) -> Bac
 def _given(net: cv2.dnn.Net, outputs: Outputs | None) -> Backend:
     """Someone else's network; it does not tell whether it was Caffe's or ONNX."""
     tops = net.getUnconnectedOutLayersNames()
-    if HAS_GRAPH_ENGINE or (outputs is not None and set(_names(outputs).values()) <= set(tops)):
+    if read_net_from_caffe is None or (outputs is not None and set(_names(outputs).values()) <= set(tops)):
         return OnnxNet(net, "the network", None if outputs is None else _names(outputs))
-    return CaffeNet(net, None, outputs)
+    return CaffeNet(net, "the network", outputs)
 
 
 # ---- OpenCV ------------------------------------------------------------------------------------------------------------
@@ -180,13 +202,26 @@ class _OpencvNet(Backend):
             self.net.setInput(blob)
             return tuple(map(np.asarray, self.net.forward(names or self.net.getUnconnectedOutLayersNames())))
 
+    def _misfitting_layer(self, size: tuple[int, int]) -> str | None:
+        """Say which layer does not take what an input of this size makes of it; None if that cannot be told."""
+        return super()._misfitting_layer(size) or self._first_without_shape((1, 3, size[1], size[0]))
+
+    def _first_without_shape(self, shape: tuple[int, ...]) -> str | None:
+        for name in () if HAS_GRAPH_ENGINE else self.net.getLayerNames():
+            try:
+                with silent_opencv():
+                    self.net.getFLOPS(self.net.getLayerId(name), shape)  # needs the shapes up to this layer, no others
+            except cv2.error as error:
+                layer = self.net.getLayer(name)
+                weights = "" if layer.type != "Convolution" else f" with {len(layer.blobs) or 'no'} blobs of weights"
+                return f"layer {name!r}, a {layer.type}{weights}: {_reason(error)}"
+        return None
+
 
 class CaffeNet(_OpencvNet):
     """A network from Caffe's files in OpenCV 4, whose layers may have several tops."""
 
-    def __init__(self, net: cv2.dnn.Net, files: Files | None, outputs: Outputs | None) -> None:
-        self._files = files
-        name = "the network" if files is None else str(files)
+    def __init__(self, net: cv2.dnn.Net, name: str, outputs: Outputs | None) -> None:
         if outputs is None:
             only = _only(net.getUnconnectedOutLayersNames(), name)
             outputs = {only: (only, 0)}
@@ -216,7 +251,7 @@ class CaffeNet(_OpencvNet):
             with silent_opencv():
                 ids, _, shapes = self.net.getLayersShapes((1, 3, size[1], size[0]))
         except cv2.error as error:
-            raise self.misfit(size, error) from error
+            raise self._misfit(size, error) from error
         indices = {int(layer_id): i for i, layer_id in enumerate(np.ravel(np.asarray(ids)))}
         found = []
         for blob, (layer, top) in zip(self.blobs, self._places, strict=True):
@@ -225,19 +260,6 @@ class CaffeNet(_OpencvNet):
                 raise no_top(layer, len(tops), top, blob)
             found.append(tuple(np.ravel(np.asarray(tops[top])).tolist()))
         return found
-
-    def misfit(self, size: tuple[int, int], error: Exception) -> ModelError:
-        """Return the error that names the layer, where Caffe's files can be looked into, and else what OpenCV says."""
-        if self._files is not None:
-            from opencv_squeezedet import conversion
-
-            try:
-                conversion.load(self._files)
-            except ModelError as telling:
-                return telling
-            except ImportError:  # without the extra
-                pass
-        return super().misfit(size, error)
 
 
 class OnnxNet(_OpencvNet):
@@ -341,7 +363,7 @@ class OnnxSession(Backend):
 
     def forward(self, blob: NDArray[np.float32]) -> Arrays:
         """Run the network once on a blob (N, C, H, W); returns its blobs, in the order in which they were asked for."""
-        return self.predict(blob, self._outputs)
+        return tuple(np.asarray(output, np.float32) for output in self.predict(blob, self._outputs))
 
     def predict(self, blob: NDArray[np.float32], names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
         """Run the network, once where its file does not fix how many pictures it takes; returns the outputs."""
@@ -387,12 +409,8 @@ def _session(content: bytes, name: str, target: str) -> Any:
 def _onnxruntime() -> Any:
     import importlib
 
-    try:
+    with needs("onnxruntime", what="backend 'onnxruntime'"):
         return importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise ImportError(
-            f"backend 'onnxruntime' needs onnxruntime ({error}): pip install 'opencv-squeezedet[onnxruntime]'"
-        ) from error
 
 
 # ---- files -------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from opencv_squeezedet import _checks
 from opencv_squeezedet.backends import BackendName, Files, open_backend
 from opencv_squeezedet.config import from_fields
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.model import StrPath, find_files, is_path, models_folder, read_description, stem_of
+from opencv_squeezedet.model import StrPath, check_files, find_files, is_path, models_folder, read_description, stem_of
 from opencv_squeezedet.preprocess import Picture, Preprocess
 
 _ARCHITECTURES = ("squeezenet-v1.0", "squeezenet-v1.1", "squeezenet-gsoc")
@@ -30,7 +30,7 @@ class Class(NamedTuple):
 
 @dataclass(frozen=True)
 class Classes:
-    """What a picture shows, most probable first: a sequence of `Class`."""
+    """What a picture shows, most probable first: a sequence of `Class`, of which a slice is `Classes` again."""
 
     classes: tuple[Class, ...]
 
@@ -40,8 +40,12 @@ class Classes:
     def __iter__(self) -> Iterator[Class]:
         return iter(self.classes)
 
-    def __getitem__(self, index: SupportsIndex) -> Class:
-        return self.classes[index]
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> Class: ...
+    @overload
+    def __getitem__(self, key: slice) -> Classes: ...
+    def __getitem__(self, key: SupportsIndex | slice) -> Class | Classes:
+        return Classes(self.classes[key]) if isinstance(key, slice) else self.classes[key]
 
     def __repr__(self) -> str:
         return f"Classes({', '.join(f'{c.class_id} {c.label} {c.probability:.3f}' for c in self)})"
@@ -116,6 +120,7 @@ class SqueezeNet:
     ) -> None:
         found = find_classifier(model, weights, labels=labels, preprocess=preprocess)
         self.preprocess, self.labels = found.preprocess, found.labels
+        check_files(found.network)
         self.backend = open_backend(found.network, None, backend, target)
         (shape,) = self.backend.shapes(self.preprocess.size)
         if _classes(shape) != len(self.labels):
@@ -209,13 +214,18 @@ def _find(model: StrPath, weights: StrPath | None) -> tuple[Files, Preprocess | 
             if entry.stem is None:
                 return Files(weights=found.weights, architecture=entry.architecture), own
             return find_files(entry.stem, found.weights), own
+        if os.path.basename(model) == model == stem_of(model) and not model.endswith(".net"):
+            raise FileNotFoundError(
+                f"no network definition at {model + '.prototxt'!r}, and the published classifiers are "
+                + ", ".join(registry.names("classifier"))
+            )
     if path.endswith(".net") and weights is None:
         if not os.path.isfile(path):
             raise FileNotFoundError(f"no weights at {path!r}")
         return Files(weights=path, architecture="squeezenet-v1.0"), None
-    alone = path if weights is None else os.fspath(weights)
     stem = stem_of(path)
-    if alone.endswith(".caffemodel") and os.path.isfile(alone) and not is_path(stem, ".prototxt", ".onnx"):
+    alone = f"{stem}.caffemodel" if weights is None else os.fspath(weights)
+    if os.path.isfile(alone) and not is_path(stem, ".prototxt", ".onnx"):
         return Files(weights=alone, architecture=_architecture_of(alone)), None
     return find_files(path, weights), None
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from opencv_squeezedet import formats
 from opencv_squeezedet.architectures import ARCHITECTURES
 from opencv_squeezedet.backends import Files, Outputs, Place, check_not_empty, no_layer, no_top
+from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.network import Layer, Network, Weights
 
 
@@ -30,7 +31,9 @@ def converted(files: Files, outputs: Outputs | None) -> tuple[bytes, dict[str, s
 
 
 def load(files: Files) -> tuple[Network, Weights]:
-    """Read Caffe's files, and check that they fit each other; errors as `converted`."""
+    """Read a network with its weights, and check that they fit each other; errors as `converted`."""
+    if files.onnx is not None and files.definition is None:
+        return formats.read_onnx(files.onnx)
     for path in filter(None, (files.definition, files.weights)):
         check_not_empty(path)
     if files.architecture is None:
@@ -38,6 +41,19 @@ def load(files: Files) -> tuple[Network, Weights]:
     network, weights = ARCHITECTURES[files.architecture](), read_weights(str(files.weights))
     network.check_weights(weights)
     return network, weights
+
+
+def misfit(files: Files, size: tuple[int, int]) -> str | None:
+    """Say which layer does not take what an input of (width, height) makes of it; None if that cannot be told."""
+    try:
+        network, _ = load(files)
+    except ModelError:
+        return None
+    try:
+        _ = replace(network, input_shape=(1, 3, size[1], size[0])).steps
+    except ModelError as error:
+        return str(error)
+    return None
 
 
 def read_weights(path: str) -> Weights:

@@ -11,14 +11,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-try:
+from opencv_squeezedet.errors import FetchError
+from opencv_squeezedet.extras import needs
+
+with needs("fetch", what="fetching"):
     import requests
     from filelock import FileLock
     from tqdm import tqdm
-except ImportError as error:
-    raise ImportError(f"fetching needs more than is installed ({error}): pip install 'opencv-squeezedet[fetch]'") from error
-
-from opencv_squeezedet.errors import FetchError
 
 ATTEMPTS = 4
 BACKOFF = 0.5

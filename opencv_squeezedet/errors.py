@@ -7,3 +7,7 @@ class ModelError(ValueError):
 
 class FetchError(OSError):
     """Published weights cannot be had, or what came is not what was published."""
+
+
+class UnknownLayerError(ModelError):
+    """A network has a layer, or an option of one, that `opencv_squeezedet.network` has no description of."""

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def needs(*extras: str) -> Iterator[None]:
-    """Name the extra of this package that brings the library, in the ImportError of an import in the block."""
+def needs(*extras: str, what: str = "this") -> Iterator[None]:
+    """Say in the ImportError of an import in the block what needs the library, and which extras of this package bring it."""
     try:
         yield
     except ImportError as error:
         commands = " or ".join(f"pip install 'opencv-squeezedet[{extra}]'" for extra in extras)
-        raise ImportError(f"this needs {error.name or 'a library'}, which cannot be imported: {commands}") from error
+        raise ImportError(f"{what} needs {error.name or 'a library'}, which cannot be imported: {commands}") from error

@@ -13,8 +13,8 @@ from opencv_squeezedet.network import Network, Shape, Sigmoid, Softmax, Step
 
 BLOBS = ("delta_bbox", "class_scores", "conf_scores")
 
-Outputs = Mapping[str, tuple[str, int]]
-"""For each of `BLOBS` the layer that gives it, and which of the layer's tops it is."""
+Outputs = Mapping[str, tuple[str, int] | str]
+"""For each of `BLOBS` the layer that gives it, and which of the layer's tops it is; or the top's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ def head_of(network: Network, outputs: Outputs | None = None) -> Head:
     network : Network
         The network.
     outputs : mapping, optional
-        For each of `BLOBS`, (layer, number of its top). Default: the layers whose tops have the blobs' names.
+        For each of `BLOBS`, (layer, number of its top), or a top's name. Default: the tops that have the blobs' names.
 
     Raises
     ------
@@ -145,16 +145,19 @@ def check_config(head: Head, config: HeadConfig) -> None:
 
 def _place(network: Network, blob: str, outputs: Outputs | None) -> tuple[Step, int]:
     """The step that makes the blob, and which of its tops it is."""
-    if outputs is not None:
-        name, top = outputs[blob]
-        step = network.step(name)
-        if top >= len(step.tops):
-            raise step.layer.error(f"it has {len(step.tops)} tops; number {top} should give {blob}")
-        return step, top
-    for step in reversed(network.steps):
-        if blob in step.layer.tops:
-            return step, step.layer.tops.index(blob)
-    raise ModelError(f"{network.name!r} has no blob {blob!r}, so no SqueezeDet head; its outputs are {network.output_names}")
+    place = blob if outputs is None else outputs[blob]
+    if isinstance(place, str):
+        for step in reversed(network.steps):
+            if place in step.layer.tops:
+                return step, step.layer.tops.index(place)
+        raise ModelError(
+            f"{network.name!r} has no blob {place!r}, so no SqueezeDet head; its outputs are {', '.join(network.output_names)}"
+        )
+    name, top = place
+    step = network.step(name)
+    if top >= len(step.tops):
+        raise step.layer.error(f"it has {len(step.tops)} tops; number {top} should give {blob}")
+    return step, top
 
 
 def _cells(step: Step, confidences: Shape, deltas: Shape) -> tuple[Layout, tuple[int, int], int]:

@@ -12,7 +12,7 @@ import cv2
 from opencv_squeezedet import _checks
 from opencv_squeezedet.backends import Backend, BackendName, Files, Place, open_backend
 from opencv_squeezedet.config import HeadConfig, from_fields
-from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.preprocess import Preprocess
 
 StrPath = str | os.PathLike[str]
@@ -124,7 +124,8 @@ def _registered(name: str, weights: StrPath | None) -> tuple[str, StrPath | None
         return found.entry.stem, found.weights
     if os.path.basename(name) == name and os.path.splitext(name)[1] not in _SUFFIXES:
         raise FileNotFoundError(
-            f"no network definition at {name + '.prototxt'!r}, and the published models are {', '.join(registry.names())}"
+            f"no network definition at {name + '.prototxt'!r}, and the published detectors are "
+            + ", ".join(registry.names("detector"))
         )
     return name, weights
 
@@ -172,7 +173,7 @@ def _described(
     parts = {"preprocess", "head", "outputs"}
     if not isinstance(description, dict) or not {"preprocess", "head"} <= description.keys() <= parts:
         raise ValueError("a JSON object with 'preprocess', 'head' and, if need be, 'outputs' was expected")
-    outputs = _outputs(description["outputs"]) if "outputs" in description else dict(_OUTPUTS)
+    outputs = outputs_of(description["outputs"]) if "outputs" in description else dict(_OUTPUTS)
     return Model(
         files,
         HeadConfig.from_dict(description["head"]) if config is None else config,
@@ -182,7 +183,8 @@ def _described(
     )
 
 
-def _outputs(value: Any) -> dict[str, Place]:
+def outputs_of(value: Any) -> dict[str, Place]:
+    """Return the 'outputs' of a description, checked; ValueError that says what was expected."""
     if not isinstance(value, dict) or value.keys() != _OUTPUTS.keys():
         raise ValueError(f"'outputs' must have the keys {', '.join(map(repr, _OUTPUTS))}, got {value!r}")
     return {blob: _place(blob, value[blob]) for blob in _OUTPUTS}  # in the order of `Blobs`, whatever that of the file is
@@ -215,10 +217,32 @@ def open_model(model: Model, backend: BackendName = "opencv", target: str | None
     OSError
         If a file cannot be read.
     """
+    if not model.fits and isinstance(model.network, Files):
+        check_files(model.network)
     opened = open_backend(model.network, model.outputs, backend, target)
     if not model.fits:
         check_head(opened, model.config)
     return opened
+
+
+def check_files(files: Files) -> None:
+    """Check Caffe's files before OpenCV sees them, which finds weights of other shapes only when it runs.
+
+    Without the extra ``[onnx]``, and for layers that it does not know, what OpenCV finds has to do.
+
+    Raises
+    ------
+    ModelError
+        That names the layer, what it has and what was expected.
+    """
+    if files.definition is None:
+        return
+    try:
+        from opencv_squeezedet import conversion  # takes an extra, and time to import
+
+        conversion.load(files)
+    except (ImportError, UnknownLayerError):
+        pass
 
 
 def check_head(network: Backend, head: HeadConfig) -> None:

@@ -362,6 +362,13 @@ class Network:
         read = {bottom for layer in self.layers for bottom in layer.bottoms if bottom not in layer.tops}
         return tuple(top for top in made if top not in read)
 
+    def shape_of(self, top: str) -> Shape:
+        """Return the shape of a blob, by its name; ModelError if no layer gives it."""
+        for step in self.steps:
+            if top in step.layer.tops:
+                return step.tops[step.layer.tops.index(top)]
+        raise ModelError(f"no layer of {self.name!r} gives a blob {top!r}")
+
     def step(self, name: str) -> Step:
         """Return the layer of this name; ModelError, that tells the names there are, if there is none."""
         for step in self.steps:

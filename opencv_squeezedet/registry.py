@@ -204,7 +204,10 @@ def fetch(name: str, *, cache: StrPath | None = None, timeout: float = 30.0) -> 
         If that takes the extra ``[fetch]``.
     """
     entry = find_entry(name)
-    path = entry.path(cache)
+    try:
+        path = entry.path(cache)
+    except ImportError as error:
+        raise ImportError(f"{error}. By hand: get {entry.urls[0]} and put it in that folder") from error
     try:
         problem = entry.problem(path) if path.is_file() else "it is missing"
     except OSError as error:

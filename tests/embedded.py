@@ -1,5 +1,6 @@
 """The embedded model as a ``cv2.dnn.Net``, read without this package."""
 
+import importlib.util
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,13 @@ from opencv_squeezedet.model import EMBEDDED, models_folder
 STEM = Path(models_folder()) / EMBEDDED
 WEIGHTS, DEFINITION, ONNX = f"{STEM}.caffemodel", f"{STEM}.prototxt", f"{STEM}.onnx"
 HAS_CAFFE = hasattr(cv2.dnn, "readNetFromCaffe")
+HAS_ONNX = all(map(importlib.util.find_spec, ("google", "google.protobuf", "onnx")))
 needs_caffe_importer = pytest.mark.skipif(not HAS_CAFFE, reason="this OpenCV does not read Caffe's files")
+
+needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="the extra [onnx] is not installed")
+needs_caffes_files = pytest.mark.skipif(
+    not (HAS_CAFFE or HAS_ONNX), reason="this OpenCV does not read Caffe's files, and the extra [onnx] is not installed"
+)
 
 
 def read_net() -> cv2.dnn.Net:

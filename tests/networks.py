@@ -18,7 +18,6 @@ MODELS = ROOT / "models"
 SHARED = ROOT.parent / "shared" / "data"
 Array = NDArray[np.float32]
 
-needs_caffe = pytest.mark.skipif(not hasattr(cv2.dnn, "readNetFromCaffe"), reason="this OpenCV has no Caffe importer")
 needs_weights = pytest.mark.skipif(not (SHARED / "weights").is_dir(), reason="needs ../shared/data/weights")
 
 

@@ -15,7 +15,8 @@ from opencv_squeezedet.anchor_shapes import anchor_config, box_shapes, find_shap
 from opencv_squeezedet.cli import main
 from opencv_squeezedet.datasets import Dataset, load_dataset
 
-pytest.importorskip("sklearn", reason="k-means is scikit-learn's, of the eval extra")
+for library in ("sklearn", "matplotlib", "PIL"):
+    pytest.importorskip(library, reason=f"the command needs {library}, of the eval extra")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "voc_mix"
 SHAPES = np.array([(300.0, 280.0), (60.0, 200.0), (150.0, 50.0), (20.0, 25.0)])
 
@@ -30,7 +31,8 @@ def test_shape_iou() -> None:
 
 
 def test_boxes_are_stretched_to_the_input() -> None:
-    picture = annotated([(0, 0, 50, 10), (10, 10, 20, 30)], [0, 0])  # of a picture of 100x100
+    boxes = [(0, 0, 50, 10), (10, 10, 20, 30), (0, 0, 90, 90)]
+    picture = annotated(boxes, [0, 0, 0], [False, False, True])  # of a picture of 100x100
     dataset = Dataset(("a",), (picture, annotated([], [])), ())
     assert box_shapes(dataset, (200, 400)).tolist() == [[100, 40], [20, 80]]
     with pytest.raises(ValueError, match="no boxes"):
@@ -62,7 +64,7 @@ def test_the_numbers_are_those_of_the_shapes(distance: str) -> None:
 
 def test_iou_is_what_the_distance_1_minus_iou_raises() -> None:
     """Boxes of very different sizes, where Euclidean distance looks at the large ones only."""
-    boxes = np.exp(np.random.default_rng(2).uniform(np.log(5), np.log(400), (2000, 2)))
+    boxes = np.exp(np.random.default_rng(2).uniform(np.log(5), np.log(400), (500, 2)))
     by_iou, euclidean = (find_shapes(boxes, 6, distance=d).mean_best_iou for d in ("iou", "euclidean"))
     assert by_iou > euclidean + 0.02
 
@@ -147,6 +149,6 @@ def test_voc_leads_near_the_published_shapes() -> None:
     boxes = box_shapes(load_dataset(SHARED / "train.json"), (416, 416))
     found = find_shapes(boxes, 9, distance="euclidean")
     near = matched_iou(found.shapes, sd.VOC.anchors)
-    assert near.mean() > 0.9
-    assert near.min() > 0.75
-    assert found.mean_best_iou >= judge(boxes, sd.VOC.anchors).mean_best_iou
+    assert near.mean() > 0.94
+    assert near.min() > 0.88
+    assert found.mean_best_iou == pytest.approx(judge(boxes, sd.VOC.anchors).mean_best_iou, abs=0.01)

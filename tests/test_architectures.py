@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 import pytest
-from networks import MODELS, SHARED, a_blob, by_caffe, by_onnx, needs_caffe, needs_weights, random_weights
+from embedded import needs_caffe_importer, needs_onnx
+from networks import MODELS, SHARED, a_blob, by_caffe, by_onnx, needs_weights, random_weights
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
@@ -16,12 +17,15 @@ from opencv_squeezedet.formats import caffemodel_bytes, load_network, onnx_bytes
 from opencv_squeezedet.network import Convolution, Deconvolution, Network
 
 
+@needs_onnx
 @pytest.mark.parametrize(
     ("file", "network"),
     [
         ("SqueezeDet_deploy", architectures.squeezedet_gsoc()),
         ("SqueezeNet_deploy", architectures.squeezenet_gsoc()),
         ("squeezedet_lite_voc", architectures.squeezedet_lite()),
+        ("squeezenet_v1.0", architectures.squeezenet_v1_0()),
+        ("squeezenet_v1.1", architectures.squeezenet_v1_1()),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -29,6 +33,7 @@ def test_prototxt_files_are_what_the_description_gives(file: str, network: Netwo
     assert (MODELS / f"{file}.prototxt").read_text() == prototxt_text(network)
 
 
+@needs_onnx
 def test_the_embedded_onnx_is_the_embedded_caffemodel() -> None:
     network, weights = load_network(MODELS / "squeezedet_lite_voc.prototxt")
     onnx = (MODELS / "squeezedet_lite_voc.onnx").read_bytes()
@@ -53,6 +58,7 @@ def test_macs_of_published_networks() -> None:
     assert round(architectures.squeezenet_v1_1(input_size=(224, 224)).macs / 1e9, 3) == 0.349
 
 
+@needs_onnx
 @pytest.mark.parametrize(
     ("name", "megabytes"), [("squeezedet-gsoc", 14.2), ("squeezenet-gsoc", 4.8), ("squeezenet-v1.0", 4.8)]
 )
@@ -97,11 +103,10 @@ def test_names_are_unique_and_maps_are_read(name: str) -> None:
     assert network.output_names == expected
 
 
+@needs_onnx
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if "squeezedet" in name])
 @pytest.mark.parametrize("size", [(320, 320), (300, 217)])
 def test_heads_of_other_classes_anchors_and_sizes_run(name: str, size: tuple[int, int]) -> None:
-    if name == "squeezedet-pyramid" and size == (300, 217):
-        pytest.skip("its maps of three depths do not meet at this size")
     network = ARCHITECTURES[name](classes=3, anchors=2, input_size=size)
     weights, blob = random_weights(network), a_blob(network)
     outputs = by_onnx(network, weights, blob)
@@ -115,8 +120,6 @@ def test_heads_of_other_classes_anchors_and_sizes_run(name: str, size: tuple[int
 def test_inputs_too_small_and_counts_of_nothing() -> None:
     with pytest.raises(sd.ModelError, match=r"layer 'conv11': a bottom of 2x2"):
         architectures.squeezedet_gsoc(input_size=(40, 40))
-    with pytest.raises(sd.ModelError, match=r"layer 'pyramid': .*\(1, 128, 13, 19\), \(1, 128, 13, 18\)"):
-        architectures.squeezedet_pyramid(input_size=(300, 217))
     with pytest.raises(ValueError, match="classes must be at least 1"):
         architectures.squeezedet_lite(classes=0)
     with pytest.raises(ValueError, match="input_size must be two integers"):
@@ -132,7 +135,8 @@ def test_the_pyramid_has_a_deconvolution_for_each_channel() -> None:
     assert sum(isinstance(layer, Convolution) for layer in network.layers) == len(list(network.weighted())) - 1
 
 
-@needs_caffe
+@needs_caffe_importer
+@needs_onnx
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_opencv_computes_the_same_bits_from_caffe_and_onnx(name: str) -> None:
     """At a small size, for the time; half=True is compared as well, whose values are float32 all the same."""
@@ -145,6 +149,7 @@ def test_opencv_computes_the_same_bits_from_caffe_and_onnx(name: str) -> None:
             np.testing.assert_array_equal(one[top], other[top], err_msg=f"{top}, {half=}")
 
 
+@needs_onnx
 def test_a_prototxt_of_each_reads_back_as_the_network(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("each")
     for name, make in ARCHITECTURES.items():

@@ -103,6 +103,18 @@ def test_every_subcommand_exists_and_none_is_imported_before_it_runs() -> None:
         assert callable(module.run)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [["models", "list"], ["detect", "a.jpg", "--no-image"]])
+def test_a_full_standard_output(arguments: list[str]) -> None:
+    code = "import sys; from opencv_squeezedet import cli; sys.exit(cli.main(sys.argv[1:]))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"squeezedet {arguments[0]}: cannot write to standard output: No space left on device",
+    ]
+
+
 def test_what_ends_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted() -> int:
         raise KeyboardInterrupt

@@ -229,6 +229,7 @@ def test_bad_boxes(tmp_path: Path, case: str) -> None:
 BAD_ENTRIES: dict[str, dict[str, Any]] = {
     "no bbox": {"annotations": [{"image_id": 7, "category_id": 17}]},
     "three numbers": {"annotations": [{"image_id": 7, "category_id": 17, "bbox": [1, 2, 3]}]},
+    "infinite": {"annotations": [{"image_id": 7, "category_id": 17, "bbox": [10**400, 2, 3, 4]}]},
     "words": {"annotations": [{"image_id": 7, "category_id": 17, "bbox": ["a", 2, 3, 4]}]},
     "no object": {"annotations": [5]},
     "unknown picture": {"annotations": [{"image_id": 99, "category_id": 17, "bbox": [1, 2, 3, 4]}]},
@@ -303,6 +304,17 @@ def test_bad_lines_of_yolo(tmp_path: Path) -> None:
     ]
 
 
+def test_labels_of_yolo_beside_their_pictures(tmp_path: Path) -> None:
+    folder = write_yolo(tmp_path / "yolo", described=False)
+    for path in (folder / "labels" / "val").iterdir():
+        path.rename(folder / "images" / "val" / path.name)
+    check(load_dataset(folder, split="val"), difficult=False)
+    for path in (folder / "images" / "val").glob("*.txt"):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"none of the 3 pictures has a file of labels, as .*labels.val.one\.txt would be"):
+        load_dataset(folder, split="val")
+
+
 def test_a_file_that_is_no_picture(tmp_path: Path) -> None:
     folder = write_yolo(tmp_path / "yolo", described=False)
     (folder / "images" / "val" / "none.jpg").write_text("none")
@@ -316,7 +328,7 @@ def test_what_is_no_data_set(tmp_path: Path) -> None:
         load_dataset(tmp_path / "nothing")
     with pytest.raises(ValueError, match="is no data set"):
         load_dataset(tmp_path)
-    for content in ("{", "[]", '{"images": []}', "[" * 100_000):
+    for content in ("{", "[]", '{"images": []}', '{"images": 5, "annotations": [], "categories": []}', "[" * 100_000):
         (tmp_path / "a.json").write_text(content)
         with pytest.raises(ValueError, match="COCO's images, annotations and categories were expected"):
             load_dataset(tmp_path / "a.json")

@@ -17,6 +17,7 @@ from opencv_squeezedet.evaluation.curves import interpolated
 from opencv_squeezedet.evaluation.evaluate import RECALL_LEVELS
 from opencv_squeezedet.evaluation.matching import box_iou, match
 
+pytest.importorskip("faster_coco_eval", reason="COCO's metrics need faster-coco-eval, of the eval extra")
 CLOSE = 1e-6
 
 

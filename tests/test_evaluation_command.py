@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html.parser
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,8 @@ from opencv_squeezedet.evaluation import detect_dataset, evaluate
 from opencv_squeezedet.evaluation.gallery import HIT, MISSED, WRONG, picture_jpeg, rank
 from opencv_squeezedet.evaluation.results import read_results, write_results
 
-pytest.importorskip("faster_coco_eval", reason="COCO's metrics need faster-coco-eval, of the eval extra")
+for library in ("faster_coco_eval", "matplotlib", "tqdm"):
+    pytest.importorskip(library, reason=f"the command needs {library}, of the eval extra")
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
 
 
@@ -135,6 +137,7 @@ BAD_RESULTS = {
     "no box": '[{"image_id": 4, "category_id": 3, "score": 1}]',
     "words": '[{"image_id": 4, "category_id": 3, "bbox": [1, 2, 3, "x"], "score": 1}]',
     "not finite": '[{"image_id": 4, "category_id": 3, "bbox": [1, 2, 3, NaN], "score": 1}]',
+    "lists for ids": '[{"image_id": [4], "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}]',
     "other pictures": '[{"image_id": 5, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}]',
     "no categories": '{"images": [], "annotations": []}',
 }
@@ -177,6 +180,18 @@ def test_usage(
     assert errors.count("\n") == 1
 
 
+@pytest.mark.parametrize("library", ["faster_coco_eval", "matplotlib", "tqdm"])
+def test_a_missing_library(
+    data: Path, library: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    assert main(["eval", str(data)]) == 2
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert errors.startswith(f"squeezedet eval: this needs {library}, ")
+    assert errors.endswith("pip install 'opencv-squeezedet[eval]'\n")
+
+
 def test_a_missing_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", str(tmp_path / "nothing")]) == 2
     assert "no data set at" in capsys.readouterr().err
@@ -188,6 +203,14 @@ def test_a_picture_that_cannot_be_read(data: Path, capsys: pytest.CaptureFixture
     assert main(["eval", str(data), "--quiet", "--html", str(report)]) == 1
     assert "grey.png: it is not a picture" in capsys.readouterr().err
     assert "Problems in the data" in report.read_text()
+
+
+def test_a_data_set_of_other_classes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data.write_text(data.read_text().replace('"cat"', '"robot"').replace('"sofa"', '"rocket"'))
+    assert main(["eval", str(data)]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert "class 'robot' is not among the labels: 1 box left out" in errors[0]
+    assert "no objects of the model's classes, aeroplane, " in errors[-1]
 
 
 def test_options_reach_the_detector(data: Path) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from networks import MODELS, a_blob, by_caffe, needs_caffe, random_weights, same_weights
+from embedded import needs_caffe_importer, needs_onnx
+from networks import MODELS, a_blob, by_caffe, random_weights, same_weights
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
+from opencv_squeezedet.errors import UnknownLayerError
 from opencv_squeezedet.formats import (
     caffemodel_bytes,
     load_network,
@@ -23,6 +25,8 @@ from opencv_squeezedet.formats import (
 )
 from opencv_squeezedet.formats._caffe_schema import net_parameter
 from opencv_squeezedet.network import Convolution, Deconvolution, Eltwise, Network, Pooling, ReLU, Reshape, Slice, Softmax
+
+pytestmark = needs_onnx
 
 INPUT = 'input: "data" input_dim: 1 input_dim: 3 input_dim: 20 input_dim: 30'
 CONVOLUTION = 'name: "conv" bottom: "data" top: "conv" convolution_param { num_output: 8 kernel_size: 3 pad: 1 }'
@@ -186,12 +190,28 @@ def test_errors_name_the_file_and_the_layer(read: Callable[[str], Network], text
         read(text)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        'name: "bn" type: "BatchNorm"',
+        'name: "r" type: "ReLU" relu_param { slope: 1 }',
+        'name: "r" type: "Concat" concat_param { axis: 1 new: 2 }',
+    ],
+)
+def test_networks_that_others_may_read_are_told_apart(read: Callable[[str], Network], layer: str) -> None:
+    with pytest.raises(UnknownLayerError):
+        read(f'{INPUT} layer {{ bottom: "data" top: "y" {layer} }}')
+    with pytest.raises(sd.ModelError) as error:
+        read(f'{INPUT} layer {{ bottom: "nothing" top: "y" name: "r" type: "ReLU" }}')
+    assert type(error.value) is sd.ModelError
+
+
 def test_files_that_are_no_prototxt(tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
     with pytest.raises(FileNotFoundError):
         read_prototxt(path)
     path.write_bytes((MODELS / "squeezedet_lite_voc.caffemodel").read_bytes())
-    with pytest.raises(sd.ModelError, match="a prototxt of at most 1048576 bytes was expected, it has 3918263"):
+    with pytest.raises(sd.ModelError, match="a prototxt of at most 262144 bytes was expected, it has 3918263"):
         read_prototxt(path)
     path.write_bytes(b"name: \xff\xfe")
     with pytest.raises(sd.ModelError, match="a text file was expected"):
@@ -428,7 +448,7 @@ def test_the_caffemodel_of_another_network(tmp_path: Path) -> None:
         load_network(MODELS / "SqueezeDet_deploy.prototxt", path)
 
 
-@needs_caffe
+@needs_caffe_importer
 @pytest.mark.parametrize(
     ("name", "network"),
     [("SqueezeDet_deploy", architectures.squeezedet_gsoc()), ("SqueezeNet_deploy", architectures.squeezenet_gsoc())],

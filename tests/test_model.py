@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,9 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import needs_caffe_importer, read_net
+from embedded import HAS_CAFFE, HAS_ONNX, needs_caffe_importer, needs_onnx, read_net
 
 import opencv_squeezedet as sd
+from opencv_squeezedet import conversion
 from opencv_squeezedet.backends import Files
 from opencv_squeezedet.model import EMBEDDED, find_model, models_folder
 
@@ -26,6 +27,8 @@ SUFFIXES = (".prototxt", ".caffemodel", ".json")
 @pytest.fixture
 def stem(tmp_path: Path) -> Path:
     """A copy of the embedded model under a name that holds dots, spaces and more than ASCII."""
+    if not (HAS_CAFFE or HAS_ONNX):
+        pytest.skip("this OpenCV does not read Caffe's files, and the extra [onnx] is not installed")
     copy = tmp_path / "modèle v1.2"
     for suffix in SUFFIXES:
         shutil.copy(Path(models_folder()) / f"{EMBEDDED}{suffix}", f"{copy}{suffix}")
@@ -151,7 +154,7 @@ def test_a_head_on_logits(stem: Path) -> None:
 def test_truncated_weights(stem: Path, size: int) -> None:
     path = Path(f"{stem}.caffemodel")
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(sd.ModelError, match=r"OpenCV cannot read .*caffemodel|caffemodel': no caffemodel"):
+    with pytest.raises(sd.ModelError, match=r"OpenCV cannot read .*caffemodel|caffemodel': (byte 1|it ends within)"):
         sd.SqueezeDet(stem)
 
 
@@ -174,17 +177,38 @@ def test_a_prototxt_without_layers(stem: Path) -> None:
         sd.SqueezeDet(stem)
 
 
+@needs_onnx
 def test_weights_of_another_network(stem: Path) -> None:
     edit(stem, ".prototxt", lambda text: text.replace('"fire5_squeeze"', '"fire5_other"'))
-    with pytest.raises(sd.ModelError, match="layer 'fire5_other': no weights; those are for the layers conv1, fire2"):
+    with pytest.raises(sd.ModelError, match="layer 'fire5_other': weights of 32x256x1x1 and 32 were expected, got none"):
+        sd.SqueezeDet(stem)
+
+
+@needs_onnx
+def test_weights_of_other_shapes_are_found_before_anything_runs(stem: Path) -> None:
+    """OpenCV 4 would load them, and fail in the first pass."""
+    from opencv_squeezedet import formats
+
+    network, weights = formats.load_network(stem)
+    kernels = [np.zeros((64, 3, 5, 5), np.float32), weights["conv1"][1]]
+    layers = (dataclasses.replace(network.layers[0], kernel=(5, 5)), *network.layers[1:])
+    wider = dataclasses.replace(network, input_shape=(1, 3, 418, 418), layers=layers)
+    Path(f"{stem}.caffemodel").write_bytes(formats.caffemodel_bytes(wider, {**weights, "conv1": kernels}))
+    with pytest.raises(sd.ModelError, match="layer 'conv1': weights of 64x3x3x3 and 64 were expected, got 64x3x5x5 and 64"):
         sd.SqueezeDet(stem)
 
 
 @needs_caffe_importer
-def test_weights_of_another_network_without_the_extra(stem: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_opencv_tells_the_layer(stem: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(files: Files) -> None:
+        raise ImportError
+
+    monkeypatch.setattr(conversion, "load", missing)
+    head = sd.SqueezeDet(stem).config
+    with pytest.raises(sd.ModelError, match="does not fit itself, or the input of 320x320: layer 'reshape', a Reshape: "):
+        sd.SqueezeDet(stem, config=head.scaled((320, 320)), preprocess=sd.Preprocess((320, 320)))
     edit(stem, ".prototxt", lambda text: text.replace('"fire5_squeeze"', '"fire5_other"'))
-    monkeypatch.setitem(sys.modules, "opencv_squeezedet.formats", None)
-    with pytest.raises(sd.ModelError, match="does not fit itself, or the input of 416x416"):
+    with pytest.raises(sd.ModelError, match="416x416: layer 'fire5_other', a Convolution with no blobs of weights: "):
         sd.SqueezeDet(stem)
 
 
@@ -201,6 +225,16 @@ def test_an_input_size_that_the_network_does_not_take(stem: Path) -> None:
     edit(stem, ".json", lambda text: text.replace("416, 416", "320, 320"))
     with pytest.raises(sd.ModelError, match="the input of 320x320"):
         sd.SqueezeDet(stem)
+
+
+@needs_onnx
+@pytest.mark.parametrize("suffix", [".prototxt", ".onnx"])
+def test_the_layer_that_does_not_take_the_input_size(suffix: str) -> None:
+    embedded = Path(models_folder(), f"{EMBEDDED}{suffix}")
+    head = sd.SqueezeDet().config.scaled((320, 320))
+    message = r"the input of 320x320: layer 'reshape': a bottom of \(1, 17, 17, 180\) has 52020 values, .* \(0, 4761, 20\)$"
+    with pytest.raises(sd.ModelError, match=message):
+        sd.SqueezeDet(embedded, config=head, preprocess=sd.Preprocess((320, 320)))
 
 
 @pytest.mark.parametrize(

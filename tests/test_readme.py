@@ -9,17 +9,21 @@ import shlex
 import shutil
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from embedded import needs_onnx
 
+import opencv_squeezedet as sd
 from opencv_squeezedet import cli
 from opencv_squeezedet.cli import common
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCKS = BLOCK.findall(README)
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +49,21 @@ def test_python_blocks_print_what_is_shown() -> None:
     assert shown >= 4
 
 
+@needs_onnx
+def test_a_model_with_a_head_of_one_s_own() -> None:
+    text = (ROOT / "models" / "README.md").read_text(encoding="utf-8")
+    (code,) = [code for language, code in BLOCK.findall(text) if language == "python"]
+    namespace: dict[str, Any] = {}
+    exec(compile(code, "models/README.md", "exec"), namespace)
+    detector = namespace["detector"]
+    assert (detector.config.input_size, detector.config.labels) == ((640, 384), ("bolt", "nut"))
+    image = cv2.imread("samples/chelsea.jpg")
+    blobs = detector.forward(image)
+    for suffix in (".prototxt", ".onnx"):
+        for blob, other in zip(blobs, sd.SqueezeDet(f"mine{suffix}").forward(image), strict=True):
+            np.testing.assert_allclose(blob, other, rtol=1e-4, atol=1e-5)
+
+
 def test_detect_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     commands = [code for language, code in BLOCKS if language == "console" and code.startswith("$ detect samples/")]
     assert commands
@@ -56,8 +75,8 @@ def test_detect_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_every_option_shown_exists() -> None:
     shown = [line for language, code in BLOCKS if language == "console" for line in code.splitlines()]
-    for words in (shlex.split(line)[1:] for line in shown if line.startswith(("$ detect ", "$ squeezedet "))):
-        name, *arguments = words if words[0] == "detect" else words[1:]
+    for words in (shlex.split(line)[1:] for line in shown if line.startswith(("$ detect ", "$ classify ", "$ squeezedet "))):
+        name, *arguments = words[1:] if words[0] == "squeezedet" else words
         assert name in cli.SUBCOMMANDS
         assert common.make_parser(import_module(f"opencv_squeezedet.cli.{name}"), name).parse(arguments)
 

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             datasets.write(args.json, f"{config.to_json()}\n".encode())
         if args.plot is not None:
             datasets.write(args.plot, plot(boxes, found, args.size, Path(args.plot).suffix))
-    except (ValueError, ImportError) as error:
+    except ValueError as error:
         raise CommandError(reason(error)) from error
     return 0
 

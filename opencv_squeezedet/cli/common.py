@@ -13,11 +13,12 @@ from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from opencv_squeezedet._checks import MOST
 from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet._version import __version__
+from opencv_squeezedet.backends import BackendName
 
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -67,7 +68,9 @@ def guarded(program: str, work: Callable[[], int]) -> int:
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # as in "detect ... | head": nobody reads on
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # as in "detect ... | head": nobody reads on
+            complain(program, f"{shown(error.filename or 'cannot write to standard output')}: {reason(error)}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_SOME_FAILED
 
@@ -197,6 +200,35 @@ def positive_number(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"a number above 0 was expected, got {text!r}")
     return number
+
+
+def add_backend(add: Callable[..., object]) -> None:
+    """Add the options that say what runs the network, by an ``add_argument``."""
+    add("--backend", choices=get_args(BackendName), default="opencv", metavar="B", help="opencv or onnxruntime")
+    add("--target", metavar="T", help="cpu, or what B has")
+
+
+def check_target(option: str, target: str, sources: set[Path]) -> None:
+    """Refuse at once what could not be written at the end."""
+    if target == "-":
+        return
+    path = Path(target).resolve()
+    if path in sources:
+        raise CommandError(f"{option}: {shown(target)} is one of the sources")
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise CommandError(f"{option}: {shown(target)} is a folder, or lies in none that can be written to")
+
+
+@contextmanager
+def model_errors() -> Iterator[None]:
+    """End the command with one line where a model cannot be made ready to run."""
+    try:
+        yield
+    except OSError as error:
+        name = f"{shown(error.filename)}: " if error.filename else ""
+        raise CommandError(name + reason(error)) from error
+    except (ImportError, ValueError) as error:  # an extra is missing; a ModelError, or a target that cannot be had
+        raise CommandError(reason(error)) from error
 
 
 # ---- what the user sees ------------------------------------------------------------------------------------------------

@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 
 from opencv_squeezedet.cli.common import CommandError, Parser, reason, shown
+from opencv_squeezedet.cli.networks import find_network
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import write_whole
-from opencv_squeezedet.formats import caffemodel_bytes, load_network, network_files, onnx_bytes, prototxt_text
-from opencv_squeezedet.network import Network, StrPath, Weights
+from opencv_squeezedet.formats import caffemodel_bytes, load_network, onnx_bytes, prototxt_text
+from opencv_squeezedet.network import Network, Weights
 
 DESCRIPTION = "\n".join(
     [
@@ -24,7 +25,7 @@ EXAMPLE = "SqueezeDet.prototxt SqueezeDet.onnx --half"
 def add_arguments(parser: Parser) -> None:
     """Add convert's arguments."""
     add = parser.add_argument_group("files").add_argument
-    add("source", metavar="SOURCE", help="a model's stem, .prototxt, .onnx or .net (SqueezeNet v1.0)")
+    add("source", metavar="SOURCE", help="a model's stem, .prototxt, .onnx or .net (SqueezeNet v1.0), or a published name")
     add("target", metavar="TARGET", help="NAME.onnx, or NAME.caffemodel or NAME.prototxt for both of them")
     add = parser.add_argument_group("how").add_argument
     add("--weights", metavar="W", help="the source's caffemodel, if its name is another")
@@ -44,13 +45,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def convert(source: StrPath, target: Path | str, *, weights: StrPath | None = None, half: bool = False) -> dict[Path, int]:
+def convert(source: str, target: Path | str, *, weights: str | None = None, half: bool = False) -> dict[Path, int]:
     """Write the network's files; returns their sizes. All is read and made before the first is written."""
     target = Path(target)
-    read = [path for path in network_files(source, weights) if path is not None]
-    contents = _contents(target, *load_network(source, weights), half=half)
-    contents |= _description(read[0].with_suffix(".json"), target.with_suffix(".json"))
-    taken = {path.resolve() for path in read}
+    definition, found = find_network(source, weights)
+    contents = _contents(target, *load_network(definition, found), half=half)
+    contents |= _description(definition.with_suffix(".json"), target.with_suffix(".json"))
+    taken = {path.resolve() for path in (definition, found) if path is not None}
     for path in contents:
         if path.resolve() in taken:
             raise ModelError(f"{str(path)!r} is the source itself, which is not overwritten")

@@ -41,8 +41,8 @@ def load(args: argparse.Namespace, labels: Sequence[str] | None = None) -> Datas
     """
     try:
         dataset = load_dataset(args.dataset, images=args.images, split=args.split, labels=labels)
-    except (OSError, ValueError, ImportError) as error:
-        raise CommandError(shown(reason(error) if isinstance(error, ImportError) else str(error))) from error
+    except (OSError, ValueError) as error:
+        raise CommandError(shown(str(error))) from error
     for problem in dataset.problems[:_MOST_PROBLEMS]:
         complain(args.program, shown(problem))
     if len(dataset.problems) > _MOST_PROBLEMS:

@@ -26,6 +26,8 @@ from opencv_squeezedet.cli.common import (
     EXIT_SOME_FAILED,
     CommandError,
     Parser,
+    add_backend,
+    check_target,
     complain,
     positive,
     reason,
@@ -56,6 +58,7 @@ def add_arguments(parser: Parser) -> None:
     add = parser.add_argument_group("what is looked for").add_argument
     add("--model", metavar="M", help="a model's files, or its name")
     add("--weights", metavar="W", help="its caffemodel, if apart")
+    add_backend(add)
     add("--threshold", type=_threshold, metavar="T", help="score threshold in [0, 1]")
     add("--nms", type=_threshold, metavar="T", help="NMS threshold in [0, 1]")
     add("--top-n", type=positive, metavar="N", help="the best boxes that enter NMS")
@@ -137,7 +140,8 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        raise CommandError(f"cannot write {shown(error.filename or '')}: {reason(error)}", EXIT_SOME_FAILED) from error
+        name = shown(error.filename or "to standard output")
+        raise CommandError(f"cannot write {name}: {reason(error)}", EXIT_SOME_FAILED) from error
     if args.timing:
         timing.report()
     return status
@@ -212,7 +216,7 @@ def _look(
             top_n=args.top_n,
             class_agnostic=args.agnostic or None,
         )
-    except (MemoryError, cv2.error) as error:
+    except (MemoryError, RuntimeError, cv2.error) as error:
         return results + [f"{shown(frame.name)}: {reason(error)}" for frame, _, _ in pictures]
     for (frame, stem, image), detections in zip(pictures, found, strict=True):
         one = Seen(frame, stem, image, detections if args.classes is None else detections[args.classes])
@@ -228,7 +232,9 @@ def _look(
 
 
 def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
-    detectors = load_detectors(args.model, args.weights, letterbox=args.letterbox, most=most)
+    detectors = load_detectors(
+        args.model, args.weights, backend=args.backend, target=args.target, letterbox=args.letterbox, most=most
+    )
     labels = detectors[0].config.labels
     if unknown := [label for label in args.classes or () if label not in labels]:
         raise CommandError(f"--classes: the model knows no {', '.join(map(repr, unknown))}, but {', '.join(labels)}")
@@ -245,7 +251,7 @@ def _outputs(args: argparse.Namespace, sources: Sources, names: Names, labels: t
     ):
         target = getattr(args, option[2:])
         if target is not None:
-            _check_target(option, target, sources.files)
+            check_target(option, target, sources.files)
             in_order.append(output(target))
     per_frame = _outputs_per_frame(args, sources, labels)
     if copies := _video_copies(args, sources, names):
@@ -288,7 +294,7 @@ def _video_copies(args: argparse.Namespace, sources: Sources, names: Names) -> d
     if args.video_out is not None:
         if len(videos) != 1:
             raise CommandError(f"--video-out needs one video or camera among the sources, there are {len(videos)}")
-        _check_target("--video-out", str(args.video_out), sources.files)
+        check_target("--video-out", str(args.video_out), sources.files)
         try:
             outputs.check_video_suffix(args.video_out)
         except ValueError as error:
@@ -307,17 +313,6 @@ def _make_folder(folder: Path) -> None:
         raise CommandError(f"cannot make the folder {shown(folder)}: {error.strerror}") from error
     if not os.access(folder, os.W_OK):
         raise CommandError(f"cannot write to the folder {shown(folder)}")
-
-
-def _check_target(option: str, target: str, sources: set[Path]) -> None:
-    """Refuse at once what could not be written at the end."""
-    if target == "-":
-        return
-    path = Path(target).resolve()
-    if path in sources:
-        raise CommandError(f"{option}: {shown(target)} is one of the sources")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise CommandError(f"{option}: {shown(target)} is a folder, or lies in none that can be written to")
 
 
 # ---- what the user sees ------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from opencv_squeezedet._checks import fraction
 from opencv_squeezedet.cli import datasets
-from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, complain, positive, reason, shown
+from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, add_backend, complain, positive, reason, shown
 from opencv_squeezedet.cli.detectors import load_detectors
 from opencv_squeezedet.config import NMS_KINDS
 from opencv_squeezedet.datasets import Dataset
@@ -29,7 +29,8 @@ def add_arguments(parser: Parser) -> None:
     datasets.add_dataset_arguments(parser)
     add = parser.add_argument_group("what is measured").add_argument
     add("--model", metavar="M", help="the stem of a model's files")
-    add("--weights", metavar="W", help="its caffemodel, if named else")
+    add("--weights", metavar="W", help="its caffemodel, if apart")
+    add_backend(add)
     add("--threshold", type=_fraction, default=0.01, metavar="T", help="lowest score that counts (0.01)")
     add("--nms", type=_fraction, metavar="T", help="NMS threshold in [0, 1]")
     add("--nms-kind", choices=NMS_KINDS, metavar="K", help=" or ".join(NMS_KINDS))
@@ -60,6 +61,9 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError("--categories tell the classes of --results")
     if args.results is not None and (args.model is not None or args.weights is not None):
         raise CommandError("--results are another program's detections: no --model belongs to them")
+    with needs("eval"):  # now rather than after minutes of work
+        import faster_coco_eval  # noqa: F401
+        import matplotlib  # noqa: F401
     done: Run | None = None
     if args.results is None:
         dataset, done = _detect(args)
@@ -69,26 +73,22 @@ def run(args: argparse.Namespace) -> int:
     else:
         dataset = datasets.load(args)
         detections = _read(args, dataset)
-    try:
-        evaluation = evaluate(dataset, detections, iou_threshold=args.iou)
-        if args.html is not None:
-            title, subtitle = _headline(args, dataset)
-            html = to_html(evaluation, dataset, detections, title=title, subtitle=subtitle, run=done)
-            datasets.write(args.html, html.encode())
-    except ImportError as error:
-        raise CommandError(reason(error)) from error
+    evaluation = evaluate(dataset, detections, iou_threshold=args.iou)
+    if args.html is not None:
+        title, subtitle = _headline(args, dataset)
+        html = to_html(evaluation, dataset, detections, title=title, subtitle=subtitle, run=done)
+        datasets.write(args.html, html.encode())
     _write(args, evaluation, dataset, detections, done)
     return EXIT_SOME_FAILED if done is not None and done.problems else 0
 
 
 def _detect(args: argparse.Namespace) -> tuple[Dataset, Run]:
-    detectors = load_detectors(args.model, args.weights, letterbox=args.letterbox)
+    detectors = load_detectors(args.model, args.weights, backend=args.backend, target=args.target, letterbox=args.letterbox)
     dataset = datasets.load(args, detectors[0].config.labels)
-    try:
-        with needs("eval"):
-            from tqdm import tqdm
-    except ImportError as error:
-        raise CommandError(reason(error)) from error
+    if not dataset.box_count:
+        raise CommandError(f"the data set has no objects of the model's classes, {', '.join(dataset.labels)}")
+    with needs("eval"):
+        from tqdm import tqdm
     hidden = True if args.quiet else None  # None: shown on a terminal
     with tqdm(total=len(dataset.pictures), unit=" pictures", dynamic_ncols=True, leave=False, disable=hidden) as bar:
         return dataset, detect_dataset(

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, complain, reason, shown
+from opencv_squeezedet.cli.networks import find_network
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats import load_network, network_files, read_prototxt
-from opencv_squeezedet.head import BLOBS, Head, check_config, head_of
-from opencv_squeezedet.model import EMBEDDED, models_folder
+from opencv_squeezedet.formats import load_network, read_prototxt
+from opencv_squeezedet.head import BLOBS, Head, Outputs, check_config, head_of
+from opencv_squeezedet.model import outputs_of, read_description
 from opencv_squeezedet.network import Shape, Step
 
 DESCRIPTION = "Show a network's layers with their shapes, parameters and MACs; its head, and the config beside it."
@@ -26,7 +27,13 @@ EXAMPLE = "models/SqueezeDet_deploy.prototxt"
 def add_arguments(parser: Parser) -> None:
     """Add inspect's arguments."""
     add = parser.add_argument_group("what is shown").add_argument
-    add("model", nargs="?", metavar="MODEL", help="a model's stem, .prototxt, .onnx or .net (default: the embedded model)")
+    add(
+        "model",
+        nargs="?",
+        default="embedded",
+        metavar="MODEL",
+        help="a model's stem, .prototxt, .onnx or .net, or a published name (default: embedded)",
+    )
     add(
         "--weights",
         metavar="W",
@@ -37,9 +44,8 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status: 1 where parts of the model do not fit each other."""
-    model = Path(models_folder(), EMBEDDED) if args.model is None else args.model
     try:
-        inspected = _Inspected(*network_files(model, args.weights))
+        inspected = _Inspected(*find_network(args.model, args.weights))
     except (ImportError, ModelError, OSError) as error:
         raise CommandError(_message(error)) from error
     print(json.dumps(inspected.to_dict(), indent=2) if args.json else "\n".join(inspected.lines()))
@@ -85,15 +91,11 @@ class _Inspected:
         self.head = head_of(self.network)
 
     def _read_description(self) -> None:
-        try:
-            content = json.loads(self.description.read_bytes())
-            self.config = HeadConfig.from_dict(content["head"])
-            places = content.get("outputs")
-            outputs = places and {blob: (str(layer), int(top)) for blob, (layer, top) in places.items()}
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            raise ModelError(f"{str(self.description)!r} is no model description: {reason(error)}") from error
-        self.head = head_of(self.network, outputs)
-        check_config(self.head, self.config)
+        found = read_description(str(self.description), _config_and_outputs)
+        if found is not None:
+            self.config, outputs = found
+            self.head = head_of(self.network, outputs)
+            check_config(self.head, self.config)
 
     # ---- what is shown -------------------------------------------------------------------------------------------------
 
@@ -153,6 +155,14 @@ class _Inspected:
             derived = {"input_size", "grid", "layout", "activated"}
             lines += [f"  {name:<16} {_value(value)}" for name, value in config.to_dict().items() if name not in derived]
         return lines
+
+
+def _config_and_outputs(content: Any) -> tuple[HeadConfig, Outputs | None]:
+    """The part of a model's description that says what the network gives."""
+    if not isinstance(content, dict) or "head" not in content:
+        raise ValueError("a JSON object with a 'head' was expected")
+    outputs = outputs_of(content["outputs"]) if "outputs" in content else None
+    return HeadConfig.from_dict(content["head"]), outputs
 
 
 def _shapes(shapes: Sequence[Shape]) -> str:

@@ -21,8 +21,10 @@ def read(path: Path, images: Path | None) -> Raw:
     """
     try:
         content = json.loads(path.read_bytes())
-        categories = {entry["id"]: entry["name"] for entry in content["categories"]}
+        categories = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
         entries, annotations = content["images"], content["annotations"]
+        if not isinstance(entries, list) or not isinstance(annotations, list):
+            raise TypeError("images and annotations must be lists")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: COCO's images, annotations and categories were expected: {error!r}") from error
     raw = Raw(tuple(categories.values()))
@@ -52,7 +54,7 @@ def _add_picture(raw: Raw, entry: Any, folder: Path, objects: dict[Any, list[Raw
         if image_id in objects or not isinstance(image_id, (int, str)) or (size and min(size) < 1):
             raise ValueError
         path = folder / name
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raw.problems.append(f"image {entry!r}: a new id, a file_name and a positive size were expected: left out")
         return
     objects[image_id] = []
@@ -67,7 +69,7 @@ def _add_object(raw: Raw, annotation: Any, categories: dict[Any, str], objects: 
         name = categories.get(category, f"category {category}")
         difficult = bool(annotation.get("iscrowd") or annotation.get("difficult"))
         area = float(annotation["area"]) if "area" in annotation else None
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raw.problems.append(
             f"annotation {annotation!r}: a bbox of four numbers, a category_id and the image_id of a picture were expected: "
             "left out"

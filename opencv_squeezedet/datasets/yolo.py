@@ -22,14 +22,14 @@ def is_yolo(folder: Path) -> bool:
 def read(path: Path, images: Path | None, split: str | None, labels: Sequence[str] | None) -> Raw:
     """Read a data set described by a YAML file, or a folder of ``images`` and ``labels``, each with a folder for the split.
 
-    The labels of a picture lie in the file of its name under ``labels`` instead of the last ``images`` in its path; a picture
-    without such a file has no objects. Class names are in the YAML file, in ``classes.txt`` beside the pictures' folder, or
-    are the ``labels``.
+    The labels of a picture lie beside it, or in the file of its name under ``labels`` instead of the last ``images`` in its
+    path; a picture without such a file has no objects. Class names are in the YAML file, in ``classes.txt`` beside the
+    pictures' folder, or are the ``labels``.
 
     Raises
     ------
     ValueError
-        If the file is no description of a data set, or there are no class names.
+        If the file is no description of a data set, there are no class names, or no picture has labels.
     FileNotFoundError
         If there is no such split.
     """
@@ -40,10 +40,15 @@ def read(path: Path, images: Path | None, split: str | None, labels: Sequence[st
         names, folders = _described(description, split)
         folders = [images] if images else folders or _folders(description.parent, split)
     raw = Raw(names, fractions=True)
+    labelled = False
     for folder in folders:
         for picture in _listed(folder) if folder.suffix == ".txt" else find_pictures(folder, PICTURE_SUFFIXES):
-            objects = _objects(_label_file(picture), names, raw.problems)
-            raw.pictures.append(RawPicture(picture, None, picture.stem, objects))
+            label_file = _label_file(picture)
+            labelled = labelled or label_file.is_file()
+            raw.pictures.append(RawPicture(picture, None, picture.stem, _objects(label_file, names, raw.problems)))
+    if not labelled:
+        last = f", as {_label_file(raw.pictures[-1].path)} would be" if raw.pictures else ""
+        raise ValueError(f"{path}: none of the {len(raw.pictures)} pictures has a file of labels{last}")
     return raw
 
 
@@ -114,12 +119,12 @@ def _listed(path: Path) -> list[Path]:
 
 
 def _label_file(picture: Path) -> Path:
+    beside = picture.with_suffix(".txt")
     folders = list(picture.parts[:-1])
-    for i in reversed(range(len(folders))):
-        if folders[i] == "images":
-            folders[i] = "labels"
-            break
-    return Path(*folders, f"{picture.stem}.txt")
+    if "images" not in folders or beside.is_file():
+        return beside
+    folders[len(folders) - 1 - folders[::-1].index("images")] = "labels"
+    return Path(*folders, beside.name)
 
 
 def _objects(path: Path, names: tuple[str, ...], problems: list[str]) -> list[RawObject]:

@@ -84,12 +84,14 @@ def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | N
         content = json.loads(path.read_bytes())
         if isinstance(content, dict):
             rows, categories = content["annotations"], {entry["id"]: entry["name"] for entry in content["categories"]}
-            names = {Path(picture.path).name: i for i, picture in enumerate(dataset.pictures)}
+            names = {picture.path.name: i for i, picture in enumerate(dataset.pictures)}
+            if len(names) < len(dataset.pictures):
+                raise ValueError("the data set has pictures of the same file name, which cannot be told apart by it")
             places = {entry["id"]: names.get(Path(entry["file_name"]).name) for entry in content["images"]}
         else:
             rows, places = content, {picture.image_id: i for i, picture in enumerate(dataset.pictures)}
         parsed = [_row(row) for row in rows]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path}: COCO's results were expected: {error!r}") from error
     table = class_table(dataset.labels)
     if categories is None:
@@ -104,12 +106,15 @@ def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | N
     return [_detections(found, dataset.labels) for found in of_picture]
 
 
-def _row(row: Any) -> tuple[Any, Any, tuple[float, ...], float]:
+def _row(row: Any) -> tuple[int | str, int, tuple[float, ...], float]:
     x, y, width, height = map(float, row["bbox"])
     score = float(row["score"])
     if not all(map(math.isfinite, (x, y, width, height, score))):
         raise ValueError(f"numbers must be finite, got {row!r}")
-    return row["image_id"], row["category_id"], (x, y, x + width, y + height), score
+    image_id, category_id = row["image_id"], row["category_id"]
+    if not (isinstance(image_id, (int, str)) and isinstance(category_id, int)):
+        raise TypeError(f"image_id must be a number or a string, and category_id a number, got {row!r}")
+    return image_id, category_id, (x, y, x + width, y + height), score
 
 
 def _detections(found: list[Any], labels: tuple[str, ...]) -> Detections:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from opencv_squeezedet import network as nw
-from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.errors import ModelError, UnknownLayerError
 
 Options = dict[str, Any]
 
@@ -23,8 +23,10 @@ def layer_of(message: Any, kind: str) -> nw.Layer:
 
     Raises
     ------
-    ModelError
+    UnknownLayerError
         That names the layer, if its type is none of `opencv_squeezedet.network`, or has an option that those do not have.
+    ModelError
+        If it is a layer for training, or has too many bottoms or tops.
     """
     name, bottoms, tops = message.name, tuple(message.bottom), tuple(message.top)
     if kind in TRAINING:
@@ -33,7 +35,7 @@ def layer_of(message: Any, kind: str) -> nw.Layer:
             "blob and ends with the network's outputs"
         )
     if kind not in _KINDS:
-        raise ModelError(f"layer {name!r}: the type {kind!r} is not one of {', '.join(sorted(_KINDS))}")
+        raise UnknownLayerError(f"layer {name!r}: the type {kind!r} is not one of {', '.join(sorted(_KINDS))}")
     make, counts, read, _ = _KINDS[kind]
     for what, blobs, most in (("bottom", bottoms, counts[0]), ("top", tops, counts[1])):
         if not blobs or (most and len(blobs) != most):
@@ -41,7 +43,7 @@ def layer_of(message: Any, kind: str) -> nw.Layer:
     try:
         return make(name=name, bottoms=bottoms, tops=tops, **read(message))
     except _OptionError as error:
-        raise ModelError(f"layer {name!r}: {error}") from None
+        raise UnknownLayerError(f"layer {name!r}: {error}") from None
 
 
 def fill_message(layer: nw.Layer, message: Any) -> None:

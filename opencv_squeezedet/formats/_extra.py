@@ -5,12 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from opencv_squeezedet.extras import needs
+
 
 def extra(module: str) -> Any:
     """Return a module of protobuf or onnx; ImportError, that names the extra, where it is missing."""
-    try:
+    with needs("onnx", what="reading and writing network files"):
         return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"reading and writing network files needs protobuf and onnx ({error}): pip install 'opencv-squeezedet[onnx]'"
-        ) from error

@@ -10,7 +10,7 @@ from opencv_squeezedet.errors import ModelError
 
 _FIXED = {1: 8, 5: 4}
 _ALWAYS, _BYTES_PER_FIELD = 10_000, 32
-_CHUNK = 1 << 16
+_CHUNK = 1 << 12
 
 
 def check_fields(content: bytes, descriptor: Any) -> None:

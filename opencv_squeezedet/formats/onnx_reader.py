@@ -196,8 +196,8 @@ class _Reader:
 
     def _pad(self, node: _Node) -> None:
         """Zeros around a blob are no layer: they are the pads of the one convolution that reads them."""
-        (source,), name, pads = self.bottoms(node), node.outputs[0], self.integers(node, 1)
-        if len(node.inputs) != 2 or node.text("mode", "constant") != "constant":
+        (source,), name, pads = self.bottoms(node, constants=1), node.outputs[0], self.integers(node, 1)
+        if node.text("mode", "constant") != "constant":
             raise node.error("zeros around its input were expected")
         if len(pads) != 8 or any(pads[:2]) or pads[:4] != pads[4:] or min(pads) < 0:
             raise node.error(f"the same pads on both sides of the last two axes were expected, got {list(pads)}")
@@ -212,18 +212,22 @@ class _Reader:
         node.inputs[0], pad = self._padded.pop(node.inputs[0])
         return pad
 
-    def bottoms(self, node: _Node, least: int = 1, most: int = 1) -> tuple[str, ...]:
-        """The inputs that are no constants, which come first."""
+    def bottoms(self, node: _Node, most: int = 1, constants: int = 0) -> tuple[str, ...]:
+        """The inputs that earlier nodes give, up to ``most``; no more constants than ``constants`` may follow."""
         names = [name for name in node.inputs if not self._is_constant(name)]
-        if names != node.inputs[: len(names)] or not least <= len(names) <= most:
-            raise node.error(f"the blobs that earlier nodes give come first; got the inputs {node.inputs}")
+        after = len(node.inputs) - len(names)
+        if names != node.inputs[: len(names)] or not 1 <= len(names) <= most or after > constants:
+            raise node.error(
+                f"1{f' to {most}' if most > 1 else ''} inputs that earlier nodes give, and up to {constants} constants, "
+                f"were expected, got {node.inputs[:8]}"
+            )
         if missing := [name for name in names if name not in self._shapes]:
             raise node.error(f"no earlier node gives its input {missing[0]!r}")
         return tuple(names)
 
     def shape(self, node: _Node) -> Shape:
         """The shape of the node's first input."""
-        return self._shapes[self.bottoms(node, most=len(node.inputs))[0]]
+        return self._shapes[self.bottoms(node, len(node.inputs), len(node.inputs))[0]]
 
     def axis(self, node: _Node, default: int) -> int:
         """The node's axis, from 0 up."""
@@ -282,8 +286,10 @@ def _values(tensor: Any, name: str) -> NDArray[Any]:
 # ---- operators ---------------------------------------------------------------------------------------------------------
 
 
-def _layer(reader: _Reader, node: _Node, make: Callable[..., nw.Layer], most: int = 1, **options: Any) -> nw.Layer:
-    return make(name=node.name, bottoms=reader.bottoms(node, most=most), tops=(node.outputs[0],), **options)
+def _layer(
+    reader: _Reader, node: _Node, make: Callable[..., nw.Layer], *, most: int = 1, constants: int = 0, **options: Any
+) -> nw.Layer:
+    return make(name=node.name, bottoms=reader.bottoms(node, most, constants), tops=(node.outputs[0],), **options)
 
 
 def _filter(reader: _Reader, node: _Node) -> nw.Layer:
@@ -303,6 +309,7 @@ def _filter(reader: _Reader, node: _Node) -> nw.Layer:
         reader,
         node,
         nw.Deconvolution if transposed else nw.Convolution,
+        constants=2,
         outputs=shape[1] * groups if transposed else shape[0],
         kernel=kernel,
         stride=node.pair("strides", (1, 1)),
@@ -336,7 +343,7 @@ def _softmax(reader: _Reader, node: _Node) -> nw.Layer:
 
 
 def _split(reader: _Reader, node: _Node) -> nw.Layer:
-    axis, bottoms = reader.axis(node, 0), reader.bottoms(node)
+    axis, bottoms = reader.axis(node, 0), reader.bottoms(node, constants=1)
     if len(node.inputs) > 1:
         lengths = reader.integers(node, 1)
     else:
@@ -352,11 +359,11 @@ def _reshape(reader: _Reader, node: _Node) -> nw.Layer:
     dims = reader.integers(node, 1)
     if node.integer("allowzero", 0) and 0 in dims:
         raise node.error(f"lengths above 0 were expected, got {dims}")
-    return _layer(reader, node, nw.Reshape, dims=dims)
+    return _layer(reader, node, nw.Reshape, constants=1, dims=dims)
 
 
 def _dropout(reader: _Reader, node: _Node) -> nw.Layer:
-    return _layer(reader, node, nw.Dropout, ratio=node.number("ratio", 0.5))
+    return _layer(reader, node, nw.Dropout, constants=2, ratio=node.number("ratio", 0.5))
 
 
 def _sum(reader: _Reader, node: _Node) -> nw.Layer:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.formats._caffe_layers import fill_message, layer_of
 from opencv_squeezedet.formats._caffe_schema import net_parameter
 from opencv_squeezedet.formats._extra import extra
 from opencv_squeezedet.network import Layer, Network, Shape, StrPath
 
-_MOST_BYTES = 1 << 20  # the longest definitions in use have a tenth of that
+_MOST_BYTES = 1 << 18  # many times what the networks of this family need
+_LONGEST_REASON = 300
 
 
 def read_prototxt(path: StrPath) -> Network:
@@ -21,7 +22,8 @@ def read_prototxt(path: StrPath) -> Network:
     ------
     ModelError
         If it is no prototxt, or describes something else than a network of the layers of `opencv_squeezedet.network` with
-        one input whose shapes fit. The error names the line, or the layer.
+        one input whose shapes fit. The error names the line, or the layer; `UnknownLayerError` where it may be a network, but
+        of other layers.
     OSError
         If it cannot be read.
     ImportError
@@ -31,7 +33,7 @@ def read_prototxt(path: StrPath) -> Network:
     try:
         return _network(_parsed(path))
     except ModelError as error:
-        raise ModelError(f"{str(path)!r}: {error}") from error
+        raise type(error)(f"{str(path)!r}: {error}") from error
 
 
 def prototxt_text(network: Network) -> str:
@@ -61,20 +63,26 @@ def _parsed(path: Path) -> Any:
     try:
         return text_format.Parse(text, net_parameter()())
     except text_format.ParseError as error:
-        reason = str(error)
+        reason = _short(error)
     except (RecursionError, ValueError, TypeError) as error:  # what protobuf lets through
-        reason = f"{type(error).__name__}: {error}"
-    _refuse_training(text_format, text)
-    raise ModelError(f"no prototxt of the layers that can be read: {reason}")
+        reason = f"{type(error).__name__}: {_short(error)}"
+    raise _unknown_field(text_format, text)(f"no prototxt of the layers that can be read: {reason}")
 
 
-def _refuse_training(text_format: Any, text: str) -> None:
-    """Raise the telling error where the field that is not known stands in a layer for training, or one not known."""
+def _short(error: Exception) -> str:
+    """What it says, without all of a token that may be as long as the file."""
+    message = str(error)
+    return message if len(message) <= _LONGEST_REASON else f"{message[:_LONGEST_REASON]} ..."
+
+
+def _unknown_field(text_format: Any, text: str) -> type[ModelError]:
+    """UnknownLayerError where a field is all that is not known; a layer that is the reason raises its own error."""
     try:
         message = text_format.Parse(text, net_parameter()(), allow_unknown_field=True)
     except (text_format.ParseError, RecursionError, ValueError, TypeError):
-        return
+        return ModelError
     _network(message)
+    return UnknownLayerError
 
 
 def _network(message: Any) -> Network:

@@ -14,7 +14,7 @@ from opencv_squeezedet.training.trainer import Schedule
 
 NetworkName = Literal["pyramid", "lite", "gsoc"]
 LossName = Literal["aligned", "published"]
-_STEP = 32  # its multiples suit every network
+_STEP = 32  # inputs that differ by it have the same layers in every network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ class Recipe:
         """Input sizes, and the share of the training at which each begins."""
         if not self.small:
             return [(self.input_size, 0.0)]
-        width, height = (max(_STEP, round(side * 10 / 13 / _STEP) * _STEP) for side in self.input_size)
+        width, height = (side - round(side * 3 / 13 / _STEP) * _STEP for side in self.input_size)
         return [((width, height), 0.0), (self.input_size, self.small)]
 
     def to_json(self) -> str:

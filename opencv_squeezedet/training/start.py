@@ -52,13 +52,7 @@ def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None
     size = recipe.input_size if size is None else size
     shapes, side = (VOC.anchors, VOC.input_size) if recipe.anchors is None else (recipe.anchors, recipe.input_size)
     anchors = [(w * size[0] / side[0], h * size[1] / side[1]) for w, h in shapes]
-    try:
-        network = _NETWORKS[recipe.network](len(labels), len(anchors), size)
-    except ModelError as error:
-        raise ModelError(
-            f"an input of {size[0]}x{size[1]} does not suit the network {recipe.network!r}; "
-            f"sides of 64, 96, 128 and so on do: {error}"
-        ) from error
+    network = _NETWORKS[recipe.network](len(labels), len(anchors), size)
     return network, derive_config(
         network,
         anchors=anchors,

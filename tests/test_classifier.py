@@ -1,0 +1,297 @@
+"""SqueezeNet: real weights on real photos, in every form that a model has."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from embedded import HAS_CAFFE, needs_caffe_importer, needs_onnx
+from format_seeds import compressed_file
+
+import opencv_squeezedet as sd
+from opencv_squeezedet import architectures, formats
+from opencv_squeezedet.backends import CaffeNet, Files
+from opencv_squeezedet.classifier import find_classifier, imagenet_labels
+from opencv_squeezedet.network import Network, Weights
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data"
+PHOTO = ROOT / "samples" / "chelsea.jpg"
+
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs SqueezeNet's weights and the tutorial's photos")
+pytestmark = needs_onnx
+BACKENDS = [
+    "opencv",
+    pytest.param(
+        "onnxruntime",
+        marks=pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="no extra [onnxruntime]"),
+    ),
+]
+
+# Top-1 with the softmax' value, from the weights' release.
+EXPECTED = {
+    "v1.0": {"aeroplane": (404, 0.504), "bus": (654, 0.388), "cat": (281, 0.613), "person": (518, 0.970)},
+    "v1.1": {"aeroplane": (404, 0.593), "bus": (654, 0.807), "cat": (281, 0.724), "person": (518, 0.997)},
+    "compressed": {"aeroplane": (404, None), "bus": (654, None), "cat": (281, None)},
+}
+for version, shuttle in (("v1.0", 0.847), ("v1.1", 0.964), ("compressed", None)):
+    EXPECTED[version]["space_shuttle"] = (812, shuttle)
+
+MAKE = {"v1.0": architectures.squeezenet_v1_0, "v1.1": architectures.squeezenet_v1_1}
+
+
+def real_weights(version: str) -> tuple[Network, Weights]:
+    network = MAKE[version]()
+    arrays = np.load(DATA / "weights" / f"squeezenet_{version}_imagenet.npz")
+    weights = {}
+    for step in network.weighted():
+        name = step.layer.name.replace("/", "_")
+        weights[step.layer.name] = [arrays[f"{name}_{part}"].astype(np.float32) for part in "wb"]
+    return network, weights
+
+
+def random_weights(network: Network) -> Weights:
+    """Such that no class is certain."""
+    rng = np.random.default_rng(0)
+    weights = {
+        step.layer.name: [rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape).astype(np.float32) for shape in step.weights]
+        for step in network.weighted()
+    }
+    weights["conv10"][0] *= 0.01
+    return weights
+
+
+def write(stem: Path, network: Network, weights: Weights, *suffixes: str) -> Path:
+    contents = {
+        ".prototxt": lambda: formats.prototxt_text(network).encode(),
+        ".caffemodel": lambda: formats.caffemodel_bytes(network, weights),
+        ".onnx": lambda: formats.onnx_bytes(network, weights),
+    }
+    for suffix in suffixes:
+        Path(f"{stem}{suffix}").write_bytes(contents[suffix]())
+    return stem
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SqueezeNet v1.1 with random weights, for inputs of 64x96, as ONNX; its own names of seven classes in JSON."""
+    stem = tmp_path_factory.mktemp("small") / "small"
+    network = architectures.squeezenet_v1_1(classes=7, input_size=(96, 64))
+    write(stem, network, random_weights(network), ".onnx")
+    stem.with_suffix(".json").write_text(json.dumps({"labels": list("abcdefg")}))
+    return stem
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    image = cv2.imread(str(PHOTO))
+    assert image is not None
+    return image
+
+
+# ---- real weights ------------------------------------------------------------------------------------------------------
+
+
+@needs_data
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("version", EXPECTED)
+def test_top_1_on_the_photos(version: str, backend: Any, tmp_path: Path) -> None:
+    if version == "compressed":
+        classifier = sd.SqueezeNet(DATA / "weights" / "compressed_SqueezeNet.net", backend=backend)
+    else:
+        stem = write(tmp_path / "deploy", *real_weights(version), ".prototxt", ".caffemodel")
+        classifier = sd.SqueezeNet(stem, backend=backend)
+        assert isinstance(classifier.backend, CaffeNet) == (HAS_CAFFE and backend == "opencv")
+    assert classifier.activated
+    for name, (class_id, probability) in EXPECTED[version].items():
+        first = classifier.classify(cv2.imread(str(DATA / "photos" / f"{name}.jpg")))[0]
+        assert first.class_id == class_id, name
+        if probability is not None:
+            assert first.probability == pytest.approx(probability, abs=0.0006)
+
+
+@needs_data
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_caffemodel_alone_is_known_by_its_weights(backend: Any, tmp_path: Path) -> None:
+    for version in MAKE:
+        stem = write(tmp_path / version, *real_weights(version), ".caffemodel")
+        for model in (f"{stem}.caffemodel", stem):
+            assert find_classifier(model).network.architecture == f"squeezenet-{version}"
+        image = cv2.imread(str(DATA / "photos" / "cat.jpg"))
+        (first,) = sd.SqueezeNet(f"{stem}.caffemodel", backend=backend).classify(image, top=1)
+        assert (first.class_id, first.label) == (281, "tabby, tabby cat")
+
+
+@needs_data
+def test_logits_are_softmaxed(tmp_path: Path) -> None:
+    network, weights = real_weights("v1.1")
+    logits = Network(network.name, network.input_name, network.input_shape, network.layers[:-1])
+    whole = sd.SqueezeNet(write(tmp_path / "whole", network, weights, ".onnx"))
+    cut = sd.SqueezeNet(write(tmp_path / "logits", logits, weights, ".onnx"))
+    assert whole.activated
+    assert not cut.activated
+    image = cv2.imread(str(DATA / "photos" / "bus.jpg"))
+    assert cut.forward(image) == pytest.approx(whole.forward(image), abs=1e-5)
+    assert [c.class_id for c in cut.classify(image)] == [c.class_id for c in whole.classify(image)]
+
+
+# ---- every form of a model ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_gsoc_network(backend: Any, tmp_path: Path, photo: np.ndarray) -> None:
+    """Its input is 416x416, and its output is called predictions."""
+    network = architectures.squeezenet_gsoc()
+    stem = write(tmp_path / "gsoc", network, random_weights(network), ".prototxt", ".caffemodel")
+    classifier = sd.SqueezeNet(stem, backend=backend)
+    assert classifier.preprocess.size == (416, 416)
+    assert classifier.activated
+    assert classifier.forward(photo).sum() == pytest.approx(1, abs=1e-4)
+    assert len(classifier.classify(photo, top=3)) == 3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_results(small: Path, photo: np.ndarray, backend: Any) -> None:
+    classifier = sd.SqueezeNet(small, backend=backend)
+    assert classifier.preprocess == sd.Preprocess((96, 64))
+    probabilities = classifier.forward(photo)
+    assert probabilities.shape == (7,)
+    assert probabilities.dtype == np.float32
+    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+    classes = classifier.classify(photo)
+    assert [c.class_id for c in classes] == np.argsort(-probabilities, kind="stable")[:5].tolist()
+    assert [c.label for c in classes] == ["abcdefg"[c.class_id] for c in classes]
+    assert np.array_equal(np.float32([c.probability for c in classes]), probabilities[[c.class_id for c in classes]])
+    assert len(classifier.classify(photo, top=100)) == 7
+    assert list(classes) == [classes[i] for i in range(5)]
+    assert list(classes[1:3]) == [classes[1], classes[2]]
+    assert repr(classes[:0]) == "Classes()"
+    assert json.loads(classes.to_json()) == classes.to_dict()
+    assert classes.to_dict()["classes"][0] == {"class_id": classes[0].class_id, "label": classes[0].label, **prob(classes[0])}
+    assert repr(classes).startswith(f"Classes({classes[0].class_id} {classes[0].label} 0.")
+    assert classes == classifier.classify(photo)
+    with pytest.raises(FrozenInstanceError):
+        classes.classes = ()
+
+
+def prob(one: sd.Class) -> dict[str, float]:
+    return {"probability": one.probability}
+
+
+def test_any_picture_that_the_detector_takes(small: Path, photo: np.ndarray) -> None:
+    classifier = sd.SqueezeNet(small)
+    expected = classifier.classify(photo)
+    assert classifier.classify(photo.astype(np.uint16) * 257) == expected
+    assert classifier.classify(photo / 255) == expected
+    with pytest.raises(TypeError, match="must be an array"):
+        classifier.classify(None)  # type: ignore[arg-type]
+    for wrong, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), ("all", TypeError)):
+        with pytest.raises(error, match="top must be"):
+            classifier.classify(photo, top=wrong)  # type: ignore[arg-type]
+
+
+def test_labels_and_preprocess_of_the_caller(small: Path, photo: np.ndarray) -> None:
+    names = tuple("tuvwxyz")
+    preprocess = sd.Preprocess((96, 64), swap_rb=True)
+    classifier = sd.SqueezeNet(small, labels=names, preprocess=preprocess)
+    assert classifier.labels == names
+    assert classifier.preprocess is preprocess
+    assert not np.array_equal(classifier.forward(photo), sd.SqueezeNet(small).forward(photo))
+    with pytest.raises(sd.ModelError, match=r"'prob' gives the shape \(1, 7, 1, 1\); a value for each of 2 labels"):
+        sd.SqueezeNet(small, labels=("cat", "dog"))
+    with pytest.raises(TypeError, match="labels must be a sequence of strings"):
+        sd.SqueezeNet(small, labels="cat")
+    with pytest.raises(TypeError, match="preprocess must be a Preprocess"):
+        sd.SqueezeNet(small, preprocess=(96, 64))  # type: ignore[arg-type]
+
+
+def test_the_names_of_imagenet() -> None:
+    labels = imagenet_labels()
+    assert len(labels) == 1000
+    assert (labels[0], labels[281], labels[812]) == ("tench, Tinca tinca", "tabby, tabby cat", "space shuttle")
+
+
+# ---- what is wrong -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_classifier(tmp_path: Path) -> None:
+    with pytest.raises(sd.ModelError, match=r"squeezedet_lite_voc.json': a JSON object with 'preprocess' and 'labels'"):
+        sd.SqueezeNet(ROOT / "models" / "squeezedet_lite_voc")
+    shutil.copy(ROOT / "models" / "squeezedet_lite_voc.onnx", tmp_path / "detector.onnx")
+    with pytest.raises(sd.ModelError, match=r"detector.onnx' has 3 outputs, one was expected: '"):
+        sd.SqueezeNet(tmp_path / "detector")
+    with pytest.raises(sd.ModelError, match="'embedded' is a detector, a classifier was expected: gsoc-imagenet, squeezenet"):
+        sd.SqueezeNet("embedded")
+    with pytest.raises(FileNotFoundError, match=r"no network definition at 'nothing.prototxt', and the published classifiers"):
+        sd.SqueezeNet("nothing")
+    with pytest.raises(FileNotFoundError, match=r"no weights at 'nothing.net'"):
+        sd.SqueezeNet("nothing.net")
+
+
+def test_maps_are_no_classes(tmp_path: Path) -> None:
+    network = architectures.squeezenet_v1_1(classes=7)
+    cut = Network(network.name, network.input_name, network.input_shape, network.layers[:-2])
+    stem = write(tmp_path / "maps", cut, random_weights(network), ".onnx")
+    with pytest.raises(sd.ModelError, match=r"gives the shape \(1, 7, 14, 14\); a value for each of 7 labels was expected"):
+        sd.SqueezeNet(stem, labels=list("abcdefg"))
+
+
+def test_weights_of_no_known_network(tmp_path: Path) -> None:
+    network = architectures.squeezenet_v1_1(classes=7)
+    stem = write(tmp_path / "mine", network, random_weights(network), ".caffemodel")
+    with pytest.raises(sd.ModelError, match=r"no network definition lies beside .*mine.caffemodel', whose weights are"):
+        sd.SqueezeNet(f"{stem}.caffemodel")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"label": []}', '{"labels": "cat"}', '{"labels": [1]}', '{"preprocess": {}}'])
+def test_a_json_that_describes_no_classifier(text: str, small: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.onnx").write_bytes(Path(f"{small}.onnx").read_bytes())
+    (tmp_path / "mine.json").write_text(text)
+    with pytest.raises(sd.ModelError, match=r"mine.json': ."):
+        sd.SqueezeNet(tmp_path / "mine")
+
+
+def test_published_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the caller's own weights in the place of those that would be fetched."""
+    network = architectures.squeezenet_v1_1()
+    weights = write(tmp_path / "weights", network, random_weights(network), ".caffemodel").with_suffix(".caffemodel")
+    found = find_classifier("squeezenet-v1.1", weights)
+    assert found.network == Files(str(ROOT / "models" / "squeezenet_v1.1.prototxt"), str(weights))
+    assert found.preprocess.size == (227, 227)
+    assert found.labels == imagenet_labels()
+    assert find_classifier("squeezenet-compressed", "own.net").network.architecture == "squeezenet-v1.0"
+    gsoc = find_classifier("gsoc-imagenet", weights)
+    assert gsoc.preprocess.size == (416, 416)
+    assert str(gsoc.network.definition).endswith("SqueezeNet_deploy.prototxt")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_compressed_weights_with_a_definition(backend: str, tmp_path: Path) -> None:
+    """OpenCV 4 reads the definition, but not the weights."""
+    (tmp_path / "mine.net").write_bytes(compressed_file())
+    image = cv2.imread(str(PHOTO))
+    alone = sd.SqueezeNet(tmp_path / "mine.net", backend=backend)
+    both = sd.SqueezeNet("squeezenet-v1.0", tmp_path / "mine.net", backend=backend)
+    np.testing.assert_array_equal(both.forward(image), alone.forward(image))
+
+
+@needs_caffe_importer
+def test_published_names_need_no_extra_where_opencv_reads_caffe(tmp_path: Path) -> None:
+    for name, network in (("v1.0", architectures.squeezenet_v1_0()), ("v1.1", architectures.squeezenet_v1_1())):
+        path = tmp_path / f"{name}.caffemodel"
+        path.write_bytes(formats.caffemodel_bytes(network, random_weights(network)))
+        code = (
+            "import sys; sys.modules.update({'onnx': None, 'google.protobuf': None}); import cv2, opencv_squeezedet as sd; "
+            "print(len(sd.SqueezeNet(sys.argv[1], sys.argv[2]).classify(cv2.imread(sys.argv[3]))))"
+        )
+        command = [sys.executable, "-c", code, f"squeezenet-{name}", str(path), str(PHOTO)]
+        assert subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout == "5\n"
