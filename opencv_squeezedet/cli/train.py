@@ -33,7 +33,7 @@ def add_arguments(parser: Parser) -> None:
     add = parser.add_argument_group("what is measured").add_argument
     add("--val", metavar="DATASET", help="to measure on")
     add("--val-split", metavar="S", help="its split, or the data set's")
-    add("--every", type=positive, metavar="N", help="measure every N pictures (a tenth of all, 20000 at most)")
+    add("--every", type=positive, metavar="N", help="measure every N pictures (a tenth)")
     add("--patience", type=positive, metavar="N", help="end after N without a gain")
     add = parser.add_argument_group("what is trained").add_argument
     add("--recipe", metavar="FILE", help="a Recipe as JSON")
@@ -43,7 +43,7 @@ def add_arguments(parser: Parser) -> None:
     add("--loss", choices=("aligned", "published"), metavar="L", help="aligned (default) or published")
     add("--pictures", type=positive, metavar="N", help="seen in all (240000)")
     add("--batch", type=positive, metavar="N", help="pictures in a step (32)")
-    add("--start", metavar="W", help="model, .caffemodel, .npz, .net")
+    add("--start", metavar="W", help="weights: name, model, file")
     add("--teacher", metavar="FILE", help="of squeezedet label")
     add("--seed", type=int, metavar="N", help="of everything that is drawn (0)")
     add = parser.add_argument_group("how").add_argument
