@@ -244,7 +244,7 @@ def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
         read_weights(str(tmp_path / "none.npz"))
     with pytest.raises(FileNotFoundError):
         read_weights(str(tmp_path / "none.caffemodel"))
-    with pytest.raises(FileNotFoundError, match="the published models are"):
+    with pytest.raises(FileNotFoundError, match="the published detectors are"):
         read_weights("nothing-of-this-name")
     (tmp_path / "bad.npz").write_bytes(b"no archive")
     np.savez(tmp_path / "half.npz", conv1_w=np.zeros((1, 1, 1, 1)))
