@@ -36,6 +36,8 @@ from opencv_squeezedet.network import (
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
+import training_cases  # noqa: E402, F401  (one thread)
+
 from opencv_squeezedet.preprocess import Preprocess  # noqa: E402
 from opencv_squeezedet.training import Recipe, write_model  # noqa: E402
 from opencv_squeezedet.training.head import anchors_of, ciou_loss, decode_xyxy, iou_xyxy, predictions  # noqa: E402
@@ -244,7 +246,7 @@ def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
         read_weights(str(tmp_path / "none.npz"))
     with pytest.raises(FileNotFoundError):
         read_weights(str(tmp_path / "none.caffemodel"))
-    with pytest.raises(FileNotFoundError, match="the published models are"):
+    with pytest.raises(FileNotFoundError, match="the published detectors are"):
         read_weights("nothing-of-this-name")
     (tmp_path / "bad.npz").write_bytes(b"no archive")
     np.savez(tmp_path / "half.npz", conv1_w=np.zeros((1, 1, 1, 1)))
