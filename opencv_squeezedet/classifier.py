@@ -260,11 +260,12 @@ def _input_size(files: Files) -> tuple[int, int]:
     from opencv_squeezedet import conversion
 
     try:
-        return conversion.input_size(files)
+        _, _, height, width = conversion.definition(files).input_shape
     except ImportError as error:
         raise ImportError(
             f"the input's size is in the network's definition, or in a preprocess or JSON file: {error}"
         ) from error
+    return width, height
 
 
 def _classes(shape: tuple[int, ...]) -> int | None:

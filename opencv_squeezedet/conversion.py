@@ -61,16 +61,13 @@ def read_weights(path: str) -> Weights:
     return formats.read_compressed(path) if path.endswith(".net") else formats.read_caffemodel(path)
 
 
-def input_size(files: Files) -> tuple[int, int]:
-    """Return the width and height of the input that a network's definition tells; errors as `converted`."""
+def definition(files: Files) -> Network:
+    """Read a network without its weights, where they lie apart; errors as `converted`."""
     if files.architecture is not None:
-        network = ARCHITECTURES[files.architecture]()
-    elif files.definition is not None:
-        network = formats.read_prototxt(files.definition)
-    else:
-        network, _ = formats.read_onnx(str(files.onnx))
-    _, _, height, width = network.input_shape
-    return width, height
+        return ARCHITECTURES[files.architecture]()
+    if files.definition is not None:
+        return formats.read_prototxt(files.definition)
+    return formats.read_onnx(str(files.onnx))[0]
 
 
 def _top(network: Network, name: str, place: Place, blob: str) -> str:

@@ -83,7 +83,7 @@ def derive_config(
     outputs: Outputs | None = None,
     **others: Any,
 ) -> HeadConfig:
-    """Make the config of a network's head: input size, grid, layout and activation come from the network.
+    """Make the config of a network's head: what is left out of input size, grid, layout and activation is the network's.
 
     Parameters
     ----------
@@ -101,21 +101,14 @@ def derive_config(
     Raises
     ------
     ModelError
-        As `head_of`, and if there are more or fewer anchors or labels than the network has.
+        As `head_of`, and if a field is not the network's, or there are more or fewer anchors or labels than it has.
     ValueError, TypeError
         As `HeadConfig`.
     """
     head = head_of(network, outputs)
     names = [f"class {i}" for i in range(head.classes)] if labels is None else labels
-    config = HeadConfig(
-        input_size=head.input_size,
-        grid=head.grid,
-        anchors=tuple(anchors),
-        labels=tuple(names),
-        layout=head.layout,
-        activated=head.activated,
-        **others,
-    )
+    told = {name: getattr(head, name) for name in ("input_size", "grid", "layout", "activated")}
+    config = HeadConfig.from_dict({**told, "anchors": anchors, "labels": names, **others})
     check_config(head, config)
     return config
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 
@@ -14,6 +14,9 @@ from opencv_squeezedet.backends import Backend, BackendName, Files, Place, open_
 from opencv_squeezedet.config import HeadConfig, from_fields
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from opencv_squeezedet.network import Network
 
 StrPath = str | os.PathLike[str]
 Description = TypeVar("Description")
@@ -176,11 +179,32 @@ def _described(
     outputs = outputs_of(description["outputs"]) if "outputs" in description else dict(_OUTPUTS)
     return Model(
         files,
-        HeadConfig.from_dict(description["head"]) if config is None else config,
+        config_of(description["head"], outputs, lambda: _definition(files)) if config is None else config,
         from_fields(Preprocess, description["preprocess"]) if preprocess is None else preprocess,
         outputs,
         fits=known and config is None,
     )
+
+
+def config_of(fields: Any, outputs: Mapping[str, Place] | None, definition: Callable[[], Network]) -> HeadConfig:
+    """Return the config of a description's head; what that leaves out of the network's shapes, the definition tells.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the fields are not those of a `HeadConfig`, or not the network's.
+    """
+    if not isinstance(fields, dict) or "anchors" not in fields or {"input_size", "grid", "labels"} <= fields.keys():
+        return HeadConfig.from_dict(fields)
+    from opencv_squeezedet.head import derive_config  # not everybody's import time
+
+    return derive_config(definition(), outputs=outputs, **fields)
+
+
+def _definition(files: Files) -> Network:
+    from opencv_squeezedet import conversion  # takes an extra
+
+    return conversion.definition(files)
 
 
 def outputs_of(value: Any) -> dict[str, Place]:

@@ -380,6 +380,10 @@ class Network:
         """Yield the layers that have weights."""
         return (step for step in self.steps if step.weights)
 
+    def zero_weights(self) -> Weights:
+        """Return weights of the right shapes, all 0, for a caffemodel or an ONNX file that is yet to be filled."""
+        return {step.layer.name: [np.zeros(shape, np.float32) for shape in step.weights] for step in self.weighted()}
+
     def check_weights(self, weights: Mapping[str, Sequence[NDArray[np.float32]]]) -> None:
         """Check that each layer finds its blobs; what other layers have is ignored, as Caffe does.
 

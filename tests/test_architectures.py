@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from networks import MODELS, SHARED, a_blob, by_caffe, by_onnx, needs_weights, r
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
 from opencv_squeezedet.architectures import ARCHITECTURES
-from opencv_squeezedet.formats import caffemodel_bytes, load_network, onnx_bytes, prototxt_text, read_prototxt
+from opencv_squeezedet.formats import caffemodel_bytes, load_network, onnx_bytes, prototxt_text, read_caffemodel, read_prototxt
 from opencv_squeezedet.network import Convolution, Deconvolution, Network
 
 
@@ -93,6 +94,18 @@ def test_released_weights_fit_by_name(version: str) -> None:
             assert [stored[f"{name}_w"].shape, stored[f"{name}_b"].shape] == step.weights
             assert f"{name}_w" in stored.files
         assert len(stored.files) == 2 * len(list(ARCHITECTURES[f"squeezenet-v{version}"]().weighted()))
+
+
+@needs_onnx
+@pytest.mark.parametrize("name", ["squeezenet-v1.1", "squeezedet-gsoc", "squeezedet-pyramid"])
+def test_caffemodels_without_trained_weights(name: str, tmp_path: Path) -> None:
+    network = ARCHITECTURES[name]()
+    path = tmp_path / "empty.caffemodel"
+    path.write_bytes(caffemodel_bytes(network, network.zero_weights(), half=True))
+    read = read_caffemodel(path)
+    network.check_weights(read)
+    assert sum(blob.size for blobs in read.values() for blob in blobs) == network.parameters
+    assert not any(blob.any() for blobs in read.values() for blob in blobs)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -52,6 +52,33 @@ def test_found_by_stem_or_any_of_its_files(stem: Path, suffix: str) -> None:
     assert find_model(f"{stem}{suffix}").network == Files(f"{stem}.prototxt", f"{stem}.caffemodel", f"{stem}.onnx")
 
 
+@needs_onnx
+@pytest.mark.parametrize("suffix", ["", ".onnx"])
+def test_what_a_description_leaves_out_is_the_networks(stem: Path, suffix: str) -> None:
+    if suffix:
+        shutil.copy(f"{Path(models_folder()) / EMBEDDED}.onnx", f"{stem}.onnx")
+    whole = sd.SqueezeDet(f"{stem}{suffix}").config
+    fields = whole.to_dict()
+    content = json.loads(Path(f"{stem}.json").read_text())
+
+    def described(**head: object) -> sd.HeadConfig:
+        Path(f"{stem}.json").write_text(json.dumps({**content, "head": head}))
+        return sd.SqueezeDet(f"{stem}{suffix}").config
+
+    assert (
+        described(**{name: value for name, value in fields.items() if name not in ("input_size", "grid", "layout")}) == whole
+    )
+    assert described(anchors=whole.anchors).labels == tuple(f"class {i}" for i in range(20))
+    with pytest.raises(sd.ModelError, match=r"layer 'sigmoid': .* anchors in a cell 9, the config has 2"):
+        described(anchors=whole.anchors[:2])
+    with pytest.raises(sd.ModelError, match=r"layer 'slice': .* grid \(23, 23\), the config has \(20, 23\)"):
+        described(anchors=whole.anchors, grid=(20, 23))
+    with pytest.raises(sd.ModelError, match="HeadConfig lacks 'anchors', 'grid'"):
+        described(input_size=(416, 416), labels=whole.labels)
+    with pytest.raises(sd.ModelError, match="HeadConfig has no field 'gird'"):
+        described(anchors=whole.anchors, gird=(23, 23))
+
+
 def test_an_onnx_file_is_found_by_its_name_or_where_it_is_alone(stem: Path) -> None:
     onnx = shutil.copy(f"{Path(models_folder()) / EMBEDDED}.onnx", f"{stem}.onnx")
     assert find_model(onnx).network == Files(onnx=onnx)

@@ -121,11 +121,13 @@ def test_hints(tmp_path: Path) -> None:
 
 
 def test_sources_of_a_training(tmp_path: Path) -> None:
-    train, _ = squares(tmp_path / "data", 3)
+    train, measured = squares(tmp_path / "data", 3)
     first = train.pictures[0]
     torn = Opinion(first.xyxy, np.full((len(first.xyxy), 2), 0.5, np.float32))
-    teacher = Opinions({name: (tmp_path / name, None, torn) for name in (first.path.name, "another.png")})
-    sources = sources_of(train, teacher)
+    seen = (first.path.name, measured.pictures[0].path.name, "another.png")
+    teacher = Opinions({name: (tmp_path / name, None, torn) for name in seen})
+    assert len(sources_of(train, teacher)) == len(train.pictures) + 2
+    sources = sources_of(train, teacher, measured)
     assert [source.path.name for source in sources] == [*(p.path.name for p in train.pictures), "another.png"]
     np.testing.assert_allclose(sources[0].classes.max(1), 0.65 + 0.35 / 2)
     np.testing.assert_allclose(sources[1].classes.max(1), 1)

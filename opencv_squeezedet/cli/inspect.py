@@ -15,8 +15,8 @@ from opencv_squeezedet.cli.networks import find_network
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats import load_network, read_prototxt
-from opencv_squeezedet.head import BLOBS, Head, Outputs, check_config, head_of
-from opencv_squeezedet.model import outputs_of, read_description
+from opencv_squeezedet.head import BLOBS, Head, check_config, head_of
+from opencv_squeezedet.model import config_of, outputs_of, read_description
 from opencv_squeezedet.network import Shape, Step
 
 DESCRIPTION = "Show a network's layers with their shapes, parameters and MACs; its head, and the config beside it."
@@ -91,11 +91,15 @@ class _Inspected:
         self.head = head_of(self.network)
 
     def _read_description(self) -> None:
-        found = read_description(str(self.description), _config_and_outputs)
-        if found is not None:
-            self.config, outputs = found
-            self.head = head_of(self.network, outputs)
-            check_config(self.head, self.config)
+        read_description(str(self.description), self._take_description)
+
+    def _take_description(self, content: Any) -> None:
+        if not isinstance(content, dict) or "head" not in content:
+            raise ValueError("a JSON object with a 'head' was expected")
+        outputs = outputs_of(content["outputs"]) if "outputs" in content else None
+        self.config = config_of(content["head"], outputs, lambda: self.network)
+        self.head = head_of(self.network, outputs)
+        check_config(self.head, self.config)
 
     # ---- what is shown -------------------------------------------------------------------------------------------------
 
@@ -155,14 +159,6 @@ class _Inspected:
             derived = {"input_size", "grid", "layout", "activated"}
             lines += [f"  {name:<16} {_value(value)}" for name, value in config.to_dict().items() if name not in derived]
         return lines
-
-
-def _config_and_outputs(content: Any) -> tuple[HeadConfig, Outputs | None]:
-    """The part of a model's description that says what the network gives."""
-    if not isinstance(content, dict) or "head" not in content:
-        raise ValueError("a JSON object with a 'head' was expected")
-    outputs = outputs_of(content["outputs"]) if "outputs" in content else None
-    return HeadConfig.from_dict(content["head"]), outputs
 
 
 def _shapes(shapes: Sequence[Shape]) -> str:

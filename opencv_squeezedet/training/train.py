@@ -101,7 +101,7 @@ class Training:
             raise ValueError(f"the validation set's labels are {validation.labels}, the data set's {dataset.labels}")
         self.recipe, self.folder, self.validation = recipe, folder, validation
         self.network, self.config = describe(recipe, dataset.labels)
-        sources = sources_of(dataset, teacher)
+        sources = sources_of(dataset, teacher, validation)
         if not any((source.quality > 0).any() for source in sources):
             raise ValueError(f"none of the {len(sources)} pictures has an object to be found")
         if validation is not None and all(picture.difficult.all() for picture in validation.pictures):
@@ -286,15 +286,19 @@ def _loss(recipe: Recipe, config: HeadConfig, weights: torch.Tensor) -> Loss:
     return AlignedLoss(config, weights) if recipe.loss == "aligned" else PublishedLoss(config)
 
 
-def sources_of(dataset: Dataset, teacher: Opinions | None = None) -> list[Source]:
-    """Return a data set's pictures as they are trained on, with what a teacher says of them and of others."""
+def sources_of(dataset: Dataset, teacher: Opinions | None = None, validation: Dataset | None = None) -> list[Source]:
+    """Return a data set's pictures as they are trained on, with what a teacher says of them and of others.
+
+    Pictures to measure on are never among the others, whatever the teacher has seen.
+    """
     eye = np.eye(len(dataset.labels), dtype=np.float32)
     sources = [
         Source(picture.path, picture.xyxy, eye[picture.class_id], (~picture.difficult).astype(np.float32))
         for picture in dataset.pictures
     ]
     if teacher is not None:
-        others = teacher.pictures((source.path.name for source in sources), dataset.labels)
+        measured = () if validation is None else validation.pictures
+        others = teacher.pictures((picture.path.name for picture in (*dataset.pictures, *measured)), dataset.labels)
         sources = [teacher.taught(source) for source in sources] + others
     return sources
 
