@@ -12,6 +12,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
+import training_cases  # noqa: E402, F401  (one thread)
+
 from opencv_squeezedet.training import Augmentation  # noqa: E402
 from opencv_squeezedet.training.augment import NONE, Sample, augmented  # noqa: E402
 from opencv_squeezedet.training.data import Batch, Feed, Source  # noqa: E402

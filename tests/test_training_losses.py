@@ -13,6 +13,8 @@ from opencv_squeezedet.config import HeadConfig
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
+import training_cases  # noqa: E402, F401  (one thread)
+
 from opencv_squeezedet.training.head import Predictions, anchors_of, ciou_loss, decode_xyxy, iou_xyxy  # noqa: E402
 from opencv_squeezedet.training.losses import AlignedLoss, Loss, PublishedLoss, Targets  # noqa: E402
 

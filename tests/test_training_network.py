@@ -36,6 +36,8 @@ from opencv_squeezedet.network import (
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
+import training_cases  # noqa: E402, F401  (one thread)
+
 from opencv_squeezedet.preprocess import Preprocess  # noqa: E402
 from opencv_squeezedet.training import Recipe, write_model  # noqa: E402
 from opencv_squeezedet.training.head import anchors_of, ciou_loss, decode_xyxy, iou_xyxy, predictions  # noqa: E402

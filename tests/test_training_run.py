@@ -28,12 +28,6 @@ from opencv_squeezedet.training.losses import PublishedLoss  # noqa: E402
 from opencv_squeezedet.training.train import class_weights, sources_of  # noqa: E402
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> None:
-    """Sums in one order, whatever else the machine does."""
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Dataset]:
     return squares(tmp_path_factory.mktemp("squares"))
@@ -110,12 +104,10 @@ def test_written_files_find_what_the_training_found(
 PROGRAM = """
 import sys
 from pathlib import Path
-import torch
 sys.path[:0] = {paths!r}
 from training_cases import recipe
 from opencv_squeezedet.datasets import load_dataset
 from opencv_squeezedet.training import Training
-torch.set_num_threads(1)
 train = load_dataset({data!r}, split="train")
 val = load_dataset({data!r}, split="val", labels=train.labels)
 for _ in Training(recipe(), train, Path({folder!r}), validation=val, workers={workers}).run(

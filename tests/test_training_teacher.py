@@ -296,7 +296,7 @@ def test_label_tells_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureF
         (["--teacher", "embedded", "-o", "x"], "FOLDER"),
         (["photo.jpg", "--teacher", "embedded", "-o", "x", "--hint", "cat"], "PREFIX=CLASS"),
         (["photo.jpg", "--teacher", "embedded", "-o", "x", "--hint", "a=cow,"], "PREFIX=CLASS"),
-        (["photo.jpg", "--teacher", "nothing", "-o", "x"], "published detectors are"),
+        (["photo.jpg", "--teacher", "nothing", "-o", "x"], "the published detectors are"),
         (["photo.jpg", "--teacher", "no:thing", "-o", "x"], "No module named 'no'"),
         (["photo.jpg", "--teacher", "embedded", "-o", "x", "--labels", "cat,unicorn"], "knows no 'unicorn'"),
         (["photo.jpg", "--teacher", "embedded", "-o", "no/folder/x"], "No such file"),

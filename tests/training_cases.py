@@ -7,10 +7,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from opencv_squeezedet.datasets import Dataset, load_dataset
 from opencv_squeezedet.training import Recipe, Schedule
 from opencv_squeezedet.training.augment import NONE
+
+torch.set_num_threads(1)  # sums in one order, and no threads that wait for each other where a machine has other things to do
 
 FRAME = 96
 COLOURS = ((40, 40, 220), (220, 60, 40))

@@ -137,7 +137,7 @@ class Training:
         write_whole(path, self.recipe.to_json().encode())
 
     def run(
-        self, *, every: int = 20_000, patience: int | None = None, log_every: int = 50, save_seconds: float = 60
+        self, *, every: int = 20_000, patience: int | None = None, log_every: int = 20, save_seconds: float = 60
     ) -> Generator[Progress]:
         """Train to the end and yield how it goes; may be stopped and begun anew anywhere.
 
