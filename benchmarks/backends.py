@@ -24,6 +24,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from _processes import Processes
 from _timing import Call, alternate, machine, ratio, sampler, table, typical
 
 import opencv_squeezedet as sd
@@ -145,7 +146,6 @@ def tell_peak(what: str, engine: str, stem: str, threads: int) -> None:
 
 # ---- loading -----------------------------------------------------------------------------------------------------------
 
-_TELL = "import time; print(time.process_time())"
 _LOADS = {
     "import cv2": "import cv2",
     "and the package": "import cv2, opencv_squeezedet",
@@ -157,10 +157,14 @@ _LOADS = {
 def loading(python: str, count: int) -> list[tuple[str, ...]]:
     """Median milliseconds of processor time of fresh processes, started in turns, beyond ``import cv2``."""
     seconds: dict[str, list[float]] = {name: [] for name in _LOADS}
-    for _ in range(count + 1):  # the first of each writes bytecode
-        for name, code in _LOADS.items():
-            done = subprocess.run([python, "-c", f"{code}; {_TELL}"], capture_output=True, text=True)
-            seconds[name].append(float(done.stdout) if done.returncode == 0 else float("nan"))
+    with tempfile.TemporaryDirectory() as folder:
+        processes = Processes(folder, python)
+        for _ in range(count + 1):  # the first of each writes bytecode
+            for name, code in _LOADS.items():
+                try:
+                    seconds[name].append(processes.seconds(code))
+                except subprocess.CalledProcessError:  # no onnxruntime
+                    seconds[name].append(float("nan"))
     typical = {name: median(times[1:]) * 1e3 for name, times in seconds.items()}
     base = typical["import cv2"]
     return [(name, f"{time:.0f}", f"{time - base:.0f}") for name, time in typical.items()]

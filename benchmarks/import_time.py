@@ -11,54 +11,24 @@ time too; the second figure is without such threads, and shows what the import i
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import re
-import subprocess
-import sys
 import tempfile
-from pathlib import Path
 from statistics import median
 
+from _processes import Processes
+
 STATEMENTS = {"cv2": "import cv2", "both": "import cv2; import opencv_squeezedet"}
-TELL = "import time; print(time.process_time())"
 WHERE = "import opencv_squeezedet as sd; print(sd.__version__, 'in', sd.__path__[0])"
 SELF_TIME = re.compile(r"import time:\s*(\d+) \|\s*\d+ \|\s*(\S+)")
 
 
-ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
-
-class Processes:
-    """Starts fresh processes of this Python, with a folder for their bytecode."""
-
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-        self._environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        self._environment["PYTHONPYCACHEPREFIX"] = str(Path(folder, "bytecode"))
-        if "PYTHONPATH" in os.environ:  # relative paths still count from here
-            paths = os.environ["PYTHONPATH"].split(os.pathsep)
-            self._environment["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths)
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run Python in the folder."""
-        command, environment = [sys.executable, *arguments], self._environment
-        return subprocess.run(command, cwd=self._folder, env=environment, check=True, capture_output=True, text=True)
-
-    def with_one_thread(self) -> None:
-        """From now on NumPy's linear algebra shall start no threads."""
-        self._environment |= ONE_THREAD
-
-    def seconds(self, statement: str) -> float:
-        """Return the processor time that a process has used after the statement."""
-        return float(self.run("-c", f"{statement}; {TELL}").stdout)
-
-    def self_times(self) -> list[tuple[int, str]]:
-        """Microseconds, without nested imports, and name of each module that the package adds, longest first."""
-        lines = self.run("-X", "importtime", "-c", STATEMENTS["both"]).stderr.splitlines()
-        found = [(int(match[1]), match[2]) for match in map(SELF_TIME.match, lines) if match]
-        after_cv2 = [name for _, name in found].index("cv2") + 1
-        return sorted(found[after_cv2:], reverse=True)
+def self_times(processes: Processes) -> list[tuple[int, str]]:
+    """Microseconds, without nested imports, and name of each module that the package adds, longest first."""
+    lines = processes.run("-X", "importtime", "-c", STATEMENTS["both"]).stderr.splitlines()
+    found = [(int(match[1]), match[2]) for match in map(SELF_TIME.match, lines) if match]
+    after_cv2 = [name for _, name in found].index("cv2") + 1
+    return sorted(found[after_cv2:], reverse=True)
 
 
 def measure(processes: Processes, count: int) -> str:
@@ -86,7 +56,7 @@ def main() -> None:
         print(f"one BLAS thread: {measure(processes, options.processes)}")
         if options.verbose:
             print("\nself time of modules imported after cv2, us (one process, with the overhead of -X importtime):")
-            print("\n".join(f"{spent:8d}  {name}" for spent, name in processes.self_times()[:15]))
+            print("\n".join(f"{spent:8d}  {name}" for spent, name in self_times(processes)[:15]))
 
 
 if __name__ == "__main__":
