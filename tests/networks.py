@@ -11,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
+from opencv_squeezedet.model import models_folder
 from opencv_squeezedet.network import Network, Shape, Weights
 
 ROOT = Path(__file__).resolve().parents[1]
-MODELS = ROOT / "models"
+MODELS = Path(models_folder())
 SHARED = ROOT.parent / "shared" / "data"
 Array = NDArray[np.float32]
 

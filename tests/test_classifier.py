@@ -225,8 +225,8 @@ def test_the_names_of_imagenet() -> None:
 
 def test_what_is_no_classifier(tmp_path: Path) -> None:
     with pytest.raises(sd.ModelError, match=r"squeezedet_lite_voc.json': a JSON object with 'preprocess' and 'labels'"):
-        sd.SqueezeNet(ROOT / "models" / "squeezedet_lite_voc")
-    shutil.copy(ROOT / "models" / "squeezedet_lite_voc.onnx", tmp_path / "detector.onnx")
+        sd.SqueezeNet(MODELS / "squeezedet_lite_voc")
+    shutil.copy(MODELS / "squeezedet_lite_voc.onnx", tmp_path / "detector.onnx")
     with pytest.raises(sd.ModelError, match=r"detector.onnx' has 3 outputs, one was expected: '"):
         sd.SqueezeNet(tmp_path / "detector")
     with pytest.raises(sd.ModelError, match="'embedded' is a detector, a classifier was expected: gsoc-imagenet, squeezenet"):
@@ -265,7 +265,7 @@ def test_published_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest
     network = architectures.squeezenet_v1_1()
     weights = write(tmp_path / "weights", network, random_weights(network), ".caffemodel").with_suffix(".caffemodel")
     found = find_classifier("squeezenet-v1.1", weights)
-    assert found.network == Files(str(ROOT / "models" / "squeezenet_v1.1.prototxt"), str(weights))
+    assert found.network == Files(str(MODELS / "squeezenet_v1.1.prototxt"), str(weights))
     assert found.preprocess.size == (227, 227)
     assert found.labels == imagenet_labels()
     assert find_classifier("squeezenet-compressed", "own.net").network.architecture == "squeezenet-v1.0"

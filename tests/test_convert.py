@@ -22,7 +22,6 @@ from opencv_squeezedet.cli import inspect as inspect_module
 from opencv_squeezedet.cli import main
 from opencv_squeezedet.cli.common import make_parser
 from opencv_squeezedet.formats import caffemodel_bytes, load_network, prototxt_text
-from opencv_squeezedet.model import models_folder
 from opencv_squeezedet.network import Reshape
 
 pytestmark = needs_onnx
@@ -155,7 +154,7 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect"]) == 0
     lines = capsys.readouterr().out.splitlines()
     network = architectures.squeezedet_lite()
-    assert lines[0].startswith(f"SqueezeDetLite: {Path(models_folder(), EMBEDDED.name)}.prototxt (")
+    assert lines[0].startswith(f"SqueezeDetLite: {EMBEDDED}.prototxt (")
     assert lines[1].split() == ["layer", "type", "output", "parameters", "MACs"]
     assert lines[2].split() == ["data", "Input", "1x3x416x416"]
     assert lines[3].split() == ["conv1", "Convolution", "1x64x207x207", "1,792", "74,043,072"]
