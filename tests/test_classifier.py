@@ -21,10 +21,12 @@ import opencv_squeezedet as sd
 from opencv_squeezedet import architectures, formats
 from opencv_squeezedet.backends import CaffeNet, Files
 from opencv_squeezedet.classifier import find_classifier, imagenet_labels
+from opencv_squeezedet.model import models_folder
 from opencv_squeezedet.network import Network, Weights
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
+MODELS = Path(models_folder())
 PHOTO = ROOT / "samples" / "chelsea.jpg"
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs SqueezeNet's weights and the tutorial's photos")
