@@ -20,10 +20,10 @@ from opencv_squeezedet.preprocess import Picture, placement
 from opencv_squeezedet.training.data import Source
 from opencv_squeezedet.training.head import iou_xyxy
 
-_LEAST, _MOST = 0.05, 100  # scores and boxes of a picture that are kept
-_SURE, _UNSURE = 0.45, 0.2  # a teacher's score from which a box is taken for an object, and from which it is ignored
-_HINTED = 0.25  # the same where the class is known from elsewhere
+_SURE, _UNSURE = 0.45, 0.2  # a teacher's score above which a box is taken for an object; above which it is ignored
+_HINTED = 0.25  # a score above which it is taken for one where its class is known from elsewhere
 _SHARE = 0.35  # of the teacher's classes in those of an annotated object
+_MOST = 100  # boxes of a picture
 
 
 class Opinion(NamedTuple):
@@ -101,7 +101,7 @@ class DetectorTeacher:
         blobs = self._detector.forward(image)
         best, class_id = score(blobs.class_scores, blobs.conf_scores, config)
         boxes = decode(blobs.delta_bbox, config)
-        shown = np.flatnonzero(best > _LEAST)
+        shown = np.flatnonzero(best > _UNSURE)
         shown = shown[nms(boxes[shown], best[shown], class_id[shown], nms_threshold=0.6, top_n=_MOST)]
         place = placement((image.shape[1], image.shape[0]), config.input_size, preprocess.resize)
         corner, factors = (place.left, place.top) * 2, (place.x_factor, place.y_factor) * 2
@@ -153,7 +153,7 @@ def ask(
             continue
         xyxy, scores = teacher(image)
         scores = scores[:, columns]
-        kept = scores.max(1, initial=0) > _LEAST
+        kept = scores.max(1, initial=0) > _UNSURE
         yield {"path": path, "hint": hint, "xyxy": xyxy[kept], "scores": scores[kept]}
 
 
