@@ -11,6 +11,7 @@ import cv2
 from opencv_squeezedet.classifier import Classes, SqueezeNet, find_classifier
 from opencv_squeezedet.cli.common import (
     EXIT_SOME_FAILED,
+    SOURCE_HELP,
     CommandError,
     Parser,
     add_backend,
@@ -34,10 +35,7 @@ EXAMPLE = "--model squeezenet-v1.1 photo.jpg"
 
 def add_arguments(parser: Parser) -> None:
     """Add classify's arguments."""
-    parser.add_sources(
-        metavar="SOURCE",
-        help="picture, video, folder, 'pattern', list of sources (.txt), camera's number, - for stdin",
-    )
+    parser.add_sources(metavar="SOURCE", help=SOURCE_HELP)
     add = parser.add_argument_group("with what").add_argument
     add(
         "--model",

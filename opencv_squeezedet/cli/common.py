@@ -20,6 +20,7 @@ from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet._version import __version__
 from opencv_squeezedet.backends import BackendName
 
+SOURCE_HELP = "picture, video, folder, 'pattern', list of sources (.txt), camera's number, - for stdin"
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 

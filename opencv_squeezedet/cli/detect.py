@@ -24,6 +24,7 @@ from opencv_squeezedet._checks import fraction
 from opencv_squeezedet.cli.common import (
     EXIT_INTERRUPTED,
     EXIT_SOME_FAILED,
+    SOURCE_HELP,
     CommandError,
     Parser,
     add_backend,
@@ -51,10 +52,7 @@ EXAMPLE = "holiday/ 'more/*.jpg' film.mp4 -o found --threshold 0.4 --json found.
 
 def add_arguments(parser: Parser) -> None:
     """Add detect's arguments."""
-    parser.add_sources(
-        metavar="SOURCE",
-        help="picture, video, folder, 'pattern', list of sources (.txt), camera's number, - for stdin",
-    )
+    parser.add_sources(metavar="SOURCE", help=SOURCE_HELP)
     add = parser.add_argument_group("what is looked for").add_argument
     add("--model", metavar="M", help="a model's files, or its name")
     add("--weights", metavar="W", help="its caffemodel, if apart")
