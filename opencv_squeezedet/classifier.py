@@ -152,6 +152,7 @@ class SqueezeNet:
         count = _checks.count("top", top)
         probabilities = self.forward(image)
         best = np.argsort(-probabilities, kind="stable")[:count].tolist()
+        # float32's own digits, and not the many that its exact value has as a double, in JSON
         return Classes(tuple(Class(i, self.labels[i], float(str(probabilities[i]))) for i in best))
 
     def forward(self, image: Picture) -> NDArray[np.float32]:

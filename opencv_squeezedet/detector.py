@@ -50,7 +50,6 @@ class SqueezeDet:
         The preprocessing, instead of the one in the JSON file.
     resize : {"stretch", "letterbox", "crop"}, optional
         How pictures are brought to the input's size, instead of the preprocessing's own way; see `Preprocess`.
-
     backend : {"opencv", "onnxruntime"}
         What runs the network. OpenCV 4 takes Caffe's files where they are there; OpenCV 5, which cannot, and onnxruntime take
         ONNX, and Caffe's files where the extra ``[onnx]`` is installed, which converts them. onnxruntime is an extra.
