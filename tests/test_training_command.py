@@ -71,6 +71,11 @@ def test_a_short_training(data: str, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"4 pictures: mAP \d+\.\d \(box \d+\.\d\d, classes \d+\.\d\d, confidence \d+\.\d\d\)", lines[0])
+    assert re.fullmatch(
+        r"calibrated: class logits x\d\.\d\d, confidence logits x\d\.\d\d, NMS threshold 0\.\d\d, score threshold 0\.\d\d: "
+        r"mAP \(VOC10\) \d+\.\d -> \d+\.\d",
+        lines[-6],
+    )
     assert lines[-5:] == [
         *(f"wrote run/model{suffix}" for suffix in (".prototxt", ".caffemodel", ".onnx", ".json")),
         "try it: detect --model run/model PICTURE",

@@ -18,7 +18,7 @@ from opencv_squeezedet.extras import needs
 
 if TYPE_CHECKING:
     from opencv_squeezedet.datasets import Dataset
-    from opencv_squeezedet.training import Progress, Recipe, Training
+    from opencv_squeezedet.training import Calibration, Progress, Recipe, Training
 
 DESCRIPTION = "Train a detector on annotated pictures; begun anew, it goes on where it was stopped."
 USAGE = "[options] DATASET -o FOLDER"
@@ -75,7 +75,8 @@ def run(args: argparse.Namespace) -> int:
             workers=args.workers,
         )
         _watch(training, args)
-        paths = training.write(args.output / _STEM)
+        calibration = None if training.validation is None else training.calibrate()
+        paths = training.write(args.output / _STEM, calibration=calibration)
     except ImportError as error:
         raise CommandError(reason(error)) from error
     except OSError as error:
@@ -84,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
     except (ModelError, ValueError, TypeError) as error:
         raise CommandError(shown(reason(error))) from error
     if not args.quiet:
+        if calibration is not None:
+            print(_calibrated(calibration))
         print("\n".join(f"wrote {shown(path)}" for path in paths))
         print(f"try it: detect --model {shown(args.output / _STEM)} PICTURE")
     return 0
@@ -136,6 +139,14 @@ def _watch(training: Training, args: argparse.Namespace) -> None:
                 bar.write(f"{step.seen} pictures: mAP {100 * step.evaluation.map_voc07:.1f} ({_losses(step)})")
             if board is not None:
                 _show(board, step, args.output)
+
+
+def _calibrated(calibration: Calibration) -> str:
+    return (
+        f"calibrated: class logits x{calibration.class_scale:.2f}, confidence logits x{calibration.confidence_scale:.2f}, "
+        f"NMS threshold {calibration.nms_threshold:.2f}, score threshold {calibration.score_threshold:.2f}: "
+        f"mAP (VOC10) {100 * calibration.before:.1f} -> {100 * calibration.after:.1f}"
+    )
 
 
 def _losses(step: Progress) -> str:

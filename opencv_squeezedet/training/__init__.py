@@ -1,6 +1,7 @@
 """Training of SqueezeDet networks with torch (extra ``[train]``); `Training` is where to begin."""
 
 from opencv_squeezedet.training.augment import Augmentation
+from opencv_squeezedet.training.calibration import Calibration
 from opencv_squeezedet.training.recipe import Recipe
 from opencv_squeezedet.training.teacher import Opinion, Opinions, Teacher, ask, load_teacher, write_opinions
 from opencv_squeezedet.training.train import Progress, Training, write_model
@@ -8,6 +9,7 @@ from opencv_squeezedet.training.trainer import Schedule
 
 __all__ = [
     "Augmentation",
+    "Calibration",
     "Opinion",
     "Opinions",
     "Progress",

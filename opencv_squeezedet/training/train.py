@@ -6,16 +6,17 @@ import csv
 import io
 import json
 import time
-from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from opencv_squeezedet.config import HeadConfig
-from opencv_squeezedet.datasets import Dataset
+from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.draw import draw
 from opencv_squeezedet.evaluation import Evaluation, evaluate
@@ -25,15 +26,18 @@ from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.pipeline import chunks
 from opencv_squeezedet.postprocess import postprocess_batch
 from opencv_squeezedet.preprocess import Picture, Preprocess
+from opencv_squeezedet.training.calibration import MEASURED_FROM, Calibration, Logits, calibrate
 from opencv_squeezedet.training.data import Feed, Source, read_or_empty
 from opencv_squeezedet.training.losses import AlignedLoss, Loss, Losses, PublishedLoss
+from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.recipe import Recipe
 from opencv_squeezedet.training.start import begin, describe
 from opencv_squeezedet.training.teacher import Opinions
-from opencv_squeezedet.training.trainer import Trainer
+from opencv_squeezedet.training.trainer import LOGITS, Trainer
 
-_MEASURED_FROM = 0.005  # detections below do not change an average precision by much
 _BATCH = 16  # pictures in a pass while measuring
+_BLOBS = ("delta_bbox", "class_scores", "conf_scores")
+_CALIBRATED_ON = 1000  # pictures at most, whose logits are in memory together
 
 
 @dataclass(frozen=True)
@@ -216,23 +220,23 @@ class Training:
 
     def detections(self, dataset: Dataset) -> list[Detections]:
         """Return what the averaged network finds in a data set's pictures, down to low scores."""
-        model, device = self.trainer.averaged(), self.trainer.device
         found: list[Detections] = []
-        for part in chunks(dataset.pictures, _BATCH):
+        for (delta_bbox, class_scores, conf_scores), sizes in self._passes(self.trainer.averaged(), dataset.pictures, _BLOBS):
+            found += postprocess_batch(
+                delta_bbox, class_scores, conf_scores, self.config, score_threshold=MEASURED_FROM, image_size=sizes
+            )
+        return found
+
+    def _passes(
+        self, model: TorchNetwork, pictures: Sequence[Annotated], names: Sequence[str]
+    ) -> Iterator[tuple[list[NDArray[np.float32]], list[tuple[int, int]]]]:
+        """Run a network on pictures, and yield the named blobs and the pictures' widths and heights."""
+        for part in chunks(pictures, _BATCH):
             images = [self._read(picture.path) for picture in part]
             blob = np.concatenate([self.preprocess.blob(image) for image in images])
             with torch.inference_mode():
-                blobs = model(torch.from_numpy(blob).to(device), ("delta_bbox", "class_scores", "conf_scores"))
-            delta_bbox, class_scores, conf_scores = (blob.cpu().numpy() for blob in blobs)
-            found += postprocess_batch(
-                delta_bbox,
-                class_scores,
-                conf_scores,
-                self.config,
-                score_threshold=_MEASURED_FROM,
-                image_size=[(image.shape[1], image.shape[0]) for image in images],
-            )
-        return found
+                blobs = model(torch.from_numpy(blob).to(self.trainer.device), names)
+            yield [blob.cpu().numpy() for blob in blobs], [(image.shape[1], image.shape[0]) for image in images]
 
     def _read(self, path: Path) -> Picture:
         image, problems = read_or_empty(path, self.preprocess.mean)
@@ -247,13 +251,17 @@ class Training:
         ValueError
             Without a validation set.
         """
+        dataset = self._measured()
+        detections = self.detections(dataset)
+        evaluation = evaluate(dataset, detections, coco=False)
+        self.trainer.measured(evaluation.map_voc07)
+        write_whole(self.folder / "predictions.jpg", self._sheet(dataset, detections))
+        return evaluation
+
+    def _measured(self) -> Dataset:
         if self.validation is None:
             raise ValueError("there is no validation set to measure on")
-        detections = self.detections(self.validation)
-        evaluation = evaluate(self.validation, detections, coco=False)
-        self.trainer.measured(evaluation.map_voc07)
-        write_whole(self.folder / "predictions.jpg", self._sheet(self.validation, detections))
-        return evaluation
+        return self.validation
 
     def _sheet(self, dataset: Dataset, detections: Sequence[Detections]) -> bytes:
         """Some pictures, evenly chosen, with what is found in them."""
@@ -269,17 +277,38 @@ class Training:
             sheet[row : row + small.shape[0], column : column + small.shape[1]] = small
         return encode_picture(sheet, ".jpg")
 
-    def write(self, stem: Path, *, half: bool = True) -> list[Path]:
+    def calibrate(self) -> Calibration:
+        """Choose what the network that measured best needs besides its weights, on up to 1000 pictures of the validation set.
+
+        Raises
+        ------
+        ValueError
+            Without a validation set.
+        """
+        dataset = self._measured()
+        step = -(-len(dataset.pictures) // _CALIBRATED_ON)
+        dataset = replace(dataset, pictures=dataset.pictures[::step])
+        passes = list(self._passes(self.trainer.chosen(), dataset.pictures, LOGITS))
+        delta_bbox, classes, confidence = map(np.concatenate, zip(*(blobs for blobs, _ in passes), strict=True))
+        sizes = [size for _, sizes in passes for size in sizes]
+        return calibrate(Logits(delta_bbox, classes, confidence, sizes), dataset, self.config)
+
+    def write(self, stem: Path, *, calibration: Calibration | None = None, half: bool = True) -> list[Path]:
         """Write the network that measured best as a model: ``.prototxt``, ``.caffemodel``, ``.onnx`` and ``.json``.
 
         Parameters
         ----------
         stem : Path
             The files' common stem.
+        calibration : Calibration, optional
+            What `calibrate` gave.
         half : bool
             Weights in float16, half the size.
         """
-        return write_model(stem, self.network, self.trainer.chosen().weights(), self.config, self.preprocess, half=half)
+        weights, config = self.trainer.chosen().weights(), self.config
+        if calibration is not None:
+            weights, config = calibration.weights(self.network, weights), calibration.head(config)
+        return write_model(stem, self.network, weights, config, self.preprocess, half=half)
 
 
 def _loss(recipe: Recipe, config: HeadConfig, weights: torch.Tensor) -> Loss:

@@ -20,7 +20,7 @@ from opencv_squeezedet.training.head import Predictions, predictions
 from opencv_squeezedet.training.losses import Loss, Losses, Targets
 from opencv_squeezedet.training.module import TorchNetwork
 
-_LOGITS = ("delta_bbox", "soft_class_reg", "sig_conf_reg")
+LOGITS = ("delta_bbox", "soft_class_reg", "sig_conf_reg")
 _KEPT = ("average", "seen", "seconds", "pending", "best", "best_average", "history")
 
 
@@ -186,7 +186,7 @@ class Trainer:
     def predict(self, blob: Tensor, loss: Loss) -> Predictions:
         """Run the network."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            blobs = self.model(blob, _LOGITS)
+            blobs = self.model(blob, LOGITS)
         return predictions(blobs[0], blobs[1], blobs[2], loss.config)
 
     def _follow(self) -> None:

@@ -1,0 +1,111 @@
+"""Scales of the logits and thresholds, chosen on pictures that were not trained on."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from evaluation_cases import annotated
+
+import opencv_squeezedet as sd
+from opencv_squeezedet.datasets import Dataset
+
+torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
+
+from training_cases import recipe, squares  # noqa: E402
+
+from opencv_squeezedet.training import Training  # noqa: E402
+from opencv_squeezedet.training.calibration import Calibration, Logits, calibrate, climb  # noqa: E402
+
+HEAD = sd.HeadConfig(
+    input_size=(90, 90), grid=(2, 2), anchors=((20, 20),), labels=("a", "b"), score_threshold=0.3, nms_kind="greedy"
+)
+HALF = math.sqrt(0.5)
+
+
+def frames(first: tuple[float, float], last: tuple[float, float], count: int = 3) -> tuple[Logits, Dataset]:
+    """Pictures with an object of the class a in the first cell; the logits of confidence and a there and in the last cell."""
+    confidence = np.full((count, 2, 2, 1), -9, np.float32)
+    classes = np.zeros((count, 2, 2, 2), np.float32)
+    for cell, (sure, logit) in enumerate((first, last)):
+        confidence[:, cell, cell, 0], classes[:, cell, cell, 0] = sure, logit
+    pictures = tuple(annotated([(20, 20, 40, 40)], [0], image_id=i) for i in range(count))
+    logits = Logits(np.zeros((count, 2, 2, 4), np.float32), classes, confidence, [(90, 90)] * count)
+    return logits, Dataset(HEAD.labels, pictures, ())
+
+
+@pytest.mark.parametrize("peak", list(product((0, 3, 7), repeat=3)))
+def test_the_way_up(peak: tuple[int, int, int]) -> None:
+    asked = []
+
+    def value(*place: float) -> float:
+        asked.append(place)
+        return -sum((x - y) ** 2 for x, y in zip(place, peak, strict=True))
+
+    assert climb(value, (3, 3, 3), [range(8)] * 3) == peak
+    assert all(0 <= x < 8 for place in asked for x in place)
+
+
+def test_no_way_up() -> None:
+    assert climb(lambda *place: 0.0, (1.0, 1.0, 0.5), [(0.5, 1.0, 2.0)] * 3) == (1.0, 1.0, 0.5)
+    assert climb(lambda *place: math.nan, (1.0, 1.0, 0.5), [(0.5, 1.0, 2.0)] * 3) == (1.0, 1.0, 0.5)
+
+
+def test_mistakes_that_are_confident_fall_behind() -> None:
+    """The hits' score is 0.476, the mistakes' 0.478, until the confidence counts for less."""
+    logits, dataset = frames((0.0, 3.0), (1.2, 0.5))
+    found = calibrate(logits, dataset, HEAD)
+    assert (found.before, found.after) == (0.5, 1.0)
+    assert found.confidence_scale < 1
+    head = found.head(HEAD)
+    assert (head.nms_threshold, head.score_threshold) == (found.nms_threshold, found.score_threshold)
+    scaled = sd.postprocess_batch(
+        logits.delta_bbox,
+        logits.classes * np.float32(found.class_scale),
+        logits.confidence * np.float32(found.confidence_scale),
+        sd.HeadConfig.from_dict({**head.to_dict(), "activated": False}),
+    )
+    assert [detections.xyxy.tolist() for detections in scaled] == [[[20, 20, 40, 40]]] * 3  # the threshold parts them
+
+
+def test_what_is_right_stays() -> None:
+    found = calibrate(*frames((3.0, 3.0), (-2.0, 0.5)), HEAD)
+    assert found[:3] == (1.0, 1.0, HEAD.nms_threshold)
+    assert (found.before, found.after) == (1.0, 1.0)
+
+
+def test_nothing_found() -> None:
+    logits, dataset = frames((-9.0, 0.0), (-9.0, 0.0))
+    assert calibrate(logits, dataset, HEAD) == Calibration(1.0, 1.0, HEAD.nms_threshold, HEAD.score_threshold, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("network", ["pyramid", "lite", "gsoc"])
+def test_the_written_model_has_it(network: str, tmp_path: Path) -> None:
+    """Its logits are those of the torch network, scaled, and its head has the thresholds."""
+    train, val = squares(tmp_path)
+    training = Training(recipe(network=network, input_size=(128, 96)), train, tmp_path / "run", validation=val, workers=0)
+    training.write(tmp_path / "plain", half=False)
+    training.write(tmp_path / "scaled", half=False, calibration=Calibration(2.0, HALF, 0.6, 0.17, 0.0, 0.0))
+    plain, scaled = (sd.SqueezeDet(tmp_path / name) for name in ("plain", "scaled"))
+    assert (scaled.config.nms_threshold, scaled.config.score_threshold) == (0.6, 0.17)
+    image = cv2.imread(str(val.pictures[0].path))
+    before, after = plain.forward(image), scaled.forward(image)
+    np.testing.assert_allclose(after.delta_bbox, before.delta_bbox, atol=1e-5)
+    squared = before.class_scores.astype(float) ** 2
+    np.testing.assert_allclose(after.class_scores, squared / squared.sum(-1, keepdims=True), atol=1e-5)
+    odds = (before.conf_scores.astype(float) / (1 - before.conf_scores)) ** HALF
+    np.testing.assert_allclose(after.conf_scores, odds / (1 + odds), atol=1e-5)
+
+
+def test_of_a_training(tmp_path: Path) -> None:
+    train, val = squares(tmp_path)
+    training = Training(recipe(), train, tmp_path / "run", validation=val, workers=0)
+    found = training.calibrate()
+    assert found == training.calibrate()
+    assert found.after >= found.before
+    with pytest.raises(ValueError, match="no validation set"):
+        Training(recipe(), train, tmp_path / "other", workers=0).calibrate()
