@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 StrPath = str | os.PathLike[str]
 Description = TypeVar("Description")
 
-EMBEDDED = "squeezedet_lite_voc"
+EMBEDDED = "squeezedet_pyramid_voc"
 _SUFFIXES = {".prototxt", ".caffemodel", ".json", ".onnx"}
 _OUTPUTS: dict[str, Place] = {"delta_bbox": ("slice", 2), "class_scores": ("softmax", 0), "conf_scores": ("sigmoid", 0)}
 

@@ -38,7 +38,7 @@ def main(path: str, *arguments: str) -> None:
     if image is None:
         sys.exit(f"cannot read {path}")
 
-    inf = sd.InferBbox(*three_blobs(image, files or [f"{models_folder()}/squeezedet_lite_voc.onnx"]))
+    inf = sd.InferBbox(*three_blobs(image, files or [f"{models_folder()}/squeezedet_pyramid_voc.onnx"]))
     inf.filter(threshold)
 
     x_scale, y_scale = image.shape[1] / SIZE, image.shape[0] / SIZE

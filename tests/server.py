@@ -31,11 +31,11 @@ def entry(url: str | list[str], content: bytes = CONTENT, **fields: object) -> E
         "name": "thing",
         "what": "a thing",
         "task": "detector",
-        "architecture": "squeezedet-lite",
+        "architecture": "squeezedet-pyramid",
         "file": FILE,
         "licence": "none",
         "source": "here",
-        "definition": "squeezedet_lite_voc",
+        "definition": "squeezedet_pyramid_voc",
         "urls": (url,) if isinstance(url, str) else tuple(url),
         "git_blob": git_blob(content),
     }

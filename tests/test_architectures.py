@@ -24,7 +24,7 @@ from opencv_squeezedet.network import Convolution, Deconvolution, Network
     [
         ("SqueezeDet_deploy", architectures.squeezedet_gsoc()),
         ("SqueezeNet_deploy", architectures.squeezenet_gsoc()),
-        ("squeezedet_lite_voc", architectures.squeezedet_lite()),
+        ("squeezedet_pyramid_voc", architectures.squeezedet_pyramid()),
         ("squeezenet_v1.0", architectures.squeezenet_v1_0()),
         ("squeezenet_v1.1", architectures.squeezenet_v1_1()),
     ],
@@ -36,8 +36,8 @@ def test_prototxt_files_are_what_the_description_gives(file: str, network: Netwo
 
 @needs_onnx
 def test_the_embedded_onnx_is_the_embedded_caffemodel() -> None:
-    network, weights = load_network(MODELS / "squeezedet_lite_voc.prototxt")
-    onnx = (MODELS / "squeezedet_lite_voc.onnx").read_bytes()
+    network, weights = load_network(MODELS / "squeezedet_pyramid_voc.prototxt")
+    onnx = (MODELS / "squeezedet_pyramid_voc.onnx").read_bytes()
     assert onnx == onnx_bytes(network, weights, half=True)
     assert hashlib.sha256(onnx).hexdigest() in (MODELS / "README.md").read_text()
 

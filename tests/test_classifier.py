@@ -226,9 +226,9 @@ def test_the_names_of_imagenet() -> None:
 
 
 def test_what_is_no_classifier(tmp_path: Path) -> None:
-    with pytest.raises(sd.ModelError, match=r"squeezedet_lite_voc.json': a JSON object with 'preprocess' and 'labels'"):
-        sd.SqueezeNet(MODELS / "squeezedet_lite_voc")
-    shutil.copy(MODELS / "squeezedet_lite_voc.onnx", tmp_path / "detector.onnx")
+    with pytest.raises(sd.ModelError, match=r"squeezedet_pyramid_voc.json': a JSON object with 'preprocess' and 'labels'"):
+        sd.SqueezeNet(MODELS / "squeezedet_pyramid_voc")
+    shutil.copy(MODELS / "squeezedet_pyramid_voc.onnx", tmp_path / "detector.onnx")
     with pytest.raises(sd.ModelError, match=r"detector.onnx' has 3 outputs, one was expected: '"):
         sd.SqueezeNet(tmp_path / "detector")
     with pytest.raises(sd.ModelError, match="'embedded' is a detector, a classifier was expected: gsoc-imagenet, squeezenet"):

@@ -26,7 +26,7 @@ from opencv_squeezedet.network import Reshape
 
 pytestmark = needs_onnx
 
-EMBEDDED = MODELS / "squeezedet_lite_voc"
+EMBEDDED = MODELS / "squeezedet_pyramid_voc"
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_from_caffe_to_onnx_and_back(stem: Path, capsys: pytest.CaptureFixture[s
     assert (folder / "third.prototxt").read_bytes() == Path(f"{EMBEDDED}.prototxt").read_bytes()
     (network, weights), (_, expected) = load_network(folder / "third"), load_network(EMBEDDED)
     assert same_weights(weights, expected)
-    assert network == architectures.squeezedet_lite()
+    assert network == architectures.squeezedet_pyramid()
 
 
 def test_half_and_whole(stem: Path) -> None:
@@ -100,7 +100,7 @@ def test_weights_of_another_name(stem: Path) -> None:
     Path(f"{stem}.caffemodel").rename(stem.parent / "weights.bin")
     target = stem.parent / "other.onnx"
     assert main(["convert", f"{stem}.prototxt", str(target), "--weights", str(stem.parent / "weights.bin")]) == 0
-    assert load_network(target)[0] == architectures.squeezedet_lite()
+    assert load_network(target)[0] == architectures.squeezedet_pyramid()
 
 
 def test_the_description_is_the_users(stem: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,14 +153,14 @@ def test_what_cannot_be_converted(stem: Path, capsys: pytest.CaptureFixture[str]
 def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    network = architectures.squeezedet_lite()
-    assert lines[0].startswith(f"SqueezeDetLite: {EMBEDDED}.prototxt (")
+    network = architectures.squeezedet_pyramid()
+    assert lines[0].startswith(f"SqueezeDetPyramid: {EMBEDDED}.prototxt (")
     assert lines[1].split() == ["layer", "type", "output", "parameters", "MACs"]
     assert lines[2].split() == ["data", "Input", "1x3x416x416"]
     assert lines[3].split() == ["conv1", "Convolution", "1x64x207x207", "1,792", "74,043,072"]
     table = lines[3 : 3 + len(network.layers)]
     assert [line.split()[0] for line in table] == [layer.name for layer in network.layers]
-    assert lines[3 + len(network.layers)].split() == ["total", "1,955,937", "1,639,491,648"]
+    assert lines[3 + len(network.layers)].split() == ["total", "1,929,329", "1,453,273,984"]
     assert table[-4].split() == ["slice", "Slice", "1x23x23x180", "+", "1x23x23x9", "+", "1x23x23x36"]
     rest = lines[4 + len(network.layers) :]
     assert rest[0] == "outputs  delta_bbox, class_scores, conf_scores"
@@ -174,8 +174,8 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_of_every_form(suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", f"{EMBEDDED}{suffix}", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    network = architectures.squeezedet_lite()
-    assert (told["name"], told["parameters"], told["macs"]) == ("SqueezeDetLite", network.parameters, network.macs)
+    network = architectures.squeezedet_pyramid()
+    assert (told["name"], told["parameters"], told["macs"]) == ("SqueezeDetPyramid", network.parameters, network.macs)
     assert told["input"] == {"name": "data", "shape": [1, 3, 416, 416]}
     assert [layer["name"] for layer in told["layers"]] == [layer.name for layer in network.layers]
     assert sum(layer["macs"] for layer in told["layers"]) == told["macs"]
@@ -208,11 +208,11 @@ def test_parts_that_do_not_fit_are_told_after_the_table(stem: Path, capsys: pyte
         capsys, "inspect", stem, status=1
     )
     description.unlink()
-    other = architectures.squeezedet_pyramid()
+    other = architectures.squeezedet_lite()
     Path(f"{stem}.caffemodel").write_bytes(caffemodel_bytes(other, random_weights(other)))
     assert main(["inspect", str(stem), "--json"]) == 1
     out, error = capsys.readouterr()
-    assert "layer 'fire10_squeeze': weights of 96x512x1x1 and 96 were expected, got 64x512x1x1 and 64" in error
+    assert "layer 'fire10_squeeze': weights of 64x512x1x1 and 64 were expected, got 96x512x1x1 and 96" in error
     assert json.loads(out)["problems"] == [error.split(": ", 1)[1].rstrip("\n")]
 
 
@@ -261,7 +261,7 @@ def test_a_name_is_fetched_and_a_file_wins(
     monkeypatch.chdir(stem.parent)
     shutil.copy("mine.prototxt", "gsoc-voc.prototxt")
     assert main(["inspect", "gsoc-voc"]) == 0
-    assert capsys.readouterr().out.startswith("SqueezeDetLite: gsoc-voc.prototxt")
+    assert capsys.readouterr().out.startswith("SqueezeDetPyramid: gsoc-voc.prototxt")
 
 
 # ---- both --------------------------------------------------------------------------------------------------------------

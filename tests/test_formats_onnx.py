@@ -60,7 +60,7 @@ def test_all_that_run_onnx_agree(name: str) -> None:
 
 
 def test_the_embedded_model_gives_the_same_blobs_on_opencv_and_onnxruntime() -> None:
-    network, weights = load_network(MODELS / "squeezedet_lite_voc.onnx")
+    network, weights = load_network(MODELS / "squeezedet_pyramid_voc.onnx")
     blob = a_blob(network)
     expected = by_onnxruntime(network, weights, blob)
     for top, value in by_onnx(network, weights, blob).items():
@@ -68,7 +68,7 @@ def test_the_embedded_model_gives_the_same_blobs_on_opencv_and_onnxruntime() -> 
 
 
 def test_outputs_inputs_and_the_batch_are_declared() -> None:
-    model = onnx.load(str(MODELS / "squeezedet_lite_voc.onnx"))
+    model = onnx.load(str(MODELS / "squeezedet_pyramid_voc.onnx"))
     dims = {
         value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in (*model.graph.input, *model.graph.output)
@@ -320,7 +320,7 @@ def test_errors_name_the_node(
 
 def test_files_that_are_no_onnx(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
-    for content in (b"", b"name: 'net'", (MODELS / "squeezedet_lite_voc.caffemodel").read_bytes()):
+    for content in (b"", b"name: 'net'", (MODELS / "squeezedet_pyramid_voc.caffemodel").read_bytes()):
         path.write_bytes(content)
         with pytest.raises(sd.ModelError, match=r"net\.onnx': "):
             read_onnx(path)
@@ -330,7 +330,7 @@ def test_files_that_are_no_onnx(tmp_path: Path) -> None:
 
 def test_an_onnx_file_takes_no_other_weights(tmp_path: Path) -> None:
     with pytest.raises(sd.ModelError, match=r"has weights of its own, '.*w\.caffemodel' cannot be used with it"):
-        load_network(MODELS / "squeezedet_lite_voc.onnx", tmp_path / "w.caffemodel")
+        load_network(MODELS / "squeezedet_pyramid_voc.onnx", tmp_path / "w.caffemodel")
 
 
 def test_a_stem_without_a_prototxt_is_the_onnx_file(tmp_path: Path) -> None:

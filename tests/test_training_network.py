@@ -81,7 +81,7 @@ def test_outputs_are_those_of_caffe(network: Network) -> None:
 
 @needs_caffe_importer
 def test_the_embedded_model_is_the_same_in_torch() -> None:
-    network, weights = architectures.squeezedet_lite(), read_weights("embedded")
+    network, weights = architectures.squeezedet_pyramid(), read_weights("embedded")
     model = TorchNetwork(network).eval()
     assert len(model.load_weights(weights)) == len(list(network.weighted()))
     image = cv2.imread(str(Path(__file__).parents[1] / "samples" / "chelsea.jpg"))
@@ -205,7 +205,7 @@ def test_a_training_begins_with_the_embedded_trunk() -> None:
 
 def test_the_same_network_begins_where_it_ended() -> None:
     """With as many classes the whole of the embedded model fits."""
-    recipe = Recipe(network="lite")
+    recipe = Recipe()
     network, _ = describe(recipe, sd.VOC.labels)
     model, loaded = begin(network, recipe)
     assert len(loaded) == len(model.filters)
