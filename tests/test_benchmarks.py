@@ -1,0 +1,31 @@
+"""Benchmarks run; what they measure is for people to read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_evaluation(tmp_path: Path) -> None:
+    pytest.importorskip("faster_coco_eval", reason="the extra [eval] brings it")
+    for i in (1, 2):
+        shutil.copy(ROOT / "samples" / "chelsea.jpg", tmp_path / f"{i}.jpg")
+    truth = {
+        "images": [{"id": i, "file_name": f"{i}.jpg", "width": 451, "height": 300} for i in (1, 2)],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [20, 0, 425, 300], "area": 127500, "iscrowd": 0}],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    command = [sys.executable, str(ROOT / "benchmarks" / "evaluation.py"), str(tmp_path / "truth.json"), "--blocks", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    row = done.stdout.splitlines()[-1].split("|")
+    assert row[1].strip() == "embedded model"
+    assert all(float(cell) >= 0 for cell in row[2:5])
