@@ -15,7 +15,6 @@ from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import Evaluation, evaluate
 from opencv_squeezedet.network import Network, Slice, Weights
-from opencv_squeezedet.pipeline import chunks
 from opencv_squeezedet.postprocess import postprocess_batch
 
 MEASURED_FROM = 0.005  # detections below do not change an average precision by much
@@ -131,8 +130,8 @@ def _detections(
     logits: Logits, config: HeadConfig, class_scale: float, confidence_scale: float, nms_threshold: float
 ) -> list[Detections]:
     found: list[Detections] = []
-    for places in chunks(range(len(logits.sizes)), _BATCH):
-        part = slice(places[0], places[-1] + 1)
+    for begin in range(0, len(logits.sizes), _BATCH):
+        part = slice(begin, begin + _BATCH)
         found += postprocess_batch(
             logits.delta_bbox[part],
             logits.classes[part] * np.float32(class_scale),
