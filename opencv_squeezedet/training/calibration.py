@@ -14,8 +14,9 @@ from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import Evaluation, evaluate
-from opencv_squeezedet.network import Network, Slice, Weights
+from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.postprocess import postprocess_batch
+from opencv_squeezedet.training.head import logit_channels
 
 MEASURED_FROM = 0.005  # detections below do not change an average precision by much
 _SCALES = tuple(2.0 ** (k / 2) for k in range(-4, 5))
@@ -59,14 +60,11 @@ class Calibration(NamedTuple):
 
     def weights(self, network: Network, weights: Weights) -> Weights:
         """Return a network's weights with the factors in its last layer."""
-        slice_layer = network.step("slice").layer
-        assert isinstance(slice_layer, Slice)
-        classes, confidence = slice_layer.points
-        last = [step.layer.name for step in network.weighted()][-1]
-        factors = np.ones(len(weights[last][0]), np.float32)
-        factors[:classes], factors[classes:confidence] = self.class_scale, self.confidence_scale
-        scaled = [blob * factors.reshape(-1, *[1] * (blob.ndim - 1)) for blob in weights[last]]
-        return {**weights, last: scaled}
+        channels = logit_channels(network)
+        kernel, bias = weights[channels.layer]
+        factors = np.ones(len(bias), np.float32)
+        factors[channels.classes], factors[channels.confidence] = self.class_scale, self.confidence_scale
+        return {**weights, channels.layer: [kernel * factors[:, None, None, None], bias * factors]}
 
     def head(self, config: HeadConfig) -> HeadConfig:
         """Return a head with the thresholds."""
@@ -85,6 +83,15 @@ def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibrati
     config : HeadConfig
         The network's head.
 
+    Returns
+    -------
+    Calibration
+
+    Raises
+    ------
+    ValueError
+        If the logits do not fit the head, or are not of as many pictures as the data set has.
+
     Notes
     -----
     Each of the three goes up or down by a step as long as that helps, in turn, until none does: some twenty measurements. The
@@ -102,8 +109,8 @@ def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibrati
     start = (1.0, 1.0, config.nms_threshold)
     best = climb(measured, start, (_SCALES, _SCALES, _NMS_THRESHOLDS))
     before, after = measured(*start), measured(*best)
-    point = known[best].pooled.best
-    threshold = round(point.threshold, 2) if point.f1 > 0 else config.score_threshold
+    best_f1 = known[best].pooled.best
+    threshold = round(best_f1.threshold, 2) if best_f1.f1 > 0 else config.score_threshold
     class_scale, confidence_scale, nms_threshold = best
     return Calibration(class_scale, confidence_scale, nms_threshold, threshold, before, after)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from opencv_squeezedet.config import HeadConfig
+from opencv_squeezedet.network import Network, Slice
 
 _MOST_LOG = 5.0  # e^5 is more than any picture; keeps a young network's boxes finite
 
@@ -27,6 +28,23 @@ class Anchors(NamedTuple):
     centers: Tensor
     sizes: Tensor
     strides: Tensor
+
+
+class LogitChannels(NamedTuple):
+    """The last layer with weights, and which of its output channels are class logits, and which confidence logits."""
+
+    layer: str
+    classes: slice
+    confidence: slice
+
+
+def logit_channels(network: Network) -> LogitChannels:
+    """Return where a network's logits come from."""
+    slice_layer = network.step("slice").layer
+    assert isinstance(slice_layer, Slice)
+    classes, confidence = slice_layer.points
+    last = [step.layer.name for step in network.weighted()][-1]
+    return LogitChannels(last, slice(0, classes), slice(classes, confidence))
 
 
 def anchors_of(config: HeadConfig) -> Anchors:

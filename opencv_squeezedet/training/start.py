@@ -17,7 +17,8 @@ from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats import load_network
 from opencv_squeezedet.head import derive_config
 from opencv_squeezedet.model import find_model
-from opencv_squeezedet.network import Convolution, Network, Slice, Weights
+from opencv_squeezedet.network import Convolution, Network, Weights
+from opencv_squeezedet.training.head import logit_channels
 from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.recipe import NetworkName, Recipe
 
@@ -90,7 +91,7 @@ def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
     model = TorchNetwork(network, new)
     loaded = model.load_weights(fitting, strict=False)
     if last.name not in fitting:
-        _quiet(model, last.name, network)
+        _quiet(model, network)
     model.freeze([name for name in loaded if _module_name(name) in recipe.frozen])
     return model, loaded
 
@@ -133,11 +134,10 @@ def _module_name(name: str) -> str:
     return re.split(r"[_/]", name)[0]
 
 
-def _quiet(model: TorchNetwork, last: str, network: Network) -> None:
+def _quiet(model: TorchNetwork, network: Network) -> None:
     """Let a new head begin with every anchor almost sure of being background."""
-    slice_layer = network.step("slice").layer
-    assert isinstance(slice_layer, Slice)
-    weight, bias = model.filters[last].parameters()
+    channels = logit_channels(network)
+    weight, bias = model.filters[channels.layer].parameters()
     with torch.no_grad():
         weight.mul_(0.1)
-        bias[slice(*slice_layer.points)] = float(np.log(_PRIOR / (1 - _PRIOR)))
+        bias[channels.confidence] = float(np.log(_PRIOR / (1 - _PRIOR)))

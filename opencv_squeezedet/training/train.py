@@ -251,14 +251,14 @@ class Training:
         ValueError
             Without a validation set.
         """
-        dataset = self._measured()
+        dataset = self._validation_set()
         detections = self.detections(dataset)
         evaluation = evaluate(dataset, detections, coco=False)
         self.trainer.measured(evaluation.map_voc07)
         write_whole(self.folder / "predictions.jpg", self._sheet(dataset, detections))
         return evaluation
 
-    def _measured(self) -> Dataset:
+    def _validation_set(self) -> Dataset:
         if self.validation is None:
             raise ValueError("there is no validation set to measure on")
         return self.validation
@@ -285,7 +285,7 @@ class Training:
         ValueError
             Without a validation set.
         """
-        dataset = self._measured()
+        dataset = self._validation_set()
         step = -(-len(dataset.pictures) // _CALIBRATED_ON)
         dataset = replace(dataset, pictures=dataset.pictures[::step])
         passes = list(self._passes(self.trainer.chosen(), dataset.pictures, LOGITS))
