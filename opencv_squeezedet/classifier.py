@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.backends import BackendName, Files, open_backend
+from opencv_squeezedet.backends import BackendName, NetworkContent, open_backend
 from opencv_squeezedet.config import from_fields
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.model import StrPath, check_files, find_files, is_path, models_folder, read_description, stem_of
+from opencv_squeezedet.files import StrPath
+from opencv_squeezedet.model import read_description
+from opencv_squeezedet.model_files import Files, models_folder
 from opencv_squeezedet.preprocess import Picture, Preprocess
-
-_ARCHITECTURES = ("squeezenet-v1.0", "squeezenet-v1.1", "squeezenet-gsoc")
 
 
 class Class(NamedTuple):
@@ -68,16 +68,16 @@ class SqueezeNet:
 
     Parameters
     ----------
-    model : path or str
+    model : path, str or Classifier
         ``NAME.prototxt`` with ``NAME.caffemodel``, or ``NAME.onnx``: their stem, or one of them. A caffemodel without a
         prototxt, of SqueezeNet v1.0, v1.1 or the GSoC work. A Deep-Compressed ``.net``. Or, where there is no such file, the
-        name of a published model, see `registry`. No weights are part of the package.
+        name of a published model, see `registry`. Or what `find_classifier` found. No weights are part of the package.
     weights : path, optional
         The caffemodel, where its stem is another.
     labels : sequence of str, optional
         The class names, in the order of the network's output. Default: those in ``NAME.json``, or else ImageNet's 1000.
     preprocess : Preprocess, optional
-        How the input is made. Default: as ``NAME.json`` says, or the registry; or else BGR minus (104, 117, 123), stretched to
+        How the input is made. Default: as ``NAME.json`` says; or else BGR minus (104, 117, 123), stretched to
         the size that the network's definition tells, which takes the extra ``[onnx]`` to read.
     backend, target : str, optional
         What runs the network, and on what, as `SqueezeDet` takes them.
@@ -110,7 +110,7 @@ class SqueezeNet:
 
     def __init__(
         self,
-        model: StrPath,
+        model: StrPath | Classifier,
         weights: StrPath | None = None,
         *,
         labels: Sequence[str] | None = None,
@@ -118,10 +118,14 @@ class SqueezeNet:
         backend: BackendName = "opencv",
         target: str | None = None,
     ) -> None:
-        found = find_classifier(model, weights, labels=labels, preprocess=preprocess)
+        if isinstance(model, Classifier):
+            found = model
+        else:
+            found = find_classifier(model, weights, labels=labels, preprocess=preprocess)
         self.preprocess, self.labels = found.preprocess, found.labels
-        check_files(found.network)
-        self.backend = open_backend(found.network, None, backend, target)
+        content = NetworkContent(found.network)
+        content.check()
+        self.backend = open_backend(content, None, backend, target)
         (shape,) = self.backend.shapes(self.preprocess.size)
         if _classes(shape) != len(self.labels):
             raise ModelError(
@@ -184,12 +188,14 @@ def find_classifier(
     preprocess: Preprocess | None = None,
 ) -> Classifier:
     """Find the files of a classifier; parameters and errors as those of `SqueezeNet`."""
-    files, published = _find(model, weights)
-    described: dict[str, Any] = read_description(f"{stem_of(os.fspath(model))}.json", _described) or {}
+    from opencv_squeezedet.registry import find_network  # keeps import fast
+
+    files = find_network(model, weights, task="classifier").with_weights()
+    described = {} if files.description is None else read_description(files.description, _described)
     if labels is None:
         labels = described.get("labels") or imagenet_labels()
     if preprocess is None:
-        preprocess = described.get("preprocess") or published or Preprocess(_input_size(files))
+        preprocess = described.get("preprocess") or Preprocess(_input_size(files))
     if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
         raise TypeError(f"labels must be a sequence of strings, got {labels!r}")
     if not isinstance(preprocess, Preprocess):
@@ -201,49 +207,6 @@ def imagenet_labels() -> tuple[str, ...]:
     """Return the names of the 1000 classes of ILSVRC-2012, in the order of a network's outputs."""
     with open(os.path.join(models_folder(), "imagenet_synset_words.txt"), encoding="utf-8") as file:
         return tuple(line.rstrip("\n").split(" ", 1)[1] for line in file)
-
-
-def _find(model: StrPath, weights: StrPath | None) -> tuple[Files, Preprocess | None]:
-    path = os.fspath(model)
-    if isinstance(model, str) and not is_path(model):
-        from opencv_squeezedet import registry  # not everybody's import time
-
-        found = registry.resolve(model, "classifier", weights)
-        if found is not None:
-            entry = found.entry
-            own = None if entry.preprocess is None else from_fields(Preprocess, entry.preprocess)
-            if entry.stem is None:
-                return Files(weights=found.weights, architecture=entry.architecture), own
-            return find_files(entry.stem, found.weights), own
-        if os.path.basename(model) == model == stem_of(model) and not model.endswith(".net"):
-            raise FileNotFoundError(
-                f"no network definition at {model + '.prototxt'!r}, and the published classifiers are "
-                + ", ".join(registry.names("classifier"))
-            )
-    if path.endswith(".net") and weights is None:
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"no weights at {path!r}")
-        return Files(weights=path, architecture="squeezenet-v1.0"), None
-    stem = stem_of(path)
-    alone = f"{stem}.caffemodel" if weights is None else os.fspath(weights)
-    if os.path.isfile(alone) and not is_path(stem, ".prototxt", ".onnx"):
-        return Files(weights=alone, architecture=_architecture_of(alone)), None
-    return find_files(path, weights), None
-
-
-def _architecture_of(path: str) -> str:
-    """Return the name of the architecture whose weights these are."""
-    from opencv_squeezedet.architectures import ARCHITECTURES
-    from opencv_squeezedet.conversion import read_weights
-
-    weights = read_weights(path)
-    for name in _ARCHITECTURES:
-        try:
-            ARCHITECTURES[name]().check_weights(weights)
-        except ModelError:
-            continue
-        return name
-    raise ModelError(f"no network definition lies beside {path!r}, whose weights are none of {', '.join(_ARCHITECTURES)}")
 
 
 def _described(description: Any) -> dict[str, Any]:
@@ -258,10 +221,10 @@ def _described(description: Any) -> dict[str, Any]:
 
 
 def _input_size(files: Files) -> tuple[int, int]:
-    from opencv_squeezedet import conversion
+    from opencv_squeezedet.formats import load_definition  # takes an extra
 
     try:
-        _, _, height, width = conversion.definition(files).input_shape
+        _, _, height, width = load_definition(files).input_shape
     except ImportError as error:
         raise ImportError(
             f"the input's size is in the network's definition, or in a preprocess or JSON file: {error}"

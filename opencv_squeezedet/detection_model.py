@@ -19,7 +19,8 @@ from opencv_squeezedet.config import VOC, HeadConfig
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.model import StrPath, check_head, stem_of
+from opencv_squeezedet.files import StrPath
+from opencv_squeezedet.model import check_head, find_model
 from opencv_squeezedet.preprocess import Picture
 
 _Result = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]
@@ -82,9 +83,8 @@ class DetectionModel:
         elif not isinstance(source, (str, os.PathLike)):
             raise ArgumentError(f"model must be a path or a cv2.dnn.Net, got {source!r}")
         else:
-            files = _sorted_files(source, config)
-            head = head or _head_without_description(files[0], named=bool(str(config)))
-            self._detector = SqueezeDet(*files, config=head, backend=backend, target=target)
+            found = find_model(*_sorted_files(source, config), config=head, undescribed=VOC if str(config) else None)
+            self._detector = SqueezeDet(found, backend=backend, target=target)
         self._output_names: Sequence[str] = ()
 
     def setInputParams(
@@ -238,10 +238,6 @@ def _sorted_files(model: StrPath, config: StrPath) -> tuple[str, str | None]:
     if weights.endswith(".prototxt") or definition.endswith(".caffemodel"):
         weights, definition = definition, weights
     return definition, weights
-
-
-def _head_without_description(model: str, *, named: bool) -> HeadConfig | None:
-    return VOC if named and not os.path.isfile(f"{stem_of(model)}.json") else None
 
 
 def _whole_xywh(found: Detections, frame_width: int, frame_height: int) -> NDArray[np.int32]:

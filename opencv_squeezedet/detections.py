@@ -225,7 +225,7 @@ class Detections:
         names : sequence of str, optional
             The label table. Default: that of `to_supervision`, or the class names in ``data``.
         """
-        return export.from_supervision(detections, None if names is None else tuple(names))
+        return Detections(*export.from_supervision(detections, None if names is None else tuple(names)))
 
     def to_dataframe(self) -> Any:
         """Return a ``pandas.DataFrame``: label, class_id, confidence, x1, y1, x2, y2. ImportError without pandas."""

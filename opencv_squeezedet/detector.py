@@ -7,26 +7,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple, SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet.backends import BackendName
+from opencv_squeezedet.blobs import Blobs
 from opencv_squeezedet.config import VOC, HeadConfig, NmsKind
 from opencv_squeezedet.detections import Detections
-from opencv_squeezedet.model import StrPath, bare_model, find_model, open_model
+from opencv_squeezedet.files import StrPath
+from opencv_squeezedet.model import Model, bare_model, find_model, open_model
 from opencv_squeezedet.postprocess import postprocess_batch, postprocess_checked, resolve_options
 from opencv_squeezedet.preprocess import Picture, Preprocess, Resize, placement
-
-
-class Blobs(NamedTuple):
-    """What the network gives, with a leading axis for the pictures, in the order that `postprocess` takes."""
-
-    delta_bbox: NDArray[np.float32]
-    class_scores: NDArray[np.float32]
-    conf_scores: NDArray[np.float32]
 
 
 class SqueezeDet:
@@ -39,9 +33,11 @@ class SqueezeDet:
 
     Parameters
     ----------
-    model : path or cv2.dnn.Net, optional
+    model : path, Model or cv2.dnn.Net, optional
         A model's files ``NAME.prototxt`` and ``NAME.caffemodel``, or ``NAME.onnx``, with ``NAME.json``: their common stem, or
-        one of them. Or a network that ends as opencv_contrib's does. Default: the embedded model, PASCAL VOC's 20 classes.
+        one of them; or the name of a published model, see `registry`. Or a `Model` that `find_model` found, so that several
+        detectors read it once. Or a network that ends as opencv_contrib's does. Default: the embedded model, PASCAL VOC's 20
+        classes.
     weights : path, optional
         The caffemodel, where its stem is another.
     config : HeadConfig, optional
@@ -89,7 +85,7 @@ class SqueezeDet:
 
     def __init__(
         self,
-        model: StrPath | cv2.dnn.Net | None = None,
+        model: StrPath | Model | cv2.dnn.Net | None = None,
         weights: StrPath | None = None,
         *,
         config: HeadConfig | None = None,
@@ -98,10 +94,14 @@ class SqueezeDet:
         backend: BackendName = "opencv",
         target: str | None = None,
     ) -> None:
+        if isinstance(model, (cv2.dnn.Net, Model)) and weights is not None:
+            raise TypeError(
+                f"weights belong to a model's files, not to a {'Model' if isinstance(model, Model) else 'cv2.dnn.Net'}"
+            )
         if isinstance(model, cv2.dnn.Net):
-            if weights is not None:
-                raise TypeError("weights belong to a model's files, not to a cv2.dnn.Net")
             found = bare_model(model, VOC if config is None else config, preprocess)
+        elif isinstance(model, Model):
+            found = model.with_parts(config, preprocess)
         else:
             found = find_model(model, weights, config=config, preprocess=preprocess)
         self.backend = open_model(found, backend, target)

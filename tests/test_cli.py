@@ -18,7 +18,8 @@ import pytest
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
 from opencv_squeezedet.files import WholeFile
-from opencv_squeezedet.model import EMBEDDED, models_folder
+from opencv_squeezedet.model import EMBEDDED
+from opencv_squeezedet.model_files import models_folder
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
 COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import detect_main; sys.exit(detect_main())"]

@@ -440,7 +440,7 @@ def test_show_ends_with_a_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         "destroyAllWindows": lambda: None,
     }.items():
         monkeypatch.setattr(cv2, name, substitute)
-    monkeypatch.setattr("opencv_squeezedet.outputs.display_works", lambda: True)
+    monkeypatch.setattr("opencv_squeezedet.cli.outputs.display_works", lambda: True)
     assert cli.detect_main([str(PHOTO)] * 6 + ["--show", "--no-image"]) == 130
     assert shown == [(300, 451, 3)] * 3
 

@@ -18,7 +18,8 @@ import pytest
 from server import CONTENT, FILE, Server, entry, in_a_process, serving
 
 from opencv_squeezedet import cli, registry
-from opencv_squeezedet.model import EMBEDDED, models_folder
+from opencv_squeezedet.model import EMBEDDED
+from opencv_squeezedet.model_files import models_folder
 
 for _library in ("filelock", "platformdirs", "requests", "tqdm"):
     pytest.importorskip(_library, reason="of the extra fetch")
@@ -32,7 +33,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(registry.CACHE, str(folder))
     monkeypatch.delenv(registry.MIRROR, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("opencv_squeezedet.download.BACKOFF", 0.001)
+    monkeypatch.setattr("opencv_squeezedet.registry.download.BACKOFF", 0.001)
     return folder
 
 
@@ -45,7 +46,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             entry(f"{server.url}/{FILE}"),
             entry(f"{server.url}/other", name="other", file="other.net", task="classifier", definition=None),
         ]
-        monkeypatch.setattr(registry, "entries", lambda: {one.name: one for one in there})
+        monkeypatch.setattr("opencv_squeezedet.registry.published.entries", lambda: {one.name: one for one in there})
         yield server
 
 
@@ -84,7 +85,6 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert told["name"] == "squeezenet-compressed"
     assert told["size"] == "675763"
     assert told["sha256"] == "e4ab6960ae8cd81505e1c2136921201507e930966c53deaf15862a395b3a3261"
-    assert json.loads(told["preprocess"]) == {"size": [227, 227], "mean": [104, 117, 123]}
     assert "git_blob      75bb0da1add86fc5c1b15d1b1e64db3d1ef641c3" in first
     assert "sha256" not in first
 
@@ -161,7 +161,7 @@ def test_wrong_usage(arguments: list[str], message: str, capsys: pytest.CaptureF
 def test_a_missing_extra_is_one_line(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "opencv_squeezedet.download", raising=False)
+    monkeypatch.delitem(sys.modules, "opencv_squeezedet.registry.download", raising=False)
     monkeypatch.setitem(sys.modules, "filelock", None)
     run("fetch", "thing", status=2)
     (line,) = capsys.readouterr().err.splitlines()

@@ -18,12 +18,12 @@ from opencv_squeezedet.errors import UnknownLayerError
 from opencv_squeezedet.formats import (
     caffemodel_bytes,
     load_network,
-    network_files,
     prototxt_text,
     read_caffemodel,
     read_prototxt,
 )
 from opencv_squeezedet.formats._caffe_schema import net_parameter
+from opencv_squeezedet.model_files import Files, find_files
 from opencv_squeezedet.network import Convolution, Deconvolution, Eltwise, Network, Pooling, ReLU, Reshape, Slice, Softmax
 
 pytestmark = needs_onnx
@@ -428,12 +428,12 @@ def test_files_are_found_by_their_stem(files: Path, network: Network, suffix: st
 
 def test_weights_of_another_name_and_files_that_are_missing(files: Path, tmp_path: Path, network: Network) -> None:
     (tmp_path / "my.net.v2.caffemodel").rename(tmp_path / "other.bin")
-    assert network_files(files) == (tmp_path / "my.net.v2.prototxt", None)
+    assert find_files(files) == Files(str(tmp_path / "my.net.v2.prototxt"))
     with pytest.raises(FileNotFoundError, match=r"no weights at '.*my\.net\.v2\.caffemodel'"):
         load_network(files)
     with pytest.raises(FileNotFoundError, match=r"no weights at '.*nothing'"):
         load_network(files, tmp_path / "nothing")
-    with pytest.raises(FileNotFoundError, match=r"no network at '.*nothing\.prototxt'"):
+    with pytest.raises(FileNotFoundError, match=r"no network definition at '.*nothing\.prototxt'"):
         load_network(tmp_path / "nothing")
     assert load_network(files, tmp_path / "other.bin")[0] == network
 

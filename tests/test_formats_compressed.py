@@ -14,8 +14,8 @@ from format_seeds import compressed_file
 from networks import SHARED, by_onnx, needs_weights
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.architectures import squeezenet_v1_0
 from opencv_squeezedet.formats import load_network, read_compressed
+from opencv_squeezedet.network.architectures import squeezenet_v1_0
 
 PUBLISHED = SHARED / "weights" / "compressed_SqueezeNet.net"
 

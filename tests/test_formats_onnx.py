@@ -12,7 +12,6 @@ import pytest
 from networks import MODELS, a_blob, by_onnx, by_onnxruntime, random_weights, same_weights
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.architectures import ARCHITECTURES
 from opencv_squeezedet.formats import load_network, onnx_bytes, read_onnx
 from opencv_squeezedet.network import (
     Convolution,
@@ -27,6 +26,7 @@ from opencv_squeezedet.network import (
     Slice,
     Softmax,
 )
+from opencv_squeezedet.network.architectures import ARCHITECTURES
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
 TensorProto, helper, numpy_helper = onnx.TensorProto, onnx.helper, onnx.numpy_helper
@@ -35,7 +35,7 @@ TensorProto, helper, numpy_helper = onnx.TensorProto, onnx.helper, onnx.numpy_he
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_what_is_written_reads_back(name: str, half: bool, tmp_path: Path) -> None:
-    network = ARCHITECTURES[name]()
+    network = ARCHITECTURES[name].build()
     weights = random_weights(network)
     path = tmp_path / "net.onnx"
     path.write_bytes(onnx_bytes(network, weights, half=half))
@@ -49,7 +49,7 @@ def test_what_is_written_reads_back(name: str, half: bool, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_all_that_run_onnx_agree(name: str) -> None:
-    network = ARCHITECTURES[name](classes=5, input_size=(160, 128))
+    network = ARCHITECTURES[name].build(classes=5, input_size=(160, 128))
     weights, blob = random_weights(network), a_blob(network, batch=2)
     for half in (False, True):
         expected = by_onnxruntime(network, weights, blob, half=half)
@@ -334,6 +334,6 @@ def test_an_onnx_file_takes_no_other_weights(tmp_path: Path) -> None:
 
 
 def test_a_stem_without_a_prototxt_is_the_onnx_file(tmp_path: Path) -> None:
-    network = dataclasses.replace(ARCHITECTURES["squeezenet-v1.1"](), name="mine")
+    network = dataclasses.replace(ARCHITECTURES["squeezenet-v1.1"].build(), name="mine")
     (tmp_path / "mine.onnx").write_bytes(onnx_bytes(network, random_weights(network)))
     assert load_network(tmp_path / "mine")[0] == network

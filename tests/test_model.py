@@ -17,9 +17,8 @@ import pytest
 from embedded import HAS_CAFFE, HAS_ONNX, needs_caffe_importer, needs_onnx, read_net
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import conversion
-from opencv_squeezedet.backends import Files
-from opencv_squeezedet.model import EMBEDDED, find_model, models_folder
+from opencv_squeezedet.model import EMBEDDED, find_model
+from opencv_squeezedet.model_files import Files, models_folder
 
 SUFFIXES = (".prototxt", ".caffemodel", ".json")
 
@@ -46,10 +45,10 @@ def edit(stem: Path, suffix: str, change: Callable[[str], str]) -> None:
 @pytest.mark.parametrize("suffix", ["", *SUFFIXES])
 def test_found_by_stem_or_any_of_its_files(stem: Path, suffix: str) -> None:
     found = find_model(f"{stem}{suffix}")
-    assert found.network == Files(f"{stem}.prototxt", f"{stem}.caffemodel")
+    assert found.network == Files(f"{stem}.prototxt", f"{stem}.caffemodel", description=f"{stem}.json")
     assert found.config.nms_kind == "greedy"
     shutil.copy(f"{Path(models_folder()) / EMBEDDED}.onnx", f"{stem}.onnx")
-    assert find_model(f"{stem}{suffix}").network == Files(f"{stem}.prototxt", f"{stem}.caffemodel", f"{stem}.onnx")
+    assert find_model(f"{stem}{suffix}").network == Files(*(f"{stem}.{s}" for s in ("prototxt", "caffemodel", "onnx", "json")))
 
 
 @needs_onnx
@@ -81,13 +80,14 @@ def test_what_a_description_leaves_out_is_the_networks(stem: Path, suffix: str) 
 
 def test_an_onnx_file_is_found_by_its_name_or_where_it_is_alone(stem: Path) -> None:
     onnx = shutil.copy(f"{Path(models_folder()) / EMBEDDED}.onnx", f"{stem}.onnx")
-    assert find_model(onnx).network == Files(onnx=onnx)
+    alone = Files(onnx=onnx, description=f"{stem}.json")
+    assert find_model(onnx).network == alone
     assert find_model(stem, f"{stem}.caffemodel").network == find_model(stem).network
     Path(f"{stem}.caffemodel").rename(stem.with_name("other.bin"))
     for suffix in ("", ".prototxt", ".json"):
-        assert find_model(f"{stem}{suffix}").network == Files(onnx=onnx)
+        assert find_model(f"{stem}{suffix}").network == alone
     named = find_model(stem, stem.with_name("other.bin")).network
-    assert named == Files(f"{stem}.prototxt", str(stem.with_name("other.bin")))
+    assert named == Files(f"{stem}.prototxt", str(stem.with_name("other.bin")), description=f"{stem}.json")
 
 
 def test_someone_elses_model_is_three_files(stem: Path) -> None:
@@ -230,7 +230,7 @@ def test_without_the_extra_opencv_tells_the_layer(stem: Path, monkeypatch: pytes
     def missing(files: Files) -> None:
         raise ImportError
 
-    monkeypatch.setattr(conversion, "load", missing)
+    monkeypatch.setattr("opencv_squeezedet.formats.load_network", missing)
     head = sd.SqueezeDet(stem).config
     with pytest.raises(sd.ModelError, match="does not fit itself, or the input of 320x320: layer 'reshape', a Reshape: "):
         sd.SqueezeDet(stem, config=head.scaled((320, 320)), preprocess=sd.Preprocess((320, 320)))

@@ -16,7 +16,6 @@ from networks import a_blob, by_caffe, by_onnx, by_onnxruntime, random_weights
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
 from opencv_squeezedet.formats import onnx_bytes
-from opencv_squeezedet.head import check_config, derive_config, head_of
 from opencv_squeezedet.network import (
     Concat,
     Convolution,
@@ -33,6 +32,7 @@ from opencv_squeezedet.network import (
     Slice,
     Softmax,
 )
+from opencv_squeezedet.network.head import check_config, derive_config, head_of
 
 
 def one(
@@ -259,7 +259,7 @@ def test_the_head_follows_from_the_network(classes: int, anchors: int) -> None:
 @pytest.mark.parametrize("name", [name for name in architectures.ARCHITECTURES if "squeezedet" in name])
 def test_presets_fit_the_networks_that_they_are_for(name: str) -> None:
     config = sd.KITTI if name == "squeezedet-kitti" else sd.VOC
-    network = architectures.ARCHITECTURES[name]()
+    network = architectures.ARCHITECTURES[name].build()
     check_config(head_of(network), config)
     kept = {
         "first_axis",

@@ -93,7 +93,7 @@ def test_wheel_works_from_any_folder(wheel: Path, tmp_path: Path) -> None:
     python("-m", "pip", "install", *options, "--target", str(site), str(wheel), cwd=tmp_path)
     code = (
         "import sys, opencv_squeezedet as sd; from opencv_squeezedet.cli import detect_main; print(sd.__file__); "
-        "from opencv_squeezedet.model import models_folder; print(models_folder()); sys.exit(detect_main(sys.argv[1:]))"
+        "from opencv_squeezedet.model_files import models_folder; print(models_folder()); sys.exit(detect_main(sys.argv[1:]))"
     )
     out = python("-c", code, str(ROOT / "samples" / "chelsea.jpg"), cwd=tmp_path, PYTHONPATH=str(site)).splitlines()
     assert out[0] == str(site / "opencv_squeezedet" / "__init__.py")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -23,9 +24,10 @@ from server import CONTENT, FILE, Server, entry, git_blob, in_a_process, serving
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import registry
-from opencv_squeezedet.architectures import ARCHITECTURES
 from opencv_squeezedet.errors import FetchError, ModelError
-from opencv_squeezedet.model import EMBEDDED, find_model, models_folder
+from opencv_squeezedet.model import EMBEDDED, find_model
+from opencv_squeezedet.model_files import models_folder
+from opencv_squeezedet.network.architectures import ARCHITECTURES
 from opencv_squeezedet.preprocess import Preprocess
 from opencv_squeezedet.registry import Entry, fetch
 
@@ -44,7 +46,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(registry.CACHE, str(folder))
     monkeypatch.delenv(registry.MIRROR, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("opencv_squeezedet.download.BACKOFF", 0.001)
+    monkeypatch.setattr("opencv_squeezedet.registry.download.BACKOFF", 0.001)
     return folder
 
 
@@ -57,7 +59,7 @@ def server(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def publish(monkeypatch: pytest.MonkeyPatch, *there: Entry) -> None:
-    monkeypatch.setattr(registry, "entries", lambda: {one.name: one for one in there})
+    monkeypatch.setattr("opencv_squeezedet.registry.published.entries", lambda: {one.name: one for one in there})
 
 
 def fetched(timeout: float = 2.0) -> bytes:
@@ -92,10 +94,10 @@ def test_every_entry_can_be_proved_and_found() -> None:
         assert one.source
         assert one.shipped == (one.name == "embedded")
         assert all(url.startswith("https://") and url.endswith(f"/{one.file}") for url in one.urls)
-        if one.preprocess is not None:
-            width, height = Preprocess(**one.preprocess).size
-            assert ARCHITECTURES[one.architecture]().input_shape == (1, 3, height, width)
-        assert (one.preprocess is None) == (one.task == "detector")
+        description = json.loads(Path(f"{one.stem}.json").read_text())
+        width, height = Preprocess(**description["preprocess"]).size
+        assert ARCHITECTURES[one.architecture].build().input_shape == (1, 3, height, width)
+        assert ("head" in description) == (one.task == "detector")
     assert len({one.file for one in registry.entries().values()}) == len(registry.entries())
 
 
@@ -108,7 +110,7 @@ def test_the_embedded_model_is_the_registered_one() -> None:
 
 def test_an_embedded_model_that_was_changed_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / f"{EMBEDDED}.caffemodel").write_bytes(b"something else")
-    monkeypatch.setattr(registry, "models_folder", lambda: str(tmp_path))
+    monkeypatch.setattr("opencv_squeezedet.registry.entry.models_folder", lambda: str(tmp_path))
     assert registry.find_entry("embedded").state() == "damaged"
     with pytest.raises(FetchError, match=r"is not this package's: it has 14 bytes instead of .*install the package again"):
         fetch("embedded")
@@ -151,7 +153,7 @@ def published(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     """The embedded model's weights as if they were to be fetched, and a classifier's."""
     server.content = Path(models_folder(), f"{EMBEDDED}.caffemodel").read_bytes()
     address = f"{server.url}/{FILE}"
-    classifier = entry(address, server.content, name="namer", task="classifier", definition=None, file="namer.caffemodel")
+    classifier = entry(address, server.content, name="namer", task="classifier", file="namer.caffemodel")
     publish(monkeypatch, entry(address, server.content), classifier)
     return server
 
@@ -175,7 +177,7 @@ def test_the_gsoc_detector_by_its_name(server: Server, monkeypatch: pytest.Monke
     from opencv_squeezedet.formats import caffemodel_bytes
 
     published = PUBLISHED["gsoc-voc"]
-    network = ARCHITECTURES[published.architecture]()
+    network = ARCHITECTURES[published.architecture].build()
     server.content = caffemodel_bytes(network, random_weights(network))
     ours = dataclasses.replace(published, urls=(f"{server.url}/{published.file}",), git_blob=git_blob(server.content))
     publish(monkeypatch, ours)
@@ -200,12 +202,11 @@ def test_a_classifier_is_no_detector_and_is_not_fetched_as_one(published: Server
     with pytest.raises(ModelError, match=r"'namer' is a classifier, a detector was expected: thing"):
         sd.SqueezeDet("namer")
     with pytest.raises(ModelError, match=r"'thing' is a detector, a classifier was expected: namer"):
-        registry.resolve("thing", "classifier")
+        registry.find_network("thing", task="classifier")
     assert published.requests == []
-    found = registry.resolve("namer", "classifier")
-    assert found is not None
-    assert Path(found.weights).read_bytes() == published.content
-    assert found.entry.stem is None
+    found = registry.find_network("namer", task="classifier")
+    assert Path(str(found.weights)).read_bytes() == published.content
+    assert found.stem == registry.find_entry("namer").stem
 
 
 def test_weights_of_one_s_own_with_the_published_definition(published: Server) -> None:
@@ -229,7 +230,6 @@ def test_a_name_of_nothing() -> None:
         sd.SqueezeDet("gsoc-vok")
     with pytest.raises(ValueError, match=r"no published weights have the name 'gsoc-vok'; there are embedded, gsoc-voc"):
         fetch("gsoc-vok")
-    assert registry.resolve("gsoc-vok", "detector") is None
 
 
 def test_the_embedded_model_by_its_name_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +242,6 @@ def test_the_description_of_the_gsoc_model_is_voc() -> None:
     import json
 
     stem = registry.find_entry("gsoc-voc").stem
-    assert stem is not None
     description = json.loads(Path(f"{stem}.json").read_text())
     assert sd.HeadConfig.from_dict(description["head"]) == sd.VOC
     assert Preprocess(**description["preprocess"]) == Preprocess((416, 416))
@@ -549,7 +548,7 @@ def test_whatever_part_is_there(content: bytes, server: Server, cache: Path) -> 
 
 
 def test_without_the_extra_the_error_names_it(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "opencv_squeezedet.download", raising=False)
+    monkeypatch.delitem(sys.modules, "opencv_squeezedet.registry.download", raising=False)
     monkeypatch.setitem(sys.modules, "requests", None)
     with pytest.raises(
         ImportError, match=r"pip install 'opencv-squeezedet\[fetch\]'\. By hand: get http\S+ and put it at"

@@ -25,7 +25,7 @@ from training_cases import recipe, squares  # noqa: E402
 
 from opencv_squeezedet.training import Augmentation, Progress, Recipe, Schedule, Training  # noqa: E402
 from opencv_squeezedet.training.losses import PublishedLoss  # noqa: E402
-from opencv_squeezedet.training.train import class_weights, sources_of  # noqa: E402
+from opencv_squeezedet.training.session import class_weights, examples_of  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -282,9 +282,9 @@ def test_one_class_and_pictures_without_objects(tmp_path: Path) -> None:
 def test_difficult_objects_are_ignored(data: tuple[Dataset, Dataset]) -> None:
     first = data[0].pictures[0]
     difficult = replace(first, difficult=np.ones(len(first.class_id), bool))
-    (source,) = sources_of(replace(data[0], pictures=(difficult,)))
-    assert not source.quality.any()
-    assert len(source.xyxy) == len(first.xyxy)
+    (example,) = examples_of(replace(data[0], pictures=(difficult,)))
+    assert not example.quality.any()
+    assert len(example.xyxy) == len(first.xyxy)
 
 
 def test_files_that_cannot_be_read(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
@@ -405,11 +405,11 @@ def test_the_rate_rises_and_falls() -> None:
 
 
 def test_classes_weigh_by_their_rarity(data: tuple[Dataset, Dataset]) -> None:
-    sources = sources_of(data[0])
+    examples = examples_of(data[0])
     counts = np.bincount(np.concatenate([picture.class_id for picture in data[0].pictures]), minlength=2)
     assert counts[0] != counts[1]
-    np.testing.assert_allclose(class_weights(sources, 0.0), 1)
-    even = class_weights(sources, 1.0).numpy() * counts
+    np.testing.assert_allclose(class_weights(examples, 0.0), 1)
+    even = class_weights(examples, 1.0).numpy() * counts
     assert even[0] == pytest.approx(even[1])
     assert even.sum() == pytest.approx(counts.sum())
 

@@ -22,9 +22,9 @@ torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 from training_cases import squares  # noqa: E402
 
 from opencv_squeezedet.training import Opinion, Opinions, ask, load_teacher, write_opinions  # noqa: E402
-from opencv_squeezedet.training.data import Source  # noqa: E402
+from opencv_squeezedet.training.data import Example  # noqa: E402
+from opencv_squeezedet.training.session import examples_of  # noqa: E402
 from opencv_squeezedet.training.teacher import DetectorTeacher, pairwise_iou_xyxy  # noqa: E402
-from opencv_squeezedet.training.train import sources_of  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 PHOTO = ROOT / "samples" / "chelsea.jpg"
@@ -89,21 +89,21 @@ def sd_dataset(path: Path):
 def test_annotated_objects_are_softened(tmp_path: Path) -> None:
     """0.35 of the teacher's classes, where its box overlaps by half and its score is above 0.2."""
     truth = np.array([[12, 10, 50, 62], [60, 5, 90, 44], [0, 0, 9, 9]], np.float32)
-    source = Source(tmp_path / "a.png", truth, np.eye(2, dtype=np.float32)[[0, 0, 1]], np.ones(3, np.float32))
-    soft = opinions(tmp_path).taught(source)
+    example = Example(tmp_path / "a.png", truth, np.eye(2, dtype=np.float32)[[0, 0, 1]], np.ones(3, np.float32))
+    soft = opinions(tmp_path).taught(example)
     expected = [[0.65 + 0.35 * 0.75, 0.35 * 0.25], [0.65, 0.35], [0, 1]]
     np.testing.assert_allclose(soft.classes, expected, atol=1e-3)
     np.testing.assert_array_equal(soft.xyxy, truth)
-    other = Source(tmp_path / "unknown.png", truth, source.classes, source.quality)
+    other = Example(tmp_path / "unknown.png", truth, example.classes, example.quality)
     assert opinions(tmp_path).taught(other) is other
 
 
 def test_other_pictures_have_the_teachers_objects(tmp_path: Path) -> None:
     """Sure from 0.45 on, ignored from 0.2 on."""
-    (source,) = opinions(tmp_path).pictures(["b.png"], LABELS)
-    assert source.path == tmp_path / "a.png"
-    np.testing.assert_allclose(source.quality, [0.6, 0.0], atol=1e-4)
-    np.testing.assert_allclose(source.classes, [[0.75, 0.25], [0, 1]], atol=1e-3)
+    (example,) = opinions(tmp_path).pictures(["b.png"], LABELS)
+    assert example.path == tmp_path / "a.png"
+    np.testing.assert_allclose(example.quality, [0.6, 0.0], atol=1e-4)
+    np.testing.assert_allclose(example.classes, [[0.75, 0.25], [0, 1]], atol=1e-3)
 
 
 def test_hints(tmp_path: Path) -> None:
@@ -126,11 +126,11 @@ def test_sources_of_a_training(tmp_path: Path) -> None:
     torn = Opinion(first.xyxy, np.full((len(first.xyxy), 2), 0.5, np.float32))
     seen = (first.path.name, measured.pictures[0].path.name, "another.png")
     teacher = Opinions({name: (tmp_path / name, None, torn) for name in seen})
-    assert len(sources_of(train, teacher)) == len(train.pictures) + 2
-    sources = sources_of(train, teacher, measured)
-    assert [source.path.name for source in sources] == [*(p.path.name for p in train.pictures), "another.png"]
-    np.testing.assert_allclose(sources[0].classes.max(1), 0.65 + 0.35 / 2)
-    np.testing.assert_allclose(sources[1].classes.max(1), 1)
+    assert len(examples_of(train, teacher)) == len(train.pictures) + 2
+    examples = examples_of(train, teacher, measured)
+    assert [example.path.name for example in examples] == [*(p.path.name for p in train.pictures), "another.png"]
+    np.testing.assert_allclose(examples[0].classes.max(1), 0.65 + 0.35 / 2)
+    np.testing.assert_allclose(examples[1].classes.max(1), 1)
 
 
 @pytest.mark.parametrize(
@@ -282,8 +282,8 @@ def test_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_label_tells_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
     out = tmp_path / "teacher.json"
-    sources = [str(tmp_path / "bad.jpg"), str(tmp_path / "none"), str(PHOTO)]
-    assert cli.main(["label", *sources, "--teacher", "embedded", "-o", str(out), "--quiet"]) == 1
+    examples = [str(tmp_path / "bad.jpg"), str(tmp_path / "none"), str(PHOTO)]
+    assert cli.main(["label", *examples, "--teacher", "embedded", "-o", str(out), "--quiet"]) == 1
     lines = sorted(capsys.readouterr().err.splitlines())
     assert [line.split(": ")[-1] for line in lines] == ["it is not a picture that OpenCV can decode", "no such file or folder"]
     assert len(json.loads(out.read_bytes())["images"]) == 1

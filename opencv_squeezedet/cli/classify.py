@@ -23,8 +23,8 @@ from opencv_squeezedet.cli.common import (
     reason,
     shown,
 )
-from opencv_squeezedet.outputs import JsonOutput
-from opencv_squeezedet.sources import Frame, Source, SourceError, find_sources
+from opencv_squeezedet.cli.outputs import JsonOutput
+from opencv_squeezedet.cli.sources import Frame, Source, SourceError, find_sources
 
 DESCRIPTION = (
     "Say what pictures show: their most probable classes. No classifier's weights are part of the package: name some."
@@ -63,9 +63,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         check_target("--json", args.json, sources.files)
     with model_errors():
-        find_classifier(args.model, args.weights)  # published weights may have to be fetched, which shows its progress
+        found = find_classifier(args.model, args.weights)  # published weights may have to be fetched, which shows its progress
         with native_messages_hidden():
-            classifier = SqueezeNet(args.model, args.weights, backend=args.backend, target=args.target)
+            classifier = SqueezeNet(found, backend=args.backend, target=args.target)
     failures = sources.failures
     try:
         with ExitStack() as stack:

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 
 from opencv_squeezedet.cli.common import CommandError, Parser, reason, shown
-from opencv_squeezedet.cli.networks import find_network
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import write_whole
 from opencv_squeezedet.formats import caffemodel_bytes, load_network, onnx_bytes, prototxt_text
 from opencv_squeezedet.network import Network, Weights
+from opencv_squeezedet.registry import find_network
 
 DESCRIPTION = "\n".join(
     [
@@ -48,10 +48,11 @@ def run(args: argparse.Namespace) -> int:
 def convert(source: str, target: Path | str, *, weights: str | None = None, half: bool = False) -> dict[Path, int]:
     """Write the network's files; returns their sizes. All is read and made before the first is written."""
     target = Path(target)
-    definition, found = find_network(source, weights)
-    contents = _contents(target, *load_network(definition, found), half=half)
-    contents |= _description(definition.with_suffix(".json"), target.with_suffix(".json"))
-    taken = {path.resolve() for path in (definition, found) if path is not None}
+    files = find_network(source, weights)
+    contents = _contents(target, *load_network(files), half=half)
+    if files.description is not None:
+        contents |= _description(Path(files.description), target.with_suffix(".json"))
+    taken = {Path(path).resolve() for path in (files.definition, files.weights, files.onnx) if path is not None}
     for path in contents:
         if path.resolve() in taken:
             raise ModelError(f"{str(path)!r} is the source itself, which is not overwritten")
@@ -73,9 +74,7 @@ def _contents(target: Path, network: Network, weights: Weights, *, half: bool) -
 
 
 def _description(source: Path, target: Path) -> dict[Path, bytes]:
-    """The JSON file beside the source, if there is one, unless the target has the same; it is the user's to edit."""
-    if not source.is_file():
-        return {}
+    """The JSON file beside the source, unless the target has the same; it is the user's to edit."""
     content = source.read_bytes()
     if not target.exists():
         return {target: content}

@@ -19,8 +19,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from opencv_squeezedet import outputs
 from opencv_squeezedet._checks import fraction
+from opencv_squeezedet.cli import outputs
 from opencv_squeezedet.cli.common import (
     EXIT_INTERRUPTED,
     EXIT_SOME_FAILED,
@@ -35,10 +35,10 @@ from opencv_squeezedet.cli.common import (
     shown,
 )
 from opencv_squeezedet.cli.detectors import MOST_WORKERS, load_detectors
+from opencv_squeezedet.cli.outputs import Names, Outputs, Seen
+from opencv_squeezedet.cli.sources import Frame, Source, SourceError, Sources, Video, count_frames, find_sources
 from opencv_squeezedet.detector import SqueezeDet
-from opencv_squeezedet.outputs import Names, Outputs, Seen
 from opencv_squeezedet.pipeline import chunks, in_order
-from opencv_squeezedet.sources import Frame, Source, SourceError, Sources, Video, count_frames, find_sources
 
 _NO_MORE_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # would come with every frame
 

@@ -37,6 +37,6 @@ def load_detectors(
         cv2.setNumThreads(max(1, cores // count))  # before the networks are made: onnxruntime asks then
     resize: Resize | None = "letterbox" if letterbox else None
     with model_errors():
-        find_model(model, weights)  # published weights may have to be fetched, which shows its progress
+        found = find_model(model, weights)  # published weights may have to be fetched, which shows its progress
         with native_messages_hidden():
-            return [SqueezeDet(model, weights, resize=resize, backend=backend, target=target) for _ in range(count)]
+            return [SqueezeDet(found, resize=resize, backend=backend, target=target) for _ in range(count)]

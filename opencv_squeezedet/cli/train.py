@@ -15,6 +15,7 @@ from opencv_squeezedet.cli.common import CommandError, Parser, positive, reason,
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.extras import needs
+from opencv_squeezedet.network.architectures import TRAINABLE
 
 if TYPE_CHECKING:
     from opencv_squeezedet.datasets import Dataset
@@ -37,7 +38,8 @@ def add_arguments(parser: Parser) -> None:
     add("--patience", type=positive, metavar="N", help="end after N without a gain")
     add = parser.add_argument_group("what is trained").add_argument
     add("--recipe", metavar="FILE", help="a Recipe as JSON")
-    add("--network", choices=("pyramid", "lite", "gsoc"), metavar="N", help="pyramid (default), lite or gsoc")
+    default, *others = TRAINABLE
+    add("--network", choices=tuple(TRAINABLE), metavar="N", help=f"{default} (default), {' or '.join(others)}")
     add("--size", type=datasets.input_size, metavar="WxH", help="input size (416x416)")
     add("--anchors", metavar="FILE", help="of squeezedet anchors")
     add("--loss", choices=("aligned", "published"), metavar="L", help="aligned (default) or published")

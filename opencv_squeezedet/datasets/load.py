@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from opencv_squeezedet.datasets import coco, voc, yolo
 from opencv_squeezedet.datasets.dataset import Dataset
 from opencv_squeezedet.datasets.raw import Raw, checked
-
-StrPath = str | os.PathLike[str]
+from opencv_squeezedet.files import StrPath
 
 
 def load_dataset(

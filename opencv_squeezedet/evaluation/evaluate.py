@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
-from opencv_squeezedet.evaluation.coco import coco_metrics
+from opencv_squeezedet.evaluation.coco_metrics import coco_metrics
 from opencv_squeezedet.evaluation.curves import Curve, OperatingPoint, best_f1, curve, interpolated, voc07_ap, voc10_ap
 from opencv_squeezedet.evaluation.matching import ClassMatches, match_classes
 

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.formats._caffe_layers import fill_message
 from opencv_squeezedet.formats._caffe_schema import net_parameter
 from opencv_squeezedet.formats._extra import extra
 from opencv_squeezedet.formats._wire import check_fields, text
-from opencv_squeezedet.network import Network, Shape, StrPath, Weights
+from opencv_squeezedet.network import Network, Shape, Weights
 
 _RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
 _FLOAT16 = 2

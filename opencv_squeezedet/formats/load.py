@@ -1,75 +1,38 @@
-"""Network files found by their stem, read and checked together."""
+"""Network files read and checked together, whatever their format."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from zipfile import BadZipFile
 
-from opencv_squeezedet.architectures import squeezenet_v1_0
+import numpy as np
+
 from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.formats.caffemodel import read_caffemodel
 from opencv_squeezedet.formats.deep_compression import read_compressed
 from opencv_squeezedet.formats.onnx_reader import read_onnx
 from opencv_squeezedet.formats.prototxt import read_prototxt
-from opencv_squeezedet.network import Network, StrPath, Weights
-
-COMPLETE = {".onnx", ".net"}
-"""Suffixes of files that hold definition and weights."""
-_OF_A_STEM = {".caffemodel", ".json", ".prototxt"}
+from opencv_squeezedet.model_files import Files, check_not_empty, find_files
+from opencv_squeezedet.network import Network, Weights
+from opencv_squeezedet.network.architectures import ARCHITECTURES
 
 
-def network_files(model: StrPath, weights: StrPath | None = None) -> tuple[Path, Path | None]:
-    """Find the files of a network.
-
-    Parameters
-    ----------
-    model : path
-        ``NAME.onnx``, ``NAME.net``; or ``NAME.prototxt``, ``NAME.caffemodel``, ``NAME.json`` or the stem ``NAME`` for
-        ``NAME.prototxt``, or ``NAME.onnx`` where there is no prototxt.
-    weights : path, optional
-        The weights of a prototxt. Default: ``NAME.caffemodel``, if there is one.
-
-    Returns
-    -------
-    (Path, Path or None)
-        The definition, and the weights, which are None where the definition has them or there are none.
-
-    Raises
-    ------
-    FileNotFoundError
-        That names the file that is missing.
-    ModelError
-        If weights are given for a file that has its own.
-    """
-    path = Path(model)
-    if path.suffix not in COMPLETE:
-        stem = path.with_suffix("") if path.suffix in _OF_A_STEM else path
-        path = Path(f"{stem}.prototxt")
-        if weights is None and not path.is_file() and Path(f"{stem}.onnx").is_file():
-            path = Path(f"{stem}.onnx")
-    if not path.is_file():
-        raise FileNotFoundError(f"no network at {str(path)!r}")
-    if path.suffix in COMPLETE:
-        if weights is not None:
-            raise ModelError(f"{str(path)!r} has weights of its own, {str(weights)!r} cannot be used with it")
-        return path, None
-    if weights is not None and not Path(weights).is_file():
-        raise FileNotFoundError(f"no weights at {str(weights)!r}")
-    found = path.with_suffix(".caffemodel") if weights is None else Path(weights)
-    return path, found if found.is_file() else None
-
-
-def load_network(definition: StrPath, weights: StrPath | None = None) -> tuple[Network, Weights]:
+def load_network(model: StrPath | Files, weights: StrPath | None = None) -> tuple[Network, Weights]:
     """Read a network with its weights, and check that they fit each other.
 
     Parameters
     ----------
-    definition, weights : path
-        As in `network_files`. Weights may be a ``.net`` file, and those of a ``.net`` alone are for `squeezenet_v1_0`.
+    model : path or Files
+        Files that were found, or what `find_files` finds them by.
+    weights : path, optional
+        As `find_files` takes them.
 
     Returns
     -------
     (Network, Weights)
-        The weights that the network's layers have, no others.
+        The weights that the network's layers have, no others. Weights without a definition (a ``.net``, a caffemodel) get
+        that of the classifier that they are for.
 
     Raises
     ------
@@ -80,17 +43,60 @@ def load_network(definition: StrPath, weights: StrPath | None = None) -> tuple[N
     ImportError
         Without the extra ``[onnx]``, for all files but ``.net``.
     """
-    path, found = network_files(definition, weights)
-    if path.suffix == ".onnx":
-        return read_onnx(path)
-    if path.suffix == ".net":
-        return squeezenet_v1_0(), read_compressed(path)
-    if found is None:
-        raise FileNotFoundError(f"no weights at {str(path.with_suffix('.caffemodel'))!r}")
-    network = read_prototxt(path)
-    all_weights = read_compressed(found) if found.suffix == ".net" else read_caffemodel(found)
+    files = (model if isinstance(model, Files) else find_files(model, weights)).with_weights()
+    if files.weights is None:
+        return read_onnx(str(files.onnx))
+    if files.definition is None:
+        all_weights = read_weights(files.weights)
+        return _classifier_of(files.weights, all_weights), all_weights
+    network, all_weights = load_definition(files), read_weights(files.weights)
     try:
         network.check_weights(all_weights)
     except ModelError as error:
-        raise ModelError(f"{str(path)!r} with {str(found)!r}: {error}") from error
+        raise ModelError(f"{files}: {error}") from error
     return network, {step.layer.name: all_weights[step.layer.name] for step in network.weighted()}
+
+
+def load_definition(files: Files) -> Network:
+    """Read a network without its weights, where they lie apart; errors as `load_network`."""
+    if files.definition is None:
+        return load_network(files)[0]
+    check_not_empty(files.definition)
+    return read_prototxt(files.definition)
+
+
+def read_weights(path: StrPath) -> Weights:
+    """Read a caffemodel, a Deep-Compressed ``.net``, or a NumPy archive with arrays ``LAYER_w`` and ``LAYER_b``.
+
+    Raises
+    ------
+    OSError, ModelError, ImportError
+        As `load_network`.
+    """
+    path = os.fspath(path)
+    check_not_empty(path)
+    if path.endswith(".npz"):
+        return _read_archive(path)
+    return read_compressed(path) if path.endswith(".net") else read_caffemodel(path)
+
+
+def _read_archive(path: str) -> Weights:
+    try:
+        with np.load(path) as archive:
+            return {name[:-2]: [archive[name], archive[f"{name[:-2]}_b"]] for name in archive if name.endswith("_w")}
+    except (ValueError, KeyError, BadZipFile) as error:
+        raise ModelError(f"{path!r}: arrays LAYER_w and LAYER_b were expected: {error}") from error
+
+
+def _classifier_of(path: str, weights: Weights) -> Network:
+    """Return the classifier whose weights these are."""
+    classifiers = [one for one in ARCHITECTURES.values() if one.task == "classifier"]
+    for one in classifiers:
+        network = one.build()
+        try:
+            network.check_weights(weights)
+        except ModelError:
+            continue
+        return network
+    known = ", ".join(one.name for one in classifiers)
+    raise ModelError(f"no network definition lies beside {path!r}, whose weights are none of {known}")

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet import network as nw
 from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.formats._extra import extra
 from opencv_squeezedet.formats._wire import check_fields, text
-from opencv_squeezedet.network import Network, Shape, StrPath, Weights, shortest
+from opencv_squeezedet.network import Network, Shape, Weights, shortest
 
 _TYPES = {1: "<f4", 6: "<i4", 7: "<i8", 10: "<f2", 11: "<f8"}
 """ONNX's numbers of the types of constants that such a network has."""

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
+from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.formats._caffe_layers import fill_message, layer_of
 from opencv_squeezedet.formats._caffe_schema import net_parameter
 from opencv_squeezedet.formats._extra import extra
-from opencv_squeezedet.network import Layer, Network, Shape, StrPath
+from opencv_squeezedet.network import Layer, Network, Shape
 
 _MOST_BYTES = 1 << 18  # many times what the networks of this family need
 _LONGEST_REASON = 300

@@ -16,7 +16,7 @@ from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import Evaluation, evaluate
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.postprocess import postprocess_batch
-from opencv_squeezedet.training.head import logit_channels
+from opencv_squeezedet.training.predictions import logit_channels
 
 MEASURED_FROM = 0.005  # detections below do not change an average precision by much
 _SCALES = tuple(2.0 ** (k / 2) for k in range(-4, 5))

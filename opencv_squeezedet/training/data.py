@@ -22,7 +22,7 @@ from opencv_squeezedet.training.losses import Targets
 
 
 @dataclass(frozen=True)
-class Source:
+class Example:
     """A picture file and its objects; see `Sample` for the arrays."""
 
     path: Path
@@ -58,13 +58,13 @@ class _Pictures(Dataset[tuple[Sample, list[str]]]):
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        examples: Sequence[Example],
         order: NDArray[np.int32],
         mean: tuple[float, float, float],
         how: Augmentation,
         seed: int,
     ) -> None:
-        self._sources, self._order, self._mean, self._how, self._seed = sources, order, mean, how, seed
+        self._examples, self._order, self._mean, self._how, self._seed = examples, order, mean, how, seed
 
     def __getitem__(self, place: tuple[int, tuple[int, int], bool]) -> tuple[Sample, list[str]]:
         k, size, mosaic = place
@@ -72,7 +72,7 @@ class _Pictures(Dataset[tuple[Sample, list[str]]]):
         chosen = [self._order[k]]
         if mosaic and rng.random() < self._how.mosaic:
             chosen += rng.choice(self._order, 3).tolist()
-        read = [self._sources[i].read(self._mean) for i in chosen]
+        read = [self._examples[i].read(self._mean) for i in chosen]
         sample = augmented([sample for sample, _ in read], size, self._mean, self._how, rng)
         return sample, [problem for _, problems in read for problem in problems]
 
@@ -96,7 +96,7 @@ class Feed:
 
     Parameters
     ----------
-    sources : sequence of Source
+    examples : sequence of Example
         The data set.
     pictures : int
         How many pictures the training sees.
@@ -119,7 +119,7 @@ class Feed:
         Of the order and the changes.
     """
 
-    sources: Sequence[Source]
+    examples: Sequence[Example]
     pictures: int
     batch: int
     sizes: Sequence[tuple[tuple[int, int], float]]
@@ -132,7 +132,7 @@ class Feed:
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
         """Yield the batches from picture ``first`` on."""
-        pictures = _Pictures(self.sources, self._order(), self.mean, self.augmentation, self.seed)
+        pictures = _Pictures(self.examples, self._order(), self.mean, self.augmentation, self.seed)
         loader: DataLoader[tuple[Sample, list[str]]] = DataLoader(
             pictures,
             batch_sampler=_Places(self, first),
@@ -153,7 +153,7 @@ class Feed:
 
     def _order(self) -> NDArray[np.int32]:
         rng = np.random.default_rng(self.seed)
-        factors = _repeat_factors(self.sources, self.repeat_below)
+        factors = _repeat_factors(self.examples, self.repeat_below)
         rounds: list[NDArray[np.int32]] = []
         while sum(map(len, rounds)) < self.pictures:
             counts = np.floor(factors + rng.random(len(factors))).astype(int)
@@ -161,12 +161,12 @@ class Feed:
         return np.concatenate(rounds)[: self.pictures]
 
 
-def _repeat_factors(sources: Sequence[Source], below: float) -> NDArray[np.float64]:
-    classes = max((source.classes.shape[1] for source in sources), default=0)
-    has = np.zeros((len(sources), classes), bool)
-    for row, source in zip(has, sources, strict=True):
-        row[source.classes[source.quality > 0].argmax(1)] = True
-    share = np.maximum(has.mean(0), 1 / len(sources))
+def _repeat_factors(examples: Sequence[Example], below: float) -> NDArray[np.float64]:
+    classes = max((example.classes.shape[1] for example in examples), default=0)
+    has = np.zeros((len(examples), classes), bool)
+    for row, example in zip(has, examples, strict=True):
+        row[example.classes[example.quality > 0].argmax(1)] = True
+    share = np.maximum(has.mean(0), 1 / len(examples))
     factors = np.maximum(1.0, np.sqrt(below / share))
     most: NDArray[np.float64] = np.where(has, factors, 1.0).max(1, initial=1.0)
     return most

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from opencv_squeezedet.config import HeadConfig
-from opencv_squeezedet.training.head import Anchors, Predictions, anchors_of, ciou_loss, decode_xyxy, iou_xyxy
+from opencv_squeezedet.training.predictions import Anchors, Predictions, anchors_of, ciou_loss, decode_xyxy, iou_xyxy
 
 
 class Targets(NamedTuple):

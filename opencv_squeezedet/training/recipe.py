@@ -9,10 +9,10 @@ from typing import Any, Literal, get_args
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet.config import VOC, checked_anchors, from_fields
+from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.training.augment import Augmentation
-from opencv_squeezedet.training.trainer import Schedule
+from opencv_squeezedet.training.loop import Schedule
 
-NetworkName = Literal["pyramid", "lite", "gsoc"]
 LossName = Literal["aligned", "published"]
 _STEP = 32  # inputs that differ by it have the same layers in every network
 
@@ -23,8 +23,8 @@ class Recipe:
 
     Parameters
     ----------
-    network : {"pyramid", "lite", "gsoc"}
-        Which of the `architectures` is trained.
+    network : str
+        Which of the `network.architectures` is trained: a key of ``TRAINABLE``.
     input_size : (int, int)
         Width and height of its input, pixels.
     anchors : sequence of (float, float), optional
@@ -58,7 +58,7 @@ class Recipe:
         With the field's name, what was expected and what came.
     """
 
-    network: NetworkName = "pyramid"
+    network: str = next(iter(TRAINABLE))
     input_size: tuple[int, int] = VOC.input_size
     anchors: tuple[tuple[float, float], ...] | None = None
     loss: LossName = "aligned"
@@ -75,7 +75,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check what nobody else does."""
-        _checks.choice("network", self.network, get_args(NetworkName))
+        _checks.choice("network", self.network, tuple(TRAINABLE))
         _checks.choice("loss", self.loss, get_args(LossName))
         for name in ("pictures", "batch"):
             _checks.count(name, getattr(self, name))

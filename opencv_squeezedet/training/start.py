@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from zipfile import BadZipFile
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from opencv_squeezedet import architectures, conversion, registry
-from opencv_squeezedet.backends import Files
 from opencv_squeezedet.config import VOC, HeadConfig
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats import load_network
-from opencv_squeezedet.head import derive_config
-from opencv_squeezedet.model import find_model
+from opencv_squeezedet.formats import load_network, read_weights
 from opencv_squeezedet.network import Convolution, Network, Weights
-from opencv_squeezedet.training.head import logit_channels
+from opencv_squeezedet.network.architectures import TRAINABLE
+from opencv_squeezedet.network.head import derive_config
+from opencv_squeezedet.registry import find_network
 from opencv_squeezedet.training.module import TorchNetwork
-from opencv_squeezedet.training.recipe import NetworkName, Recipe
+from opencv_squeezedet.training.predictions import logit_channels
+from opencv_squeezedet.training.recipe import Recipe
 
-_NETWORKS: dict[NetworkName, Callable[..., Network]] = {
-    "pyramid": architectures.squeezedet_pyramid,
-    "lite": architectures.squeezedet_lite,
-    "gsoc": architectures.squeezedet_gsoc,
-}
 _PRIOR = 0.01  # confidence of every anchor before training
 
 
@@ -53,12 +45,11 @@ def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None
     size = recipe.input_size if size is None else size
     shapes, side = (VOC.anchors, VOC.input_size) if recipe.anchors is None else (recipe.anchors, recipe.input_size)
     anchors = [(w * size[0] / side[0], h * size[1] / side[1]) for w, h in shapes]
-    network = _NETWORKS[recipe.network](len(labels), len(anchors), size)
+    network = TRAINABLE[recipe.network].build(len(labels), len(anchors), size)
     return network, derive_config(
         network,
         anchors=anchors,
         labels=labels,
-        first_axis="y" if recipe.network == "gsoc" else "x",
         score_threshold=0.3,
         nms_threshold=0.45,
         nms_kind="greedy",
@@ -77,7 +68,7 @@ def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
         If the weights cannot be read, or none of them fits.
     """
     torch.manual_seed(recipe.seed)
-    weights = {_plain_name(name): blobs for name, blobs in read_weights(recipe.start).items()}
+    weights = {_plain_name(name): blobs for name, blobs in start_weights(recipe.start).items()}
     plain = {step.layer.name: _plain_name(step.layer.name) for step in network.weighted()}
     fitting = {
         step.layer.name: weights[plain[step.layer.name]]
@@ -96,10 +87,8 @@ def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
     return model, loaded
 
 
-def read_weights(start: str) -> Weights:
-    """Return published weights, or those of a model, a caffemodel, Deep Compression's ``.net`` or a NumPy archive.
-
-    An archive has the arrays ``LAYER_w`` and ``LAYER_b`` for each layer.
+def start_weights(start: str) -> Weights:
+    """Return published weights, those of a model, or those of a file of weights alone, as `formats.read_weights` takes it.
 
     Raises
     ------
@@ -108,20 +97,10 @@ def read_weights(start: str) -> Weights:
     FetchError, ImportError
         If published weights are not here and cannot be fetched.
     """
-    path = Path(start)
-    if path.suffix == ".npz":
-        try:
-            with np.load(path) as archive:
-                return {name[:-2]: [archive[name], archive[f"{name[:-2]}_b"]] for name in archive if name.endswith("_w")}
-        except (ValueError, KeyError, BadZipFile) as error:
-            raise ModelError(f"{start!r}: arrays LAYER_w and LAYER_b were expected: {error}") from error
-    if start in registry.entries():
-        path = registry.fetch(start)
-    if path.suffix in (".caffemodel", ".net"):
-        return conversion.read_weights(str(path))
-    files = find_model(start).network
-    assert isinstance(files, Files)
-    return load_network(files.onnx)[1] if files.definition is None and files.onnx else conversion.load(files)[1]
+    if start.endswith(".npz"):
+        return read_weights(start)
+    files = find_network(start).with_weights()
+    return load_network(files)[1] if files.weights is None else read_weights(files.weights)
 
 
 def _plain_name(name: str) -> str:

@@ -17,8 +17,8 @@ from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.files import read_picture, write_whole
 from opencv_squeezedet.postprocess import decode, nms, score
 from opencv_squeezedet.preprocess import Picture, placement
-from opencv_squeezedet.training.data import Source
-from opencv_squeezedet.training.head import iou_xyxy
+from opencv_squeezedet.training.data import Example
+from opencv_squeezedet.training.predictions import iou_xyxy
 
 _SURE, _UNSURE = 0.45, 0.2  # a teacher's score above which a box is taken for an object; above which it is ignored
 _HINTED = 0.25  # a score above which it is taken for one where its class is known from elsewhere
@@ -210,29 +210,29 @@ class Opinions:
             raise ValueError(f"{path}: {error}") from error
         return cls(found)
 
-    def taught(self, source: Source) -> Source:
+    def taught(self, example: Example) -> Example:
         """Return an annotated picture whose objects have a share of the classes that the teacher gives them."""
-        if source.path.name not in self.by_name or not len(source.xyxy):
-            return source
-        opinion = self.by_name[source.path.name][2]
+        if example.path.name not in self.by_name or not len(example.xyxy):
+            return example
+        opinion = self.by_name[example.path.name][2]
         if not len(opinion.xyxy):
-            return source
-        iou = pairwise_iou_xyxy(source.xyxy, opinion.xyxy)
+            return example
+        iou = pairwise_iou_xyxy(example.xyxy, opinion.xyxy)
         best = iou.argmax(1)
         scores = opinion.scores[best]
         known = (iou.max(1) >= 0.5) & (scores.max(1) > _UNSURE)
         soft = scores / scores.sum(1, keepdims=True)
-        classes = np.where(known[:, None], (1 - _SHARE) * source.classes + _SHARE * soft, source.classes)
-        return replace(source, classes=classes.astype(np.float32))
+        classes = np.where(known[:, None], (1 - _SHARE) * example.classes + _SHARE * soft, example.classes)
+        return replace(example, classes=classes.astype(np.float32))
 
-    def pictures(self, without: Iterable[str], labels: Sequence[str]) -> list[Source]:
+    def pictures(self, without: Iterable[str], labels: Sequence[str]) -> list[Example]:
         """Return the pictures that are not among the given file names, with the teacher's boxes for objects.
 
         A box is taken for an object where its score is high, or somewhat lower where the picture's hint names its class, and
         is ignored where the teacher is not sure.
         """
         names = self.by_name.keys() - set(without)
-        sources = []
+        examples = []
         for name in sorted(names):
             path, hint, (xyxy, scores) = self.by_name[name]
             best = scores.max(1, initial=0)
@@ -243,8 +243,8 @@ class Opinions:
             if hint is not None and not quality.any():
                 continue  # its object was not found, and is no background
             classes = scores[kept] / scores[kept].sum(1, keepdims=True)
-            sources.append(Source(path, xyxy[kept], classes, quality[kept]))
-        return sources
+            examples.append(Example(path, xyxy[kept], classes, quality[kept]))
+        return examples
 
 
 def pairwise_iou_xyxy(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:

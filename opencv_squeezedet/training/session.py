@@ -27,13 +27,13 @@ from opencv_squeezedet.pipeline import chunks
 from opencv_squeezedet.postprocess import postprocess_batch
 from opencv_squeezedet.preprocess import Picture, Preprocess
 from opencv_squeezedet.training.calibration import MEASURED_FROM, Calibration, Logits, calibrate
-from opencv_squeezedet.training.data import Feed, Source, read_or_empty
+from opencv_squeezedet.training.data import Example, Feed, read_or_empty
+from opencv_squeezedet.training.loop import LOGITS, Trainer
 from opencv_squeezedet.training.losses import AlignedLoss, Loss, Losses, PublishedLoss
 from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.recipe import Recipe
 from opencv_squeezedet.training.start import begin, describe
 from opencv_squeezedet.training.teacher import Opinions
-from opencv_squeezedet.training.trainer import LOGITS, Trainer
 
 _BATCH = 16  # pictures in a pass while measuring
 _BLOBS = ("delta_bbox", "class_scores", "conf_scores")
@@ -105,15 +105,15 @@ class Training:
             raise ValueError(f"the validation set's labels are {validation.labels}, the data set's {dataset.labels}")
         self.recipe, self.folder, self.validation = recipe, folder, validation
         self.network, self.config = describe(recipe, dataset.labels)
-        sources = sources_of(dataset, teacher, validation)
-        if not any((source.quality > 0).any() for source in sources):
-            raise ValueError(f"none of the {len(sources)} pictures has an object to be found")
+        examples = examples_of(dataset, teacher, validation)
+        if not any((example.quality > 0).any() for example in examples):
+            raise ValueError(f"none of the {len(examples)} pictures has an object to be found")
         if validation is not None and all(picture.difficult.all() for picture in validation.pictures):
             raise ValueError(f"none of the {len(validation.pictures)} pictures to measure on has an object to be found")
         self.preprocess = Preprocess(recipe.input_size)
         model, loaded = begin(self.network, recipe)
         feed = Feed(
-            sources=sources,
+            examples=examples,
             pictures=recipe.pictures,
             batch=recipe.batch,
             sizes=recipe.sizes,
@@ -123,13 +123,13 @@ class Training:
             workers=workers,
             seed=recipe.seed,
         )
-        weights = class_weights(sources, recipe.rare)
+        weights = class_weights(examples, recipe.rare)
         losses = {size: _loss(recipe, describe(recipe, dataset.labels, size)[1], weights) for size, _ in recipe.sizes}
         self._keep_recipe()
         self.trainer = Trainer(
             model, loaded, feed, losses.__getitem__, recipe.schedule, folder / "checkpoint.pt", self.config.labels
         )
-        self._pictures, self._unread = len(sources), set[str]()
+        self._pictures, self._unread = len(examples), set[str]()
         self._problems: dict[str, None] = {}  # of all files, in the order in which they were met
         self._told = 0
 
@@ -315,26 +315,26 @@ def _loss(recipe: Recipe, config: HeadConfig, weights: torch.Tensor) -> Loss:
     return AlignedLoss(config, weights) if recipe.loss == "aligned" else PublishedLoss(config)
 
 
-def sources_of(dataset: Dataset, teacher: Opinions | None = None, validation: Dataset | None = None) -> list[Source]:
+def examples_of(dataset: Dataset, teacher: Opinions | None = None, validation: Dataset | None = None) -> list[Example]:
     """Return a data set's pictures as they are trained on, with what a teacher says of them and of others.
 
     Pictures to measure on are never among the others, whatever the teacher has seen.
     """
     eye = np.eye(len(dataset.labels), dtype=np.float32)
-    sources = [
-        Source(picture.path, picture.xyxy, eye[picture.class_id], (~picture.difficult).astype(np.float32))
+    examples = [
+        Example(picture.path, picture.xyxy, eye[picture.class_id], (~picture.difficult).astype(np.float32))
         for picture in dataset.pictures
     ]
     if teacher is not None:
         measured = () if validation is None else validation.pictures
         others = teacher.pictures((picture.path.name for picture in (*dataset.pictures, *measured)), dataset.labels)
-        sources = [teacher.taught(source) for source in sources] + others
-    return sources
+        examples = [teacher.taught(example) for example in examples] + others
+    return examples
 
 
-def class_weights(sources: Sequence[Source], rare: float) -> torch.Tensor:
+def class_weights(examples: Sequence[Example], rare: float) -> torch.Tensor:
     """Return the weight of each class' objects: (mean count / count) ** rare, scaled so that objects weigh 1 on average."""
-    counts = sum((source.classes * source.quality[:, None]).sum(0) for source in sources)
+    counts = sum((example.classes * example.quality[:, None]).sum(0) for example in examples)
     counts = np.maximum(counts, 1.0)
     weights = (counts.mean() / counts) ** rare
     return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)

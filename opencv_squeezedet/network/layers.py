@@ -1,25 +1,19 @@
-"""A network as data: its layers in Caffe's terms, from which shapes, costs and every file format follow."""
+"""The layers of a network in Caffe's terms: what each makes of its bottoms' shapes, its weights, its costs."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from opencv_squeezedet.errors import ModelError
 
-StrPath = str | os.PathLike[str]
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
-Weights = dict[str, list[NDArray[np.float32]]]
-"""Each layer's blobs in Caffe's order and shapes: for a convolution its kernel (O, I / groups, h, w) and bias (O,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,155 +270,6 @@ class Reshape(Layer):
         return [tuple(new)]
 
 
-@dataclass(frozen=True)
-class Step:
-    """A layer with the shapes that it has in a network."""
-
-    layer: Layer
-    bottoms: list[Shape]
-    tops: list[Shape]
-
-    @property
-    def weights(self) -> list[Shape]:
-        """The shapes of its blobs."""
-        return self.layer.weight_shapes(self.bottoms)
-
-    @property
-    def parameters(self) -> int:
-        """How many weights it has."""
-        return sum(map(math.prod, self.weights))
-
-    @property
-    def macs(self) -> int:
-        """Multiplications with a weight in one pass."""
-        return self.layer.macs(self.bottoms, self.tops)
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network with one input; its layers stand in the order in which they run.
-
-    Parameters
-    ----------
-    name : str
-        The network's.
-    input_name : str
-        The input blob's.
-    input_shape : (int, int, int, int)
-        (N, C, H, W).
-    layers : tuple of Layer
-        The layers. Each blob that one reads is the input or a top of an earlier layer.
-    """
-
-    name: str
-    input_name: str
-    input_shape: Shape
-    layers: tuple[Layer, ...]
-
-    @cached_property
-    def steps(self) -> tuple[Step, ...]:
-        """The layers with their shapes.
-
-        Raises
-        ------
-        ModelError
-            That names the layer whose bottoms are missing, or do not fit it, and two layers of one name.
-        """
-        blobs = {self.input_name: self.input_shape}
-        steps = []
-        names: set[str] = set()
-        for layer in self.layers:
-            if layer.name in names:
-                raise layer.error("another layer has the same name")
-            names.add(layer.name)
-            if missing := [bottom for bottom in layer.bottoms if bottom not in blobs]:
-                raise layer.error(f"no earlier layer gives its bottom {missing[0]!r}")
-            bottoms = [blobs[bottom] for bottom in layer.bottoms]
-            tops = layer.top_shapes(bottoms)
-            steps.append(Step(layer, bottoms, tops))
-            blobs.update(zip(layer.tops, tops, strict=True))
-        return tuple(steps)
-
-    @property
-    def parameters(self) -> int:
-        """How many weights it has."""
-        return sum(step.parameters for step in self.steps)
-
-    @property
-    def macs(self) -> int:
-        """Multiplications with a weight in one pass over one input."""
-        return sum(step.macs for step in self.steps) // self.input_shape[0]
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        """The blobs that no layer reads, in the order in which they are made."""
-        made = dict.fromkeys(top for layer in self.layers for top in layer.tops)
-        read = {bottom for layer in self.layers for bottom in layer.bottoms if bottom not in layer.tops}
-        return tuple(top for top in made if top not in read)
-
-    def shape_of(self, top: str) -> Shape:
-        """Return the shape of a blob, by its name; ModelError if no layer gives it."""
-        for step in self.steps:
-            if top in step.layer.tops:
-                return step.tops[step.layer.tops.index(top)]
-        raise ModelError(f"no layer of {self.name!r} gives a blob {top!r}")
-
-    def step(self, name: str) -> Step:
-        """Return the layer of this name; ModelError, that tells the names there are, if there is none."""
-        for step in self.steps:
-            if step.layer.name == name:
-                return step
-        raise ModelError(f"{self.name!r} has no layer {name!r}, but {', '.join(layer.name for layer in self.layers)}")
-
-    def weighted(self) -> Iterator[Step]:
-        """Yield the layers that have weights."""
-        return (step for step in self.steps if step.weights)
-
-    def zero_weights(self) -> Weights:
-        """Return weights of the right shapes, all 0, for a caffemodel or an ONNX file that is yet to be filled."""
-        return {step.layer.name: [np.zeros(shape, np.float32) for shape in step.weights] for step in self.weighted()}
-
-    def check_weights(self, weights: Mapping[str, Sequence[NDArray[np.float32]]]) -> None:
-        """Check that each layer finds its blobs; what other layers have is ignored, as Caffe does.
-
-        Raises
-        ------
-        ModelError
-            That names the first layer that does not, the shapes that it needs and those that came, and says of all layers
-            which fit, have other shapes, or are missing: the weights of another network are known by that.
-        """
-        fit, other, missing = [], [], []
-        for step in self.weighted():
-            name = step.layer.name
-            if name not in weights:
-                missing.append(step)
-            elif [tuple(blob.shape) for blob in weights[name]] != step.weights:
-                other.append(step)
-            else:
-                fit.append(step)
-        if not other and not missing:
-            return
-        first = min(other + missing, key=lambda step: self.layers.index(step.layer))
-        name = first.layer.name
-        got = _listed([tuple(blob.shape) for blob in weights[name]]) if name in weights else "none"
-        groups = {"fit": fit, "have other shapes": other, "are missing": missing}
-        unknown = [name for name in weights if name not in {step.layer.name for step in self.weighted()}]
-        raise first.layer.error(
-            f"weights of {_listed(first.weights)} were expected, got {got}; of {self.name!r}: "
-            + ", ".join(f"{_named([step.layer.name for step in steps])} {what}" for what, steps in groups.items() if steps)
-            + (f"; the weights are also for {_named(unknown)}" if unknown else "")
-        )
-
-
 def shortest(value: float) -> float:
     """Return the number of the fewest digits that is this float32: 0.01 instead of 0.009999999776."""
     return float(str(np.float32(value)))
-
-
-def _named(names: Sequence[str]) -> str:
-    """How many, and the first of them."""
-    return f"{len(names)} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
-
-
-def _listed(shapes: Sequence[Shape]) -> str:
-    return " and ".join("x".join(map(str, shape)) for shape in shapes) or "none"

@@ -22,12 +22,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from opencv_squeezedet.cli.sources import Frame, Video, is_utf8
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.draw import draw
 from opencv_squeezedet.export import coco_categories
 from opencv_squeezedet.files import WholeFile, encode_picture, temporary_beside, write_whole
 from opencv_squeezedet.preprocess import Picture
-from opencv_squeezedet.sources import Frame, Video, is_utf8
 
 _CODECS = {".avi": "MJPG", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".mp4": "mp4v"}
 _LEAST_FREE_BYTES = 8 << 20  # OpenCV does not tell when a video no longer fits on the disk

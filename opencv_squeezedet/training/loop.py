@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from opencv_squeezedet import _checks
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.training.data import Batch, Feed
-from opencv_squeezedet.training.head import Predictions, predictions
 from opencv_squeezedet.training.losses import Loss, Losses, Targets
 from opencv_squeezedet.training.module import TorchNetwork
+from opencv_squeezedet.training.predictions import Predictions, predictions
 
 LOGITS = ("delta_bbox", "soft_class_reg", "sig_conf_reg")
 _KEPT = ("average", "seen", "seconds", "pending", "best", "best_average", "history")
