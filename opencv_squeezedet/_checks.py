@@ -14,12 +14,16 @@ MOST = 2**31 - 1  # what an int32 holds, as OpenCV's sizes and class ids are
 def finite(name: str, value: SupportsFloat) -> float:
     """A finite float; TypeError for what is no number, ValueError for NaN and infinities."""
     no_number = (str, bytes, bool, np.bool_, complex, np.complexfloating)
+    if isinstance(value, np.ndarray) and value.ndim:
+        raise TypeError(f"{name} must be a number, got an array of shape {value.shape}")
     if isinstance(value, no_number) or not hasattr(value, "__float__"):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
         number = float(value)
     except OverflowError:  # of an int
         number = math.inf
+    except (TypeError, ValueError, RuntimeError) as error:  # of another library's array, as those of torch
+        raise TypeError(f"{name} must be a number, got {value!r}") from error
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}")
     return number
