@@ -126,3 +126,26 @@ def test_what_ends_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert common.guarded("x", interrupted) == 130
     assert common.guarded("x", refused) == 7
     assert capsys.readouterr() == ("", "x: no\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["classify", "--model", "squeezenet-v1.1", "a.jpg", "--json", "loop"], 2),
+        (["eval", "loop"], 2),
+        (["eval", "a.jpg", "--html", "loop"], 2),
+        (["anchors", "loop/deeper"], 2),
+        (["label", "loop", "--teacher", "embedded", "-o", "out.json"], 1),
+        (["label", "a.jpg", "--teacher", "embedded", "-o", "loop"], 2),
+        (["train", "loop", "-o", "out"], 2),
+        (["inspect", "loop"], 2),
+    ],
+)
+def test_circles_of_links(arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    if arguments[0] in ("label", "train"):
+        pytest.importorskip("torch", reason="the extra [train] brings torch")
+    Path("loop").symlink_to("loop")
+    assert cli.main(arguments) == status
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"squeezedet {arguments[0]}: ")

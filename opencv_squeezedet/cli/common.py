@@ -19,6 +19,7 @@ from opencv_squeezedet._checks import MOST
 from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet._version import __version__
 from opencv_squeezedet.backends import BackendName
+from opencv_squeezedet.files import real_path
 
 SOURCE_HELP = "picture, video, folder, 'pattern', list of sources (.txt), camera's number, - for stdin"
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -209,11 +210,19 @@ def add_backend(add: Callable[..., object]) -> None:
     add("--target", metavar="T", help="cpu, or what B has")
 
 
+def real_place(name: str | Path) -> Path:
+    """Return a path without links; CommandError where they lead in a circle."""
+    try:
+        return real_path(Path(name))
+    except OSError as error:
+        raise CommandError(f"{shown(name)}: {reason(error)}") from error
+
+
 def check_target(option: str, target: str, sources: set[Path]) -> None:
     """Refuse at once what could not be written at the end."""
     if target == "-":
         return
-    path = Path(target).resolve()
+    path = real_place(target)
     if path in sources:
         raise CommandError(f"{option}: {shown(target)} is one of the sources")
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from opencv_squeezedet.cli.common import CommandError, Parser, complain, reason, shown
+from opencv_squeezedet.cli.common import CommandError, Parser, complain, real_place, reason, shown
 from opencv_squeezedet.datasets import Dataset, load_dataset
 from opencv_squeezedet.files import write_whole
 
@@ -58,12 +58,12 @@ def check_targets(args: argparse.Namespace, options: Sequence[str]) -> None:
     CommandError
         That names the option.
     """
-    places: dict[Path, str] = {Path(args.dataset).resolve(): "the data set"}
+    places: dict[Path, str] = {real_place(args.dataset): "the data set"}
     for option in options:
         target = getattr(args, option[2:].replace("-", "_"))
         if target is None:
             continue
-        path = Path(target).resolve()
+        path = real_place(target)
         if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
             raise CommandError(f"{option}: {shown(target)} is a folder, or lies in none that can be written to")
         if path in places:

@@ -20,7 +20,7 @@ from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.draw import draw
 from opencv_squeezedet.evaluation import Evaluation, evaluate
-from opencv_squeezedet.files import encode_picture, write_whole
+from opencv_squeezedet.files import encode_picture, write_together, write_whole
 from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.pipeline import chunks
@@ -343,18 +343,16 @@ def class_weights(examples: Sequence[Example], rare: float) -> torch.Tensor:
 def write_model(
     stem: Path, network: Network, weights: Weights, config: HeadConfig, preprocess: Preprocess, *, half: bool
 ) -> list[Path]:
-    """Write a model's four files and return their paths."""
+    """Write a model's four files, all or none, and return their paths."""
     contents = {
         ".prototxt": prototxt_text(network).encode(),
         ".caffemodel": caffemodel_bytes(network, weights, half=half),
         ".onnx": onnx_bytes(network, weights, half=half),
         ".json": description_json(config, preprocess).encode(),
     }
-    paths = []
-    for suffix, content in contents.items():
-        paths.append(stem.with_name(stem.name + suffix))
-        write_whole(paths[-1], content)
-    return paths
+    files = {stem.with_name(stem.name + suffix): content for suffix, content in contents.items()}
+    write_together(files)
+    return list(files)
 
 
 def description_json(config: HeadConfig, preprocess: Preprocess) -> str:
