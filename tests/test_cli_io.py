@@ -609,7 +609,8 @@ def test_one_signal_ends_the_waiting_for_a_source(source: str, number: signal.Si
     """Ctrl-C and kill, once, while nobody writes to a pipe."""
     os.mkfifo("pipe.jpg")
     os.mkfifo("pipe.mp4")
-    code = "import sys; from opencv_squeezedet.cli import detect_main; print('ready', flush=True); sys.exit(detect_main())"
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background has none
+    code += "from opencv_squeezedet.cli import detect_main; print('ready', flush=True); sys.exit(detect_main())"
     reader, writer = os.pipe()
     with subprocess.Popen(
         [sys.executable, "-c", code, source], stdin=reader, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -687,6 +688,19 @@ def test_circles_of_links(arguments: list[str], status: int, place: str | None, 
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
     assert place is None or err == f"detect: {place}: Too many levels of symbolic links\n"
+
+
+def test_libraries_below_write_nothing_of_damaged_pictures(folder: Path) -> None:
+    """libpng, libjpeg and libtiff would, and from several threads; what the command says is all there."""
+    image, names = cv2.imread(str(PHOTO)), []
+    for number in range(12):
+        for suffix in (".png", ".jpg", ".tiff"):
+            content = cv2.imencode(suffix, image)[1].tobytes()
+            names.append(f"{number}{suffix}")
+            Path(names[-1]).write_bytes(content[: len(content) // 2])
+    done = subprocess.run([*COMMAND, *names, "--no-image"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"detect: {name}: it is not a picture that OpenCV can decode" for name in names]
 
 
 # ---- when something ends ----------------------------------------------------------------------------------------------

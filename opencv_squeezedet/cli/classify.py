@@ -18,7 +18,6 @@ from opencv_squeezedet.cli.common import (
     check_target,
     complain,
     model_errors,
-    native_messages_hidden,
     positive,
     reason,
     shown,
@@ -63,9 +62,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         check_target("--json", args.json, sources.files)
     with model_errors():
-        found = find_classifier(args.model, args.weights)  # published weights may have to be fetched, which shows its progress
-        with native_messages_hidden():
-            classifier = SqueezeNet(found, backend=args.backend, target=args.target)
+        found = find_classifier(args.model, args.weights)
+        classifier = SqueezeNet(found, backend=args.backend, target=args.target)
     failures = sources.failures
     try:
         with ExitStack() as stack:

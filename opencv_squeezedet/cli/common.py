@@ -7,8 +7,9 @@ import os
 import shutil
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
@@ -45,7 +46,7 @@ def run_subcommand(name: str, argv: list[str], *, program: str) -> int:
 
     def work() -> int:
         module = import_module(f"opencv_squeezedet.cli.{name}")
-        with silent_opencv():
+        with silent_opencv(), native_messages_hidden():
             status: int = module.run(make_parser(module, program).parse(argv))
         return status
 
@@ -90,15 +91,25 @@ def _open_standard_streams() -> None:
 
 @contextmanager
 def native_messages_hidden() -> Iterator[None]:
-    """Keep libraries below Python from writing to standard error what an exception tells as well."""
+    """Keep libraries below Python from writing to standard error, where what Python writes goes on to appear.
+
+    For the whole of a command: were standard error put aside for a call alone, lines of other threads would be lost meanwhile.
+    """
+    if threading.current_thread() is not threading.main_thread():  # standard error is the process's
+        yield
+        return
     with ExitStack() as stack:
         sys.stderr.flush()
         saved = os.dup(2)
         stack.callback(os.close, saved)
-        stack.callback(os.dup2, saved, 2)
+        stream = sys.__stderr__
+        if stream is not None and sys.stderr is stream:  # otherwise it leads elsewhere already
+            visible = open(saved, "w", 1, stream.encoding, "backslashreplace", closefd=False)  # noqa: SIM115
+            stack.enter_context(redirect_stderr(stack.enter_context(visible)))
         nowhere = os.open(os.devnull, os.O_WRONLY)
         stack.callback(os.close, nowhere)
         os.dup2(nowhere, 2)
+        stack.callback(os.dup2, saved, 2)
         yield
 
 
