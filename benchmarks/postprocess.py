@@ -138,7 +138,8 @@ def with_cv2_nms(blobs: Blobs, threshold: float) -> Found:
 
 def arrays_only(blobs: Blobs, threshold: float, class_bound: float = 0.0) -> Call:
     """The compiled function with checked arguments; a ``class_bound`` spares it the look at all class scores."""
-    options = (threshold, HEAD.nms_threshold, False, TOP_N, False, False, NO_PICTURE, class_bound)
+    kind = sd.config.NMS_KINDS.index(HEAD.nms_kind)
+    options = (threshold, HEAD.nms_threshold, kind, TOP_N, False, False, NO_PICTURE, class_bound)
     return partial(HEAD.kernel.postprocess, *blobs, *options)
 
 

@@ -21,7 +21,7 @@ _FLOAT32 = np.dtype(np.float32)
 _NO_PICTURE = Placement(0.0, 0.0, 1.0, 1.0, math.inf, math.inf)
 _REQUIRED: tuple[Literal["C", "A"], ...] = ("C", "A")  # contiguous, aligned
 _RESIZES = get_args(Resize)
-Options = tuple[float, float, bool, int, bool, bool]
+Options = tuple[float, float, int, int, bool, bool]
 BlobName = Literal["delta_bbox", "class_scores", "conf_scores"]
 
 
@@ -263,7 +263,7 @@ def nms(
     threshold = _checks.fraction("nms_threshold", nms_threshold)
     _checks.choice("nms_kind", nms_kind, NMS_KINDS)
     limit = len(values) if top_n is None else min(_checks.count("top_n", top_n), len(values))
-    return _kernel.nms(boxes, values, classes, threshold, nms_kind == "greedy", limit)
+    return _kernel.nms(boxes, values, classes, threshold, NMS_KINDS.index(nms_kind), limit)
 
 
 def resolve_options(
@@ -280,7 +280,7 @@ def resolve_options(
     return (
         config.score_threshold if score_threshold is None else _checks.fraction("score_threshold", score_threshold),
         config.nms_threshold if nms_threshold is None else _checks.fraction("nms_threshold", nms_threshold),
-        (nms_kind or config.nms_kind) == "greedy",
+        NMS_KINDS.index(nms_kind or config.nms_kind),
         min(config.top_n if top_n is None else _checks.count("top_n", top_n), config.kernel.anchors),
         config.class_agnostic if class_agnostic is None else _checks.flag("class_agnostic", class_agnostic),
         config.drop_empty,

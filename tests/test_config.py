@@ -7,7 +7,9 @@ import dataclasses
 import json
 import math
 import pickle
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import HeadConfig, Preprocess
+from opencv_squeezedet import HeadConfig, Preprocess, config
 
 NEEDED: dict[str, Any] = {
     "input_size": (64, 32),
@@ -127,6 +129,16 @@ def test_single_shapes_have_a_leading_one_or_not() -> None:
 def test_defaults_are_those_of_voc() -> None:
     needed = {name: getattr(sd.VOC, name) for name in NEEDED}
     assert HeadConfig(**needed) == sd.VOC
+
+
+@pytest.mark.parametrize(
+    ("header", "enum", "literal"), [("anchors.pxd", "Corners", config.Corners), ("nms.pxd", "NmsRule", config.NmsKind)]
+)
+def test_choices_are_the_kernels_in_its_order(header: str, enum: str, literal: Any) -> None:
+    text = (Path(sd.__file__).parent / header).read_text()
+    found = re.search(rf"^cdef enum {enum}:\n((?:    .*\n)+)", text, re.MULTILINE)
+    assert found is not None
+    assert tuple(line.split()[0].lower() for line in found[1].splitlines()) == get_args(literal)
 
 
 # ---- the final form of the fields ---------------------------------------------------------------------------------------

@@ -13,14 +13,17 @@ import pytest
 from blobs import make
 
 import opencv_squeezedet as sd
+from opencv_squeezedet.config import NMS_KINDS
 
 PACKAGE = Path(sd.__file__).parent
 
 PYX = """
 # cython: language_level=3
-from opencv_squeezedet._kernel cimport HeadKernel, Limits, postprocess_blobs, sort_boxes, suppress
+from opencv_squeezedet._kernel cimport HeadKernel, postprocess_blobs
 from opencv_squeezedet.anchors cimport anchor_box, anchor_center, anchor_score, safe_exp
 from opencv_squeezedet.boxes cimport Box, clip, comes_before, iou_xyxy
+from opencv_squeezedet.candidates cimport most_candidates, sort_boxes
+from opencv_squeezedet.nms cimport GREEDY, Limits, default_limits, suppress
 
 
 def iou(a, b, double epsilon=0.0):
@@ -45,16 +48,22 @@ def anchor(HeadKernel kernel, const float[::1] delta, const float[::1] classes, 
 
 def fused(HeadKernel kernel, const float[::1] delta, const float[::1] classes, const float[::1] conf, double threshold):
     cdef Box[64] boxes
-    cdef Limits limits = Limits(score_threshold=threshold, nms_threshold=0.1, top_n=64, greedy=False, class_agnostic=False,
-                                drop_empty=True)
+    cdef Limits limits = default_limits()
     cdef Py_ssize_t found, i
+    limits.score_threshold = threshold
+    assert most_candidates(&kernel.head, &limits) == 64
     with nogil:
         found = postprocess_blobs(&kernel.head, &delta[0], &classes[0], &conf[0], &limits, 0.0, boxes)
     return [(boxes[i].x1, boxes[i].y1, boxes[i].x2, boxes[i].y2, boxes[i].score, boxes[i].class_id) for i in range(found)]
 
 
+def published():
+    return default_limits()
+
+
 def greedy(rows, double threshold):
     cdef Box[16] boxes
+    cdef Limits limits = default_limits()
     cdef Py_ssize_t count = len(rows)
     cdef Py_ssize_t i
     for i in range(count):
@@ -62,7 +71,8 @@ def greedy(rows, double threshold):
         boxes[i].anchor = i
     sort_boxes(boxes, count)
     assert count < 2 or comes_before(&boxes[0], &boxes[1])
-    count = suppress(boxes, count, threshold, True, True, 0.0)
+    limits.nms_kind, limits.nms_threshold, limits.class_agnostic = GREEDY, threshold, True
+    count = suppress(boxes, count, &limits, 0.0)
     return [boxes[i].anchor for i in range(count)]
 """
 
@@ -123,6 +133,12 @@ def test_the_fused_pass(stranger: ModuleType) -> None:
     assert np.array_equal(np.float32([row[:4] for row in found]), expected.xyxy)
     assert np.array_equal(np.float32([row[4] for row in found]), expected.confidence)
     assert [row[5] for row in found] == expected.class_id.tolist()
+
+
+def test_the_default_limits_are_the_published_ones(stranger: ModuleType) -> None:
+    limits = stranger.published()
+    assert limits.pop("nms_kind") == NMS_KINDS.index(sd.VOC.nms_kind)
+    assert limits == {name: getattr(sd.VOC, name) for name in limits}
 
 
 def test_nms_alone(stranger: ModuleType) -> None:
