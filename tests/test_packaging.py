@@ -79,7 +79,16 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         f"opencv_squeezedet-{sd.__version__}.dist-info",
     }
     inside = {name.removeprefix("opencv_squeezedet/") for name in names}
-    needed = {"py.typed", "_kernel.pyi", "_kernel.pxd", "anchors.pxd", "boxes.pxd", "candidates.pxd", "nms.pxd", "models/README.md"}
+    needed = {
+        "py.typed",
+        "_kernel.pyi",
+        "_kernel.pxd",
+        "anchors.pxd",
+        "boxes.pxd",
+        "candidates.pxd",
+        "nms.pxd",
+        "models/README.md",
+    }
     needed |= {f"models/squeezedet_pyramid_voc.{suffix}" for suffix in ("prototxt", "caffemodel", "json")}
     assert needed <= inside
     assert any(name.startswith("_kernel.") and name.endswith((".so", ".pyd")) for name in inside)
