@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: auto_pickle=False, autotestdict=False, freethreading_compatible=True
 """Score, decode and NMS over whole blobs, and the fused pass of the three.
 
 Private: `opencv_squeezedet.postprocess` checks shapes, types and values; here only the lengths of buffers, for memory safety.
@@ -11,8 +12,8 @@ from opencv_squeezedet.anchors cimport (
     Corners, Head, Strides, anchor_box, anchor_score, finite_deltas,
 )
 from opencv_squeezedet.boxes cimport Box, clip
-from opencv_squeezedet.candidates cimport find_candidates, most_candidates, push, sort_boxes
-from opencv_squeezedet.nms cimport Limits, NmsRule, default_limits, suppress
+from opencv_squeezedet.candidates cimport boxes_needed, find_candidates, push, sort_boxes
+from opencv_squeezedet.nms cimport Limits, choose, suppress
 
 import numpy as np
 
@@ -28,7 +29,7 @@ cdef Py_ssize_t postprocess_blobs(const Head* head, const float* delta_bbox, con
     for i in range(count):
         cell = boxes[i].anchor // head.per_cell
         anchor_box(head, delta_bbox, cell, boxes[i].anchor - cell * head.per_cell, &boxes[i])
-    count = suppress(boxes, count, limits, head.iou_epsilon)
+    count = choose(boxes, count, limits, head.iou_epsilon)
     if not limits.drop_empty:
         return count
     for i in range(count):
@@ -61,6 +62,14 @@ _FLOAT32 = np.dtype(np.float32)
 _FLOAT64 = np.dtype(np.float64)
 _INT32 = np.dtype(np.int32)
 _INTP = np.dtype(np.intp)
+
+
+cdef Limits _limits(object record) except *:
+    """The struct of an `opencv_squeezedet.config.Limits`, which has its fields in its order."""
+    cdef Limits limits
+    (limits.score_threshold, limits.nms_threshold, limits.nms_kind, limits.soft_sigma, limits.vote_threshold, limits.top_n,
+     limits.class_agnostic, limits.multi_label, limits.drop_empty) = record
+    return limits
 
 
 cdef tuple _to_arrays(const Box* boxes, Py_ssize_t count, object placement):
@@ -133,7 +142,7 @@ cdef class HeadKernel:
                    double class_bound, Py_ssize_t* counts) except NULL:
         """The boxes of all pictures back to back, in memory that the caller frees; ``counts`` gets their numbers."""
         cdef Py_buffer delta, classes, conf
-        cdef Py_ssize_t room = most_candidates(&self.head, limits)
+        cdef Py_ssize_t room = boxes_needed(&self.head, limits)
         cdef Py_ssize_t capacity = room
         cdef Py_ssize_t used = 0
         cdef Py_ssize_t i
@@ -171,26 +180,24 @@ cdef class HeadKernel:
             raise MemoryError
         return boxes
 
-    def postprocess(self, delta_bbox, class_scores, conf_scores, double score_threshold, double nms_threshold, int nms_kind,
-                    Py_ssize_t top_n, bint class_agnostic, bint drop_empty, placement, double class_bound=0.0):
+    def postprocess(self, delta_bbox, class_scores, conf_scores, limits, placement, double class_bound=0.0):
         """One picture: float32 (n, 4) xyxy, float32 (n,) and int32 (n,), best first.
 
         ``placement`` (left, top, x_factor, y_factor, width, height) tells where the picture lies in the network's input: a
         box comes out as ((x - left) * x_factor, (y - top) * y_factor), clipped to the picture. A ``class_bound`` above 0
         promises that no class score is larger in magnitude, and saves the look at all of them.
         """
-        cdef Limits limits = Limits(score_threshold, nms_threshold, <NmsRule>nms_kind, top_n, class_agnostic, drop_empty)
+        cdef Limits own = _limits(limits)
         cdef Py_ssize_t count
-        cdef Box* boxes = self._run(delta_bbox, class_scores, conf_scores, 1, &limits, class_bound, &count)
+        cdef Box* boxes = self._run(delta_bbox, class_scores, conf_scores, 1, &own, class_bound, &count)
         try:
             return _to_arrays(boxes, count, placement)
         finally:
             free(boxes)
 
-    def postprocess_batch(self, delta_bbox, class_scores, conf_scores, double score_threshold, double nms_threshold,
-                          int nms_kind, Py_ssize_t top_n, bint class_agnostic, bint drop_empty, list placements):
+    def postprocess_batch(self, delta_bbox, class_scores, conf_scores, limits, list placements):
         """What `postprocess` gives, for each picture."""
-        cdef Limits limits = Limits(score_threshold, nms_threshold, <NmsRule>nms_kind, top_n, class_agnostic, drop_empty)
+        cdef Limits own = _limits(limits)
         cdef Py_ssize_t pictures = len(placements)
         cdef Py_ssize_t used = 0
         cdef Py_ssize_t i
@@ -200,7 +207,7 @@ cdef class HeadKernel:
             raise MemoryError
         found = []
         try:
-            boxes = self._run(delta_bbox, class_scores, conf_scores, pictures, &limits, 0.0, counts)
+            boxes = self._run(delta_bbox, class_scores, conf_scores, pictures, &own, 0.0, counts)
             for i in range(pictures):
                 found.append(_to_arrays(boxes + used, counts[i], placements[i]))
                 used += counts[i]
@@ -209,16 +216,11 @@ cdef class HeadKernel:
             free(counts)
         return found
 
-    def infer(self, delta_bbox, class_scores, conf_scores, double score_threshold, double nms_threshold, Py_ssize_t top_n):
-        """One picture as InferBbox sees it: (x1, y1, x2, y2, class, score) in double, best first, empty boxes kept."""
-        cdef Limits limits = default_limits()
+    def infer(self, delta_bbox, class_scores, conf_scores, limits):
+        """One picture as InferBbox sees it: (x1, y1, x2, y2, class, score) in double, best first."""
+        cdef Limits own = _limits(limits)
         cdef Py_ssize_t count, i
-        cdef Box* boxes
-        limits.score_threshold = score_threshold
-        limits.nms_threshold = nms_threshold
-        limits.top_n = top_n
-        limits.drop_empty = False
-        boxes = self._run(delta_bbox, class_scores, conf_scores, 1, &limits, 0.0, &count)
+        cdef Box* boxes = self._run(delta_bbox, class_scores, conf_scores, 1, &own, 0.0, &count)
         try:
             return [(boxes[i].x1, boxes[i].y1, boxes[i].x2, boxes[i].y2, boxes[i].class_id, boxes[i].score)
                     for i in range(count)]
@@ -274,32 +276,30 @@ cdef class HeadKernel:
         return scores, class_ids
 
 
-def nms(const double[:, ::1] xyxy, const double[::1] scores, const int[::1] class_ids, double nms_threshold, int nms_kind,
-        Py_ssize_t top_n):
-    """Indices (intp) of the boxes kept, best first; ``class_ids`` None: across classes. What is not finite is dropped."""
+def nms(const double[:, ::1] xyxy, const double[::1] scores, const int[::1] class_ids, limits):
+    """Indices (intp) of the boxes kept, best first; ``class_ids`` None: all of one class. What is not finite is dropped."""
+    cdef Limits own = _limits(limits)
     cdef Py_ssize_t total = scores.shape[0]
-    cdef Py_ssize_t room = max(min(top_n, total), 1)
+    cdef Py_ssize_t room = max(min(own.top_n, total), 1)
     cdef Py_ssize_t count = 0
     cdef Py_ssize_t i
-    cdef Limits limits = default_limits()
-    cdef bint agnostic = class_ids is None
+    cdef bint one_class = class_ids is None
     cdef Py_ssize_t[::1] kept
     cdef Box box
     cdef Box* boxes = <Box*>malloc(room * sizeof(Box))
     if boxes == NULL:
         raise MemoryError
-    limits.nms_threshold = nms_threshold
-    limits.nms_kind = <NmsRule>nms_kind
-    limits.class_agnostic = agnostic
     try:
         with nogil:
             for i in range(total):
-                box = Box(xyxy[i, 0], xyxy[i, 1], xyxy[i, 2], xyxy[i, 3], scores[i], i, 0 if agnostic else class_ids[i], False)
+                box = Box(xyxy[i, 0], xyxy[i, 1], xyxy[i, 2], xyxy[i, 3], scores[i], i, 0, False)
+                if not one_class:
+                    box.class_id = class_ids[i]
                 if (isfinite(box.x1) and isfinite(box.y1) and isfinite(box.x2) and isfinite(box.y2)
                         and isfinite(box.score)):
                     count = push(boxes, count, room, &box)
             sort_boxes(boxes, count)
-            count = suppress(boxes, count, &limits, 0.0)
+            count = suppress(boxes, count, &own, 0.0)
         result = np.empty(count, _INTP)
         kept = result
         for i in range(count):

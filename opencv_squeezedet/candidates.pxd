@@ -1,5 +1,5 @@
 # cython: cdivision=True
-"""The candidates for NMS: the top-n anchors above the score threshold, found without a look at most of the others.
+"""The candidates for NMS: the top-n scores above the score threshold, found without a look at most of the anchors.
 
 Header only, GIL-free, unchecked; nothing allocates. The candidates are kept in a heap whose root is the worst of them.
 """
@@ -7,9 +7,9 @@ from libc.math cimport INFINITY, NAN, fabsf, log
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy, memset
 
-from opencv_squeezedet.anchors cimport Head, anchor_score, finite_deltas
+from opencv_squeezedet.anchors cimport Head, anchor_score, class_score, finite_deltas
 from opencv_squeezedet.boxes cimport Box, comes_before
-from opencv_squeezedet.nms cimport Limits
+from opencv_squeezedet.nms cimport Limits, votes
 
 cdef enum:
     BLOCK = 64      # floats that are looked at together
@@ -158,7 +158,26 @@ cdef inline bint row_is_silent(const float* scores, Py_ssize_t count, float conf
 
 cdef inline Py_ssize_t most_candidates(const Head* head, const Limits* limits) noexcept nogil:
     """How many candidates a picture can have."""
-    return min(limits.top_n, head.n0 * head.n1 * head.per_cell)
+    return min(limits.top_n, head.n0 * head.n1 * head.per_cell * (head.classes if limits.multi_label else 1))
+
+
+cdef inline Py_ssize_t boxes_needed(const Head* head, const Limits* limits) noexcept nogil:
+    """For how many boxes `postprocess_blobs` needs room: the candidates, and a copy of them if they vote."""
+    return most_candidates(head, limits) * (2 if votes(limits) else 1)
+
+
+cdef inline Py_ssize_t push_classes(const Head* head, const float* class_scores, const float* conf_scores, Py_ssize_t cell,
+                                    Py_ssize_t k, double score_threshold, const Box* best, Box* heap, Py_ssize_t count,
+                                    Py_ssize_t room) noexcept nogil:
+    """`push` for every class of an anchor that is above the threshold, of which ``best`` is one; returns the new count."""
+    cdef Box box = best[0]
+    cdef Py_ssize_t c
+    for c in range(head.classes):
+        box.score = class_score(head, class_scores, conf_scores, cell, k, c, best.score, best.class_id)
+        if box.score > score_threshold:
+            box.class_id = <int>c
+            count = push(heap, count, room, &box)
+    return count
 
 
 cdef inline Py_ssize_t find_candidates(const Head* head, const float* delta_bbox, const float* class_scores,
@@ -205,7 +224,10 @@ cdef inline Py_ssize_t find_candidates(const Head* head, const float* delta_bbox
             if not box.score > score_threshold or not finite_deltas(head, delta_bbox, cell, k):
                 continue
             box.anchor = cell * head.per_cell + k
-            found = push(boxes, found, room, &box)
+            if limits.multi_label:
+                found = push_classes(head, class_scores, conf_scores, cell, k, score_threshold, &box, boxes, found, room)
+            else:
+                found = push(boxes, found, room, &box)
             if found == room and boxes[0].score > threshold:
                 threshold = boxes[0].score
                 limit = silent_limit(head, class_bound, threshold)

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import HeadConfig
+from opencv_squeezedet.config import NMS_KINDS
 
 Blobs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 NAMES = ("delta_bbox", "class_scores", "conf_scores")
+
 HEAD = HeadConfig(
     input_size=(120, 90),
     grid=(3, 4),
@@ -53,9 +55,12 @@ def heads(draw: st.DrawFn, **fixed: Any) -> HeadConfig:
         "drop_empty": draw(st.booleans()),
         "score_threshold": draw(FRACTIONS),
         "nms_threshold": draw(FRACTIONS),
-        "nms_kind": draw(st.sampled_from(["reference", "greedy"])),
+        "nms_kind": draw(st.sampled_from(NMS_KINDS)),
+        "soft_sigma": draw(st.sampled_from([0.1, 0.5, 2.0])),
+        "vote_threshold": draw(st.none() | FRACTIONS),
         "top_n": draw(st.sampled_from([1, 2, 5, 64, 10**9])),
         "class_agnostic": draw(st.booleans()),
+        "multi_label": draw(st.booleans()),
     }
     return HeadConfig(**{**fields, **fixed})
 

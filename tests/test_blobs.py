@@ -22,7 +22,7 @@ from head_cases import (
 from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.postprocess import _floats, check_blob
+from opencv_squeezedet.postprocess import check_blob, float32_blob
 
 # ---- shapes -------------------------------------------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ def test_floats_at_odd_addresses_are_copied() -> None:
     for name, blob in zip(NAMES, GOOD, strict=True):
         assert not unaligned(blob).flags.aligned
         assert check_blob(name, unaligned(blob), HEAD.single_shapes, HEAD).flags.aligned
-        assert _floats(name, unaligned(blob)).flags.aligned
+        assert float32_blob(name, unaligned(blob)).flags.aligned
 
 
 def peak_of(call: Callable[[], object]) -> int:

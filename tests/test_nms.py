@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
+from opencv_squeezedet.config import NMS_KINDS
 
-KINDS = ["reference", "greedy"]
+KINDS = NMS_KINDS
 CHAIN = [[0, 0, 10, 10], [4, 0, 14, 10], [8, 0, 18, 10]]  # each overlaps the next: 6 / 14; the first and the last: 2 / 18
 FAR = [50, 50, 60, 60]
 
@@ -310,7 +311,7 @@ def test_wrong_class_ids(class_ids: Any, error: type[Exception], message: str) -
         ({"nms_threshold": 1.1}, ValueError, r"nms_threshold must lie in \[0, 1\], got 1.1"),
         ({"nms_threshold": "0.5"}, TypeError, "nms_threshold must be a number, got '0.5'"),
         ({"nms_threshold": None}, TypeError, "nms_threshold must be a number, got None"),
-        ({"nms_kind": "soft"}, ValueError, "nms_kind must be one of 'reference', 'greedy', got 'soft'"),
+        ({"nms_kind": "hard"}, ValueError, f"nms_kind must be one of {', '.join(map(repr, NMS_KINDS))}, got 'hard'"),
         ({"top_n": 0}, ValueError, "top_n must be at least 1, got 0"),
         ({"top_n": -1}, ValueError, "top_n must be at least 1, got -1"),
         ({"top_n": 1.5}, TypeError, "top_n must be an integer, got 1.5"),

@@ -16,6 +16,7 @@ from head_cases import (
 )
 
 import opencv_squeezedet as sd
+from opencv_squeezedet.config import NMS_KINDS, Limits, Options
 
 
 def test_options_take_the_place_of_the_configs() -> None:
@@ -25,21 +26,62 @@ def test_options_take_the_place_of_the_configs() -> None:
         options = {
             "score_threshold": float(rng.random() / 2),
             "nms_threshold": float(rng.random()),
-            "nms_kind": str(rng.choice(["reference", "greedy"])),
+            "nms_kind": str(rng.choice(NMS_KINDS)),
+            "soft_sigma": float(rng.random() + 0.1),
+            "vote_threshold": float(rng.random()),
             "top_n": int(rng.integers(1, 24)),
             "class_agnostic": bool(rng.integers(2)),
+            "multi_label": bool(rng.integers(2)),
         }
         expected = sd.postprocess(*blobs, dataclasses.replace(HEAD, **options))
+        assert options.keys() == Options.__annotations__.keys()
         assert sd.postprocess(*blobs, HEAD, **options) == expected
         assert sd.postprocess_batch(*(blob[None] for blob in blobs), HEAD, **options) == [expected]
 
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("score_threshold", 0.6), ("nms_threshold", 0.6), ("nms_kind", "greedy"), ("top_n", 2), ("class_agnostic", True)],
+    [
+        ("score_threshold", 0.6),
+        ("nms_threshold", 0.6),
+        ("nms_kind", "greedy"),
+        ("top_n", 2),
+        ("class_agnostic", True),
+        ("vote_threshold", 0.3),
+        ("multi_label", True),
+    ],
 )
 def test_each_option_matters(option: str, value: Any) -> None:
     assert differ({}, {option: value})
+
+
+def test_none_is_the_configs_own_value() -> None:
+    head = dataclasses.replace(
+        HEAD,
+        score_threshold=0.1,
+        nms_kind=NMS_KINDS[-1],
+        soft_sigma=0.1,
+        vote_threshold=0.3,
+        top_n=9,
+        class_agnostic=True,
+        multi_label=True,
+    )
+    blobs = random_blobs(head, np.random.default_rng(0))
+    assert sd.postprocess(*blobs, head, **dict.fromkeys(Options.__annotations__)) == sd.postprocess(*blobs, head)
+    assert sd.postprocess(*blobs, head) != sd.postprocess(*blobs, HEAD)
+
+
+def test_limits() -> None:
+    assert HEAD.limits == (0.25, 0.4, 0, 0.5, math.inf, 64, False, False, True)
+    assert HEAD.limits_with({}) is HEAD.limits is HEAD.limits
+    for place, kind in enumerate(NMS_KINDS):
+        assert HEAD.limits_with({"nms_kind": kind}) == HEAD.limits._replace(nms_kind=place)
+    assert HEAD.limits_with({"top_n": 10**30, "vote_threshold": 1}) == HEAD.limits._replace(
+        top_n=2**31 - 1, vote_threshold=1.0
+    )
+    assert dataclasses.replace(HEAD, drop_empty=False, vote_threshold=0).limits[4::4] == (0.0, False)
+    assert {type(value) for value in HEAD.limits_with({"top_n": np.int8(3), "soft_sigma": 1})} == {float, int, bool}
+    assert {*Options.__annotations__, "drop_empty"} == set(Limits._fields)
 
 
 def test_options_of_numpy_types() -> None:
@@ -62,7 +104,7 @@ def test_options_of_numpy_types() -> None:
 WRONG_OPTIONS = [
     *(
         ({name: value}, error, f"{name} must {message}")
-        for name in ("score_threshold", "nms_threshold")
+        for name in ("score_threshold", "nms_threshold", "vote_threshold")
         for value, error, message in (
             (math.nan, ValueError, "be finite, got nan"),
             (math.inf, ValueError, "be finite, got inf"),
@@ -78,10 +120,18 @@ WRONG_OPTIONS = [
     ({"top_n": 1.5}, TypeError, "top_n must be an integer, got 1.5"),
     ({"top_n": True}, TypeError, "top_n must be an integer, got True"),
     ({"top_n": "3"}, TypeError, "top_n must be an integer, got '3'"),
-    ({"nms_kind": "soft"}, ValueError, "nms_kind must be one of 'reference', 'greedy', got 'soft'"),
-    ({"nms_kind": ""}, ValueError, "nms_kind must be one of 'reference', 'greedy', got ''"),
+    ({"nms_kind": "hard"}, ValueError, f"nms_kind must be one of {', '.join(map(repr, NMS_KINDS))}, got 'hard'"),
+    ({"nms_kind": ""}, ValueError, f"nms_kind must be one of {', '.join(map(repr, NMS_KINDS))}, got ''"),
+    ({"soft_sigma": 0}, ValueError, "soft_sigma must be above 0, got 0.0"),
+    ({"soft_sigma": -0.5}, ValueError, "soft_sigma must be above 0, got -0.5"),
+    ({"soft_sigma": math.inf}, ValueError, "soft_sigma must be finite, got inf"),
+    ({"soft_sigma": "0.5"}, TypeError, "soft_sigma must be a number, got '0.5'"),
     ({"class_agnostic": "yes"}, TypeError, "class_agnostic must be True or False, got 'yes'"),
     ({"class_agnostic": 2}, TypeError, "class_agnostic must be True or False, got 2"),
+    ({"multi_label": "yes"}, TypeError, "multi_label must be True or False, got 'yes'"),
+    ({"nms_treshold": 0.5}, TypeError, "there is no option 'nms_treshold'; the options are score_threshold, nms_threshold, "),
+    ({"drop_empty": True}, TypeError, "there is no option 'drop_empty'"),
+    ({"greedy": None}, TypeError, "there is no option 'greedy'"),
 ]
 
 

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import HeadConfig
+from opencv_squeezedet.config import NMS_KINDS
 
 # ---- against the reference ----------------------------------------------------------------------------------------------
 
@@ -41,7 +42,7 @@ from opencv_squeezedet import HeadConfig
 def test_postprocess_is_the_reference(case: tuple[HeadConfig, Blobs]) -> None:
     head, blobs = case
     assume(not reference.in_doubt(*blobs, head))
-    assert_same(sd.postprocess(*blobs, head), reference.postprocess(*blobs, head), head.activated)
+    assert_same(sd.postprocess(*blobs, head), reference.postprocess(*blobs, head), reference.exact_scores(head))
 
 
 @settings(max_examples=200)
@@ -50,7 +51,7 @@ def test_image_size_scales_and_clips_like_the_reference(case: tuple[HeadConfig, 
     head, blobs = case
     assume(not reference.in_doubt(*blobs, head))
     found = sd.postprocess(*blobs, head, image_size=size)
-    assert_same(found, reference.postprocess(*blobs, head, image_size=size), head.activated)
+    assert_same(found, reference.postprocess(*blobs, head, image_size=size), reference.exact_scores(head))
 
 
 CELL = st.floats(width=32, allow_nan=True, allow_infinity=True)
@@ -66,7 +67,7 @@ CELL = st.floats(width=32, allow_nan=True, allow_infinity=True)
 def test_any_float_in_a_small_head(head: HeadConfig, delta: NDArray[Any], classes: NDArray[Any], conf: NDArray[Any]) -> None:
     blobs = shaped(head, delta, classes, conf)
     assume(not reference.in_doubt(*blobs, head))
-    assert_same(sd.postprocess(*blobs, head), reference.postprocess(*blobs, head), head.activated)
+    assert_same(sd.postprocess(*blobs, head), reference.postprocess(*blobs, head), reference.exact_scores(head))
 
 
 AXES = {
@@ -77,7 +78,7 @@ AXES = {
     "delta_order": ("xyhw", "xywh"),
     "exp_threshold": (None, 0.5),
     "corners": ("plain", "plus_one_after_clip", "minus_one_before_clip"),
-    "nms_kind": ("reference", "greedy"),
+    "nms_kind": NMS_KINDS,
 }
 
 
@@ -88,7 +89,7 @@ def test_every_convention(values: tuple[Any, ...]) -> None:
     blobs = next(blobs for blobs in seeds if not reference.in_doubt(*blobs, head))
     expected = reference.postprocess(*blobs, head)
     assert len(expected.anchor) > 3
-    assert_same(sd.postprocess(*blobs, head), expected, head.activated)
+    assert_same(sd.postprocess(*blobs, head), expected, reference.exact_scores(head))
 
 
 @pytest.mark.parametrize("name", [name for name in AXES if name != "layout"])
@@ -165,8 +166,10 @@ def test_the_epsilon_is_added_to_the_union(epsilon: float, count: int) -> None:
     """A box of 200 in one of 400: 200 / (400 + 100) is the threshold."""
     head = dataclasses.replace(ONE_CELL, anchors=((20, 20), (20, 10)), iou_epsilon=epsilon, nms_threshold=0.4)
     blobs = (np.zeros((2, 4), np.float32), np.ones((2, 2), np.float32), np.array([0.9, 0.8], np.float32))
-    for kind in ("reference", "greedy"):
-        assert len(sd.postprocess(*blobs, head, nms_kind=kind)) == count
+    assert len(sd.postprocess(*blobs, head)) == count
+    for kind in NMS_KINDS:
+        other = dataclasses.replace(head, nms_kind=kind)
+        assert_same(sd.postprocess(*blobs, other), reference.postprocess(*blobs, other), reference.exact_scores(other))
 
 
 @pytest.mark.parametrize("corners", ["plain", "plus_one_after_clip", "minus_one_before_clip"])
