@@ -19,7 +19,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from opencv_squeezedet._checks import fraction
 from opencv_squeezedet.cli import outputs
 from opencv_squeezedet.cli.common import (
     EXIT_INTERRUPTED,
@@ -28,9 +27,11 @@ from opencv_squeezedet.cli.common import (
     CommandError,
     Parser,
     add_backend,
+    add_postprocessing,
     check_target,
     complain,
     positive,
+    postprocessing,
     reason,
     shown,
 )
@@ -57,10 +58,7 @@ def add_arguments(parser: Parser) -> None:
     add("--model", metavar="M", help="a model's files, or its name")
     add("--weights", metavar="W", help="its caffemodel, if apart")
     add_backend(add)
-    add("--threshold", type=_threshold, metavar="T", help="score threshold in [0, 1]")
-    add("--nms", type=_threshold, metavar="T", help="NMS threshold in [0, 1]")
-    add("--top-n", type=positive, metavar="N", help="the best boxes that enter NMS")
-    add("--agnostic", action="store_true", help="NMS across classes")
+    add_postprocessing(add)
     add("--classes", type=_labels, metavar="A,B", help="only objects of these classes")
     add("--letterbox", action="store_true", help="keep the aspect ratio")
     add = parser.add_argument_group("what is read").add_argument
@@ -80,13 +78,6 @@ def add_arguments(parser: Parser) -> None:
     add("--show", action="store_true", help="frames in a window; q ends")
     add("--timing", action="store_true", help="milliseconds of each stage")
     add("--quiet", action="store_true", help="no lines, no progress bar")
-
-
-def _threshold(text: str) -> float:
-    try:
-        return fraction("a threshold", float(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a number in [0, 1] was expected, got {text!r}") from None
 
 
 def _labels(text: str) -> list[str]:
@@ -207,13 +198,7 @@ def _look(
         except (OSError, ValueError, MemoryError, cv2.error) as error:
             results.append(f"{shown(frame.name)}: {reason(error)}")
     try:
-        found = detector.detect_batch(
-            (image for _, _, image in pictures),
-            score_threshold=args.threshold,
-            nms_threshold=args.nms,
-            top_n=args.top_n,
-            class_agnostic=args.agnostic or None,
-        )
+        found = detector.detect_batch((image for _, _, image in pictures), **postprocessing(args))
     except (MemoryError, RuntimeError, cv2.error) as error:
         return results + [f"{shown(frame.name)}: {reason(error)}" for frame, _, _ in pictures]
     for (frame, stem, image), detections in zip(pictures, found, strict=True):
