@@ -228,8 +228,9 @@ def add_postprocessing(add: Callable[..., object], *, threshold: float | None = 
     add("--nms-kind", choices=NMS_KINDS, metavar="K", help=" or ".join(NMS_KINDS))
     add("--soft-sigma", type=positive_number, metavar="S", help="width of soft NMS, above 0")
     add("--vote", type=unit_fraction, metavar="T", help="box voting above this IoU")
+    add("--cross-class", type=unit_fraction, metavar="T", help="one class above this IoU")
     add("--multi-label", action="store_true", help="all classes of an anchor")
-    add("--top-n", type=positive, metavar="N", help="the best boxes that enter NMS")
+    add("--top-n", type=positive, metavar="N", help="boxes that enter NMS")
     add("--agnostic", action="store_true", help="NMS across classes")
 
 
@@ -241,6 +242,7 @@ def postprocessing(args: argparse.Namespace) -> Options:
         "nms_kind": args.nms_kind,
         "soft_sigma": args.soft_sigma,
         "vote_threshold": args.vote,
+        "cross_class_threshold": args.cross_class,
         "top_n": args.top_n,
         "class_agnostic": args.agnostic or None,
         "multi_label": args.multi_label or None,
