@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, SupportsFloat, SupportsIndex
 
@@ -21,6 +20,7 @@ from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.model import Model, bare_model, find_model, open_model
 from opencv_squeezedet.postprocess import postprocess_batch, postprocess_checked, resolve_options
 from opencv_squeezedet.preprocess import Picture, Preprocess, Resize, placement
+from opencv_squeezedet.timing import OnStage, timed
 
 
 class SqueezeDet:
@@ -63,7 +63,8 @@ class SqueezeDet:
     preprocess : Preprocess
         How its input is made.
     on_stage : function or None
-        Called with "preprocess", "network" and "post-process" and the seconds that this stage of a detection took.
+        Called with "preprocess", "network" and "post-process", the seconds that this stage took, and the number of pictures
+        in the pass.
 
     Raises
     ------
@@ -107,7 +108,7 @@ class SqueezeDet:
         self.backend = open_model(found, backend, target)
         self.config = found.config
         self.preprocess = found.preprocess if resize is None else replace(found.preprocess, resize=resize)
-        self.on_stage: Callable[[str, float], None] | None = None
+        self.on_stage: OnStage | None = None
 
     @property
     def net(self) -> Any:
@@ -191,11 +192,11 @@ class SqueezeDet:
         pictures = list(images)
         if not pictures:
             return []
-        with self._stage("preprocess"):
+        with self._stage("preprocess", len(pictures)):
             blob = np.concatenate([self.preprocess.blob(picture) for picture in pictures])
-        with self._stage("network"):
+        with self._stage("network", len(pictures)):
             blobs = self._forward(blob)
-        with self._stage("post-process"):
+        with self._stage("post-process", len(pictures)):
             return postprocess_batch(
                 *blobs,
                 self.config,
@@ -208,12 +209,8 @@ class SqueezeDet:
                 resize=self.preprocess.resize,
             )
 
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        if self.on_stage is not None:
-            self.on_stage(name, time.perf_counter() - start)
+    def _stage(self, name: str, pictures: int = 1) -> AbstractContextManager[None]:
+        return timed(self.on_stage, name, pictures)
 
     def forward(self, image: Picture) -> Blobs:
         """Run the network on one picture, and return its three blobs: float32, with a leading axis of 1."""

@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -420,6 +421,19 @@ def test_quiet_and_timing(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(stages) == ["read", "preprocess", "network", "post-process", "draw, write", "write"]
     assert all(0 <= p50 <= p95 for p50, p95 in stages.values())
     assert max(stages, key=lambda stage: stages[stage][0]) == "network"
+
+
+def test_timing_of_a_batch_that_is_not_full(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    forward = sd.SqueezeDet._forward
+
+    def slow(self: sd.SqueezeDet, blob: np.ndarray) -> Any:
+        time.sleep(0.08)
+        return forward(self, blob)
+
+    monkeypatch.setattr(sd.SqueezeDet, "_forward", slow)
+    assert cli.detect_main([str(PHOTO), "--batch", "8", "--quiet", "--timing", "--no-image"]) == 0
+    (network,) = [line.split() for line in capsys.readouterr().err.splitlines() if line.startswith("network")]
+    assert float(network[1]) >= 80
 
 
 def test_show_without_a_display(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

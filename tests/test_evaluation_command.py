@@ -222,7 +222,7 @@ def test_options_reach_the_detector(data: Path) -> None:
         run = detect_dataset(dataset, [detector], on_picture=lambda: seen.append(1), **options)
         assert run.detections[0] == detector.detect(image, **{"score_threshold": 0.01, **options})
         assert (len(run.detections), run.workers, run.problems) == (2, 1, ())
-        assert all(len(seconds) == 2 for seconds in run.stages.values())
+        assert all(len(seconds) == 2 for seconds in run.stages.seconds.values())
     assert len(seen) == 10
     with pytest.raises(ValueError, match="labels"):
         detect_dataset(load_dataset(data), [detector])

@@ -8,8 +8,6 @@ import os
 import signal
 import sys
 import threading
-import time
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -17,7 +15,6 @@ from itertools import chain, takewhile
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from opencv_squeezedet._checks import fraction
 from opencv_squeezedet.cli import outputs
@@ -39,8 +36,10 @@ from opencv_squeezedet.cli.outputs import Names, Outputs, Seen
 from opencv_squeezedet.cli.sources import Frame, Source, SourceError, Sources, Video, count_frames, find_sources
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.pipeline import chunks, in_order
+from opencv_squeezedet.timing import StageTimes
 
 _NO_MORE_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # would come with every frame
+_STAGES = ("read", "preprocess", "network", "post-process", "draw, write", "write")
 
 
 # ---- arguments ---------------------------------------------------------------------------------------------------------
@@ -111,23 +110,23 @@ def run(args: argparse.Namespace) -> int:
     )
     total = count_frames(sources.frames, args.every)
     detectors = _load(args, 1 if total is not None and total <= args.batch else MOST_WORKERS)
-    timing = _Timing(args.batch)
+    times = StageTimes(*_STAGES)
     for detector in detectors:
-        detector.on_stage = timing.add_pass
+        detector.on_stage = times.add
     names = Names(None if args.no_image else args.output, sources.files)
     written = _outputs(args, sources, names, detectors[0].config.labels)
     lines = not args.quiet and "-" not in (args.json, args.csv)
     progress = _Progress(total, lines=lines, bar=not args.quiet, program=args.program)
     try:
         with written, progress, _stop_asked() as stopped:
-            frames = takewhile(lambda _: not stopped, _frames(sources.frames, args.every, progress, timing))
+            frames = takewhile(lambda _: not stopped, _frames(sources.frames, args.every, progress, times))
             items = chunks(_named(frames, names), args.batch)
-            look = partial(_look, args, written, timing, stopped)
+            look = partial(_look, args, written, times, stopped)
             for one in chain.from_iterable(in_order(look, items, detectors)):
                 if isinstance(one, str):
                     progress.complain(one)
                 else:
-                    with timing.stage("write"):
+                    with times.stage("write"):
                         written.add(one)
                     progress.say(one)
         status = EXIT_SOME_FAILED if sources.failures or progress.complaints else 0
@@ -141,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
         name = shown(error.filename or "to standard output")
         raise CommandError(f"cannot write {name}: {reason(error)}", EXIT_SOME_FAILED) from error
     if args.timing:
-        timing.report()
+        _print_times(times)
     return status
 
 
@@ -165,7 +164,7 @@ def _stop_asked() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _frames(sources: list[Source], every: int, progress: _Progress, timing: _Timing) -> Iterator[Frame]:
+def _frames(sources: list[Source], every: int, progress: _Progress, times: StageTimes) -> Iterator[Frame]:
     for source in sources:
         if isinstance(source, Frame):
             yield source
@@ -173,7 +172,7 @@ def _frames(sources: list[Source], every: int, progress: _Progress, timing: _Tim
         try:
             frames = source.frames(every)
             while True:
-                with timing.stage("read"):
+                with times.stage("read"):
                     frame = next(frames, None)
                 if frame is None:
                     break
@@ -190,7 +189,7 @@ def _named(frames: Iterator[Frame], names: Names) -> Iterator[tuple[Frame, str]]
 def _look(
     args: argparse.Namespace,
     written: Outputs,
-    timing: _Timing,
+    times: StageTimes,
     stopped: list[int],
     detector: SqueezeDet,
     chunk: list[tuple[Frame, str]],
@@ -202,7 +201,7 @@ def _look(
         return results
     for frame, stem in chunk:
         try:
-            with timing.stage("read") if frame.video is None else nullcontext():  # a video's was timed in its turn
+            with times.stage("read") if frame.video is None else nullcontext():  # a video's was timed in its turn
                 pictures.append((frame, stem, frame.load()))
         except (OSError, ValueError, MemoryError, cv2.error) as error:
             results.append(f"{shown(frame.name)}: {reason(error)}")
@@ -219,7 +218,7 @@ def _look(
     for (frame, stem, image), detections in zip(pictures, found, strict=True):
         one = Seen(frame, stem, image, detections if args.classes is None else detections[args.classes])
         try:
-            with timing.stage("draw, write"):
+            with times.stage("draw, write"):
                 written.write(one)
         except (OSError, ValueError, MemoryError, cv2.error) as error:
             if isinstance(error, OSError) and error.errno in _NO_MORE_ROOM:
@@ -360,31 +359,11 @@ class _Progress:
             print(text)
 
 
-class _Timing:
-    """Seconds of each stage of each frame; those of a pass of the network are shared by the pictures of its batch."""
-
-    def __init__(self, batch: int) -> None:
-        self._batch = batch
-        stages = ("read", "preprocess", "network", "post-process", "draw, write", "write")
-        self._seconds = {stage: array("d") for stage in stages}
-
-    def add_pass(self, stage: str, seconds: float) -> None:
-        self._seconds[stage].append(seconds / self._batch)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._seconds[name].append(time.perf_counter() - start)
-
-    def report(self) -> None:
-        """Print a table on standard error."""
-        print(f"{'ms a picture':<14}{'p50':>9}{'p95':>9}", file=sys.stderr)
-        for stage, seconds in self._seconds.items():
-            if not seconds:
-                continue
-            p50, p95 = np.percentile(np.asarray(seconds) * 1e3, [50, 95])
-            print(f"{stage:<14}{p50:>9.3f}{p95:>9.3f}", file=sys.stderr)
+def _print_times(times: StageTimes) -> None:
+    """Print a table on standard error."""
+    print(f"{'ms a picture':<14}{'p50':>9}{'p95':>9}", file=sys.stderr)
+    for stage, of_picture in times.milliseconds().items():
+        print(f"{stage:<14}{of_picture['p50']:>9.3f}{of_picture['p95']:>9.3f}", file=sys.stderr)
 
 
 def _line(seen: Seen) -> str:
