@@ -235,7 +235,9 @@ def test_a_camera_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
 def test_video_out_needs_one_video(others: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     make_video("film.avi", frames=1)
     assert cli.detect_main([str(PHOTO), *others, "--video-out", "out.mp4"]) == 2
-    assert f"--video-out needs one video or camera among the sources, there are {len(others)}" in capsys.readouterr().err
+    assert (
+        f"--video-out: one video or camera among the sources was expected, there are {len(others)}" in capsys.readouterr().err
+    )
 
 
 def test_video_out_of_another_type(capsys: pytest.CaptureFixture[str]) -> None:
@@ -368,7 +370,12 @@ def test_csv_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert row["label"] == "cat"
     assert cli.detect_main([str(PHOTO), "--csv", "-", "--json", "-"]) == 2
-    assert "--json, --csv and --coco cannot go to the same place" in capsys.readouterr().err
+    assert "--csv: - is the target of --json too" in capsys.readouterr().err
+
+
+def test_coco_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.detect_main([str(PHOTO), "--coco", "-", "--no-image"]) == 0
+    assert [image["file_name"] for image in json.loads(capsys.readouterr().out)["images"]] == [str(PHOTO)]
 
 
 def test_classes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -411,7 +418,7 @@ def test_quiet_and_timing(capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert out == ""
     header, *rows = err.splitlines()
-    assert header.split() == ["ms", "a", "picture", "p50", "p95"]
+    assert header.split() == ["ms", "per", "picture", "p50", "p95"]
     stages = {row.rsplit(maxsplit=2)[0]: [float(value) for value in row.rsplit(maxsplit=2)[1:]] for row in rows}
     assert list(stages) == ["read", "preprocess", "network", "post-process", "draw, write", "write"]
     assert all(0 <= p50 <= p95 for p50, p95 in stages.values())
@@ -449,7 +456,7 @@ def test_show_ends_with_a_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         "destroyAllWindows": lambda: None,
     }.items():
         monkeypatch.setattr(cv2, name, substitute)
-    monkeypatch.setattr("opencv_squeezedet.cli.outputs.display_works", lambda: True)
+    monkeypatch.setattr("opencv_squeezedet.cli.annotated.display_works", lambda: True)
     assert cli.detect_main([str(PHOTO)] * 6 + ["--show", "--no-image"]) == 130
     assert shown == [(300, 451, 3)] * 3
 
@@ -478,7 +485,7 @@ def test_no_source_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[st
 def test_label_names_of_others_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
     Path("data.yaml").write_text("names: [bolt, nut]\n")
     assert cli.detect_main([str(PHOTO), "--yolo", "."]) == 2
-    assert "is there already, and tells other names" in capsys.readouterr().err
+    assert "is already there, with other names" in capsys.readouterr().err
     assert Path("data.yaml").read_text() == "names: [bolt, nut]\n"
     for _ in range(2):  # its own it knows
         assert cli.detect_main([str(PHOTO), "--yolo", "labels", "--quiet"]) == 0
@@ -654,7 +661,7 @@ def test_a_folder_that_cannot_be_written_to(folder: Path, capsys: pytest.Capture
         assert capsys.readouterr().err.startswith("detect: cannot make the folder file/deeper: ")
     for option in ("--json", "--csv", "--coco"):
         assert cli.detect_main([str(PHOTO), option, "missing/all"]) == 2
-        assert "missing/all is a folder, or lies in none that can be written to" in capsys.readouterr().err
+        assert f"{option}: missing/all: its folder does not exist" in capsys.readouterr().err
 
 
 def test_a_terminal_gets_a_progress_bar(folder: Path) -> None:

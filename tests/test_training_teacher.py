@@ -298,7 +298,7 @@ def test_label_tells_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureF
         (["photo.jpg", "--teacher", "nothing", "-o", "x"], "the published detectors are"),
         (["photo.jpg", "--teacher", "no:thing", "-o", "x"], "No module named 'no'"),
         (["photo.jpg", "--teacher", "embedded", "-o", "x", "--labels", "cat,unicorn"], "knows no 'unicorn'"),
-        (["photo.jpg", "--teacher", "embedded", "-o", "no/folder/x"], "No such file"),
+        (["photo.jpg", "--teacher", "embedded", "-o", "no/folder/x"], "--output: no/folder/x: its folder does not exist"),
     ],
 )
 def test_label_with_wrong_arguments(

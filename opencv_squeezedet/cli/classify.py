@@ -12,16 +12,16 @@ from opencv_squeezedet.classifier import Classes, SqueezeNet, find_classifier
 from opencv_squeezedet.cli.common import (
     EXIT_SOME_FAILED,
     SOURCE_HELP,
-    CommandError,
     Parser,
     add_backend,
-    check_target,
+    check_targets,
     complain,
-    model_errors,
     native_messages_hidden,
     positive,
     reason,
     shown,
+    usage_errors,
+    write_errors,
 )
 from opencv_squeezedet.cli.outputs import JsonOutput
 from opencv_squeezedet.cli.sources import Frame, Source, SourceError, find_sources
@@ -60,26 +60,19 @@ def run(args: argparse.Namespace) -> int:
         without=(),
         complain=lambda message: complain(args.program, shown(message)),
     )
-    if args.json is not None:
-        check_target("--json", args.json, sources.files)
-    with model_errors():
+    check_targets({"--json": args.json}, sources.files)
+    with usage_errors():
         found = find_classifier(args.model, args.weights)  # published weights may have to be fetched, which shows its progress
         with native_messages_hidden():
             classifier = SqueezeNet(found, backend=args.backend, target=args.target)
     failures = sources.failures
-    try:
-        with ExitStack() as stack:
-            written = None if args.json is None else stack.enter_context(JsonOutput(args.json))
-            for frame in _frames(sources.frames, args.every):
-                message = frame if isinstance(frame, str) else _classify(classifier, frame, args, written)
-                if message is not None:
-                    complain(args.program, shown(message))
-                    failures += 1
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        name = shown(error.filename or "to standard output")
-        raise CommandError(f"cannot write {name}: {reason(error)}", EXIT_SOME_FAILED) from error
+    with write_errors(), ExitStack() as stack:
+        written = None if args.json is None else stack.enter_context(JsonOutput(args.json))
+        for frame in _frames(sources.frames, args.every):
+            message = frame if isinstance(frame, str) else _classify(classifier, frame, args, written)
+            if message is not None:
+                complain(args.program, shown(message))
+                failures += 1
     return EXIT_SOME_FAILED if failures else 0
 
 

@@ -7,13 +7,13 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn, get_args
+from typing import NoReturn, TextIO, get_args
 
 from opencv_squeezedet._checks import MOST
 from opencv_squeezedet._opencv import silent_opencv
@@ -209,27 +209,76 @@ def add_backend(add: Callable[..., object]) -> None:
     add("--target", metavar="T", help="cpu, or what B has")
 
 
-def check_target(option: str, target: str, sources: set[Path]) -> None:
-    """Refuse at once what could not be written at the end."""
-    if target == "-":
-        return
-    path = Path(target).resolve()
-    if path in sources:
-        raise CommandError(f"{option}: {shown(target)} is one of the sources")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise CommandError(f"{option}: {shown(target)} is a folder, or lies in none that can be written to")
+def check_targets(
+    targets: Mapping[str, str | Path | None], sources: Iterable[Path] = (), what: str = "one of the sources"
+) -> None:
+    """Refuse at once what could not be written at the end.
+
+    Parameters
+    ----------
+    targets : dict
+        The file that each option names: None if it names none, "-" for standard output.
+    sources : iterable of Path
+        Files that must not be overwritten.
+    what : str
+        What each of them is, for the message.
+
+    Raises
+    ------
+    CommandError
+        That names the option.
+    """
+    taken = {path.resolve(): what for path in sources}
+    for option, target in targets.items():
+        if target is None:
+            continue
+        path = Path(target) if str(target) == "-" else Path(target).resolve()
+        if path in taken:
+            problem = f" is {taken[path]}"
+        elif path.is_dir():
+            problem = " is a folder"
+        elif not path.parent.is_dir():
+            problem = ": its folder does not exist"
+        elif path.is_absolute() and not os.access(path.parent, os.W_OK):
+            problem = ": its folder is not writable"
+        else:
+            taken[path] = f"the target of {option} too"
+            continue
+        raise CommandError(f"{option}: {shown(target)}{problem}")
+
+
+# ---- errors --------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def model_errors() -> Iterator[None]:
-    """End the command with one line where a model cannot be made ready to run."""
+def usage_errors(*others: type[Exception], about: str = "") -> Iterator[None]:
+    """End the command with one line, and status 2, where the block finds fault with what the user has named.
+
+    That is: a file is missing or unreadable (OSError), its content or a value is wrong (ValueError, and what ``others`` name),
+    or an extra is not installed (ImportError). The line begins with ``about``.
+    """
+    faults: tuple[type[Exception], ...] = (ImportError, ValueError, *others)
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        name = f"{shown(error.filename)}: " if error.filename else ""
-        raise CommandError(name + reason(error)) from error
-    except (ImportError, ValueError) as error:  # an extra is missing; a ModelError, or a target that cannot be had
-        raise CommandError(reason(error)) from error
+        name = f"{error.filename}: " if error.filename else ""
+        raise CommandError(shown(about + name + reason(error))) from error
+    except faults as error:
+        raise CommandError(shown(about + reason(error))) from error
+
+
+@contextmanager
+def write_errors() -> Iterator[None]:
+    """End the command with one line, and status 1, where the block cannot write an output."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = shown(error.filename or "to standard output")
+        raise CommandError(f"cannot write {name}: {reason(error)}", EXIT_SOME_FAILED) from error
 
 
 # ---- what the user sees ------------------------------------------------------------------------------------------------
@@ -240,16 +289,23 @@ def complain(program: str, message: str) -> None:
     print(f"{program}: {message}", file=sys.stderr)
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows of texts in columns; on a terminal the header is bold, and lines are cut at its edge."""
-    terminal = sys.stdout.isatty()
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for number, row in enumerate((header, *rows)):
-        line = "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip()
-        if terminal:
-            line = line[: shutil.get_terminal_size().columns]
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int = 0, file: TextIO | None = None) -> None:
+    """Print rows in columns; the last ``numbers`` of them are numbers, aligned to the right.
+
+    On a terminal the header is bold, and lines that end with text are cut at the terminal's edge.
+    """
+    file = sys.stdout if file is None else file
+    table = [[shown(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    text = len(widths) - numbers
+    for number, row in enumerate(table):
+        cells = [cell.ljust(width) for cell, width in zip(row[:text], widths, strict=False)]
+        cells += [cell.rjust(width) for cell, width in zip(row[text:], widths[text:], strict=True)]
+        line = "  ".join(cells).rstrip()
+        if file.isatty():
+            line = line if numbers else line[: shutil.get_terminal_size().columns]
             line = f"\x1b[1m{line}\x1b[0m" if number == 0 and "NO_COLOR" not in os.environ else line
-        print(line)
+        print(line, file=file)
 
 
 def reason(error: Exception) -> str:

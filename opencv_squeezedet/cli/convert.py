@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from opencv_squeezedet.cli.common import CommandError, Parser, reason, shown
+from opencv_squeezedet.cli.common import Parser, shown, usage_errors
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import write_whole
 from opencv_squeezedet.formats import caffemodel_bytes, load_network, onnx_bytes, prototxt_text
@@ -34,14 +34,10 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    try:
-        for path, size in convert(args.source, args.target, weights=args.weights, half=args.half).items():
-            print(f"{shown(path)}: {size:,} bytes")
-    except OSError as error:
-        name = "" if error.filename is None else f"{shown(error.filename)}: "
-        raise CommandError(f"{name}{shown(reason(error))}") from error
-    except (ImportError, ModelError) as error:
-        raise CommandError(shown(reason(error))) from error
+    with usage_errors():
+        written = convert(args.source, args.target, weights=args.weights, half=args.half)
+    for path, size in written.items():
+        print(f"{shown(path)}: {size:,} bytes")
     return 0
 
 

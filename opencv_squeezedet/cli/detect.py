@@ -8,11 +8,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import chain, takewhile
-from pathlib import Path
 
 import cv2
 
@@ -25,15 +24,16 @@ from opencv_squeezedet.cli.common import (
     CommandError,
     Parser,
     add_backend,
-    check_target,
     complain,
     positive,
+    print_table,
     reason,
     shown,
+    write_errors,
 )
 from opencv_squeezedet.cli.detectors import MOST_WORKERS, load_detectors
-from opencv_squeezedet.cli.outputs import Names, Outputs, Seen
-from opencv_squeezedet.cli.sources import Frame, Source, SourceError, Sources, Video, count_frames, find_sources
+from opencv_squeezedet.cli.results import Job, Names, Output, Seen, picture_suffix
+from opencv_squeezedet.cli.sources import Frame, Source, SourceError, count_frames, find_sources
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.pipeline import chunks, in_order
 from opencv_squeezedet.timing import StageTimes
@@ -67,16 +67,7 @@ def add_arguments(parser: Parser) -> None:
     add("--every", type=positive, default=1, metavar="N", help="every N-th frame of a video")
     add("--batch", type=positive, default=1, metavar="N", help="pictures in one pass")
     add = parser.add_argument_group("what is written").add_argument
-    add("-o", "--output", type=Path, default=Path("detections"), metavar="DIR", help="copies (default: detections/)")
-    add("--no-image", action="store_true", help="no annotated copies")
-    add("--json", metavar="FILE", help="all as JSON; - for stdout")
-    add("--csv", metavar="FILE", help="all as CSV; - likewise")
-    add("--coco", metavar="FILE", help="all as a COCO data set")
-    add("--yolo", type=Path, metavar="DIR", help="YOLO's label files")
-    add("--voc", type=Path, metavar="DIR", help="PASCAL VOC's XML files")
-    add("--crops", type=Path, metavar="DIR", help="each object as a picture")
-    add("--video-out", type=Path, metavar="FILE", help="copy of the one video, camera")
-    add("--show", action="store_true", help="frames in a window; q ends")
+    outputs.add_arguments(add)
     add("--timing", action="store_true", help="milliseconds of each stage")
     add("--quiet", action="store_true", help="no lines, no progress bar")
 
@@ -98,14 +89,10 @@ def _labels(text: str) -> list[str]:
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the command says itself what went wrong
-    targets = [target for target in (args.json, args.csv, args.coco) if target is not None]
-    if len({os.path.realpath(target) for target in targets}) < len(targets):
-        raise CommandError("--json, --csv and --coco cannot go to the same place")
-    folders = [folder for folder in (args.output, args.yolo, args.voc, args.crops) if folder is not None]
     sources = find_sources(
         args.sources,
         recursive=args.recursive,
-        without=folders,
+        without=outputs.folders(args),
         complain=lambda message: complain(args.program, shown(message)),
     )
     total = count_frames(sources.frames, args.every)
@@ -114,11 +101,11 @@ def run(args: argparse.Namespace) -> int:
     for detector in detectors:
         detector.on_stage = times.add
     names = Names(None if args.no_image else args.output, sources.files)
-    written = _outputs(args, sources, names, detectors[0].config.labels)
-    lines = not args.quiet and "-" not in (args.json, args.csv)
+    written = outputs.make_outputs(args, Job(sources, names, detectors[0].config.labels, args.every, args.video_out))
+    lines = not args.quiet and not outputs.to_stdout(args)
     progress = _Progress(total, lines=lines, bar=not args.quiet, program=args.program)
     try:
-        with written, progress, _stop_asked() as stopped:
+        with write_errors(), written, progress, _stop_asked() as stopped:
             frames = takewhile(lambda _: not stopped, _frames(sources.frames, args.every, progress, times))
             items = chunks(_named(frames, names), args.batch)
             look = partial(_look, args, written, times, stopped)
@@ -134,11 +121,6 @@ def run(args: argparse.Namespace) -> int:
             status = 128 + stopped[0]
     except KeyboardInterrupt:  # the second, or the window's
         status = EXIT_INTERRUPTED
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        name = shown(error.filename or "to standard output")
-        raise CommandError(f"cannot write {name}: {reason(error)}", EXIT_SOME_FAILED) from error
     if args.timing:
         _print_times(times)
     return status
@@ -183,12 +165,12 @@ def _frames(sources: list[Source], every: int, progress: _Progress, times: Stage
 
 def _named(frames: Iterator[Frame], names: Names) -> Iterator[tuple[Frame, str]]:
     for frame in frames:
-        yield frame, names.stem(frame, outputs.picture_suffix(frame.suffix))
+        yield frame, names.stem(frame, picture_suffix(frame.suffix))
 
 
 def _look(
     args: argparse.Namespace,
-    written: Outputs,
+    written: Output,
     times: StageTimes,
     stopped: list[int],
     detector: SqueezeDet,
@@ -236,80 +218,6 @@ def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
     if unknown := [label for label in args.classes or () if label not in labels]:
         raise CommandError(f"--classes: the model knows no {', '.join(map(repr, unknown))}, but {', '.join(labels)}")
     return detectors
-
-
-def _outputs(args: argparse.Namespace, sources: Sources, names: Names, labels: tuple[str, ...]) -> Outputs:
-    """The outputs that the arguments ask for, all places checked before the work begins."""
-    in_order: list[outputs.Output] = []
-    for option, output in (
-        ("--json", outputs.JsonOutput),
-        ("--csv", outputs.CsvOutput),
-        ("--coco", partial(outputs.CocoOutput, names=labels)),
-    ):
-        target = getattr(args, option[2:])
-        if target is not None:
-            check_target(option, target, sources.files)
-            in_order.append(output(target))
-    per_frame = _outputs_per_frame(args, sources, labels)
-    if copies := _video_copies(args, sources, names):
-        in_order.append(outputs.VideoOutput(copies, args.every))
-    if args.show:
-        if not outputs.display_works():
-            raise CommandError("--show: no window can be opened (no display, or an OpenCV without windows)")
-        in_order.append(outputs.Window())
-    return Outputs(per_frame, in_order)
-
-
-def _outputs_per_frame(args: argparse.Namespace, sources: Sources, labels: tuple[str, ...]) -> list[Callable[[Seen], None]]:
-    per_frame: list[Callable[[Seen], None]] = []
-    if not args.no_image:
-        _make_folder(args.output)
-        per_frame.append(lambda seen: outputs.write_annotated(args.output, seen) if seen.frame.video is None else None)
-    for option, suffix, write in (
-        ("--yolo", ".txt", outputs.write_yolo),
-        ("--voc", ".xml", outputs.write_voc),
-        ("--crops", None, outputs.write_crops),
-    ):
-        folder = getattr(args, option[2:])
-        if folder is not None:
-            _make_folder(folder)
-            for path in sources.files:
-                if path.suffix == suffix and path.parent == folder.resolve():
-                    raise CommandError(f"{option}: {shown(path)} is one of the sources")
-            per_frame.append(partial(write, folder))
-    if args.yolo is not None:
-        try:
-            outputs.write_yolo_names(args.yolo, labels)
-        except ValueError as error:
-            raise CommandError(f"--yolo: {error}") from error
-    return per_frame
-
-
-def _video_copies(args: argparse.Namespace, sources: Sources, names: Names) -> dict[Video, Path]:
-    """Where annotated copies go: of every video file, and of a camera where one is asked for."""
-    videos = [source for source in sources.frames if isinstance(source, Video)]
-    if args.video_out is not None:
-        if len(videos) != 1:
-            raise CommandError(f"--video-out needs one video or camera among the sources, there are {len(videos)}")
-        check_target("--video-out", str(args.video_out), sources.files)
-        try:
-            outputs.check_video_suffix(args.video_out)
-        except ValueError as error:
-            raise CommandError(f"--video-out: {error}") from error
-        return {videos[0]: args.video_out}
-    if args.no_image:
-        return {}
-    files = [video for video in videos if video.camera is None]
-    return {video: args.output / (names.stem(video, ".mp4") + ".mp4") for video in files}
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(f"cannot make the folder {shown(folder)}: {error.strerror}") from error
-    if not os.access(folder, os.W_OK):
-        raise CommandError(f"cannot write to the folder {shown(folder)}")
 
 
 # ---- what the user sees ------------------------------------------------------------------------------------------------
@@ -361,9 +269,8 @@ class _Progress:
 
 def _print_times(times: StageTimes) -> None:
     """Print a table on standard error."""
-    print(f"{'ms a picture':<14}{'p50':>9}{'p95':>9}", file=sys.stderr)
-    for stage, of_picture in times.milliseconds().items():
-        print(f"{stage:<14}{of_picture['p50']:>9.3f}{of_picture['p95']:>9.3f}", file=sys.stderr)
+    rows = [[stage, f"{ms['p50']:.3f}", f"{ms['p95']:.3f}"] for stage, ms in times.milliseconds().items()]
+    print_table(["ms per picture", "p50", "p95"], rows, numbers=2, file=sys.stderr)
 
 
 def _line(seen: Seen) -> str:

@@ -7,7 +7,7 @@ import os
 import cv2
 
 from opencv_squeezedet.backends import BackendName
-from opencv_squeezedet.cli.common import model_errors, native_messages_hidden
+from opencv_squeezedet.cli.common import native_messages_hidden, usage_errors
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.model import find_model
 from opencv_squeezedet.preprocess import Resize
@@ -36,7 +36,7 @@ def load_detectors(
     if count > 1:
         cv2.setNumThreads(max(1, cores // count))  # before the networks are made: onnxruntime asks then
     resize: Resize | None = "letterbox" if letterbox else None
-    with model_errors():
+    with usage_errors():
         found = find_model(model, weights)  # published weights may have to be fetched, which shows its progress
         with native_messages_hidden():
             return [SqueezeDet(found, resize=resize, backend=backend, target=target) for _ in range(count)]

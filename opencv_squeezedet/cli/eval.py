@@ -8,15 +8,28 @@ from pathlib import Path
 
 from opencv_squeezedet._checks import fraction
 from opencv_squeezedet.cli import datasets
-from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, add_backend, complain, positive, reason, shown
+from opencv_squeezedet.cli.common import (
+    EXIT_SOME_FAILED,
+    CommandError,
+    Parser,
+    add_backend,
+    check_targets,
+    complain,
+    positive,
+    print_table,
+    shown,
+    usage_errors,
+    write_errors,
+)
 from opencv_squeezedet.cli.detectors import load_detectors
 from opencv_squeezedet.config import NMS_KINDS
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import Evaluation, Run, detect_dataset, evaluate
+from opencv_squeezedet.evaluation.evaluate import ClassResult
 from opencv_squeezedet.evaluation.report import to_html
 from opencv_squeezedet.evaluation.results import read_categories, read_results, write_results
-from opencv_squeezedet.evaluation.tables import to_csv, to_json, to_text
+from opencv_squeezedet.evaluation.tables import means, percent, to_csv, to_json
 from opencv_squeezedet.extras import needs
 
 DESCRIPTION = "Measure a detector on a data set: VOC's and COCO's metrics, curves, the best score threshold, speed."
@@ -56,7 +69,8 @@ def _fraction(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    datasets.check_targets(args, ("--html", "--json", "--csv", "--save-results"))
+    targets = {"--html": args.html, "--json": args.json, "--csv": args.csv, "--save-results": args.save_results}
+    check_targets(targets, [Path(args.dataset)], "the data set")
     if args.categories is not None and args.results is None:
         raise CommandError("--categories tell the classes of --results")
     if args.results is not None and (args.model is not None or args.weights is not None):
@@ -103,12 +117,8 @@ def _detect(args: argparse.Namespace) -> tuple[Dataset, Run]:
 
 
 def _read(args: argparse.Namespace, dataset: Dataset) -> list[Detections]:
-    try:
+    with usage_errors():
         return read_results(Path(args.results), dataset, _categories(args))
-    except OSError as error:
-        raise CommandError(f"{shown(error.filename or args.results)}: {reason(error)}") from error
-    except ValueError as error:
-        raise CommandError(shown(str(error))) from error
 
 
 def _categories(args: argparse.Namespace) -> dict[int, str] | None:
@@ -133,9 +143,33 @@ def _write(
     if args.csv is not None:
         datasets.write(args.csv, to_csv(evaluation).encode())
     if args.save_results is not None:
-        try:
-            write_results(Path(args.save_results), dataset, detections, _categories(args))
-        except OSError as error:
-            raise CommandError(f"cannot write {shown(args.save_results)}: {reason(error)}", EXIT_SOME_FAILED) from error
+        with usage_errors():
+            categories = _categories(args)
+        with write_errors():
+            write_results(Path(args.save_results), dataset, detections, categories)
     if not args.quiet:
-        print(to_text(evaluation, done))
+        _print(evaluation, done)
+
+
+def _print(evaluation: Evaluation, done: Run | None) -> None:
+    """Print the table, numbers in percent, and what is known of all classes together."""
+    header = ["", "objects", "VOC07", "VOC10", "AP", "AP50", "AP75", "recall", "best F1", "at score"]
+    mean = ["mean", "", *map(percent, means(evaluation)), "", "", ""]
+    print_table(header, [*map(_row, evaluation.classes), mean], numbers=len(header) - 1)
+    if coco := evaluation.coco:
+        sizes = ", ".join(f"{size} {percent(coco[f'AP_{size}'])}" for size in ("small", "medium", "large"))
+        print(f"COCO AP by size: {sizes}; AR with 100 boxes {percent(coco['AR_100'])}")
+    best = evaluation.pooled.best
+    print(
+        f"all classes with one score threshold, {best.threshold:.3f}: precision {percent(best.precision)}, "
+        f"recall {percent(best.recall)}, F1 {percent(best.f1)}"
+    )
+    if done is not None:
+        stages = ", ".join(f"{stage} {times['p50']:.1f}" for stage, times in done.stages.milliseconds().items())
+        print(f"{done.pictures_per_second:.1f} pictures/s, {done.workers} at a time; median ms: {stages}")
+
+
+def _row(result: ClassResult) -> list[str]:
+    numbers = (result.voc07, result.voc10, result.coco, result.coco50, result.coco75, result.recall)
+    best = [percent(result.best.f1), f"{result.best.threshold:.2f}"] if result.objects else ["-", "-"]
+    return [result.label, str(result.objects), *map(percent, numbers), *best]

@@ -6,9 +6,8 @@ import argparse
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, complain, reason, shown
+from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, check_targets, complain, shown, usage_errors
 from opencv_squeezedet.config import VOC
-from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import PICTURE_SUFFIXES
 
@@ -43,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
         if not equals or (label and label not in labels):
             raise CommandError(f"--hint: PREFIX=CLASS with one of {', '.join(labels)} was expected, got {shown(hint)!r}")
         hints[prefix] = label
+    check_targets({"--output": args.output})
     problems: list[str] = []
 
     def tell(problem: str) -> None:
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         complain(args.program, shown(problem))
 
     paths = list(_pictures(args.sources, tell))
-    try:
+    with usage_errors():
         with needs("train"):
             from tqdm import tqdm
 
@@ -58,13 +58,6 @@ def run(args: argparse.Namespace) -> int:
         teacher = load_teacher(args.teacher)
         with tqdm(paths, unit=" pictures", dynamic_ncols=True, leave=False, disable=True if args.quiet else None) as bar:
             write_opinions(args.output, labels, ask(teacher, bar, labels, hints, tell))
-    except ImportError as error:
-        raise CommandError(reason(error)) from error
-    except OSError as error:
-        name = f"{shown(error.filename)}: " if error.filename else ""
-        raise CommandError(name + reason(error)) from error
-    except (ModelError, ValueError) as error:
-        raise CommandError(shown(reason(error))) from error
     return EXIT_SOME_FAILED if problems else 0
 
 

@@ -17,6 +17,7 @@ from opencv_squeezedet.cli.common import (
     print_table,
     reason,
     shown,
+    usage_errors,
 )
 from opencv_squeezedet.errors import FetchError
 from opencv_squeezedet.registry import Entry
@@ -52,10 +53,8 @@ def run(args: argparse.Namespace) -> int:
     least, most = _ACTIONS[args.action]
     if len(args.names) < least or (most is not None and len(args.names) > most):
         raise CommandError(f"{args.action} takes {'no' if most == 0 else 'at least one'} NAME (see {args.program} --help)")
-    try:
+    with usage_errors():
         entries = [registry.find_entry(name) for name in args.names or registry.names()]
-    except ValueError as error:
-        raise CommandError(str(error)) from error
     failed = False
     records = []
     for entry in entries:
@@ -111,7 +110,7 @@ def _print_info(records: list[dict[str, Any]]) -> None:
 
 
 def _print_states(records: list[dict[str, Any]]) -> None:
-    print_table(["name", "state", "path"], [[r["name"], r["state"], shown(r["path"] or "")] for r in records])
+    print_table(["name", "state", "path"], [[r["name"], r["state"], r["path"] or ""] for r in records])
 
 
 def _print_paths(records: list[dict[str, Any]]) -> None:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opencv_squeezedet.cli import datasets
-from opencv_squeezedet.cli.common import CommandError, Parser, positive, reason, shown
+from opencv_squeezedet.cli.common import Parser, positive, shown, usage_errors
 from opencv_squeezedet.config import HeadConfig
-from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.network.architectures import TRAINABLE
 
@@ -63,13 +62,15 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     # Where threads that wait let go of their cores, those that read pictures get them; before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
+    with usage_errors():
         with needs("train"):
             from opencv_squeezedet.training import Opinions, Training
         dataset = datasets.load(args)
         teacher = None if args.teacher is None else Opinions.read(Path(args.teacher), dataset.labels)
+        with usage_errors(TypeError):  # JSON of the wrong types
+            recipe = _recipe(args)
         training = Training(
-            _recipe(args),
+            recipe,
             dataset,
             args.output,
             validation=_validation(args, dataset),
@@ -79,13 +80,6 @@ def run(args: argparse.Namespace) -> int:
         _watch(training, args)
         calibration = None if training.validation is None else training.calibrate()
         paths = training.write(args.output / _STEM, calibration=calibration)
-    except ImportError as error:
-        raise CommandError(reason(error)) from error
-    except OSError as error:
-        name = f"{shown(error.filename)}: " if error.filename else ""
-        raise CommandError(name + reason(error)) from error
-    except (ModelError, ValueError, TypeError) as error:
-        raise CommandError(shown(reason(error))) from error
     if not args.quiet:
         if calibration is not None:
             print(_calibrated(calibration))
