@@ -1,10 +1,15 @@
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 _Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
-_Placement = tuple[float, float, float, float, float, float]
 _Floats = NDArray[np.float32]
+_Limits = tuple[float, float, int, float, float, int, bool, bool, bool]  # those of `config.Limits`
+_Placement = tuple[float, float, float, float, float, float]
 
+__pyx_capi__: dict[str, object]  # what is there to be cimported
+
+@disjoint_base
 class HeadKernel:
     @property
     def anchors(self) -> int: ...
@@ -29,12 +34,7 @@ class HeadKernel:
         delta_bbox: _Floats,
         class_scores: _Floats,
         conf_scores: _Floats,
-        score_threshold: float,
-        nms_threshold: float,
-        greedy: bool,
-        top_n: int,
-        class_agnostic: bool,
-        drop_empty: bool,
+        limits: _Limits,
         placement: _Placement,
         class_bound: float = 0.0,
     ) -> _Arrays: ...
@@ -43,12 +43,7 @@ class HeadKernel:
         delta_bbox: _Floats,
         class_scores: _Floats,
         conf_scores: _Floats,
-        score_threshold: float,
-        nms_threshold: float,
-        greedy: bool,
-        top_n: int,
-        class_agnostic: bool,
-        drop_empty: bool,
+        limits: _Limits,
         placements: list[_Placement],
     ) -> list[_Arrays]: ...
     def infer(
@@ -56,9 +51,7 @@ class HeadKernel:
         delta_bbox: _Floats,
         class_scores: _Floats,
         conf_scores: _Floats,
-        score_threshold: float,
-        nms_threshold: float,
-        top_n: int,
+        limits: _Limits,
     ) -> list[tuple[float, float, float, float, int, float]]: ...
     def decode(self, delta_bbox: _Floats) -> NDArray[np.float32]: ...
     def score(self, class_scores: _Floats, conf_scores: _Floats) -> tuple[NDArray[np.float64], NDArray[np.int32]]: ...
@@ -67,7 +60,5 @@ def nms(
     xyxy: NDArray[np.float64],
     scores: NDArray[np.float64],
     class_ids: NDArray[np.int32] | None,
-    nms_threshold: float,
-    greedy: bool,
-    top_n: int,
+    limits: _Limits,
 ) -> NDArray[np.intp]: ...

@@ -80,19 +80,6 @@ class Detections:
             raise ValueError(f"class ids must lie in [0, {len(names)}), got {classes.min()} to {classes.max()}")
         self._fill(boxes, scores, classes.astype(np.int32), tuple(names))
 
-    @classmethod
-    def _of(
-        cls,
-        xyxy: NDArray[np.float32],
-        confidence: NDArray[np.float32],
-        class_id: NDArray[np.int32],
-        names: tuple[str, ...],
-    ) -> Detections:
-        """Wrap arrays that are known to be right, and that nobody else writes to, without a copy."""
-        made = cls.__new__(cls)
-        made._fill(xyxy, confidence, class_id, names)
-        return made
-
     def _fill(
         self,
         xyxy: NDArray[np.float32],
@@ -143,7 +130,7 @@ class Detections:
         if isinstance(key, np.ndarray) and key.ndim > 1:
             raise IndexError(f"an index of one axis was expected, got the shape {key.shape}")
         if isinstance(key, slice) or (isinstance(key, np.ndarray) and key.ndim):
-            return self._of(self.xyxy[key].copy(), self.confidence[key].copy(), self.class_id[key].copy(), self.names)
+            return wrap(self.xyxy[key].copy(), self.confidence[key].copy(), self.class_id[key].copy(), self.names)
         if isinstance(key, np.bool_):  # older NumPy would take it as 0 or 1
             raise TypeError("a numpy.bool_ cannot be interpreted as an integer")
         i = operator.index(key)
@@ -230,3 +217,12 @@ class Detections:
     def to_dataframe(self) -> Any:
         """Return a ``pandas.DataFrame``: label, class_id, confidence, x1, y1, x2, y2. ImportError without pandas."""
         return export.to_dataframe(self)
+
+
+def wrap(
+    xyxy: NDArray[np.float32], confidence: NDArray[np.float32], class_id: NDArray[np.int32], names: tuple[str, ...]
+) -> Detections:
+    """Make Detections of arrays that are known to be right, and that nobody else writes to, without a copy."""
+    made = Detections.__new__(Detections)
+    made._fill(xyxy, confidence, class_id, names)
+    return made

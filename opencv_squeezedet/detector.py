@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.backends import BackendName
 from opencv_squeezedet.blobs import Blobs
-from opencv_squeezedet.config import VOC, HeadConfig, NmsKind
+from opencv_squeezedet.config import VOC, HeadConfig, Options
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.model import Model, bare_model, find_model, open_model
-from opencv_squeezedet.postprocess import postprocess_batch, postprocess_checked, resolve_options
-from opencv_squeezedet.preprocess import Picture, Preprocess, Resize, placement
+from opencv_squeezedet.postprocess import postprocess_batch_checked, postprocess_checked
+from opencv_squeezedet.preprocess import Picture, Placement, Preprocess, Resize, placement
 from opencv_squeezedet.timing import OnStage, timed
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class SqueezeDet:
@@ -120,16 +123,7 @@ class SqueezeDet:
         """Held while the network runs; to be held by whoever else uses ``net``."""
         return self.backend.lock
 
-    def detect(
-        self,
-        image: Picture,
-        *,
-        score_threshold: SupportsFloat | None = None,
-        nms_threshold: SupportsFloat | None = None,
-        nms_kind: NmsKind | None = None,
-        top_n: SupportsIndex | None = None,
-        class_agnostic: bool | None = None,
-    ) -> Detections:
+    def detect(self, image: Picture, **options: Unpack[Options]) -> Detections:
         """Find the objects in one picture.
 
         Parameters
@@ -137,8 +131,9 @@ class SqueezeDet:
         image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) array
             Grey, BGR or BGRA, of any size from 1x1 up: uint8, uint16 (counting to 65535) or floats (to 1, or to 255 where
             some value is above 1.5).
-        score_threshold, nms_threshold, nms_kind, top_n, class_agnostic : optional
-            Instead of the model's own; see `HeadConfig`.
+        score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
+            Instead of the model's own; see `HeadConfig`. None is the model's own too; ``vote_threshold=1``
+            turns voting off.
 
         Returns
         -------
@@ -148,35 +143,26 @@ class SqueezeDet:
         Raises
         ------
         TypeError, ValueError
-            For what is no picture, or an option outside its range.
+            For what is no picture, an option outside its range, or one that does not exist.
         """
-        options = resolve_options(self.config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic)
+        limits = self.config.limits_with(options)
         with self._stage("preprocess"):
             blob = self.preprocess.blob(image)
         with self._stage("network"):
             blobs = self._forward(blob)
         with self._stage("post-process"):
-            size = image.shape[1], image.shape[0]
-            place = placement(size, self.config.input_size, self.preprocess.resize)
-            return postprocess_checked(*blobs, self.config, options, place)  # shapes were checked with the network's files
+            return postprocess_checked(
+                *blobs, self.config, limits, self._placement(image)
+            )  # shapes were checked with the network's files
 
-    def detect_batch(
-        self,
-        images: Iterable[Picture],
-        *,
-        score_threshold: SupportsFloat | None = None,
-        nms_threshold: SupportsFloat | None = None,
-        nms_kind: NmsKind | None = None,
-        top_n: SupportsIndex | None = None,
-        class_agnostic: bool | None = None,
-    ) -> list[Detections]:
+    def detect_batch(self, images: Iterable[Picture], **options: Unpack[Options]) -> list[Detections]:
         """Find the objects in several pictures with one forward pass for all.
 
         Parameters
         ----------
         images : iterable of arrays
             Pictures as `detect` takes them, of any sizes.
-        score_threshold, nms_threshold, nms_kind, top_n, class_agnostic : optional
+        score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
             As in `detect`.
 
         Returns
@@ -189,6 +175,7 @@ class SqueezeDet:
         TypeError, ValueError
             As `detect`.
         """
+        limits = self.config.limits_with(options)
         pictures = list(images)
         if not pictures:
             return []
@@ -197,17 +184,11 @@ class SqueezeDet:
         with self._stage("network", len(pictures)):
             blobs = self._forward(blob)
         with self._stage("post-process", len(pictures)):
-            return postprocess_batch(
-                *blobs,
-                self.config,
-                score_threshold=score_threshold,
-                nms_threshold=nms_threshold,
-                nms_kind=nms_kind,
-                top_n=top_n,
-                class_agnostic=class_agnostic,
-                image_size=[(picture.shape[1], picture.shape[0]) for picture in pictures],
-                resize=self.preprocess.resize,
-            )
+            return postprocess_batch_checked(*blobs, self.config, limits, [self._placement(picture) for picture in pictures])
+
+    def _placement(self, picture: Picture) -> Placement:
+        """Where a picture lies in the network's input."""
+        return placement((picture.shape[1], picture.shape[0]), self.config.input_size, self.preprocess.resize)
 
     def _stage(self, name: str, pictures: int = 1) -> AbstractContextManager[None]:
         return timed(self.on_stage, name, pictures)

@@ -13,6 +13,7 @@ import pytest
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
 from opencv_squeezedet.cli import common
+from opencv_squeezedet.config import NMS_KINDS
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
 
@@ -40,6 +41,14 @@ def test_help_fits_a_screen_and_has_an_example(
     assert any(line.startswith(f"example: squeezedet {name} ") for line in lines)
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize("name", ["detect", "eval"])
+def test_every_option_of_postprocessing(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_of([name], capsys)
+    for option in ("threshold T", "nms T", "nms-kind K", "soft-sigma S", "vote T", "multi-label ", "top-n N", "agnostic "):
+        assert f" --{option}" in text
+    assert " or ".join(NMS_KINDS) in " ".join(text.split())
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100, 200])

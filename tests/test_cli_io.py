@@ -23,6 +23,7 @@ from terminal import open_terminal, read_terminal
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
+from opencv_squeezedet.config import NMS_KINDS
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
 COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import detect_main; sys.exit(detect_main())"]
@@ -394,9 +395,15 @@ def objects(arguments: list[str]) -> Any:
 
 def test_options_reach_the_detector() -> None:
     image = cv2.imread(str(PHOTO))
+    low = {"score_threshold": 0.1}
     options: list[tuple[list[str], dict[str, Any], dict[str, Any]]] = [
         (["--top-n", "40", "--nms", "1"], {}, {"top_n": 40, "nms_threshold": 1}),
         (["--agnostic", "--threshold", "0.01"], {}, {"class_agnostic": True, "score_threshold": 0.01}),
+        (["--multi-label", "--vote", "0.5", "--threshold", "0.1"], {}, {"multi_label": True, "vote_threshold": 0.5, **low}),
+        *(
+            (["--nms-kind", k, "--soft-sigma", "0.2", "--threshold", "0.1"], {}, {"nms_kind": k, "soft_sigma": 0.2, **low})
+            for k in NMS_KINDS
+        ),
         (["--letterbox"], {"resize": "letterbox"}, {}),
     ]
     for arguments, constructor, method in options:

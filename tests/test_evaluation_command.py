@@ -218,7 +218,7 @@ def test_options_reach_the_detector(data: Path) -> None:
     detector = sd.SqueezeDet()
     image = cv2.imread(str(data.parent / "images" / "cat.jpg"))
     seen = []
-    for options in ({}, {"nms_threshold": 1.0}, {"nms_kind": "reference"}, {"top_n": 3}, {"score_threshold": 0.2}):
+    for options in ({}, {"nms_threshold": 1.0}, {"nms_kind": "reference"}, {"vote_threshold": 0.5}, {"score_threshold": 0.2}):
         run = detect_dataset(dataset, [detector], on_picture=lambda: seen.append(1), **options)
         assert run.detections[0] == detector.detect(image, **{"score_threshold": 0.01, **options})
         assert (len(run.detections), run.workers, run.problems) == (2, 1, ())

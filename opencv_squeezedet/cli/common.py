@@ -15,10 +15,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn, TextIO, get_args
 
-from opencv_squeezedet._checks import MOST
+from opencv_squeezedet._checks import MOST, fraction
 from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet._version import __version__
 from opencv_squeezedet.backends import BackendName
+from opencv_squeezedet.config import NMS_KINDS, Options
 
 SOURCE_HELP = "picture, video, folder, 'pattern', list of sources (.txt), camera's number, - for stdin"
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -146,8 +147,10 @@ class Parser(argparse.ArgumentParser):
             entries = [
                 (_invocation(action), action.help) for action in group._group_actions if action.help != argparse.SUPPRESS
             ]
+            if entries and group not in (self._positionals, self._optionals):  # those two are told by their form
+                lines.append(f"{group.title}:")
             if entries:
-                lines += [f"{group.title}:", *_table(entries, min(columns, len(entries)), width)]
+                lines += _table(entries, min(columns, len(entries)), width)
         return lines + textwrap.wrap(self.epilog or "", width)
 
 
@@ -203,10 +206,45 @@ def positive_number(text: str) -> float:
     return number
 
 
+def unit_fraction(text: str) -> float:
+    """Read a number in [0, 1]."""
+    try:
+        return fraction("it", float(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a number in [0, 1] was expected, got {text!r}") from None
+
+
 def add_backend(add: Callable[..., object]) -> None:
     """Add the options that say what runs the network, by an ``add_argument``."""
     add("--backend", choices=get_args(BackendName), default="opencv", metavar="B", help="opencv or onnxruntime")
     add("--target", metavar="T", help="cpu, or what B has")
+
+
+def add_postprocessing(add: Callable[..., object], *, threshold: float | None = None) -> None:
+    """Add the options of post-processing by an ``add_argument``; ``threshold`` is the score threshold's default."""
+    score_help = "score threshold " + ("in [0, 1]" if threshold is None else f"({threshold:g})")
+    add("--threshold", type=unit_fraction, default=threshold, metavar="T", help=score_help)
+    add("--nms", type=unit_fraction, metavar="T", help="NMS threshold in [0, 1]")
+    add("--nms-kind", choices=NMS_KINDS, metavar="K", help=" or ".join(NMS_KINDS))
+    add("--soft-sigma", type=positive_number, metavar="S", help="width of soft NMS, above 0")
+    add("--vote", type=unit_fraction, metavar="T", help="box voting above this IoU")
+    add("--multi-label", action="store_true", help="all classes of an anchor")
+    add("--top-n", type=positive, metavar="N", help="the best boxes that enter NMS")
+    add("--agnostic", action="store_true", help="NMS across classes")
+
+
+def postprocessing(args: argparse.Namespace) -> Options:
+    """Return what `add_postprocessing` let the arguments say."""
+    return {
+        "score_threshold": args.threshold,
+        "nms_threshold": args.nms,
+        "nms_kind": args.nms_kind,
+        "soft_sigma": args.soft_sigma,
+        "vote_threshold": args.vote,
+        "top_n": args.top_n,
+        "class_agnostic": args.agnostic or None,
+        "multi_label": args.multi_label or None,
+    }
 
 
 def check_targets(

@@ -15,7 +15,6 @@ from itertools import chain, takewhile
 
 import cv2
 
-from opencv_squeezedet._checks import fraction
 from opencv_squeezedet.cli import outputs
 from opencv_squeezedet.cli.common import (
     EXIT_INTERRUPTED,
@@ -24,8 +23,10 @@ from opencv_squeezedet.cli.common import (
     CommandError,
     Parser,
     add_backend,
+    add_postprocessing,
     complain,
     positive,
+    postprocessing,
     print_table,
     reason,
     shown,
@@ -56,10 +57,7 @@ def add_arguments(parser: Parser) -> None:
     add("--model", metavar="M", help="a model's files, or its name")
     add("--weights", metavar="W", help="its caffemodel, if apart")
     add_backend(add)
-    add("--threshold", type=_threshold, metavar="T", help="score threshold in [0, 1]")
-    add("--nms", type=_threshold, metavar="T", help="NMS threshold in [0, 1]")
-    add("--top-n", type=positive, metavar="N", help="the best boxes that enter NMS")
-    add("--agnostic", action="store_true", help="NMS across classes")
+    add_postprocessing(add)
     add("--classes", type=_labels, metavar="A,B", help="only objects of these classes")
     add("--letterbox", action="store_true", help="keep the aspect ratio")
     add = parser.add_argument_group("what is read").add_argument
@@ -70,13 +68,6 @@ def add_arguments(parser: Parser) -> None:
     outputs.add_arguments(add)
     add("--timing", action="store_true", help="milliseconds of each stage")
     add("--quiet", action="store_true", help="no lines, no progress bar")
-
-
-def _threshold(text: str) -> float:
-    try:
-        return fraction("a threshold", float(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a number in [0, 1] was expected, got {text!r}") from None
 
 
 def _labels(text: str) -> list[str]:
@@ -188,13 +179,7 @@ def _look(
         except (OSError, ValueError, MemoryError, cv2.error) as error:
             results.append(f"{shown(frame.name)}: {reason(error)}")
     try:
-        found = detector.detect_batch(
-            (image for _, _, image in pictures),
-            score_threshold=args.threshold,
-            nms_threshold=args.nms,
-            top_n=args.top_n,
-            class_agnostic=args.agnostic or None,
-        )
+        found = detector.detect_batch((image for _, _, image in pictures), **postprocessing(args))
     except (MemoryError, RuntimeError, cv2.error) as error:
         return results + [f"{shown(frame.name)}: {reason(error)}" for frame, _, _ in pictures]
     for (frame, stem, image), detections in zip(pictures, found, strict=True):

@@ -6,29 +6,30 @@ import argparse
 import os
 from pathlib import Path
 
-from opencv_squeezedet._checks import fraction
 from opencv_squeezedet.cli import datasets
 from opencv_squeezedet.cli.common import (
     EXIT_SOME_FAILED,
     CommandError,
     Parser,
     add_backend,
+    add_postprocessing,
     check_targets,
     complain,
-    positive,
+    postprocessing,
     print_table,
     shown,
+    unit_fraction,
     usage_errors,
     write_errors,
 )
 from opencv_squeezedet.cli.detectors import load_detectors
-from opencv_squeezedet.config import NMS_KINDS
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import Evaluation, Run, detect_dataset, evaluate
 from opencv_squeezedet.evaluation.evaluate import ClassResult
 from opencv_squeezedet.evaluation.report import to_html
 from opencv_squeezedet.evaluation.results import read_categories, read_results, write_results
+from opencv_squeezedet.evaluation.run import LOWEST_SCORE
 from opencv_squeezedet.evaluation.tables import means, percent, to_csv, to_json
 from opencv_squeezedet.extras import needs
 
@@ -44,12 +45,9 @@ def add_arguments(parser: Parser) -> None:
     add("--model", metavar="M", help="the stem of a model's files")
     add("--weights", metavar="W", help="its caffemodel, if apart")
     add_backend(add)
-    add("--threshold", type=_fraction, default=0.01, metavar="T", help="lowest score that counts (0.01)")
-    add("--nms", type=_fraction, metavar="T", help="NMS threshold in [0, 1]")
-    add("--nms-kind", choices=NMS_KINDS, metavar="K", help=" or ".join(NMS_KINDS))
-    add("--top-n", type=positive, metavar="N", help="the best boxes that enter NMS")
+    add_postprocessing(add, threshold=LOWEST_SCORE)
     add("--letterbox", action="store_true", help="keep the aspect ratio")
-    add("--iou", type=_fraction, default=0.5, metavar="T", help="overlap of a hit by VOC (0.5)")
+    add("--iou", type=unit_fraction, default=0.5, metavar="T", help="overlap of a hit by VOC (0.5)")
     add("--results", metavar="FILE", help="another program's: COCO results")
     add("--categories", metavar="FILE", help="a COCO file with their classes")
     add = parser.add_argument_group("what is written").add_argument
@@ -58,13 +56,6 @@ def add_arguments(parser: Parser) -> None:
     add("--csv", metavar="FILE", help="a line a class")
     add("--save-results", metavar="FILE", help="detections as COCO results")
     add("--quiet", action="store_true", help="no table, no progress bar")
-
-
-def _fraction(text: str) -> float:
-    try:
-        return fraction("it", float(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a number in [0, 1] was expected, got {text!r}") from None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -108,11 +99,8 @@ def _detect(args: argparse.Namespace) -> tuple[Dataset, Run]:
         return dataset, detect_dataset(
             dataset,
             detectors,
-            score_threshold=args.threshold,
-            nms_threshold=args.nms,
-            nms_kind=args.nms_kind,
-            top_n=args.top_n,
             on_picture=bar.update,
+            **postprocessing(args),
         )
 
 

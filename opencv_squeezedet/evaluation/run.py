@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 
-from opencv_squeezedet.config import NmsKind
+from opencv_squeezedet.config import Options
 from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
@@ -19,6 +19,10 @@ from opencv_squeezedet.files import read_picture
 from opencv_squeezedet.pipeline import in_order
 from opencv_squeezedet.timing import StageTimes
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+LOWEST_SCORE = 0.01
 STAGES = ("read", "preprocess", "network", "post-process")
 
 
@@ -66,11 +70,8 @@ def detect_dataset(
     dataset: Dataset,
     detectors: list[SqueezeDet],
     *,
-    score_threshold: float = 0.01,
-    nms_threshold: float | None = None,
-    nms_kind: NmsKind | None = None,
-    top_n: int | None = None,
     on_picture: Callable[[], object] = lambda: None,
+    **options: Unpack[Options],
 ) -> Run:
     """Run detectors of one model on the pictures of a data set, each on one picture at a time.
 
@@ -80,12 +81,12 @@ def detect_dataset(
         Its labels are the detectors'.
     detectors : list of SqueezeDet
         One a core, with OpenCV's threads shared among them, does more than one on all cores.
-    score_threshold : float
-        Low, for a precision-recall curve has to be seen as far as it goes.
-    nms_threshold, nms_kind, top_n : optional
-        Instead of the model's own; see `HeadConfig`.
     on_picture : function
         Called after each picture.
+    score_threshold : float
+        Default: 0.01, low, for a precision-recall curve has to be seen as far as it goes.
+    nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
+        Instead of the model's own; see `HeadConfig`.
 
     Raises
     ------
@@ -105,9 +106,8 @@ def detect_dataset(
             return f"{picture.path}: {error}"
         return detect(detector, image)
 
-    detect = partial(
-        SqueezeDet.detect, score_threshold=score_threshold, nms_threshold=nms_threshold, nms_kind=nms_kind, top_n=top_n
-    )
+    low: Options = {"score_threshold": LOWEST_SCORE, **options}
+    detect = partial(SqueezeDet.detect, **low)
     before = [detector.on_stage for detector in detectors]
     for detector in detectors:
         detector.on_stage = stages.add
