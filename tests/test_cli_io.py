@@ -119,7 +119,7 @@ def test_a_file_whose_name_is_a_pattern_or_a_number(capsys: pytest.CaptureFixtur
     ("source", "message"),
     [
         ("none/*.jpg", "nothing matches this pattern"),
-        ("empty.txt", "this list names no sources"),
+        ("empty.txt", "this list has no sources"),
         ("loop.txt", "a list cannot name another list"),
         ("missing.mp4", "No such file or directory"),
         ("empty", "no pictures in this folder"),
@@ -385,7 +385,7 @@ def test_classes(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.detect_main([str(PHOTO), "--classes", "dog"]) == 0
     assert capsys.readouterr().out.endswith(": nothing found\n")
     assert cli.detect_main([str(PHOTO), "--classes", "dog,unicorn"]) == 2
-    assert "--classes: the model knows no 'unicorn', but aeroplane, " in capsys.readouterr().err
+    assert "--classes: the model has no 'unicorn'; its classes are aeroplane, " in capsys.readouterr().err
 
 
 def objects(arguments: list[str]) -> Any:
@@ -596,7 +596,7 @@ def test_names_that_are_not_utf_8_end_with_words(arguments: list[str]) -> None:
     ("arguments", "status", "message"),
     [
         (["99999999999"], 1, "99999999999: No such file or directory"),
-        ([""], 1, ": an empty name names no source"),
+        ([""], 1, ": an empty name is not a source"),
         (["x.jpg", "--batch", "99999999999999999999"], 2, "a whole number from 1 up was expected"),
     ],
 )

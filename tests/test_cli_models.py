@@ -88,7 +88,7 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
 def test_fetch_verify_and_path(server: Server, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(cache / FILE)
     run("path", "thing", status=1)
-    assert capsys.readouterr() == ("", "squeezedet models: thing is not here: squeezedet models fetch thing\n")
+    assert capsys.readouterr() == ("", "squeezedet models: thing is not fetched: run squeezedet models fetch thing\n")
     run("fetch", "thing", "embedded")
     out, err = capsys.readouterr()
     assert out.splitlines() == [path, os.path.join(models_folder(), f"{EMBEDDED}.caffemodel")]

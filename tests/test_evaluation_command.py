@@ -158,8 +158,8 @@ def test_bad_results(data: Path, case: str, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--results", "a.json", "--model", "b"], "no --model belongs to them"),
-        (["--categories", "a.json"], "tell the classes of --results"),
+        (["--results", "a.json", "--model", "b"], "to which --model and --weights do not apply"),
+        (["--categories", "a.json"], "--categories names the classes of --results"),
         (["--results", "missing.json"], "missing.json: No such file"),
         (["--model", "missing"], "missing.prototxt"),
         (["--split", "val"], "no splits"),

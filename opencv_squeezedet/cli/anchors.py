@@ -21,7 +21,7 @@ from opencv_squeezedet.cli import datasets
 from opencv_squeezedet.cli.common import Parser, check_targets, positive, print_table, usage_errors
 from opencv_squeezedet.config import VOC
 
-DESCRIPTION = "Find anchor shapes for a data set: k-means of the sizes of its boxes, at the network's input size."
+DESCRIPTION = "Find anchor shapes for a data set: k-means over its box sizes, at the network's input size."
 USAGE = "[options] DATASET"
 EXAMPLE = "pictures/train.json --size 320 --json head.json --plot anchors.png"
 
@@ -29,14 +29,14 @@ EXAMPLE = "pictures/train.json --size 320 --json head.json --plot anchors.png"
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of the command."""
     datasets.add_dataset_arguments(parser)
-    add = parser.add_argument_group("what is looked for").add_argument
-    add("--count", type=positive, default=len(VOC.anchors), metavar="N", help="how many shapes (9)")
+    add = parser.add_argument_group("search").add_argument
+    add("--count", type=positive, default=len(VOC.anchors), metavar="N", help="number of shapes (9)")
     add("--size", type=datasets.input_size, default=VOC.input_size, metavar="WxH", help="the network's input size (416x416)")
     add("--distance", choices=DISTANCES, default="iou", metavar="D", help="iou (the default) or euclidean, as in 2017")
-    add("--seed", type=int, default=0, metavar="N", help="of k-means' starts (0)")
-    add = parser.add_argument_group("what is written").add_argument
+    add("--seed", type=int, default=0, metavar="N", help="random seed of k-means (0)")
+    add = parser.add_argument_group("output").add_argument
     add("--json", metavar="FILE", help="the head's config, ready for training")
-    add("--plot", metavar="FILE", help="picture of the clusters (.png, .svg, .pdf)")
+    add("--plot", metavar="FILE", help="plot of the clusters (.png, .svg, .pdf)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,4 +65,4 @@ def _print(boxes: np.ndarray, found: AnchorShapes, size: tuple[int, int]) -> Non
     print(f"with the published shapes of VOC: {judge(boxes, published).mean_best_iou:.3f}")
     if len(found.shapes) == len(published):
         near = matched_iou(found.shapes, published)
-        print(f"mean IoU of each shape with its published partner: {near.mean():.3f} (the least {near.min():.3f})")
+        print(f"mean IoU of each shape with its published partner: {near.mean():.3f} (lowest {near.min():.3f})")

@@ -1,4 +1,4 @@
-"""What all subcommands share: how they are started and ended, how their arguments are read, how they speak."""
+"""What all subcommands share: start and end, arguments, errors, and what the user sees."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from opencv_squeezedet._version import __version__
 from opencv_squeezedet.backends import BackendName
 from opencv_squeezedet.config import NMS_KINDS, Options
 
-SOURCE_HELP = "picture, video, folder, 'pattern', list of sources (.txt), camera's number, - for stdin"
+SOURCE_HELP = "picture, video, folder, 'pattern', list of sources (.txt), camera number, - for stdin"
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -37,10 +37,10 @@ class CommandError(Exception):
 
 
 def run_subcommand(name: str, argv: list[str], *, program: str) -> int:
-    """Run the subcommand of a module of this package, under the name that its user called it by.
+    """Run the subcommand of a module of this package, under the name it was called by.
 
     The module has ``DESCRIPTION``, ``USAGE`` and ``EXAMPLE`` (both without the program's name), ``add_arguments(parser)`` and
-    ``run(args) -> int``, which gives the exit status; ``args.program`` is the name.
+    ``run(args) -> int``, which returns the exit status; ``args.program`` is the name.
     """
 
     def work() -> int:
@@ -65,32 +65,32 @@ def guarded(program: str, work: Callable[[], int]) -> int:
     except CommandError as error:
         complain(program, str(error))
         return error.status
-    except ImportError as error:  # of an extra, which it names
+    except ImportError as error:  # of a missing extra, which it names
         complain(program, reason(error))
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except OSError as error:
-        if not isinstance(error, BrokenPipeError):  # as in "detect ... | head": nobody reads on
+        if not isinstance(error, BrokenPipeError):  # as in "detect ... | head": the reader is gone
             complain(program, f"{shown(error.filename or 'cannot write to standard output')}: {reason(error)}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_SOME_FAILED
 
 
 def _open_standard_streams() -> None:
-    """Let a stream that the shell has closed lead nowhere."""
+    """Connect a stream that the shell has closed to the null device."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
 @contextmanager
 def native_messages_hidden() -> Iterator[None]:
-    """Keep libraries below Python from writing to standard error what an exception tells as well."""
+    """Keep native libraries from writing to standard error what an exception reports anyway."""
     with ExitStack() as stack:
         sys.stderr.flush()
         saved = os.dup(2)
@@ -106,21 +106,21 @@ def native_messages_hidden() -> Iterator[None]:
 
 
 class Parser(argparse.ArgumentParser):
-    """Ends with one line where arguments are wrong, and fits its help on a screen."""
+    """Reports wrong arguments in one line, and fits its help on a screen."""
 
     _LINES, _COLUMNS = 24, 100
     _sources: str | None = None
 
     def add_sources(self, *, metavar: str, help: str) -> None:  # noqa: A002  (argparse's name)
-        """Let one or more arguments become the list ``args.sources``."""
+        """Collect one or more arguments in the list ``args.sources``."""
         self.add_argument("sources", nargs="*", metavar=metavar, help=help)
         self._sources = metavar
 
     def parse(self, argv: list[str]) -> argparse.Namespace:
-        """Read arguments that stand between options as well; what follows ``--`` are sources, whatever they begin with."""
+        """Read arguments between options too; whatever follows ``--`` is a source, even if it begins with a dash."""
         if self._sources is None:
             return self.parse_intermixed_args(argv)
-        end = argv.index("--") if "--" in argv else len(argv)  # argparse cannot do both
+        end = argv.index("--") if "--" in argv else len(argv)  # argparse cannot handle both
         args = self.parse_intermixed_args(argv[:end])
         args.sources += argv[end + 1 :]
         if not args.sources:
@@ -128,11 +128,11 @@ class Parser(argparse.ArgumentParser):
         return args
 
     def error(self, message: str) -> NoReturn:
-        """Raise a CommandError that names the command's help."""
+        """Raise a CommandError that points to the command's help."""
         raise CommandError(f"{message} (see {self.prog} --help)")
 
     def format_help(self) -> str:
-        """Return the help without blank lines, its options in two columns where one would not fit on a screen."""
+        """Return the help without blank lines, its options in two columns if one would not fit on a screen."""
         width = shutil.get_terminal_size((self._COLUMNS, self._LINES)).columns
         lines = self._help_in_columns(1, width)
         if len(lines) > self._LINES and width >= self._COLUMNS:
@@ -160,7 +160,7 @@ def _invocation(action: argparse.Action) -> str:
 
 
 def _table(entries: list[tuple[str, str | None]], columns: int, width: int) -> list[str]:
-    """Return the lines of a table of names and what they mean, in reading order."""
+    """Return the lines of a table of names and their meaning, in reading order."""
     cell = width // columns
     indent = 4 + max(len(name) for name, _ in entries)
     cells = []
@@ -215,7 +215,7 @@ def unit_fraction(text: str) -> float:
 
 
 def add_backend(add: Callable[..., object]) -> None:
-    """Add the options that say what runs the network, by an ``add_argument``."""
+    """Add the options that choose what runs the network, with an ``add_argument``."""
     add("--backend", choices=get_args(BackendName), default="opencv", metavar="B", help="opencv or onnxruntime")
     add("--target", metavar="T", help="cpu, or what B has")
 
@@ -250,7 +250,7 @@ def postprocessing(args: argparse.Namespace) -> Options:
 def check_targets(
     targets: Mapping[str, str | Path | None], sources: Iterable[Path] = (), what: str = "one of the sources"
 ) -> None:
-    """Refuse at once what could not be written at the end.
+    """Refuse now what could not be written at the end.
 
     Parameters
     ----------
@@ -290,7 +290,7 @@ def check_targets(
 
 @contextmanager
 def usage_errors(*others: type[Exception], about: str = "") -> Iterator[None]:
-    """End the command with one line, and status 2, where the block finds fault with what the user has named.
+    """End the command with one line, and status 2, if what the user named cannot be used.
 
     That is: a file is missing or unreadable (OSError), its content or a value is wrong (ValueError, and what ``others`` name),
     or an extra is not installed (ImportError). The line begins with ``about``.
@@ -309,7 +309,7 @@ def usage_errors(*others: type[Exception], about: str = "") -> Iterator[None]:
 
 @contextmanager
 def write_errors() -> Iterator[None]:
-    """End the command with one line, and status 1, where the block cannot write an output."""
+    """End the command with one line, and status 1, if an output cannot be written."""
     try:
         yield
     except BrokenPipeError:
@@ -347,12 +347,12 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers
 
 
 def reason(error: Exception) -> str:
-    """What an exception says, on one line."""
+    """The message of an exception, on one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def shown(name: str | Path) -> str:
-    """A file name on one line, whatever it holds."""
+    """A text on one line, whatever characters it has: file names may have any."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(name))

@@ -15,10 +15,10 @@ _MOST_PROBLEMS = 10
 
 
 def add_dataset_arguments(parser: Parser) -> None:
-    """Add the data set, and what tells its parts."""
+    """Add the data set and the options that select its parts."""
     parser.add_argument("dataset", metavar="DATASET", help="COCO's JSON, a VOC folder, YOLO's folder or YAML")
-    add = parser.add_argument_group("what is read").add_argument
-    add("--split", metavar="S", help="VOC, YOLO: the split (all)")
+    add = parser.add_argument_group("input").add_argument
+    add("--split", metavar="S", help="VOC, YOLO: which split (all)")
     add("--images", metavar="DIR", help="the pictures, if elsewhere")
 
 
@@ -31,7 +31,7 @@ def input_size(text: str) -> tuple[int, int]:
 
 
 def load(args: argparse.Namespace, labels: Sequence[str] | None = None) -> Dataset:
-    """Load the data set that the arguments name, and print the first of its problems.
+    """Load the data set that the arguments name, and print its first problems.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def load(args: argparse.Namespace, labels: Sequence[str] | None = None) -> Datas
     for problem in dataset.problems[:_MOST_PROBLEMS]:
         complain(args.program, shown(problem))
     if len(dataset.problems) > _MOST_PROBLEMS:
-        complain(args.program, f"and {len(dataset.problems) - _MOST_PROBLEMS} more such problems in the data set")
+        complain(args.program, f"and {len(dataset.problems) - _MOST_PROBLEMS} more problems in the data set")
     return dataset
 
 

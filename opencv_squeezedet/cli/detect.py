@@ -39,13 +39,13 @@ from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.pipeline import chunks, in_order
 from opencv_squeezedet.timing import StageTimes
 
-_NO_MORE_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # would come with every frame
+_NO_MORE_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # would recur with every frame
 _STAGES = ("read", "preprocess", "network", "post-process", "draw, write", "write")
 
 
 # ---- arguments ---------------------------------------------------------------------------------------------------------
 
-DESCRIPTION = "Find objects in pictures and videos: one line an object, and annotated copies."
+DESCRIPTION = "Find objects in pictures and videos: a line per object, and annotated copies."
 USAGE = "[options] SOURCE ..."
 EXAMPLE = "holiday/ 'more/*.jpg' film.mp4 -o found --threshold 0.4 --json found.json"
 
@@ -53,20 +53,20 @@ EXAMPLE = "holiday/ 'more/*.jpg' film.mp4 -o found --threshold 0.4 --json found.
 def add_arguments(parser: Parser) -> None:
     """Add detect's arguments."""
     parser.add_sources(metavar="SOURCE", help=SOURCE_HELP)
-    add = parser.add_argument_group("what is looked for").add_argument
+    add = parser.add_argument_group("detection").add_argument
     add("--model", metavar="M", help="a model's files, or its name")
-    add("--weights", metavar="W", help="its caffemodel, if apart")
+    add("--weights", metavar="W", help="its caffemodel, if elsewhere")
     add_backend(add)
     add_postprocessing(add)
     add("--classes", type=_labels, metavar="A,B", help="only objects of these classes")
     add("--letterbox", action="store_true", help="keep the aspect ratio")
-    add = parser.add_argument_group("what is read").add_argument
-    add("-r", "--recursive", action="store_true", help="folders of folders too")
+    add = parser.add_argument_group("input").add_argument
+    add("-r", "--recursive", action="store_true", help="subfolders too")
     add("--every", type=positive, default=1, metavar="N", help="every N-th frame of a video")
     add("--batch", type=positive, default=1, metavar="N", help="pictures in one pass")
-    add = parser.add_argument_group("what is written").add_argument
+    add = parser.add_argument_group("output").add_argument
     outputs.add_arguments(add)
-    add("--timing", action="store_true", help="milliseconds of each stage")
+    add("--timing", action="store_true", help="print the time of each stage")
     add("--quiet", action="store_true", help="no lines, no progress bar")
 
 
@@ -79,7 +79,7 @@ def _labels(text: str) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the command says itself what went wrong
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the command itself reports what went wrong
     sources = find_sources(
         args.sources,
         recursive=args.recursive,
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         status = EXIT_SOME_FAILED if sources.failures or progress.complaints else 0
         if stopped:
             status = 128 + stopped[0]
-    except KeyboardInterrupt:  # the second, or the window's
+    except KeyboardInterrupt:  # a second Ctrl-C, or the window was closed
         status = EXIT_INTERRUPTED
     if args.timing:
         _print_times(times)
@@ -119,9 +119,9 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _stop_asked() -> Iterator[list[int]]:
-    """Only note the first Ctrl-C or SIGTERM, so that what is under way is finished; a second one is as usual."""
+    """Only record the first Ctrl-C or SIGTERM, so that frames in progress are finished; a second one acts as usual."""
     stopped: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
+    if threading.current_thread() is not threading.main_thread():  # signals can only be handled there
         yield stopped
         return
 
@@ -167,14 +167,14 @@ def _look(
     detector: SqueezeDet,
     chunk: list[tuple[Frame, str]],
 ) -> list[Seen | str]:
-    """Read, detect, draw and write some frames; what is wrong with one comes back too."""
+    """Read, detect, draw and write some frames; what is wrong with one is returned in its place."""
     results: list[Seen | str] = []
     pictures = []
     if stopped:
         return results
     for frame, stem in chunk:
         try:
-            with times.stage("read") if frame.video is None else nullcontext():  # a video's was timed in its turn
+            with times.stage("read") if frame.video is None else nullcontext():  # a video's frames were timed before
                 pictures.append((frame, stem, frame.load()))
         except (OSError, ValueError, MemoryError, cv2.error) as error:
             results.append(f"{shown(frame.name)}: {reason(error)}")
@@ -201,7 +201,7 @@ def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
     )
     labels = detectors[0].config.labels
     if unknown := [label for label in args.classes or () if label not in labels]:
-        raise CommandError(f"--classes: the model knows no {', '.join(map(repr, unknown))}, but {', '.join(labels)}")
+        raise CommandError(f"--classes: the model has no {', '.join(map(repr, unknown))}; its classes are {', '.join(labels)}")
     return detectors
 
 
@@ -209,7 +209,7 @@ def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
 
 
 class _Progress:
-    """Lines, and a progress bar where there is a terminal, tqdm and enough to do."""
+    """Lines, and a progress bar if there are a terminal, tqdm and more than one frame."""
 
     def __init__(self, total: int | None, *, lines: bool, bar: bool, program: str) -> None:
         self.complaints = 0
@@ -259,7 +259,7 @@ def _print_times(times: StageTimes) -> None:
 
 
 def _line(seen: Seen) -> str:
-    """One line an object: file, label, score, box."""
+    """A line per object: file, label, score, box."""
     number = "" if seen.frame.number is None else f" frame {seen.frame.number}"
     name = shown(seen.frame.name) + number
     lines = [f"{name}: {d.label} {d.confidence:.2f} ({', '.join(f'{v:.0f}' for v in d.xyxy)})" for d in seen.detections]

@@ -41,19 +41,19 @@ EXAMPLE = "VOCdevkit/VOC2007 --split test --model runs/best --html report.html"
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of the command."""
     datasets.add_dataset_arguments(parser)
-    add = parser.add_argument_group("what is measured").add_argument
-    add("--model", metavar="M", help="the stem of a model's files")
-    add("--weights", metavar="W", help="its caffemodel, if apart")
+    add = parser.add_argument_group("evaluation").add_argument
+    add("--model", metavar="M", help="a model's files, or its name")
+    add("--weights", metavar="W", help="its caffemodel, if elsewhere")
     add_backend(add)
     add_postprocessing(add, threshold=LOWEST_SCORE)
     add("--letterbox", action="store_true", help="keep the aspect ratio")
     add("--iou", type=unit_fraction, default=0.5, metavar="T", help="overlap of a hit by VOC (0.5)")
     add("--results", metavar="FILE", help="another program's: COCO results")
     add("--categories", metavar="FILE", help="a COCO file with their classes")
-    add = parser.add_argument_group("what is written").add_argument
-    add("--html", metavar="FILE", help="one file to look at")
+    add = parser.add_argument_group("output").add_argument
+    add("--html", metavar="FILE", help="a report in one file")
     add("--json", metavar="FILE", help="all numbers")
-    add("--csv", metavar="FILE", help="a line a class")
+    add("--csv", metavar="FILE", help="a line per class")
     add("--save-results", metavar="FILE", help="detections as COCO results")
     add("--quiet", action="store_true", help="no table, no progress bar")
 
@@ -63,9 +63,9 @@ def run(args: argparse.Namespace) -> int:
     targets = {"--html": args.html, "--json": args.json, "--csv": args.csv, "--save-results": args.save_results}
     check_targets(targets, [Path(args.dataset)], "the data set")
     if args.categories is not None and args.results is None:
-        raise CommandError("--categories tell the classes of --results")
+        raise CommandError("--categories names the classes of --results, which is missing")
     if args.results is not None and (args.model is not None or args.weights is not None):
-        raise CommandError("--results are another program's detections: no --model belongs to them")
+        raise CommandError("--results are another program's detections, to which --model and --weights do not apply")
     with needs("eval"):  # now rather than after minutes of work
         import faster_coco_eval  # noqa: F401
         import matplotlib  # noqa: F401
@@ -110,7 +110,7 @@ def _read(args: argparse.Namespace, dataset: Dataset) -> list[Detections]:
 
 
 def _categories(args: argparse.Namespace) -> dict[int, str] | None:
-    """The names of category ids: where nobody tells them, those of the data set's own file, if it has them."""
+    """The names of category ids: from --categories, else from the data set itself if it is COCO's."""
     source = args.categories or (args.dataset if args.dataset.lower().endswith(".json") else None)
     return None if source is None else read_categories(Path(source))
 
@@ -140,7 +140,7 @@ def _write(
 
 
 def _print(evaluation: Evaluation, done: Run | None) -> None:
-    """Print the table, numbers in percent, and what is known of all classes together."""
+    """Print the table, numbers in percent, and the results of all classes together."""
     header = ["", "objects", "VOC07", "VOC10", "AP", "AP50", "AP75", "recall", "best F1", "at score"]
     mean = ["mean", "", *map(percent, means(evaluation)), "", "", ""]
     print_table(header, [*map(_row, evaluation.classes), mean], numbers=len(header) - 1)

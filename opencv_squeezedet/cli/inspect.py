@@ -1,4 +1,4 @@
-"""``squeezedet inspect``: what a network is made of, and what its head and config are."""
+"""``squeezedet inspect``: a network's layers, its head and its config."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXAMPLE = "models/SqueezeDet_deploy.prototxt"
 
 def add_arguments(parser: Parser) -> None:
     """Add inspect's arguments."""
-    add = parser.add_argument_group("what is shown").add_argument
+    add = parser.add_argument_group("options").add_argument
     add(
         "model",
         nargs="?",
@@ -39,13 +39,13 @@ def add_arguments(parser: Parser) -> None:
     add(
         "--weights",
         metavar="W",
-        help="the prototxt's caffemodel, if its name is another; without one the shapes alone are shown",
+        help="the prototxt's caffemodel, if its name differs; without one only shapes are shown",
     )
     add("--json", action="store_true", help="all as JSON instead of the table")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status: 1 where parts of the model do not fit each other."""
+    """Run the command; returns the exit status: 1 if parts of the model do not fit each other."""
     with usage_errors():
         inspected = _Inspected(find_network(args.model, args.weights))
     if args.json:

@@ -219,7 +219,7 @@ FORMATS = (
     Format("--output", "folder", "copies (default: detections/)", annotated.copies, None, "-o", Path("detections")),
     Format("--json", "stream", "all as JSON; - for stdout", lambda target, _: JsonOutput(target)),
     Format("--csv", "stream", "all as CSV; - likewise", lambda target, _: CsvOutput(target)),
-    Format("--coco", "stream", "all as a COCO data set; likewise", lambda target, job: CocoOutput(target, job.labels)),
+    Format("--coco", "stream", "all as COCO; likewise", lambda target, job: CocoOutput(target, job.labels)),
     Format("--yolo", "folder", "YOLO's label files", _yolo, ".txt"),
     Format("--voc", "folder", "PASCAL VOC's XML files", lambda folder, _: FrameFiles(folder, write_voc), ".xml"),
     Format("--crops", "folder", "each object as a picture", lambda folder, _: FrameFiles(folder, write_crops)),
@@ -251,7 +251,7 @@ def to_stdout(args: argparse.Namespace) -> bool:
 
 
 def make_outputs(args: argparse.Namespace, job: Job) -> Outputs:
-    """Return the outputs that the arguments ask for, all places checked; CommandError if one cannot be written to."""
+    """Return the outputs that the arguments ask for, after checking that each can be written; CommandError if not."""
     asked = list(_asked(args))
     check_targets({row.option: value for row, value in asked if row.kind in ("file", "stream")}, job.sources.files)
     for row, folder in asked:
