@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.model import Model, bare_model, find_model, open_model
 from opencv_squeezedet.postprocess import postprocess_batch_checked, postprocess_checked
 from opencv_squeezedet.preprocess import Picture, Placement, Preprocess, Resize, placement
+from opencv_squeezedet.timing import OnStage, timed
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -66,7 +66,8 @@ class SqueezeDet:
     preprocess : Preprocess
         How its input is made.
     on_stage : function or None
-        Called with "preprocess", "network" and "post-process" and the seconds that this stage of a detection took.
+        Called with "preprocess", "network" and "post-process", the seconds that this stage took, and the number of pictures
+        in the pass.
 
     Raises
     ------
@@ -110,7 +111,7 @@ class SqueezeDet:
         self.backend = open_model(found, backend, target)
         self.config = found.config
         self.preprocess = found.preprocess if resize is None else replace(found.preprocess, resize=resize)
-        self.on_stage: Callable[[str, float], None] | None = None
+        self.on_stage: OnStage | None = None
 
     @property
     def net(self) -> Any:
@@ -178,23 +179,19 @@ class SqueezeDet:
         pictures = list(images)
         if not pictures:
             return []
-        with self._stage("preprocess"):
+        with self._stage("preprocess", len(pictures)):
             blob = np.concatenate([self.preprocess.blob(picture) for picture in pictures])
-        with self._stage("network"):
+        with self._stage("network", len(pictures)):
             blobs = self._forward(blob)
-        with self._stage("post-process"):
+        with self._stage("post-process", len(pictures)):
             return postprocess_batch_checked(*blobs, self.config, limits, [self._placement(picture) for picture in pictures])
 
     def _placement(self, picture: Picture) -> Placement:
         """Where a picture lies in the network's input."""
         return placement((picture.shape[1], picture.shape[0]), self.config.input_size, self.preprocess.resize)
 
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        if self.on_stage is not None:
-            self.on_stage(name, time.perf_counter() - start)
+    def _stage(self, name: str, pictures: int = 1) -> AbstractContextManager[None]:
+        return timed(self.on_stage, name, pictures)
 
     def forward(self, image: Picture) -> Blobs:
         """Run the network on one picture, and return its three blobs: float32, with a leading axis of 1."""
