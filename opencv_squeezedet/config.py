@@ -22,7 +22,7 @@ Centers = Literal["inner", "cell"]
 DeltaOrder = Literal["xyhw", "xywh"]
 Corners = Literal["plain", "plus_one_after_clip", "minus_one_before_clip"]
 Layout = Literal["hwc", "chw"]
-NmsKind = Literal["reference", "greedy"]
+NmsKind = Literal["reference", "greedy", "soft"]
 
 NMS_KINDS: tuple[str, ...] = get_args(NmsKind)
 _TRUNK_STRIDE = 16  # SqueezeNet halves its input four times
@@ -130,10 +130,13 @@ class HeadConfig:
         In [0, 1]. A box is reported when its score, confidence x class score, is above it.
     nms_threshold : float
         In [0, 1]. A box is dropped when its IoU with a higher one is above it.
-    nms_kind : {"reference", "greedy"}
-        Whether a dropped box still drops others, as in InferBbox and the SqueezeDet original, or not.
+    nms_kind : {"reference", "greedy", "soft"}
+        Whether a dropped box still drops others, as in InferBbox and the SqueezeDet original, or not. Or Gaussian soft-NMS
+        (Bodla et al. 2017, arXiv:1704.04503): the box of the highest score is taken, the scores of those left, of its class,
+        are multiplied by ``exp(-IoU^2 / soft_sigma)``, and so on while one is above the score threshold. The confidences are
+        these lowered scores, and ``nms_threshold`` does nothing.
     soft_sigma : float
-        For kinds of NMS that lower scores by a Gaussian of the IoU: its width, above 0.
+        Above 0, for soft NMS: the smaller, the more a box loses by an overlap.
     vote_threshold : float or None
         None: boxes are reported as they were decoded. T in [0, 1]: box voting (Gidaris and Komodakis 2015, arXiv:1505.01749).
         The corners of a kept box become the mean of those of the candidates of its class whose IoU with it is above T,

@@ -14,15 +14,16 @@
 Header only, GIL-free, unchecked; nothing allocates. A rule takes boxes with the best first, moves those that it keeps to the
 front, the best first again, and returns their number.
 """
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, exp
 from libc.string cimport memcpy
 
-from opencv_squeezedet.boxes cimport Box, iou_xyxy
+from opencv_squeezedet.boxes cimport Box, comes_before, iou_xyxy
 
 # What `HeadConfig.nms_kind` names, in the order of `opencv_squeezedet.config.NMS_KINDS`.
 cdef enum NmsRule:
     REFERENCE       # a box goes if any higher one overlaps it, dropped or not (InferBbox, the SqueezeDet original)
     GREEDY          # dropped boxes drop no others (cv2.dnn.NMSBoxes)
+    SOFT            # what a kept box overlaps loses score instead (Gaussian soft-NMS)
 
 
 # Which candidates there are, and which of them are reported. Begin with `default_limits`: in a struct literal, a field
@@ -87,8 +88,48 @@ cdef inline Py_ssize_t suppress_greedy(Box* boxes, Py_ssize_t count, const Limit
     return kept
 
 
+cdef inline Py_ssize_t suppress_soft(Box* boxes, Py_ssize_t count, const Limits* limits, double iou_epsilon) noexcept nogil:
+    """Each box that is taken multiplies the scores of those left by exp(-IoU^2 / sigma), until none is above the threshold.
+
+    Gaussian soft-NMS of Bodla et al. 2017 (arXiv:1704.04503). Scores and score threshold are at least 0; the NMS threshold
+    means nothing.
+    """
+    cdef double threshold = limits.score_threshold
+    cdef double sigma = limits.soft_sigma
+    cdef bint agnostic = limits.class_agnostic
+    cdef Py_ssize_t kept = 0
+    cdef Py_ssize_t i, best
+    cdef double iou
+    cdef Box box
+    while kept < count:
+        best = kept
+        for i in range(kept + 1, count):
+            if comes_before(&boxes[i], &boxes[best]):
+                best = i
+        if not boxes[best].score > threshold:
+            break
+        box = boxes[best]
+        boxes[best] = boxes[kept]
+        boxes[kept] = box
+        kept += 1
+        i = kept
+        while i < count:
+            if agnostic or boxes[i].class_id == box.class_id:
+                iou = iou_xyxy(&box, &boxes[i], iou_epsilon)
+                if iou > 0.0:
+                    boxes[i].score *= exp(-iou * iou / sigma)
+                    if not boxes[i].score > threshold:  # it will not rise again: the last one takes its place
+                        count -= 1
+                        boxes[i] = boxes[count]
+                        continue
+            i += 1
+    return kept
+
+
 cdef inline Py_ssize_t suppress(Box* boxes, Py_ssize_t count, const Limits* limits, double iou_epsilon) noexcept nogil:
     """NMS by the rule of ``limits.nms_kind``."""
+    if limits.nms_kind == SOFT:
+        return suppress_soft(boxes, count, limits, iou_epsilon)
     if limits.nms_kind == GREEDY:
         return suppress_greedy(boxes, count, limits, iou_epsilon)
     return suppress_reference(boxes, count, limits, iou_epsilon)

@@ -171,6 +171,12 @@ def ranking(scores: Floats, top_n: int | None = None) -> Ints:
     return order[np.isfinite(scores[order])][:top_n]
 
 
+def _overlaps_within(boxes: Floats, class_ids: NDArray[np.integer] | None, epsilon: float) -> Floats:
+    """IoU of each two boxes of one class, 0 for others; ``class_ids`` None: all boxes are of one class."""
+    overlaps = iou(boxes, epsilon)
+    return overlaps if class_ids is None else np.where(class_ids[:, None] == class_ids, overlaps, 0.0)
+
+
 def nms(
     boxes: Floats,
     scores: Floats,
@@ -183,16 +189,48 @@ def nms(
     """The indices of the boxes that are kept, best first. ``class_ids`` None: all boxes are of one class."""
     scores = np.where(np.isfinite(boxes).all(axis=1), scores, np.nan)
     order = ranking(scores, top_n)
-    boxes = boxes[order]
-    together = iou(boxes, epsilon) > threshold
-    if class_ids is not None:
-        together &= class_ids[order][:, None] == class_ids[order][None, :]
+    together = _overlaps_within(boxes[order], None if class_ids is None else class_ids[order], epsilon) > threshold
     kept: list[int] = []
     for i in range(len(order)):
         higher = kept if kind == "greedy" else list(range(i))
         if not together[i, higher].any():
             kept.append(i)
     return order[kept]
+
+
+class Soft(NamedTuple):
+    """What soft NMS keeps, best first, with the scores it leaves; and how near two scores that it told apart were."""
+
+    kept: Ints
+    score: Floats
+    margin: float
+
+
+def soft_nms(
+    boxes: Floats,
+    scores: Floats,
+    class_ids: NDArray[np.integer] | None,
+    sigma: float,
+    score_threshold: float,
+    epsilon: float = 0.0,
+    top_n: int | None = None,
+) -> Soft:
+    """Gaussian soft-NMS, as the paper writes it; equal scores by index."""
+    index = np.sort(ranking(np.where(np.isfinite(boxes).all(axis=1), scores, np.nan), top_n))
+    overlaps = _overlaps_within(boxes[index], None if class_ids is None else class_ids[index], epsilon)
+    decay, scores = np.exp(-(overlaps**2) / sigma), scores[index]
+    kept: list[int] = []
+    left, margin = list(range(len(index))), np.inf
+    while left:
+        now = scores[left]
+        best = now.max()
+        compared = np.append(now[now != best], score_threshold)
+        margin = min(margin, (np.abs(compared - best) / max(abs(best), 1e-300)).min())
+        if not best > score_threshold:
+            break
+        kept.append(left.pop(int(now.argmax())))
+        scores[left] *= decay[kept[-1], left]
+    return Soft(index[kept], scores[kept], margin)
 
 
 # ---- all of it ----------------------------------------------------------------------------------------------------------
@@ -239,21 +277,20 @@ def postprocess(
     """From three blobs to boxes; options other than the config's come by ``dataclasses.replace``."""
     anchors, class_ids, scores = candidates(delta_bbox, class_scores, conf_scores, config)
     boxes, empty = (values[anchors] for values in _corners(*sides(delta_bbox, config), config))
-    kept = nms(
-        boxes,
-        scores,
-        None if config.class_agnostic else class_ids,
-        config.nms_threshold,
-        config.nms_kind,
-        config.iou_epsilon,
-    )
+    classes = None if config.class_agnostic else class_ids
+    if config.nms_kind == "soft":
+        kept, confidence, _ = soft_nms(boxes, scores, classes, config.soft_sigma, config.score_threshold, config.iou_epsilon)
+    else:
+        kept = nms(boxes, scores, classes, config.nms_threshold, config.nms_kind, config.iou_epsilon)
+        confidence = scores[kept]
     xyxy = boxes[kept] if config.vote_threshold is None else voted(boxes, kept, scores, class_ids, config)
     if config.drop_empty:
-        xyxy, kept = xyxy[~empty[kept]], kept[~empty[kept]]
+        seen = ~empty[kept]
+        xyxy, confidence, kept = xyxy[seen], confidence[seen], kept[seen]
     if image_size is not None:
         picture = np.tile(image_size, 2)
         xyxy = np.clip(xyxy * picture / np.tile(config.input_size, 2), 0, picture)
-    return Boxes(xyxy, scores[kept], class_ids[kept], anchors[kept])
+    return Boxes(xyxy, confidence, class_ids[kept], anchors[kept])
 
 
 # ---- where rounding may decide ------------------------------------------------------------------------------------------
@@ -265,7 +302,7 @@ def _close(a: Floats, b: Floats | float) -> NDArray[np.bool_]:
 
 def exact_scores(config: HeadConfig) -> bool:
     """Whether scores are products of two floats, which double does not round: no exponential is in them."""
-    return config.activated
+    return config.activated and config.nms_kind != "soft"
 
 
 def _scores_in_doubt(class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig) -> bool:
@@ -317,10 +354,14 @@ def in_doubt(delta_bbox: ArrayLike, class_scores: ArrayLike, conf_scores: ArrayL
     if _scores_in_doubt(class_scores, conf_scores, config):
         return True
     x, y = sides(delta_bbox, config)
-    anchors, class_ids, _ = candidates(delta_bbox, class_scores, conf_scores, config)
+    anchors, class_ids, scores = candidates(delta_bbox, class_scores, conf_scores, config)
     if (_side_in_doubt(x, anchors) | _side_in_doubt(y, anchors)).any():
         return True
     boxes = _corners(x, y, config)[0][anchors]
     if config.vote_threshold is not None and iou_in_doubt(boxes, class_ids, config.vote_threshold, config.iou_epsilon):
         return True
-    return iou_in_doubt(boxes, None if config.class_agnostic else class_ids, config.nms_threshold, config.iou_epsilon)
+    classes = None if config.class_agnostic else class_ids
+    if config.nms_kind == "soft":
+        soft = soft_nms(boxes, scores, classes, config.soft_sigma, config.score_threshold, config.iou_epsilon)
+        return soft.margin < 1e-7 or bool((soft.score < 1e-290).any())
+    return iou_in_doubt(boxes, classes, config.nms_threshold, config.iou_epsilon)
