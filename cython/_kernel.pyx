@@ -277,14 +277,17 @@ cdef class HeadKernel:
 
 
 def nms(const double[:, ::1] xyxy, const double[::1] scores, const int[::1] class_ids, limits):
-    """Indices (intp) of the boxes kept, best first; ``class_ids`` None: all of one class. What is not finite is dropped."""
+    """Indices (intp) and scores (float64) of the boxes kept, best first; what is not finite is dropped.
+
+    ``class_ids`` None: all are of one class.
+    """
     cdef Limits own = _limits(limits)
     cdef Py_ssize_t total = scores.shape[0]
     cdef Py_ssize_t room = max(min(own.top_n, total), 1)
     cdef Py_ssize_t count = 0
     cdef Py_ssize_t i
     cdef bint one_class = class_ids is None
-    cdef Py_ssize_t[::1] kept
+    cdef Py_buffer index_view, score_view
     cdef Box box
     cdef Box* boxes = <Box*>malloc(room * sizeof(Box))
     if boxes == NULL:
@@ -300,10 +303,13 @@ def nms(const double[:, ::1] xyxy, const double[::1] scores, const int[::1] clas
                     count = push(boxes, count, room, &box)
             sort_boxes(boxes, count)
             count = suppress(boxes, count, &own, 0.0)
-        result = np.empty(count, _INTP)
-        kept = result
+        indices = _new(count, _INTP, &index_view, count, sizeof(Py_ssize_t))
+        PyBuffer_Release(&index_view)
+        left = _new(count, _FLOAT64, &score_view, count, 8)
+        PyBuffer_Release(&score_view)
         for i in range(count):
-            kept[i] = boxes[i].anchor
-        return result
+            (<Py_ssize_t*>index_view.buf)[i] = boxes[i].anchor
+            (<double*>score_view.buf)[i] = boxes[i].score
+        return indices, left
     finally:
         free(boxes)

@@ -238,7 +238,8 @@ def nms(
     nms_threshold : float
         In [0, 1]. A box is dropped when its IoU with a higher one is above it.
     nms_kind : {"greedy", "reference"}
-        Whether only kept boxes drop others, as in ``cv2.dnn.NMSBoxes``, or dropped ones too, as in InferBbox.
+        Whether only kept boxes drop others, as in ``cv2.dnn.NMSBoxes``, or dropped ones too, as in InferBbox. For soft NMS,
+        which changes scores, see `soft_nms`.
     top_n : int, optional
         How many of the highest scores take part. Default: all.
 
@@ -254,26 +255,65 @@ def nms(
     TypeError
         For class ids that are not integers, or boxes and scores that are not real numbers.
     """
-    boxes = _reals("xyxy", xyxy)
-    values = _reals("scores", scores)
-    boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
-    if values.ndim != 1 or boxes.shape != (len(values), 4):
-        raise ValueError(f"xyxy (N, 4) and scores (N,) were expected, got {boxes.shape} and {values.shape}")
-    classes = None
-    if class_ids is not None:
-        ids = np.asarray(class_ids)
-        if ids.shape != values.shape:
-            raise ValueError(f"class_ids must have the shape {values.shape} of the scores, got {ids.shape}")
-        if ids.size and ids.dtype.kind not in "iu":
-            raise TypeError(f"class_ids must hold integers, got {ids.dtype}")
-        _, inverse = np.unique(ids, return_inverse=True)  # any integers, as int32 without overflow
-        classes = np.ascontiguousarray(inverse, np.int32)
+    boxes, values, classes = _boxes(xyxy, scores, class_ids)
+    if nms_kind == "soft":
+        raise ValueError("nms_kind 'soft' changes scores: soft_nms returns them with the indices")
     _checks.choice("nms_kind", nms_kind, NMS_KINDS)
     limits = VOC.limits._replace(
         score_threshold=-math.inf,
         nms_threshold=_checks.fraction("nms_threshold", nms_threshold),
         nms_kind=NMS_KINDS.index(nms_kind),
-        top_n=len(values) if top_n is None else min(_checks.count("top_n", top_n), len(values)),
+        top_n=_top_n(top_n, len(values)),
+    )
+    return _kernel.nms(boxes, values, classes, limits)[0]
+
+
+def soft_nms(
+    xyxy: ArrayLike,
+    scores: ArrayLike,
+    class_ids: ArrayLike | None = None,
+    *,
+    soft_sigma: SupportsFloat = 0.5,
+    score_threshold: SupportsFloat = 0.001,
+    top_n: SupportsIndex | None = None,
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the boxes that Gaussian soft-NMS leaves, and their scores (Bodla et al. 2017, arXiv:1704.04503).
+
+    The box of the highest score is taken, the scores of those left, of its class, are multiplied by
+    ``exp(-IoU^2 / soft_sigma)``, and so on while one is above the score threshold.
+
+    Parameters
+    ----------
+    xyxy, scores, class_ids
+        As in `nms`.
+    soft_sigma : float
+        Above 0. The smaller, the more a box loses by an overlap.
+    score_threshold : float
+        At least 0. A box is dropped when its score is not above it, or no more.
+    top_n : int, optional
+        How many of the highest scores take part. Default: all.
+
+    Returns
+    -------
+    indices : (M,) intp
+        By descending score, equal scores by index. A box or score that is not finite is never among them.
+    scores : (M,) float64
+        What is left of their scores.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `nms`.
+    """
+    boxes, values, classes = _boxes(xyxy, scores, class_ids)
+    threshold = _checks.finite("score_threshold", score_threshold)
+    if threshold < 0:
+        raise ValueError(f"score_threshold must be at least 0, got {threshold}")
+    limits = VOC.limits._replace(
+        score_threshold=threshold,
+        nms_kind=NMS_KINDS.index("soft"),
+        soft_sigma=_checks.positive("soft_sigma", soft_sigma),
+        top_n=_top_n(top_n, len(values)),
     )
     return _kernel.nms(boxes, values, classes, limits)
 
@@ -314,6 +354,31 @@ def _reals(name: str, values: ArrayLike) -> NDArray[np.float64]:
     if array.size and array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers, got {array.dtype}")
     return np.require(array, np.float64, _REQUIRED)
+
+
+def _boxes(
+    xyxy: ArrayLike, scores: ArrayLike, class_ids: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32] | None]:
+    """The boxes of `nms` in the form that the kernel takes."""
+    boxes = _reals("xyxy", xyxy)
+    values = _reals("scores", scores)
+    boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
+    if values.ndim != 1 or boxes.shape != (len(values), 4):
+        raise ValueError(f"xyxy (N, 4) and scores (N,) were expected, got {boxes.shape} and {values.shape}")
+    classes = None
+    if class_ids is not None:
+        ids = np.asarray(class_ids)
+        if ids.shape != values.shape:
+            raise ValueError(f"class_ids must have the shape {values.shape} of the scores, got {ids.shape}")
+        if ids.size and ids.dtype.kind not in "iu":
+            raise TypeError(f"class_ids must hold integers, got {ids.dtype}")
+        _, inverse = np.unique(ids, return_inverse=True)  # any integers, as int32 without overflow
+        classes = np.ascontiguousarray(inverse, np.int32)
+    return boxes, values, classes
+
+
+def _top_n(top_n: SupportsIndex | None, count: int) -> int:
+    return count if top_n is None else min(_checks.count("top_n", top_n), count)
 
 
 def _alternatives(shapes: tuple[tuple[int, ...], ...], lead: str = "") -> str:

@@ -217,21 +217,21 @@ def soft_nms(
     top_n: int | None = None,
 ) -> Soft:
     """Gaussian soft-NMS, as the paper writes it; equal scores by index."""
-    scores = np.where(np.isfinite(boxes).all(axis=1), scores, np.nan)
-    decay = np.exp(-(_overlaps_within(boxes, class_ids, epsilon) ** 2) / sigma)
-    left = sorted(ranking(scores, top_n).tolist())
-    kept, margin = [], np.inf
+    index = np.sort(ranking(np.where(np.isfinite(boxes).all(axis=1), scores, np.nan), top_n))
+    overlaps = _overlaps_within(boxes[index], None if class_ids is None else class_ids[index], epsilon)
+    decay, scores = np.exp(-(overlaps**2) / sigma), scores[index]
+    kept: list[int] = []
+    left, margin = list(range(len(index))), np.inf
     while left:
         now = scores[left]
-        compared = np.append(now[now != now.max()], score_threshold)
-        with np.errstate(all="ignore"):
-            margin = min(margin, np.nanmin(np.abs(now.max() / compared - 1)))
-        if not now.max() > score_threshold:
+        best = now.max()
+        compared = np.append(now[now != best], score_threshold)
+        margin = min(margin, (np.abs(compared - best) / max(abs(best), 1e-300)).min())
+        if not best > score_threshold:
             break
-        best = left.pop(int(now.argmax()))
-        kept.append(best)
-        scores[left] *= decay[best, left]
-    return Soft(np.array(kept, np.intp), scores[kept], margin)
+        kept.append(left.pop(int(now.argmax())))
+        scores[left] *= decay[kept[-1], left]
+    return Soft(index[kept], scores[kept], margin)
 
 
 # ---- all of it ----------------------------------------------------------------------------------------------------------

@@ -393,6 +393,7 @@ def test_wrong_class_ids(class_ids: Any, error: type[Exception], message: str) -
         ({"nms_threshold": "0.5"}, TypeError, "nms_threshold must be a number, got '0.5'"),
         ({"nms_threshold": None}, TypeError, "nms_threshold must be a number, got None"),
         ({"nms_kind": "hard"}, ValueError, f"nms_kind must be one of {', '.join(map(repr, NMS_KINDS))}, got 'hard'"),
+        ({"nms_kind": "soft"}, ValueError, "nms_kind 'soft' changes scores: soft_nms returns them"),
         ({"top_n": 0}, ValueError, "top_n must be at least 1, got 0"),
         ({"top_n": -1}, ValueError, "top_n must be at least 1, got -1"),
         ({"top_n": 1.5}, TypeError, "top_n must be an integer, got 1.5"),
