@@ -67,8 +67,8 @@ _INTP = np.dtype(np.intp)
 cdef Limits _limits(object record) except *:
     """The struct of an `opencv_squeezedet.config.Limits`, which has its fields in its order."""
     cdef Limits limits
-    (limits.score_threshold, limits.nms_threshold, limits.nms_kind, limits.soft_sigma, limits.vote_threshold, limits.top_n,
-     limits.class_agnostic, limits.multi_label, limits.drop_empty) = record
+    (limits.score_threshold, limits.nms_threshold, limits.nms_kind, limits.soft_sigma, limits.vote_threshold,
+     limits.cross_class_threshold, limits.top_n, limits.class_agnostic, limits.multi_label, limits.drop_empty) = record
     return limits
 
 

@@ -2,10 +2,11 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
+from opencv_squeezedet.preprocess import Placement
+
 _Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
 _Floats = NDArray[np.float32]
-_Limits = tuple[float, float, int, float, float, int, bool, bool, bool]  # those of `config.Limits`
-_Placement = tuple[float, float, float, float, float, float]
+_Limits = tuple[float, float, int, float, float, float, int, bool, bool, bool]  # those of `config.Limits`
 
 __pyx_capi__: dict[str, object]  # what is there to be cimported
 
@@ -35,7 +36,7 @@ class HeadKernel:
         class_scores: _Floats,
         conf_scores: _Floats,
         limits: _Limits,
-        placement: _Placement,
+        placement: Placement,
         class_bound: float = 0.0,
     ) -> _Arrays: ...
     def postprocess_batch(
@@ -44,7 +45,7 @@ class HeadKernel:
         class_scores: _Floats,
         conf_scores: _Floats,
         limits: _Limits,
-        placements: list[_Placement],
+        placements: list[Placement],
     ) -> list[_Arrays]: ...
     def infer(
         self,

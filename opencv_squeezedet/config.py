@@ -32,7 +32,7 @@ class Limits(NamedTuple):
     """Which candidates there are, and which of them are reported: what `HeadConfig` says of it, as the kernel takes it.
 
     The fields are those of the kernel's struct ``Limits``, in its order. ``nms_kind`` is a place in `NMS_KINDS`; an infinite
-    ``vote_threshold`` means no voting.
+    ``vote_threshold`` or ``cross_class_threshold`` is None in `HeadConfig`.
     """
 
     score_threshold: float
@@ -40,6 +40,7 @@ class Limits(NamedTuple):
     nms_kind: int
     soft_sigma: float
     vote_threshold: float
+    cross_class_threshold: float
     top_n: int
     class_agnostic: bool
     multi_label: bool
@@ -54,6 +55,7 @@ class Options(TypedDict, total=False):
     nms_kind: NmsKind | None
     soft_sigma: SupportsFloat | None
     vote_threshold: SupportsFloat | None
+    cross_class_threshold: SupportsFloat | None
     top_n: SupportsIndex | None
     class_agnostic: bool | None
     multi_label: bool | None
@@ -68,19 +70,25 @@ def _fraction_or_none(name: str, value: Any) -> float | None:
     return None if value is None else _checks.fraction(name, value)
 
 
+def _infinite_for_none(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
 _OPTION_CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "score_threshold": _checks.fraction,
     "nms_threshold": _checks.fraction,
     "nms_kind": _nms_kind,
     "soft_sigma": _checks.positive,
     "vote_threshold": _fraction_or_none,
+    "cross_class_threshold": _fraction_or_none,
     "top_n": _checks.count,
     "class_agnostic": _checks.flag,
     "multi_label": _checks.flag,
 }
 _LIMIT_FORMS: dict[str, Callable[[Any], Any]] = {  # of what `Limits` has in another form than `HeadConfig`
     "nms_kind": NMS_KINDS.index,
-    "vote_threshold": lambda value: math.inf if value is None else value,
+    "vote_threshold": _infinite_for_none,
+    "cross_class_threshold": _infinite_for_none,
     "top_n": lambda value: min(value, _checks.MOST),  # no head has more anchors and classes
 }
 _OPTIONS = {
@@ -142,6 +150,10 @@ class HeadConfig:
         The corners of a kept box become the mean of those of the candidates of its class whose IoU with it is above T,
         ``sum(w_i * xyxy_i) / sum(w_i)`` with ``w_i = score_i * IoU_i^2`` (in the paper, the score alone); its score stays. The
         candidates are all boxes that entered NMS, dropped or not, with the scores they had then. 1 does nothing.
+    cross_class_threshold : float or None
+        None: an object may be reported under several classes. T in [0, 1]: a box whose IoU with a higher one of another class
+        is above T is probably the same object, and its score is multiplied by ``1 - score * IoU`` of that one (the lowest such
+        factor, with the scores that NMS left, and the boxes that voting left). 1 does nothing.
     top_n : int
         How many candidates, the highest scores of all classes, enter NMS. At least 1.
     class_agnostic : bool
@@ -174,6 +186,7 @@ class HeadConfig:
     nms_kind: NmsKind = "reference"
     soft_sigma: float = 0.5
     vote_threshold: float | None = None
+    cross_class_threshold: float | None = None
     top_n: int = 64
     class_agnostic: bool = False
     multi_label: bool = False

@@ -34,6 +34,7 @@ cdef struct Limits:
     NmsRule nms_kind
     double soft_sigma           # above 0: for rules that lower scores by a Gaussian of the IoU, its width
     double vote_threshold       # in [0, 1]: candidates whose IoU with a kept box is above (strict) vote; from 1 up: no voting
+    double cross_class_threshold    # in [0, 1]: above this IoU a higher box of another class lowers a score; from 1 up: off
     Py_ssize_t top_n            # candidates before NMS, at least 1
     bint class_agnostic         # NMS across classes
     bint multi_label            # each class of an anchor above the score threshold is a candidate, not the best one alone
@@ -43,8 +44,8 @@ cdef struct Limits:
 cdef inline Limits default_limits() noexcept nogil:
     """The published rules of opencv_contrib's head, those of `opencv_squeezedet.VOC`."""
     return Limits(
-        score_threshold=0.7, nms_threshold=0.1, nms_kind=REFERENCE, soft_sigma=0.5, vote_threshold=INFINITY, top_n=64,
-        class_agnostic=False, multi_label=False, drop_empty=True)
+        score_threshold=0.7, nms_threshold=0.1, nms_kind=REFERENCE, soft_sigma=0.5, vote_threshold=INFINITY,
+        cross_class_threshold=INFINITY, top_n=64, class_agnostic=False, multi_label=False, drop_empty=True)
 
 
 # ---- the rules ----------------------------------------------------------------------------------------------------------
@@ -172,12 +173,50 @@ cdef inline void vote(Box* kept, Py_ssize_t kept_count, const Box* candidates, P
             kept[i].y2 = y2 / total
 
 
+# ---- one object under two classes ---------------------------------------------------------------------------------------
+
+cdef inline Py_ssize_t lower_doubles(Box* boxes, Py_ssize_t count, const Limits* limits, double iou_epsilon) noexcept nogil:
+    """Lowers the score of each box that overlaps a higher one of another class: times 1 - (the other's score) x IoU.
+
+    What is a cat with probability p is something else with 1 - p at most. Of several higher ones, the one that lowers it most
+    counts, with the score that it had. Boxes come best first and do so again; those no longer above the score threshold go.
+    """
+    cdef double threshold = limits.cross_class_threshold
+    cdef double iou, factor
+    cdef Py_ssize_t i, j
+    cdef Py_ssize_t kept = 0
+    cdef Box box
+    for i in range(count - 1, 0, -1):   # from the lowest up: those above still have the scores that they had
+        factor = 1.0
+        for j in range(i):
+            if boxes[j].class_id != boxes[i].class_id:
+                iou = iou_xyxy(&boxes[j], &boxes[i], iou_epsilon)
+                if iou > threshold:
+                    factor = min(factor, 1.0 - boxes[j].score * iou)
+        boxes[i].score *= max(factor, 0.0)
+    for i in range(count):      # few have moved: an insertion sort
+        box = boxes[i]
+        if not box.score > limits.score_threshold:
+            continue
+        j = kept
+        while j > 0 and comes_before(&box, &boxes[j - 1]):
+            boxes[j] = boxes[j - 1]
+            j -= 1
+        boxes[j] = box
+        kept += 1
+    return kept
+
+
+# ---- all of it ----------------------------------------------------------------------------------------------------------
+
 cdef inline Py_ssize_t choose(Box* boxes, Py_ssize_t count, const Limits* limits, double iou_epsilon) noexcept nogil:
-    """`suppress`, and `vote` where the limits ask for it; ``boxes`` then has room for twice the ``count``."""
+    """`suppress`, then `vote` and `lower_doubles` where the limits ask for them. Voting takes room for twice the ``count``."""
     cdef Py_ssize_t kept
-    if not votes(limits):
-        return suppress(boxes, count, limits, iou_epsilon)
-    memcpy(boxes + count, boxes, count * sizeof(Box))
+    if votes(limits):
+        memcpy(boxes + count, boxes, count * sizeof(Box))
     kept = suppress(boxes, count, limits, iou_epsilon)
-    vote(boxes, kept, boxes + count, count, limits, iou_epsilon)
+    if votes(limits):
+        vote(boxes, kept, boxes + count, count, limits, iou_epsilon)
+    if limits.cross_class_threshold < 1.0:
+        kept = lower_doubles(boxes, kept, limits, iou_epsilon)
     return kept

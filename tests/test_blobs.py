@@ -178,7 +178,7 @@ def test_blobs_are_neither_changed_nor_kept() -> None:
     blobs = random_blobs(HEAD, np.random.default_rng(4), wild=0.1)
     before = [blob.copy() for blob in blobs]
     found = sd.postprocess(*blobs, HEAD, score_threshold=0)
-    again = sd.Detections(found.xyxy, found.confidence, found.class_id, found.names)
+    again = sd.Detections(found.xyxy, found.confidence, found.class_id, found.label_table)
     for blob, copy in zip(blobs, before, strict=True):
         np.testing.assert_array_equal(blob, copy)
         blob[:] = 7

@@ -413,6 +413,7 @@ def test_options_reach_the_detector() -> None:
         (["--top-n", "40", "--nms", "1"], {}, {"top_n": 40, "nms_threshold": 1}),
         (["--agnostic", "--threshold", "0.01"], {}, {"class_agnostic": True, "score_threshold": 0.01}),
         (["--multi-label", "--vote", "0.5", "--threshold", "0.1"], {}, {"multi_label": True, "vote_threshold": 0.5, **low}),
+        (["--cross-class", "0", "--threshold", "0.1"], {}, {"cross_class_threshold": 0, **low}),
         *(
             (["--nms-kind", k, "--soft-sigma", "0.2", "--threshold", "0.1"], {}, {"nms_kind": k, "soft_sigma": 0.2, **low})
             for k in NMS_KINDS

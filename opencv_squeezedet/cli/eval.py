@@ -47,9 +47,9 @@ def add_arguments(parser: Parser) -> None:
     add_backend(add)
     add_postprocessing(add, threshold=LOWEST_SCORE)
     add("--letterbox", action="store_true", help="keep the aspect ratio")
-    add("--iou", type=unit_fraction, default=0.5, metavar="T", help="overlap of a hit by VOC (0.5)")
-    add("--results", metavar="FILE", help="another program's: COCO results")
-    add("--categories", metavar="FILE", help="a COCO file with their classes")
+    add("--iou", type=unit_fraction, default=0.5, metavar="T", help="IoU of a hit, VOC (0.5)")
+    add("--results", metavar="FILE", help="another program's results")
+    add("--categories", metavar="FILE", help="COCO, with their classes")
     add = parser.add_argument_group("output").add_argument
     add("--html", metavar="FILE", help="a report in one file")
     add("--json", metavar="FILE", help="all numbers")

@@ -243,7 +243,7 @@ FORMATS = (
 
 
 def add_arguments(add: Callable[..., object]) -> None:
-    """Add the options of the table, and the one that turns its only default off, by an ``add_argument``."""
+    """Add the options of the table, and the one that turns its only default off, with an ``add_argument``."""
     for row in FORMATS:
         if row.kind == "switch":
             add(row.option, action="store_true", help=row.help)
