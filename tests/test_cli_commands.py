@@ -48,7 +48,7 @@ def test_every_option_of_postprocessing(name: str, capsys: pytest.CaptureFixture
     text = help_of([name], capsys)
     for option in ("threshold T", "nms T", "nms-kind K", "soft-sigma S", "vote T", "multi-label ", "top-n N", "agnostic "):
         assert f" --{option}" in text
-    assert " or ".join(NMS_KINDS) in " ".join(text.split())
+    assert ", ".join(NMS_KINDS) in " ".join(text.split())
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100, 200])

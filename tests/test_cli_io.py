@@ -274,6 +274,7 @@ def test_ctrl_c_leaves_a_playable_video_and_whole_files(folder: Path) -> None:
 def test_all_outputs_tell_the_same(folder: Path) -> None:
     places = {
         "--json": "all.json",
+        "--jsonl": "all.jsonl",
         "--csv": "all.csv",
         "--coco": "coco.json",
         "--yolo": "yolo",
@@ -286,6 +287,8 @@ def test_all_outputs_tell_the_same(folder: Path) -> None:
     assert len(entries) == 4
     objects = [(entry["file"], d["label"], d["confidence"]) for entry in entries for d in entry["detections"]]
     assert len(objects) > 4
+
+    assert [json.loads(line) for line in Path("all.jsonl").read_text().splitlines()] == entries
 
     rows = list(csv.DictReader(io.StringIO(Path("all.csv").read_text())))
     assert [(row["file"], row["label"], float(row["confidence"])) for row in rows] == objects
@@ -372,6 +375,16 @@ def test_csv_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert row["label"] == "cat"
     assert cli.detect_main([str(PHOTO), "--csv", "-", "--json", "-"]) == 2
     assert "--csv: - is the target of --json too" in capsys.readouterr().err
+
+
+def test_json_lines_are_there_while_others_are_still_to_come() -> None:
+    make_video("film.avi", frames=600)
+    with subprocess.Popen([*COMMAND, "film.avi", "--jsonl", "-", "--no-image"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        assert process.poll() is None
+        process.terminate()
+    assert (first["file"], first["frame"], first["width"]) == ("film.avi", 0, 320)
 
 
 def test_coco_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:

@@ -217,15 +217,15 @@ def unit_fraction(text: str) -> float:
 def add_backend(add: Callable[..., object]) -> None:
     """Add the options that choose what runs the network, with an ``add_argument``."""
     add("--backend", choices=get_args(BackendName), default="opencv", metavar="B", help="opencv or onnxruntime")
-    add("--target", metavar="T", help="cpu, or what B has")
+    add("--target", metavar="T", help="cpu, or another of B")
 
 
 def add_postprocessing(add: Callable[..., object], *, threshold: float | None = None) -> None:
-    """Add the options of post-processing by an ``add_argument``; ``threshold`` is the score threshold's default."""
+    """Add the options of post-processing with an ``add_argument``; ``threshold`` is the score threshold's default."""
     score_help = "score threshold " + ("in [0, 1]" if threshold is None else f"({threshold:g})")
     add("--threshold", type=unit_fraction, default=threshold, metavar="T", help=score_help)
     add("--nms", type=unit_fraction, metavar="T", help="NMS threshold in [0, 1]")
-    add("--nms-kind", choices=NMS_KINDS, metavar="K", help=" or ".join(NMS_KINDS))
+    add("--nms-kind", choices=NMS_KINDS, metavar="K", help=", ".join(NMS_KINDS))
     add("--soft-sigma", type=positive_number, metavar="S", help="width of soft NMS, above 0")
     add("--vote", type=unit_fraction, metavar="T", help="box voting above this IoU")
     add("--cross-class", type=unit_fraction, metavar="T", help="one class above this IoU")
@@ -235,7 +235,7 @@ def add_postprocessing(add: Callable[..., object], *, threshold: float | None = 
 
 
 def postprocessing(args: argparse.Namespace) -> Options:
-    """Return what `add_postprocessing` let the arguments say."""
+    """Return the options of `add_postprocessing` as keyword arguments."""
     return {
         "score_threshold": args.threshold,
         "nms_threshold": args.nms,

@@ -59,11 +59,11 @@ def add_arguments(parser: Parser) -> None:
     add_backend(add)
     add_postprocessing(add)
     add("--classes", type=_labels, metavar="A,B", help="only objects of these classes")
-    add("--letterbox", action="store_true", help="keep the aspect ratio")
     add = parser.add_argument_group("input").add_argument
     add("-r", "--recursive", action="store_true", help="subfolders too")
     add("--every", type=positive, default=1, metavar="N", help="every N-th frame of a video")
     add("--batch", type=positive, default=1, metavar="N", help="pictures in one pass")
+    add("--letterbox", action="store_true", help="keep the aspect ratio")
     add = parser.add_argument_group("output").add_argument
     outputs.add_arguments(add)
     add("--timing", action="store_true", help="print the time of each stage")

@@ -123,13 +123,26 @@ class JsonOutput(TextOutput):
 
     def add_result(self, frame: Frame, size: tuple[int, int], result: dict[str, Any]) -> None:
         """Take the next frame, its picture's width and height, and what was found in it."""
-        number = {} if frame.number is None else {"frame": frame.number}
-        entry = {"file": frame.name, **number, "width": size[0], "height": size[1], **result}
-        self._write(self._separator + json.dumps(entry))
+        self._write(self._separator + json.dumps(_entry(frame, size, result)))
         self._separator = ",\n"
 
     def _end(self) -> str:
         return "[]\n" if self._separator == "[\n" else "\n]\n"
+
+
+def _entry(frame: Frame, size: tuple[int, int], result: dict[str, Any]) -> dict[str, Any]:
+    number = {} if frame.number is None else {"frame": frame.number}
+    return {"file": frame.name, **number, "width": size[0], "height": size[1], **result}
+
+
+class JsonLinesOutput(TextOutput):
+    """A line for each frame, the object of `JsonOutput`, which can be read while others are still to come."""
+
+    def add(self, seen: Seen) -> None:
+        """Take the next frame."""
+        self._write(json.dumps(_entry(seen.frame, seen.size, seen.detections.to_dict())) + "\n")
+        if self._file is None:
+            sys.stdout.flush()
 
 
 class CsvOutput(TextOutput):
@@ -218,6 +231,7 @@ def _yolo(folder: Path, job: Job) -> Output:
 FORMATS = (
     Format("--output", "folder", "copies (default: detections/)", annotated.copies, None, "-o", Path("detections")),
     Format("--json", "stream", "all as JSON; - for stdout", lambda target, _: JsonOutput(target)),
+    Format("--jsonl", "stream", "a line of JSON per frame", lambda target, _: JsonLinesOutput(target)),
     Format("--csv", "stream", "all as CSV; - likewise", lambda target, _: CsvOutput(target)),
     Format("--coco", "stream", "all as COCO; likewise", lambda target, job: CocoOutput(target, job.labels)),
     Format("--yolo", "folder", "YOLO's label files", _yolo, ".txt"),
@@ -229,7 +243,7 @@ FORMATS = (
 
 
 def add_arguments(add: Callable[..., object]) -> None:
-    """Add the options of the table, and the one that turns its only default off, by an ``add_argument``."""
+    """Add the options of the table, and the one that turns its only default off, with an ``add_argument``."""
     for row in FORMATS:
         if row.kind == "switch":
             add(row.option, action="store_true", help=row.help)
