@@ -11,7 +11,6 @@ import argparse
 from functools import partial
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 import cv2
@@ -21,6 +20,7 @@ from backends import three_passes
 from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
+from opencv_squeezedet.timing import StageTimes
 
 PICTURE = Path(__file__).resolve().parents[1] / "samples" / "chelsea.jpg"
 Image = NDArray[Any]
@@ -39,25 +39,19 @@ def read(path: Path) -> Image:
 STAGES = ("read and decode", "preprocess", "network", "post-process", "detect()")
 
 
-def stages(detector: sd.SqueezeDet, path: Path) -> list[float]:
-    """Go from the file to the boxes once; returns the seconds of each of `STAGES`, those of ``detect()`` as it tells them."""
-    told: dict[str, float] = {}
-    detector.on_stage = told.__setitem__
-    times = [perf_counter()]
-    image = read(path)
-    times.append(perf_counter())
-    detector.detect(image)
-    times.append(perf_counter())
-    detector.on_stage = None
-    return [times[1] - times[0], *(told[stage] for stage in STAGES[1:4]), times[2] - times[1]]
-
-
 def measure_stages(detector: sd.SqueezeDet, path: Path, repeats: int) -> dict[str, float]:
-    """Median seconds of each stage."""
+    """Go from the file to the boxes so many times; returns the median seconds of each stage."""
     for _ in range(3):
-        stages(detector, path)
-    measured = [stages(detector, path) for _ in range(repeats)]
-    return {name: median(column) for name, column in zip(STAGES, zip(*measured, strict=True), strict=True)}
+        detector.detect(read(path))
+    times = StageTimes(*STAGES)
+    detector.on_stage = times.add
+    for _ in range(repeats):
+        with times.stage("read and decode"):
+            image = read(path)
+        with times.stage("detect()"):
+            detector.detect(image)
+    detector.on_stage = None
+    return {name: median(seconds) for name, seconds in times.seconds.items()}
 
 
 # ---- beside them ----------------------------------------------------------------------------------------------------------

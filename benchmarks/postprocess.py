@@ -138,8 +138,8 @@ def with_cv2_nms(blobs: Blobs, threshold: float) -> Found:
 
 def arrays_only(blobs: Blobs, threshold: float, class_bound: float = 0.0) -> Call:
     """The compiled function with checked arguments; a ``class_bound`` spares it the look at all class scores."""
-    options = (threshold, HEAD.nms_threshold, False, TOP_N, False, False, NO_PICTURE, class_bound)
-    return partial(HEAD.kernel.postprocess, *blobs, *options)
+    limits = HEAD.limits._replace(score_threshold=threshold)
+    return partial(HEAD.kernel.postprocess, *blobs, limits, NO_PICTURE, class_bound)
 
 
 def calls(blobs: Blobs, threshold: float) -> dict[str, Call]:
@@ -364,6 +364,7 @@ def _mixed_calls() -> list[Call]:
             blobs = make(case.kind, seed)
             go = partial(sd.postprocess, *blobs, score_threshold=case.threshold)
             options = ({"image_size": (640, 480)}, {"nms_kind": "greedy"}, {"class_agnostic": True}, {"top_n": 10})
+            options += ({"vote_threshold": 0.5}, {"multi_label": True})
             mixed += [go] * 5 + [partial(go, **option) for option in options]
     blobs = make("crowded", 4)
     mixed += [partial(sd.postprocess, *blobs, score_threshold=0), partial(sd.postprocess, *make("random", 0))]
@@ -394,7 +395,10 @@ def _wrong(blobs: Blobs) -> Iterator[tuple[Iterable[object], dict[str, object]]]
     for name, values in {
         "score_threshold": (2, "high"),
         "nms_threshold": (float("nan"), -1),
-        "nms_kind": ("soft", 1),
+        "nms_kind": ("hard", 1),
+        "soft_sigma": (0, "wide"),
+        "vote_threshold": (2, "all"),
+        "multi_label": ("no",),
         "top_n": (0, 1.5),
         "class_agnostic": ("no",),
         "image_size": ((1.5, 2), (0, 0), 640),

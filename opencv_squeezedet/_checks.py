@@ -13,20 +13,24 @@ MOST = 2**31 - 1  # what an int32 holds, as OpenCV's sizes and class ids are
 
 def finite(name: str, value: SupportsFloat) -> float:
     """A finite float; TypeError for what is no number, ValueError for NaN and infinities."""
+    number = value if type(value) is float else _float(name, value)  # the usual type needs no look
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {number}")
+    return number
+
+
+def _float(name: str, value: SupportsFloat) -> float:
     no_number = (str, bytes, bool, np.bool_, complex, np.complexfloating)
     if isinstance(value, np.ndarray) and value.ndim:
         raise TypeError(f"{name} must be a number, got an array of shape {value.shape}")
     if isinstance(value, no_number) or not hasattr(value, "__float__"):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
-        number = float(value)
+        return float(value)
     except OverflowError:  # of an int
-        number = math.inf
+        return math.inf
     except (TypeError, ValueError, RuntimeError) as error:  # of another library's array, as those of torch
         raise TypeError(f"{name} must be a number, got {value!r}") from error
-    if not math.isfinite(number):
-        raise ValueError(f"{name} must be finite, got {number}")
-    return number
 
 
 def fraction(name: str, value: SupportsFloat) -> float:
@@ -34,6 +38,14 @@ def fraction(name: str, value: SupportsFloat) -> float:
     number = finite(name, value)
     if not 0.0 <= number <= 1.0:
         raise ValueError(f"{name} must lie in [0, 1], got {number}")
+    return number
+
+
+def positive(name: str, value: SupportsFloat) -> float:
+    """A finite float above 0."""
+    number = finite(name, value)
+    if not number > 0.0:
+        raise ValueError(f"{name} must be above 0, got {number}")
     return number
 
 

@@ -131,3 +131,13 @@ cdef inline double anchor_score(const Head* head, const float* class_scores, con
     for c in range(head.classes):
         total += exp(scores[c * step] - best)
     return (1.0 / (1.0 + exp(-conf))) / total
+
+
+cdef inline double class_score(const Head* head, const float* class_scores, const float* conf_scores, Py_ssize_t cell,
+                               Py_ssize_t k, Py_ssize_t c, double best, Py_ssize_t best_class) noexcept nogil:
+    """The score of class ``c`` of anchor ``k`` of ``cell``, for which `anchor_score` gave a finite ``best``."""
+    cdef const float* scores = class_scores + cell * head.class_.cell + k * head.class_.anchor
+    cdef Py_ssize_t step = head.class_.item
+    if head.activated:
+        return <double>conf_scores[cell * head.conf.cell + k * head.conf.anchor] * scores[c * step]
+    return best * exp(<double>scores[c * step] - scores[best_class * step])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -15,12 +14,16 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.backends import BackendName
 from opencv_squeezedet.blobs import Blobs
-from opencv_squeezedet.config import VOC, HeadConfig, NmsKind
+from opencv_squeezedet.config import VOC, HeadConfig, Options
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.model import Model, bare_model, find_model, open_model
-from opencv_squeezedet.postprocess import postprocess_batch, postprocess_checked, resolve_options
-from opencv_squeezedet.preprocess import Picture, Preprocess, Resize, placement
+from opencv_squeezedet.postprocess import postprocess_batch_checked, postprocess_checked
+from opencv_squeezedet.preprocess import Picture, Placement, Preprocess, Resize, placement
+from opencv_squeezedet.timing import OnStage, timed
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class SqueezeDet:
@@ -63,7 +66,8 @@ class SqueezeDet:
     preprocess : Preprocess
         How its input is made.
     on_stage : function or None
-        Called with "preprocess", "network" and "post-process" and the seconds that this stage of a detection took.
+        Called with "preprocess", "network" and "post-process", the seconds that this stage took, and the number of pictures
+        in the pass.
 
     Raises
     ------
@@ -107,7 +111,7 @@ class SqueezeDet:
         self.backend = open_model(found, backend, target)
         self.config = found.config
         self.preprocess = found.preprocess if resize is None else replace(found.preprocess, resize=resize)
-        self.on_stage: Callable[[str, float], None] | None = None
+        self.on_stage: OnStage | None = None
 
     @property
     def net(self) -> Any:
@@ -119,16 +123,7 @@ class SqueezeDet:
         """Held while the network runs; to be held by whoever else uses ``net``."""
         return self.backend.lock
 
-    def detect(
-        self,
-        image: Picture,
-        *,
-        score_threshold: SupportsFloat | None = None,
-        nms_threshold: SupportsFloat | None = None,
-        nms_kind: NmsKind | None = None,
-        top_n: SupportsIndex | None = None,
-        class_agnostic: bool | None = None,
-    ) -> Detections:
+    def detect(self, image: Picture, **options: Unpack[Options]) -> Detections:
         """Find the objects in one picture.
 
         Parameters
@@ -136,8 +131,9 @@ class SqueezeDet:
         image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) array
             Grey, BGR or BGRA, of any size from 1x1 up: uint8, uint16 (counting to 65535) or floats (to 1, or to 255 where
             some value is above 1.5).
-        score_threshold, nms_threshold, nms_kind, top_n, class_agnostic : optional
-            Instead of the model's own; see `HeadConfig`.
+        score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
+            Instead of the model's own; see `HeadConfig`. None is the model's own too; ``vote_threshold=1``
+            turns voting off.
 
         Returns
         -------
@@ -147,35 +143,26 @@ class SqueezeDet:
         Raises
         ------
         TypeError, ValueError
-            For what is no picture, or an option outside its range.
+            For what is no picture, an option outside its range, or one that does not exist.
         """
-        options = resolve_options(self.config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic)
+        limits = self.config.limits_with(options)
         with self._stage("preprocess"):
             blob = self.preprocess.blob(image)
         with self._stage("network"):
             blobs = self._forward(blob)
         with self._stage("post-process"):
-            size = image.shape[1], image.shape[0]
-            place = placement(size, self.config.input_size, self.preprocess.resize)
-            return postprocess_checked(*blobs, self.config, options, place)  # shapes were checked with the network's files
+            return postprocess_checked(
+                *blobs, self.config, limits, self._placement(image)
+            )  # shapes were checked with the network's files
 
-    def detect_batch(
-        self,
-        images: Iterable[Picture],
-        *,
-        score_threshold: SupportsFloat | None = None,
-        nms_threshold: SupportsFloat | None = None,
-        nms_kind: NmsKind | None = None,
-        top_n: SupportsIndex | None = None,
-        class_agnostic: bool | None = None,
-    ) -> list[Detections]:
+    def detect_batch(self, images: Iterable[Picture], **options: Unpack[Options]) -> list[Detections]:
         """Find the objects in several pictures with one forward pass for all.
 
         Parameters
         ----------
         images : iterable of arrays
             Pictures as `detect` takes them, of any sizes.
-        score_threshold, nms_threshold, nms_kind, top_n, class_agnostic : optional
+        score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
             As in `detect`.
 
         Returns
@@ -193,32 +180,23 @@ class SqueezeDet:
                 f"images must be several pictures, got one array of shape {images.shape}: "
                 "call detect(image), or detect_batch([image])"
             )
+        limits = self.config.limits_with(options)
         pictures = list(images)
         if not pictures:
             return []
-        with self._stage("preprocess"):
+        with self._stage("preprocess", len(pictures)):
             blob = np.concatenate([self.preprocess.blob(picture) for picture in pictures])
-        with self._stage("network"):
+        with self._stage("network", len(pictures)):
             blobs = self._forward(blob)
-        with self._stage("post-process"):
-            return postprocess_batch(
-                *blobs,
-                self.config,
-                score_threshold=score_threshold,
-                nms_threshold=nms_threshold,
-                nms_kind=nms_kind,
-                top_n=top_n,
-                class_agnostic=class_agnostic,
-                image_size=[(picture.shape[1], picture.shape[0]) for picture in pictures],
-                resize=self.preprocess.resize,
-            )
+        with self._stage("post-process", len(pictures)):
+            return postprocess_batch_checked(*blobs, self.config, limits, [self._placement(picture) for picture in pictures])
 
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        if self.on_stage is not None:
-            self.on_stage(name, time.perf_counter() - start)
+    def _placement(self, picture: Picture) -> Placement:
+        """Where a picture lies in the network's input."""
+        return placement((picture.shape[1], picture.shape[0]), self.config.input_size, self.preprocess.resize)
+
+    def _stage(self, name: str, pictures: int = 1) -> AbstractContextManager[None]:
+        return timed(self.on_stage, name, pictures)
 
     def forward(self, image: Picture) -> Blobs:
         """Run the network on one picture, and return its three blobs: float32, with a leading axis of 1."""

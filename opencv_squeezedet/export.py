@@ -20,7 +20,7 @@ class Boxes(Protocol):
     xyxy: NDArray[np.float32]
     confidence: NDArray[np.float32]
     class_id: NDArray[np.int32]
-    names: tuple[str, ...]
+    label_table: tuple[str, ...]
 
     @property
     def labels(self) -> list[str]:
@@ -113,7 +113,7 @@ def to_supervision(detections: Boxes) -> Any:
         confidence=detections.confidence.copy(),
         class_id=detections.class_id.astype(int),
         data={"class_name": np.array(detections.labels, dtype=str)},
-        metadata={"names": list(detections.names)},
+        metadata={"names": list(detections.label_table)},
     )
 
 

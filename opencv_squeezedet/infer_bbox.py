@@ -71,7 +71,7 @@ class InferBbox:
         A second call starts afresh. (The C++ class appends: a second call there repeats what the first one found.)
         """
         threshold = _checks.finite("thresh", thresh)
-        boxes = VOC.kernel.infer(*self._blobs, threshold, VOC.nms_threshold, VOC.top_n)
+        boxes = VOC.kernel.infer(*self._blobs, VOC.limits._replace(score_threshold=threshold, drop_empty=False))
         boxes.sort(key=lambda box: box[4])  # by class; stable, so by descending probability within
         self.detections = [
             InferBboxObject(int(x1), int(x2), int(y1), int(y2), class_idx, VOC.labels[class_idx], probability)

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, SupportsFloat, SupportsIndex, get_args
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, SupportsIndex, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from opencv_squeezedet import _checks, _kernel
-from opencv_squeezedet.config import NMS_KINDS, VOC, HeadConfig, NmsKind
-from opencv_squeezedet.detections import Detections
+from opencv_squeezedet.blobs import BlobName
+from opencv_squeezedet.config import NMS_KINDS, VOC, HeadConfig, Limits, NmsKind, Options
+from opencv_squeezedet.detections import Detections, wrap
 from opencv_squeezedet.preprocess import Placement, Resize, placement
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _FLOAT32 = np.dtype(np.float32)
 _NO_PICTURE = Placement(0.0, 0.0, 1.0, 1.0, math.inf, math.inf)
 _REQUIRED: tuple[Literal["C", "A"], ...] = ("C", "A")  # contiguous, aligned
 _RESIZES = get_args(Resize)
-Options = tuple[float, float, bool, int, bool, bool]
-BlobName = Literal["delta_bbox", "class_scores", "conf_scores"]
 
 
 def postprocess(
@@ -31,18 +33,15 @@ def postprocess(
     conf_scores: ArrayLike,
     config: HeadConfig = VOC,
     *,
-    score_threshold: SupportsFloat | None = None,
-    nms_threshold: SupportsFloat | None = None,
-    nms_kind: NmsKind | None = None,
-    top_n: SupportsIndex | None = None,
-    class_agnostic: bool | None = None,
     image_size: tuple[int, int] | None = None,
     resize: Resize = "stretch",
+    **options: Unpack[Options],
 ) -> Detections:
     """Turn the three blobs of one picture into boxes, in one pass.
 
-    Each anchor gets its best class by confidence x class score; the ``top_n`` highest scores above the threshold are decoded
-    and go through NMS. All arithmetic that decides a result is double.
+    Each anchor gets its best class by confidence x class score, or with ``multi_label`` every class; the ``top_n`` highest
+    scores above the threshold are decoded and go through NMS, and what it keeps through box voting, if that is on. All
+    arithmetic that decides a result is double.
 
     Parameters
     ----------
@@ -50,24 +49,25 @@ def postprocess(
         In any of the shapes of ``config.blob_shapes``, with or without a leading 1. Contiguous float32 arrays are not copied.
     config : HeadConfig
         The head that made the blobs.
-    score_threshold, nms_threshold, nms_kind, top_n, class_agnostic : optional
-        Instead of the config's own; see `HeadConfig`.
     image_size : (int, int), optional
         Width and height of the picture. Boxes are then picture pixels, clipped to the picture; else network-input pixels.
     resize : {"stretch", "letterbox", "crop"}
         How the picture became the input, where ``image_size`` is given; see `Preprocess`.
+    score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
+        Instead of the config's own; see `HeadConfig`. None is the config's own too; ``vote_threshold=1``
+        turns voting off.
 
     Returns
     -------
     Detections
-        By descending score, equal scores by anchor index.
+        By descending score, equal scores by anchor index, then by class.
 
     Raises
     ------
     ValueError
         For a shape that does not fit the config, or an option outside its range.
     TypeError
-        For blobs that do not hold floats, or an option of the wrong type.
+        For blobs that do not hold floats, an option of the wrong type, or one that does not exist.
 
     Notes
     -----
@@ -86,7 +86,7 @@ def postprocess(
         check_blob("class_scores", class_scores, shapes, config, conf_scores),
         check_blob("conf_scores", conf_scores, shapes, config),
         config,
-        resolve_options(config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic),
+        config.limits_with(options),
         _NO_PICTURE if image_size is None else _placement(image_size, config, resize),
     )
 
@@ -96,12 +96,12 @@ def postprocess_checked(
     class_scores: NDArray[np.float32],
     conf_scores: NDArray[np.float32],
     config: HeadConfig,
-    options: Options,
+    limits: Limits,
     place: Placement,
 ) -> Detections:
-    """`postprocess` for arguments that are known to be right: contiguous float32 blobs, and what `resolve_options` gave."""
-    arrays = config.kernel.postprocess(delta_bbox, class_scores, conf_scores, *options, place)
-    return Detections._of(*arrays, config.labels)
+    """`postprocess` for arguments that are known to be right: contiguous float32 blobs, and limits of the config."""
+    arrays = config.kernel.postprocess(delta_bbox, class_scores, conf_scores, limits, place)
+    return wrap(*arrays, config.labels)
 
 
 def postprocess_batch(
@@ -110,13 +110,9 @@ def postprocess_batch(
     conf_scores: ArrayLike,
     config: HeadConfig = VOC,
     *,
-    score_threshold: SupportsFloat | None = None,
-    nms_threshold: SupportsFloat | None = None,
-    nms_kind: NmsKind | None = None,
-    top_n: SupportsIndex | None = None,
-    class_agnostic: bool | None = None,
     image_size: tuple[int, int] | Sequence[tuple[int, int]] | None = None,
     resize: Resize = "stretch",
+    **options: Unpack[Options],
 ) -> list[Detections]:
     """`postprocess` for blobs with a leading axis of N pictures, N = 1 and 0 included, in one GIL-free loop.
 
@@ -124,7 +120,9 @@ def postprocess_batch(
     ----------
     image_size : (int, int) or sequence of N of them, optional
         One size for all pictures, or one for each.
-    delta_bbox, class_scores, conf_scores, config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic, resize
+    delta_bbox, class_scores, conf_scores, config, resize
+        As in `postprocess`.
+    score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
         As in `postprocess`.
 
     Returns
@@ -147,12 +145,22 @@ def postprocess_batch(
         accepted = config.blob_shapes[name]
         if blob.shape not in [(pictures, *shape) for shape in accepted]:
             raise ValueError(f"{name} must have the shape {_alternatives(accepted, f'{pictures}, ')}, got {blob.shape}")
-    deltas, classes, confs = (_floats(name, blob) for name, blob in blobs.items())
-    options = resolve_options(config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic)
-    found = config.kernel.postprocess_batch(
-        deltas, classes, confs, *options, _placements(image_size, pictures, config, resize)
-    )
-    return [Detections._of(*arrays, config.labels) for arrays in found]
+    deltas, classes, confs = (float32_blob(name, blob) for name, blob in blobs.items())
+    limits, places = config.limits_with(options), _placements(image_size, pictures, config, resize)
+    return postprocess_batch_checked(deltas, classes, confs, config, limits, places)
+
+
+def postprocess_batch_checked(
+    delta_bbox: NDArray[np.float32],
+    class_scores: NDArray[np.float32],
+    conf_scores: NDArray[np.float32],
+    config: HeadConfig,
+    limits: Limits,
+    places: list[Placement],
+) -> list[Detections]:
+    """`postprocess_batch` for arguments that are known to be right, as `postprocess_checked`."""
+    found = config.kernel.postprocess_batch(delta_bbox, class_scores, conf_scores, limits, places)
+    return [wrap(*arrays, config.labels) for arrays in found]
 
 
 def score(
@@ -230,7 +238,8 @@ def nms(
     nms_threshold : float
         In [0, 1]. A box is dropped when its IoU with a higher one is above it.
     nms_kind : {"greedy", "reference"}
-        Whether only kept boxes drop others, as in ``cv2.dnn.NMSBoxes``, or dropped ones too, as in InferBbox.
+        Whether only kept boxes drop others, as in ``cv2.dnn.NMSBoxes``, or dropped ones too, as in InferBbox. For soft NMS,
+        which changes scores, see `soft_nms`.
     top_n : int, optional
         How many of the highest scores take part. Default: all.
 
@@ -246,45 +255,67 @@ def nms(
     TypeError
         For class ids that are not integers, or boxes and scores that are not real numbers.
     """
-    boxes = _reals("xyxy", xyxy)
-    values = _reals("scores", scores)
-    boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
-    if values.ndim != 1 or boxes.shape != (len(values), 4):
-        raise ValueError(f"xyxy (N, 4) and scores (N,) were expected, got {boxes.shape} and {values.shape}")
-    classes = None
-    if class_ids is not None:
-        ids = np.asarray(class_ids)
-        if ids.shape != values.shape:
-            raise ValueError(f"class_ids must have the shape {values.shape} of the scores, got {ids.shape}")
-        if ids.size and ids.dtype.kind not in "iu":
-            raise TypeError(f"class_ids must hold integers, got {ids.dtype}")
-        _, inverse = np.unique(ids, return_inverse=True)  # any integers, as int32 without overflow
-        classes = np.ascontiguousarray(inverse, np.int32)
-    threshold = _checks.fraction("nms_threshold", nms_threshold)
+    boxes, values, classes = _boxes(xyxy, scores, class_ids)
+    if nms_kind == "soft":
+        raise ValueError("nms_kind 'soft' changes scores: soft_nms returns them with the indices")
     _checks.choice("nms_kind", nms_kind, NMS_KINDS)
-    limit = len(values) if top_n is None else min(_checks.count("top_n", top_n), len(values))
-    return _kernel.nms(boxes, values, classes, threshold, nms_kind == "greedy", limit)
-
-
-def resolve_options(
-    config: HeadConfig,
-    score_threshold: SupportsFloat | None,
-    nms_threshold: SupportsFloat | None,
-    nms_kind: NmsKind | None,
-    top_n: SupportsIndex | None,
-    class_agnostic: bool | None,
-) -> Options:
-    """Return the kernel's options: the config's own where None came, checked otherwise."""
-    if nms_kind is not None:
-        _checks.choice("nms_kind", nms_kind, NMS_KINDS)
-    return (
-        config.score_threshold if score_threshold is None else _checks.fraction("score_threshold", score_threshold),
-        config.nms_threshold if nms_threshold is None else _checks.fraction("nms_threshold", nms_threshold),
-        (nms_kind or config.nms_kind) == "greedy",
-        min(config.top_n if top_n is None else _checks.count("top_n", top_n), config.kernel.anchors),
-        config.class_agnostic if class_agnostic is None else _checks.flag("class_agnostic", class_agnostic),
-        config.drop_empty,
+    limits = VOC.limits._replace(
+        score_threshold=-math.inf,
+        nms_threshold=_checks.fraction("nms_threshold", nms_threshold),
+        nms_kind=NMS_KINDS.index(nms_kind),
+        top_n=_top_n(top_n, len(values)),
     )
+    return _kernel.nms(boxes, values, classes, limits)[0]
+
+
+def soft_nms(
+    xyxy: ArrayLike,
+    scores: ArrayLike,
+    class_ids: ArrayLike | None = None,
+    *,
+    soft_sigma: SupportsFloat = 0.5,
+    score_threshold: SupportsFloat = 0.001,
+    top_n: SupportsIndex | None = None,
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the boxes that Gaussian soft-NMS leaves, and their scores (Bodla et al. 2017, arXiv:1704.04503).
+
+    The box of the highest score is taken, the scores of those left, of its class, are multiplied by
+    ``exp(-IoU^2 / soft_sigma)``, and so on while one is above the score threshold.
+
+    Parameters
+    ----------
+    xyxy, scores, class_ids
+        As in `nms`.
+    soft_sigma : float
+        Above 0. The smaller, the more a box loses by an overlap.
+    score_threshold : float
+        At least 0. A box is dropped when its score is not above it, or no more.
+    top_n : int, optional
+        How many of the highest scores take part. Default: all.
+
+    Returns
+    -------
+    indices : (M,) intp
+        By descending score, equal scores by index. A box or score that is not finite is never among them.
+    scores : (M,) float64
+        What is left of their scores.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `nms`.
+    """
+    boxes, values, classes = _boxes(xyxy, scores, class_ids)
+    threshold = _checks.finite("score_threshold", score_threshold)
+    if threshold < 0:
+        raise ValueError(f"score_threshold must be at least 0, got {threshold}")
+    limits = VOC.limits._replace(
+        score_threshold=threshold,
+        nms_kind=NMS_KINDS.index("soft"),
+        soft_sigma=_checks.positive("soft_sigma", soft_sigma),
+        top_n=_top_n(top_n, len(values)),
+    )
+    return _kernel.nms(boxes, values, classes, limits)
 
 
 def _checked(config: HeadConfig) -> HeadConfig:
@@ -307,10 +338,11 @@ def check_blob(
         raise ValueError(_wrong_shape(name, blob, config, conf_scores))
     if blob.dtype is _FLOAT32 and blob.flags.carray:  # contiguous and aligned, but also writeable: the usual case
         return blob
-    return _floats(name, blob)
+    return float32_blob(name, blob)
 
 
-def _floats(name: str, blob: NDArray[Any]) -> NDArray[np.float32]:
+def float32_blob(name: str, blob: NDArray[Any]) -> NDArray[np.float32]:
+    """Return a blob of floats as float32, contiguous and aligned; without a copy where it is."""
     if blob.dtype.kind != "f":
         raise TypeError(f"{name} must hold floats, got {blob.dtype}")
     with np.errstate(over="ignore"):  # what overflows float32 is removed as an infinity
@@ -322,6 +354,31 @@ def _reals(name: str, values: ArrayLike) -> NDArray[np.float64]:
     if array.size and array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers, got {array.dtype}")
     return np.require(array, np.float64, _REQUIRED)
+
+
+def _boxes(
+    xyxy: ArrayLike, scores: ArrayLike, class_ids: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32] | None]:
+    """The boxes of `nms` in the form that the kernel takes."""
+    boxes = _reals("xyxy", xyxy)
+    values = _reals("scores", scores)
+    boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
+    if values.ndim != 1 or boxes.shape != (len(values), 4):
+        raise ValueError(f"xyxy (N, 4) and scores (N,) were expected, got {boxes.shape} and {values.shape}")
+    classes = None
+    if class_ids is not None:
+        ids = np.asarray(class_ids)
+        if ids.shape != values.shape:
+            raise ValueError(f"class_ids must have the shape {values.shape} of the scores, got {ids.shape}")
+        if ids.size and ids.dtype.kind not in "iu":
+            raise TypeError(f"class_ids must hold integers, got {ids.dtype}")
+        _, inverse = np.unique(ids, return_inverse=True)  # any integers, as int32 without overflow
+        classes = np.ascontiguousarray(inverse, np.int32)
+    return boxes, values, classes
+
+
+def _top_n(top_n: SupportsIndex | None, count: int) -> int:
+    return count if top_n is None else min(_checks.count("top_n", top_n), count)
 
 
 def _alternatives(shapes: tuple[tuple[int, ...], ...], lead: str = "") -> str:
@@ -350,9 +407,7 @@ def _placement(image_size: Any, config: HeadConfig, resize: Resize) -> Placement
     return placement(_checks.size("image_size", image_size), config.input_size, resize)
 
 
-def _placements(
-    image_size: Any, pictures: int, config: HeadConfig, resize: Resize
-) -> list[tuple[float, float, float, float, float, float]]:
+def _placements(image_size: Any, pictures: int, config: HeadConfig, resize: Resize) -> list[Placement]:
     """One for each picture."""
     if image_size is None:
         return [_NO_PICTURE] * pictures

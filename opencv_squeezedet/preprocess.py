@@ -86,7 +86,10 @@ class Preprocess:
 
 
 class Placement(NamedTuple):
-    """Where a picture lies in the network's input: its pixel is ``((x - left) * x_factor, (y - top) * y_factor)``."""
+    """Where a picture lies in the network's input: its pixel is ``((x - left) * x_factor, (y - top) * y_factor)``.
+
+    The kernel does the arithmetic of `to_picture` itself, in double precision.
+    """
 
     left: float
     top: float
@@ -94,6 +97,12 @@ class Placement(NamedTuple):
     y_factor: float
     width: float
     height: float
+
+    def to_picture(self, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return boxes (N, 4) of the network's input as boxes of the picture, clipped to it."""
+        corner, factors = (self.left, self.top) * 2, (self.x_factor, self.y_factor) * 2
+        boxes = (xyxy - np.array(corner, np.float32)) * np.array(factors, np.float32)
+        return boxes.clip(0, np.array((self.width, self.height) * 2, np.float32))
 
 
 def placement(image_size: tuple[int, int], input_size: tuple[int, int], resize: Resize) -> Placement:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from embedded import HAS_CAFFE, needs_caffe_importer, needs_onnx
 from format_seeds import compressed_file
+from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures, formats
@@ -25,11 +26,10 @@ from opencv_squeezedet.model_files import Files, models_folder
 from opencv_squeezedet.network import Network, Weights
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT.parent / "shared" / "data"
 MODELS = Path(models_folder())
 PHOTO = ROOT / "samples" / "chelsea.jpg"
 
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs SqueezeNet's weights and the tutorial's photos")
+needs_data = needs("weights", "photos")
 pytestmark = needs_onnx
 BACKENDS = [
     "opencv",

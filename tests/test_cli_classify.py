@@ -90,7 +90,7 @@ def test_sources_are_those_of_detect(model: Path, capsys: pytest.CaptureFixture[
         (["a.jpg", "--model", "MODEL", "--backend", "caffe"], "argument --backend: invalid choice: 'caffe'"),
         (["a.jpg", "--model", "MODEL", "--target", "abacus"], "target must be one that is available here: 'cpu'"),
         (["a.jpg", "--model", "MODEL", "--json", "a.jpg"], "--json: a.jpg is one of the sources"),
-        (["a.jpg", "--model", "MODEL", "--json", "no/folder"], "--json: no/folder is a folder, or lies in none"),
+        (["a.jpg", "--model", "MODEL", "--json", "no/folder"], "--json: no/folder: its folder does not exist"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(

@@ -111,7 +111,7 @@ def test_the_description_is_the_users(stem: Path, capsys: pytest.CaptureFixture[
     other = stem.parent / "other.json"
     other.write_text("{}")
     error = error_of(capsys, "convert", stem, stem.parent / "other.onnx")
-    assert error == f"squeezedet convert: '{other}' is there and describes another model; it is not overwritten"
+    assert error == f"squeezedet convert: '{other}' already exists and describes another model; it is not overwritten"
     assert other.read_text() == "{}"
     assert not (stem.parent / "other.onnx").exists()
 

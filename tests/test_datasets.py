@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.datasets import Annotated, Dataset, load_dataset
@@ -24,7 +25,6 @@ from opencv_squeezedet.files import read_picture
 pytest.importorskip("PIL", reason="the sizes of YOLO's pictures are read with Pillow, of the eval extra")
 pytest.importorskip("yaml", reason="YOLO's descriptions are read with PyYAML, of the eval extra")
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "voc_mix"
 LABELS = ("cat", "dog")
 PICTURES: dict[str, tuple[tuple[int, int], list[tuple[str, list[float], bool]]]] = {
     "both": ((60, 40), [("dog", [3.0, 5.0, 33.0, 25.0], False), ("cat", [30.0, 0.0, 60.0, 40.0], True)]),
@@ -564,11 +564,11 @@ def test_wrong_options(tmp_path: Path) -> None:
     check(load_dataset(path, images=tmp_path / "pictures"))
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the project's shared data is not there")
+@needs("voc_mix")
 def test_voc_mix() -> None:
-    content = json.loads((SHARED / "val.json").read_bytes())
-    dataset = load_dataset(SHARED / "val.json", labels=sd.VOC.labels)
-    assert dataset.labels == load_dataset(SHARED / "val.json").labels
+    content = json.loads((DATA / "voc_mix" / "val.json").read_bytes())
+    dataset = load_dataset(DATA / "voc_mix" / "val.json", labels=sd.VOC.labels)
+    assert dataset.labels == load_dataset(DATA / "voc_mix" / "val.json").labels
     assert dataset.problems == ()
     assert (len(dataset.pictures), dataset.box_count) == (len(content["images"]), len(content["annotations"]))
     assert sum(picture.difficult.sum() for picture in dataset.pictures) == sum(a["difficult"] for a in content["annotations"])

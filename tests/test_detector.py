@@ -13,6 +13,7 @@ import pytest
 from embedded import output, read_net
 
 import opencv_squeezedet as sd
+from opencv_squeezedet.config import NMS_KINDS
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
 
@@ -86,14 +87,18 @@ def test_options_are_passed_on(detector: sd.SqueezeDet, photo: np.ndarray) -> No
     for options in (
         {"score_threshold": 0.02, "nms_threshold": 1},
         {"score_threshold": 0.02, "nms_threshold": 1, "top_n": 5},
-        {"score_threshold": 0.001, "nms_threshold": 0.9, "nms_kind": "reference", "top_n": 2000},
-        {"score_threshold": 0.001, "nms_threshold": 0.9, "nms_kind": "greedy", "top_n": 2000},
+        *({"score_threshold": 0.001, "nms_threshold": 0.9, "nms_kind": kind, "top_n": 2000} for kind in NMS_KINDS),
+        {"score_threshold": 0.001, "vote_threshold": 0.5},
+        {"score_threshold": 0.001, "multi_label": True, "top_n": 20000},
         {"score_threshold": 0.001, "nms_threshold": 0.9, "class_agnostic": True, "top_n": 2000},
     ):
         expected = sd.postprocess(*blobs, detector.config, image_size=size, **options)
         assert detector.detect(photo, **options) == expected
         assert detector.detect_batch([photo], **options) == [expected]
         assert expected != detector.detect(photo)
+    for refuse in (lambda: detector.detect(photo, thresh=1), lambda: detector.detect_batch([], thresh=1)):
+        with pytest.raises(TypeError, match="there is no option 'thresh'; the options are score_threshold, "):
+            refuse()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (3, 2), (37, 1211), (2000, 1500)])

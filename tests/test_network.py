@@ -275,6 +275,46 @@ def test_presets_fit_the_networks_that_they_are_for(name: str) -> None:
     assert derive_config(network, anchors=config.anchors, labels=config.labels, **others) == config
 
 
+@pytest.mark.parametrize(
+    ("name", "axis"),
+    [("squeezedet-kitti", "y"), ("squeezedet-gsoc", "y"), ("squeezedet-lite", "x"), ("squeezedet-pyramid", "x")],
+)
+def test_the_first_axis_follows_from_the_permute(name: str, axis: str) -> None:
+    """The default "x" put the boxes of networks with rows first at the wrong places."""
+    network = architectures.ARCHITECTURES[name].build()
+    head = head_of(network)
+    assert head.first_axis == axis
+    width, height = ((side - 1) // 16 for side in head.input_size)
+    assert abs(head.grid[0] - (width if axis == "x" else height)) <= 3  # the longer side of the grid is the picture's
+    anchors = [(10.0, 20.0)] * head.anchors
+    assert derive_config(network, anchors=anchors).first_axis == axis
+    for explicit in ("x", "y"):  # opencv_contrib's weights were trained with "x" on a network with rows first
+        assert derive_config(network, anchors=anchors, first_axis=explicit).first_axis == explicit
+
+
+@pytest.mark.parametrize(("swapped", "axis"), [(False, "y"), (True, "x")])
+def test_the_first_axis_with_channels_first(swapped: bool, axis: str) -> None:
+    network = channels_first(False)
+    if swapped:
+        convolution, cut = network.layers
+        turned = Permute(name="turn", bottoms=("conv",), tops=("turned",), order=(0, 1, 3, 2))
+        network = dataclasses.replace(network, layers=(convolution, turned, dataclasses.replace(cut, bottoms=("turned",))))
+    config = derive_config(network, anchors=[(3, 4), (5, 6)])
+    assert (config.first_axis, config.layout) == (axis, "chw")
+    assert config.grid == ((10, 8) if swapped else (8, 10))
+
+
+def test_a_network_that_does_not_say_which_axis_is_first() -> None:
+    network = channels_first(False)
+    convolution, cut = network.layers
+    flat = Reshape(name="flat", bottoms=("conv",), tops=("flat",), dims=(0, 16, 8, 10))
+    network = dataclasses.replace(network, layers=(convolution, flat, dataclasses.replace(cut, bottoms=("flat",))))
+    assert head_of(network).first_axis is None
+    with pytest.raises(sd.ModelError, match=r"does not say which picture axis .*: give first_axis, 'x' or 'y'"):
+        derive_config(network, anchors=[(3, 4), (5, 6)])
+    assert derive_config(network, anchors=[(3, 4), (5, 6)], first_axis="y").first_axis == "y"
+
+
 def channels_first(activated: bool) -> Network:
     convolution = Convolution(name="conv", bottoms=("data",), tops=("conv",), outputs=2 * 8, kernel=(3, 3))
     tops = ("class_scores", "conf_scores", "delta_bbox")

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from server import CONTENT, FILE, Server, entry, git_blob, in_a_process, serving
+from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import registry
@@ -36,7 +37,6 @@ pytest.importorskip("filelock", reason="of the extra fetch")
 pytest.importorskip("platformdirs", reason="of the extra fetch")
 
 PUBLISHED = registry.entries()
-SHARED = Path(__file__).parents[2] / "shared"
 
 
 @pytest.fixture
@@ -116,10 +116,9 @@ def test_an_embedded_model_that_was_changed_is_noticed(tmp_path: Path, monkeypat
         fetch("embedded")
 
 
+@needs("weights/compressed_SqueezeNet.net")
 def test_the_published_compressed_file_is_recognized() -> None:
-    path = SHARED / "data" / "weights" / "compressed_SqueezeNet.net"
-    if not path.exists():
-        pytest.skip("the shared data are not here")
+    path = DATA / "weights" / "compressed_SqueezeNet.net"
     assert registry.find_entry("squeezenet-compressed").problem(path) is None
 
 

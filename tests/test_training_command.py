@@ -132,7 +132,7 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
         (["data.yaml", "--seed", "-1"], "seed must be at least 0"),
         (["data.yaml", "--workers", "-1"], "--workers"),
         (["data.yaml", "--start", "nowhere.npz"], "nowhere.npz: No such file"),
-        (["data.yaml", "--start", "unknown-name"], "the published detectors are"),
+        (["data.yaml", "--start", "unknown-name"], "the published models are"),
         (["data.yaml", "--start", "data.npz"], "LAYER_w"),
         (["data.yaml", "--recipe", "missing.json"], "missing.json: No such file"),
         (["data.yaml", "--recipe", "data.yaml"], "Expecting value"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from networks import SHARED
+from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
@@ -221,12 +221,11 @@ def test_iou_of_all_pairs() -> None:
 @pytest.fixture
 def nanodet(monkeypatch: pytest.MonkeyPatch) -> str:
     pytest.importorskip("ncnn", reason="the extra [teach] brings ncnn")
-    if not (SHARED / "weights" / "nanodet_m.bin").is_file():
-        pytest.skip("needs ../shared/data/weights")
-    monkeypatch.setenv("OPENCV_SQUEEZEDET_NANODET", str(SHARED / "weights"))
+    monkeypatch.setenv("OPENCV_SQUEEZEDET_NANODET", str(DATA / "weights"))
     return "opencv_squeezedet.training.nanodet:teacher"
 
 
+@needs("weights/nanodet_m.bin")
 def test_nanodet_sees_the_cat(nanodet: str) -> None:
     teacher = load_teacher(nanodet)
     assert len(teacher.labels) == len(set(teacher.labels)) == 80
@@ -299,7 +298,7 @@ def test_label_tells_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureF
         (["photo.jpg", "--teacher", "nothing", "-o", "x"], "the published detectors are"),
         (["photo.jpg", "--teacher", "no:thing", "-o", "x"], "No module named 'no'"),
         (["photo.jpg", "--teacher", "embedded", "-o", "x", "--labels", "cat,unicorn"], "knows no 'unicorn'"),
-        (["photo.jpg", "--teacher", "embedded", "-o", "no/folder/x"], "No such file"),
+        (["photo.jpg", "--teacher", "embedded", "-o", "no/folder/x"], "--output: no/folder/x: its folder does not exist"),
     ],
 )
 def test_label_with_wrong_arguments(

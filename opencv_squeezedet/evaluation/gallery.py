@@ -75,7 +75,7 @@ def picture_jpeg(truth: Annotated, found: Detections, threshold: float, iou_thre
             marks.append((d.xyxy, text if hit else f"{d.label}? {d.confidence:.2f}", HIT if hit else WRONG))
     for i in np.flatnonzero(~truth.difficult):
         if i not in matches.found:
-            marks.append((tuple(truth.xyxy[i].tolist()), found.names[truth.class_id[i]], MISSED))
+            marks.append((tuple(truth.xyxy[i].tolist()), found.label_table[truth.class_id[i]], MISSED))
     texts = [text for _, text, _ in marks]
     boxes = np.array([box for box, _, _ in marks], np.float32).reshape(-1, 4) * scale
     canvas = draw(

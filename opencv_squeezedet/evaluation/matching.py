@@ -73,8 +73,8 @@ def match_classes(dataset: Dataset, detections: Sequence[Detections], iou_thresh
     if len(detections) != len(dataset.pictures):
         raise ValueError(f"detections of {len(dataset.pictures)} pictures were expected, got those of {len(detections)}")
     for found in detections:
-        if found.names != dataset.labels:
-            raise ValueError(f"the detections' label table {found.names} is not the data set's, {dataset.labels}")
+        if found.label_table != dataset.labels:
+            raise ValueError(f"the detections' label table {found.label_table} is not the data set's, {dataset.labels}")
     rows = [match(found, truth, iou_threshold) for found, truth in zip(detections, dataset.pictures, strict=True)]
     kept = ~_joined([row.ignored for row in rows], np.bool_)
     hit = _joined([row.hit for row in rows], np.bool_)[kept]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -13,7 +12,7 @@ from opencv_squeezedet.evaluation import plots
 from opencv_squeezedet.evaluation.evaluate import Evaluation
 from opencv_squeezedet.evaluation.gallery import HIT, MISSED, TRUTH, WRONG, Looked, picture_jpeg, rank
 from opencv_squeezedet.evaluation.run import Run
-from opencv_squeezedet.evaluation.tables import percent
+from opencv_squeezedet.evaluation.tables import means, percent
 
 _PICTURES = 12  # of the best, and of the worst
 _MOST_PROBLEMS = 200
@@ -116,11 +115,9 @@ def _class_table(evaluation: Evaluation) -> str:
         best = result.best
         at = (f"{best.threshold:.2f}", percent(best.precision), percent(best.recall), percent(best.f1))
         rows.append([result.label, str(result.objects), str(result.difficult), *map(percent, numbers), *at])
-    means = [evaluation.map_voc07, evaluation.map_voc10]
-    means += [evaluation.coco.get(name, math.nan) for name in ("AP", "AP50", "AP75")]
     header = ["class", "objects", "difficult", "VOC07", "VOC10", "AP", "AP50", "AP75", "recall"]
     header += ["best score", "precision", "recall", "F1"]
-    mean = ["mean", "", "", *map(percent, means), "", "", "", "", ""]
+    mean = ["mean", "", "", *map(percent, means(evaluation)), "", "", "", "", ""]
     table = f"<table>{_row(header, 'th')}{''.join(map(_row, rows))}{_row(mean, mark='mean')}</table>"
     sizes = [f"{size} {percent(evaluation.coco[f'AP_{size}'])}" for size in ("small", "medium", "large") if evaluation.coco]
     by_size = f" COCO AP of {', '.join(sizes)} objects." if sizes else ""

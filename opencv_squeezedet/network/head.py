@@ -1,4 +1,4 @@
-"""What a network tells of its own head: where the three blobs are made, and how many cells, anchors and classes they hold."""
+"""What a network says of its own head: where the three blobs are made, and how many cells, anchors and classes they hold."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Head:
     """What follows from the shapes of a network; fields as in `HeadConfig`, but anchors and classes are counts.
 
     ``first_axis`` is the picture axis that the first grid axis runs along, as the network's layers keep or swap rows and
-    columns; None where they do not tell. ``outputs`` tells for each blob the layer that gives it, and which of the layer's
+    columns; None where they do not say. ``outputs`` has for each blob the layer that gives it, and which of the layer's
     tops it is.
     """
 
@@ -90,7 +90,7 @@ def derive_config(
     outputs: Places | None = None,
     **others: Any,
 ) -> HeadConfig:
-    """Make the config of a network's head; what is left out of input size, grid, first axis, layout and activation it tells.
+    """Make the config of a network's head; input size, grid, first axis, layout and activation come from the network.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def derive_config(
     ------
     ModelError
         As `head_of`; if a field is not the network's, or there are more or fewer anchors or labels than it has; or if the
-        network does not tell the first axis and it is not given.
+        network does not say which picture axis is first and it is not given.
     ValueError, TypeError
         As `HeadConfig`.
     """
@@ -119,7 +119,7 @@ def derive_config(
     told = {name: getattr(head, name) for name in ("input_size", "grid", "first_axis", "layout", "activated")}
     if head.first_axis is None and "first_axis" not in others:
         raise ModelError(
-            f"{network.name!r} does not tell which picture axis its first grid axis is: give first_axis, 'x' or 'y'"
+            f"{network.name!r} does not say which picture axis its first grid axis is: give first_axis, 'x' or 'y'"
         )
     config = HeadConfig.from_dict({**told, "anchors": anchors, "labels": names, **others})
     check_config(head, config)

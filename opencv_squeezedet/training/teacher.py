@@ -104,11 +104,8 @@ class DetectorTeacher:
         shown = np.flatnonzero(best > _UNSURE)
         shown = shown[nms(boxes[shown], best[shown], class_id[shown], nms_threshold=0.6, top_n=_MOST)]
         place = placement((image.shape[1], image.shape[0]), config.input_size, preprocess.resize)
-        corner, factors = (place.left, place.top) * 2, (place.x_factor, place.y_factor) * 2
-        xyxy = (boxes[shown] - np.array(corner, np.float32)) * np.array(factors, np.float32)
-        xyxy = xyxy.clip(0, np.array(image.shape[1::-1] * 2, np.float32))
         classes = np.reshape(blobs.class_scores, (-1, len(config.labels)))[shown]
-        return Opinion(xyxy, classes * np.reshape(blobs.conf_scores, (-1, 1))[shown])
+        return Opinion(place.to_picture(boxes[shown]), classes * np.reshape(blobs.conf_scores, (-1, 1))[shown])
 
 
 def ask(
