@@ -134,6 +134,15 @@ def encode_picture(image: Picture, suffix: str) -> bytes:
     return content.tobytes()
 
 
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Give an OSError the name that the user knows, instead of a temporary one or none."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def temporary_beside(path: Path) -> Path:
     """Make an empty file, for what is to become ``path``, under a short name of ASCII letters that no other process has.
 
@@ -145,13 +154,9 @@ def temporary_beside(path: Path) -> Path:
     suffix = path.suffix if path.suffix.isascii() and len(path.suffix) < 16 else ""
     while True:
         temporary = path.with_name(f".{secrets.token_hex(8)}{suffix}")
-        try:
+        with named_errors(path), suppress(FileExistsError):
             temporary.open("xb").close()
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        return temporary
+            return temporary
 
 
 class WholeFile:
@@ -165,7 +170,7 @@ class WholeFile:
         self.path = path
 
     def __enter__(self) -> WholeFile:
-        with self._errors_named():
+        with named_errors(self.path):
             self._place = real_path(self.path)
             whole = self._place.is_file() or not self._place.exists()
             self._temporary = temporary_beside(self._place) if whole else None
@@ -178,19 +183,19 @@ class WholeFile:
 
     def write(self, content: bytes) -> None:
         """Add to the file; OSError, with the file's own name, if the disk is full."""
-        with self._errors_named():
+        with named_errors(self.path):
             self._file.write(content)
 
     def close(self) -> None:
         """Write the last of it to the disk; OSError as from `write`."""
-        with self._errors_named():
+        with named_errors(self.path):
             self._file.close()
 
     def keep(self) -> None:
         """Let it appear; OSError if the place is taken by a folder, or not the user's."""
         self.close()
         if self._temporary is not None:
-            with self._errors_named():
+            with named_errors(self.path):
                 self._temporary.replace(self._place)
 
     def discard(self) -> None:
@@ -225,7 +230,7 @@ class WholeFile:
             return None
         copy = temporary_beside(self._place)
         try:
-            with self._errors_named():
+            with named_errors(self.path):
                 shutil.copy2(self._place, copy)
         except BaseException:
             copy.unlink(missing_ok=True)
@@ -238,13 +243,6 @@ class WholeFile:
                 self.keep()
         finally:
             self.discard()
-
-    @contextmanager
-    def _errors_named(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
 
 def write_together(contents: Mapping[Path, bytes]) -> None:
