@@ -56,8 +56,8 @@ same = sd.postprocess(delta_bbox, class_scores, conf_scores, head, image_size=si
 assert np.allclose(boxes[strong][kept] * scale, same.xyxy, atol=0.1)
 print(same)
 
-# %% As the model is set: every class of an anchor is a candidate, a kept box becomes the mean of the candidates that overlap it
-# (box voting), and what is found under two classes is shown under one
+# %% As the model is set: every class of an anchor is a candidate, a kept box becomes the mean of the candidates that overlap
+# it (box voting), and what is found under two classes is shown under one
 found = sd.postprocess(delta_bbox, class_scores, conf_scores, head, image_size=size)
 print(found)
 cv2.imwrite("three_blobs.png", np.hstack([heat, before, sd.draw(image, found)]))
