@@ -21,12 +21,16 @@ def finite(name: str, value: SupportsFloat) -> float:
 
 def _float(name: str, value: SupportsFloat) -> float:
     no_number = (str, bytes, bool, np.bool_, complex, np.complexfloating)
+    if isinstance(value, np.ndarray) and value.ndim:
+        raise TypeError(f"{name} must be a number, got an array of shape {value.shape}")
     if isinstance(value, no_number) or not hasattr(value, "__float__"):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
         return float(value)
     except OverflowError:  # of an int
         return math.inf
+    except (TypeError, ValueError, RuntimeError) as error:  # of another library's array, as those of torch
+        raise TypeError(f"{name} must be a number, got {value!r}") from error
 
 
 def fraction(name: str, value: SupportsFloat) -> float:

@@ -173,8 +173,13 @@ class SqueezeDet:
         Raises
         ------
         TypeError, ValueError
-            As `detect`.
+            As `detect`; TypeError for a single picture too.
         """
+        if isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (1, 3, 4))):
+            raise TypeError(
+                f"images must be several pictures, got one array of shape {images.shape}: "
+                "call detect(image), or detect_batch([image])"
+            )
         limits = self.config.limits_with(options)
         pictures = list(images)
         if not pictures:

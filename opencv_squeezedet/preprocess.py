@@ -14,6 +14,10 @@ from opencv_squeezedet import _checks
 Resize = Literal["stretch", "letterbox", "crop"]
 Picture = NDArray[Any]
 
+MOST_SIDE, MOST_PIXELS = 1 << 20, 1 << 30
+"""Of a picture: as much as OpenCV reads from files, and its functions count in an int."""
+
+_MOST_FLOAT = float(np.finfo(np.float32).max)
 _TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
 
 
@@ -54,7 +58,13 @@ class Preprocess:
             raise ValueError(f"mean must be three numbers, got {self.mean!r}")
         object.__setattr__(self, "mean", tuple(_checks.finite("mean", value) for value in self.mean))
         object.__setattr__(self, "size", _checks.size("size", self.size))
+        values = 3 * self.size[0] * self.size[1]
+        if values > _checks.MOST:
+            raise ValueError(f"size {self.size} makes a blob of {values} values; at most {_checks.MOST} are possible")
         object.__setattr__(self, "scale", _checks.finite("scale", self.scale))
+        largest = max(max(abs(mean), abs(255.0 - mean)) for mean in self.mean) * max(abs(self.scale), 1.0)
+        if largest > _MOST_FLOAT:
+            raise ValueError(f"mean {self.mean} and scale {self.scale:g} give values of {largest:g}, too large for float32")
         object.__setattr__(self, "swap_rb", _checks.flag("swap_rb", self.swap_rb))
         _checks.choice("resize", self.resize, get_args(Resize))
 
@@ -136,15 +146,15 @@ def as_bgr(image: Picture) -> NDArray[np.uint8]:
     Parameters
     ----------
     image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) array of uint8, uint16, float16, float32 or float64
-        Grey, BGR or BGRA, of any size from 1x1 up; alpha is ignored. uint16 counts to 65535. Floats count to 1, unless some
-        value is above 1.5: then to 255.
+        Grey, BGR or BGRA, of any size from 1x1 up to `MOST_SIDE` and `MOST_PIXELS`, in any byte order; alpha is ignored.
+        uint16 counts to 65535. Floats count to 1, unless some value is above 1.5: then to 255.
 
     Raises
     ------
     TypeError
         If it is not an array of these types.
     ValueError
-        If its shape is another, or it holds floats that are not finite or far outside both ranges.
+        If its shape is another, it is too large, or it holds floats that are not finite or far outside both ranges.
     """
     if not isinstance(image, np.ndarray):
         hint = " (cv2.imread gives None for a file it cannot read)" if image is None else ""
@@ -152,7 +162,10 @@ def as_bgr(image: Picture) -> NDArray[np.uint8]:
     channels = image.shape[2] if image.ndim == 3 else 1
     if image.ndim not in (2, 3) or channels not in (1, 3, 4) or not image.size:
         raise ValueError(f"image must have the shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {image.shape}")
-    if image.dtype == np.uint16:
+    height, width = image.shape[:2]
+    if max(height, width) > MOST_SIDE or height * width > MOST_PIXELS:
+        raise ValueError(f"image must have at most {MOST_PIXELS} pixels, {MOST_SIDE} a side, got {width}x{height}")
+    if image.dtype.newbyteorder("=") == np.uint16:
         image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif image.dtype.kind == "f":
         image = _float_picture(image)

@@ -194,3 +194,26 @@ def test_a_table(numbers: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     common.print_table(*rows, numbers=numbers)
     cut = ["\x1b[1mname  si\x1b[0m", "a\\nb  9", "c     1,"]
     assert capsys.readouterr().out.splitlines() == ([f"\x1b[1m{right[0]}\x1b[0m", *right[1:]] if numbers else cut)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["classify", "--model", "squeezenet-v1.1", "a.jpg", "--json", "loop"], 2),
+        (["eval", "loop"], 2),
+        (["eval", "a.jpg", "--html", "loop"], 2),
+        (["anchors", "loop/deeper"], 2),
+        (["label", "loop", "--teacher", "embedded", "-o", "out.json"], 1),
+        (["label", "a.jpg", "--teacher", "embedded", "-o", "loop"], 2),
+        (["train", "loop", "-o", "out"], 2),
+        (["inspect", "loop"], 2),
+    ],
+)
+def test_circles_of_links(arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    if arguments[0] in ("label", "train"):
+        pytest.importorskip("torch", reason="the extra [train] brings torch")
+    Path("loop").symlink_to("loop")
+    assert cli.main(arguments) == status
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"squeezedet {arguments[0]}: ")

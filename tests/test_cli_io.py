@@ -604,6 +604,7 @@ def test_names_that_are_not_utf_8_end_with_words(arguments: list[str]) -> None:
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert b"Traceback" not in done.stderr
+    assert not [path for path in Path().rglob(".*") if path.is_file()]
 
 
 @pytest.mark.parametrize(
@@ -634,6 +635,110 @@ def test_closed_streams(closed: str, status: int) -> None:
 def test_classes_with_spaces(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.detect_main([str(PHOTO), "--classes", "dog, cat"]) == 0
     assert ": cat 0." in capsys.readouterr().out
+
+
+# ---- what does not end -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("source", ["pipe.jpg", "-", "pipe.mp4"])
+def test_one_signal_ends_the_waiting_for_a_source(source: str, number: signal.Signals) -> None:
+    """Ctrl-C and kill, once, while nobody writes to a pipe."""
+    os.mkfifo("pipe.jpg")
+    os.mkfifo("pipe.mp4")
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background has none
+    code += "from opencv_squeezedet.cli import detect_main; print('ready', flush=True); sys.exit(detect_main())"
+    reader, writer = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-c", code, source], stdin=reader, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        if source == "pipe.mp4":  # for which OpenCV would wait
+            assert process.wait(30) == 1
+            assert process.stderr.read() == b"detect: pipe.mp4: a video is read from a regular file only\n"
+        else:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.7)
+            process.send_signal(number)
+            assert process.wait(10) == (130 if number == signal.SIGINT else -number)
+            assert process.stderr.read() == b""
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="devices of POSIX")
+def test_devices_and_files_of_absurd_size_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("endless.jpg").symlink_to("/dev/zero")
+    for name in ("huge.jpg", "huge.txt"):
+        with Path(name).open("wb") as file:
+            file.truncate(1 << 40)
+    assert cli.detect_main(["/dev/zero", "endless.jpg", "huge.jpg", "huge.txt", str(PHOTO), "--no-image"]) == 1
+    out, err = capsys.readouterr()
+    assert ": cat 0." in out
+    assert err.splitlines() == [
+        "detect: huge.txt: it has 1,099,511,627,776 bytes, at most 268,435,456 are read of such a file",
+        "detect: /dev/zero: it is a pipe or a device, and not a regular file",
+        "detect: endless.jpg: it is a pipe or a device, and not a regular file",
+        "detect: huge.jpg: it has 1,099,511,627,776 bytes, at most 1,073,741,824 are read of such a file",
+    ]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="a shell that substitutes processes")
+@pytest.mark.parametrize(
+    "source", ["<(cat {photo})", "/dev/stdin < {photo}", "/dev/stdin < <(cat {photo})", "- < <(cat {photo})"]
+)
+def test_a_picture_from_another_process(folder: Path, source: str) -> None:
+    line = f"exec {sys.executable} -c '{COMMAND[-1]}' {source.format(photo=PHOTO)} --json all.json"
+    subprocess.run(["bash", "-c", line], check=True)
+    (entry,) = json.loads(Path("all.json").read_text())
+    assert entry["detections"][0]["label"] == "cat"
+    assert len(written(folder)) == 2
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="devices of POSIX")
+def test_standard_input_that_does_not_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("opencv_squeezedet.cli.sources.MOST_PICTURE_BYTES", 1 << 22)
+    with open("/dev/zero") as endless:
+        monkeypatch.setattr(sys, "stdin", endless)
+        assert cli.detect_main(["-"]) == 1
+    assert capsys.readouterr().err == "detect: -: it has more than the 4,194,304 bytes that are read of such a file\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "place"),
+    [
+        (["loop.jpg"], 1, "loop.jpg"),
+        (["list.txt"], 1, "list.txt: loop.jpg"),
+        (["a.jpg", "-o", "loop.jpg"], 2, "loop.jpg"),
+        (["a.jpg", "--voc", "loop.jpg/deeper"], 2, "loop.jpg/deeper"),
+        (["a.jpg", "--json", "loop.jpg"], 2, "loop.jpg"),
+        (["a.jpg", "--no-image", "--video-out", "loop.jpg"], 2, None),
+    ],
+)
+def test_circles_of_links(arguments: list[str], status: int, place: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("loop.jpg").symlink_to("loop.jpg")
+    Path("list.txt").write_text("loop.jpg\n")
+    shutil.copy(PHOTO, "a.jpg")
+    assert cli.detect_main(arguments) == status
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert place is None or err == f"detect: {place}: Too many levels of symbolic links\n"
+
+
+def test_libraries_below_write_nothing_of_damaged_pictures(folder: Path) -> None:
+    """libpng, libjpeg and libtiff would, and from several threads; what the command says is all there."""
+    image, names = cv2.imread(str(PHOTO)), []
+    for number in range(12):
+        for suffix in (".png", ".jpg", ".tiff"):
+            content = cv2.imencode(suffix, image)[1].tobytes()
+            names.append(f"{number}{suffix}")
+            Path(names[-1]).write_bytes(content[: len(content) // 2])
+    done = subprocess.run([*COMMAND, *names, "--no-image"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"detect: {name}: it is not a picture that OpenCV can decode" for name in names]
 
 
 # ---- when something ends ----------------------------------------------------------------------------------------------

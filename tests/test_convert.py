@@ -147,6 +147,25 @@ def test_what_cannot_be_converted(stem: Path, capsys: pytest.CaptureFixture[str]
     assert files(tmp_path) == before - {"mine.caffemodel"}
 
 
+@pytest.mark.parametrize("blocked", [".caffemodel", ".prototxt", ".json"])
+def test_all_files_or_none(stem: Path, blocked: str, capsys: pytest.CaptureFixture[str]) -> None:
+    target = stem.parent / "other"
+    Path(f"{target}.caffemodel").write_text("older")
+    Path(f"{target}{blocked}").unlink(missing_ok=True)
+    Path(f"{target}{blocked}").mkdir()
+    before = files(stem.parent)
+    assert "Is a directory" in error_of(capsys, "convert", stem, f"{target}.prototxt")
+    assert files(stem.parent) == before
+    assert blocked == ".caffemodel" or Path(f"{target}.caffemodel").read_text() == "older"
+
+
+def test_circles_of_links(stem: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loop = stem.parent / "loop.onnx"
+    loop.symlink_to(loop)
+    assert error_of(capsys, "convert", stem, loop) == f"squeezedet convert: {loop}: Too many levels of symbolic links"
+    assert f"{str(loop)!r}" in error_of(capsys, "convert", loop, stem.parent / "new.onnx")
+
+
 # ---- inspect -----------------------------------------------------------------------------------------------------------
 
 

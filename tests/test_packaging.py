@@ -76,6 +76,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         names = archive.namelist()
     assert {name.split("/")[0] for name in names} == {
         "opencv_squeezedet",
+        "opencv_squeezedet_command.py",
         f"opencv_squeezedet-{sd.__version__}.dist-info",
     }
     inside = {name.removeprefix("opencv_squeezedet/") for name in names}

@@ -14,7 +14,7 @@ import cv2
 
 from opencv_squeezedet.cli.results import Job, Output, Seen, picture_suffix
 from opencv_squeezedet.cli.sources import Video, is_utf8
-from opencv_squeezedet.files import encode_picture, temporary_beside, write_whole
+from opencv_squeezedet.files import encode_picture, real_path, temporary_beside, write_whole
 
 _CODECS = {".avi": "MJPG", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".mp4": "mp4v"}
 _LEAST_FREE_BYTES = 8 << 20  # OpenCV does not report that a video no longer fits on the disk
@@ -63,9 +63,10 @@ class VideoOutput(Output):
 
     def _begin(self, path: Path, seen: Seen) -> None:
         self._path, self._size, self._written = path, seen.size, 0
-        self._temporary = temporary_beside(path.resolve())
-        if not is_utf8(str(self._temporary)):
+        place = real_path(path)
+        if not is_utf8(str(place.parent)):
             raise OSError(errno.EILSEQ, "OpenCV cannot write a video to a folder whose name is not UTF-8", str(path))
+        self._temporary = temporary_beside(place)
         rate = seen.frame.frames_per_second
         rate = (rate if 1 <= rate <= 1000 else 25.0) / self._every
         codec = cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()])
@@ -89,7 +90,7 @@ class VideoOutput(Output):
             capture.release()
             if not whole:
                 raise OSError(errno.EIO, "OpenCV could not write the whole video; is the disk full?", str(self._path))
-            self._temporary.replace(self._path.resolve())
+            self._temporary.replace(real_path(self._path))
         finally:
             self._temporary.unlink(missing_ok=True)
 

@@ -16,7 +16,6 @@ from opencv_squeezedet.cli.common import (
     add_backend,
     check_targets,
     complain,
-    native_messages_hidden,
     positive,
     reason,
     shown,
@@ -62,9 +61,8 @@ def run(args: argparse.Namespace) -> int:
     )
     check_targets({"--json": args.json}, sources.files)
     with usage_errors():
-        found = find_classifier(args.model, args.weights)  # may fetch published weights, which shows progress
-        with native_messages_hidden():
-            classifier = SqueezeNet(found, backend=args.backend, target=args.target)
+        found = find_classifier(args.model, args.weights)
+        classifier = SqueezeNet(found, backend=args.backend, target=args.target)
     failures = sources.failures
     with write_errors(), ExitStack() as stack:
         written = None if args.json is None else stack.enter_context(JsonOutput(args.json))

@@ -7,8 +7,9 @@ import os
 import shutil
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
@@ -20,6 +21,7 @@ from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet._version import __version__
 from opencv_squeezedet.backends import BackendName
 from opencv_squeezedet.config import NMS_KINDS, Options
+from opencv_squeezedet.files import real_path
 
 SOURCE_HELP = "picture, video, folder, 'pattern', list of sources (.txt), camera number, - for stdin"
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -45,7 +47,7 @@ def run_subcommand(name: str, argv: list[str], *, program: str) -> int:
 
     def work() -> int:
         module = import_module(f"opencv_squeezedet.cli.{name}")
-        with silent_opencv():
+        with silent_opencv(), native_messages_hidden():
             status: int = module.run(make_parser(module, program).parse(argv))
         return status
 
@@ -90,15 +92,25 @@ def _open_standard_streams() -> None:
 
 @contextmanager
 def native_messages_hidden() -> Iterator[None]:
-    """Keep native libraries from writing to standard error what an exception reports anyway."""
+    """Keep libraries below Python from writing to standard error, where what Python writes goes on to appear.
+
+    For the whole of a command: were standard error put aside for a call alone, lines of other threads would be lost meanwhile.
+    """
+    if threading.current_thread() is not threading.main_thread():  # standard error is the process's
+        yield
+        return
     with ExitStack() as stack:
         sys.stderr.flush()
         saved = os.dup(2)
         stack.callback(os.close, saved)
-        stack.callback(os.dup2, saved, 2)
+        stream = sys.__stderr__
+        if stream is not None and sys.stderr is stream:  # otherwise it leads elsewhere already
+            visible = open(saved, "w", 1, stream.encoding, "backslashreplace", closefd=False)  # noqa: SIM115
+            stack.enter_context(redirect_stderr(stack.enter_context(visible)))
         nowhere = os.open(os.devnull, os.O_WRONLY)
         stack.callback(os.close, nowhere)
         os.dup2(nowhere, 2)
+        stack.callback(os.dup2, saved, 2)
         yield
 
 
@@ -220,6 +232,14 @@ def add_backend(add: Callable[..., object]) -> None:
     add("--target", metavar="T", help="cpu, or another of B")
 
 
+def real_place(name: str | Path) -> Path:
+    """Return a path without links; CommandError where they lead in a circle."""
+    try:
+        return real_path(Path(name))
+    except OSError as error:
+        raise CommandError(f"{shown(name)}: {reason(error)}") from error
+
+
 def add_postprocessing(add: Callable[..., object], *, threshold: float | None = None) -> None:
     """Add the options of post-processing with an ``add_argument``; ``threshold`` is the score threshold's default."""
     score_help = "score threshold " + ("in [0, 1]" if threshold is None else f"({threshold:g})")
@@ -268,11 +288,11 @@ def check_targets(
     CommandError
         That names the option.
     """
-    taken = {path.resolve(): what for path in sources}
+    taken = {real_place(path): what for path in sources}
     for option, target in targets.items():
         if target is None:
             continue
-        path = Path(target) if str(target) == "-" else Path(target).resolve()
+        path = Path(target) if str(target) == "-" else real_place(target)
         if path in taken:
             problem = f" is {taken[path]}"
         elif path.is_dir():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from opencv_squeezedet.cli.common import Parser, shown, usage_errors
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.files import write_whole
+from opencv_squeezedet.files import real_path, write_together
 from opencv_squeezedet.formats import caffemodel_bytes, load_network, onnx_bytes, prototxt_text
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.registry import find_network
@@ -42,18 +42,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def convert(source: str, target: Path | str, *, weights: str | None = None, half: bool = False) -> dict[Path, int]:
-    """Write the network's files; returns their sizes. Everything is read and converted before the first file is written."""
+    """Write the network's files, all or none; returns their sizes."""
     target = Path(target)
     files = find_network(source, weights)
     contents = _contents(target, *load_network(files), half=half)
     if files.description is not None:
         contents |= _description(Path(files.description), target.with_suffix(".json"))
-    taken = {Path(path).resolve() for path in (files.definition, files.weights, files.onnx) if path is not None}
+    taken = {real_path(Path(path)) for path in (files.definition, files.weights, files.onnx) if path is not None}
     for path in contents:
-        if path.resolve() in taken:
+        if real_path(path) in taken:
             raise ModelError(f"{str(path)!r} is the source itself, which is not overwritten")
-    for path, content in contents.items():
-        write_whole(path, content)
+    write_together(contents)
     return {path: len(content) for path, content in contents.items()}
 
 

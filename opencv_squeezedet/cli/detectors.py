@@ -7,7 +7,7 @@ import os
 import cv2
 
 from opencv_squeezedet.backends import BackendName
-from opencv_squeezedet.cli.common import native_messages_hidden, usage_errors
+from opencv_squeezedet.cli.common import usage_errors
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.model import find_model
 from opencv_squeezedet.preprocess import Resize
@@ -37,6 +37,5 @@ def load_detectors(
         cv2.setNumThreads(max(1, cores // count))  # before the networks are made, when onnxruntime reads it
     resize: Resize | None = "letterbox" if letterbox else None
     with usage_errors():
-        found = find_model(model, weights)  # may fetch published weights, which shows progress
-        with native_messages_hidden():
-            return [SqueezeDet(found, resize=resize, backend=backend, target=target) for _ in range(count)]
+        found = find_model(model, weights)
+        return [SqueezeDet(found, resize=resize, backend=backend, target=target) for _ in range(count)]

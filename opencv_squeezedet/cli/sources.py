@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -12,10 +13,22 @@ from pathlib import Path
 import cv2
 
 from opencv_squeezedet._checks import MOST
-from opencv_squeezedet.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES, decode_picture, read_picture
+from opencv_squeezedet.cli.common import real_place
+from opencv_squeezedet.files import (
+    MOST_PICTURE_BYTES,
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    decode_picture,
+    read_at_most,
+    read_picture,
+    read_regular,
+    real_path,
+)
 from opencv_squeezedet.preprocess import Picture
 
 Complain = Callable[[str], None]
+
+_MOST_LIST_BYTES = 1 << 28
 
 
 class SourceError(Exception):
@@ -149,10 +162,15 @@ def find_sources(arguments: list[str], *, recursive: bool, without: Iterable[Pat
 
     A picture or video file; a folder (its pictures by name; with ``recursive`` those of its subfolders too, except the folders
     ``without``); a glob pattern; a ``.txt`` file that lists sources, one per line, as they would be given as arguments; a
-    camera number; ``-`` for a picture on standard input.
+    camera number; a pipe, or ``-`` for standard input, that gives a picture, which is read at once.
+
+    Raises
+    ------
+    CommandError
+        If links make a circle of a folder of ``without``.
     """
     sources = Sources()
-    outputs = {folder.resolve() for folder in without}
+    outputs = {real_place(folder) for folder in without}
     for argument in arguments:
         _find(argument, recursive, outputs, sources, complain)
     return sources
@@ -162,18 +180,19 @@ def _find(argument: str, recursive: bool, without: set[Path], sources: Sources, 
     try:
         path = Path(argument)
         if path.suffix.lower() == ".txt" and path.is_file():
-            sources.files.add(path.resolve())
+            sources.files.add(real_path(path))
             for name in _listed(path):
                 _find(name, recursive, without, sources, lambda message: complain(f"{argument}: {message}"))
             return
         found = _sources_of(argument, recursive, without)
+        files = {real_path(source.path) for source in found if source.path is not None}
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         complain(f"{argument}: {reason}")
         sources.failures += 1
         return
     sources.frames += found
-    sources.files.update(source.path.resolve() for source in found if source.path is not None)
+    sources.files |= files
 
 
 def _sources_of(argument: str, recursive: bool, without: set[Path]) -> list[Source]:
@@ -194,24 +213,29 @@ def _sources_of(argument: str, recursive: bool, without: set[Path]) -> list[Sour
         files = [match for match in matches if os.path.splitext(match)[1].lower() in known and not os.path.isdir(match)]
         return [source for match in files or matches for source in _sources_of(match, recursive, without)]
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        path.stat()  # OSError if it is missing
+        if not stat.S_ISREG(path.stat().st_mode):  # OSError if it is missing
+            raise ValueError("a video is read from a regular file only")  # OpenCV would wait, deaf to Ctrl-C
         return [Video(argument)]
+    if path.is_fifo():
+        return [_from_pipe(path)]
     return [_picture(path)]
 
 
 def _in_folder(folder: Path, recursive: bool, without: set[Path]) -> list[Source]:
     inside = folder.rglob("*") if recursive else folder.iterdir()
-    skipped = {place for place in without if folder.resolve() in place.parents}
+    place_of_all = real_path(folder)
+    skipped = {place for place in without if place_of_all in place.parents}
     pictures = [p for p in inside if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()]
     if skipped:
-        pictures = [p for p in pictures if skipped.isdisjoint(p.resolve().parents)]
+        pictures = [p for p in pictures if skipped.isdisjoint(real_path(p).parents)]
     if not pictures:
         raise ValueError("no pictures in this folder")
     return [_picture(p) for p in sorted(pictures)]
 
 
 def _listed(path: Path) -> list[str]:
-    lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
+    text = read_regular(path, _MOST_LIST_BYTES).decode("utf-8-sig", errors="surrogateescape")
+    lines = text.replace("\r", "\n").split("\n")
     names = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if not names:
         raise ValueError("this list has no sources")
@@ -228,10 +252,18 @@ def _given(image: Picture) -> Callable[[], Picture]:
     return lambda: image
 
 
+# What may never end is read at once, and not by a worker, so that Ctrl-C ends the waiting.
+
+
 def _from_standard_input() -> Frame:
-    # read now rather than by a worker, so that Ctrl-C can interrupt it
-    content = sys.stdin.buffer.read() if sys.stdin is not None else b""
+    content = read_at_most(sys.stdin.buffer, MOST_PICTURE_BYTES) if sys.stdin is not None else b""
     return Frame("-", "stdin", ".jpg", lambda: decode_picture(content))
+
+
+def _from_pipe(path: Path) -> Frame:
+    with path.open("rb", buffering=0) as file:
+        content = read_at_most(file, MOST_PICTURE_BYTES)
+    return Frame(str(path), path.stem, path.suffix, lambda: decode_picture(content))
 
 
 def count_frames(sources: list[Source], every: int) -> int | None:

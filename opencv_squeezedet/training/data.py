@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,7 @@ class Feed:
             batch_sampler=_Places(self, first),
             num_workers=self.workers,
             collate_fn=_collate,
-            worker_init_fn=_step_back,
+            worker_init_fn=_serve,
             persistent_workers=False,
             prefetch_factor=4 if self.workers else None,
         )
@@ -188,8 +189,9 @@ def _collate(items: list[tuple[Sample, list[str]]]) -> Batch:
     )
 
 
-def _step_back(_: int) -> None:
-    """Leave the cores to the network's threads, which wait for each other: reading takes the time that they leave."""
+def _serve(_: int) -> None:
+    """Leave Ctrl-C to the training, and the cores to its threads, which wait for each other: reading takes what they leave."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     if hasattr(os, "nice"):
         os.nice(10)

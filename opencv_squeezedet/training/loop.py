@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
 import time
@@ -101,6 +102,8 @@ class Trainer:
         File that keeps everything that `run` needs to go on.
     labels : tuple of str
         The classes, by which a checkpoint of another training is known.
+    data : str
+        A mark of the pictures and their objects, likewise.
     seen, seconds : int, float
         Pictures seen, and how long that took.
     pending : list
@@ -111,7 +114,7 @@ class Trainer:
     Raises
     ------
     ModelError
-        If the checkpoint cannot be read, or is of another network or other classes.
+        If the checkpoint cannot be read, or is of another network, other classes or other pictures.
     """
 
     model: TorchNetwork
@@ -121,6 +124,7 @@ class Trainer:
     schedule: Schedule
     checkpoint: Path
     labels: tuple[str, ...]
+    data: str
     seen: int = 0
     seconds: float = 0.0
     pending: list[list[float]] = field(default_factory=list)
@@ -134,6 +138,7 @@ class Trainer:
         self.average = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self._groups(), lr=self.schedule.rate, betas=(0.9, 0.99))
         self.best, self.best_average = -1.0, self.average
+        self._before: dict[str, Any] | None = None
         if self.checkpoint.is_file():
             self._load()
 
@@ -154,15 +159,28 @@ class Trainer:
         ]
 
     def run(self) -> Iterator[Batch]:
-        """Train to the end, and yield each batch after its step; between two of them `save` may be called."""
+        """Train to the end, and yield each batch after its step; between two of them `save` may be called.
+
+        A step counts when it is accepted, or the next batch is asked for. Until then, wherever something interrupts it, the
+        state before it is what is saved, and where the next run begins.
+        """
+        if self._before is not None:
+            self._take_up(self._before)
+        self._before = None
         mean = torch.tensor(self.feed.mean, device=self.device)
         start = time.monotonic() - self.seconds
         for batch in self.feed.batches(self.seen):
+            self._before = self._state()
             losses = self.step(batch, mean)
             self.seen += len(batch.images)
             self.seconds = time.monotonic() - start
             self.pending.append(torch.stack(losses).tolist())
             yield batch
+            self.accept()
+
+    def accept(self) -> None:
+        """Let the last step count, and what was measured after it."""
+        self._before = None
 
     def step(self, batch: Batch, mean: Tensor) -> Losses:
         """Change the weights for one batch; what it does depends on the weights, the batch and ``seen`` alone."""
@@ -215,36 +233,55 @@ class Trainer:
     def measured(self, accuracy: float) -> None:
         """Keep the averaged weights if they are the best until now."""
         if accuracy > self.best:
-            self.best = accuracy
-            self.best_average = {name: tensor.clone() for name, tensor in self.average.items()}
+            self.best, self.best_average = accuracy, _copied(self.average)
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
-        state = {
-            "labels": list(self.labels),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            **{name: getattr(self, name) for name in _KEPT},
-        }
+        content = io.BytesIO()  # of a full disk torch.save itself says no OSError
+        state = self._state() if self._before is None else self._before
+        torch.save({"labels": list(self.labels), "data": self.data, **state}, content)
         new = self.checkpoint.with_suffix(".new")  # a name of its own, so that what a kill leaves is written over
-        torch.save(state, new)
-        new.replace(self.checkpoint)
+        try:
+            new.write_bytes(content.getbuffer())
+            new.replace(self.checkpoint)
+        finally:
+            new.unlink(missing_ok=True)
+
+    def _state(self) -> dict[str, Any]:
+        kept = {name: getattr(self, name) for name in _KEPT}
+        state: dict[str, Any] = _copied({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), **kept})
+        return state
+
+    def _take_up(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name in _KEPT:
+            setattr(self, name, state[name])
 
     def _load(self) -> None:
         try:
             state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-            labels = tuple(state["labels"])
+            labels, data = tuple(state["labels"]), state["data"]
+            kept = {name: state[name] for name in ("model", "optimizer", *_KEPT)}
         except (RuntimeError, ValueError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
             raise ModelError(f"{self.checkpoint} is damaged: remove it, or choose another folder") from error
         if labels != self.labels:
             raise ModelError(f"{self.checkpoint} is of a training with the classes {', '.join(labels)}: choose another folder")
+        if data != self.data:
+            raise ModelError(f"{self.checkpoint} is of a training with other pictures or objects: choose another folder")
         try:
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            self._take_up(kept)
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"{self.checkpoint} is of a network begun with other weights: choose another folder") from error
-        for name in _KEPT:
-            setattr(self, name, state[name])
+
+
+def _copied(value: Any) -> Any:
+    """What `copy.deepcopy` gives of tensors in dicts and lists, which takes several times as long."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {name: _copied(part) for name, part in value.items()}
+    return [_copied(part) for part in value] if isinstance(value, list) else value
 
 
 def _computes_bfloat16(device: torch.device) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
+import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +23,7 @@ from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.draw import draw
 from opencv_squeezedet.evaluation import Evaluation, evaluate
-from opencv_squeezedet.files import encode_picture, write_whole
+from opencv_squeezedet.files import encode_picture, write_together, write_whole
 from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.pipeline import chunks
@@ -28,6 +31,7 @@ from opencv_squeezedet.postprocess import postprocess_batch
 from opencv_squeezedet.preprocess import Picture, Preprocess
 from opencv_squeezedet.training.calibration import MEASURED_FROM, Calibration, Logits, calibrate
 from opencv_squeezedet.training.data import Example, Feed, read_or_empty
+from opencv_squeezedet.training.lock import lock_folder
 from opencv_squeezedet.training.loop import LOGITS, Trainer
 from opencv_squeezedet.training.losses import AlignedLoss, Loss, Losses, PublishedLoss
 from opencv_squeezedet.training.module import TorchNetwork
@@ -64,7 +68,7 @@ class Progress:
 
 
 class Training:
-    """One training in one folder; what the folder has already is gone on with.
+    """One training in one folder, which is one process's at a time; what the folder has already is gone on with.
 
     Parameters
     ----------
@@ -84,8 +88,8 @@ class Training:
     Raises
     ------
     ValueError
-        If the data set or the validation set has no object, the latter's labels are others, or the folder holds a training by
-        another recipe.
+        If the data set or the validation set has no object, the latter's labels are others, the folder holds a training by
+        another recipe, or another process is training in it.
     ModelError
         If the folder's checkpoint cannot be gone on with, the input's sides do not suit the network, or none of the weights
         to begin with fits it.
@@ -125,9 +129,18 @@ class Training:
         )
         weights = class_weights(examples, recipe.rare)
         losses = {size: _loss(recipe, describe(recipe, dataset.labels, size)[1], weights) for size, _ in recipe.sizes}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_folder(folder)
         self._keep_recipe()
         self.trainer = Trainer(
-            model, loaded, feed, losses.__getitem__, recipe.schedule, folder / "checkpoint.pt", self.config.labels
+            model,
+            loaded,
+            feed,
+            losses.__getitem__,
+            recipe.schedule,
+            folder / "checkpoint.pt",
+            self.config.labels,
+            mark_of(examples, validation),
         )
         self._pictures, self._unread = len(examples), set[str]()
         self._problems: dict[str, None] = {}  # of all files, in the order in which they were met
@@ -135,10 +148,15 @@ class Training:
 
     def _keep_recipe(self) -> None:
         path = self.folder / "recipe.json"
-        if (self.folder / "checkpoint.pt").is_file() and path.is_file() and Recipe.from_json(path.read_text()) != self.recipe:
+        if (self.folder / "checkpoint.pt").is_file() and path.is_file() and not self._is_recipe(path.read_bytes()):
             raise ValueError(f"{self.folder} holds a training by another recipe, see {path.name}: choose another folder")
-        self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, self.recipe.to_json().encode())
+
+    def _is_recipe(self, content: bytes) -> bool:
+        try:
+            return Recipe.from_json(content.decode()) == self.recipe
+        except (ValueError, TypeError):  # edited by hand
+            return False
 
     def run(
         self, *, every: int = 20_000, patience: int | None = None, log_every: int = 20, save_seconds: float = 60
@@ -156,7 +174,8 @@ class Training:
         log_every : int
             Steps after which it is logged.
         save_seconds : float
-            Between checkpoints, of which one more is written at the end, and where this generator is closed.
+            Between checkpoints, of which one more is written at the end, where this generator is closed, and after a
+            KeyboardInterrupt, wherever that comes.
 
         Raises
         ------
@@ -166,22 +185,27 @@ class Training:
         trainer, saved = self.trainer, time.monotonic()
         if patience is not None and self._waited() >= patience:
             return
-        for batch in trainer.run():
-            self._note(batch.problems)
-            due = trainer.seen >= self.recipe.pictures or trainer.seen // every > (trainer.seen - self.recipe.batch) // every
-            if due or len(trainer.pending) >= log_every:
-                progress = self._progress(self.measure() if due and self.validation is not None else None)
-                try:
+        try:
+            for batch in trainer.run():
+                self._note(batch.problems)
+                due = (
+                    trainer.seen >= self.recipe.pictures or trainer.seen // every > (trainer.seen - self.recipe.batch) // every
+                )
+                progress = None
+                if due or len(trainer.pending) >= log_every:
+                    progress = self._progress(self.measure() if due and self.validation is not None else None)
+                trainer.accept()
+                if progress is not None:
                     yield progress
-                except GeneratorExit:
+                    if patience is not None and self._waited() >= patience:
+                        break
+                if time.monotonic() - saved > save_seconds:
                     trainer.save()
-                    raise
-                if patience is not None and self._waited() >= patience:
-                    break
-            if time.monotonic() - saved > save_seconds:
-                trainer.save()
-                saved = time.monotonic()
-        trainer.save()
+                    saved = time.monotonic()
+            trainer.save()
+        except (KeyboardInterrupt, GeneratorExit):
+            trainer.save()
+            raise
 
     def _waited(self) -> int:
         """How many measurements in a row brought nothing better."""
@@ -332,6 +356,19 @@ def examples_of(dataset: Dataset, teacher: Opinions | None = None, validation: D
     return examples
 
 
+def mark_of(examples: Sequence[Example], validation: Dataset | None) -> str:
+    """Return what tells data sets apart: a checksum of the file names, wherever the files are, and of their objects."""
+    rows: list[tuple[Path, tuple[NDArray[Any], ...]]] = [(one.path, (one.xyxy, one.classes, one.quality)) for one in examples]
+    if validation is not None:
+        rows += [(one.path, (one.xyxy, one.class_id, one.difficult)) for one in validation.pictures]
+    mark = hashlib.sha256()
+    for path, arrays in rows:
+        mark.update(os.fsencode(path.name))
+        for array in arrays:
+            mark.update(str(array.shape).encode() + array.tobytes())
+    return mark.hexdigest()
+
+
 def class_weights(examples: Sequence[Example], rare: float) -> torch.Tensor:
     """Return the weight of each class' objects: (mean count / count) ** rare, scaled so that objects weigh 1 on average."""
     counts = sum((example.classes * example.quality[:, None]).sum(0) for example in examples)
@@ -343,18 +380,16 @@ def class_weights(examples: Sequence[Example], rare: float) -> torch.Tensor:
 def write_model(
     stem: Path, network: Network, weights: Weights, config: HeadConfig, preprocess: Preprocess, *, half: bool
 ) -> list[Path]:
-    """Write a model's four files and return their paths."""
+    """Write a model's four files, all or none, and return their paths."""
     contents = {
         ".prototxt": prototxt_text(network).encode(),
         ".caffemodel": caffemodel_bytes(network, weights, half=half),
         ".onnx": onnx_bytes(network, weights, half=half),
         ".json": description_json(config, preprocess).encode(),
     }
-    paths = []
-    for suffix, content in contents.items():
-        paths.append(stem.with_name(stem.name + suffix))
-        write_whole(paths[-1], content)
-    return paths
+    files = {stem.with_name(stem.name + suffix): content for suffix, content in contents.items()}
+    write_together(files)
+    return list(files)
 
 
 def description_json(config: HeadConfig, preprocess: Preprocess) -> str:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from opencv_squeezedet.detector import SqueezeDet
-from opencv_squeezedet.files import read_picture, write_whole
+from opencv_squeezedet.files import read_picture, real_path, write_whole
 from opencv_squeezedet.postprocess import decode, nms, score
 from opencv_squeezedet.preprocess import Picture, placement
 from opencv_squeezedet.training.data import Example
@@ -159,7 +159,7 @@ def write_opinions(path: Path, labels: Sequence[str], opinions: Iterable[Mapping
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for opinion in opinions:
-        images.append({"id": len(images) + 1, "file_name": str(opinion["path"].resolve()), "hint": opinion["hint"]})
+        images.append({"id": len(images) + 1, "file_name": str(real_path(opinion["path"])), "hint": opinion["hint"]})
         for (x1, y1, x2, y2), scores in zip(opinion["xyxy"].tolist(), opinion["scores"].tolist(), strict=True):
             annotations.append(
                 {
