@@ -40,10 +40,17 @@ class _OpencvNet(Backend):
                 with silent_opencv():  # needs the shapes up to this layer, no others
                     self.net.getFLOPS(self.net.getLayerId(name), (1, 3, size[1], size[0]))
             except cv2.error as error:
-                layer = self.net.getLayer(name)
-                weights = "" if layer.type != "Convolution" else f" with {len(layer.blobs) or 'no'} blobs of weights"
-                return f"layer {name!r}, a {layer.type}{weights}: {reason(error)}"
+                return f"layer {name!r}{self._described(name)}: {reason(error)}"
         return None
+
+    def _described(self, name: str) -> str:
+        """What a layer is, if OpenCV could make one of its description."""
+        try:
+            layer = self.net.getLayer(name)
+        except cv2.error:
+            return ""
+        weights = "" if layer.type != "Convolution" else f" with {len(layer.blobs) or 'no'} blobs of weights"
+        return f", a {layer.type}{weights}"
 
 
 class CaffeNet(_OpencvNet):

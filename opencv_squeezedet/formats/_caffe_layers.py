@@ -41,6 +41,8 @@ def layer_of(message: Any, kind: str) -> nw.Layer:
         if not blobs or (most and len(blobs) != most):
             raise ModelError(f"layer {name!r}: {kind} has {most or 'at least one'} {what}, got {len(blobs)}")
     try:
+        if foreign := sorted(field for field in message.given if field.endswith("_param") and field != _PARAMS.get(kind)):
+            raise _OptionError(f"a {kind} has no {foreign[0]}")  # OpenCV would take the options in it for the layer's own
         return make(name=name, bottoms=bottoms, tops=tops, **read(message))
     except _OptionError as error:
         raise UnknownLayerError(f"layer {name!r}: {error}") from None
@@ -244,3 +246,6 @@ _KINDS: dict[str, tuple[Callable[..., nw.Layer], tuple[int, int], Callable[[Any]
     "Reshape": (nw.Reshape, (1, 1), _read_reshape, _write_reshape),
 }
 """For each type: the class, how many bottoms and tops it has (0: any number), and both directions."""
+
+_PARAMS = {kind: f"{kind.lower()}_param" for kind in _KINDS} | {"Deconvolution": "convolution_param"}
+"""Which of its messages has a layer's options."""
