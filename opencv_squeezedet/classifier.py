@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.backends import BackendName, NetworkContent, open_backend
+from opencv_squeezedet.backends import BackendName, open_backend
 from opencv_squeezedet.config import from_fields
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
@@ -123,9 +123,7 @@ class SqueezeNet:
         else:
             found = find_classifier(model, weights, labels=labels, preprocess=preprocess)
         self.preprocess, self.labels = found.preprocess, found.labels
-        content = NetworkContent(found.network)
-        content.check()
-        self.backend = open_backend(content, None, backend, target)
+        self.backend = open_backend(found.network, None, backend, target, size=found.preprocess.size)
         (shape,) = self.backend.shapes(self.preprocess.size)
         if _classes(shape) != len(self.labels):
             raise ModelError(
