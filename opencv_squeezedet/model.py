@@ -170,8 +170,8 @@ def config_of(fields: Any, outputs: Places | None, definition: Callable[[], Netw
     ------
     ValueError, TypeError
         If the fields are not those of a `HeadConfig`, or not the network's.
-    ImportError
-        If the definition has to tell, and reading it takes the extra ``[onnx]``.
+    UnknownLayerError
+        If the definition has to tell, and has layers that `opencv_squeezedet.network` does not describe.
     """
     told = {"input_size", "grid", "labels", "first_axis"}
     if not isinstance(fields, dict) or "anchors" not in fields or told <= fields.keys():
@@ -180,14 +180,16 @@ def config_of(fields: Any, outputs: Places | None, definition: Callable[[], Netw
 
     try:
         network = definition()
-    except (ImportError, UnknownLayerError) as error:
+    except UnknownLayerError as error:
         missing = ", ".join(f"'{name}'" for name in sorted(told - fields.keys()))
-        raise type(error)(f"the head leaves out {missing}, which the network's definition would tell: {error}") from error
+        raise UnknownLayerError(
+            f"the head leaves out {missing}, which the network's definition would tell: {error}"
+        ) from error
     return derive_config(network, outputs=outputs, **fields)
 
 
 def _definition(files: Files) -> Network:
-    from opencv_squeezedet.formats import load_definition  # takes an extra
+    from opencv_squeezedet.formats import load_definition  # keeps import fast
 
     return load_definition(files)
 
@@ -213,7 +215,7 @@ def open_model(model: Model, backend: BackendName = "opencv", target: str | None
     Raises
     ------
     ModelError
-        If the files cannot be read, a blob's place is missing, or a shape is not the head's.
+        If the files cannot be read or are damaged, a blob's place is missing, or a shape is not the head's.
     ValueError, ImportError
         If the backend or the target is not available; see `open_backend`.
     OSError

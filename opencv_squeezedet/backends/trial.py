@@ -14,8 +14,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from opencv_squeezedet.backends.base import BackendName
+from opencv_squeezedet.backends.base import BackendName, reason
 from opencv_squeezedet.backends.forms import Form, open_form
+from opencv_squeezedet.errors import ModelError
 
 SECONDS = 20
 """How long opening and two passes may take, once the libraries are loaded."""
@@ -100,8 +101,10 @@ def _problem(request: dict[str, Any], contents: tuple[bytes, ...]) -> str | None
         if size is not None:
             network.shapes(tuple(size))
             network.forward(np.random.default_rng(0).uniform(-150, 150, (1, 3, size[1], size[0])).astype(np.float32))
+    except ModelError as error:
+        return str(error)
     except Exception as error:
-        return str(error) or type(error).__name__
+        return reason(error) or type(error).__name__
     return None
 
 

@@ -25,6 +25,10 @@ _TYPES = {1: "<f4", 6: "<i4", 7: "<i8", 10: "<f2", 11: "<f8"}
 """ONNX's numbers of the types of constants that such a network has."""
 _FLOAT, _HALF = 1, 10
 _ATTRIBUTE_TYPES = {"f": 1, "i": 2, "s": 3, "t": 4, "ints": 7}
+_FIRST_OPTIONAL = {"Conv": 2, "ConvTranspose": 2, "Dropout": 1, "Pad": 2, "Split": 1}
+"""From which input on they may be left out, which an empty name does as well."""
+_MOST_OUTPUTS = {"Split": 1 << 16}
+"""Of those with more than one that is read; Dropout's mask is not."""
 _DOMAINS = ("", "ai.onnx")
 _LONGEST = 1 << 31
 
@@ -68,7 +72,7 @@ class _Node:
         self.op, self.opset, self.domain = proto.op_type, opset, proto.domain
         self.inputs: list[str] = list(proto.input)
         self.outputs: list[str] = list(proto.output)
-        while self.inputs and not self.inputs[-1]:  # optional ones that are left out
+        while len(self.inputs) > _FIRST_OPTIONAL.get(self.op, len(self.inputs)) and not self.inputs[-1]:
             self.inputs.pop()
         self.name = proto.name or self.outputs[0]
         self.attributes = {attribute.name: attribute for attribute in proto.attribute}
@@ -181,6 +185,12 @@ class _Reader:
     def _add(self, node: _Node) -> None:
         if node.op not in _ATTRIBUTES or node.domain not in _DOMAINS:
             raise node.error(f"the operator is not one of {', '.join(sorted(_ATTRIBUTES))}")
+        if "" in node.inputs or "" in node.outputs[: _MOST_OUTPUTS.get(node.op, 1)]:
+            raise node.damage(
+                f"names of all its inputs and outputs were expected, got {node.inputs[:8]} and {node.outputs[:8]}"
+            )
+        if len(node.outputs) > _MOST_OUTPUTS.get(node.op, 1) and node.op != "Dropout":
+            raise node.error(f"one output was expected, got {node.outputs[:8]}")
         if unknown := node.attributes.keys() - set(_ATTRIBUTES[node.op].split()):
             raise node.error(f"it has an attribute {min(unknown)!r}")
         if node.op == "Constant" and node.has("value"):
