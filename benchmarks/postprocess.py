@@ -1,10 +1,14 @@
-"""Measures the post-processing: against the C++ class and NumPy, with two threads, and over a million calls.
+"""Measures the post-processing: against the C++ class and NumPy, another build, with two threads, and over a million calls.
 
-Without ``--threads`` and ``--memory``: the same boxes from the same blobs by several ways, in one run on one core. A block
+Without an option that says otherwise: the same boxes from the same blobs by several ways, in one run on one core. A block
 takes a frame of its own, checks that all ways find the same boxes, and times one way after the other; the figures are medians
 over the blocks. A way handles the block's frame again and again: its blobs are in the cache, and its branches well predicted.
 With ``--fresh`` each call gets a frame that the way has not seen in a while, only just written, as by a network: that is
 slower for all ways, and most of all for the short ones.
+
+A second table has the settings that are off by default, each beside the head's own. With ``--against`` the public functions
+are timed in two processes on one core, this package in one, and in the other a package that was built in place in another
+folder; the processes take turns, and ratios are those of the blocks.
 
 The C++ class is timed where the tests' program for it can be built: g++ and Debian's libopencv-contrib-dev.
 """
@@ -15,7 +19,9 @@ import argparse
 import dataclasses
 import gc
 import hashlib
+import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -239,6 +245,107 @@ def _fresh_samplers(case: Case, start: int, cpp: CppInferBbox | None) -> dict[st
     return {name: partial(one_call, name) for name in [*(["C++"] if cpp else []), *calls(make("zero", 0), 1.0)]}
 
 
+# ---- settings that are off by default -------------------------------------------------------------------------------------
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "as the head": {},
+    **{f"nms_kind={kind}": {"nms_kind": kind} for kind in sd.config.NMS_KINDS if kind != HEAD.nms_kind},
+    "vote_threshold=0.5": {"vote_threshold": 0.5},
+    "multi_label": {"multi_label": True},
+    "multi_label, soft, voting": {"multi_label": True, "nms_kind": "soft", "vote_threshold": 0.5},
+}
+
+
+def settings(cases: Iterable[Case], blocks: int) -> None:
+    """Print what each setting costs."""
+    print(f"\nsd.postprocess with other settings: microseconds a frame, medians of {blocks} blocks.")
+    print("In brackets how many times as long as with those of the head.\n")
+    print(table(["blobs", *SETTINGS], [_settings_row(case, blocks) for case in cases]))
+
+
+def _settings_row(case: Case, blocks: int) -> list[str]:
+    measured = []
+    for i, blobs in zip(range(blocks), frames(case.kind), strict=False):
+        go = partial(sd.postprocess, *blobs, HEAD, score_threshold=case.threshold)
+        samplers = {name: sampler(partial(go, **options)) for name, options in SETTINGS.items()}
+        measured.append(block(samplers, backwards=i % 2 == 1))
+    plain, *others = SETTINGS
+    times = {name: typical(measured, name) * 1e6 for name in SETTINGS}
+    cells = [f"{times[name]:.1f} ({ratio(measured, name, plain):.2f}x)" for name in others]
+    return [str(case), f"{times[plain]:.1f}", *cells]
+
+
+# ---- another build --------------------------------------------------------------------------------------------------------
+
+
+def public_calls(case: Case, seed: int) -> dict[str, Call]:
+    """Return the calls that every build has."""
+    blobs = make(case.kind, seed)
+    batch = [np.stack([blob] * 10) for blob in blobs]
+    boxes = sd.decode(blobs.delta_bbox)[:200].astype(np.float64)
+    scores = blobs.conf_scores.reshape(-1)[:200].astype(np.float64)
+    return {
+        "postprocess": partial(sd.postprocess, *blobs, HEAD, score_threshold=case.threshold),
+        "three options": partial(
+            sd.postprocess, *blobs, HEAD, score_threshold=case.threshold, nms_threshold=0.45, nms_kind="greedy"
+        ),
+        "without options": partial(sd.postprocess, *blobs),
+        "batch of 10": partial(sd.postprocess_batch, *batch, HEAD, score_threshold=case.threshold),
+        "InferBbox": partial(_infer, blobs, case.threshold),
+        "nms of 200": partial(sd.nms, boxes, scores, nms_threshold=0.45),
+    }
+
+
+def _infer(blobs: Blobs, threshold: float) -> None:
+    sd.InferBbox(*blobs).filter(threshold)
+
+
+def serve() -> None:
+    """For each line on standard input, kind, threshold and seed of blobs, print the seconds of the public calls."""
+    for line in sys.stdin:
+        kind, threshold, seed = line.rsplit(maxsplit=2)
+        timed = block({name: sampler(call) for name, call in public_calls(Case(kind, float(threshold)), int(seed)).items()})
+        print(json.dumps(timed), flush=True)
+
+
+class Build:
+    """A process that times the package in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(folder.resolve())}
+        command = [sys.executable, __file__, "--serve"]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True, bufsize=1)
+
+    def seconds(self, case: Case, seed: int) -> dict[str, float]:
+        """Seconds of each public call with blobs of this seed."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{case.kind} {case.threshold!r} {seed}\n")
+        timed: dict[str, float] = json.loads(self.process.stdout.readline())
+        return timed
+
+
+def against(cases: Iterable[Case], blocks: int, folder: Path) -> None:
+    """Print the times of the public functions here, and how many times as long they take in another build."""
+    print(f"{machine()}; {pin_to_one_core()}")
+    builds = {"this": Build(Path(sd.__file__).parents[1]), "other": Build(folder)}
+    print(f"Microseconds with this build, medians of {blocks} blocks; in brackets the ratio to {folder}, the median of the")
+    print("blocks' ratios: below 1 this one is faster.\n")
+    rows = []
+    for case in cases:
+        measured = []
+        for seed in range(blocks):
+            timed = {name: builds[name].seconds(case, seed) for name in sorted(builds, reverse=seed % 2 == 1)}
+            measured.append({f"{call} {name}": value for name in builds for call, value in timed[name].items()})
+        names = list(public_calls(case, 0))
+        both = [(typical(measured, f"{name} this") * 1e6, ratio(measured, f"{name} this", f"{name} other")) for name in names]
+        rows.append([str(case), *(f"{time:.1f} ({quotient:.3f})" for time, quotient in both)])
+    print(table(["blobs", *names], rows))
+    for build in builds.values():
+        build.process.communicate()
+
+
 # ---- two threads ----------------------------------------------------------------------------------------------------------
 
 FRAMES = 1000  # in all
@@ -433,18 +540,25 @@ def main() -> None:
     kinds = list(dict.fromkeys(case.kind for case in CASES))
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds, help="kinds of blobs (default: all)")
     parser.add_argument("--fresh", action="store_true", help="compare with a fresh frame in each call")
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="compare with another build, in the folder")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--threads", action="store_true", help="measure two threads against one")
     parser.add_argument("--chunk", type=int, default=50, help="frames in a batch of --threads (default 50)")
     parser.add_argument("--memory", action="store_true", help="measure the growth over many calls")
     parser.add_argument("--calls", type=int, default=1_000_000, help="calls of --memory (default 1000000)")
     options = parser.parse_args()
     cases = [case for case in CASES if case.kind in options.kinds]
+    if options.serve:
+        serve()
+    elif options.against:
+        against(cases, options.blocks, options.against)
     if options.threads:
         threads(cases, options.blocks, options.chunk)
     if options.memory:
         memory(options.calls)
-    if not (options.threads or options.memory):
+    if not (options.threads or options.memory or options.serve or options.against):
         compare(cases, options.blocks, options.fresh)
+        settings(cases, options.blocks)
 
 
 if __name__ == "__main__":

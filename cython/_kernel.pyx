@@ -25,11 +25,15 @@ cdef Py_ssize_t postprocess_blobs(const Head* head, const float* delta_bbox, con
                                   Box* boxes) noexcept nogil:
     cdef Py_ssize_t count = find_candidates(head, delta_bbox, class_scores, conf_scores, limits, class_bound, boxes)
     cdef Py_ssize_t kept = 0
-    cdef Py_ssize_t i, cell
+    cdef Py_ssize_t i, anchor, cell
     for i in range(count):
-        cell = boxes[i].anchor // head.per_cell
-        anchor_box(head, delta_bbox, cell, boxes[i].anchor - cell * head.per_cell, &boxes[i])
+        anchor = boxes[i].anchor // head.classes if limits.multi_label else boxes[i].anchor
+        cell = anchor // head.per_cell
+        anchor_box(head, delta_bbox, cell, anchor - cell * head.per_cell, &boxes[i])
     count = choose(boxes, count, limits, head.iou_epsilon)
+    if limits.multi_label:
+        for i in range(count):
+            boxes[i].anchor = boxes[i].anchor // head.classes
     if not limits.drop_empty:
         return count
     for i in range(count):

@@ -18,8 +18,8 @@ from opencv_squeezedet.anchors cimport Head
 from opencv_squeezedet.boxes cimport Box
 from opencv_squeezedet.nms cimport Limits
 
-# `boxes` has room for `opencv_squeezedet.candidates.boxes_needed`: top_n, or twice as many with voting. Returns how many are
-# found, best first.
+# `boxes` has room for `opencv_squeezedet.candidates.boxes_needed`: top_n, or twice as many with voting or multi_label. Returns
+# how many are found, best first.
 # `class_bound`: an upper bound of |class score| where the caller knows one (1 for a softmax), or 0 to have it found.
 cdef Py_ssize_t postprocess_blobs(const Head* head, const float* delta_bbox, const float* class_scores,
                                   const float* conf_scores, const Limits* limits, double class_bound,

@@ -12,15 +12,13 @@ cdef struct Box:
     double y2
     double score        # confidence x class score
     Py_ssize_t anchor   # breaks ties between equal scores: the lower index comes first
-    int class_id        # breaks ties between those of one anchor
+    int class_id
     bint empty          # x2 <= x1 or y2 <= y1, before any +1 of a corner rule
 
 
 cdef inline bint comes_before(const Box* a, const Box* b) noexcept nogil:
-    """Whether ``a`` ranks above ``b``: by descending score, then by ascending anchor, then by ascending class."""
-    if a.score != b.score:
-        return a.score > b.score
-    return a.anchor < b.anchor or (a.anchor == b.anchor and a.class_id < b.class_id)
+    """Whether ``a`` ranks above ``b``: by descending score, then by ascending anchor."""
+    return a.score > b.score or (a.score == b.score and a.anchor < b.anchor)
 
 
 cdef inline double clip(double value, double low, double high) noexcept nogil:

@@ -162,35 +162,19 @@ cdef inline Py_ssize_t most_candidates(const Head* head, const Limits* limits) n
 
 
 cdef inline Py_ssize_t boxes_needed(const Head* head, const Limits* limits) noexcept nogil:
-    """For how many boxes `postprocess_blobs` needs room: the candidates, and a copy of them if they vote."""
-    return most_candidates(head, limits) * (2 if votes(limits) else 1)
+    """For how many boxes `postprocess_blobs` needs room: the candidates, and twice as many with voting or ``multi_label``."""
+    return most_candidates(head, limits) * (2 if limits.multi_label or votes(limits) else 1)
 
 
-cdef inline Py_ssize_t push_classes(const Head* head, const float* class_scores, const float* conf_scores, Py_ssize_t cell,
-                                    Py_ssize_t k, double score_threshold, const Box* best, Box* heap, Py_ssize_t count,
-                                    Py_ssize_t room) noexcept nogil:
-    """`push` for every class of an anchor that is above the threshold, of which ``best`` is one; returns the new count."""
-    cdef Box box = best[0]
-    cdef Py_ssize_t c
-    for c in range(head.classes):
-        box.score = class_score(head, class_scores, conf_scores, cell, k, c, best.score, best.class_id)
-        if box.score > score_threshold:
-            box.class_id = <int>c
-            count = push(heap, count, room, &box)
-    return count
+cdef inline Py_ssize_t gather(const Head* head, const float* delta_bbox, const float* class_scores, const float* conf_scores,
+                              const Limits* limits, double class_bound, Box* heap) noexcept nogil:
+    """Fills ``heap`` with the best ``top_n`` anchors (score, class and anchor only), in any order; returns their number.
 
-
-cdef inline Py_ssize_t find_candidates(const Head* head, const float* delta_bbox, const float* class_scores,
-                                       const float* conf_scores, const Limits* limits, double class_bound,
-                                       Box* boxes) noexcept nogil:
-    """Writes the candidates, best first (score, class and anchor only), and returns their number.
-
-    ``boxes`` has room for `most_candidates`; ``class_bound`` is an upper bound of |class score|, or 0 to have it found. Once
-    the heap is full its worst score is the threshold that counts.
+    Once the heap is full its worst score is the threshold that counts.
     """
     cdef Py_ssize_t cells = head.n0 * head.n1
     cdef Py_ssize_t total = cells * head.per_cell
-    cdef Py_ssize_t room = most_candidates(head, limits)
+    cdef Py_ssize_t room = min(limits.top_n, total)
     cdef bint by_cell = head.conf.anchor == 1       # confidences in anchor order; else one plane of cells for each k
     cdef bint rows = head.activated and head.class_.item == 1
     cdef Py_ssize_t block, start, stop, at, cell, k
@@ -224,14 +208,49 @@ cdef inline Py_ssize_t find_candidates(const Head* head, const float* delta_bbox
             if not box.score > score_threshold or not finite_deltas(head, delta_bbox, cell, k):
                 continue
             box.anchor = cell * head.per_cell + k
-            if limits.multi_label:
-                found = push_classes(head, class_scores, conf_scores, cell, k, score_threshold, &box, boxes, found, room)
-            else:
-                found = push(boxes, found, room, &box)
-            if found == room and boxes[0].score > threshold:
-                threshold = boxes[0].score
+            found = push(heap, found, room, &box)
+            if found == room and heap[0].score > threshold:
+                threshold = heap[0].score
                 limit = silent_limit(head, class_bound, threshold)
-    if found < room:
+    return found
+
+
+cdef inline Py_ssize_t gather_classes(const Head* head, const float* class_scores, const float* conf_scores,
+                                      const Limits* limits, const Box* anchors, Py_ssize_t count, Box* heap) noexcept nogil:
+    """Fills ``heap`` with the best ``top_n`` classes of some anchors, in any order; returns their number.
+
+    Those of all anchors are among those of the best ``top_n`` anchors. The anchor of a box is anchor * classes + class, by
+    which equal scores rank.
+    """
+    cdef Py_ssize_t room = most_candidates(head, limits)
+    cdef Py_ssize_t found = 0
+    cdef Py_ssize_t i, c, cell, k
+    cdef Box box
+    for i in range(count):
+        cell = anchors[i].anchor // head.per_cell
+        k = anchors[i].anchor - cell * head.per_cell
+        for c in range(head.classes):
+            box.score = class_score(head, class_scores, conf_scores, cell, k, c, anchors[i].score, anchors[i].class_id)
+            if box.score > limits.score_threshold:
+                box.anchor = anchors[i].anchor * head.classes + c
+                box.class_id = <int>c
+                found = push(heap, found, room, &box)
+    return found
+
+
+cdef inline Py_ssize_t find_candidates(const Head* head, const float* delta_bbox, const float* class_scores,
+                                       const float* conf_scores, const Limits* limits, double class_bound,
+                                       Box* boxes) noexcept nogil:
+    """Writes the candidates, best first (score, class and anchor only), and returns their number.
+
+    ``boxes`` has room for `boxes_needed`; ``class_bound`` is an upper bound of |class score|, or 0 to have it found. With
+    ``multi_label`` the anchor of a box is anchor * classes + class, by which equal scores rank.
+    """
+    cdef Box* anchors = boxes + most_candidates(head, limits) if limits.multi_label else boxes
+    cdef Py_ssize_t found = gather(head, delta_bbox, class_scores, conf_scores, limits, class_bound, anchors)
+    if limits.multi_label:
+        found = gather_classes(head, class_scores, conf_scores, limits, anchors, found, boxes)
+    if found < most_candidates(head, limits):
         heapify(boxes, found)
     unwind(boxes, found)
     return found

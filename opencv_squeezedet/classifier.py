@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.backends import BackendName, NetworkContent, open_backend
+from opencv_squeezedet.backends import BackendName, open_backend
 from opencv_squeezedet.config import from_fields
-from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.model import read_description
 from opencv_squeezedet.model_files import Files, models_folder
@@ -78,7 +78,7 @@ class SqueezeNet:
         The class names, in the order of the network's output. Default: those in ``NAME.json``, or else ImageNet's 1000.
     preprocess : Preprocess, optional
         How the input is made. Default: as ``NAME.json`` says; or else BGR minus (104, 117, 123), stretched to
-        the size that the network's definition tells, which takes the extra ``[onnx]`` to read.
+        the size that the network's definition tells.
     backend, target : str, optional
         What runs the network, and on what, as `SqueezeDet` takes them.
 
@@ -123,9 +123,7 @@ class SqueezeNet:
         else:
             found = find_classifier(model, weights, labels=labels, preprocess=preprocess)
         self.preprocess, self.labels = found.preprocess, found.labels
-        content = NetworkContent(found.network)
-        content.check()
-        self.backend = open_backend(content, None, backend, target)
+        self.backend = open_backend(found.network, None, backend, target, size=found.preprocess.size)
         (shape,) = self.backend.shapes(self.preprocess.size)
         if _classes(shape) != len(self.labels):
             raise ModelError(
@@ -221,14 +219,12 @@ def _described(description: Any) -> dict[str, Any]:
 
 
 def _input_size(files: Files) -> tuple[int, int]:
-    from opencv_squeezedet.formats import load_definition  # takes an extra
+    from opencv_squeezedet.formats import load_definition  # keeps import fast
 
     try:
         _, _, height, width = load_definition(files).input_shape
-    except ImportError as error:
-        raise ImportError(
-            f"the input's size is in the network's definition, or in a preprocess or JSON file: {error}"
-        ) from error
+    except UnknownLayerError as error:
+        raise UnknownLayerError(f"a preprocess or a JSON file must tell the input's size: {error}") from error
     return width, height
 
 

@@ -343,7 +343,10 @@ class HeadConfig:
         """Make the head from what `to_json` gave; ValueError for anything else, TypeError for a value of the wrong type."""
         import json
 
-        return cls.from_dict(json.loads(text))
+        try:
+            return cls.from_dict(json.loads(text))
+        except RecursionError as error:
+            raise ValueError(f"a JSON object was expected: {error}") from None
 
 
 _CHOICES = {

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -28,6 +30,8 @@ MOST_PICTURE_BYTES = 1 << 30
 """Of a picture file; OpenCV itself decodes no more than 2^30 pixels."""
 
 _PIECE = 1 << 20
+_MOST_LINKS = 40
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/([^/]+))/fd/([0-9]+)")
 _RADIANCE = b"#?"
 
 
@@ -159,11 +163,30 @@ def temporary_beside(path: Path) -> Path:
             return temporary
 
 
+def own_descriptor(path: StrPath) -> int | None:
+    """Return the number of the open file that a name such as ``/dev/stdout`` or ``/dev/fd/63`` means; None for other names.
+
+    What is open already, as by ``>>`` or ``|`` of a shell, is written to as it is: its name may be that of a regular file.
+    """
+    name = os.path.abspath(path)
+    for _ in range(_MOST_LINKS):
+        found = _DESCRIPTOR.fullmatch(name)
+        if found is not None and found[1] in ("self", "thread-self", str(os.getpid()), None):
+            number = int(found[2])
+            # while a command keeps libraries off standard error, Python's own still leads to where the user sees it
+            return sys.stderr.fileno() if number == 2 and sys.stderr is not None else number
+        if not os.path.islink(name):
+            return None
+        name = os.path.normpath(os.path.join(os.path.dirname(name), os.readlink(name)))
+    return None
+
+
 class WholeFile:
     """A file that is written under a temporary name beside its own, and appears, whole, when it is kept.
 
     As a context it is kept where the block ends well, or by Ctrl-C, and otherwise removed; a file that was there before is
-    then unchanged. A symbolic link stays one, and what is no regular file (a device, a pipe) is written to as it is.
+    then unchanged. A symbolic link stays one, and what is not a regular file (a device, a pipe, ``/dev/stdout``) is written
+    to directly.
     """
 
     def __init__(self, path: Path) -> None:
@@ -171,6 +194,11 @@ class WholeFile:
 
     def __enter__(self) -> WholeFile:
         with named_errors(self.path):
+            descriptor = own_descriptor(self.path)
+            if descriptor is not None:
+                self._temporary = None
+                self._file = open(os.dup(descriptor), "wb")
+                return self
             self._place = real_path(self.path)
             whole = self._place.is_file() or not self._place.exists()
             self._temporary = temporary_beside(self._place) if whole else None

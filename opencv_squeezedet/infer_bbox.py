@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 from numpy.typing import ArrayLike
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.config import VOC
+from opencv_squeezedet.config import VOC, Limits
 from opencv_squeezedet.postprocess import check_blob
+
+_RULES: Any = VOC.limits._replace(drop_empty=False)[1:]  # all but the score threshold
 
 
 @dataclass
@@ -71,7 +73,7 @@ class InferBbox:
         A second call starts afresh. (The C++ class appends: a second call there repeats what the first one found.)
         """
         threshold = _checks.finite("thresh", thresh)
-        boxes = VOC.kernel.infer(*self._blobs, VOC.limits._replace(score_threshold=threshold, drop_empty=False))
+        boxes = VOC.kernel.infer(*self._blobs, Limits(threshold, *_RULES))
         boxes.sort(key=lambda box: box[4])  # by class; stable, so by descending probability within
         self.detections = [
             InferBboxObject(int(x1), int(x2), int(y1), int(y2), class_idx, VOC.labels[class_idx], probability)

@@ -16,7 +16,7 @@ from opencv_squeezedet.blobs import BLOBS, CAFFE_PLACES, Place, Places
 from opencv_squeezedet.config import HeadConfig, from_fields
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.files import StrPath
-from opencv_squeezedet.model_files import Files, find_files, models_folder
+from opencv_squeezedet.model_files import Files, find_files, models_folder, read_file
 from opencv_squeezedet.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Description = TypeVar("Description")
 
 EMBEDDED = "squeezedet_pyramid_voc"
+_MOST_DESCRIPTION = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Model:
     outputs : dict
         For each blob the Caffe layer that gives it, and which of the layer's tops it is, or the name of an ONNX output.
     fits : bool
-        Whether the head is known to be the network's, which then need not be checked.
+        Whether the files are known to be sound and the head to be the network's, which then need not be checked.
     """
 
     network: Files | cv2.dnn.Net
@@ -69,13 +70,8 @@ class Model:
 
     @cached_property
     def content(self) -> NetworkContent | cv2.dnn.Net:
-        """The network in the form that `open_backend` takes: files are read, checked and converted when first needed."""
-        if not isinstance(self.network, Files):
-            return self.network
-        content = NetworkContent(self.network)
-        if not self.fits:
-            content.check()
-        return content
+        """The network as `open_backend` takes it: files are read, checked and converted when first needed."""
+        return NetworkContent(self.network, trusted=self.fits) if isinstance(self.network, Files) else self.network
 
 
 def find_model(
@@ -134,8 +130,7 @@ def read_description(path: str, take: Callable[[Any], Description]) -> Descripti
     """Return what is made of a model's JSON file; ModelError if it is none, or cannot be taken."""
     import json  # keeps import fast
 
-    with open(path, "rb") as file:
-        content = file.read()
+    content = read_file(path, _MOST_DESCRIPTION)
     try:
         return take(json.loads(content))
     except (ValueError, TypeError, RecursionError) as error:
@@ -175,8 +170,8 @@ def config_of(fields: Any, outputs: Places | None, definition: Callable[[], Netw
     ------
     ValueError, TypeError
         If the fields are not those of a `HeadConfig`, or not the network's.
-    ImportError
-        If the definition has to tell, and reading it takes the extra ``[onnx]``.
+    UnknownLayerError
+        If the definition has to tell, and has layers that `opencv_squeezedet.network` does not describe.
     """
     told = {"input_size", "grid", "labels", "first_axis"}
     if not isinstance(fields, dict) or "anchors" not in fields or told <= fields.keys():
@@ -185,14 +180,16 @@ def config_of(fields: Any, outputs: Places | None, definition: Callable[[], Netw
 
     try:
         network = definition()
-    except (ImportError, UnknownLayerError) as error:
+    except UnknownLayerError as error:
         missing = ", ".join(f"'{name}'" for name in sorted(told - fields.keys()))
-        raise type(error)(f"the head leaves out {missing}, which the network's definition would tell: {error}") from error
+        raise UnknownLayerError(
+            f"the head leaves out {missing}, which the network's definition would tell: {error}"
+        ) from error
     return derive_config(network, outputs=outputs, **fields)
 
 
 def _definition(files: Files) -> Network:
-    from opencv_squeezedet.formats import load_definition  # takes an extra
+    from opencv_squeezedet.formats import load_definition  # keeps import fast
 
     return load_definition(files)
 
@@ -218,13 +215,13 @@ def open_model(model: Model, backend: BackendName = "opencv", target: str | None
     Raises
     ------
     ModelError
-        If the files cannot be read, a blob's place is missing, or a shape is not the head's.
+        If the files cannot be read or are damaged, a blob's place is missing, or a shape is not the head's.
     ValueError, ImportError
         If the backend or the target is not available; see `open_backend`.
     OSError
         If a file cannot be read.
     """
-    opened = open_backend(model.content, model.outputs, backend, target)
+    opened = open_backend(model.content, model.outputs, backend, target, size=None if model.fits else model.config.input_size)
     if not model.fits:
         check_head(opened, model.config)
     return opened

@@ -13,12 +13,16 @@ file                          what it holds
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
 
 SUFFIXES = (".prototxt", ".caffemodel", ".net", ".onnx", ".json")
+MOST_BYTES = 2**31 - 1
+"""What a file may have at most, as protobuf's may."""
 _COMPLETE = (".onnx", ".net")  # take no other weights
 
 
@@ -45,8 +49,8 @@ class Files:
 
     @property
     def are_caffe(self) -> bool:
-        """Whether these are what Caffe itself reads; a ``.net`` has weights, but not as a caffemodel."""
-        return self.definition is not None and self.weights is not None and not self.weights.endswith(".net")
+        """Whether these are what Caffe itself reads; a ``.net`` or ``.npz`` has weights, but not as a caffemodel."""
+        return self.definition is not None and self.weights is not None and not self.weights.endswith((".net", ".npz"))
 
     @property
     def main(self) -> str:
@@ -142,10 +146,27 @@ def models_folder() -> str:
     return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "models")
 
 
-def check_not_empty(path: str) -> None:
-    """Raise a ModelError if a file is empty."""
-    if not os.path.getsize(path):
-        raise ModelError(f"{path!r} is empty")
+Read = Callable[[str, int], bytes]
+"""What gives the content of a file that has at most so many bytes, as `read_file` does."""
+
+
+def read_file(path: str, most: int = MOST_BYTES) -> bytes:
+    """Return the content of one of a model's files; ModelError if it is empty, or has more bytes than may be."""
+    with open(path, "rb") as file:
+        if (size := os.fstat(file.fileno()).st_size) > most:
+            raise ModelError(f"{path!r}: a file of at most {most} bytes was expected, it has {size}")
+        if content := file.read():
+            return content
+    raise ModelError(f"{path!r}: the file is empty")
+
+
+@contextmanager
+def named(path: str) -> Iterator[None]:
+    """Put the file's name before what a ModelError says."""
+    try:
+        yield
+    except ModelError as error:
+        raise type(error)(f"{path!r}: {error}") from error
 
 
 def _existing(path: str) -> str | None:

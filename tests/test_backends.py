@@ -206,7 +206,7 @@ def test_outputs_of_other_names(backend: Any, stem: Path) -> None:
 def test_an_onnx_file_that_is_none(backend: Any, content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "bad.onnx"
     path.write_bytes(Path(ONNX).read_bytes()[:-100_000] if content is None else content)
-    with pytest.raises(sd.ModelError, match=r"cannot read '.*bad.onnx': .|bad.onnx' is empty"):
+    with pytest.raises(sd.ModelError, match=r"bad.onnx': ."):
         sd.SqueezeDet(path, config=sd.VOC, backend=backend)
 
 

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         args.sources,
         recursive=args.recursive,
         without=(),
-        complain=lambda message: complain(args.program, shown(message)),
+        complain=lambda message: complain(args.program, message),
     )
     check_targets({"--json": args.json}, sources.files)
     with usage_errors():
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         for frame in _frames(sources.frames, args.every):
             message = frame if isinstance(frame, str) else _classify(classifier, frame, args, written)
             if message is not None:
-                complain(args.program, shown(message))
+                complain(args.program, message)
                 failures += 1
     return EXIT_SOME_FAILED if failures else 0
 
@@ -103,4 +103,4 @@ def _classify(classifier: SqueezeNet, frame: Frame, args: argparse.Namespace, wr
 def _lines(frame: Frame, classes: Classes) -> list[str]:
     """The picture's name, followed by a line per class."""
     number = "" if frame.number is None else f" frame {frame.number}"
-    return [shown(frame.name) + number, *(f"  {c.probability:.3f} {c.class_id:>4} {c.label}" for c in classes)]
+    return [shown(frame.name) + number, *(f"  {c.probability:.3f} {c.class_id:>4} {shown(c.label)}" for c in classes)]

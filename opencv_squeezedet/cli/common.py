@@ -22,7 +22,7 @@ from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet._version import __version__
 from opencv_squeezedet.backends import BackendName
 from opencv_squeezedet.config import NMS_KINDS, Options
-from opencv_squeezedet.files import real_path
+from opencv_squeezedet.files import own_descriptor, real_path
 
 SOURCE_HELP = "picture, video, folder, 'pattern', list of sources (.txt), camera number, - for stdin"
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -294,14 +294,18 @@ def check_targets(
     for option, target in targets.items():
         if target is None:
             continue
-        path = Path(target) if str(target) == "-" else real_place(target)
+        descriptor = 1 if str(target) == "-" else own_descriptor(target)
+        path = real_place(target) if descriptor is None else Path(f"/dev/fd/{descriptor}")
         if path in taken:
             problem = f" is {taken[path]}"
+        elif descriptor is not None:
+            taken[path] = f"the target of {option} too"
+            continue
         elif path.is_dir():
             problem = " is a folder"
         elif not path.parent.is_dir():
             problem = ": its folder does not exist"
-        elif path.is_absolute() and not os.access(path.parent, os.W_OK):
+        elif not os.access(path.parent, os.W_OK) and (path.is_file() or not path.exists()):
             problem = ": its folder is not writable"
         else:
             taken[path] = f"the target of {option} too"
@@ -349,8 +353,8 @@ def write_errors() -> Iterator[None]:
 
 
 def complain(program: str, message: str) -> None:
-    """Print one line on standard error, with the program's name."""
-    print(f"{program}: {message}", file=sys.stderr)
+    """Print one line on standard error, with the program's name; nothing in a file's text can move the cursor."""
+    print(f"{program}: {shown(message)}", file=sys.stderr)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int = 0, file: TextIO | None = None) -> None:

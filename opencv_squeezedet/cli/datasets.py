@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from opencv_squeezedet.cli.common import Parser, complain, shown, usage_errors, write_errors
+from opencv_squeezedet.cli.common import Parser, complain, usage_errors, write_errors
 from opencv_squeezedet.datasets import Dataset, load_dataset
 from opencv_squeezedet.files import write_whole
 
@@ -41,7 +41,7 @@ def load(args: argparse.Namespace, labels: Sequence[str] | None = None) -> Datas
     with usage_errors():
         dataset = load_dataset(args.dataset, images=args.images, split=args.split, labels=labels)
     for problem in dataset.problems[:_MOST_PROBLEMS]:
-        complain(args.program, shown(problem))
+        complain(args.program, problem)
     if len(dataset.problems) > _MOST_PROBLEMS:
         complain(args.program, f"and {len(dataset.problems) - _MOST_PROBLEMS} more problems in the data set")
     return dataset

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         args.sources,
         recursive=args.recursive,
         without=outputs.folders(args),
-        complain=lambda message: complain(args.program, shown(message)),
+        complain=lambda message: complain(args.program, message),
     )
     total = count_frames(sources.frames, args.every)
     detectors = _load(args, 1 if total is not None and total <= args.batch else MOST_WORKERS)
@@ -262,5 +262,5 @@ def _line(seen: Seen) -> str:
     """A line per object: file, label, score, box."""
     number = "" if seen.frame.number is None else f" frame {seen.frame.number}"
     name = shown(seen.frame.name) + number
-    lines = [f"{name}: {d.label} {d.confidence:.2f} ({', '.join(f'{v:.0f}' for v in d.xyxy)})" for d in seen.detections]
+    lines = [f"{name}: {shown(d.label)} {d.confidence:.2f} ({', '.join(f'{v:.0f}' for v in d.xyxy)})" for d in seen.detections]
     return "\n".join(lines) or f"{name}: nothing found"

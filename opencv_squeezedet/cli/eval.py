@@ -17,7 +17,6 @@ from opencv_squeezedet.cli.common import (
     complain,
     postprocessing,
     print_table,
-    shown,
     unit_fraction,
     usage_errors,
     write_errors,
@@ -74,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         dataset, done = _detect(args)
         detections = list(done.detections)
         for problem in done.problems:
-            complain(args.program, shown(problem))
+            complain(args.program, problem)
     else:
         dataset = datasets.load(args)
         detections = _read(args, dataset)

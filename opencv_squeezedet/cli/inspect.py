@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         inspected.print()
     for problem in inspected.problems:
-        complain(args.program, shown(problem))
+        complain(args.program, problem)
     return EXIT_SOME_FAILED if inspected.problems else 0
 
 

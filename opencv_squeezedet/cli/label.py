@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     def report(problem: str) -> None:
         problems.append(problem)
-        complain(args.program, shown(problem))
+        complain(args.program, problem)
 
     paths = list(_pictures(args.sources, report))
     with usage_errors():

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     for entry in entries:
         record, problem = _look(entry, args)
         if problem is not None:
-            complain(args.program, shown(problem))
+            complain(args.program, problem)
             failed = True
         if problem is None or args.action == "verify":
             records.append(record)

@@ -17,11 +17,11 @@ from typing import Any, Literal
 import numpy as np
 
 from opencv_squeezedet.cli import annotated
-from opencv_squeezedet.cli.common import CommandError, check_targets, shown, usage_errors
+from opencv_squeezedet.cli.common import CommandError, check_targets, real_place, shown, usage_errors
 from opencv_squeezedet.cli.results import Job, Output, Seen, picture_suffix
 from opencv_squeezedet.cli.sources import Frame
 from opencv_squeezedet.export import coco_categories
-from opencv_squeezedet.files import WholeFile, encode_picture, write_whole
+from opencv_squeezedet.files import PICTURE_SUFFIXES, WholeFile, encode_picture, own_descriptor, write_whole
 
 # ---- files for each frame ----------------------------------------------------------------------------------------------
 
@@ -62,7 +62,8 @@ def write_crops(folder: Path, seen: Seen) -> None:
     for i, d in enumerate(seen.detections):
         x1, y1 = (int(edge) for edge in d.xyxy[:2])
         x2, y2 = (int(np.ceil(edge)) for edge in d.xyxy[2:])
-        place = folder / d.label.replace("/", "_").replace("\\", "_").replace("..", "_")
+        name = shown(d.label).replace("/", "_").replace("\\", "_").replace("..", "_")
+        place = folder / (name if name.strip(". ") else "_")
         place.mkdir(exist_ok=True)
         write_whole(place / f"{seen.stem}_{i}{suffix}", encode_picture(seen.image[y1:y2, x1:x2], suffix))
 
@@ -201,8 +202,8 @@ class Format:
         For the parser.
     make : function
         Returns the output, from what the option takes and the `Job`; ValueError if there can be none.
-    suffix : str, optional
-        Of the files in a folder, if all have the same: sources of that suffix are not looked for there, and not overwritten.
+    suffixes : frozenset of str
+        Of the files that are written directly in a folder: neither a source nor another target may be one of them.
     short : str, optional
         Its short name.
     default : Path, optional
@@ -213,7 +214,7 @@ class Format:
     kind: Literal["folder", "file", "stream", "switch"]
     help: str
     make: Callable[[Any, Job], Output]
-    suffix: str | None = None
+    suffixes: frozenset[str] = frozenset()
     short: str | None = None
     default: Path | None = None
 
@@ -228,14 +229,16 @@ def _yolo(folder: Path, job: Job) -> Output:
     return FrameFiles(folder, write_yolo)
 
 
+_COPIES = PICTURE_SUFFIXES | {".mp4"}
+
 FORMATS = (
-    Format("--output", "folder", "copies (default: detections/)", annotated.copies, None, "-o", Path("detections")),
+    Format("--output", "folder", "copies (default: detections/)", annotated.copies, _COPIES, "-o", Path("detections")),
     Format("--json", "stream", "all as JSON; - for stdout", lambda target, _: JsonOutput(target)),
     Format("--jsonl", "stream", "a line of JSON per frame", lambda target, _: JsonLinesOutput(target)),
     Format("--csv", "stream", "all as CSV; - likewise", lambda target, _: CsvOutput(target)),
     Format("--coco", "stream", "all as COCO; likewise", lambda target, job: CocoOutput(target, job.labels)),
-    Format("--yolo", "folder", "YOLO's label files", _yolo, ".txt"),
-    Format("--voc", "folder", "PASCAL VOC's XML files", lambda folder, _: FrameFiles(folder, write_voc), ".xml"),
+    Format("--yolo", "folder", "YOLO's label files", _yolo, frozenset({".txt", ".yaml"})),
+    Format("--voc", "folder", "PASCAL VOC's XML files", lambda folder, _: FrameFiles(folder, write_voc), frozenset({".xml"})),
     Format("--crops", "folder", "each object as a picture", lambda folder, _: FrameFiles(folder, write_crops)),
     Format("--video-out", "file", "copy of the one video, camera", annotated.video_copy),
     Format("--show", "switch", "frames in a window; q ends", annotated.window),
@@ -261,19 +264,28 @@ def folders(args: argparse.Namespace) -> list[Path]:
 
 def to_stdout(args: argparse.Namespace) -> bool:
     """Whether a format goes to standard output, which then has nothing else."""
-    return any(getattr(args, row.name) == "-" for row in FORMATS if row.kind == "stream")
+    targets = [getattr(args, row.name) for row in FORMATS if row.kind == "stream"]
+    return any(target == "-" or own_descriptor(target) == 1 for target in targets if target is not None)
 
 
 def make_outputs(args: argparse.Namespace, job: Job) -> Outputs:
     """Return the outputs that the arguments ask for, after checking that each can be written; CommandError if not."""
     asked = list(_asked(args))
-    check_targets({row.option: value for row, value in asked if row.kind in ("file", "stream")}, job.sources.files)
-    for row, folder in asked:
-        if row.kind == "folder":
-            _make_folder(folder)
-            for path in job.sources.files:
-                if path.suffix == row.suffix and path.parent == folder.resolve():
-                    raise CommandError(f"{row.option}: {shown(path)} is one of the sources")
+    files = {row.option: value for row, value in asked if row.kind in ("file", "stream")}
+    folders = [(row, folder) for row, folder in asked if row.kind == "folder"]
+    for _, folder in folders:
+        _make_folder(folder)
+    check_targets(files, job.sources.files)
+    for row, folder in folders:
+        place = real_place(folder)
+        for path in job.sources.files:
+            if path.suffix in row.suffixes and path.parent == place and row.name != "output":  # whose names give way
+                raise CommandError(f"{row.option}: {shown(path)} is one of the sources")
+        for option, target in files.items():
+            path = real_place(target)
+            if path.suffix.lower() in row.suffixes and path.parent == place:
+                problem = f"{row.option} may write a file of this name too; choose another folder or suffix"
+                raise CommandError(f"{option}: {shown(target)}: {problem}")
     outputs = []
     for row, value in asked:
         with usage_errors(about=f"{row.option}: "):

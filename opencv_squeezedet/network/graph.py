@@ -11,7 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.network.layers import Layer, Shape
+from opencv_squeezedet.network.layers import MOST_BLOB, Layer, Shape
+
+MOST_VALUES = 1 << 30
+"""How many values all blobs of a network may have together: 4 GiB as float32."""
+MOST_WORK = 10**12
+"""How many multiplications, or values looked at by pooling, one pass may take: some ten seconds."""
 
 Weights = dict[str, list[NDArray[np.float32]]]
 """Each layer's blobs in Caffe's order and shapes: for a convolution its kernel (O, I / groups, h, w) and bias (O,)."""
@@ -69,11 +74,15 @@ class Network:
         Raises
         ------
         ModelError
-            That names the layer whose bottoms are missing, or do not fit it, and two layers of one name.
+            That names the layer whose bottoms are missing, or do not fit it, or that takes the network beyond `MOST_VALUES` or
+            `MOST_WORK`; and two layers of one name.
         """
         blobs = {self.input_name: self.input_shape}
         steps = []
         names: set[str] = set()
+        values, work = math.prod(self.input_shape), 0
+        if values > MOST_BLOB:
+            raise ModelError(f"an input of {self.input_shape} has {values} values, at most {MOST_BLOB} are possible")
         for layer in self.layers:
             if layer.name in names:
                 raise layer.error("another layer has the same name")
@@ -82,6 +91,12 @@ class Network:
                 raise layer.error(f"no earlier layer gives its bottom {missing[0]!r}")
             bottoms = [blobs[bottom] for bottom in layer.bottoms]
             tops = layer.top_shapes(bottoms)
+            values, work = values + sum(map(math.prod, tops)), work + layer.work(bottoms, tops)
+            if max(map(math.prod, tops), default=0) > MOST_BLOB or values > MOST_VALUES or work > MOST_WORK:
+                raise layer.error(
+                    f"tops of {', '.join(map(str, tops[:4]))}, {values} values and {work} operations up to here are too many; "
+                    f"at most {MOST_BLOB} values in a blob, {MOST_VALUES} in all, and {MOST_WORK} operations are possible"
+                )
             steps.append(Step(layer, bottoms, tops))
             blobs.update(zip(layer.tops, tops, strict=True))
         return tuple(steps)

@@ -15,6 +15,7 @@ from opencv_squeezedet.network.layers import Permute, Reshape, Shape, Sigmoid, S
 
 __all__ = ["Head", "check_config", "derive_config", "head_of"]
 
+_MOST_CLASSES = 100_000
 _PICTURE_AXES: dict[int, FirstAxis] = {2: "y", 3: "x"}  # of (N, C, H, W)
 
 
@@ -115,6 +116,8 @@ def derive_config(
         As `HeadConfig`.
     """
     head = head_of(network, outputs)
+    if head.classes > _MOST_CLASSES:
+        raise ModelError(f"{network.name!r} has {head.classes} classes, at most {_MOST_CLASSES} are possible")
     names = [f"class {i}" for i in range(head.classes)] if labels is None else labels
     told = {name: getattr(head, name) for name in ("input_size", "grid", "first_axis", "layout", "activated")}
     if head.first_axis is None and "first_axis" not in others:

@@ -12,6 +12,11 @@ import numpy as np
 
 from opencv_squeezedet.errors import ModelError
 
+MOST_BLOB = 1 << 28
+"""How many values a blob may have: 1 GiB as float32."""
+MOST_LENGTH = 1 << 15
+"""Of a kernel, a stride, a pad and a dilation."""
+
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
 
@@ -44,9 +49,19 @@ class Layer(ABC):
         """Return how many multiplications with a weight one pass takes."""
         return 0
 
+    def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """Return how many operations of any kind one pass takes, about."""
+        return self.macs(bottoms, tops)
+
     def error(self, message: str) -> ModelError:
         """Return an error that names the layer."""
         return ModelError(f"layer {self.name!r}: {message}")
+
+    def _not_too_long(self, *lengths: int) -> None:
+        if max(lengths) > MOST_LENGTH:
+            raise self.error(
+                f"kernels, strides, pads and dilations of at most {MOST_LENGTH} were expected, got {max(lengths)}"
+            )
 
     def _four_axes(self, shape: Shape) -> Shape:
         if len(shape) != 4:
@@ -69,6 +84,7 @@ class _Filter(Layer):
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """Return (N, outputs, H', W')."""
         n, channels, *sides = self._four_axes(bottoms[0])
+        self._not_too_long(*self.kernel, *self.stride, *self.pad, *self.dilation)
         if channels % self.groups or self.outputs % self.groups:
             raise self.error(f"{channels} inputs and {self.outputs} outputs cannot be split into {self.groups} groups")
         new = [self._side(*values) for values in zip(sides, self.kernel, self.stride, self.pad, self.dilation, strict=True)]
@@ -106,6 +122,14 @@ class Convolution(_Filter):
 @dataclass(frozen=True, kw_only=True)
 class Deconvolution(_Filter):
     """Caffe's Deconvolution: a transposed convolution."""
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return (N, outputs, H', W')."""
+        tops = super().top_shapes(bottoms)
+        columns = math.prod(bottoms[0][2:]) * self.outputs * math.prod(self.kernel)
+        if columns > MOST_BLOB:
+            raise self.error(f"it takes {columns} values before they are summed, at most {MOST_BLOB} are possible")
+        return tops
 
     @staticmethod
     def _side(side: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
@@ -172,6 +196,7 @@ class Pooling(Layer):
         n, channels, *sides = self._four_axes(bottoms[0])
         if self.kernel is None:
             return [(n, channels, 1, 1)]
+        self._not_too_long(*self.kernel, *self.stride, *self.pad)
         windows = list(zip(sides, self.kernel, self.stride, self.pad, strict=True))
         if any(side + 2 * pad < kernel for side, kernel, _, pad in windows):
             raise self.error(
@@ -182,6 +207,10 @@ class Pooling(Layer):
             if pad and (lengths[i] - 1) * stride >= side + pad:  # the last window would lie in the padding alone
                 lengths[i] -= 1
         return [(n, channels, *lengths)]
+
+    def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """Return the size of the windows times output values."""
+        return math.prod(bottoms[0]) if self.kernel is None else math.prod(tops[0]) * math.prod(self.kernel)
 
 
 @dataclass(frozen=True, kw_only=True)
