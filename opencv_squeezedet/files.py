@@ -75,6 +75,12 @@ def read_regular(path: Path, most: int) -> bytes:
         return read_at_most(file, most)
 
 
+def read_whole(path: Path, most: int) -> bytes:
+    """Return the content of a file or a pipe, for which Ctrl-C ends the waiting; ValueError if it has more bytes than this."""
+    with path.open("rb", buffering=0) as file:
+        return read_at_most(file, most)
+
+
 def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe that nobody writes to would not open
 

@@ -132,7 +132,7 @@ class Feed:
     seed: int = 0
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches from picture ``first`` on."""
+        """Yield the batches from picture ``first`` on; ChildProcessError if a process that reads them is killed."""
         pictures = _Pictures(self.examples, self._order(), self.mean, self.augmentation, self.seed)
         loader: DataLoader[tuple[Sample, list[str]]] = DataLoader(
             pictures,
@@ -143,7 +143,14 @@ class Feed:
             persistent_workers=False,
             prefetch_factor=4 if self.workers else None,
         )
-        yield from loader
+        try:
+            yield from loader
+        except RuntimeError as error:  # all that torch says of it
+            if "DataLoader worker" not in str(error):
+                raise
+            raise ChildProcessError(
+                f"a process that reads pictures was ended, perhaps for want of memory: try fewer workers, or none ({error})"
+            ) from error
 
     def places(self, first: int) -> list[tuple[int, tuple[int, int], bool]]:
         """Return number, input size, and whether it may be a mosaic, of each picture of the batch that begins here."""

@@ -181,6 +181,8 @@ class Training:
         ------
         ValueError
             If none of the pictures can be read.
+        ChildProcessError
+            If a process that reads them is killed.
         """
         trainer, saved = self.trainer, time.monotonic()
         if patience is not None and self._waited() >= patience:
@@ -203,7 +205,7 @@ class Training:
                     trainer.save()
                     saved = time.monotonic()
             trainer.save()
-        except (KeyboardInterrupt, GeneratorExit):
+        except (KeyboardInterrupt, GeneratorExit, ChildProcessError):
             trainer.save()
             raise
 
