@@ -138,6 +138,15 @@ def encode_picture(image: Picture, suffix: str) -> bytes:
     return content.tobytes()
 
 
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Give an OSError the name that the user knows, instead of a temporary one or none."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def temporary_beside(path: Path) -> Path:
     """Make an empty file, for what is to become ``path``, under a short name of ASCII letters that no other process has.
 
@@ -149,13 +158,9 @@ def temporary_beside(path: Path) -> Path:
     suffix = path.suffix if path.suffix.isascii() and len(path.suffix) < 16 else ""
     while True:
         temporary = path.with_name(f".{secrets.token_hex(8)}{suffix}")
-        try:
+        with named_errors(path), suppress(FileExistsError):
             temporary.open("xb").close()
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        return temporary
+            return temporary
 
 
 def own_descriptor(path: StrPath) -> int | None:
@@ -188,7 +193,7 @@ class WholeFile:
         self.path = path
 
     def __enter__(self) -> WholeFile:
-        with self._errors_named():
+        with named_errors(self.path):
             descriptor = own_descriptor(self.path)
             if descriptor is not None:
                 self._temporary = None
@@ -206,19 +211,19 @@ class WholeFile:
 
     def write(self, content: bytes) -> None:
         """Add to the file; OSError, with the file's own name, if the disk is full."""
-        with self._errors_named():
+        with named_errors(self.path):
             self._file.write(content)
 
     def close(self) -> None:
         """Write the last of it to the disk; OSError as from `write`."""
-        with self._errors_named():
+        with named_errors(self.path):
             self._file.close()
 
     def keep(self) -> None:
         """Let it appear; OSError if the place is taken by a folder, or not the user's."""
         self.close()
         if self._temporary is not None:
-            with self._errors_named():
+            with named_errors(self.path):
                 self._temporary.replace(self._place)
 
     def discard(self) -> None:
@@ -253,7 +258,7 @@ class WholeFile:
             return None
         copy = temporary_beside(self._place)
         try:
-            with self._errors_named():
+            with named_errors(self.path):
                 shutil.copy2(self._place, copy)
         except BaseException:
             copy.unlink(missing_ok=True)
@@ -266,13 +271,6 @@ class WholeFile:
                 self.keep()
         finally:
             self.discard()
-
-    @contextmanager
-    def _errors_named(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
 
 def write_together(contents: Mapping[Path, bytes]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -213,3 +216,24 @@ def test_eight_threads_on_one_detector(detector: sd.SqueezeDet, photo: np.ndarra
             together = list(pool.map(lambda p: detector.detect(p, score_threshold=0.05), pictures))
             assert together == alone
     assert all(one != other for one, other in itertools.combinations(alone, 2))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes of POSIX")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_while_another_thread_detects(detector: sd.SqueezeDet, photo: np.ndarray) -> None:
+    """The new process has the lock, but not the thread that would let it go."""
+    expected = detector.detect(photo)
+    with detector.lock:
+        child = os.fork()
+        if not child:
+            os._exit(0 if detector.detect(photo) == expected else 1)
+    for _ in range(300):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        pytest.fail("the new process waits for ever")
+    assert status == 0

@@ -137,6 +137,8 @@ BAD_RESULTS = {
     "no box": '[{"image_id": 4, "category_id": 3, "score": 1}]',
     "words": '[{"image_id": 4, "category_id": 3, "bbox": [1, 2, 3, "x"], "score": 1}]',
     "not finite": '[{"image_id": 4, "category_id": 3, "bbox": [1, 2, 3, NaN], "score": 1}]',
+    "too large": '[{"image_id": 4, "category_id": 3, "bbox": [1, 2, 1e300, 4], "score": 1}]',
+    "names that are none": '{"images": [], "annotations": [], "categories": [{"id": 1, "name": {}}, {"id": []}]}',
     "lists for ids": '[{"image_id": [4], "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}]',
     "other pictures": '[{"image_id": 5, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}]',
     "no categories": '{"images": [], "annotations": []}',

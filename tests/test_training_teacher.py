@@ -150,6 +150,20 @@ def test_sources_of_a_training(tmp_path: Path) -> None:
             '[{"id": 1, "file_name": "x/a", "hint": null}, {"id": 2, "file_name": "y/a", "hint": null}]}',
             "two pictures have the name a",
         ),
+        *(
+            (
+                '{"categories": [{"name": "cat"}, {"name": "dog"}], "images": [{"id": 1, "file_name": "a", "hint": null}], '
+                f'"annotations": [{{"image_id": 1, "bbox": {box}, "scores": {scores}}}]}}',
+                r"boxes, and scores in \[0, 1\], were expected of image 1",
+            )
+            for box, scores in (
+                ("[1, 2, 1e300, 4]", "[0, 1]"),
+                ("[1, 2, NaN, 4]", "[0, 1]"),
+                ("[1, 2, 3, 4]", "[0, -Infinity]"),
+                ("[1, 2, 3, 4]", "[0, 2]"),
+            )
+        ),
+        ("[" * 100_000, "a teacher's opinions were expected"),
     ],
 )
 def test_files_of_nonsense(tmp_path: Path, content: str, message: str) -> None:

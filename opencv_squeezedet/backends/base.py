@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,6 +48,7 @@ class Backend(ABC):
     def __init__(self, net: Any, name: str, blobs: Sequence[str]) -> None:
         self.net, self.name, self.blobs = net, name, tuple(blobs)
         self.lock = threading.Lock()
+        _backends.add(self)
 
     @abstractmethod
     def forward(self, blob: NDArray[np.float32]) -> Arrays:
@@ -84,6 +87,19 @@ class Backend(ABC):
     def _misfitting_layer(self, size: tuple[int, int]) -> str | None:
         """Say which layer did not take what an input of this size makes of it; None if that cannot be told."""
         return None
+
+
+_backends: weakref.WeakSet[Backend] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """Let no backend wait in a forked process for a thread of the process that was forked."""
+    for backend in _backends:
+        backend.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 class OnnxBackend(Backend):

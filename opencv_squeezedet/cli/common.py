@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shutil
 import sys
@@ -25,6 +26,7 @@ from opencv_squeezedet.files import own_descriptor, real_path
 
 SOURCE_HELP = "picture, video, folder, 'pattern', list of sources (.txt), camera number, - for stdin"
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+_NO_MORE_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class CommandError(Exception):
@@ -319,7 +321,7 @@ def usage_errors(*others: type[Exception], about: str = "") -> Iterator[None]:
     """End the command with one line, and status 2, if what the user named cannot be used.
 
     That is: a file is missing or unreadable (OSError), its content or a value is wrong (ValueError, and what ``others`` name),
-    or an extra is not installed (ImportError). The line begins with ``about``.
+    or an extra is not installed (ImportError). The line begins with ``about``. A full disk is no fault of theirs: status 1.
     """
     faults: tuple[type[Exception], ...] = (ImportError, ValueError, *others)
     try:
@@ -328,7 +330,9 @@ def usage_errors(*others: type[Exception], about: str = "") -> Iterator[None]:
         raise
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
-        raise CommandError(shown(about + name + reason(error))) from error
+        full = error.errno in _NO_MORE_ROOM
+        about = "cannot write " if full else about
+        raise CommandError(shown(about + name + reason(error)), EXIT_SOME_FAILED if full else EXIT_USAGE) from error
     except faults as error:
         raise CommandError(shown(about + reason(error))) from error
 

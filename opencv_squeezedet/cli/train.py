@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 def _recipe(args: argparse.Namespace) -> Recipe:
     from opencv_squeezedet.training import Recipe
 
-    recipe = Recipe() if args.recipe is None else Recipe.from_json(Path(args.recipe).read_text())
+    recipe = Recipe() if args.recipe is None else Recipe.from_json(Path(args.recipe).read_text("utf-8"))
     options: dict[str, Any] = {
         name: getattr(args, name)
         for name in ("network", "loss", "pictures", "batch", "start", "seed")
@@ -100,7 +100,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
     if args.size is not None:
         options["input_size"] = args.size
     if args.anchors is not None:
-        config = HeadConfig.from_json(Path(args.anchors).read_text())
+        config = HeadConfig.from_json(Path(args.anchors).read_text("utf-8"))
         if args.size not in (None, config.input_size):
             raise ValueError("--anchors: they are for an input of {}x{}, not of {}x{}".format(*config.input_size, *args.size))
         options |= {"anchors": config.anchors, "input_size": config.input_size}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.datasets.names import class_table
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.files import write_whole
+
+_MOST = float(np.finfo(np.float32).max) / 2  # of two added numbers, which must fit
 
 
 def write_results(
@@ -51,7 +52,7 @@ def _default_categories(dataset: Dataset) -> dict[int, str]:
 def read_categories(path: Path) -> dict[int, str]:
     """Return the names of the category ids in a COCO file; ValueError if it has no ``categories``."""
     try:
-        return {entry["id"]: entry["name"] for entry in json.loads(path.read_bytes())["categories"]}
+        return {entry["id"]: str(entry["name"]) for entry in json.loads(path.read_bytes())["categories"]}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: COCO's categories were expected: {error!r}") from error
 
@@ -83,7 +84,7 @@ def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | N
     try:
         content = json.loads(path.read_bytes())
         if isinstance(content, dict):
-            rows, categories = content["annotations"], {entry["id"]: entry["name"] for entry in content["categories"]}
+            rows, categories = content["annotations"], {entry["id"]: str(entry["name"]) for entry in content["categories"]}
             names = {picture.path.name: i for i, picture in enumerate(dataset.pictures)}
             if len(names) < len(dataset.pictures):
                 raise ValueError("the data set has pictures of the same file name, which cannot be told apart by it")
@@ -109,8 +110,8 @@ def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | N
 def _row(row: Any) -> tuple[int | str, int, tuple[float, ...], float]:
     x, y, width, height = map(float, row["bbox"])
     score = float(row["score"])
-    if not all(map(math.isfinite, (x, y, width, height, score))):
-        raise ValueError(f"numbers must be finite, got {row!r}")
+    if not all(abs(number) <= _MOST for number in (x, y, width, height, score)):  # false for NaN too
+        raise ValueError(f"numbers must be finite, and fit in float32, got {row!r}")
     image_id, category_id = row["image_id"], row["category_id"]
     if not (isinstance(image_id, (int, str)) and isinstance(category_id, int)):
         raise TypeError(f"image_id must be a number or a string, and category_id a number, got {row!r}")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.files import named_errors
 from opencv_squeezedet.training.data import Batch, Feed
 from opencv_squeezedet.training.losses import Loss, Losses, Targets
 from opencv_squeezedet.training.module import TorchNetwork
@@ -242,8 +243,9 @@ class Trainer:
         torch.save({"labels": list(self.labels), "data": self.data, **state}, content)
         new = self.checkpoint.with_suffix(".new")  # a name of its own, so that what a kill leaves is written over
         try:
-            new.write_bytes(content.getbuffer())
-            new.replace(self.checkpoint)
+            with named_errors(self.checkpoint):
+                new.write_bytes(content.getbuffer())
+                new.replace(self.checkpoint)
         finally:
             new.unlink(missing_ok=True)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.files import read_picture, real_path, write_whole
 from opencv_squeezedet.postprocess import decode, nms, score
-from opencv_squeezedet.preprocess import Picture, placement
+from opencv_squeezedet.preprocess import MOST_SIDE, Picture, placement
 from opencv_squeezedet.training.data import Example
 from opencv_squeezedet.training.predictions import iou_xyxy
 
@@ -24,6 +24,7 @@ _SURE, _UNSURE = 0.45, 0.2  # a teacher's score above which a box is taken for a
 _HINTED = 0.25  # a score above which it is taken for one where its class is known from elsewhere
 _SHARE = 0.35  # of the teacher's classes in those of an annotated object
 _MOST = 100  # boxes of a picture
+_MOST_BOX = 2.0 * MOST_SIDE  # a corner's distance from the picture's
 
 
 class Opinion(NamedTuple):
@@ -196,12 +197,15 @@ class Opinions:
                 rows[annotation["image_id"]].append((x, y, x + width, y + height, *annotation["scores"]))
             found: dict[str, tuple[Path, str | None, Opinion]] = {}
             for image in content["images"]:
-                table = np.array(rows[image["id"]], np.float32).reshape(-1, 4 + len(names))
+                table = np.array(rows[image["id"]], np.float64).reshape(-1, 4 + len(names))
+                boxes, scores = table[:, :4], table[:, 4:]
+                if not (np.abs(boxes) <= _MOST_BOX).all() or not ((scores >= 0) & (scores <= 1)).all():  # false for NaN too
+                    raise ValueError(f"boxes, and scores in [0, 1], were expected of image {image['id']!r}")
                 file = Path(image["file_name"])
                 if file.name in found:
                     raise ValueError(f"two pictures have the name {file.name}, by which pictures are known")
-                found[file.name] = (file, image["hint"], Opinion(table[:, :4], table[:, 4:]))
-        except (KeyError, TypeError) as error:
+                found[file.name] = (file, image["hint"], Opinion(boxes.astype(np.float32), scores.astype(np.float32)))
+        except (KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{path}: a teacher's opinions were expected: {error!r}") from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
