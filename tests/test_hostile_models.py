@@ -52,7 +52,6 @@ def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(cv2.dnn, reader, seen)
     monkeypatch.setattr("opencv_squeezedet.backends.opencv.read_net_from_caffe", seen if HAS_CAFFE else None)
     monkeypatch.setattr(trial, "Trial", seen)
-    monkeypatch.setattr("opencv_squeezedet.backends.content.Trial", seen)
     if HAS_ONNXRUNTIME:
         import onnxruntime
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from opencv_squeezedet._opencv import read_net_from_caffe
 from opencv_squeezedet.backends.base import BackendName, no_layer, no_top
 from opencv_squeezedet.backends.forms import Form
-from opencv_squeezedet.backends.trial import Trial
 from opencv_squeezedet.blobs import Place, Places
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.model_files import Files, read_file
@@ -57,22 +56,30 @@ class NetworkContent:
 
     def _form(self, backend: BackendName, outputs: Places | None) -> tuple[Form, Misfit]:
         files = self.files
-        if files.onnx is None and (backend != "opencv" or not files.are_caffe or read_net_from_caffe is None):
-            return self._converted(outputs)
         if backend == "opencv" and files.are_caffe and read_net_from_caffe is not None:
-            used = replace(files, onnx=None)
-            form = Form((self._read(str(files.definition)), self._read(str(files.weights))), str(files), outputs)
+            used, name = replace(files, onnx=None), str(files)
+        elif files.onnx is not None:
+            used, name = Files(onnx=files.onnx), repr(files.onnx)
         else:
-            used = Files(onnx=files.onnx)
-            form = Form((self._read(str(files.onnx)),), repr(files.onnx), outputs)
-        if self.trusted:
-            return form, _of_files(used)
+            return self._converted(outputs)
+        misfit = _of_files(used) if self.trusted else self._checked(used)
+        paths = (path for path in (used.definition, used.weights, used.onnx) if path is not None)
+        form = Form(tuple(map(self._read, paths)), name, outputs)
+        return form, misfit or self._trial(form, backend)
+
+    def _checked(self, files: Files) -> Misfit | None:
+        """What tells by the layers, after a check of the files; None if some layers are not described here."""
         from opencv_squeezedet.formats import load_network  # takes time to import
 
         try:
-            return form, _of_network(load_network(used, read=self._read)[0])
+            return _of_network(load_network(files, read=self._read)[0])
         except UnknownLayerError:
-            return form, Trial(form, backend)
+            return None
+
+    def _trial(self, form: Form, backend: BackendName) -> Misfit:
+        from opencv_squeezedet.backends.trial import Trial  # takes time to import
+
+        return Trial(form, backend)
 
     def _converted(self, outputs: Places | None) -> tuple[Form, Misfit]:
         from opencv_squeezedet.formats import load_network, onnx_bytes
