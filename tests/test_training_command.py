@@ -88,7 +88,7 @@ def test_a_short_training(data: str, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.main([*arguments, "--quiet"]) == 0  # it has ended: only the files are written again
     assert capsys.readouterr() == ("", "")
     assert cli.main([*arguments, "--seed", "5"]) == 2
-    assert "run holds a training by another recipe" in capsys.readouterr().err
+    assert "run holds a training run with another recipe" in capsys.readouterr().err
     assert cli.main(["train", data, "--recipe", "run/recipe.json", "-o", "other", "--workers", "0", "--quiet"]) == 0
     assert Path("other/recipe.json").read_text() == Path("run/recipe.json").read_text()
 
