@@ -32,7 +32,7 @@ MOST_PICTURE_BYTES = 1 << 30
 _PIECE = 1 << 20
 _MOST_LINKS = 40
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/([^/]+))/fd/([0-9]+)")
-_RADIANCE = b"#?"
+_PNG, _RADIANCE = b"\x89PNG\r\n\x1a\n", b"#?"
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------------
@@ -99,6 +99,8 @@ def decode_picture(content: bytes) -> Picture:
     """
     if not content:
         raise ValueError("the file is empty")
+    if content.startswith(_PNG):
+        _check_chunks(content)
     data = np.frombuffer(content, np.uint8)
     image = _decoded(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image.dtype == np.uint8:
@@ -106,6 +108,16 @@ def decode_picture(content: bytes) -> Picture:
     if image.dtype.kind == "f" and not content.startswith(_RADIANCE):  # whose floats OpenCV knows how to take
         return as_bgr(image)
     return _decoded(data, cv2.IMREAD_COLOR)
+
+
+def _check_chunks(content: bytes) -> None:
+    """ValueError if a part of a PNG file claims more than there is: OpenCV makes room for it, up to 4 GiB, before it looks."""
+    place = len(_PNG)
+    while place + 8 <= len(content):
+        size = int.from_bytes(content[place : place + 4], "big")
+        if size > len(content):
+            raise ValueError(f"it is damaged: a part of {size:,} bytes in a file of {len(content):,}")
+        place += size + 12
 
 
 def _decoded(data: np.ndarray, flags: int) -> Picture:

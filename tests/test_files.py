@@ -56,6 +56,14 @@ def test_what_grows_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         assert files.read_at_most(file, PHOTO.stat().st_size) == PHOTO.read_bytes()
 
 
+def test_a_part_of_a_png_that_is_larger_than_the_file(photo: np.ndarray) -> None:
+    """OpenCV 5 would fill 4 GiB with zeros first, which takes it half a minute."""
+    content = bytearray(cv2.imencode(".png", photo)[1].tobytes())
+    content[33:37] = b"\xff\xff\xff\x17"
+    with pytest.raises(ValueError, match=r"it is damaged: a part of 4,294,967,063 bytes in a file of"):
+        files.decode_picture(bytes(content))
+
+
 @pytest.mark.parametrize("suffix", [".pfm", ".tiff", ".hdr"])
 def test_pictures_of_floats_are_the_same_pictures(tmp_path: Path, photo: np.ndarray, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"

@@ -41,7 +41,7 @@ from opencv_squeezedet.training.teacher import Opinions
 
 _BATCH = 16  # pictures per forward pass while measuring
 _BLOBS = ("delta_bbox", "class_scores", "conf_scores")
-_CALIBRATED_ON = 1000  # at most so many pictures, whose logits are all in memory
+_CALIBRATED_ON = 1000  # at most this many pictures, whose logits are all in memory
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class Training:
         every : int
             Pictures between measurements.
         patience : int, optional
-            Stops after so many measurements in a row without improvement.
+            Stops after this many measurements in a row without improvement.
         log_every : int
             Steps between rows of the log.
         save_seconds : float
