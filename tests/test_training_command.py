@@ -24,7 +24,8 @@ from opencv_squeezedet.cli import train as command
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_help_fits_a_screen() -> None:
+def test_the_help_fits_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     for name in ("train", "label"):
         module = import_module(f"opencv_squeezedet.cli.{name}")
         lines = common.make_parser(module, name).format_help().splitlines()
