@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from opencv_squeezedet.blobs import BLOBS
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
@@ -40,7 +41,6 @@ from opencv_squeezedet.training.start import begin, describe
 from opencv_squeezedet.training.teacher import Opinions
 
 _BATCH = 16  # pictures per forward pass while measuring
-_BLOBS = ("delta_bbox", "class_scores", "conf_scores")
 _CALIBRATED_ON = 1000  # at most this many pictures, whose logits are all in memory
 
 
@@ -245,7 +245,7 @@ class Training:
     def detections(self, dataset: Dataset) -> list[Detections]:
         """Return the averaged network's detections in a data set's pictures, down to low scores."""
         found: list[Detections] = []
-        for (delta_bbox, class_scores, conf_scores), sizes in self._passes(self.trainer.averaged(), dataset.pictures, _BLOBS):
+        for (delta_bbox, class_scores, conf_scores), sizes in self._passes(self.trainer.averaged(), dataset.pictures, BLOBS):
             found += postprocess_batch(
                 delta_bbox, class_scores, conf_scores, self.config, score_threshold=MEASURED_FROM, image_size=sizes
             )
