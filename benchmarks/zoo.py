@@ -168,11 +168,12 @@ def yolox(stem: Path) -> Callable[[Image], Found]:
         square[:height, :width] = cv2.resize(image, (width, height))
         planes = ((square[:, :, ::-1] - mean) / deviation).transpose(2, 0, 1).astype(np.float32)
         quarters = [planes[:, ::2, ::2], planes[:, 1::2, ::2], planes[:, ::2, 1::2], planes[:, 1::2, 1::2]]
+        blob = np.ascontiguousarray(np.concatenate(quarters))  # outlives the run: ncnn looks at its memory
         run = net.create_extractor()
-        run.input("683", ncnn.Mat(np.ascontiguousarray(np.concatenate(quarters))))
+        run.input("683", ncnn.Mat(blob))
         given = np.array(run.extract("output")[1])
         middle = (given[:, :2] + cells) * strides[:, None]
-        half = np.exp(given[:, 2:4].clip(max=8)) * strides[:, None] / 2
+        half = np.exp(given[:, 2:4]) * strides[:, None] / 2
         return np.concatenate([middle - half, middle + half], axis=1) / np.float32([width, height] * 2), given[:, 5:] * given[
             :, 4:5
         ]

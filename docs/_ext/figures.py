@@ -216,7 +216,7 @@ def nms() -> None:
 def zoo() -> None:
     """The numbers of ``benchmarks/zoo.py``: mAP against size and against time."""
     rows = json.loads((ROOT / "docs" / "measured" / "zoo.json").read_text())["detectors"]
-    figure, ((left, right),) = panels(2, 10, 4.4)
+    figure, ((left,), (right,)) = panels(1, 6.5, 7.5, rows=2)
     names = list(dict.fromkeys(row["name"] for row in rows))
     for axis, key, label in ((left, "megabytes", "file, MB"), (right, "milliseconds", "picture to boxes on one core, ms")):
         seen = set()
@@ -229,7 +229,7 @@ def zoo() -> None:
                 axis.plot(row[key], row["voc07"], color=colour, label=words, **shape)
         most = max(row[key] for row in rows)
         axis.set(xlim=(0, 1.1 * most), xlabel=label, ylabel="VOC07 mAP, %", ylim=(40, 90))
-        axis.legend(fontsize=7.5, loc="upper left", ncols=2, frameon=False)
+        axis.legend(fontsize=8, loc="upper left", ncols=2, frameon=False)
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     save(figure, "zoo")

@@ -2,7 +2,8 @@
 
 ``<!-- file: ../CONTRIBUTING.md -->`` is that file, without its title where the page has one. ``<!-- commands -->`` is the
 help of all commands, and ``<!-- zoo -->`` the table of ``measured/zoo.json``. A line ``/page?`` in a list of pages counts if
-that page exists, and what is between ``<!-- if NAME -->`` and ``<!-- end -->`` if `HeadConfig` has a field or an NMS rule of that name.
+that page exists, and what is between ``<!-- if NAME -->`` and ``<!-- end -->`` if that is a field of `HeadConfig` or an NMS
+rule.
 """
 
 from __future__ import annotations
