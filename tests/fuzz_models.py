@@ -123,8 +123,9 @@ def campaign(kind: str, backend: str, first: int, count: int, seed: int, limit: 
         for number, result in found:
             what = result.split(":")[0]
             counts[what] += 1
-            if what.split()[0] in FINDINGS and re.sub(r"[\d']", "", result)[:120] not in shown:
-                shown.add(re.sub(r"[\d']", "", result)[:120])
+            alike = f"{number if what == 'signal' else ''}{re.sub(r'[0-9]', '', result)[:120]}"  # a signal tells nothing
+            if what.split()[0] in FINDINGS and alike not in shown:
+                shown.add(alike)
                 print(f"  {kind} {number}: {result}", flush=True)
             if time.monotonic() - start > limit:
                 break

@@ -408,6 +408,15 @@ def test_an_archive_that_is_none(content: bytes, caffe: Path) -> None:
         sd.SqueezeDet(caffe, path, config=SMALL)
 
 
+@pytest.mark.usefixtures("unseen")
+@pytest.mark.parametrize("array", [np.zeros((6, 3, 3, 3), int), np.full((6, 3, 3, 3), "x"), np.full(6, None)])
+def test_an_archive_of_something_else(array: Any, caffe: Path) -> None:
+    path = caffe.with_suffix(".npz")
+    np.savez(path, conv1_w=array, conv1_b=array)
+    with pytest.raises(sd.ModelError, match=r"npz': arrays LAYER_w and LAYER_b were expected: (floats|Object arrays)"):
+        sd.SqueezeDet(caffe, path, config=SMALL)
+
+
 # ---- too much of everything --------------------------------------------------------------------------------------------
 
 
