@@ -520,6 +520,20 @@ def test_a_sound_network_of_other_layers_is_used(backend: Any, tmp_path: Path) -
     assert classifier.classify(cv2.imread(str(PHOTO)), top=3)[0].probability > 0
 
 
+def test_no_sound_network_is_taken_for_a_damaged_one() -> None:
+    """Those that ONNX's own tests are made of: all operators, and exports of well-known networks."""
+    import onnx
+
+    paths = list(Path(onnx.__file__).parent.glob("backend/test/data/**/*.onnx"))
+    if not paths:
+        pytest.skip("this onnx comes without its tests")
+    for path in paths:
+        try:
+            read_onnx(path)
+        except UnknownLayerError:
+            continue
+
+
 @pytest.mark.usefixtures("unseen")
 def test_a_damaged_network_of_other_layers_is_not_even_tried(tmp_path: Path) -> None:
     def change(model: Any) -> None:
