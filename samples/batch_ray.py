@@ -14,7 +14,7 @@ def main(folder: str, out: str) -> None:
     paths = [{"path": str(path.absolute())} for path in sorted(Path(folder).iterdir())]
     pictures = ray.data.from_items(paths, override_num_blocks=-(-len(paths) // 64))  # the actors read, on all cores
     found = batch.detect(pictures, score_threshold=0.3).materialize()
-    found.write_parquet(out)
+    found.write_parquet(str(Path(out).absolute()))  # workers may have another current folder
     for label, count in Counter(label for row in found.iter_rows() for label in row["label"]).most_common():
         print(label, count)
 

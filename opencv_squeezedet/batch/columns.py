@@ -195,7 +195,7 @@ class Detect:
                 for one in loaded:
                     yield from self._look(detector, [one])
             else:
-                yield _Row((0, 0), None, _reason(error), loaded[0].seconds)
+                yield _Row((0, 0), None, reason(error), loaded[0].seconds)
             return
         share = (time.perf_counter() - start) / max(1, len(images))
         for one in loaded:
@@ -213,7 +213,7 @@ def _load(_: None, content: Any) -> _Loaded:
             start = time.perf_counter()  # waiting for a disk or a store is not the picture's time
         image, error = _picture(content), None
     except _FAULTS as fault:
-        image, error = None, _reason(fault)
+        image, error = None, reason(fault)
     return _Loaded(image, error, time.perf_counter() - start)
 
 
@@ -227,7 +227,8 @@ def _picture(content: Any) -> Picture:
     return decode_picture(bytes(content))
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Return what an exception says, on one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__

@@ -50,11 +50,6 @@ class Worker:
     job: Job
     detect: Detect
 
-    def __call__(self, rows: dict[str, Any]) -> dict[str, list[Any]]:
-        """Do the parts in the column ``part``; returns a row of `Done` for each, as Ray Data wants it."""
-        done = [self.do(int(part)) for part in rows["part"]]
-        return {name: [getattr(one, name) for one in done] for name in Done._fields}
-
     def do(self, part: int) -> Done:
         """Detect in the pictures of a part, and write its file, unless it is there.
 

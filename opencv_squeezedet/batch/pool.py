@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.batch.columns import Detect
+from opencv_squeezedet.batch.columns import Detect, reason
 from opencv_squeezedet.batch.job import Job
 from opencv_squeezedet.batch.parts import Done, Worker
 from opencv_squeezedet.extras import needs
@@ -19,8 +19,13 @@ from opencv_squeezedet.model import Model
 
 _ROWS = 64  # that an actor gets at a time
 _MOST_TASKS = 10_000  # of a job, above which several parts share one
+_MOST_DEATHS = 16  # of actors that have not yet begun, one after the other
 _SECONDS_TO_ANSWER = 10
 _STORE_BYTES = 256 << 20  # of a cluster of one's own: pictures are read by the workers, and do not go through it
+
+
+class WorkerError(RuntimeError):
+    """A worker cannot go on, and no picture is to blame."""
 
 
 def detect(
@@ -64,9 +69,14 @@ def detect(
     """
     maker = Detect(model, weights, threads=cpus, **how)
     rows = -(-_ROWS // maker.batch) * maker.batch
-    return dataset.map_batches(
-        _Tables, fn_constructor_args=(maker,), batch_size=rows, batch_format="numpy", **_pool(workers, cpus, gpus, least=1)
-    )
+    return _mapped(dataset, _Tables, (maker,), rows, _pool(workers, cpus, gpus, least=1))
+
+
+def _mapped(dataset: Any, kind: type, arguments: tuple[Any, ...], rows: int, pool: dict[str, Any]) -> Any:
+    """Return a dataset mapped by a pool of actors, of which some may die before they have begun."""
+    mapped = dataset.map_batches(kind, fn_constructor_args=arguments, batch_size=rows, batch_format="numpy", **pool)
+    mapped.context.max_consecutive_actor_init_deaths = _MOST_DEATHS  # else one that dies with its node ends everything
+    return mapped
 
 
 class _Tables:
@@ -157,6 +167,11 @@ def run(job: Job, maker: Detect, *, workers: int | None = None, cpus: int = 1, g
         How it is done; ``threads`` should be ``cpus``.
     workers, cpus, gpus
         As in `detect`.
+
+    Raises
+    ------
+    WorkerError
+        If a part's file cannot be written, or a worker fails for another reason than a picture.
     """
     with needs("ray", what="opencv_squeezedet.batch"):
         import ray.data
@@ -164,9 +179,26 @@ def run(job: Job, maker: Detect, *, workers: int | None = None, cpus: int = 1, g
     if not missing:
         return
     parts = ray.data.from_items([{"part": part} for part in missing], override_num_blocks=min(len(missing), _MOST_TASKS))
-    done = parts.map_batches(
-        Worker, fn_constructor_args=(job, maker), batch_size=1, batch_format="numpy", **_pool(workers, cpus, gpus)
-    )
+    done = _mapped(parts, _Parts, (Worker(job, maker),), 1, _pool(workers, cpus, gpus))
     for batch in done.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
-        for row in zip(*(batch[name].tolist() for name in Done._fields), strict=True):
+        for error, *row in zip(*(batch[name].tolist() for name in ("error", *Done._fields)), strict=True):
+            if error:
+                raise WorkerError(error)
             yield Done(*row)
+
+
+class _Parts:
+    """What each actor of a job's pool has."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def __call__(self, rows: dict[str, Any]) -> dict[str, list[Any]]:
+        done = [self._try(int(part)) for part in rows["part"]]
+        return {name: [row[name] for row in done] for name in ("error", *Done._fields)}
+
+    def _try(self, part: int) -> dict[str, Any]:
+        try:
+            return {"error": "", **self._worker.do(part)._asdict()}
+        except Exception as error:  # Ray would tell it in a page of text
+            return {"error": f"part {part}: {reason(error)}", **Done(part, 0, 0, 0, 0.0)._asdict()}

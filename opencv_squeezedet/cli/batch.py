@@ -101,8 +101,8 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         name = f"{shown(error.filename)}: " if error.filename else ""
         raise CommandError(name + reason(error)) from error
-    except ray.exceptions.RayError as error:
-        raise CommandError(_cause(error), EXIT_SOME_FAILED) from error
+    except (batch.WorkerError, ray.exceptions.RayError) as error:
+        raise CommandError(shown(reason(error)), EXIT_SOME_FAILED) from error
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
@@ -121,13 +121,6 @@ def _format(args: argparse.Namespace) -> Any:
     if args.format is not None:
         return args.format
     return "jsonl" if args.output.rstrip("/").lower().endswith(".jsonl") else "parquet"
-
-
-def _cause(error: BaseException) -> str:
-    """The first cause of what ended a worker's function, on one line."""
-    while error.__cause__ is not None or getattr(error, "cause", None) is not None:
-        error = error.__cause__ or error.cause  # type: ignore[attr-defined]
-    return shown(reason(error) if isinstance(error, Exception) else str(error))
 
 
 def _work(args: argparse.Namespace, job: Job, maker: Detect) -> int:
