@@ -1,8 +1,8 @@
-"""Measures the whole way from a picture's file to its boxes with the embedded model, stage by stage.
+"""Measures all the steps from a picture's file to its boxes with the embedded model, stage by stage.
 
-Each repeat goes through all stages once, as a program does that handles one picture after the other. Beside it: how much
-preprocessing costs over a bare ``cv2.dnn.blobFromImage``, and the way of OpenCV's C++ sample of 2017, which runs the network
-once for each of its three outputs.
+Each repeat goes through all stages once, like a program that handles one picture after the other. Beside it: how much
+preprocessing costs over a bare ``cv2.dnn.blobFromImage``, and the method of OpenCV's C++ sample of 2017, which runs the
+network once for each of its three outputs.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Image = NDArray[Any]
 
 
 def read(path: Path) -> Image:
-    """Read and decode a picture; FileNotFoundError or ValueError where that fails."""
+    """Read and decode a picture; FileNotFoundError or ValueError if that fails."""
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
-        raise ValueError(f"{str(path)!r} is no picture that OpenCV can read")
+        raise ValueError(f"{str(path)!r} is not a picture that OpenCV can read")
     return image
 
 
@@ -40,7 +40,7 @@ STAGES = ("read and decode", "preprocess", "network", "post-process", "detect()"
 
 
 def measure_stages(detector: sd.SqueezeDet, path: Path, repeats: int) -> dict[str, float]:
-    """Go from the file to the boxes so many times; returns the median seconds of each stage."""
+    """Go from the file to the boxes this many times; return the median seconds of each stage."""
     for _ in range(3):
         detector.detect(read(path))
     times = StageTimes(*STAGES)
@@ -54,7 +54,7 @@ def measure_stages(detector: sd.SqueezeDet, path: Path, repeats: int) -> dict[st
     return {name: median(seconds) for name, seconds in times.seconds.items()}
 
 
-# ---- beside them ----------------------------------------------------------------------------------------------------------
+# ---- comparisons ----------------------------------------------------------------------------------------------------------
 
 
 def bare_blob(detector: sd.SqueezeDet, image: Image) -> Image:
@@ -74,7 +74,7 @@ def compare_preprocessing(detector: sd.SqueezeDet, image: Image, blocks: int) ->
 
 
 def compare_passes(detector: sd.SqueezeDet, image: Image, blocks: int) -> str:
-    """One line: ``detect()`` beside three passes, each with a network of its own, which is set up for its outputs once."""
+    """One line: ``detect()`` beside three passes, each with its own network, which is set up for its outputs once."""
     calls: dict[str, Call] = {"one": partial(detector.detect, image), "three": partial(three_passes, sd.SqueezeDet(), image)}
     measured = alternate({name: sampler(call) for name, call in calls.items()}, blocks, samples=3)
     return (

@@ -35,7 +35,7 @@ class Detections:
     """The objects found in one picture, highest confidence first. Frozen: neither attributes nor arrays can be changed.
 
     ``detections[3]`` is one `Detection`; a slice, a boolean mask, an array of indices, a label or a list of labels gives
-    `Detections`. Iteration gives one `Detection` after the other, ``len`` their number.
+    `Detections`. Iteration yields each `Detection`; ``len`` is their number.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class Detections:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Another name of ``label_table``."""
+        """Another name for ``label_table``."""
         return self.label_table
 
     @property
@@ -136,7 +136,7 @@ class Detections:
             raise IndexError(f"an index of one axis was expected, got the shape {key.shape}")
         if isinstance(key, slice) or (isinstance(key, np.ndarray) and key.ndim):
             return wrap(self.xyxy[key].copy(), self.confidence[key].copy(), self.class_id[key].copy(), self.label_table)
-        if isinstance(key, np.bool_):  # older NumPy would take it as 0 or 1
+        if isinstance(key, np.bool_):  # older NumPy would treat it as 0 or 1
             raise TypeError("a numpy.bool_ cannot be interpreted as an integer")
         i = operator.index(key)
         x1, y1, x2, y2 = self.xyxy[i].tolist()
@@ -167,9 +167,9 @@ class Detections:
         return f"Detections({len(self)}: {shown}{', ...' if len(self) > 8 else ''})"
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
-        """Return JSON's types: ``{"detections": [{"label", "class_id", "confidence", "xyxy"}, ...]}``.
+        """Return JSON types: ``{"detections": [{"label", "class_id", "confidence", "xyxy"}, ...]}``.
 
-        Numbers have as many digits as bring back the same float32.
+        Numbers have just enough digits to restore the same float32.
         """
         boxes = [[float(str(v)) for v in box] for box in self.xyxy]
         scores = [float(str(v)) for v in self.confidence]
@@ -178,7 +178,7 @@ class Detections:
 
     def to_json(self, indent: int | None = None) -> str:
         """Return `to_dict` as JSON."""
-        import json  # not everybody's import time
+        import json  # keeps import fast
 
         return json.dumps(self.to_dict(), indent=indent)
 
@@ -188,9 +188,9 @@ class Detections:
         Parameters
         ----------
         image_id : int
-            Of the picture, in each annotation.
+            The picture's id, for each annotation.
         first_id : int
-            The annotations' ids count from here.
+            The id of the first annotation; ids count up from it.
         """
         return export.to_coco(self, image_id, first_id)
 
@@ -203,7 +203,7 @@ class Detections:
         return export.to_voc_xml(self, file_name, image_size)
 
     def to_supervision(self) -> Any:
-        """Return ``supervision.Detections``; ImportError where the library is missing."""
+        """Return ``supervision.Detections``; ImportError if the library is missing."""
         return export.to_supervision(self)
 
     @staticmethod
@@ -213,7 +213,7 @@ class Detections:
         Parameters
         ----------
         detections : supervision.Detections
-            Without confidences they count as 1, without class ids as class 0.
+            Missing confidences count as 1, missing class ids as class 0.
         names : sequence of str, optional
             The label table. Default: that of `to_supervision`, or the class names in ``data``.
         """
@@ -227,7 +227,7 @@ class Detections:
 def wrap(
     xyxy: NDArray[np.float32], confidence: NDArray[np.float32], class_id: NDArray[np.int32], names: tuple[str, ...]
 ) -> Detections:
-    """Make Detections of arrays that are known to be right, and that nobody else writes to, without a copy."""
+    """Make Detections, without a copy, of arrays that are known to be valid and that nothing else writes to."""
     made = Detections.__new__(Detections)
     made._fill(xyxy, confidence, class_id, names)
     return made

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import shutil
 import stat
 import sys
@@ -175,7 +174,7 @@ def temporary_beside(path: Path) -> Path:
     """
     suffix = path.suffix if path.suffix.isascii() and len(path.suffix) < 16 else ""
     while True:
-        temporary = path.with_name(f".{secrets.token_hex(8)}{suffix}")
+        temporary = path.with_name(f".{os.urandom(8).hex()}{suffix}")
         with named_errors(path), suppress(FileExistsError):
             temporary.open("xb").close()
             return temporary

@@ -22,22 +22,22 @@ from opencv_squeezedet.files import StrPath
 
 SUFFIXES = (".prototxt", ".caffemodel", ".net", ".onnx", ".json")
 MOST_BYTES = 2**31 - 1
-"""What a file may have at most, as protobuf's may."""
-_COMPLETE = (".onnx", ".net")  # take no other weights
+"""The largest file that is read, as of protobuf."""
+_COMPLETE = (".onnx", ".net")  # contain their own weights
 
 
 @dataclass(frozen=True)
 class Files:
-    """Where a model lies; what is not there is None.
+    """Where a model's files are; None for a file that does not exist.
 
     Parameters
     ----------
     definition : str or None
         Caffe's prototxt.
     weights : str or None
-        The caffemodel or ``.net``. Without a definition it has to be weights of a classifier that this package knows.
+        The caffemodel or ``.net``. Without a definition it must hold the weights of a classifier that this package knows.
     onnx : str or None
-        The network as ONNX; with Caffe's two files beside it, the same network.
+        The network as ONNX; if Caffe's two files are beside it, the same network.
     description : str or None
         The JSON file.
     """
@@ -54,7 +54,7 @@ class Files:
 
     @property
     def main(self) -> str:
-        """The file that tells the network's layers, or else its weights."""
+        """The file that defines the network's layers, or else its weights."""
         return str(self.definition or self.onnx or self.weights)
 
     @property
@@ -66,13 +66,13 @@ class Files:
         return f"{self.definition!r} with {self.weights!r}" if self.definition and self.weights else repr(self.main)
 
     def with_weights(self) -> Files:
-        """Return the files themselves, if they have weights; FileNotFoundError, that names the missing file, if not."""
+        """Return the files themselves if they have weights; if not, FileNotFoundError names the missing file."""
         if self.weights is None and self.onnx is None:
             raise FileNotFoundError(f"no weights at {self.stem + '.caffemodel'!r}, and no {self.stem + '.onnx'!r}")
         return self
 
     def with_definition(self) -> Files:
-        """Return the files themselves, if they tell the layers; FileNotFoundError, that names the missing file, if not."""
+        """Return the files themselves if they define the layers; if not, FileNotFoundError names the missing file."""
         if self.definition is None and self.onnx is None:
             raise FileNotFoundError(f"no network definition at {self.stem + '.prototxt'!r}, and no {self.stem + '.onnx'!r}")
         return self
@@ -84,15 +84,15 @@ def find_files(model: StrPath, weights: StrPath | None = None) -> Files:
     Parameters
     ----------
     model : path
-        The stem ``NAME``, or one of the files. ``NAME.onnx`` and ``NAME.net`` mean that file even where others lie beside it.
+        The stem ``NAME``, or one of the files. ``NAME.onnx`` and ``NAME.net`` mean that file even if others are beside it.
     weights : path, optional
-        The weights, where their stem is another.
+        The weights, if their stem is different.
 
     Returns
     -------
     Files
-        Caffe's definition and weights where both are there, and the ONNX file where one is; the definition alone where
-        there are no weights. A prototxt without weights gives way to an ONNX file of its stem.
+        Caffe's definition and weights if both exist, and the ONNX file if there is one; the definition alone if
+        there are no weights. An ONNX file is preferred to a prototxt of the same stem without weights.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def stem_of(path: str) -> str:
 
 
 def models_folder() -> str:
-    """Return where this package's own models lie: in the installed package, or beside it in a clone."""
+    """Return where this package's own models are: in the installed package, or beside it in a clone."""
     package = os.path.dirname(os.path.abspath(__file__))
     installed = os.path.join(package, "models")
     return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "models")

@@ -28,7 +28,7 @@ class StageTimes:
     Parameters
     ----------
     *stages : str
-        Their names, in the order in which they are shown.
+        Their names, in the order they are shown.
 
     Attributes
     ----------

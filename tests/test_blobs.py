@@ -83,10 +83,10 @@ def test_wrong_shapes(at: int, shape: tuple[int, ...], message: str) -> None:
 @pytest.mark.parametrize("count", [2, 5])
 def test_several_pictures_are_sent_to_postprocess_batch(count: int) -> None:
     blobs = [np.stack([blob] * count) for blob in GOOD]
-    message = rf"delta_bbox must have .*, got \({count}, 3, 4, 8\): these are {count} pictures, for postprocess_batch"
+    message = rf"delta_bbox must have .*, got \({count}, 3, 4, 8\): for {count} pictures there is postprocess_batch"
     with pytest.raises(ValueError, match=message):
         sd.postprocess(*blobs, HEAD)
-    with pytest.raises(ValueError, match=rf"class_scores .*: these are {count} pictures, for postprocess_batch"):
+    with pytest.raises(ValueError, match=rf"class_scores .*: for {count} pictures there is postprocess_batch"):
         sd.score(*blobs[1:], HEAD)
 
 

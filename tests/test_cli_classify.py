@@ -85,7 +85,7 @@ def test_sources_are_those_of_detect(model: Path, capsys: pytest.CaptureFixture[
         (["a.jpg", "--model", "nothing"], "no network definition at 'nothing.prototxt', and the published classifiers are"),
         (["a.jpg", "--model", "no/thing.onnx"], "no network definition at 'no/thing.onnx'"),
         (["a.jpg", "--model", "empty.onnx"], "'empty.onnx': the file is empty"),
-        (["a.jpg", "--model", "gsoc-voc"], "'gsoc-voc' is a detector, a classifier was expected"),
+        (["a.jpg", "--model", "gsoc-voc"], "'gsoc-voc' is a detector, not a classifier"),
         (["a.jpg", "--model", "MODEL", "--top", "0"], "argument --top: a whole number from 1 up"),
         (["a.jpg", "--model", "MODEL", "--backend", "caffe"], "argument --backend: invalid choice: 'caffe'"),
         (["a.jpg", "--model", "MODEL", "--target", "abacus"], "target must be one that is available here: 'cpu'"),

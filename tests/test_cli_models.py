@@ -122,7 +122,7 @@ def test_a_fetch_that_fails_does_not_keep_the_others(server: Server, cache: Path
     assert (found["name"], found["state"], found["path"]) == ("thing", "fetched", str(cache / FILE))
     told = [line for line in err.splitlines() if not line.startswith("fetching ")]
     assert len(told) == 1
-    assert told[0].startswith(f"squeezedet models: cannot fetch 'other': {server.url}/other: the server answers 404")
+    assert told[0].startswith(f"squeezedet models: cannot fetch 'other': {server.url}/other: the server answered 404")
     assert "By hand: get " in told[0]
 
 
@@ -140,7 +140,7 @@ def test_cache_and_timeout(server: Server, tmp_path: Path, capsys: pytest.Captur
         (["steal", "thing"], "argument ACTION: invalid choice: 'steal'"),
         (["list", "thing"], "list takes no NAME"),
         (["fetch"], "fetch takes at least one NAME"),
-        (["fetch", "gsoc"], "no published weights have the name 'gsoc'; there are embedded, gsoc-voc, "),
+        (["fetch", "gsoc"], "no published weights are named 'gsoc'; the names are embedded, gsoc-voc, "),
         (["fetch", "gsoc-voc", "--timeout", "0"], "argument --timeout: a number above 0 was expected, got '0'"),
         (["fetch", "gsoc-voc", "--timeout", "soon"], "argument --timeout: a number above 0 was expected, got 'soon'"),
     ],

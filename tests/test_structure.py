@@ -14,7 +14,7 @@ NAME = PACKAGE.name
 
 FLOORS = (
     "cli",
-    "training",
+    "batch training",
     "evaluation",
     "anchor_shapes",
     "datasets",

@@ -247,7 +247,7 @@ def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
         start_weights(str(tmp_path / "none.npz"))
     with pytest.raises(FileNotFoundError):
         start_weights(str(tmp_path / "none.caffemodel"))
-    with pytest.raises(FileNotFoundError, match="the published detectors are"):
+    with pytest.raises(FileNotFoundError, match="the published models are"):
         start_weights("nothing-of-this-name")
     (tmp_path / "bad.npz").write_bytes(b"no archive")
     np.savez(tmp_path / "half.npz", conv1_w=np.zeros((1, 1, 1, 1)))
@@ -256,7 +256,7 @@ def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
             start_weights(str(tmp_path / f"{name}.npz"))
     np.savez(tmp_path / "other.npz", foo_w=np.zeros(1), foo_b=np.zeros(1))
     recipe = Recipe(input_size=(96, 96), start=str(tmp_path / "other.npz"))
-    with pytest.raises(ModelError, match="no layer of SqueezeDetPyramid finds weights"):
+    with pytest.raises(ModelError, match="has no weights that fit a layer of SqueezeDetPyramid"):
         begin(describe(recipe, ["nut"])[0], recipe)
 
 

@@ -361,7 +361,7 @@ def test_another_recipe_is_refused(data: tuple[Dataset, Dataset], tmp_path: Path
 def test_other_classes_are_refused(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
     training(data, tmp_path).trainer.save()
     other = [replace(part, labels=("green", "blue")) for part in data]
-    with pytest.raises(ModelError, match=r"checkpoint.pt is of a training with the classes red, blue"):
+    with pytest.raises(ModelError, match=r"checkpoint.pt belongs to a training run with the classes red, blue"):
         training((other[0], other[1]), tmp_path)
 
 
@@ -376,7 +376,7 @@ def test_other_pictures_are_refused(data: tuple[Dataset, Dataset], tmp_path: Pat
         (replace(train, pictures=(replace(first, xyxy=first.xyxy + 1), *train.pictures[1:])), val),
         (train, replace(val, pictures=val.pictures[1:])),
     ):
-        with pytest.raises(ModelError, match=r"checkpoint.pt is of a training with other pictures or objects"):
+        with pytest.raises(ModelError, match=r"checkpoint.pt belongs to a run on other pictures or objects"):
             training(others, tmp_path)
 
 

@@ -175,7 +175,7 @@ def test_files_of_nonsense(tmp_path: Path, content: str, message: str) -> None:
 
 
 def test_a_teacher_of_other_classes(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the teacher knows no 'cow', but dog, tree, cat"):
+    with pytest.raises(ValueError, match="the teacher has no class 'cow'; it has dog, tree, cat"):
         list(ask(SEER, [], ["cat", "cow"], {}))
 
 
@@ -311,7 +311,7 @@ def test_label_tells_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureF
         (["photo.jpg", "--teacher", "embedded", "-o", "x", "--hint", "a=cow,"], "PREFIX=CLASS"),
         (["photo.jpg", "--teacher", "nothing", "-o", "x"], "the published detectors are"),
         (["photo.jpg", "--teacher", "no:thing", "-o", "x"], "No module named 'no'"),
-        (["photo.jpg", "--teacher", "embedded", "-o", "x", "--labels", "cat,unicorn"], "knows no 'unicorn'"),
+        (["photo.jpg", "--teacher", "embedded", "-o", "x", "--labels", "cat,unicorn"], "has no class 'unicorn'"),
         (["photo.jpg", "--teacher", "embedded", "-o", "no/folder/x"], "--output: no/folder/x: its folder does not exist"),
     ],
 )

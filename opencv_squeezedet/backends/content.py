@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from opencv_squeezedet._opencv import read_net_from_caffe
 from opencv_squeezedet.backends.base import BackendName, no_layer, no_top
 from opencv_squeezedet.backends.forms import Form
-from opencv_squeezedet.backends.trial import Trial
 from opencv_squeezedet.blobs import Place, Places
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.model_files import Files, read_file
@@ -57,22 +57,30 @@ class NetworkContent:
 
     def _form(self, backend: BackendName, outputs: Places | None) -> tuple[Form, Misfit]:
         files = self.files
-        if files.onnx is None and (backend != "opencv" or not files.are_caffe or read_net_from_caffe is None):
-            return self._converted(outputs)
         if backend == "opencv" and files.are_caffe and read_net_from_caffe is not None:
-            used = replace(files, onnx=None)
-            form = Form((self._read(str(files.definition)), self._read(str(files.weights))), str(files), outputs)
+            used, name = replace(files, onnx=None), str(files)
+        elif files.onnx is not None:
+            used, name = Files(onnx=files.onnx), repr(files.onnx)
         else:
-            used = Files(onnx=files.onnx)
-            form = Form((self._read(str(files.onnx)),), repr(files.onnx), outputs)
-        if self.trusted:
-            return form, _of_files(used)
+            return self._converted(outputs)
+        misfit = partial(_misfit_of_files, used) if self.trusted else self._checked(used)
+        paths = (path for path in (used.definition, used.weights, used.onnx) if path is not None)
+        form = Form(tuple(map(self._read, paths)), name, outputs)
+        return form, misfit or self._trial(form, backend)
+
+    def _checked(self, files: Files) -> Misfit | None:
+        """What tells by the layers, after a check of the files; None if some layers are not described here."""
         from opencv_squeezedet.formats import load_network  # takes time to import
 
         try:
-            return form, _of_network(load_network(used, read=self._read)[0])
+            return partial(_misfit_of_network, load_network(files, read=self._read)[0])
         except UnknownLayerError:
-            return form, Trial(form, backend)
+            return None
+
+    def _trial(self, form: Form, backend: BackendName) -> Misfit:
+        from opencv_squeezedet.backends.trial import Trial  # takes time to import
+
+        return Trial(form, backend)
 
     def _converted(self, outputs: Places | None) -> tuple[Form, Misfit]:
         from opencv_squeezedet.formats import load_network, onnx_bytes
@@ -80,9 +88,11 @@ class NetworkContent:
         network, weights = load_network(self.files, read=self._read)
         name = str(self.files)
         if outputs is None:
-            return Form((onnx_bytes(network, weights),), name, None), _of_network(network)
+            return Form((onnx_bytes(network, weights),), name, None), partial(_misfit_of_network, network)
         tops = {blob: _top(network, name, place, blob) for blob, place in outputs.items()}
-        return Form((onnx_bytes(_up_to(network, set(tops.values())), weights),), name, tops), _of_network(network)
+        return Form((onnx_bytes(_up_to(network, set(tops.values())), weights),), name, tops), partial(
+            _misfit_of_network, network
+        )
 
     def _read(self, path: str, *most: int) -> bytes:
         """The content of a file, the same whenever it is asked for: what was checked is what runs."""
@@ -98,30 +108,22 @@ class NetworkContent:
         return content_of
 
 
-def _of_network(network: Network) -> Misfit:
-    """What tells by the shapes of a network's layers."""
+def _misfit_of_network(network: Network, size: tuple[int, int] | None) -> str | None:
+    """What the shapes of a network's layers say."""
+    try:
+        _ = network.steps if size is None else replace(network, input_shape=(1, 3, size[1], size[0])).steps
+    except ModelError as error:
+        return str(error)
+    return None
 
-    def misfit(size: tuple[int, int] | None) -> str | None:
-        try:
-            _ = network.steps if size is None else replace(network, input_shape=(1, 3, size[1], size[0])).steps
-        except ModelError as error:
-            return str(error)
+
+def _misfit_of_files(files: Files, size: tuple[int, int] | None) -> str | None:
+    """The same for a network that is known to be sound, which is read only when an input's size is asked about."""
+    if size is None:
         return None
+    from opencv_squeezedet.formats import load_definition  # takes time to import
 
-    return misfit
-
-
-def _of_files(files: Files) -> Misfit:
-    """What reads a network that is known to be sound when it is first asked for an input's size."""
-
-    def misfit(size: tuple[int, int] | None) -> str | None:
-        if size is None:
-            return None
-        from opencv_squeezedet.formats import load_definition  # takes time to import
-
-        return _of_network(load_definition(files))(size)
-
-    return misfit
+    return _misfit_of_network(load_definition(files), size)
 
 
 def _top(network: Network, name: str, place: Place, blob: str) -> str:

@@ -11,6 +11,7 @@ from opencv_squeezedet.cli import common
 
 SUBCOMMANDS = {
     "detect": "find objects in pictures and videos",
+    "batch": "find objects in many pictures, on all cores or on a Ray cluster",
     "classify": "classify whole pictures",
     "models": "published weights: list, fetch, verify",
     "convert": "convert a network to another format: Caffe, ONNX",

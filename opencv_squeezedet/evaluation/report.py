@@ -1,4 +1,4 @@
-"""An evaluation as one HTML file that needs nothing else."""
+"""An evaluation as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ def to_html(
     subtitle: str = "",
     run: Run | None = None,
 ) -> str:
-    """Return the report: metrics, curves, classes, speed where a detector has run, the best and the worst pictures.
+    """Return the report: metrics, curves, classes, speed if a detector was run, the best and the worst pictures.
 
     Parameters
     ----------
     evaluation : Evaluation
-        Of the detections on the data set.
+        The metrics of the detections on the data set.
     dataset, detections
-        As `evaluate` took them.
+        As they were passed to `evaluate`.
     title, subtitle : str
         The headline, and a line below it.
     run : Run, optional
-        For the speed.
+        Adds the speed.
 
     Raises
     ------
     ImportError
-        Without matplotlib.
+        If matplotlib is not installed.
     """
     has_objects = evaluation.pooled.objects > 0
     sections = [
@@ -135,10 +135,10 @@ def _row(cells: Iterable[str], tag: str = "td", mark: str = "") -> str:
 def _speed(run: Run) -> str:
     speed = run.to_dict()
     rows = [[stage, f"{times['p50']:.2f}", f"{times['p95']:.2f}"] for stage, times in speed["milliseconds"].items()]
-    table = _row(["stage", "median ms a picture", "95 % under"], "th") + "".join(map(_row, rows))
+    table = _row(["stage", "median ms per picture", "95th percentile"], "th") + "".join(map(_row, rows))
     return (
-        f"<table>{table}</table><p>{run.pictures_per_second:.1f} pictures/s over all, files included; {run.workers} pictures "
-        f"at a time on {speed['cores']} cores, OpenCV {escape(speed['opencv'])}.</p>"
+        f"<table>{table}</table><p>{run.pictures_per_second:.1f} pictures/s overall, including reading files; {run.workers} "
+        f"pictures at a time on {speed['cores']} cores, OpenCV {escape(speed['opencv'])}.</p>"
     )
 
 

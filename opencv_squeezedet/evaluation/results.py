@@ -1,4 +1,4 @@
-"""COCO's result files: detections of this package and of other programs."""
+"""COCO result files: detections by this package and by other programs."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ _MOST = float(np.finfo(np.float32).max) / 2  # of two added numbers, which must 
 def write_results(
     path: Path, dataset: Dataset, detections: Sequence[Detections], categories: Mapping[int, str] | None = None
 ) -> None:
-    """Write COCO's list of results.
+    """Write a COCO list of results.
 
     Parameters
     ----------
     path : Path
         The file.
     dataset : Dataset
-        For the ``image_id`` of each picture.
+        Gives the ``image_id`` of each picture.
     detections : sequence of Detections
-        Those of each picture.
+        The detections in each picture.
     categories : mapping, optional
-        The class name of each ``category_id``; detections of other classes are left out. Default: the class id + 1.
+        The class name of each ``category_id``; detections of other classes are left out. Default: ids are the class
+        id + 1.
     """
     known = _default_categories(dataset) if categories is None else categories
     table = class_table(dataset.labels)
@@ -59,28 +60,28 @@ def read_categories(path: Path) -> dict[int, str]:
 
 
 def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | None = None) -> list[Detections]:
-    """Read detections that any program has written.
+    """Read detections written by any program.
 
     Parameters
     ----------
     path : Path
-        COCO's list of results, each with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height) and ``score``; or a
-        COCO data set whose annotations have scores, as ``detect --coco`` writes: its own categories and file names then tell
-        classes and pictures.
+        A COCO list of results, each with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height) and ``score``; or a
+        COCO data set whose annotations have scores, as ``detect --coco`` writes: its own categories and file names then
+        identify classes and pictures.
     dataset : Dataset
-        The pictures, and their labels: results of other classes, or for other pictures, are left out.
+        The pictures, and their labels: results of other classes, or for other pictures are left out.
     categories : mapping, optional
-        The class name of each category id. Default: the class id + 1.
+        The class name of each category id. Default: ids are the class id + 1.
 
     Returns
     -------
     list of Detections
-        Those of each picture, in the data set's order, highest score first.
+        The detections in each picture, in the data set's order, highest score first.
 
     Raises
     ------
     ValueError
-        If it is no such file, or nothing in it is for a picture and a class of the data set.
+        If it is not such a file, or nothing in it is for a picture and a class of the data set.
     """
     try:
         content = json.loads(read_whole(path, _MOST_BYTES))
@@ -88,7 +89,7 @@ def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | N
             rows, categories = content["annotations"], {entry["id"]: str(entry["name"]) for entry in content["categories"]}
             names = {picture.path.name: i for i, picture in enumerate(dataset.pictures)}
             if len(names) < len(dataset.pictures):
-                raise ValueError("the data set has pictures of the same file name, which cannot be told apart by it")
+                raise ValueError("pictures of the data set share a file name, so their results cannot be told apart")
             places = {entry["id"]: names.get(Path(entry["file_name"]).name) for entry in content["images"]}
         else:
             rows, places = content, {picture.image_id: i for i, picture in enumerate(dataset.pictures)}

@@ -1,4 +1,4 @@
-"""A detector on all pictures of a data set."""
+"""Runs a detector on all pictures of a data set."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Run:
     Parameters
     ----------
     detections : tuple of Detections
-        Those of each picture, in the data set's order; none in a picture that cannot be read.
+        The detections in each picture, in the data set's order; none in a picture that cannot be read.
     seconds : float
-        For all pictures, from the first file to the last detection.
+        Time for all pictures, from the first file to the last detection.
     workers : int
-        How many pictures were worked on at a time.
+        How many pictures were processed at a time.
     stages : StageTimes
-        Of each picture; those of pictures worked on at a time overlap.
+        The stage times of each picture; those of pictures processed at the same time overlap.
     problems : tuple of str
         Pictures that cannot be read.
     """
@@ -52,11 +52,11 @@ class Run:
 
     @property
     def pictures_per_second(self) -> float:
-        """Throughput, files included."""
+        """Throughput, reading files included."""
         return len(self.detections) / self.seconds
 
     def to_dict(self) -> dict[str, Any]:
-        """Return throughput and, for each stage, the median and the 95th percentile of its milliseconds a picture."""
+        """Return throughput and, for each stage, the median and the 95th percentile of its milliseconds per picture."""
         return {
             "pictures_per_second": self.pictures_per_second,
             "workers": self.workers,
@@ -78,15 +78,15 @@ def detect_dataset(
     Parameters
     ----------
     dataset : Dataset
-        Its labels are the detectors'.
+        The pictures; its labels must be the detectors'.
     detectors : list of SqueezeDet
-        One a core, with OpenCV's threads shared among them, does more than one on all cores.
+        One per core, sharing OpenCV's threads, is faster than one on all cores.
     on_picture : function
         Called after each picture.
     score_threshold : float
-        Default: 0.01, low, for a precision-recall curve has to be seen as far as it goes.
+        Default: 0.01, low enough to show the whole precision-recall curve.
     nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
-        Instead of the model's own; see `HeadConfig`.
+        Override the model's own; see `HeadConfig`.
 
     Raises
     ------

@@ -17,18 +17,18 @@ _COLUMNS = (
 
 
 def percent(value: float, digits: int = 1) -> str:
-    """Return a fraction in percent, and a dash for NaN."""
+    """Return a fraction as a percentage, and a dash for NaN."""
     return "-" if math.isnan(value) else f"{100 * value:.{digits}f}"
 
 
 def to_json(evaluation: Evaluation, run: Run | None = None) -> str:
-    """Return all numbers as JSON; ``speed`` where a detector has run."""
+    """Return all numbers as JSON, with ``speed`` if a detector was run."""
     speed = {} if run is None else {"speed": run.to_dict()}
     return json.dumps({**evaluation.to_dict(), **speed}, indent=1) + "\n"
 
 
 def to_csv(evaluation: Evaluation) -> str:
-    """Return a line a class, and the mean average precisions, as fractions; empty where there is no number."""
+    """Return one line per class and one of mean average precisions, as fractions; a cell without a number is empty."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_COLUMNS)
@@ -43,6 +43,6 @@ def _cell(value: str | float) -> str | float:
 
 
 def means(evaluation: Evaluation) -> list[float]:
-    """Return the means over the classes: VOC07, VOC10, and COCO's AP, AP50 and AP75, NaN where they were not taken."""
+    """Return the means over the classes: VOC07, VOC10, and COCO's AP, AP50 and AP75, NaN if they were not computed."""
     by_coco = [evaluation.coco.get(name, math.nan) for name in ("AP", "AP50", "AP75")]
     return [evaluation.map_voc07, evaluation.map_voc10, *by_coco]

@@ -1,4 +1,4 @@
-"""A network as data: layers in the order in which they run, from which shapes, costs and every file format follow."""
+"""A network as data: layers in the order they run; shapes, costs and every file format derive from them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Weights = dict[str, list[NDArray[np.float32]]]
 
 @dataclass(frozen=True)
 class Step:
-    """A layer with the shapes that it has in a network."""
+    """A layer and its shapes within a network."""
 
     layer: Layer
     bottoms: list[Shape]
@@ -42,24 +42,24 @@ class Step:
 
     @property
     def macs(self) -> int:
-        """Multiplications with a weight in one pass."""
+        """Multiplications by a weight in one pass."""
         return self.layer.macs(self.bottoms, self.tops)
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network with one input; its layers stand in the order in which they run.
+    """A network with one input; its layers are in the order they run.
 
     Parameters
     ----------
     name : str
-        The network's.
+        The network's name.
     input_name : str
-        The input blob's.
+        The input blob's name.
     input_shape : (int, int, int, int)
         (N, C, H, W).
     layers : tuple of Layer
-        The layers. Each blob that one reads is the input or a top of an earlier layer.
+        The layers. Each blob that a layer reads is the input or a top of an earlier layer.
     """
 
     name: str
@@ -74,8 +74,8 @@ class Network:
         Raises
         ------
         ModelError
-            That names the layer whose bottoms are missing, or do not fit it, or that takes the network beyond `MOST_VALUES` or
-            `MOST_WORK`; and two layers of one name.
+            If two layers share a name, a layer's bottoms are missing or do not fit it, or it takes the network beyond
+            `MOST_VALUES` or `MOST_WORK`; the message names the layer.
         """
         blobs = {self.input_name: self.input_shape}
         steps = []
@@ -108,12 +108,12 @@ class Network:
 
     @property
     def macs(self) -> int:
-        """Multiplications with a weight in one pass over one input."""
+        """Multiplications by a weight in one pass over one input."""
         return sum(step.macs for step in self.steps) // self.input_shape[0]
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The blobs that no layer reads, in the order in which they are made."""
+        """The blobs that no layer reads, in the order they are made."""
         made = dict.fromkeys(top for layer in self.layers for top in layer.tops)
         read = {bottom for layer in self.layers for bottom in layer.bottoms if bottom not in layer.tops}
         return tuple(top for top in made if top not in read)
@@ -126,28 +126,28 @@ class Network:
         raise ModelError(f"no layer of {self.name!r} gives a blob {top!r}")
 
     def step(self, name: str) -> Step:
-        """Return the layer of this name; ModelError, that tells the names there are, if there is none."""
+        """Return the layer of this name; if there is none, ModelError lists the names that exist."""
         for step in self.steps:
             if step.layer.name == name:
                 return step
-        raise ModelError(f"{self.name!r} has no layer {name!r}, but {', '.join(layer.name for layer in self.layers)}")
+        raise ModelError(f"{self.name!r} has no layer {name!r}; it has {', '.join(layer.name for layer in self.layers)}")
 
     def weighted(self) -> Iterator[Step]:
         """Yield the layers that have weights."""
         return (step for step in self.steps if step.weights)
 
     def zero_weights(self) -> Weights:
-        """Return weights of the right shapes, all 0, for a caffemodel or an ONNX file that is yet to be filled."""
+        """Return weights of the right shapes, all 0, for a caffemodel or an ONNX file to be filled later."""
         return {step.layer.name: [np.zeros(shape, np.float32) for shape in step.weights] for step in self.weighted()}
 
     def check_weights(self, weights: Mapping[str, Sequence[NDArray[np.float32]]]) -> None:
-        """Check that each layer finds its blobs; what other layers have is ignored, as Caffe does.
+        """Check that there are fitting weights for each layer; weights of other layers are ignored, as in Caffe.
 
         Raises
         ------
         ModelError
-            That names the first layer that does not, the shapes that it needs and those that came, and says of all layers
-            which fit, have other shapes, or are missing: the weights of another network are known by that.
+            If a layer's weights do not fit. It names the first such layer, the shapes it needs and those given, and lists
+            which layers fit, have other shapes, or are missing: that shows whether the weights are another network's.
         """
         fit, other, missing = [], [], []
         for step in self.weighted():
@@ -168,12 +168,12 @@ class Network:
         raise first.layer.error(
             f"weights of {_listed(first.weights)} were expected, got {got}; of {self.name!r}: "
             + ", ".join(f"{_named([step.layer.name for step in steps])} {what}" for what, steps in groups.items() if steps)
-            + (f"; the weights are also for {_named(unknown)}" if unknown else "")
+            + (f"; there are also weights for {_named(unknown)}" if unknown else "")
         )
 
 
 def _named(names: Sequence[str]) -> str:
-    """How many, and the first of them."""
+    """How many names there are, and the first of them."""
     return f"{len(names)} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
 
 

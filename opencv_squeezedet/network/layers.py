@@ -1,4 +1,4 @@
-"""The layers of a network in Caffe's terms: what each makes of its bottoms' shapes, its weights, its costs."""
+"""The layers of a network in Caffe's terms: the shapes of their tops, their weights, their costs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Layer(ABC):
-    """One layer, which reads its bottoms and writes its tops, by name.
+    """One layer, which reads its bottoms and writes its tops; both are named blobs.
 
     Parameters
     ----------
     name : str
-        Under which a caffemodel keeps the layer's weights.
+        The name under which a caffemodel keeps the layer's weights.
     bottoms, tops : tuple of str
         The blobs that it reads and writes; a layer whose top is its bottom works in place.
     """
@@ -39,14 +39,14 @@ class Layer(ABC):
 
     @abstractmethod
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the tops' shapes for those of the bottoms; ModelError, that names the layer, where they do not fit."""
+        """Return the tops' shapes for the bottoms' shapes; if they do not fit, ModelError names the layer."""
 
     def weight_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """Return the shapes of the blobs that a caffemodel keeps for the layer."""
         return []
 
     def macs(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
-        """Return how many multiplications with a weight one pass takes."""
+        """Return how many multiplications by a weight one pass takes."""
         return 0
 
     def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
@@ -159,7 +159,7 @@ class ReLU(_SameShape):
 
 @dataclass(frozen=True, kw_only=True)
 class Dropout(_SameShape):
-    """Caffe's Dropout: nothing, outside training."""
+    """Caffe's Dropout, which does nothing outside training."""
 
     ratio: float = 0.5
 
@@ -184,7 +184,7 @@ class Softmax(_SameShape):
 
 @dataclass(frozen=True, kw_only=True)
 class Pooling(Layer):
-    """Caffe's Pooling, whose windows may reach over the border; ``kernel`` None pools over the whole map."""
+    """Caffe's Pooling, whose windows may extend over the border; with ``kernel`` None it pools over the whole map."""
 
     method: str = "max"
     kernel: Pair | None = None
@@ -204,7 +204,7 @@ class Pooling(Layer):
             )
         lengths = [-((kernel - side - 2 * pad) // stride) + 1 for side, kernel, stride, pad in windows]
         for i, (side, _, stride, pad) in enumerate(windows):
-            if pad and (lengths[i] - 1) * stride >= side + pad:  # the last window would lie in the padding alone
+            if pad and (lengths[i] - 1) * stride >= side + pad:  # the last window would lie entirely in the padding
                 lengths[i] -= 1
         return [(n, channels, *lengths)]
 
@@ -220,7 +220,7 @@ class Concat(Layer):
     axis: int = 1
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the bottoms' shape with the axis' lengths summed."""
+        """Return the bottoms' shape with the lengths along the axis summed."""
         first = bottoms[0]
         if not 0 <= self.axis < len(first):
             raise self.error(f"a bottom of {first} has no axis {self.axis}")
@@ -233,12 +233,12 @@ class Concat(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Eltwise(Layer):
-    """Caffe's Eltwise sum, as the bypasses of SqueezeNet's residual variant take it."""
+    """Caffe's Eltwise sum, as used by the bypasses of SqueezeNet's residual variant."""
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """Return the bottoms' shape."""
         if any(shape != bottoms[0] for shape in bottoms):
-            raise self.error(f"bottoms of one shape were expected, got {', '.join(map(str, bottoms))}")
+            raise self.error(f"bottoms of the same shape were expected, got {', '.join(map(str, bottoms))}")
         return [bottoms[0]]
 
 
@@ -263,7 +263,7 @@ class Slice(Layer):
     axis: int = 1
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return one shape for each part."""
+        """Return the shape of each part."""
         shape = bottoms[0]
         if not 0 <= self.axis < len(shape):
             raise self.error(f"a bottom of {shape} has no axis {self.axis}")
@@ -278,12 +278,12 @@ class Slice(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Reshape(Layer):
-    """Caffe's Reshape: 0 keeps the bottom's length, -1 takes what is left."""
+    """Caffe's Reshape: 0 keeps the bottom's length, -1 takes the rest."""
 
     dims: tuple[int, ...]
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the new shape, of as many values."""
+        """Return the new shape, with the same number of values."""
         shape = bottoms[0]
         if sum(dim == -1 for dim in self.dims) > 1 or min(self.dims, default=0) < -1:
             raise self.error(f"dims must be lengths, 0, and at most one -1, got {self.dims}")
@@ -300,5 +300,5 @@ class Reshape(Layer):
 
 
 def shortest(value: float) -> float:
-    """Return the number of the fewest digits that is this float32: 0.01 instead of 0.009999999776."""
+    """Return the number with the fewest digits that gives this float32: 0.01 instead of 0.009999999776."""
     return float(str(np.float32(value)))

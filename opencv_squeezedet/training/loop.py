@@ -28,32 +28,32 @@ _KEPT = ("average", "seen", "seconds", "pending", "best", "best_average", "histo
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How the network is changed.
+    """How the weights are updated.
 
     Parameters
     ----------
     rate : float
         Highest learning rate of AdamW, for new layers.
     trunk_rate : float
-        Factor on it for layers that began with weights.
+        Factor on it for layers that started from loaded weights.
     warm_up : float
-        Share of the training over which the rate rises; after that it falls along a cosine.
+        Fraction of the training over which the rate rises; after that it falls along a cosine.
     last_rate : float
         Factor on the rate at the end.
     decay : float
         Weight decay of kernels.
     average : float
-        Decay of the exponential moving average of the weights, a step; the average is what is kept and measured.
+        Decay per step of the exponential moving average of the weights; the average is what is kept and measured.
     clip : float
         Largest norm of the gradient.
     bfloat16 : bool
-        Whether the network is trained in bfloat16 where the processor computes in it, which about halves the time: GPUs with
-        bfloat16, and CPUs with AVX512-BF16 or AMX. Elsewhere it is float32.
+        Whether the network is trained in bfloat16 if the processor supports it, which about halves the time: GPUs with
+        bfloat16, and CPUs with AVX512-BF16 or AMX. On others it is trained in float32.
 
     Raises
     ------
     ValueError, TypeError
-        With the field's name, what was expected and what came.
+        If a field is invalid; the message names it, what was expected and what was given.
     """
 
     rate: float = 1.2e-3
@@ -85,26 +85,26 @@ class Schedule:
 
 @dataclass
 class Trainer:
-    """Trains one network; `run` goes on where the checkpoint ends.
+    """Trains one network; `run` resumes from the checkpoint.
 
     Parameters
     ----------
     model : TorchNetwork
-        The network; its trainable weights are changed.
+        The network; its trainable weights are updated in place.
     loaded : list of str
-        The layers that began with weights.
+        The layers that started from loaded weights.
     feed : Feed
         The pictures.
     losses : function
-        From an input size to the loss for it.
+        Returns the loss for an input size.
     schedule : Schedule
-        The rates.
+        The learning rates.
     checkpoint : Path
-        File that keeps everything that `run` needs to go on.
+        The file that keeps everything `run` needs to resume.
     labels : tuple of str
-        The classes, by which a checkpoint of another training is known.
+        The classes, by which the checkpoint of another training run is recognised.
     data : str
-        A mark of the pictures and their objects, likewise.
+        A fingerprint of the pictures and their objects, for the same purpose.
     seen, seconds : int, float
         Pictures seen, and how long that took.
     pending : list
@@ -132,7 +132,7 @@ class Trainer:
     history: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Make the optimizer and the average, and take up what the checkpoint holds."""
+        """Make the optimizer and the average, and load the checkpoint if there is one."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.bfloat16 = self.schedule.bfloat16 and _computes_bfloat16(self.device)
         self.model.to(self.device)
@@ -184,8 +184,8 @@ class Trainer:
         self._before = None
 
     def step(self, batch: Batch, mean: Tensor) -> Losses:
-        """Change the weights for one batch; what it does depends on the weights, the batch and ``seen`` alone."""
-        torch.manual_seed(self.seen)  # of dropout
+        """Update the weights with one batch; the result depends only on the weights, the batch and ``seen``."""
+        torch.manual_seed(self.seen)  # for dropout
         self.model.train()
         factor = self.schedule.factor(self.seen, self.feed.pictures)
         for group in self.optimizer.param_groups:
@@ -223,7 +223,7 @@ class Trainer:
         return self._network(self.average)
 
     def chosen(self) -> TorchNetwork:
-        """Return a network with those averaged weights that measured best, or, where nothing was measured, the last ones."""
+        """Return a network with the averaged weights that measured best, or the last ones if nothing was measured."""
         return self._network(self.best_average if self.best >= 0 else self.average)
 
     def _network(self, state: dict[str, Tensor]) -> TorchNetwork:
@@ -232,7 +232,7 @@ class Trainer:
         return model.to(self.device).eval()
 
     def measured(self, accuracy: float) -> None:
-        """Keep the averaged weights if they are the best until now."""
+        """Keep the averaged weights if they are the best so far."""
         if accuracy > self.best:
             self.best, self.best_average = accuracy, _copied(self.average)
 
@@ -268,13 +268,19 @@ class Trainer:
         except (RuntimeError, ValueError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
             raise ModelError(f"{self.checkpoint} is damaged: remove it, or choose another folder") from error
         if labels != self.labels:
-            raise ModelError(f"{self.checkpoint} is of a training with the classes {', '.join(labels)}: choose another folder")
+            raise ModelError(
+                f"{self.checkpoint} belongs to a training run with the classes {', '.join(labels)}: choose another folder"
+            )
         if data != self.data:
-            raise ModelError(f"{self.checkpoint} is of a training with other pictures or objects: choose another folder")
+            raise ModelError(
+                f"{self.checkpoint} belongs to a training run on other pictures or objects: choose another folder"
+            )
         try:
             self._take_up(kept)
         except (RuntimeError, ValueError) as error:
-            raise ModelError(f"{self.checkpoint} is of a network begun with other weights: choose another folder") from error
+            raise ModelError(
+                f"{self.checkpoint} belongs to a network that started from other weights: choose another folder"
+            ) from error
 
 
 def _copied(value: Any) -> Any:
@@ -289,5 +295,5 @@ def _copied(value: Any) -> Any:
 def _computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    tests = (getattr(torch.cpu, f"_is_{name}_supported", bool) for name in ("avx512_bf16", "amx_tile"))  # not of every torch
+    tests = (getattr(torch.cpu, f"_is_{name}_supported", bool) for name in ("avx512_bf16", "amx_tile"))  # not in every torch
     return any(bool(test()) for test in tests)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from opencv_squeezedet.blobs import BLOBS
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
@@ -39,25 +40,24 @@ from opencv_squeezedet.training.recipe import Recipe
 from opencv_squeezedet.training.start import begin, describe
 from opencv_squeezedet.training.teacher import Opinions
 
-_BATCH = 16  # pictures in a pass while measuring
-_BLOBS = ("delta_bbox", "class_scores", "conf_scores")
-_CALIBRATED_ON = 1000  # pictures at most, whose logits are in memory together
+_BATCH = 16  # pictures per forward pass while measuring
+_CALIBRATED_ON = 1000  # at most this many pictures, whose logits are all in memory
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is.
+    """The progress of a training run.
 
     Parameters
     ----------
     seen, pictures : int
-        Pictures seen, and those to see in all.
+        Pictures seen so far, and to see in total.
     losses : Losses
         Means since the last progress.
     evaluation : Evaluation or None
-        Of the averaged weights on the validation set, where it was taken just now.
+        Of the averaged weights on the validation set, if they have just been measured.
     problems : list of str
-        Files that could not be read, each told once; the training goes on without them.
+        Files that could not be read, each reported once; training continues without them.
     """
 
     seen: int
@@ -68,12 +68,12 @@ class Progress:
 
 
 class Training:
-    """One training in one folder, which is one process's at a time; what the folder has already is gone on with.
+    """One training run in one folder, by one process at a time; a run that the folder already holds is resumed.
 
     Parameters
     ----------
     recipe : Recipe
-        What is done.
+        The settings.
     dataset : Dataset
         The annotated pictures.
     folder : Path
@@ -88,11 +88,11 @@ class Training:
     Raises
     ------
     ValueError
-        If the data set or the validation set has no object, the latter's labels are others, the folder holds a training by
-        another recipe, or another process is training in it.
+        If the data set or the validation set has no object, the validation set's labels are different, the folder holds a
+        training run with another recipe, or another process is training in it.
     ModelError
-        If the folder's checkpoint cannot be gone on with, the input's sides do not suit the network, or none of the weights
-        to begin with fits it.
+        If the folder's checkpoint cannot be resumed, the input's sides do not suit the network, or none of the weights to
+        start from fits it.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Training:
     def _keep_recipe(self) -> None:
         path = self.folder / "recipe.json"
         if (self.folder / "checkpoint.pt").is_file() and path.is_file() and not self._is_recipe(path.read_bytes()):
-            raise ValueError(f"{self.folder} holds a training by another recipe, see {path.name}: choose another folder")
+            raise ValueError(f"{self.folder} holds a training run with another recipe, see {path.name}: choose another folder")
         write_whole(path, self.recipe.to_json().encode())
 
     def _is_recipe(self, content: bytes) -> bool:
@@ -161,21 +161,21 @@ class Training:
     def run(
         self, *, every: int = 20_000, patience: int | None = None, log_every: int = 20, save_seconds: float = 60
     ) -> Generator[Progress]:
-        """Train to the end and yield how it goes; may be stopped and begun anew anywhere.
+        """Train to the end and yield the progress; may be stopped anywhere, and resumed.
 
-        The folder gets ``log.csv``, the losses and the accuracy, and ``predictions.jpg``, what is found in some pictures.
+        The folder gets ``log.csv`` with the losses and the accuracy, and ``predictions.jpg`` with detections in some pictures.
 
         Parameters
         ----------
         every : int
-            Pictures after which it is measured.
+            Pictures between measurements.
         patience : int, optional
-            Ends after so many measurements in a row that brought nothing better.
+            Stops after this many measurements in a row without improvement.
         log_every : int
-            Steps after which it is logged.
+            Steps between rows of the log.
         save_seconds : float
-            Between checkpoints, of which one more is written at the end, where this generator is closed, and after a
-            KeyboardInterrupt, wherever that comes.
+            Seconds between checkpoints. One more is written at the end, when this generator is closed, and after a
+            KeyboardInterrupt, wherever it comes.
 
         Raises
         ------
@@ -210,7 +210,7 @@ class Training:
             raise
 
     def _waited(self) -> int:
-        """How many measurements in a row brought nothing better."""
+        """How many measurements in a row brought no improvement."""
         measured = [row["map_voc07"] for row in self.trainer.history if "map_voc07" in row]
         return len(measured) - 1 - int(np.argmax(measured)) if measured else 0
 
@@ -245,9 +245,9 @@ class Training:
         write_whole(self.folder / "log.csv", table.getvalue().encode())
 
     def detections(self, dataset: Dataset) -> list[Detections]:
-        """Return what the averaged network finds in a data set's pictures, down to low scores."""
+        """Return the averaged network's detections in a data set's pictures, down to low scores."""
         found: list[Detections] = []
-        for (delta_bbox, class_scores, conf_scores), sizes in self._passes(self.trainer.averaged(), dataset.pictures, _BLOBS):
+        for (delta_bbox, class_scores, conf_scores), sizes in self._passes(self.trainer.averaged(), dataset.pictures, BLOBS):
             found += postprocess_batch(
                 delta_bbox, class_scores, conf_scores, self.config, score_threshold=MEASURED_FROM, image_size=sizes
             )
@@ -275,7 +275,7 @@ class Training:
         Raises
         ------
         ValueError
-            Without a validation set.
+            If there is no validation set.
         """
         dataset = self._validation_set()
         detections = self.detections(dataset)
@@ -290,7 +290,7 @@ class Training:
         return self.validation
 
     def _sheet(self, dataset: Dataset, detections: Sequence[Detections]) -> bytes:
-        """Some pictures, evenly chosen, with what is found in them."""
+        """Some pictures, chosen at even intervals, with their detections."""
         rows, columns, side = 3, 4, 256
         places = np.linspace(0, len(dataset.pictures) - 1, rows * columns).round().astype(int)
         sheet = np.zeros((rows * side, columns * side, 3), np.uint8)
@@ -304,12 +304,12 @@ class Training:
         return encode_picture(sheet, ".jpg")
 
     def calibrate(self) -> Calibration:
-        """Choose what the network that measured best needs besides its weights, on up to 1000 pictures of the validation set.
+        """Choose the logits' scale and the thresholds of the network that measured best, on up to 1000 validation pictures.
 
         Raises
         ------
         ValueError
-            Without a validation set.
+            If there is no validation set.
         """
         dataset = self._validation_set()
         step = -(-len(dataset.pictures) // _CALIBRATED_ON)
@@ -327,9 +327,9 @@ class Training:
         stem : Path
             The files' common stem.
         calibration : Calibration, optional
-            What `calibrate` gave.
+            The result of `calibrate`.
         half : bool
-            Weights in float16, half the size.
+            Whether to store weights in float16, at half the size.
         """
         weights, config = self.trainer.chosen().weights(), self.config
         if calibration is not None:
@@ -342,7 +342,7 @@ def _loss(recipe: Recipe, config: HeadConfig, weights: torch.Tensor) -> Loss:
 
 
 def examples_of(dataset: Dataset, teacher: Opinions | None = None, validation: Dataset | None = None) -> list[Example]:
-    """Return a data set's pictures as they are trained on, with what a teacher says of them and of others.
+    """Return a data set's pictures as they are trained on, with a teacher's opinions of them and of others.
 
     Pictures to measure on are never among the others, whatever the teacher has seen.
     """
@@ -372,7 +372,7 @@ def mark_of(examples: Sequence[Example], validation: Dataset | None) -> str:
 
 
 def class_weights(examples: Sequence[Example], rare: float) -> torch.Tensor:
-    """Return the weight of each class' objects: (mean count / count) ** rare, scaled so that objects weigh 1 on average."""
+    """Return the weight of each class's objects: (mean count / count) ** rare, scaled so that objects weigh 1 on average."""
     counts = sum((example.classes * example.quality[:, None]).sum(0) for example in examples)
     counts = np.maximum(counts, 1.0)
     weights = (counts.mean() / counts) ** rare

@@ -20,12 +20,12 @@ from opencv_squeezedet.preprocess import MOST_SIDE, Picture, placement
 from opencv_squeezedet.training.data import Example
 from opencv_squeezedet.training.predictions import iou_xyxy
 
-_SURE, _UNSURE = 0.45, 0.2  # a teacher's score above which a box is taken for an object; above which it is ignored
-_HINTED = 0.25  # a score above which it is taken for one where its class is known from elsewhere
-_SHARE = 0.35  # of the teacher's classes in those of an annotated object
-_MOST = 100  # boxes of a picture
+_SURE, _UNSURE = 0.45, 0.2  # a box with a teacher's score above these counts as an object; is ignored
+_HINTED = 0.25  # the score for an object whose class is known from elsewhere
+_SHARE = 0.35  # weight of the teacher's classes in those of an annotated object
+_MOST = 100  # boxes per picture
 _MOST_BYTES = 1 << 32
-_MOST_BOX = 2.0 * MOST_SIDE  # a corner's distance from the picture's
+_MOST_BOX = 2.0 * MOST_SIDE  # the largest distance of a corner from the picture's
 
 
 class Opinion(NamedTuple):
@@ -36,7 +36,7 @@ class Opinion(NamedTuple):
 
 
 class Teacher(Protocol):
-    """A detector that gives every class of a box a score of its own.
+    """A detector that gives each class of a box its own score.
 
     Attributes
     ----------
@@ -57,14 +57,14 @@ def load_teacher(name: str) -> Teacher:
     ----------
     name : str
         ``module:function`` of any Python module that can be imported, where ``function()`` returns a teacher; otherwise a
-        model as `SqueezeDet` takes it.
+        model as for `SqueezeDet`.
 
     Raises
     ------
     ValueError
-        If there is no such function, or the model is none that can teach.
+        If there is no such function, or the model cannot be a teacher.
     FileNotFoundError, ModelError
-        As `SqueezeDet`.
+        As for `SqueezeDet`.
     """
     module, colon, function = name.partition(":")
     if not colon or not function.isidentifier():
@@ -78,22 +78,22 @@ def load_teacher(name: str) -> Teacher:
 
 
 class DetectorTeacher:
-    """Lets a SqueezeDet teach, with the scores of all classes of each anchor that its NMS keeps.
+    """Makes a SqueezeDet a teacher, with the scores of all classes of each anchor that its NMS keeps.
 
     Parameters
     ----------
     detector : SqueezeDet
-        Of the layout "hwc", activated.
+        A detector with the layout "hwc", activated.
 
     Raises
     ------
     ValueError
-        If it is of another.
+        If it is not.
     """
 
     def __init__(self, detector: SqueezeDet) -> None:
         if detector.config.layout != "hwc" or not detector.config.activated:
-            raise ValueError("a teacher's head must have the layout 'hwc', and be activated")
+            raise ValueError("a teacher's head must have the layout 'hwc' and be activated")
         self.labels: Sequence[str] = detector.config.labels
         self._detector = detector
 
@@ -117,7 +117,7 @@ def ask(
     hints: Mapping[str, str],
     on_problem: Callable[[str], object] = lambda problem: None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield a teacher's opinion of each picture, in the form in which `write_opinions` keeps it.
+    """Yield a teacher's opinion of each picture, in the form that `write_opinions` stores.
 
     Parameters
     ----------
@@ -126,20 +126,20 @@ def ask(
     paths : iterable of Path
         Pictures.
     labels : sequence of str
-        The classes to keep, names of the teacher's.
+        The classes to keep, by the teacher's names.
     hints : mapping
-        What is known of pictures whose file name begins so: the class of their main object, or "" for pictures that are to be
-        left out.
+        What is known about pictures whose file name begins with a prefix: the class of their main object, or "" to leave them
+        out.
     on_problem : function
         Called with a line about each picture that cannot be read, which is left out.
 
     Raises
     ------
     ValueError
-        If the teacher knows a class by no such name.
+        If the teacher has no class with one of these names.
     """
     if unknown := [label for label in labels if label not in teacher.labels]:
-        raise ValueError(f"the teacher knows no {', '.join(map(repr, unknown))}, but {', '.join(teacher.labels)}")
+        raise ValueError(f"the teacher has no class {', '.join(map(repr, unknown))}; it has {', '.join(teacher.labels)}")
     columns = [list(teacher.labels).index(label) for label in labels]
     for path in paths:
         hint = next((hint for start, hint in hints.items() if path.name.startswith(start)), None)
@@ -157,7 +157,7 @@ def ask(
 
 
 def write_opinions(path: Path, labels: Sequence[str], opinions: Iterable[Mapping[str, Any]]) -> None:
-    """Write opinions as COCO JSON whose annotations have ``score`` and ``scores``, one for each category, besides."""
+    """Write opinions as COCO JSON whose annotations also have ``score`` and ``scores``, one for each category."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for opinion in opinions:
@@ -186,7 +186,7 @@ class Opinions:
 
     @classmethod
     def read(cls, path: Path, labels: Sequence[str]) -> Opinions:
-        """Read what `write_opinions` wrote; ValueError if it is no such file, or its classes are others."""
+        """Read what `write_opinions` wrote; ValueError if it is not such a file, or has other classes."""
         try:
             content = json.loads(read_whole(path, _MOST_BYTES))
             names = [category["name"] for category in content["categories"]]
@@ -204,7 +204,7 @@ class Opinions:
                     raise ValueError(f"boxes, and scores in [0, 1], were expected of image {image['id']!r}")
                 file = Path(image["file_name"])
                 if file.name in found:
-                    raise ValueError(f"two pictures have the name {file.name}, by which pictures are known")
+                    raise ValueError(f"two pictures have the name {file.name}, but pictures are identified by their names")
                 found[file.name] = (file, image["hint"], Opinion(boxes.astype(np.float32), scores.astype(np.float32)))
         except (KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{path}: a teacher's opinions were expected: {error!r}") from error
@@ -213,7 +213,7 @@ class Opinions:
         return cls(found)
 
     def taught(self, example: Example) -> Example:
-        """Return an annotated picture whose objects have a share of the classes that the teacher gives them."""
+        """Return an annotated picture whose objects' classes are mixed with those that the teacher gives them."""
         if example.path.name not in self.by_name or not len(example.xyxy):
             return example
         opinion = self.by_name[example.path.name][2]
@@ -228,10 +228,10 @@ class Opinions:
         return replace(example, classes=classes.astype(np.float32))
 
     def pictures(self, without: Iterable[str], labels: Sequence[str]) -> list[Example]:
-        """Return the pictures that are not among the given file names, with the teacher's boxes for objects.
+        """Return the pictures that are not among the given file names, with the teacher's boxes as objects.
 
-        A box is taken for an object where its score is high, or somewhat lower where the picture's hint names its class, and
-        is ignored where the teacher is not sure.
+        A box counts as an object if its score is high, or somewhat lower if the picture's hint names its class. It is ignored
+        if the teacher is not sure.
         """
         names = self.by_name.keys() - set(without)
         examples = []
@@ -243,7 +243,7 @@ class Opinions:
             quality = np.where(hinted & (best > _HINTED), np.minimum(1, 0.5 + best / 2), quality).astype(np.float32)
             kept = (best > _UNSURE) | (quality > 0)
             if hint is not None and not quality.any():
-                continue  # its object was not found, and is no background
+                continue  # its object was not found, but is not background
             classes = scores[kept] / scores[kept].sum(1, keepdims=True)
             examples.append(Example(path, xyxy[kept], classes, quality[kept]))
         return examples
