@@ -1,16 +1,16 @@
 """Measures the post-processing: against the C++ class and NumPy, another build, with two threads, and over a million calls.
 
-Without an option that says otherwise: the same boxes from the same blobs by several ways, in one run on one core. A block
-takes a frame of its own, checks that all ways find the same boxes, and times one way after the other; the figures are medians
-over the blocks. A way handles the block's frame again and again: its blobs are in the cache, and its branches well predicted.
-With ``--fresh`` each call gets a frame that the way has not seen in a while, only just written, as by a network: that is
-slower for all ways, and most of all for the short ones.
+Without an option that says otherwise: the same boxes from the same blobs by several methods, in one run on one core. Each
+block takes its own frame, checks that all methods find the same boxes, and times one method after the other. The figures are
+medians over the blocks. A method handles the block's frame again and again: its blobs are in the cache, and its branches well
+predicted. With ``--fresh`` each call gets a frame that the method has not seen in a while and that has just been written, as
+by a network: that is slower for all methods, and most of all for the short ones.
 
 A second table has the settings that are off by default, each beside the head's own. With ``--against`` the public functions
-are timed in two processes on one core, this package in one, and in the other a package that was built in place in another
-folder; the processes take turns, and ratios are those of the blocks.
+are timed in two processes on one core: this package in one, and in the other a package that was built in place in another
+folder. The processes take turns, and ratios are those of the blocks.
 
-The C++ class is timed where the tests' program for it can be built: g++ and Debian's libopencv-contrib-dev.
+The C++ class is timed if the tests' program for it can be built: g++ and Debian's libopencv-contrib-dev.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ HEAD = dataclasses.replace(sd.VOC, drop_empty=False)  # as the C++ class: empty 
 PER_CELL = len(HEAD.anchors)
 TOP_N = HEAD.top_n
 NO_PICTURE = (0.0, 0.0, 1.0, 1.0, np.inf, np.inf)  # boxes in pixels of the network's input
-PIXELS = 1e-3  # the ways may differ by this much, and the C++ class by its truncation to int
+PIXELS = 1e-3  # the methods may differ by this much, and the C++ class by its truncation to int
 SCORES = 1e-6
 
 
@@ -70,18 +70,18 @@ def frames(kind: str) -> Iterator[Blobs]:
     return (blobs for blobs in map(partial(make, kind), count()) if not has_ties(blobs))
 
 
-# ---- the ways -------------------------------------------------------------------------------------------------------------
+# ---- the methods ----------------------------------------------------------------------------------------------------------
 
 
 class Found(NamedTuple):
-    """The boxes that one way reports."""
+    """The boxes that one method reports."""
 
     xyxy: NDArray[np.floating]
     confidence: NDArray[np.floating]
     class_id: NDArray[np.integer]
 
     def in_order(self) -> Found:
-        """By class, then by descending score, as the C++ class gives them."""
+        """By class, then by descending score, as the C++ class returns them."""
         return self.pick(np.lexsort((-self.confidence, self.class_id)))
 
     def without_empty(self) -> Found:
@@ -121,7 +121,7 @@ def numpy_candidates(blobs: Blobs, threshold: float) -> Found:
 
 
 def with_numpy(blobs: Blobs, threshold: float) -> Found:
-    """NumPy alone, with the NMS of the C++ class: a box goes when any higher one of its class overlaps it."""
+    """NumPy alone, with the NMS of the C++ class: a box is dropped when any higher one of its class overlaps it."""
     found = numpy_candidates(blobs, threshold)
     xyxy, class_id = found.xyxy, found.class_id
     sides = np.minimum(xyxy[:, None, 2:], xyxy[:, 2:]) - np.maximum(xyxy[:, None, :2], xyxy[:, :2])
@@ -143,13 +143,13 @@ def with_cv2_nms(blobs: Blobs, threshold: float) -> Found:
 
 
 def arrays_only(blobs: Blobs, threshold: float, class_bound: float = 0.0) -> Call:
-    """The compiled function with checked arguments; a ``class_bound`` spares it the look at all class scores."""
+    """The compiled function with checked arguments; a ``class_bound`` saves it looking at all class scores."""
     limits = HEAD.limits._replace(score_threshold=threshold)
     return partial(HEAD.kernel.postprocess, *blobs, limits, NO_PICTURE, class_bound)
 
 
 def calls(blobs: Blobs, threshold: float) -> dict[str, Call]:
-    """Return all ways but the C++ class."""
+    """Return all methods but the C++ class."""
     return {
         "NumPy": partial(with_numpy, blobs, threshold),
         "NumPy, NMSBoxesBatched": partial(with_cv2_nms, blobs, threshold),
@@ -163,15 +163,15 @@ def calls(blobs: Blobs, threshold: float) -> dict[str, Call]:
 
 
 def ours(blobs: Blobs, threshold: float, kind: sd.config.NmsKind = "reference") -> Found:
-    """Return what `opencv_squeezedet.postprocess` finds."""
+    """Return the boxes that `opencv_squeezedet.postprocess` finds."""
     found = sd.postprocess(*blobs, HEAD, score_threshold=threshold, nms_kind=kind)
     return Found(found.xyxy, found.confidence, found.class_id)
 
 
 def check(blobs: Blobs, threshold: float, cpp: CppInferBbox | None) -> int:
-    """Raise RuntimeError unless all ways report the same boxes; returns their number."""
+    """Raise RuntimeError unless all methods report the same boxes; return their number."""
     expected = ours(blobs, threshold)
-    greedy = ours(blobs, threshold, "greedy").without_empty()  # NMSBoxesBatched takes two empty boxes for equal ones
+    greedy = ours(blobs, threshold, "greedy").without_empty()  # NMSBoxesBatched treats two empty boxes as equal
     for name, call in calls(blobs, threshold).items():
         if name == "NumPy, NMSBoxesBatched":
             _compare(name, with_cv2_nms(blobs, threshold).without_empty(), greedy)
@@ -196,14 +196,14 @@ def _compare(name: str, found: Found, expected: Found, truncated: bool = False) 
 
 
 def compare(cases: Iterable[Case], blocks: int, fresh: bool) -> None:
-    """Print the table of all ways."""
+    """Print the table of all methods."""
     print(f"{machine()}; {pin_to_one_core()}, one OpenCV thread")
     cv2.setNumThreads(1)
     if MISSING:
         print(f"Without the C++ column, and with NumPy's for comparison: {MISSING}.")
     with nullcontext() if MISSING else CppInferBbox() as cpp:
         rows = [_row(case, blocks, cpp, fresh) for case in cases]
-    print(f"Microseconds a frame{', a fresh one each call' * fresh}, medians of {blocks} blocks.")
+    print(f"Microseconds per frame{', a fresh one each call' * fresh}, medians of {blocks} blocks.")
     print("In brackets how many times faster than the first column.\n")
     print(table(["blobs", "boxes", *(["C++"] if cpp else []), *calls(make("zero", 0), 1.0)], rows))
     print(
@@ -351,15 +351,15 @@ def against(cases: Iterable[Case], blocks: int, folder: Path) -> None:
 FRAMES = 1000  # in all
 Work = Callable[[list[int]], Call]  # for a thread, with the numbers of its halves
 Stack = list[NDArray[np.float32]]  # blobs of several frames
-DURATION = 0.05  # of a measurement, seconds; the frames are handled as often as fits in
+DURATION = 0.05  # of a measurement, seconds; the frames are handled as many times as fit
 
 
 def threads(cases: Iterable[Case], rounds: int, chunk: int) -> None:
-    """Print how much faster two threads are than one, beside pure arithmetic that releases the GIL."""
+    """Print how much faster two threads are than one, compared with pure arithmetic that releases the GIL."""
     print(machine())
     print(f"{FRAMES} frames by one thread and by two, medians of {rounds} alternating rounds. The loop: SHA-256, for as long;")
     print("it gains nearly 2 if two cores are free. Quotient: gain of postprocess_batch / gain of the loop, round by round.\n")
-    header = [f"postprocess_batch of {chunk}", "us a frame", "gain", "gain of the loop", "quotient", "postprocess, gain"]
+    header = [f"postprocess_batch of {chunk}", "us per frame", "gain", "gain of the loop", "quotient", "postprocess, gain"]
     print(table(header, [_threads_row(case, rounds, chunk) for case in cases]))
 
 
@@ -390,7 +390,7 @@ def _round(work: dict[str, Work], backwards: bool) -> dict[str, float]:
 
 
 def _together(works: list[Call]) -> float:
-    """Seconds until all are done, each in a thread of its own; without the start of the threads."""
+    """Seconds until all are done, each in its own thread; excluding the start of the threads."""
     ready = threading.Barrier(len(works) + 1)
 
     def wait_and(work: Call) -> None:
@@ -433,7 +433,7 @@ def _hash() -> None:
 
 
 def memory(total: int, warm_up: int = 10_000) -> None:
-    """Print by how much a million calls with all sorts of inputs let the process grow."""
+    """Print how much the process grows over a million calls with all sorts of inputs."""
     print(machine())
     mixed = _mixed_calls()
     _run(mixed, warm_up)
@@ -443,7 +443,7 @@ def memory(total: int, warm_up: int = 10_000) -> None:
     spent = perf_counter() - start
     after = _resident()
     print(f"{done} calls of sd.postprocess, {len(mixed)} sorts of input in turn, {spent:.1f} s")
-    print(f"resident set {before} KiB after {warm_up} calls, {after} KiB at the end: grown by {after - before} KiB")
+    print(f"resident set {before} KiB after {warm_up} calls, {after} KiB at the end: an increase of {after - before} KiB")
 
 
 def _run(mixed: list[Call], total: int) -> int:
@@ -464,7 +464,7 @@ def _progress(rounds: range, each: int) -> Iterable[int]:
 
 
 def _mixed_calls() -> list[Call]:
-    """Return a hundred calls: mostly plain ones, some of every option, shape and type, some that are refused."""
+    """Return a hundred calls: mostly plain ones, some of every option, shape and type, some that are rejected."""
     mixed: list[Call] = []
     for seed in range(4):
         for case in CASES[:2]:
@@ -492,7 +492,7 @@ def _other_forms(blobs: Blobs) -> Iterator[Iterable[object]]:
 
 
 def _wrong(blobs: Blobs) -> Iterator[tuple[Iterable[object], dict[str, object]]]:
-    """Arguments that are refused."""
+    """Arguments that are rejected."""
     delta, classes, conf = blobs
     yield (delta[1:], classes, conf), {}
     yield (delta, conf, classes), {}
@@ -518,11 +518,11 @@ def _refused(blobs: Iterable[object], options: dict[str, object]) -> None:
         sd.postprocess(*blobs, **options)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return
-    raise RuntimeError(f"was not refused: {options}")
+    raise RuntimeError(f"was not rejected: {options}")
 
 
 def _resident() -> int:
-    """KiB; the highest so far where the present one is not to be had."""
+    """KiB; the peak so far if the current value is not available."""
     gc.collect()
     statm = Path("/proc/self/statm")
     if statm.exists():

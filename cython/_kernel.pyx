@@ -2,7 +2,8 @@
 # cython: auto_pickle=False, autotestdict=False, freethreading_compatible=True
 """Score, decode and NMS over whole blobs, and the fused pass of the three.
 
-Private: `opencv_squeezedet.postprocess` checks shapes, types and values; here only the lengths of buffers, for memory safety.
+Private: `opencv_squeezedet.postprocess` checks shapes, types and values. For memory safety, this module checks
+the lengths of buffers, and nothing else.
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.math cimport NAN, isfinite
@@ -46,7 +47,7 @@ cdef Py_ssize_t postprocess_blobs(const Head* head, const float* delta_bbox, con
 # ---- what Python calls --------------------------------------------------------------------------------------------------
 
 cdef int _open(object array, Py_buffer* view, Py_ssize_t length, Py_ssize_t item_size, bint writable=False) except -1:
-    """Opens a contiguous buffer of ``length`` items of ``item_size`` bytes; the shape is the caller's business."""
+    """Opens a contiguous buffer of ``length`` items of ``item_size`` bytes; the shape is up to the caller."""
     PyObject_GetBuffer(array, view, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
     if view.len != length * item_size:
         size = view.len
@@ -69,12 +70,12 @@ _INTP = np.dtype(np.intp)
 
 
 cdef Limits _limits(object record) except *:
-    """The struct of an `opencv_squeezedet.config.Limits`, which has its fields in its order."""
+    """The struct of an `opencv_squeezedet.config.Limits`, whose fields are in the same order."""
     cdef Limits limits
     if not isinstance(record, tuple):
         raise TypeError(f"Limits were expected, got {record!r}")
-    (limits.score_threshold, limits.nms_threshold, limits.nms_kind, limits.soft_sigma, limits.vote_threshold, limits.top_n,
-     limits.class_agnostic, limits.multi_label, limits.drop_empty) = <tuple>record
+    (limits.score_threshold, limits.nms_threshold, limits.nms_kind, limits.soft_sigma, limits.vote_threshold,
+     limits.cross_class_threshold, limits.top_n, limits.class_agnostic, limits.multi_label, limits.drop_empty) = <tuple>record
     return limits
 
 
@@ -189,9 +190,9 @@ cdef class HeadKernel:
     def postprocess(self, delta_bbox, class_scores, conf_scores, limits, placement, double class_bound=0.0):
         """One picture: float32 (n, 4) xyxy, float32 (n,) and int32 (n,), best first.
 
-        ``placement`` (left, top, x_factor, y_factor, width, height) tells where the picture lies in the network's input: a
+        ``placement`` (left, top, x_factor, y_factor, width, height) says where the picture lies in the network's input: a
         box comes out as ((x - left) * x_factor, (y - top) * y_factor), clipped to the picture. A ``class_bound`` above 0
-        promises that no class score is larger in magnitude, and saves the look at all of them.
+        promises that no class score is larger in magnitude, and saves looking at all of them.
         """
         cdef Limits own = _limits(limits)
         cdef Py_ssize_t count
@@ -202,7 +203,7 @@ cdef class HeadKernel:
             free(boxes)
 
     def postprocess_batch(self, delta_bbox, class_scores, conf_scores, limits, list placements):
-        """What `postprocess` gives, for each picture."""
+        """The result of `postprocess` for each picture."""
         cdef Limits own = _limits(limits)
         cdef Py_ssize_t pictures = len(placements)
         cdef Py_ssize_t used = 0
@@ -234,7 +235,7 @@ cdef class HeadKernel:
             free(boxes)
 
     def decode(self, delta_bbox):
-        """All boxes, (anchors, 4) float32 xyxy; NaN where a delta is not finite."""
+        """All boxes, (anchors, 4) float32 xyxy; NaN if a delta is not finite."""
         cdef Py_buffer delta, out
         cdef Py_ssize_t cell, k
         cdef float* xyxy
@@ -259,7 +260,7 @@ cdef class HeadKernel:
         return result
 
     def score(self, class_scores, conf_scores):
-        """Best score and class of all anchors, (anchors,) float64 and int32; NaN and -1 where an input is not finite."""
+        """Best score and class of all anchors, (anchors,) float64 and int32; NaN and -1 if an input is not finite."""
         cdef Py_buffer classes, conf, score_out, class_out
         cdef Py_ssize_t cell, k, anchor
         scores = _new(self.anchors, _FLOAT64, &score_out, self.anchors, 8)

@@ -20,12 +20,12 @@ from opencv_squeezedet.nms cimport Limits
 
 # `boxes` has room for `opencv_squeezedet.candidates.boxes_needed`: top_n, or twice as many with voting or multi_label. Returns
 # how many are found, best first.
-# `class_bound`: an upper bound of |class score| where the caller knows one (1 for a softmax), or 0 to have it found.
+# `class_bound`: an upper bound of |class score| if the caller knows one (1 for a softmax), or 0 to compute it.
 cdef Py_ssize_t postprocess_blobs(const Head* head, const float* delta_bbox, const float* class_scores,
                                   const float* conf_scores, const Limits* limits, double class_bound,
                                   Box* boxes) noexcept nogil
 
-# A head in the form that the kernels take, as `HeadConfig.kernel` gives it to Python.
+# A head in the form that the kernels take; in Python, `HeadConfig.kernel`.
 cdef class HeadKernel:
     cdef Head head
     cdef double* anchors_wh

@@ -2,11 +2,11 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
-from opencv_squeezedet.config import Limits
 from opencv_squeezedet.preprocess import Placement
 
 _Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
 _Floats = NDArray[np.float32]
+_Limits = tuple[float, float, int, float, float, float, int, bool, bool, bool]  # those of `config.Limits`
 
 __pyx_capi__: dict[str, object]  # what is there to be cimported
 
@@ -35,7 +35,7 @@ class HeadKernel:
         delta_bbox: _Floats,
         class_scores: _Floats,
         conf_scores: _Floats,
-        limits: Limits,
+        limits: _Limits,
         placement: Placement,
         class_bound: float = 0.0,
     ) -> _Arrays: ...
@@ -44,7 +44,7 @@ class HeadKernel:
         delta_bbox: _Floats,
         class_scores: _Floats,
         conf_scores: _Floats,
-        limits: Limits,
+        limits: _Limits,
         placements: list[Placement],
     ) -> list[_Arrays]: ...
     def infer(
@@ -52,7 +52,7 @@ class HeadKernel:
         delta_bbox: _Floats,
         class_scores: _Floats,
         conf_scores: _Floats,
-        limits: Limits,
+        limits: _Limits,
     ) -> list[tuple[float, float, float, float, int, float]]: ...
     def decode(self, delta_bbox: _Floats) -> NDArray[np.float32]: ...
     def score(self, class_scores: _Floats, conf_scores: _Floats) -> tuple[NDArray[np.float64], NDArray[np.int32]]: ...
@@ -61,5 +61,5 @@ def nms(
     xyxy: NDArray[np.float64],
     scores: NDArray[np.float64],
     class_ids: NDArray[np.int32] | None,
-    limits: Limits,
+    limits: _Limits,
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]: ...

@@ -1,5 +1,5 @@
 # cython: cdivision=True
-"""The candidates for NMS: the top-n scores above the score threshold, found without a look at most of the anchors.
+"""The candidates for NMS: the top-n scores above the score threshold, found without looking at most of the anchors.
 
 Header only, GIL-free, unchecked; nothing allocates. The candidates are kept in a heap whose root is the worst of them.
 """
@@ -18,7 +18,7 @@ cdef enum:
 # ---- the heap -----------------------------------------------------------------------------------------------------------
 
 cdef inline void sift_down(Box* heap, Py_ssize_t count, Py_ssize_t at) noexcept nogil:
-    """Moves the box at ``at`` down to its place in a heap of which every parent ranks below its children."""
+    """Moves the box at ``at`` down to its place in a heap whose parents rank below their children."""
     cdef Box box = heap[at]
     cdef Py_ssize_t child
     while True:
@@ -58,7 +58,7 @@ cdef inline Py_ssize_t push(Box* heap, Py_ssize_t count, Py_ssize_t room, const 
         heap[count] = box[0]
         count += 1
         if count == room:
-            heapify(heap, count)    # a heap only from the moment it is full
+            heapify(heap, count)    # a heap only once it is full
     elif comes_before(box, &heap[0]):
         heap[0] = box[0]
         sift_down(heap, count, 0)
@@ -77,7 +77,7 @@ cdef inline double magnitude_bound(const float* values, Py_ssize_t count) noexce
     """An upper bound, less than 2 for values in [-1, 1], of the values' magnitude; not finite if one of them is not.
 
     Non-negative floats are ordered as their bit patterns, and a bitwise OR is at least each of its terms: one load and one
-    OR a value. Independent lanes let the compiler keep them in vector registers.
+    OR per value. Independent lanes let the compiler keep them in vector registers.
     """
     cdef uint32_t[BLOCK] lanes
     cdef uint32_t seen = 0
@@ -102,7 +102,7 @@ cdef inline double magnitude_bound(const float* values, Py_ssize_t count) noexce
 cdef inline float silent_limit(const Head* head, double class_bound, double threshold) noexcept nogil:
     """The confidence (its magnitude, or its logit) up to which no score is above ``threshold``; NAN or -INFINITY if none is.
 
-    Kept below the exact value by more than all roundings, so that the exact score decides every doubtful anchor.
+    Kept below the exact value by more than all rounding errors, so that the exact score decides every doubtful anchor.
     """
     cdef double limit
     if threshold < 0.0:
@@ -162,7 +162,7 @@ cdef inline Py_ssize_t most_candidates(const Head* head, const Limits* limits) n
 
 
 cdef inline Py_ssize_t boxes_needed(const Head* head, const Limits* limits) noexcept nogil:
-    """For how many boxes `postprocess_blobs` needs room: the candidates, and twice as many with voting or ``multi_label``."""
+    """How many boxes `postprocess_blobs` needs room for: the candidates, and twice as many with voting or ``multi_label``."""
     return most_candidates(head, limits) * (2 if limits.multi_label or votes(limits) else 1)
 
 
@@ -170,7 +170,7 @@ cdef inline Py_ssize_t gather(const Head* head, const float* delta_bbox, const f
                               const Limits* limits, double class_bound, Box* heap) noexcept nogil:
     """Fills ``heap`` with the best ``top_n`` anchors (score, class and anchor only), in any order; returns their number.
 
-    Once the heap is full its worst score is the threshold that counts.
+    Once the heap is full, its worst score is the effective threshold.
     """
     cdef Py_ssize_t cells = head.n0 * head.n1
     cdef Py_ssize_t total = cells * head.per_cell

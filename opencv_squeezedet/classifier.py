@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.backends import BackendName, Files, open_backend
+from opencv_squeezedet.backends import BackendName, open_backend
 from opencv_squeezedet.config import from_fields
-from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.model import StrPath, check_files, find_files, is_path, models_folder, read_description, stem_of
+from opencv_squeezedet.errors import ModelError, UnknownLayerError
+from opencv_squeezedet.files import StrPath
+from opencv_squeezedet.model import read_description
+from opencv_squeezedet.model_files import Files, models_folder
 from opencv_squeezedet.preprocess import Picture, Preprocess
-
-_ARCHITECTURES = ("squeezenet-v1.0", "squeezenet-v1.1", "squeezenet-gsoc")
 
 
 class Class(NamedTuple):
@@ -30,7 +30,7 @@ class Class(NamedTuple):
 
 @dataclass(frozen=True)
 class Classes:
-    """What a picture shows, most probable first: a sequence of `Class`, of which a slice is `Classes` again."""
+    """What a picture shows, most probable first: a sequence of `Class`; a slice is again `Classes`."""
 
     classes: tuple[Class, ...]
 
@@ -51,36 +51,37 @@ class Classes:
         return f"Classes({', '.join(f'{c.class_id} {c.label} {c.probability:.3f}' for c in self)})"
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
-        """Return JSON's types: ``{"classes": [{"class_id", "label", "probability"}, ...]}``."""
+        """Return JSON types: ``{"classes": [{"class_id", "label", "probability"}, ...]}``."""
         return {"classes": [one._asdict() for one in self]}
 
     def to_json(self, indent: int | None = None) -> str:
         """Return `to_dict` as JSON."""
-        import json  # not everybody's import time
+        import json  # keeps import fast
 
         return json.dumps(self.to_dict(), indent=indent)
 
 
 class SqueezeNet:
-    """A classifier: SqueezeNet, or another network that ends in one value for each class.
+    """A classifier: SqueezeNet, or another network with one output value for each class.
 
     One classifier may be used by several threads at once; see `SqueezeDet`.
 
     Parameters
     ----------
-    model : path or str
-        ``NAME.prototxt`` with ``NAME.caffemodel``, or ``NAME.onnx``: their stem, or one of them. A caffemodel without a
-        prototxt, of SqueezeNet v1.0, v1.1 or the GSoC work. A Deep-Compressed ``.net``. Or, where there is no such file, the
-        name of a published model, see `registry`. No weights are part of the package.
+    model : path, str or Classifier
+        ``NAME.prototxt`` with ``NAME.caffemodel``, or ``NAME.onnx``: their stem, or one of them. Or a caffemodel without a
+        prototxt, of SqueezeNet v1.0, v1.1 or the GSoC work. Or a Deep-Compressed ``.net``. Or, if there is no such file, the
+        name of a published model, see `registry`. Or the result of `find_classifier`. The package contains no classifier
+        weights.
     weights : path, optional
-        The caffemodel, where its stem is another.
+        The caffemodel, if its stem is different.
     labels : sequence of str, optional
         The class names, in the order of the network's output. Default: those in ``NAME.json``, or else ImageNet's 1000.
     preprocess : Preprocess, optional
-        How the input is made. Default: as ``NAME.json`` says, or the registry; or else BGR minus (104, 117, 123), stretched to
-        the size that the network's definition tells, which takes the extra ``[onnx]`` to read.
+        How the input is made. Default: as ``NAME.json`` says; or else BGR minus (104, 117, 123), stretched to
+        the size in the network's definition.
     backend, target : str, optional
-        What runs the network, and on what, as `SqueezeDet` takes them.
+        What runs the network, and on what; as for `SqueezeDet`.
 
     Attributes
     ----------
@@ -96,21 +97,21 @@ class SqueezeNet:
     Raises
     ------
     FileNotFoundError
-        That names the file that is missing.
+        If a file is missing; the message names it.
     ModelError
         If the files cannot be read, do not fit each other, or the network does not give one value for each label.
     ValueError, ImportError, FetchError
-        As `SqueezeDet`.
+        As for `SqueezeDet`.
 
     Examples
     --------
-    >>> for c in SqueezeNet("squeezenet-v1.1").classify(cv2.imread("photo.jpg")):
+    >>> for c in SqueezeNet("squeezenet-v1.1").classify(cv2.imread("photo.jpg")):  # doctest: +SKIP
     ...     print(c.label, c.probability)
     """
 
     def __init__(
         self,
-        model: StrPath,
+        model: StrPath | Classifier,
         weights: StrPath | None = None,
         *,
         labels: Sequence[str] | None = None,
@@ -118,10 +119,12 @@ class SqueezeNet:
         backend: BackendName = "opencv",
         target: str | None = None,
     ) -> None:
-        found = find_classifier(model, weights, labels=labels, preprocess=preprocess)
+        if isinstance(model, Classifier):
+            found = model
+        else:
+            found = find_classifier(model, weights, labels=labels, preprocess=preprocess)
         self.preprocess, self.labels = found.preprocess, found.labels
-        check_files(found.network)
-        self.backend = open_backend(found.network, None, backend, target)
+        self.backend = open_backend(found.network, None, backend, target, size=found.preprocess.size)
         (shape,) = self.backend.shapes(self.preprocess.size)
         if _classes(shape) != len(self.labels):
             raise ModelError(
@@ -135,28 +138,28 @@ class SqueezeNet:
         Parameters
         ----------
         image : array
-            Any picture that `SqueezeDet.detect` takes.
+            Any picture that `SqueezeDet.detect` accepts.
         top : int
             How many classes, at most.
 
         Returns
         -------
         Classes
-            Most probable first; of equal ones the lower index.
+            Most probable first; equal ones by index.
 
         Raises
         ------
         TypeError, ValueError
-            For what is no picture, or a wrong ``top``.
+            If the image is not a picture, or ``top`` is wrong.
         """
         count = _checks.count("top", top)
         probabilities = self.forward(image)
         best = np.argsort(-probabilities, kind="stable")[:count].tolist()
-        # float32's own digits, and not the many that its exact value has as a double, in JSON
+        # so that JSON has float32's own digits, not the many of its exact value as a double
         return Classes(tuple(Class(i, self.labels[i], float(str(probabilities[i]))) for i in best))
 
     def forward(self, image: Picture) -> NDArray[np.float32]:
-        """Return the probability of each class, (classes,) float32; errors as `classify`."""
+        """Return the probability of each class, (classes,) float32; errors as for `classify`."""
         values = self.backend.forward(self.preprocess.blob(image))[0].reshape(-1)
         return values if self.activated else _softmax(values)
 
@@ -169,7 +172,7 @@ class SqueezeNet:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network that classifies, how to feed it, and what its values mean."""
+    """A network that classifies, how its input is made, and what its values mean."""
 
     network: Files
     preprocess: Preprocess
@@ -183,13 +186,15 @@ def find_classifier(
     labels: Sequence[str] | None = None,
     preprocess: Preprocess | None = None,
 ) -> Classifier:
-    """Find the files of a classifier; parameters and errors as those of `SqueezeNet`."""
-    files, published = _find(model, weights)
-    described: dict[str, Any] = read_description(f"{stem_of(os.fspath(model))}.json", _described) or {}
+    """Find the files of a classifier; parameters and errors as for `SqueezeNet`."""
+    from opencv_squeezedet.registry import find_network  # keeps import fast
+
+    files = find_network(model, weights, task="classifier").with_weights()
+    described = {} if files.description is None else read_description(files.description, _described)
     if labels is None:
         labels = described.get("labels") or imagenet_labels()
     if preprocess is None:
-        preprocess = described.get("preprocess") or published or Preprocess(_input_size(files))
+        preprocess = described.get("preprocess") or Preprocess(_input_size(files))
     if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
         raise TypeError(f"labels must be a sequence of strings, got {labels!r}")
     if not isinstance(preprocess, Preprocess):
@@ -201,49 +206,6 @@ def imagenet_labels() -> tuple[str, ...]:
     """Return the names of the 1000 classes of ILSVRC-2012, in the order of a network's outputs."""
     with open(os.path.join(models_folder(), "imagenet_synset_words.txt"), encoding="utf-8") as file:
         return tuple(line.rstrip("\n").split(" ", 1)[1] for line in file)
-
-
-def _find(model: StrPath, weights: StrPath | None) -> tuple[Files, Preprocess | None]:
-    path = os.fspath(model)
-    if isinstance(model, str) and not is_path(model):
-        from opencv_squeezedet import registry  # not everybody's import time
-
-        found = registry.resolve(model, "classifier", weights)
-        if found is not None:
-            entry = found.entry
-            own = None if entry.preprocess is None else from_fields(Preprocess, entry.preprocess)
-            if entry.stem is None:
-                return Files(weights=found.weights, architecture=entry.architecture), own
-            return find_files(entry.stem, found.weights), own
-        if os.path.basename(model) == model == stem_of(model) and not model.endswith(".net"):
-            raise FileNotFoundError(
-                f"no network definition at {model + '.prototxt'!r}, and the published classifiers are "
-                + ", ".join(registry.names("classifier"))
-            )
-    if path.endswith(".net") and weights is None:
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"no weights at {path!r}")
-        return Files(weights=path, architecture="squeezenet-v1.0"), None
-    stem = stem_of(path)
-    alone = f"{stem}.caffemodel" if weights is None else os.fspath(weights)
-    if os.path.isfile(alone) and not is_path(stem, ".prototxt", ".onnx"):
-        return Files(weights=alone, architecture=_architecture_of(alone)), None
-    return find_files(path, weights), None
-
-
-def _architecture_of(path: str) -> str:
-    """Return the name of the architecture whose weights these are."""
-    from opencv_squeezedet.architectures import ARCHITECTURES
-    from opencv_squeezedet.conversion import read_weights
-
-    weights = read_weights(path)
-    for name in _ARCHITECTURES:
-        try:
-            ARCHITECTURES[name]().check_weights(weights)
-        except ModelError:
-            continue
-        return name
-    raise ModelError(f"no network definition lies beside {path!r}, whose weights are none of {', '.join(_ARCHITECTURES)}")
 
 
 def _described(description: Any) -> dict[str, Any]:
@@ -258,14 +220,12 @@ def _described(description: Any) -> dict[str, Any]:
 
 
 def _input_size(files: Files) -> tuple[int, int]:
-    from opencv_squeezedet import conversion
+    from opencv_squeezedet.formats import load_definition  # keeps import fast
 
     try:
-        _, _, height, width = conversion.definition(files).input_shape
-    except ImportError as error:
-        raise ImportError(
-            f"the input's size is in the network's definition, or in a preprocess or JSON file: {error}"
-        ) from error
+        _, _, height, width = load_definition(files).input_shape
+    except UnknownLayerError as error:
+        raise UnknownLayerError(f"a preprocess or a JSON file must give the input's size: {error}") from error
     return width, height
 
 

@@ -1,52 +1,48 @@
-"""`SqueezeDet`: the whole way from a picture to its objects."""
+"""`SqueezeDet`: all the steps from a picture to the objects in it."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet.backends import BackendName
+from opencv_squeezedet.blobs import Blobs
 from opencv_squeezedet.config import VOC, HeadConfig, Options
 from opencv_squeezedet.detections import Detections
-from opencv_squeezedet.model import StrPath, bare_model, find_model, open_model
+from opencv_squeezedet.files import StrPath
+from opencv_squeezedet.model import Model, bare_model, find_model, open_model
 from opencv_squeezedet.postprocess import postprocess_batch_checked, postprocess_checked
 from opencv_squeezedet.preprocess import Picture, Placement, Preprocess, Resize, placement
+from opencv_squeezedet.timing import OnStage, timed
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class Blobs(NamedTuple):
-    """What the network gives, with a leading axis for the pictures, in the order that `postprocess` takes."""
-
-    delta_bbox: NDArray[np.float32]
-    class_scores: NDArray[np.float32]
-    conf_scores: NDArray[np.float32]
-
-
 class SqueezeDet:
-    """A detector: a network, with the preprocessing and the head that belong to it.
+    """A detector: a network with its preprocessing and its head.
 
-    One detector may be used by several threads at once. Its network runs under a lock, one forward pass at a time, for
-    ``cv2.dnn.Net`` keeps state; preprocessing and post-processing of other pictures go on meanwhile, and the GIL is free
-    during all three. For several forward passes at a time make several detectors. All backends keep this rule, and take as
-    many threads for a pass as ``cv2.setNumThreads`` has set (onnxruntime: when the detector is made).
+    Several threads may use one detector at once. Its network runs under a lock, one forward pass at a time, because
+    ``cv2.dnn.Net`` keeps state. Other pictures are preprocessed and post-processed meanwhile, and all three stages release the
+    GIL. To run several forward passes at a time, make several detectors. All backends follow this rule, and use as many
+    threads for a pass as ``cv2.setNumThreads`` has set (onnxruntime: as set when the detector is made).
 
     Parameters
     ----------
-    model : path or cv2.dnn.Net, optional
+    model : path, Model or cv2.dnn.Net, optional
         A model's files ``NAME.prototxt`` and ``NAME.caffemodel``, or ``NAME.onnx``, with ``NAME.json``: their common stem, or
-        one of them. Or a network that ends as opencv_contrib's does. Default: the embedded model, PASCAL VOC's 20 classes.
+        one of them; or the name of a published model, see `registry`. Or a `Model` from `find_model`, so that several
+        detectors read it only once. Or a network with the same outputs as opencv_contrib's. Default: the embedded model,
+        PASCAL VOC's 20 classes.
     weights : path, optional
-        The caffemodel, where its stem is another.
+        The caffemodel, if its stem is different.
     config : HeadConfig, optional
         The head, instead of the one in the JSON file, which may then be missing. Default for a ``cv2.dnn.Net``: `VOC`.
     preprocess : Preprocess, optional
@@ -54,45 +50,47 @@ class SqueezeDet:
     resize : {"stretch", "letterbox", "crop"}, optional
         How pictures are brought to the input's size, instead of the preprocessing's own way; see `Preprocess`.
     backend : {"opencv", "onnxruntime"}
-        What runs the network. OpenCV 4 takes Caffe's files where they are there; OpenCV 5, which cannot, and onnxruntime take
-        ONNX, and Caffe's files where the extra ``[onnx]`` is installed, which converts them. onnxruntime is an extra.
+        What runs the network. OpenCV 4 uses Caffe's files if they exist. OpenCV 5, which cannot, and onnxruntime use ONNX, or
+        Caffe's files converted with the extra ``[onnx]``. onnxruntime is an extra.
     target : str, optional
-        On what the network runs. Default: "cpu". With OpenCV also "cpu_fp16", "opencl", "opencl_fp16", "vulkan", "cuda",
-        "cuda_fp16", "openvino", "cann" and "timvx", with onnxruntime "cuda", "tensorrt", "dml", "coreml" and others: those
-        that are built in. OpenCV 5 has the processor alone.
+        What the network runs on. Default: "cpu". With OpenCV also "cpu_fp16", "opencl", "opencl_fp16", "vulkan", "cuda",
+        "cuda_fp16", "openvino", "cann" and "timvx", with onnxruntime "cuda", "tensorrt", "dml", "coreml" and others,
+        if they are built in. OpenCV 5 has only the CPU.
 
     Attributes
     ----------
     backend : Backend
         The network, ready to run.
     config : HeadConfig
-        Its head, with the thresholds that apply where `detect` gets no others.
+        Its head, with the thresholds that `detect` uses by default.
     preprocess : Preprocess
         How its input is made.
     on_stage : function or None
-        Called with "preprocess", "network" and "post-process" and the seconds that this stage of a detection took.
+        Called with "preprocess", "network" or "post-process", the seconds that this stage took, and the number of pictures
+        in the pass.
 
     Raises
     ------
     FileNotFoundError
-        That names the file that is missing.
+        If a file is missing; the message names it.
     ModelError
         If the files cannot be read, or do not fit each other.
     ValueError
-        For a backend that does not exist, or a target that cannot be had here.
+        If the backend does not exist, or the target is not available here.
     ImportError
-        If an extra is needed that is not installed; it names the extra.
+        If a required extra is not installed; the message names it.
 
     Examples
     --------
     >>> detector = SqueezeDet()
-    >>> for d in detector.detect(cv2.imread("photo.jpg"), score_threshold=0.4):
-    ...     print(d.label, d.confidence, d.xyxy)
+    >>> for d in detector.detect(cv2.imread("samples/chelsea.jpg"), score_threshold=0.4):
+    ...     print(d.label, round(d.confidence, 2), [round(v) for v in d.xyxy])
+    cat 0.66 [12, 0, 440, 298]
     """
 
     def __init__(
         self,
-        model: StrPath | cv2.dnn.Net | None = None,
+        model: StrPath | Model | cv2.dnn.Net | None = None,
         weights: StrPath | None = None,
         *,
         config: HeadConfig | None = None,
@@ -101,16 +99,20 @@ class SqueezeDet:
         backend: BackendName = "opencv",
         target: str | None = None,
     ) -> None:
+        if isinstance(model, (cv2.dnn.Net, Model)) and weights is not None:
+            raise TypeError(
+                f"weights belong to a model's files, not to a {'Model' if isinstance(model, Model) else 'cv2.dnn.Net'}"
+            )
         if isinstance(model, cv2.dnn.Net):
-            if weights is not None:
-                raise TypeError("weights belong to a model's files, not to a cv2.dnn.Net")
             found = bare_model(model, VOC if config is None else config, preprocess)
+        elif isinstance(model, Model):
+            found = model.with_parts(config, preprocess)
         else:
             found = find_model(model, weights, config=config, preprocess=preprocess)
         self.backend = open_model(found, backend, target)
         self.config = found.config
         self.preprocess = found.preprocess if resize is None else replace(found.preprocess, resize=resize)
-        self.on_stage: Callable[[str, float], None] | None = None
+        self.on_stage: OnStage | None = None
 
     @property
     def net(self) -> Any:
@@ -119,7 +121,7 @@ class SqueezeDet:
 
     @property
     def lock(self) -> threading.Lock:
-        """Held while the network runs; to be held by whoever else uses ``net``."""
+        """Held while the network runs; hold it to use ``net`` yourself."""
         return self.backend.lock
 
     def detect(self, image: Picture, **options: Unpack[Options]) -> Detections:
@@ -128,11 +130,10 @@ class SqueezeDet:
         Parameters
         ----------
         image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) array
-            Grey, BGR or BGRA, of any size from 1x1 up: uint8, uint16 (counting to 65535) or floats (to 1, or to 255 where
-            some value is above 1.5).
+            Grey, BGR or BGRA, of any size from 1x1 up: uint8, uint16 (0 to 65535) or floats (0 to 1, or 0 to 255 if
+            any value is above 1.5).
         score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
-            Instead of the model's own; see `HeadConfig`. None is the model's own too; ``vote_threshold=1``
-            turns voting off.
+            Override the model's own; see `HeadConfig`. None keeps the model's own; ``vote_threshold=1`` turns voting off.
 
         Returns
         -------
@@ -142,7 +143,7 @@ class SqueezeDet:
         Raises
         ------
         TypeError, ValueError
-            For what is no picture, an option outside its range, or one that does not exist.
+            If the image is not a picture, or an option is outside its range or does not exist.
         """
         limits = self.config.limits_with(options)
         with self._stage("preprocess"):
@@ -152,17 +153,17 @@ class SqueezeDet:
         with self._stage("post-process"):
             return postprocess_checked(
                 *blobs, self.config, limits, self._placement(image)
-            )  # shapes were checked with the network's files
+            )  # shapes were checked when the network was opened
 
     def detect_batch(self, images: Iterable[Picture], **options: Unpack[Options]) -> list[Detections]:
-        """Find the objects in several pictures with one forward pass for all.
+        """Find the objects in several pictures with a single forward pass.
 
         Parameters
         ----------
         images : iterable of arrays
-            Pictures as `detect` takes them, of any sizes.
+            Pictures as for `detect`, of any sizes.
         score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
-            As in `detect`.
+            As for `detect`.
 
         Returns
         -------
@@ -172,29 +173,30 @@ class SqueezeDet:
         Raises
         ------
         TypeError, ValueError
-            As `detect`.
+            As for `detect`; TypeError for a single picture too.
         """
+        if isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (1, 3, 4))):
+            raise TypeError(
+                f"images must be several pictures, got one array of shape {images.shape}: "
+                "call detect(image), or detect_batch([image])"
+            )
         limits = self.config.limits_with(options)
         pictures = list(images)
         if not pictures:
             return []
-        with self._stage("preprocess"):
+        with self._stage("preprocess", len(pictures)):
             blob = np.concatenate([self.preprocess.blob(picture) for picture in pictures])
-        with self._stage("network"):
+        with self._stage("network", len(pictures)):
             blobs = self._forward(blob)
-        with self._stage("post-process"):
+        with self._stage("post-process", len(pictures)):
             return postprocess_batch_checked(*blobs, self.config, limits, [self._placement(picture) for picture in pictures])
 
     def _placement(self, picture: Picture) -> Placement:
         """Where a picture lies in the network's input."""
         return placement((picture.shape[1], picture.shape[0]), self.config.input_size, self.preprocess.resize)
 
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        if self.on_stage is not None:
-            self.on_stage(name, time.perf_counter() - start)
+    def _stage(self, name: str, pictures: int = 1) -> AbstractContextManager[None]:
+        return timed(self.on_stage, name, pictures)
 
     def forward(self, image: Picture) -> Blobs:
         """Run the network on one picture, and return its three blobs: float32, with a leading axis of 1."""

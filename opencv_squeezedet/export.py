@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-    from opencv_squeezedet.detections import Detections
+
+class Boxes(Protocol):
+    """What this module reads of `Detections`, which has each of its functions as a method."""
+
+    xyxy: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    class_id: NDArray[np.int32]
+    label_table: tuple[str, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """The class name of each object."""
+
+    def to_dict(self) -> dict[str, list[dict[str, Any]]]:
+        """Return JSON types."""
 
 
-def to_coco(detections: Detections, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
+def to_coco(detections: Boxes, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
     """Return COCO annotations with scores; ``category_id`` is the class id + 1."""
     annotations = []
     for i, d in enumerate(detections.to_dict()["detections"]):
@@ -39,7 +54,7 @@ def coco_categories(names: tuple[str, ...]) -> list[dict[str, Any]]:
     return [{"id": i + 1, "name": name, "supercategory": ""} for i, name in enumerate(names)]
 
 
-def to_yolo(detections: Detections, image_size: tuple[int, int]) -> str:
+def to_yolo(detections: Boxes, image_size: tuple[int, int]) -> str:
     """Return YOLO's label lines: class id, centre x, centre y, width, height, as fractions of the picture."""
     image_size = _checks.size("image_size", image_size)
     x1, y1, x2, y2 = (detections.xyxy.astype(np.float64) / (*image_size, *image_size)).T
@@ -47,13 +62,13 @@ def to_yolo(detections: Detections, image_size: tuple[int, int]) -> str:
     return "".join(f"{class_id} {x:.6f} {y:.6f} {width:.6f} {height:.6f}\n" for class_id, x, y, width, height in rows)
 
 
-def to_voc_xml(detections: Detections, file_name: str, image_size: tuple[int, int]) -> str:
+def to_voc_xml(detections: Boxes, file_name: str, image_size: tuple[int, int]) -> str:
     """Return a PASCAL VOC annotation: first and last pixel, counted from 1, and a ``confidence`` for each object."""
-    from xml.etree import ElementTree  # not everybody's import time
+    from xml.etree import ElementTree  # keeps import fast
 
     image_size = _checks.size("image_size", image_size)
     if not np.isfinite(detections.xyxy).all():
-        raise ValueError("PASCAL VOC's boxes are whole pixels, and some of these are not finite")
+        raise ValueError("PASCAL VOC's boxes are whole pixels, but some of these are not finite")
 
     root = ElementTree.Element("annotation")
     folder, name = os.path.split(file_name)
@@ -63,13 +78,14 @@ def to_voc_xml(detections: Detections, file_name: str, image_size: tuple[int, in
     for side, pixels in (("width", image_size[0]), ("height", image_size[1]), ("depth", 3)):
         _add(size, side, pixels)
     _add(root, "segmented", 0)
-    for d in detections:
+    rows = zip(detections.labels, detections.confidence.tolist(), detections.xyxy.tolist(), strict=True)
+    for label, confidence, (x1, y1, x2, y2) in rows:
         thing = _add(root, "object")
-        for element, value in (("name", d.label), ("pose", "Unspecified"), ("truncated", 0), ("difficult", 0)):
+        for element, value in (("name", label), ("pose", "Unspecified"), ("truncated", 0), ("difficult", 0)):
             _add(thing, element, value)
-        _add(thing, "confidence", f"{d.confidence:.6f}")
+        _add(thing, "confidence", f"{confidence:.6f}")
         box = _add(thing, "bndbox")
-        for side, low, high, last in (("x", *d.xyxy[::2], image_size[0]), ("y", *d.xyxy[1::2], image_size[1])):
+        for side, low, high, last in (("x", x1, x2, image_size[0]), ("y", y1, y2, image_size[1])):
             first_pixel = min(round(low) + 1, last)
             _add(box, f"{side}min", first_pixel)
             _add(box, f"{side}max", max(round(high), first_pixel))
@@ -85,11 +101,11 @@ def _add(parent: Element, name: str, value: object = "") -> Element:
 
 
 def _is_xml(c: str) -> bool:
-    """Whether XML 1.0 can hold the character."""
+    """Whether XML 1.0 can represent the character."""
     return c in "\t\n\r" or "\x20" <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c >= "\U00010000"
 
 
-def to_supervision(detections: Detections) -> Any:
+def to_supervision(detections: Boxes) -> Any:
     """Return ``supervision.Detections``, the label table among its metadata."""
     supervision = _library("supervision")
     return supervision.Detections(
@@ -97,35 +113,35 @@ def to_supervision(detections: Detections) -> Any:
         confidence=detections.confidence.copy(),
         class_id=detections.class_id.astype(int),
         data={"class_name": np.array(detections.labels, dtype=str)},
-        metadata={"names": list(detections.names)},
+        metadata={"names": list(detections.label_table)},
     )
 
 
-def from_supervision(detections: Any, names: tuple[str, ...] | None = None) -> Detections:
-    """Return Detections, highest confidence first, from ``supervision.Detections``.
+def from_supervision(
+    detections: Any, names: tuple[str, ...] | None = None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], tuple[str, ...]]:
+    """Return the parts of `Detections`, highest confidence first, from ``supervision.Detections``.
 
-    The label table is ``names``, or what `to_supervision` left in the metadata, or is made of the class names in the data.
+    The label table is ``names``, or the one `to_supervision` put in the metadata, or is made of the class names in the data.
     """
-    from opencv_squeezedet.detections import Detections
-
     count = len(detections)
     class_id = np.zeros(count, int) if detections.class_id is None else np.asarray(detections.class_id, int)
     confidence = np.ones(count) if detections.confidence is None else np.asarray(detections.confidence)
     order = np.argsort(-confidence, kind="stable")
     if names is None:
         names = tuple(detections.metadata.get("names", ())) or _names_in_use(class_id, detections.data.get("class_name"))
-    return Detections(np.asarray(detections.xyxy)[order], confidence[order], class_id[order], names)
+    return np.asarray(detections.xyxy)[order], confidence[order], class_id[order], names
 
 
 def _names_in_use(class_id: Any, class_names: Any) -> tuple[str, ...]:
-    """A label table from the names of the classes that occur; the number stands for one that does not."""
+    """A label table from the names of the classes that occur; a class that does not occur is named by its number."""
     table = [str(i) for i in range(max(class_id, default=-1) + 1)]
     for i, name in zip(class_id, () if class_names is None else class_names, strict=class_names is not None):
         table[i] = str(name)
     return tuple(table)
 
 
-def to_dataframe(detections: Detections) -> Any:
+def to_dataframe(detections: Boxes) -> Any:
     """Return a ``pandas.DataFrame`` with the columns label, class_id, confidence, x1, y1, x2, y2."""
     pandas = _library("pandas")
     frame = pandas.DataFrame(

@@ -1,39 +1,41 @@
-"""Model files: a network and a small JSON that describes its input and its head, found by their common stem."""
+"""A model: a network's files, and what describes its input and its head."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.backends import Backend, BackendName, Files, Place, open_backend
+from opencv_squeezedet.backends import Backend, BackendName, NetworkContent, open_backend
+from opencv_squeezedet.blobs import BLOBS, CAFFE_PLACES, Place, Places
 from opencv_squeezedet.config import HeadConfig, from_fields
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
+from opencv_squeezedet.files import StrPath
+from opencv_squeezedet.model_files import Files, find_files, models_folder, read_file
 from opencv_squeezedet.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from opencv_squeezedet.network import Network
 
-StrPath = str | os.PathLike[str]
 Description = TypeVar("Description")
 
 EMBEDDED = "squeezedet_pyramid_voc"
-_SUFFIXES = {".prototxt", ".caffemodel", ".json", ".onnx"}
-_OUTPUTS: dict[str, Place] = {"delta_bbox": ("slice", 2), "class_scores": ("softmax", 0), "conf_scores": ("sigmoid", 0)}
+_MOST_DESCRIPTION = 1 << 24
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network, and how to feed and to read it.
+    """A network, how its input is made and its output is read; found once, it makes any number of detectors.
 
     Parameters
     ----------
     network : Files or cv2.dnn.Net
-        Its files, or a network that was read by someone else.
+        Its files, or a network that has already been read.
     config : HeadConfig
         The head that the network ends in.
     preprocess : Preprocess
@@ -41,13 +43,13 @@ class Model:
     outputs : dict
         For each blob the Caffe layer that gives it, and which of the layer's tops it is, or the name of an ONNX output.
     fits : bool
-        Whether the head is known to be the network's, which then need not be checked.
+        Whether the files are known to be sound and the head to be the network's, so that neither need be checked.
     """
 
     network: Files | cv2.dnn.Net
     config: HeadConfig
     preprocess: Preprocess
-    outputs: dict[str, Place] = field(default_factory=lambda: dict(_OUTPUTS))
+    outputs: Places = field(default_factory=lambda: dict(CAFFE_PLACES))
     fits: bool = False
 
     def __post_init__(self) -> None:
@@ -57,6 +59,20 @@ class Model:
                 f"preprocess makes a blob of {self.preprocess.size}, the config's input_size is {self.config.input_size}"
             )
 
+    def with_parts(self, config: HeadConfig | None, preprocess: Preprocess | None) -> Model:
+        """Return the model with another head or preprocessing; itself if both are None."""
+        if config is None and preprocess is None:
+            return self
+        _check_types(config, preprocess)
+        return replace(
+            self, config=config or self.config, preprocess=preprocess or self.preprocess, fits=self.fits and config is None
+        )
+
+    @cached_property
+    def content(self) -> NetworkContent | cv2.dnn.Net:
+        """The network as `open_backend` takes it: files are read, checked and converted when first needed."""
+        return NetworkContent(self.network, trusted=self.fits) if isinstance(self.network, Files) else self.network
+
 
 def find_model(
     model: StrPath | None = None,
@@ -64,102 +80,65 @@ def find_model(
     *,
     config: HeadConfig | None = None,
     preprocess: Preprocess | None = None,
+    undescribed: HeadConfig | None = None,
 ) -> Model:
-    """Find the files of a model by their common stem.
-
-    The network is ``NAME.prototxt`` with ``NAME.caffemodel``, or ``NAME.onnx``; ``NAME.json`` describes it.
+    """Find the files of a model by their common stem, and read its description.
 
     Parameters
     ----------
-    model : path or str, optional
-        The stem, or one of the files; ``NAME.onnx`` means that one even where Caffe's lie beside it. Where there are none, the
-        name of a published model, see `registry`. Default: the embedded model.
-    weights : path, optional
-        The caffemodel, where its stem is another.
+    model, weights : path or str, optional
+        As for `registry.find_network`: files, or the name of a published model. Default: the embedded model.
     config, preprocess : optional
         Instead of what the JSON file says; with a ``config`` the file may be missing, and ``preprocess`` is then
         ``Preprocess(config.input_size)``.
+    undescribed : HeadConfig, optional
+        The head of a model without a JSON file.
 
     Raises
     ------
     FileNotFoundError
-        That names the file that is missing.
+        If a file is missing; the message names it.
     ModelError
-        If the JSON file is not a model's, or the published model is no detector.
+        If the JSON file is not a model's, or the published model is not a detector.
     FetchError, ImportError
-        If the published weights are not here and cannot be fetched; see `registry.fetch`.
+        If the published weights are not available locally and cannot be fetched; see `registry.fetch`.
     """
     _check_types(config, preprocess)
-    path = os.path.join(models_folder(), EMBEDDED) if model is None else os.fspath(model)
-    if isinstance(model, str) and not is_path(model):
-        path, weights = _registered(model, weights)
-    files = find_files(path, weights)
-    description = f"{stem_of(path)}.json"
-    known = model is None and weights is None
-    found = read_description(description, lambda content: _described(files, content, config, preprocess, known=known))
-    if found is not None:
-        return found
+    files = _find_detector(model, weights)
+    if files.description is not None:
+        known = model is None and weights is None and config is None
+        return read_description(files.description, lambda content: _described(files, content, config, preprocess, known))
+    config = config or undescribed
     if config is None:
-        raise FileNotFoundError(f"no model description at {description!r}: write one (see models/README.md), or give a config")
+        raise FileNotFoundError(
+            f"no model description at {files.stem + '.json'!r}: write one (see models/README.md), or give a config"
+        )
     return bare_model(files, config, preprocess)
 
 
-def read_description(path: str, take: Callable[[Any], Description]) -> Description | None:
-    """Return what is made of a JSON file; None if it is missing, ModelError if it is none, or cannot be taken."""
-    if not os.path.isfile(path):
-        return None
-    import json  # not everybody's import time
+def _find_detector(model: StrPath | None, weights: StrPath | None) -> Files:
+    if model is None:
+        found = find_files(os.path.join(models_folder(), EMBEDDED), weights)
+    else:
+        from opencv_squeezedet.registry import find_network  # keeps import fast
 
-    with open(path, "rb") as file:
-        content = file.read()
+        found = find_network(model, weights, task="detector")
+    return found.with_definition().with_weights()
+
+
+def read_description(path: str, take: Callable[[Any], Description]) -> Description:
+    """Return what ``take`` makes of a model's JSON file; ModelError if it is not valid JSON, or ``take`` rejects it."""
+    import json  # keeps import fast
+
+    content = read_file(path, _MOST_DESCRIPTION)
     try:
         return take(json.loads(content))
     except (ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{path!r}: {error}") from error
 
 
-def _registered(name: str, weights: StrPath | None) -> tuple[str, StrPath | None]:
-    """Return the stem and the weights of a published model; those that were given, if it is none."""
-    from opencv_squeezedet import registry  # not everybody's import time
-
-    found = registry.resolve(name, "detector", weights)
-    if found is not None and found.entry.stem is not None:
-        return found.entry.stem, found.weights
-    if os.path.basename(name) == name and os.path.splitext(name)[1] not in _SUFFIXES:
-        raise FileNotFoundError(
-            f"no network definition at {name + '.prototxt'!r}, and the published detectors are "
-            + ", ".join(registry.names("detector"))
-        )
-    return name, weights
-
-
-def is_path(model: str, *suffixes: str) -> bool:
-    """Whether there is a file of this name, or of this stem and one of the suffixes (default: all that a model may have)."""
-    return any(os.path.isfile(model + suffix) for suffix in ("", *(suffixes or _SUFFIXES)))
-
-
-def stem_of(path: str) -> str:
-    """Return the common part of the names of a model's files, for one of them or for the stem itself."""
-    root, suffix = os.path.splitext(path)
-    return root if suffix in _SUFFIXES else path
-
-
-def find_files(model: str, weights: StrPath | None = None) -> Files:
-    """Find the files of a network; parameters and errors as those of `find_model`."""
-    stem = stem_of(model)
-    definition, caffemodel, onnx = (f"{stem}.{suffix}" for suffix in ("prototxt", "caffemodel", "onnx"))
-    if weights is not None and os.path.abspath(weights) != os.path.abspath(caffemodel):
-        caffemodel, onnx = os.fspath(weights), ""  # an ONNX file beside the definition holds other weights
-    if os.path.isfile(onnx) and (model == onnx or not (os.path.isfile(definition) and os.path.isfile(caffemodel))):
-        return Files(onnx=onnx)
-    for what, path in (("network definition", definition), ("weights", caffemodel)):
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"no {what} at {path!r}" + (f", and no {onnx!r}" if onnx else ""))
-    return Files(definition, caffemodel, onnx if os.path.isfile(onnx) else None)
-
-
 def bare_model(network: Files | cv2.dnn.Net, config: HeadConfig, preprocess: Preprocess | None) -> Model:
-    """Return a model without a description: preprocessing as opencv_contrib's unless it is given."""
+    """Return a model without a description, with opencv_contrib's preprocessing unless another is given."""
     _check_types(config, preprocess)
     return Model(network, config, Preprocess(config.input_size) if preprocess is None else preprocess)
 
@@ -170,48 +149,56 @@ def _check_types(config: object, preprocess: object) -> None:
             raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
 
 
-def _described(
-    files: Files, description: Any, config: HeadConfig | None, preprocess: Preprocess | None, *, known: bool
-) -> Model:
+def _described(files: Files, description: Any, config: HeadConfig | None, preprocess: Preprocess | None, known: bool) -> Model:
     parts = {"preprocess", "head", "outputs"}
     if not isinstance(description, dict) or not {"preprocess", "head"} <= description.keys() <= parts:
-        raise ValueError("a JSON object with 'preprocess', 'head' and, if need be, 'outputs' was expected")
-    outputs = outputs_of(description["outputs"]) if "outputs" in description else dict(_OUTPUTS)
+        raise ValueError("a JSON object with 'preprocess', 'head' and, if needed, 'outputs' was expected")
+    outputs = outputs_of(description["outputs"]) if "outputs" in description else dict(CAFFE_PLACES)
     return Model(
         files,
         config_of(description["head"], outputs, lambda: _definition(files)) if config is None else config,
         from_fields(Preprocess, description["preprocess"]) if preprocess is None else preprocess,
         outputs,
-        fits=known and config is None,
+        fits=known,
     )
 
 
-def config_of(fields: Any, outputs: Mapping[str, Place] | None, definition: Callable[[], Network]) -> HeadConfig:
-    """Return the config of a description's head; what that leaves out of the network's shapes, the definition tells.
+def config_of(fields: Any, outputs: Places | None, definition: Callable[[], Network]) -> HeadConfig:
+    """Return the config of a description's head; shapes that it leaves out come from the network's definition.
 
     Raises
     ------
     ValueError, TypeError
         If the fields are not those of a `HeadConfig`, or not the network's.
+    UnknownLayerError
+        If the definition is needed, and has layers that `opencv_squeezedet.network` does not describe.
     """
-    if not isinstance(fields, dict) or "anchors" not in fields or {"input_size", "grid", "labels"} <= fields.keys():
+    told = {"input_size", "grid", "labels", "first_axis"}
+    if not isinstance(fields, dict) or "anchors" not in fields or told <= fields.keys():
         return HeadConfig.from_dict(fields)
-    from opencv_squeezedet.head import derive_config  # not everybody's import time
+    from opencv_squeezedet.network.head import derive_config  # keeps import fast
 
-    return derive_config(definition(), outputs=outputs, **fields)
+    try:
+        network = definition()
+    except UnknownLayerError as error:
+        missing = ", ".join(f"'{name}'" for name in sorted(told - fields.keys()))
+        raise UnknownLayerError(
+            f"the head leaves out {missing}, which the network's definition would give: {error}"
+        ) from error
+    return derive_config(network, outputs=outputs, **fields)
 
 
 def _definition(files: Files) -> Network:
-    from opencv_squeezedet import conversion  # takes an extra
+    from opencv_squeezedet.formats import load_definition  # keeps import fast
 
-    return conversion.definition(files)
+    return load_definition(files)
 
 
 def outputs_of(value: Any) -> dict[str, Place]:
-    """Return the 'outputs' of a description, checked; ValueError that says what was expected."""
-    if not isinstance(value, dict) or value.keys() != _OUTPUTS.keys():
-        raise ValueError(f"'outputs' must have the keys {', '.join(map(repr, _OUTPUTS))}, got {value!r}")
-    return {blob: _place(blob, value[blob]) for blob in _OUTPUTS}  # in the order of `Blobs`, whatever that of the file is
+    """Return the 'outputs' of a description, checked; if they are wrong, ValueError says what was expected."""
+    if not isinstance(value, Mapping) or value.keys() != set(BLOBS):
+        raise ValueError(f"'outputs' must have the keys {', '.join(map(repr, BLOBS))}, got {value!r}")
+    return {blob: _place(blob, value[blob]) for blob in BLOBS}  # in the order of `Blobs`, whatever the file's order
 
 
 def _place(blob: str, value: Any) -> Place:
@@ -222,60 +209,31 @@ def _place(blob: str, value: Any) -> Place:
     raise ValueError(f"'outputs' must give [layer, top], or an ONNX output's name, for each blob, got {value!r} for {blob!r}")
 
 
-def models_folder() -> str:
-    """Where the embedded model lies: in the installed package, or beside it in a clone."""
-    package = os.path.dirname(os.path.abspath(__file__))
-    installed = os.path.join(package, "models")
-    return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "models")
-
-
 def open_model(model: Model, backend: BackendName = "opencv", target: str | None = None) -> Backend:
-    """Make a model's network ready to run, and check that it takes the input and gives the blobs of the model's head.
+    """Make a model's network ready to run, and check that it accepts the input and gives the blobs of the model's head.
 
     Raises
     ------
     ModelError
-        If the files cannot be read, a blob's place is missing, or a shape is not the head's.
+        If the files cannot be read or are damaged, a blob's place is missing, or a shape is not the head's.
     ValueError, ImportError
-        If the backend or the target cannot be had; see `open_backend`.
+        If the backend or the target is not available; see `open_backend`.
     OSError
         If a file cannot be read.
     """
-    if not model.fits and isinstance(model.network, Files):
-        check_files(model.network)
-    opened = open_backend(model.network, model.outputs, backend, target)
+    opened = open_backend(model.content, model.outputs, backend, target, size=None if model.fits else model.config.input_size)
     if not model.fits:
         check_head(opened, model.config)
     return opened
 
 
-def check_files(files: Files) -> None:
-    """Check Caffe's files before OpenCV sees them, which finds weights of other shapes only when it runs.
-
-    Without the extra ``[onnx]``, and for layers that it does not know, what OpenCV finds has to do.
-
-    Raises
-    ------
-    ModelError
-        That names the layer, what it has and what was expected.
-    """
-    if files.definition is None:
-        return
-    try:
-        from opencv_squeezedet import conversion  # takes an extra, and time to import
-
-        conversion.load(files)
-    except (ImportError, UnknownLayerError):
-        pass
-
-
 def check_head(network: Backend, head: HeadConfig) -> None:
-    """Check that a network takes the input and gives the three blobs that the head is made for.
+    """Check that a network accepts the input and gives the three blobs that the head expects.
 
     Raises
     ------
     ModelError
-        If it does not take the input, or a shape is not the head's.
+        If it does not accept the input, or a shape is not the head's.
     """
     for i, (blob, got) in enumerate(zip(network.blobs, network.shapes(head.input_size), strict=True)):
         if got not in head.single_shapes[blob]:

@@ -11,8 +11,8 @@
     sort_boxes(boxes, count)
     count = suppress(boxes, count, &limits, 0.0)
 
-Header only, GIL-free, unchecked; nothing allocates. A rule takes boxes with the best first, moves those that it keeps to the
-front, the best first again, and returns their number.
+Header only, GIL-free, unchecked; nothing allocates. A rule takes boxes sorted best first, moves those that it keeps to the
+front, again best first, and returns their number.
 """
 from libc.math cimport INFINITY, exp
 from libc.string cimport memcpy
@@ -21,37 +21,38 @@ from opencv_squeezedet.boxes cimport Box, comes_before, iou_xyxy
 
 # What `HeadConfig.nms_kind` names, in the order of `opencv_squeezedet.config.NMS_KINDS`.
 cdef enum NmsRule:
-    REFERENCE       # a box goes if any higher one overlaps it, dropped or not (InferBbox, the SqueezeDet original)
+    REFERENCE       # a box is dropped if any higher one overlaps it, dropped or not (InferBbox, the SqueezeDet original)
     GREEDY          # dropped boxes drop no others (cv2.dnn.NMSBoxes)
     SOFT            # what a kept box overlaps loses score instead (Gaussian soft-NMS)
 
 
-# Which candidates there are, and which of them are reported. Begin with `default_limits`: in a struct literal, a field
+# Which candidates there are, and which of them are reported. Start from `default_limits`: in a struct literal, a field
 # without a value stays uninitialised.
 cdef struct Limits:
     double score_threshold      # a box is reported when its score is above (strict); may be negative
-    double nms_threshold        # in [0, 1]: a box goes when its IoU with a higher one is above (strict)
+    double nms_threshold        # in [0, 1]: a box is dropped when its IoU with a higher one is above (strict)
     NmsRule nms_kind
     double soft_sigma           # above 0: for rules that lower scores by a Gaussian of the IoU, its width
     double vote_threshold       # in [0, 1]: candidates whose IoU with a kept box is above (strict) vote; from 1 up: no voting
+    double cross_class_threshold    # in [0, 1]: above this IoU a higher box of another class lowers a score; from 1 up: off
     Py_ssize_t top_n            # candidates before NMS, at least 1
     bint class_agnostic         # NMS across classes
-    bint multi_label            # each class of an anchor above the score threshold is a candidate, not the best one alone
+    bint multi_label            # each class of an anchor above the score threshold is a candidate, not only the best one
     bint drop_empty             # remove empty boxes after NMS
 
 
 cdef inline Limits default_limits() noexcept nogil:
     """The published rules of opencv_contrib's head, those of `opencv_squeezedet.VOC`."""
     return Limits(
-        score_threshold=0.7, nms_threshold=0.1, nms_kind=REFERENCE, soft_sigma=0.5, vote_threshold=INFINITY, top_n=64,
-        class_agnostic=False, multi_label=False, drop_empty=True)
+        score_threshold=0.7, nms_threshold=0.1, nms_kind=REFERENCE, soft_sigma=0.5, vote_threshold=INFINITY,
+        cross_class_threshold=INFINITY, top_n=64, class_agnostic=False, multi_label=False, drop_empty=True)
 
 
 # ---- the rules ----------------------------------------------------------------------------------------------------------
 
 cdef inline Py_ssize_t suppress_reference(Box* boxes, Py_ssize_t count, const Limits* limits,
                                           double iou_epsilon) noexcept nogil:
-    """Every higher box counts: goes from the lowest up, while all the higher ones still stand in their places."""
+    """Every higher box counts: works from the lowest up, while all the higher ones are still in their places."""
     cdef double threshold = limits.nms_threshold
     cdef bint agnostic = limits.class_agnostic
     cdef Py_ssize_t i, j
@@ -72,7 +73,7 @@ cdef inline Py_ssize_t suppress_reference(Box* boxes, Py_ssize_t count, const Li
 
 
 cdef inline Py_ssize_t suppress_greedy(Box* boxes, Py_ssize_t count, const Limits* limits, double iou_epsilon) noexcept nogil:
-    """The kept ones move to the front, and only they are looked at."""
+    """Kept boxes move to the front, and only they are compared with."""
     cdef double threshold = limits.nms_threshold
     cdef bint agnostic = limits.class_agnostic
     cdef Py_ssize_t i, j
@@ -92,7 +93,7 @@ cdef inline Py_ssize_t suppress_soft(Box* boxes, Py_ssize_t count, const Limits*
     """Each box that is taken multiplies the scores of those left by exp(-IoU^2 / sigma), until none is above the threshold.
 
     Gaussian soft-NMS of Bodla et al. 2017 (arXiv:1704.04503). Scores and score threshold are at least 0; the NMS threshold
-    means nothing.
+    has no effect.
     """
     cdef double threshold = limits.score_threshold
     cdef double sigma = limits.soft_sigma
@@ -118,7 +119,7 @@ cdef inline Py_ssize_t suppress_soft(Box* boxes, Py_ssize_t count, const Limits*
                 iou = iou_xyxy(&box, &boxes[i], iou_epsilon)
                 if iou > 0.0:
                     boxes[i].score *= exp(-iou * iou / sigma)
-                    if not boxes[i].score > threshold:  # it will not rise again: the last one takes its place
+                    if not boxes[i].score > threshold:  # a score never rises again: the last one takes its place
                         count -= 1
                         boxes[i] = boxes[count]
                         continue
@@ -147,7 +148,7 @@ cdef inline void vote(Box* kept, Py_ssize_t kept_count, const Box* candidates, P
     """Moves each kept box to the mean of the candidates of its class that overlap it, weighted by score x IoU^2.
 
     Box voting of Gidaris and Komodakis 2015 (arXiv:1505.01749), where the weight is the score alone. A box that no candidate
-    overlaps stays, as does ``empty``.
+    overlaps stays as it is; ``empty`` never changes.
     """
     cdef double threshold = limits.vote_threshold
     cdef double iou, weight, total, x1, y1, x2, y2
@@ -172,12 +173,51 @@ cdef inline void vote(Box* kept, Py_ssize_t kept_count, const Box* candidates, P
             kept[i].y2 = y2 / total
 
 
+# ---- one object under two classes ---------------------------------------------------------------------------------------
+
+cdef inline Py_ssize_t lower_doubles(Box* boxes, Py_ssize_t count, const Limits* limits, double iou_epsilon) noexcept nogil:
+    """Lowers the score of each box that overlaps a higher one of another class: times 1 - (the other's score) x IoU.
+
+    What is a cat with probability p is something else with 1 - p at most. Of several higher boxes, the one that lowers the
+    score most counts, with its own score before lowering. Boxes are best first before and after; those no longer above the
+    score threshold are dropped.
+    """
+    cdef double threshold = limits.cross_class_threshold
+    cdef double iou, factor
+    cdef Py_ssize_t i, j
+    cdef Py_ssize_t kept = 0
+    cdef Box box
+    for i in range(count - 1, 0, -1):   # from the lowest up: those above still have their original scores
+        factor = 1.0
+        for j in range(i):
+            if boxes[j].class_id != boxes[i].class_id:
+                iou = iou_xyxy(&boxes[j], &boxes[i], iou_epsilon)
+                if iou > threshold:
+                    factor = min(factor, 1.0 - boxes[j].score * iou)
+        boxes[i].score *= max(factor, 0.0)
+    for i in range(count):      # few have moved, hence an insertion sort
+        box = boxes[i]
+        if not box.score > limits.score_threshold:
+            continue
+        j = kept
+        while j > 0 and comes_before(&box, &boxes[j - 1]):
+            boxes[j] = boxes[j - 1]
+            j -= 1
+        boxes[j] = box
+        kept += 1
+    return kept
+
+
+# ---- all of it ----------------------------------------------------------------------------------------------------------
+
 cdef inline Py_ssize_t choose(Box* boxes, Py_ssize_t count, const Limits* limits, double iou_epsilon) noexcept nogil:
-    """`suppress`, and `vote` where the limits ask for it; ``boxes`` then has room for twice the ``count``."""
+    """`suppress`, then `vote` and `lower_doubles` if the limits ask for them. Voting needs room for twice the ``count``."""
     cdef Py_ssize_t kept
-    if not votes(limits):
-        return suppress(boxes, count, limits, iou_epsilon)
-    memcpy(boxes + count, boxes, count * sizeof(Box))
+    if votes(limits):
+        memcpy(boxes + count, boxes, count * sizeof(Box))
     kept = suppress(boxes, count, limits, iou_epsilon)
-    vote(boxes, kept, boxes + count, count, limits, iou_epsilon)
+    if votes(limits):
+        vote(boxes, kept, boxes + count, count, limits, iou_epsilon)
+    if limits.cross_class_threshold < 1.0:
+        kept = lower_doubles(boxes, kept, limits, iou_epsilon)
     return kept

@@ -1,6 +1,6 @@
 """From the network's three blobs to boxes: score, decode, NMS, and the fused pass of the three.
 
-Here arguments are checked; the arithmetic is in the compiled kernel.
+Arguments are checked here; the arithmetic is in the compiled kernel.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from opencv_squeezedet import _checks, _kernel
+from opencv_squeezedet.blobs import BlobName
 from opencv_squeezedet.config import NMS_KINDS, VOC, HeadConfig, Limits, NmsKind, Options
 from opencv_squeezedet.detections import Detections, wrap
 from opencv_squeezedet.preprocess import Placement, Resize, placement
@@ -24,7 +25,6 @@ _FLOAT32 = np.dtype(np.float32)
 _NO_PICTURE = Placement(0.0, 0.0, 1.0, 1.0, math.inf, math.inf)
 _REQUIRED: tuple[Literal["C", "A"], ...] = ("C", "A")  # contiguous, aligned
 _RESIZES = get_args(Resize)
-BlobName = Literal["delta_bbox", "class_scores", "conf_scores"]
 
 
 def postprocess(
@@ -40,8 +40,8 @@ def postprocess(
     """Turn the three blobs of one picture into boxes, in one pass.
 
     Each anchor gets its best class by confidence x class score, or with ``multi_label`` every class; the ``top_n`` highest
-    scores above the threshold are decoded and go through NMS, and what it keeps through box voting, if that is on. All
-    arithmetic that decides a result is double.
+    scores above the threshold are decoded and go through NMS, and the boxes it keeps through box voting, if that is on. All
+    arithmetic that decides a result is in double precision.
 
     Parameters
     ----------
@@ -50,12 +50,11 @@ def postprocess(
     config : HeadConfig
         The head that made the blobs.
     image_size : (int, int), optional
-        Width and height of the picture. Boxes are then picture pixels, clipped to the picture; else network-input pixels.
+        Width and height of the picture. Boxes are then in picture pixels, clipped to the picture; else in input pixels.
     resize : {"stretch", "letterbox", "crop"}
-        How the picture became the input, where ``image_size`` is given; see `Preprocess`.
+        How the picture was fitted to the input, if ``image_size`` is given; see `Preprocess`.
     score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
-        Instead of the config's own; see `HeadConfig`. None is the config's own too; ``vote_threshold=1``
-        turns voting off.
+        Override the config's own; see `HeadConfig`. None keeps the config's own; ``vote_threshold=1`` turns voting off.
 
     Returns
     -------
@@ -65,20 +64,19 @@ def postprocess(
     Raises
     ------
     ValueError
-        For a shape that does not fit the config, or an option outside its range.
+        If a shape does not fit the config, or an option is outside its range.
     TypeError
-        For blobs that do not hold floats, an option of the wrong type, or one that does not exist.
+        If the blobs do not hold floats, or an option has the wrong type or does not exist.
 
     Notes
     -----
     An anchor with a NaN or an infinity among its confidence, class scores and deltas is removed before the top-n.
 
-    Most anchors are passed over after a look at their confidence alone: where ``|confidence| * bound <= score_threshold``, no
-    score can be above the threshold. The bound is found in the class scores at hand (below 2 for probabilities), so nothing
-    is assumed about them: scores that are negative or far above 1 only make the pass slower. With logits, a softmax is at
-    most 1.
+    Most anchors are skipped on their confidence alone: if ``|confidence| * bound <= score_threshold``, no score can be above
+    the threshold. The bound is found in the given class scores (below 2 for probabilities), so nothing is assumed about them:
+    scores that are negative or far above 1 only make the pass slower. For logits, the bound is that of a softmax, 1.
 
-    In reference NMS a box goes if any higher one of its class overlaps it, dropped or not.
+    In reference NMS a box is dropped if any higher one of its class overlaps it, even a dropped one.
     """
     shapes = _checked(config).single_shapes
     return postprocess_checked(
@@ -99,7 +97,7 @@ def postprocess_checked(
     limits: Limits,
     place: Placement,
 ) -> Detections:
-    """`postprocess` for arguments that are known to be right: contiguous float32 blobs, and limits of the config."""
+    """`postprocess` for arguments that are known to be valid: contiguous float32 blobs, and limits of the config."""
     arrays = config.kernel.postprocess(delta_bbox, class_scores, conf_scores, limits, place)
     return wrap(*arrays, config.labels)
 
@@ -114,16 +112,16 @@ def postprocess_batch(
     resize: Resize = "stretch",
     **options: Unpack[Options],
 ) -> list[Detections]:
-    """`postprocess` for blobs with a leading axis of N pictures, N = 1 and 0 included, in one GIL-free loop.
+    """`postprocess` for blobs with a leading axis of N pictures (N may be 1 or 0), in one GIL-free loop.
 
     Parameters
     ----------
     image_size : (int, int) or sequence of N of them, optional
         One size for all pictures, or one for each.
     delta_bbox, class_scores, conf_scores, config, resize
-        As in `postprocess`.
+        As for `postprocess`.
     score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
-        As in `postprocess`.
+        As for `postprocess`.
 
     Returns
     -------
@@ -132,7 +130,7 @@ def postprocess_batch(
     Raises
     ------
     ValueError, TypeError
-        As `postprocess`.
+        As for `postprocess`.
     """
     _checked(config)
     blobs = {
@@ -158,7 +156,7 @@ def postprocess_batch_checked(
     limits: Limits,
     places: list[Placement],
 ) -> list[Detections]:
-    """`postprocess_batch` for arguments that are known to be right, as `postprocess_checked`."""
+    """`postprocess_batch` for arguments that are known to be valid, like `postprocess_checked`."""
     found = config.kernel.postprocess_batch(delta_bbox, class_scores, conf_scores, limits, places)
     return [wrap(*arrays, config.labels) for arrays in found]
 
@@ -171,9 +169,9 @@ def score(
     Parameters
     ----------
     class_scores, conf_scores : array_like of floats
-        Of one picture, in any of the shapes of ``config.blob_shapes``, with or without a leading 1.
+        The blobs of one picture, in any of the shapes of ``config.blob_shapes``, with or without a leading 1.
     config : HeadConfig
-        The head that made them; softmax and sigmoid are taken first where it is not ``activated``.
+        The head that made them; softmax and sigmoid are applied first if it is not ``activated``.
 
     Returns
     -------
@@ -184,7 +182,7 @@ def score(
     Raises
     ------
     ValueError, TypeError
-        As `postprocess`.
+        As for `postprocess`.
     """
     shapes = _checked(config).single_shapes
     return config.kernel.score(
@@ -194,12 +192,12 @@ def score(
 
 
 def decode(delta_bbox: ArrayLike, config: HeadConfig = VOC) -> NDArray[np.float32]:
-    """Return the box of every anchor, (A, 4) float32 xyxy, network-input pixels: clipped, the config's corner rule applied.
+    """Return the box of every anchor, (A, 4) float32 xyxy, in network-input pixels, clipped by the config's corner rule.
 
     Parameters
     ----------
     delta_bbox : array_like of floats
-        Of one picture, in any of the shapes of ``config.blob_shapes``, with or without a leading 1.
+        The blob of one picture, in any of the shapes of ``config.blob_shapes``, with or without a leading 1.
     config : HeadConfig
         The head that made them.
 
@@ -211,7 +209,7 @@ def decode(delta_bbox: ArrayLike, config: HeadConfig = VOC) -> NDArray[np.float3
     Raises
     ------
     ValueError, TypeError
-        As `postprocess`.
+        As for `postprocess`.
     """
     shapes = _checked(config).single_shapes
     return config.kernel.decode(check_blob("delta_bbox", delta_bbox, shapes, config))
@@ -231,10 +229,10 @@ def nms(
     Parameters
     ----------
     xyxy : array_like, (N, 4)
-        Boxes x1, y1, x2, y2; sides count x2 - x1, and an IoU of 0 / 0 as 0.
+        Boxes x1, y1, x2, y2; a side is x2 - x1, and an IoU of 0 / 0 is 0.
     scores : array_like, (N,)
     class_ids : array_like of int, (N,), optional
-        Boxes of different classes leave each other alone. Default: all are of one class.
+        Boxes of different classes do not affect each other. Default: all are of one class.
     nms_threshold : float
         In [0, 1]. A box is dropped when its IoU with a higher one is above it.
     nms_kind : {"greedy", "reference"}
@@ -251,9 +249,9 @@ def nms(
     Raises
     ------
     ValueError
-        For shapes that do not fit, or an option outside its range.
+        If the shapes do not fit, or an option is outside its range.
     TypeError
-        For class ids that are not integers, or boxes and scores that are not real numbers.
+        If class ids are not integers, or boxes or scores are not real numbers.
     """
     boxes, values, classes = _boxes(xyxy, scores, class_ids)
     if nms_kind == "soft":
@@ -275,17 +273,17 @@ def soft_nms(
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Return the boxes that Gaussian soft-NMS leaves, and their scores (Bodla et al. 2017, arXiv:1704.04503).
 
-    The box of the highest score is taken, the scores of those left, of its class, are multiplied by
-    ``exp(-IoU^2 / soft_sigma)``, and so on while one is above the score threshold.
+    The box with the highest score is taken, and the scores of the remaining boxes of its class are multiplied by
+    ``exp(-IoU^2 / soft_sigma)``. This repeats while a score is above the score threshold.
 
     Parameters
     ----------
     xyxy, scores, class_ids
-        As in `nms`.
+        As for `nms`.
     soft_sigma : float
-        Above 0. The smaller, the more a box loses by an overlap.
+        Above 0. The smaller it is, the more score a box loses by an overlap.
     score_threshold : float
-        At least 0. A box is dropped when its score is not above it, or no more.
+        At least 0. A box is dropped when its score is not, or no longer, above it.
     top_n : int, optional
         How many of the highest scores take part. Default: all.
 
@@ -294,12 +292,12 @@ def soft_nms(
     indices : (M,) intp
         By descending score, equal scores by index. A box or score that is not finite is never among them.
     scores : (M,) float64
-        What is left of their scores.
+        Their lowered scores.
 
     Raises
     ------
     ValueError, TypeError
-        As `nms`.
+        As for `nms`.
     """
     boxes, values, classes = _boxes(xyxy, scores, class_ids)
     threshold = _checks.finite("score_threshold", score_threshold)
@@ -323,7 +321,7 @@ def check_blob(
     config: HeadConfig,
     conf_scores: ArrayLike | None = None,
 ) -> NDArray[np.float32]:
-    """Return one picture's blob as contiguous float32, shape checked; ``conf_scores`` helps to explain wrong class scores."""
+    """Return one picture's blob as contiguous float32, shape checked; ``conf_scores`` helps explain wrong class scores."""
     if type(blob) is not np.ndarray:
         blob = np.asarray(blob)
     if blob.shape not in shapes[name]:
@@ -334,7 +332,7 @@ def check_blob(
 
 
 def float32_blob(name: str, blob: NDArray[Any]) -> NDArray[np.float32]:
-    """Return a blob of floats as float32, contiguous and aligned; without a copy where it is."""
+    """Return a blob of floats as float32, contiguous and aligned; without a copy if it already is."""
     if blob.dtype.kind != "f":
         raise TypeError(f"{name} must hold floats, got {blob.dtype}")
     with np.errstate(over="ignore"):  # what overflows float32 is removed as an infinity
@@ -385,6 +383,7 @@ def _limits(
         nms_kind=NMS_KINDS.index(nms_kind),
         soft_sigma=soft_sigma,
         vote_threshold=math.inf,
+        cross_class_threshold=math.inf,
         top_n=count if top_n is None else min(_checks.count("top_n", top_n), count),
         class_agnostic=False,
         multi_label=False,
@@ -409,7 +408,7 @@ def _wrong_shape(name: BlobName, blob: NDArray[Any], config: HeadConfig, conf_sc
     accepted = config.blob_shapes[name]
     message = f"{name} must have the shape {_alternatives(accepted)}, got {blob.shape}"
     if blob.ndim and len(blob) > 1 and blob.shape[1:] in accepted:
-        message += f": these are {len(blob)} pictures, for postprocess_batch"
+        message += f": for {len(blob)} pictures there is postprocess_batch"
     return message
 
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-# Another project's Cython module that takes the kernel by cimport, without Python in between:
+# Another project's Cython module that uses the kernel by cimport, without Python in between:
 #
 #     cythonize -i samples/kernel.pyx
 #     cd samples && python -c "import kernel; kernel.demo('chelsea.jpg')"
@@ -47,4 +47,4 @@ def demo(path):
     blobs = [blob.reshape(-1) for blob in detector.forward(cv2.imread(path))]
     x1, y1, x2, y2, class_id, score = largest(detector.config.kernel, *blobs, 0.3)
     print(f"{detector.config.labels[class_id]} {score:.2f} at {x1:.0f} {y1:.0f} {x2:.0f} {y2:.0f} of the 416x416 input,")
-    print(f"which it covers by {overlap((x1, y1, x2, y2), (0, 0, 416, 416)):.0%}")
+    print(f"of which it covers {overlap((x1, y1, x2, y2), (0, 0, 416, 416)):.0%}")

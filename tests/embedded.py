@@ -6,7 +6,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from opencv_squeezedet.model import EMBEDDED, models_folder
+from opencv_squeezedet.model import EMBEDDED
+from opencv_squeezedet.model_files import models_folder
 
 STEM = Path(models_folder()) / EMBEDDED
 WEIGHTS, DEFINITION, ONNX = f"{STEM}.caffemodel", f"{STEM}.prototxt", f"{STEM}.onnx"

@@ -58,6 +58,7 @@ def heads(draw: st.DrawFn, **fixed: Any) -> HeadConfig:
         "nms_kind": draw(st.sampled_from(NMS_KINDS)),
         "soft_sigma": draw(st.sampled_from([0.1, 0.5, 2.0])),
         "vote_threshold": draw(st.none() | FRACTIONS),
+        "cross_class_threshold": draw(st.none() | FRACTIONS),
         "top_n": draw(st.sampled_from([1, 2, 5, 64, 10**9])),
         "class_agnostic": draw(st.booleans()),
         "multi_label": draw(st.booleans()),

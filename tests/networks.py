@@ -11,15 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
-from opencv_squeezedet.model import models_folder
+from opencv_squeezedet.model_files import models_folder
 from opencv_squeezedet.network import Network, Shape, Weights
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = Path(models_folder())
-SHARED = ROOT.parent / "shared" / "data"
 Array = NDArray[np.float32]
-
-needs_weights = pytest.mark.skipif(not (SHARED / "weights").is_dir(), reason="needs ../shared/data/weights")
 
 
 def random_weights(network: Network, seed: int = 0) -> Weights:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -267,6 +268,17 @@ def voted(boxes: Floats, which: Ints, scores: Floats, class_ids: Ints, config: H
     return np.divide(weights @ boxes, total, out=boxes[which].copy(), where=total > 0)
 
 
+def without_doubles(boxes: Floats, scores: Floats, class_ids: Ints, ties: Ints, config: HeadConfig) -> tuple[Ints, Floats]:
+    """Which of some boxes, best first, stay when doubles of other classes lose score, best first again; and all scores."""
+    overlaps = iou(boxes, config.iou_epsilon)
+    higher = np.tri(len(scores), k=-1, dtype=bool)
+    doubles = higher & (class_ids[:, None] != class_ids) & (overlaps > config.cross_class_threshold)
+    factors = np.where(doubles, 1 - scores * overlaps, 1.0).clip(0)
+    scores = scores * factors.min(axis=1, initial=1.0)
+    order = np.lexsort((class_ids, ties, -scores))
+    return order[scores[order] > config.score_threshold], scores
+
+
 def postprocess(
     delta_bbox: ArrayLike,
     class_scores: ArrayLike,
@@ -284,6 +296,9 @@ def postprocess(
         kept = nms(boxes, scores, classes, config.nms_threshold, config.nms_kind, config.iou_epsilon)
         confidence = scores[kept]
     xyxy = boxes[kept] if config.vote_threshold is None else voted(boxes, kept, scores, class_ids, config)
+    if config.cross_class_threshold is not None:
+        stay, confidence = without_doubles(xyxy, confidence, class_ids[kept], anchors[kept], config)
+        xyxy, confidence, kept = xyxy[stay], confidence[stay], kept[stay]
     if config.drop_empty:
         seen = ~empty[kept]
         xyxy, confidence, kept = xyxy[seen], confidence[seen], kept[seen]
@@ -301,8 +316,8 @@ def _close(a: Floats, b: Floats | float) -> NDArray[np.bool_]:
 
 
 def exact_scores(config: HeadConfig) -> bool:
-    """Whether scores are products of two floats, which double does not round: no exponential is in them."""
-    return config.activated and config.nms_kind != "soft"
+    """Whether scores are products of two floats, which double does not round: no exponential and no IoU is in them."""
+    return config.activated and config.nms_kind != "soft" and config.cross_class_threshold is None
 
 
 def _scores_in_doubt(class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig) -> bool:
@@ -349,6 +364,18 @@ def iou_in_doubt(boxes: Floats, class_ids: NDArray[np.integer] | None, threshold
     return bool(np.triu(may_meet & near, 1).any())
 
 
+def _doubles_in_doubt(found: Boxes, config: HeadConfig) -> bool:
+    """Whether a last bit of an IoU may change the ranking, or who is above the threshold, when doubles lose score."""
+    if iou_in_doubt(found.xyxy, None, config.cross_class_threshold, config.iou_epsilon):
+        return True
+    _, scores = without_doubles(found.xyxy, found.confidence, found.class_id, found.anchor, config)
+    lowered = scores != found.confidence
+    apart = np.abs(scores[:, None] - scores) > 1e-7 * scores.max(initial=0.0)
+    apart |= ~lowered[:, None] & ~lowered
+    np.fill_diagonal(apart, True)
+    return not apart.all() or bool((lowered & (np.abs(scores - config.score_threshold) < 1e-7)).any())
+
+
 def in_doubt(delta_bbox: ArrayLike, class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig) -> bool:
     """Whether two correct programs may differ in which boxes they report, or where."""
     if _scores_in_doubt(class_scores, conf_scores, config):
@@ -360,6 +387,10 @@ def in_doubt(delta_bbox: ArrayLike, class_scores: ArrayLike, conf_scores: ArrayL
     boxes = _corners(x, y, config)[0][anchors]
     if config.vote_threshold is not None and iou_in_doubt(boxes, class_ids, config.vote_threshold, config.iou_epsilon):
         return True
+    if config.cross_class_threshold is not None:
+        before = dataclasses.replace(config, cross_class_threshold=None, drop_empty=False)
+        if _doubles_in_doubt(postprocess(delta_bbox, class_scores, conf_scores, before), config):
+            return True
     classes = None if config.class_agnostic else class_ids
     if config.nms_kind == "soft":
         soft = soft_nms(boxes, scores, classes, config.soft_sigma, config.score_threshold, config.iou_epsilon)

@@ -48,7 +48,8 @@ def in_a_process(server: Server) -> str:
 import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(sd.__file__).parents[1])]!r}
 from server import entry
 from opencv_squeezedet import registry
-registry.entries = lambda: {{"thing": entry({server.url + "/" + FILE!r})}}
+from opencv_squeezedet.registry import published
+published.entries = lambda: {{"thing": entry({server.url + "/" + FILE!r})}}
 """
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from embedded import needs_caffe_importer, needs_onnx
-from networks import MODELS, SHARED, a_blob, by_caffe, by_onnx, needs_weights, random_weights
+from networks import MODELS, a_blob, by_caffe, by_onnx, random_weights
+from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
-from opencv_squeezedet.architectures import ARCHITECTURES
 from opencv_squeezedet.formats import caffemodel_bytes, load_network, onnx_bytes, prototxt_text, read_caffemodel, read_prototxt
 from opencv_squeezedet.network import Convolution, Deconvolution, Network
+from opencv_squeezedet.network.architectures import ARCHITECTURES
 
 
 @needs_onnx
@@ -51,7 +52,7 @@ def test_the_embedded_onnx_is_the_embedded_caffemodel() -> None:
     ],
 )
 def test_parameters_of_published_networks(name: str, parameters: int) -> None:
-    assert ARCHITECTURES[name]().parameters == parameters
+    assert ARCHITECTURES[name].build().parameters == parameters
 
 
 def test_macs_of_published_networks() -> None:
@@ -64,7 +65,7 @@ def test_macs_of_published_networks() -> None:
     ("name", "megabytes"), [("squeezedet-gsoc", 14.2), ("squeezenet-gsoc", 4.8), ("squeezenet-v1.0", 4.8)]
 )
 def test_caffemodels_have_the_sizes_of_the_published_ones(name: str, megabytes: float) -> None:
-    network = ARCHITECTURES[name]()
+    network = ARCHITECTURES[name].build()
     size = len(caffemodel_bytes(network, random_weights(network)))
     assert math.isclose(size / 2**20, megabytes, abs_tol=0.06)
 
@@ -85,21 +86,21 @@ def test_the_gsoc_detector_has_the_maps_and_names_of_its_release() -> None:
     assert {layer.slope for layer in network.layers if layer.name.startswith("rect_")} == {0.01}  # type: ignore[attr-defined]
 
 
-@needs_weights
+@needs("weights")
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_released_weights_fit_by_name(version: str) -> None:
-    with np.load(SHARED / "weights" / f"squeezenet_v{version}_imagenet.npz") as stored:
-        for step in ARCHITECTURES[f"squeezenet-v{version}"]().weighted():
+    with np.load(DATA / "weights" / f"squeezenet_v{version}_imagenet.npz") as stored:
+        for step in ARCHITECTURES[f"squeezenet-v{version}"].build().weighted():
             name = step.layer.name.replace("/", "_")
             assert [stored[f"{name}_w"].shape, stored[f"{name}_b"].shape] == step.weights
             assert f"{name}_w" in stored.files
-        assert len(stored.files) == 2 * len(list(ARCHITECTURES[f"squeezenet-v{version}"]().weighted()))
+        assert len(stored.files) == 2 * len(list(ARCHITECTURES[f"squeezenet-v{version}"].build().weighted()))
 
 
 @needs_onnx
 @pytest.mark.parametrize("name", ["squeezenet-v1.1", "squeezedet-gsoc", "squeezedet-pyramid"])
 def test_caffemodels_without_trained_weights(name: str, tmp_path: Path) -> None:
-    network = ARCHITECTURES[name]()
+    network = ARCHITECTURES[name].build()
     path = tmp_path / "empty.caffemodel"
     path.write_bytes(caffemodel_bytes(network, network.zero_weights(), half=True))
     read = read_caffemodel(path)
@@ -110,7 +111,7 @@ def test_caffemodels_without_trained_weights(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_names_are_unique_and_maps_are_read(name: str) -> None:
-    network = ARCHITECTURES[name]()
+    network = ARCHITECTURES[name].build()
     assert len({layer.name for layer in network.layers}) == len(network.layers)
     expected = ("delta_bbox", "class_scores", "conf_scores") if "squeezedet" in name else network.layers[-1].tops
     assert network.output_names == expected
@@ -120,7 +121,7 @@ def test_names_are_unique_and_maps_are_read(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if "squeezedet" in name])
 @pytest.mark.parametrize("size", [(320, 320), (300, 217)])
 def test_heads_of_other_classes_anchors_and_sizes_run(name: str, size: tuple[int, int]) -> None:
-    network = ARCHITECTURES[name](classes=3, anchors=2, input_size=size)
+    network = ARCHITECTURES[name].build(classes=3, anchors=2, input_size=size)
     weights, blob = random_weights(network), a_blob(network)
     outputs = by_onnx(network, weights, blob)
     scores = outputs["class_scores"]
@@ -154,7 +155,7 @@ def test_the_pyramid_has_a_deconvolution_for_each_channel() -> None:
 def test_opencv_computes_the_same_bits_from_caffe_and_onnx(name: str) -> None:
     """At a small size, for the time; half=True is compared as well, whose values are float32 all the same."""
     small = {"classes": 5, "input_size": (160, 128)}
-    network = ARCHITECTURES[name](**small)
+    network = ARCHITECTURES[name].build(**small)
     weights, blob = random_weights(network), a_blob(network, batch=2)
     for half in (False, True):
         one, other = by_caffe(network, weights, blob, half=half), by_onnx(network, weights, blob, half=half)
@@ -165,7 +166,7 @@ def test_opencv_computes_the_same_bits_from_caffe_and_onnx(name: str) -> None:
 @needs_onnx
 def test_a_prototxt_of_each_reads_back_as_the_network(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("each")
-    for name, make in ARCHITECTURES.items():
+    for name, architecture in ARCHITECTURES.items():
         path = folder / f"{name}.prototxt"
-        path.write_text(prototxt_text(make()))
-        assert read_prototxt(path) == make()
+        path.write_text(prototxt_text(architecture.build()))
+        assert read_prototxt(path) == architecture.build()

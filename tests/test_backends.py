@@ -16,15 +16,16 @@ import cv2
 import numpy as np
 import pytest
 from embedded import DEFINITION, HAS_CAFFE, ONNX, STEM, WEIGHTS, needs_caffe_importer, needs_onnx, read_net
+from shared import DATA
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures, backends, formats
 from opencv_squeezedet.backends import CaffeNet, OnnxNet, OnnxSession
 from opencv_squeezedet.model import find_model
+from opencv_squeezedet.model_files import Files
 from opencv_squeezedet.network import Convolution, Network
 
 ROOT = Path(__file__).resolve().parents[1]
-PHOTOS = ROOT.parent / "shared" / "data" / "photos"
 NAMES = ["delta_bbox", "class_scores", "conf_scores"]
 
 needs_onnxruntime = pytest.mark.skipif(
@@ -34,7 +35,7 @@ BACKENDS = ["opencv", pytest.param("onnxruntime", marks=needs_onnxruntime)]
 
 
 def photos() -> list[Path]:
-    return [ROOT / "samples" / "chelsea.jpg", *sorted(PHOTOS.glob("*.jpg"))]
+    return [ROOT / "samples" / "chelsea.jpg", *sorted((DATA / "photos").glob("*.jpg"))]
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_a_padded_convolution_of_one_pixel(backend: Any, tmp_path: Path) -> None
     (tmp_path / "one.onnx").write_bytes(formats.onnx_bytes(network, weights))
     assert formats.read_onnx(tmp_path / "one.onnx")[0] == network
     blob = rng.normal(size=(2, 3, 8, 9)).astype(np.float32)
-    (out,) = backends.open_backend(backends.Files(onnx=str(tmp_path / "one.onnx")), None, backend).forward(blob)
+    (out,) = backends.open_backend(Files(onnx=str(tmp_path / "one.onnx")), None, backend).forward(blob)
     padded = np.pad(blob, ((0, 0), (0, 0), (1, 1), (2, 2)))
     expected = np.einsum("nchw,oc->nohw", padded, weights["conv"][0][:, :, 0, 0]) + weights["conv"][1][:, None, None]
     assert out == pytest.approx(expected, abs=1e-5)
@@ -205,7 +206,7 @@ def test_outputs_of_other_names(backend: Any, stem: Path) -> None:
 def test_an_onnx_file_that_is_none(backend: Any, content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "bad.onnx"
     path.write_bytes(Path(ONNX).read_bytes()[:-100_000] if content is None else content)
-    with pytest.raises(sd.ModelError, match=r"cannot read '.*bad.onnx': .|bad.onnx' is empty"):
+    with pytest.raises(sd.ModelError, match=r"bad.onnx': ."):
         sd.SqueezeDet(path, config=sd.VOC, backend=backend)
 
 
@@ -266,7 +267,7 @@ def test_a_target_that_cannot_be_had(backend: Any, target: str) -> None:
     assert "cpu" in available
     if target in available:
         pytest.skip(f"{target} can be had here")
-    with pytest.raises(ValueError, match=f"can be had here: .*'cpu'.*; got {target!r}"):
+    with pytest.raises(ValueError, match=f"available here: .*'cpu'.*; got {target!r}"):
         sd.SqueezeDet(backend=backend, target=target)
 
 
@@ -388,4 +389,4 @@ def test_detect_in_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert cli.detect_main([photo, "--no-image", "--backend", "onnxruntime", "--target", "cpu"]) == 0
     assert capsys.readouterr() == expected
     assert cli.detect_main([photo, "--no-image", "--target", "abacus"]) == 2
-    assert "detect: target must be one that can be had here: 'cpu'" in capsys.readouterr().err
+    assert "detect: target must be one that is available here: 'cpu'" in capsys.readouterr().err

@@ -83,10 +83,10 @@ def test_wrong_shapes(at: int, shape: tuple[int, ...], message: str) -> None:
 @pytest.mark.parametrize("count", [2, 5])
 def test_several_pictures_are_sent_to_postprocess_batch(count: int) -> None:
     blobs = [np.stack([blob] * count) for blob in GOOD]
-    message = rf"delta_bbox must have .*, got \({count}, 3, 4, 8\): these are {count} pictures, for postprocess_batch"
+    message = rf"delta_bbox must have .*, got \({count}, 3, 4, 8\): for {count} pictures there is postprocess_batch"
     with pytest.raises(ValueError, match=message):
         sd.postprocess(*blobs, HEAD)
-    with pytest.raises(ValueError, match=rf"class_scores .*: these are {count} pictures, for postprocess_batch"):
+    with pytest.raises(ValueError, match=rf"class_scores .*: for {count} pictures there is postprocess_batch"):
         sd.score(*blobs[1:], HEAD)
 
 
@@ -178,7 +178,7 @@ def test_blobs_are_neither_changed_nor_kept() -> None:
     blobs = random_blobs(HEAD, np.random.default_rng(4), wild=0.1)
     before = [blob.copy() for blob in blobs]
     found = sd.postprocess(*blobs, HEAD, score_threshold=0)
-    again = sd.Detections(found.xyxy, found.confidence, found.class_id, found.names)
+    again = sd.Detections(found.xyxy, found.confidence, found.class_id, found.label_table)
     for blob, copy in zip(blobs, before, strict=True):
         np.testing.assert_array_equal(blob, copy)
         blob[:] = 7

@@ -16,20 +16,20 @@ import numpy as np
 import pytest
 from embedded import HAS_CAFFE, needs_caffe_importer, needs_onnx
 from format_seeds import compressed_file
+from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures, formats
-from opencv_squeezedet.backends import CaffeNet, Files
+from opencv_squeezedet.backends import CaffeNet
 from opencv_squeezedet.classifier import find_classifier, imagenet_labels
-from opencv_squeezedet.model import models_folder
+from opencv_squeezedet.model_files import Files, models_folder
 from opencv_squeezedet.network import Network, Weights
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT.parent / "shared" / "data"
 MODELS = Path(models_folder())
 PHOTO = ROOT / "samples" / "chelsea.jpg"
 
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs SqueezeNet's weights and the tutorial's photos")
+needs_data = needs("weights", "photos")
 pytestmark = needs_onnx
 BACKENDS = [
     "opencv",
@@ -127,7 +127,7 @@ def test_a_caffemodel_alone_is_known_by_its_weights(backend: Any, tmp_path: Path
     for version in MAKE:
         stem = write(tmp_path / version, *real_weights(version), ".caffemodel")
         for model in (f"{stem}.caffemodel", stem):
-            assert find_classifier(model).network.architecture == f"squeezenet-{version}"
+            assert find_classifier(model, preprocess=sd.Preprocess((227, 227))).network == Files(weights=f"{stem}.caffemodel")
         image = cv2.imread(str(DATA / "photos" / "cat.jpg"))
         (first,) = sd.SqueezeNet(f"{stem}.caffemodel", backend=backend).classify(image, top=1)
         assert (first.class_id, first.label) == (281, "tabby, tabby cat")
@@ -231,7 +231,7 @@ def test_what_is_no_classifier(tmp_path: Path) -> None:
     shutil.copy(MODELS / "squeezedet_pyramid_voc.onnx", tmp_path / "detector.onnx")
     with pytest.raises(sd.ModelError, match=r"detector.onnx' has 3 outputs, one was expected: '"):
         sd.SqueezeNet(tmp_path / "detector")
-    with pytest.raises(sd.ModelError, match="'embedded' is a detector, a classifier was expected: gsoc-imagenet, squeezenet"):
+    with pytest.raises(sd.ModelError, match="'embedded' is a detector, not a classifier; the published classifiers are"):
         sd.SqueezeNet("embedded")
     with pytest.raises(FileNotFoundError, match=r"no network definition at 'nothing.prototxt', and the published classifiers"):
         sd.SqueezeNet("nothing")
@@ -267,10 +267,12 @@ def test_published_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest
     network = architectures.squeezenet_v1_1()
     weights = write(tmp_path / "weights", network, random_weights(network), ".caffemodel").with_suffix(".caffemodel")
     found = find_classifier("squeezenet-v1.1", weights)
-    assert found.network == Files(str(MODELS / "squeezenet_v1.1.prototxt"), str(weights))
+    definition = MODELS / "squeezenet_v1.1"
+    assert found.network == Files(f"{definition}.prototxt", str(weights), description=f"{definition}.json")
     assert found.preprocess.size == (227, 227)
     assert found.labels == imagenet_labels()
-    assert find_classifier("squeezenet-compressed", "own.net").network.architecture == "squeezenet-v1.0"
+    with pytest.raises(FileNotFoundError, match=r"no weights at 'own.net'"):
+        find_classifier("squeezenet-compressed", "own.net")
     gsoc = find_classifier("gsoc-imagenet", weights)
     assert gsoc.preprocess.size == (416, 416)
     assert str(gsoc.network.definition).endswith("SqueezeNet_deploy.prototxt")

@@ -40,6 +40,7 @@ OTHERS: dict[str, Any] = {
     "nms_kind": "greedy",
     "soft_sigma": 0.125,
     "vote_threshold": 0.5,
+    "cross_class_threshold": 0.75,
     "top_n": 7,
     "class_agnostic": True,
     "multi_label": True,
@@ -79,6 +80,7 @@ def test_voc() -> None:
         "nms_kind": "reference",
         "soft_sigma": 0.5,
         "vote_threshold": None,
+        "cross_class_threshold": None,
         "top_n": 64,
         "class_agnostic": False,
         "multi_label": False,
@@ -110,6 +112,7 @@ def test_kitti() -> None:
         "nms_kind": "reference",
         "soft_sigma": 0.5,
         "vote_threshold": None,
+        "cross_class_threshold": None,
         "top_n": 64,
         "class_agnostic": False,
         "multi_label": False,
@@ -195,6 +198,7 @@ def test_sequences_become_tuples_of_plain_numbers(fields: dict[str, Any]) -> Non
         ("soft_sigma", 2, 2.0),
         ("vote_threshold", np.float32(0.5), 0.5),
         ("vote_threshold", None, None),
+        ("cross_class_threshold", np.float32(0.5), 0.5),
         ("score_threshold", 0, 0.0),
         ("score_threshold", np.float16(1), 1.0),
         ("nms_threshold", 1, 1.0),
@@ -230,7 +234,7 @@ PAIRS = [
 ]
 THRESHOLDS = [
     (name, value, error, message)
-    for name in ("score_threshold", "nms_threshold", "vote_threshold")
+    for name in ("score_threshold", "nms_threshold", "vote_threshold", "cross_class_threshold")
     for value, error, message in (
         (math.nan, ValueError, "must be finite, got nan"),
         (-math.inf, ValueError, "must be finite, got -inf"),
@@ -591,6 +595,10 @@ def test_preprocess_defaults_are_those_of_the_voc_network() -> None:
         ({"size": (0, 4)}, ValueError, "size must be at least 1, got 0"),
         ({"size": (8.5, 4)}, TypeError, "size must be an integer, got 8.5"),
         ({"size": 8}, ValueError, "size must be two integers, got 8"),
+        ({"size": (100_000, 50_000)}, ValueError, r"size \(100000, 50000\) makes a blob of 15000000000 values; at most"),
+        ({"scale": 1e39}, ValueError, r"mean .* and scale 1e\+39 give values of .*, too large for float32"),
+        ({"mean": (1, 2, -1e39)}, ValueError, r"mean .* and scale 1 give values of 1e\+39, too large for float32"),
+        ({"scale": np.ones(2)}, TypeError, r"scale must be a number, got an array of shape \(2,\)"),
         ({"mean": (1, 2)}, ValueError, r"mean must be three numbers, got \(1, 2\)"),
         ({"mean": (1, 2, 3, 4)}, ValueError, r"mean must be three numbers, got \(1, 2, 3, 4\)"),
         ({"mean": (1, 2, math.nan)}, ValueError, "mean must be finite, got nan"),

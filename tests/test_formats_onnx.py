@@ -12,7 +12,6 @@ import pytest
 from networks import MODELS, a_blob, by_onnx, by_onnxruntime, random_weights, same_weights
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.architectures import ARCHITECTURES
 from opencv_squeezedet.formats import load_network, onnx_bytes, read_onnx
 from opencv_squeezedet.network import (
     Convolution,
@@ -27,6 +26,7 @@ from opencv_squeezedet.network import (
     Slice,
     Softmax,
 )
+from opencv_squeezedet.network.architectures import ARCHITECTURES
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
 TensorProto, helper, numpy_helper = onnx.TensorProto, onnx.helper, onnx.numpy_helper
@@ -35,7 +35,7 @@ TensorProto, helper, numpy_helper = onnx.TensorProto, onnx.helper, onnx.numpy_he
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_what_is_written_reads_back(name: str, half: bool, tmp_path: Path) -> None:
-    network = ARCHITECTURES[name]()
+    network = ARCHITECTURES[name].build()
     weights = random_weights(network)
     path = tmp_path / "net.onnx"
     path.write_bytes(onnx_bytes(network, weights, half=half))
@@ -49,7 +49,7 @@ def test_what_is_written_reads_back(name: str, half: bool, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_all_that_run_onnx_agree(name: str) -> None:
-    network = ARCHITECTURES[name](classes=5, input_size=(160, 128))
+    network = ARCHITECTURES[name].build(classes=5, input_size=(160, 128))
     weights, blob = random_weights(network), a_blob(network, batch=2)
     for half in (False, True):
         expected = by_onnxruntime(network, weights, blob, half=half)
@@ -260,7 +260,7 @@ def external(made: Any) -> None:
 
 
 def short(made: Any) -> None:
-    made.graph.initializer[0].dims[0] = 2**40
+    made.graph.initializer[0].dims[0] = 2**30
 
 
 def negative(made: Any) -> None:
@@ -280,7 +280,7 @@ NO_CHANGE: dict[str, Any] = {}
         ([node("Conv", "x", "w", "w", "w")], NO_CHANGE, "a kernel of four axes and perhaps a bias were expected"),
         ([node("Conv", "x", "w", pads=[0, 0, 1, 1])], NO_CHANGE, r"same pads on both sides were expected, got \[0, 0, 1, 1\]"),
         ([node("Conv", "x", "w", auto_pad="SAME_UPPER")], NO_CHANGE, "explicit pads were expected, got auto_pad 'SAME_UPPER'"),
-        ([node("Conv", "x", "w", strides=[0, 1])], NO_CHANGE, r"strides must be two integers of at least 1, got \[0, 1\]"),
+        ([node("Conv", "x", "w", strides=[0, 1])], NO_CHANGE, r"strides must be integers of at least 1, got \[0, 1\]"),
         ([node("Conv", "x", "w", kernel_shape=[1, 1])], NO_CHANGE, r"kernel_shape does not fit weights of \(4, 3, 3, 3\)"),
         ([node("Conv", "x", "w", group=2)], NO_CHANGE, "layer 'it': 3 inputs and 4 outputs cannot be split into 2 groups"),
         ([node("Conv", "x", "w", "long")], NO_CHANGE, "layer 'it': weights of 4x3x3x3 and 4 were expected, got 4x3x3x3 and 5"),
@@ -304,8 +304,12 @@ NO_CHANGE: dict[str, Any] = {}
         ([node("Relu", "x", outputs=("z",))], NO_CHANGE, "no node gives the output 'y'"),
         ([node("Relu", "x")], {"shape": (1, 3, "H", "W")}, r"input 'x': a shape \(N, C, H, W\), all but N given, was"),
         ([node("Relu", "x")], {"shape": (1, 27)}, r"input 'x': a shape \(N, C, H, W\)"),
-        ([node("Conv", "x", "w")], {"change": external}, "constant 'w': floats or integers in the file itself were expected"),
-        ([node("Conv", "x", "w")], {"change": short}, r"constant 'w': float32 of \(1099511627776, 3, 3, 3\) were expected"),
+        ([node("Conv", "x", "w")], {"change": external}, "constant 'w': its values were expected in the mod"),
+        (
+            [node("Conv", "x", "w")],
+            {"change": short},
+            r"constant 'w': 115964116992 bytes were expected for its shape \(1073741824, 3, 3, 3\), the file has 432",
+        ),
         ([node("Conv", "x", "w")], {"change": negative}, r"constant 'w': a shape was expected, got \(-4, 3, 3, 3\)"),
         ([], NO_CHANGE, "no ONNX file: it has no nodes"),
     ],
@@ -334,6 +338,6 @@ def test_an_onnx_file_takes_no_other_weights(tmp_path: Path) -> None:
 
 
 def test_a_stem_without_a_prototxt_is_the_onnx_file(tmp_path: Path) -> None:
-    network = dataclasses.replace(ARCHITECTURES["squeezenet-v1.1"](), name="mine")
+    network = dataclasses.replace(ARCHITECTURES["squeezenet-v1.1"].build(), name="mine")
     (tmp_path / "mine.onnx").write_bytes(onnx_bytes(network, random_weights(network)))
     assert load_network(tmp_path / "mine")[0] == network

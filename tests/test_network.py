@@ -16,7 +16,6 @@ from networks import a_blob, by_caffe, by_onnx, by_onnxruntime, random_weights
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
 from opencv_squeezedet.formats import onnx_bytes
-from opencv_squeezedet.head import check_config, derive_config, head_of
 from opencv_squeezedet.network import (
     Concat,
     Convolution,
@@ -33,6 +32,7 @@ from opencv_squeezedet.network import (
     Slice,
     Softmax,
 )
+from opencv_squeezedet.network.head import check_config, derive_config, head_of
 
 
 def one(
@@ -213,7 +213,7 @@ def test_missing_bottoms_and_names_that_come_twice() -> None:
 def test_a_layer_is_found_by_its_name() -> None:
     network = architectures.squeezenet_v1_1()
     assert network.step("fire2/concat").tops == [(1, 128, 56, 56)]
-    with pytest.raises(sd.ModelError, match=r"no layer 'fire2', but conv1, relu_conv1"):
+    with pytest.raises(sd.ModelError, match=r"no layer 'fire2'; it has conv1, relu_conv1"):
         network.step("fire2")
 
 
@@ -240,7 +240,7 @@ def test_weights_of_other_shapes_and_layers() -> None:
         network.check_weights({**random_weights(architectures.squeezenet_v1_1()), "mine": []})
     assert str(error.value).startswith("layer 'conv1': weights of 96x3x7x7 and 96 were expected, got 64x3x3x3 and 64")
     assert "2 (conv1, fire2/squeeze1x1) have other shapes" in str(error.value)
-    assert "the weights are also for 1 (mine)" in str(error.value)
+    assert "there are also weights for 1 (mine)" in str(error.value)
     network.check_weights({**random_weights(network), "mine": []})  # which is no error by itself
 
 
@@ -259,7 +259,7 @@ def test_the_head_follows_from_the_network(classes: int, anchors: int) -> None:
 @pytest.mark.parametrize("name", [name for name in architectures.ARCHITECTURES if "squeezedet" in name])
 def test_presets_fit_the_networks_that_they_are_for(name: str) -> None:
     config = sd.KITTI if name == "squeezedet-kitti" else sd.VOC
-    network = architectures.ARCHITECTURES[name]()
+    network = architectures.ARCHITECTURES[name].build()
     check_config(head_of(network), config)
     kept = {
         "first_axis",
@@ -273,6 +273,46 @@ def test_presets_fit_the_networks_that_they_are_for(name: str) -> None:
     }
     others = {field: value for field, value in config.to_dict().items() if field in kept}
     assert derive_config(network, anchors=config.anchors, labels=config.labels, **others) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "axis"),
+    [("squeezedet-kitti", "y"), ("squeezedet-gsoc", "y"), ("squeezedet-lite", "x"), ("squeezedet-pyramid", "x")],
+)
+def test_the_first_axis_follows_from_the_permute(name: str, axis: str) -> None:
+    """The default "x" put the boxes of networks with rows first at the wrong places."""
+    network = architectures.ARCHITECTURES[name].build()
+    head = head_of(network)
+    assert head.first_axis == axis
+    width, height = ((side - 1) // 16 for side in head.input_size)
+    assert abs(head.grid[0] - (width if axis == "x" else height)) <= 3  # the longer side of the grid is the picture's
+    anchors = [(10.0, 20.0)] * head.anchors
+    assert derive_config(network, anchors=anchors).first_axis == axis
+    for explicit in ("x", "y"):  # opencv_contrib's weights were trained with "x" on a network with rows first
+        assert derive_config(network, anchors=anchors, first_axis=explicit).first_axis == explicit
+
+
+@pytest.mark.parametrize(("swapped", "axis"), [(False, "y"), (True, "x")])
+def test_the_first_axis_with_channels_first(swapped: bool, axis: str) -> None:
+    network = channels_first(False)
+    if swapped:
+        convolution, cut = network.layers
+        turned = Permute(name="turn", bottoms=("conv",), tops=("turned",), order=(0, 1, 3, 2))
+        network = dataclasses.replace(network, layers=(convolution, turned, dataclasses.replace(cut, bottoms=("turned",))))
+    config = derive_config(network, anchors=[(3, 4), (5, 6)])
+    assert (config.first_axis, config.layout) == (axis, "chw")
+    assert config.grid == ((10, 8) if swapped else (8, 10))
+
+
+def test_a_network_that_does_not_say_which_axis_is_first() -> None:
+    network = channels_first(False)
+    convolution, cut = network.layers
+    flat = Reshape(name="flat", bottoms=("conv",), tops=("flat",), dims=(0, 16, 8, 10))
+    network = dataclasses.replace(network, layers=(convolution, flat, dataclasses.replace(cut, bottoms=("flat",))))
+    assert head_of(network).first_axis is None
+    with pytest.raises(sd.ModelError, match=r"does not say which picture axis .*: give first_axis, 'x' or 'y'"):
+        derive_config(network, anchors=[(3, 4), (5, 6)])
+    assert derive_config(network, anchors=[(3, 4), (5, 6)], first_axis="y").first_axis == "y"
 
 
 def channels_first(activated: bool) -> Network:
@@ -291,7 +331,7 @@ def test_a_head_of_logits_with_channels_first() -> None:
     assert (head.grid, head.anchors, head.classes, head.layout, head.activated) == ((8, 10), 2, 3, "chw", False)
     config = derive_config(channels_first(False), anchors=[(3, 4), (5, 6)])
     assert (config.labels, config.layout, config.activated) == (("class 0", "class 1", "class 2"), "chw", False)
-    with pytest.raises(sd.ModelError, match=r"layer 'cut': class scores by a Softmax and confidences by a Sigmoid"):
+    with pytest.raises(sd.ModelError, match=r"layer 'cut': class scores from a Softmax and confidences from a Sigmoid"):
         head_of(channels_first(True))
 
 
@@ -306,7 +346,7 @@ def test_a_head_whose_blobs_have_other_names() -> None:
     assert head_of(network, {"delta_bbox": "c", "class_scores": "a", "conf_scores": "b"}) == head_of(network, places)
     with pytest.raises(sd.ModelError, match=r"layer 'cut': it has 3 tops; number 5 should give delta_bbox"):
         head_of(network, {**places, "delta_bbox": ("cut", 5)})
-    with pytest.raises(sd.ModelError, match=r"no layer 'slice', but conv, cut"):
+    with pytest.raises(sd.ModelError, match=r"no layer 'slice'; it has conv, cut"):
         head_of(network, {**places, "delta_bbox": ("slice", 2)})
 
 
@@ -347,7 +387,7 @@ def test_a_config_of_another_head(change: dict[str, object], message: str) -> No
 def test_blobs_that_do_not_tell_the_grid() -> None:
     network = channels_first(False)
     flat = Reshape(name="flat", bottoms=("conf_scores",), tops=("conf_scores",), dims=(0, -1))
-    with pytest.raises(sd.ModelError, match=r"layer 'flat': conf_scores of \(1, 160\) and delta_bbox .* do not tell the grid"):
+    with pytest.raises(sd.ModelError, match=r"layer 'flat': conf_scores of \(1, 160\) and .* do not determine the grid"):
         head_of(dataclasses.replace(network, layers=(*network.layers, flat)))
 
 

@@ -29,6 +29,7 @@ def test_options_take_the_place_of_the_configs() -> None:
             "nms_kind": str(rng.choice(NMS_KINDS)),
             "soft_sigma": float(rng.random() + 0.1),
             "vote_threshold": float(rng.random()),
+            "cross_class_threshold": float(rng.random()),
             "top_n": int(rng.integers(1, 24)),
             "class_agnostic": bool(rng.integers(2)),
             "multi_label": bool(rng.integers(2)),
@@ -48,6 +49,7 @@ def test_options_take_the_place_of_the_configs() -> None:
         ("top_n", 2),
         ("class_agnostic", True),
         ("vote_threshold", 0.3),
+        ("cross_class_threshold", 0.3),
         ("multi_label", True),
     ],
 )
@@ -62,6 +64,7 @@ def test_none_is_the_configs_own_value() -> None:
         nms_kind=NMS_KINDS[-1],
         soft_sigma=0.1,
         vote_threshold=0.3,
+        cross_class_threshold=0.3,
         top_n=9,
         class_agnostic=True,
         multi_label=True,
@@ -72,14 +75,14 @@ def test_none_is_the_configs_own_value() -> None:
 
 
 def test_limits() -> None:
-    assert HEAD.limits == (0.25, 0.4, 0, 0.5, math.inf, 64, False, False, True)
+    assert HEAD.limits == (0.25, 0.4, 0, 0.5, math.inf, math.inf, 64, False, False, True)
     assert HEAD.limits_with({}) is HEAD.limits is HEAD.limits
     for place, kind in enumerate(NMS_KINDS):
         assert HEAD.limits_with({"nms_kind": kind}) == HEAD.limits._replace(nms_kind=place)
     assert HEAD.limits_with({"top_n": 10**30, "vote_threshold": 1}) == HEAD.limits._replace(
         top_n=2**31 - 1, vote_threshold=1.0
     )
-    assert dataclasses.replace(HEAD, drop_empty=False, vote_threshold=0).limits[4::4] == (0.0, False)
+    assert dataclasses.replace(HEAD, drop_empty=False, vote_threshold=0).limits[4::5] == (0.0, False)
     assert {type(value) for value in HEAD.limits_with({"top_n": np.int8(3), "soft_sigma": 1})} == {float, int, bool}
     assert {*Options.__annotations__, "drop_empty"} == set(Limits._fields)
 
@@ -104,7 +107,7 @@ def test_options_of_numpy_types() -> None:
 WRONG_OPTIONS = [
     *(
         ({name: value}, error, f"{name} must {message}")
-        for name in ("score_threshold", "nms_threshold", "vote_threshold")
+        for name in ("score_threshold", "nms_threshold", "vote_threshold", "cross_class_threshold")
         for value, error, message in (
             (math.nan, ValueError, "be finite, got nan"),
             (math.inf, ValueError, "be finite, got inf"),

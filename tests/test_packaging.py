@@ -76,6 +76,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         names = archive.namelist()
     assert {name.split("/")[0] for name in names} == {
         "opencv_squeezedet",
+        "opencv_squeezedet_command.py",
         f"opencv_squeezedet-{sd.__version__}.dist-info",
     }
     inside = {name.removeprefix("opencv_squeezedet/") for name in names}
@@ -102,7 +103,7 @@ def test_wheel_works_from_any_folder(wheel: Path, tmp_path: Path) -> None:
     python("-m", "pip", "install", *options, "--target", str(site), str(wheel), cwd=tmp_path)
     code = (
         "import sys, opencv_squeezedet as sd; from opencv_squeezedet.cli import detect_main; print(sd.__file__); "
-        "from opencv_squeezedet.model import models_folder; print(models_folder()); sys.exit(detect_main(sys.argv[1:]))"
+        "from opencv_squeezedet.model_files import models_folder; print(models_folder()); sys.exit(detect_main(sys.argv[1:]))"
     )
     out = python("-c", code, str(ROOT / "samples" / "chelsea.jpg"), cwd=tmp_path, PYTHONPATH=str(site)).splitlines()
     assert out[0] == str(site / "opencv_squeezedet" / "__init__.py")

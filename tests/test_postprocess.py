@@ -229,7 +229,7 @@ def test_nothing_found(head: HeadConfig, size: tuple[int, int] | None) -> None:
         assert (each.xyxy.shape, each.xyxy.dtype) == ((0, 4), np.float32)
         assert (each.confidence.shape, each.confidence.dtype) == ((0,), np.float32)
         assert (each.class_id.shape, each.class_id.dtype) == ((0,), np.int32)
-        assert each.names == head.labels
+        assert each.label_table == head.labels
         assert len(each) == 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -20,12 +21,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from server import CONTENT, FILE, Server, entry, git_blob, in_a_process, serving
+from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import registry
-from opencv_squeezedet.architectures import ARCHITECTURES
 from opencv_squeezedet.errors import FetchError, ModelError
-from opencv_squeezedet.model import EMBEDDED, find_model, models_folder
+from opencv_squeezedet.model import EMBEDDED, find_model
+from opencv_squeezedet.model_files import models_folder
+from opencv_squeezedet.network.architectures import ARCHITECTURES
 from opencv_squeezedet.preprocess import Preprocess
 from opencv_squeezedet.registry import Entry, fetch
 
@@ -34,7 +37,6 @@ pytest.importorskip("filelock", reason="of the extra fetch")
 pytest.importorskip("platformdirs", reason="of the extra fetch")
 
 PUBLISHED = registry.entries()
-SHARED = Path(__file__).parents[2] / "shared"
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(registry.CACHE, str(folder))
     monkeypatch.delenv(registry.MIRROR, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("opencv_squeezedet.download.BACKOFF", 0.001)
+    monkeypatch.setattr("opencv_squeezedet.registry.download.BACKOFF", 0.001)
     return folder
 
 
@@ -57,7 +59,7 @@ def server(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def publish(monkeypatch: pytest.MonkeyPatch, *there: Entry) -> None:
-    monkeypatch.setattr(registry, "entries", lambda: {one.name: one for one in there})
+    monkeypatch.setattr("opencv_squeezedet.registry.published.entries", lambda: {one.name: one for one in there})
 
 
 def fetched(timeout: float = 2.0) -> bytes:
@@ -92,10 +94,10 @@ def test_every_entry_can_be_proved_and_found() -> None:
         assert one.source
         assert one.shipped == (one.name == "embedded")
         assert all(url.startswith("https://") and url.endswith(f"/{one.file}") for url in one.urls)
-        if one.preprocess is not None:
-            width, height = Preprocess(**one.preprocess).size
-            assert ARCHITECTURES[one.architecture]().input_shape == (1, 3, height, width)
-        assert (one.preprocess is None) == (one.task == "detector")
+        description = json.loads(Path(f"{one.stem}.json").read_text())
+        width, height = Preprocess(**description["preprocess"]).size
+        assert ARCHITECTURES[one.architecture].build().input_shape == (1, 3, height, width)
+        assert ("head" in description) == (one.task == "detector")
     assert len({one.file for one in registry.entries().values()}) == len(registry.entries())
 
 
@@ -108,16 +110,15 @@ def test_the_embedded_model_is_the_registered_one() -> None:
 
 def test_an_embedded_model_that_was_changed_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / f"{EMBEDDED}.caffemodel").write_bytes(b"something else")
-    monkeypatch.setattr(registry, "models_folder", lambda: str(tmp_path))
+    monkeypatch.setattr("opencv_squeezedet.registry.entry.models_folder", lambda: str(tmp_path))
     assert registry.find_entry("embedded").state() == "damaged"
-    with pytest.raises(FetchError, match=r"is not this package's: it has 14 bytes instead of .*install the package again"):
+    with pytest.raises(FetchError, match=r"is not this package's file: it has 14 bytes instead of .*reinstall the package"):
         fetch("embedded")
 
 
+@needs("weights/compressed_SqueezeNet.net")
 def test_the_published_compressed_file_is_recognized() -> None:
-    path = SHARED / "data" / "weights" / "compressed_SqueezeNet.net"
-    if not path.exists():
-        pytest.skip("the shared data are not here")
+    path = DATA / "weights" / "compressed_SqueezeNet.net"
     assert registry.find_entry("squeezenet-compressed").problem(path) is None
 
 
@@ -151,7 +152,7 @@ def published(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     """The embedded model's weights as if they were to be fetched, and a classifier's."""
     server.content = Path(models_folder(), f"{EMBEDDED}.caffemodel").read_bytes()
     address = f"{server.url}/{FILE}"
-    classifier = entry(address, server.content, name="namer", task="classifier", definition=None, file="namer.caffemodel")
+    classifier = entry(address, server.content, name="namer", task="classifier", file="namer.caffemodel")
     publish(monkeypatch, entry(address, server.content), classifier)
     return server
 
@@ -175,7 +176,7 @@ def test_the_gsoc_detector_by_its_name(server: Server, monkeypatch: pytest.Monke
     from opencv_squeezedet.formats import caffemodel_bytes
 
     published = PUBLISHED["gsoc-voc"]
-    network = ARCHITECTURES[published.architecture]()
+    network = ARCHITECTURES[published.architecture].build()
     server.content = caffemodel_bytes(network, random_weights(network))
     ours = dataclasses.replace(published, urls=(f"{server.url}/{published.file}",), git_blob=git_blob(server.content))
     publish(monkeypatch, ours)
@@ -197,15 +198,14 @@ def test_detect_takes_the_name(published: Server, tmp_path: Path, capfd: pytest.
 
 
 def test_a_classifier_is_no_detector_and_is_not_fetched_as_one(published: Server) -> None:
-    with pytest.raises(ModelError, match=r"'namer' is a classifier, a detector was expected: thing"):
+    with pytest.raises(ModelError, match=r"'namer' is a classifier, not a detector; the published detectors are thing"):
         sd.SqueezeDet("namer")
-    with pytest.raises(ModelError, match=r"'thing' is a detector, a classifier was expected: namer"):
-        registry.resolve("thing", "classifier")
+    with pytest.raises(ModelError, match=r"'thing' is a detector, not a classifier; the published classifiers are namer"):
+        registry.find_network("thing", task="classifier")
     assert published.requests == []
-    found = registry.resolve("namer", "classifier")
-    assert found is not None
-    assert Path(found.weights).read_bytes() == published.content
-    assert found.entry.stem is None
+    found = registry.find_network("namer", task="classifier")
+    assert Path(str(found.weights)).read_bytes() == published.content
+    assert found.stem == registry.find_entry("namer").stem
 
 
 def test_weights_of_one_s_own_with_the_published_definition(published: Server) -> None:
@@ -227,9 +227,8 @@ def test_a_file_wins_over_a_name(published: Server, tmp_path: Path, monkeypatch:
 def test_a_name_of_nothing() -> None:
     with pytest.raises(FileNotFoundError, match=r"'gsoc-vok.prototxt'.* published detectors are embedded, gsoc-voc$"):
         sd.SqueezeDet("gsoc-vok")
-    with pytest.raises(ValueError, match=r"no published weights have the name 'gsoc-vok'; there are embedded, gsoc-voc"):
+    with pytest.raises(ValueError, match=r"no published weights are named 'gsoc-vok'; the names are embedded, gsoc-voc"):
         fetch("gsoc-vok")
-    assert registry.resolve("gsoc-vok", "detector") is None
 
 
 def test_the_embedded_model_by_its_name_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +241,6 @@ def test_the_description_of_the_gsoc_model_is_voc() -> None:
     import json
 
     stem = registry.find_entry("gsoc-voc").stem
-    assert stem is not None
     description = json.loads(Path(f"{stem}.json").read_text())
     assert sd.HeadConfig.from_dict(description["head"]) == sd.VOC
     assert Preprocess(**description["preprocess"]) == Preprocess((416, 416))
@@ -300,13 +298,13 @@ def test_a_server_that_falls_silent(server: Server, cache: Path, manner: str) ->
 @pytest.mark.parametrize(
     ("manners", "message", "requests"),
     [
-        ([404], r"the server answers 404 Not Found\. ", 1),
-        ([403], r"the server answers 403 Forbidden\. ", 1),
-        ([500] * 4, r"the server answers 500 Internal Server Error \(4 attempts\)\. ", 4),
-        (["corrupt"] * 4, r"what came is not the published file: its git blob id is \w{40} instead of \w{40} \(4 att", 4),
-        (["truncate in silence"] * 4, r"what came is not the published file: its git blob id", 4),
+        ([404], r"the server answered 404 Not Found\. ", 1),
+        ([403], r"the server answered 403 Forbidden\. ", 1),
+        ([500] * 4, r"the server answered 500 Internal Server Error \(4 attempts\)\. ", 4),
+        (["corrupt"] * 4, r"the file received is not the published one: its git blob id is \w{40} instead of \w{40} \(4", 4),
+        (["truncate in silence"] * 4, r"the file received is not the published one: its git blob id", 4),
         (["drop"] * 4, r"\(4 attempts\)\. ", 4),
-        (["mute"] * 4, r"the server does not answer in time \(4 attempts\)\. ", 4),
+        (["mute"] * 4, r"the server did not answer in time \(4 attempts\)\. ", 4),
         (["redirect for ever"], r"Exceeded 30 redirects\. ", 31),
         (["redirect elsewhere"], r"No connection adapters were found for 'ftp://127.0.0.1/x'\. ", 1),
     ],
@@ -320,15 +318,13 @@ def test_what_does_not_get_better(server: Server, cache: Path, manners: list[str
     assert not (cache / FILE).exists()
     told = str(caught.value)
     assert told.startswith(f"cannot fetch 'thing': {server.url}/{FILE}: ")
-    assert told.endswith(
-        f"By hand: get {server.url}/{FILE} and put it at {str(cache / FILE)!r}, where it is checked when it is used"
-    )
+    assert told.endswith(f"By hand: get {server.url}/{FILE} and put it at {str(cache / FILE)!r}; it is checked before use")
 
 
 def test_a_file_that_does_not_end(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(monkeypatch, entry(f"{server.url}/{FILE}", size=len(CONTENT)))
     server.manners = ["endless"]
-    with pytest.raises(FetchError, match=r"more comes than the 393216 bytes that the file may have"):
+    with pytest.raises(FetchError, match=r"the transfer exceeds the 393216 bytes that the file may have"):
         fetched()
     assert left(cache) == set()
 
@@ -352,7 +348,7 @@ def test_the_second_address(server: Server, monkeypatch: pytest.MonkeyPatch) -> 
     Path(registry.cache_folder(), FILE).unlink()
     server.manners = [404, 403]
     with pytest.raises(
-        FetchError, match=r"/old/thing\S+ the server answers 404 Not Found; \S+/new/thing\S+ the server answers 403"
+        FetchError, match=r"/old/thing\S+ the server answered 404 Not Found; \S+/new/thing\S+ the server answered 403"
     ):
         fetched()
 
@@ -379,7 +375,7 @@ def test_a_mirror_takes_the_place_of_the_published_address(
     [
         ("/no/such/folder", "/no/such/folder/thing.caffemodel: No such file or directory. By hand: get http"),
         ("file:///no/such/folder", "file:///no/such/folder/thing.caffemodel: No such file or directory"),
-        ("ftp://host/x", "ftp://host/x/thing.caffemodel: http, https, file and paths are understood"),
+        ("ftp://host/x", "ftp://host/x/thing.caffemodel: only http, https and file URLs and paths are supported"),
     ],
 )
 def test_a_mirror_without_it(mirror: str, message: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,7 +390,7 @@ def test_a_mirror_s_file_is_checked_too(cache: Path, tmp_path: Path, monkeypatch
     (tmp_path / FILE).write_bytes(CONTENT[:-1] + b"?")
     monkeypatch.setenv(registry.MIRROR, str(tmp_path))
     publish(monkeypatch, entry("http://no-such-host.invalid/thing"))
-    with pytest.raises(FetchError, match="what came is not the published file"):
+    with pytest.raises(FetchError, match="the file received is not the published one"):
         fetched()
     assert left(cache) == set()
 
@@ -414,7 +410,7 @@ def test_a_wrong_file_put_there_by_hand(server: Server, cache: Path) -> None:
     cache.mkdir()
     (cache / FILE).write_bytes(b"a page that says: log in")
     server.manners = [404]
-    with pytest.raises(FetchError, match=r"\(what is there now is not it: its git blob id is \w+ instead of \w+\)"):
+    with pytest.raises(FetchError, match=r"\(the file there now is not the published one: its git blob id is \w+ instead of"):
         fetched()
     assert (cache / FILE).read_bytes() == b"a page that says: log in"
     assert fetched() == CONTENT
@@ -435,7 +431,7 @@ def test_a_cache_folder_that_cannot_be_made(server: Server, tmp_path: Path, monk
     (tmp_path / "file").touch()
     monkeypatch.setenv(registry.CACHE, str(tmp_path / "file" / "cache"))
     with pytest.raises(
-        FetchError, match=r"the cache folder '.*/file/cache' cannot be written to \(Not a dir.*set OPENCV_SQUEEZEDET_CACHE"
+        FetchError, match=r"the cache folder '.*/file/cache' is not writable \(Not a dir.*set OPENCV_SQUEEZEDET_CACHE"
     ):
         fetched()
 
@@ -451,7 +447,7 @@ def test_a_cache_folder_that_cannot_be_written_to(server: Server, cache: Path) -
         cache.chmod(0o700)
         (cache / FILE).unlink()
         cache.chmod(0o500)
-        with pytest.raises(FetchError, match=r"cannot be written to \(Permission denied\): .* set OPENCV_SQUEEZEDET_CACHE"):
+        with pytest.raises(FetchError, match=r"is not writable \(Permission denied\): .* set OPENCV_SQUEEZEDET_CACHE"):
             fetched()
     finally:
         cache.chmod(0o700)
@@ -549,7 +545,7 @@ def test_whatever_part_is_there(content: bytes, server: Server, cache: Path) -> 
 
 
 def test_without_the_extra_the_error_names_it(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "opencv_squeezedet.download", raising=False)
+    monkeypatch.delitem(sys.modules, "opencv_squeezedet.registry.download", raising=False)
     monkeypatch.setitem(sys.modules, "requests", None)
     with pytest.raises(
         ImportError, match=r"pip install 'opencv-squeezedet\[fetch\]'\. By hand: get http\S+ and put it at"

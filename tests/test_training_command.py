@@ -24,7 +24,8 @@ from opencv_squeezedet.cli import train as command
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_help_fits_a_screen() -> None:
+def test_the_help_fits_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     for name in ("train", "label"):
         module = import_module(f"opencv_squeezedet.cli.{name}")
         lines = common.make_parser(module, name).format_help().splitlines()
@@ -88,7 +89,7 @@ def test_a_short_training(data: str, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.main([*arguments, "--quiet"]) == 0  # it has ended: only the files are written again
     assert capsys.readouterr() == ("", "")
     assert cli.main([*arguments, "--seed", "5"]) == 2
-    assert "run holds a training by another recipe" in capsys.readouterr().err
+    assert "run holds a training run with another recipe" in capsys.readouterr().err
     assert cli.main(["train", data, "--recipe", "run/recipe.json", "-o", "other", "--workers", "0", "--quiet"]) == 0
     assert Path("other/recipe.json").read_text() == Path("run/recipe.json").read_text()
 
@@ -132,12 +133,13 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
         (["data.yaml", "--seed", "-1"], "seed must be at least 0"),
         (["data.yaml", "--workers", "-1"], "--workers"),
         (["data.yaml", "--start", "nowhere.npz"], "nowhere.npz: No such file"),
-        (["data.yaml", "--start", "unknown-name"], "the published detectors are"),
+        (["data.yaml", "--start", "unknown-name"], "the published models are"),
         (["data.yaml", "--start", "data.npz"], "LAYER_w"),
         (["data.yaml", "--recipe", "missing.json"], "missing.json: No such file"),
-        (["data.yaml", "--recipe", "data.yaml"], "Expecting value"),
+        (["data.yaml", "--recipe", "data.yaml"], "--recipe: Expecting value"),
+        (["data.yaml", "--recipe", "/dev/zero"], "--recipe: it has more than the 16,777,216 bytes"),
         (["data.yaml", "--anchors", "missing.json"], "missing.json: No such file"),
-        (["data.yaml", "--anchors", "data.yaml"], "Expecting value"),
+        (["data.yaml", "--anchors", "data.yaml"], "--anchors: Expecting value"),
         (["data.yaml", "--teacher", "missing.json"], "missing.json: No such file"),
         (["data.yaml", "--teacher", "data.yaml"], "data.yaml: Expecting value"),
         (["data.yaml", "-o", "data.yaml"], "data.yaml"),

@@ -16,7 +16,7 @@ import training_cases  # noqa: E402, F401  (one thread)
 
 from opencv_squeezedet.training import Augmentation  # noqa: E402
 from opencv_squeezedet.training.augment import NONE, Sample, augmented  # noqa: E402
-from opencv_squeezedet.training.data import Batch, Feed, Source  # noqa: E402
+from opencv_squeezedet.training.data import Batch, Example, Feed  # noqa: E402
 
 MEAN = (104.0, 117.0, 123.0)
 GREEN, RED, BLUE, WHITE = (0, 255, 0), (0, 0, 255), (255, 0, 0), (255, 255, 255)
@@ -194,7 +194,7 @@ def test_augmentation_of_nonsense(wrong: dict[str, object]) -> None:
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
+def examples(tmp_path_factory: pytest.TempPathFactory) -> list[Example]:
     """Ten pictures: class 0 in all but two, class 1 in one; two are without objects."""
     folder = tmp_path_factory.mktemp("pictures")
     found = []
@@ -203,11 +203,11 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
         sample = picture(boxes)
         sample.image[140:, :20] = 20 * i + 20
         cv2.imwrite(str(folder / f"{i}.png"), sample.image)
-        found.append(Source(folder / f"{i}.png", sample.xyxy, sample.classes[:, :2], sample.quality))
+        found.append(Example(folder / f"{i}.png", sample.xyxy, sample.classes[:, :2], sample.quality))
     return found
 
 
-def feed(sources: list[Source], **options: object) -> Feed:
+def feed(examples: list[Example], **options: object) -> Feed:
     defaults: dict[str, object] = {
         "pictures": 44,
         "batch": 8,
@@ -216,7 +216,7 @@ def feed(sources: list[Source], **options: object) -> Feed:
         "augmentation": Augmentation(),
         "workers": 0,
     }
-    return Feed(sources=sources, **{**defaults, **options})  # type: ignore[arg-type]
+    return Feed(examples=examples, **{**defaults, **options})  # type: ignore[arg-type]
 
 
 def same(one: list[Batch], other: list[Batch]) -> bool:
@@ -226,61 +226,65 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
     )
 
 
-def test_the_same_seed_gives_the_same_batches(sources: list[Source]) -> None:
-    one = list(feed(sources).batches())
-    assert same(one, list(feed(sources).batches()))
-    assert same(one, list(feed(sources, workers=2).batches()))
-    assert not same(one, list(feed(sources, seed=1).batches()))
+def test_the_same_seed_gives_the_same_batches(examples: list[Example]) -> None:
+    one = list(feed(examples).batches())
+    assert same(one, list(feed(examples).batches()))
+    assert same(one, list(feed(examples, workers=2).batches()))
+    assert not same(one, list(feed(examples, seed=1).batches()))
 
 
-def test_batches_from_anywhere_are_the_rest(sources: list[Source]) -> None:
-    one = list(feed(sources).batches())
+def test_batches_from_anywhere_are_the_rest(examples: list[Example]) -> None:
+    one = list(feed(examples).batches())
     assert [len(batch.images) for batch in one] == [8, 8, 8, 8, 8, 4]
     for first in (8, 24, 40):
-        assert same(list(feed(sources).batches(first)), one[first // 8 :])
-    assert list(feed(sources).batches(44)) == []
+        assert same(list(feed(examples).batches(first)), one[first // 8 :])
+    assert list(feed(examples).batches(44)) == []
 
 
-def test_sizes_change_where_they_should(sources: list[Source]) -> None:
-    sides = [tuple(batch.images.shape[1:3]) for batch in feed(sources).batches()]
+def test_sizes_change_where_they_should(examples: list[Example]) -> None:
+    sides = [tuple(batch.images.shape[1:3]) for batch in feed(examples).batches()]
     assert sides == [(64, 64)] * 3 + [(64, 96)] * 3  # from picture 24 on, the first batch that begins after a half
 
 
-def test_the_end_is_without_mosaics(sources: list[Source]) -> None:
+def test_the_end_is_without_mosaics(examples: list[Example]) -> None:
     augmentation = replace(NONE, mosaic=1.0)
-    counts = [len(batch.targets.xyxy) for batch in feed(sources, augmentation=augmentation, plain_end=0.5).batches()]
+    counts = [len(batch.targets.xyxy) for batch in feed(examples, augmentation=augmentation, plain_end=0.5).batches()]
     assert min(counts[:3]) > 12
     assert max(counts[3:]) < 12
 
 
-def test_targets_name_their_pictures(sources: list[Source]) -> None:
-    (batch,) = feed(sources, pictures=8, augmentation=NONE).batches()
+def test_targets_name_their_pictures(examples: list[Example]) -> None:
+    (batch,) = feed(examples, pictures=8, augmentation=NONE).batches()
     for row in range(8):
         found = batch.targets.xyxy[batch.targets.picture == row].numpy() * np.array([200 / 64, 150 / 64] * 2)
         number = (int(batch.images[row, -1, 2, 0]) - 20) // 20
-        np.testing.assert_allclose(found, sources[number].xyxy, atol=1e-3)
+        np.testing.assert_allclose(found, examples[number].xyxy, atol=1e-3)
 
 
-def test_every_picture_comes_once_in_a_round(sources: list[Source]) -> None:
-    order = feed(sources, pictures=30, repeat_below=0.0)._order()
+def test_every_picture_comes_once_in_a_round(examples: list[Example]) -> None:
+    order = feed(examples, pictures=30, repeat_below=0.0)._order()
     for start in (0, 10, 20):
         assert sorted(order[start : start + 10]) == list(range(10))
 
 
-def test_rare_classes_come_more_often(sources: list[Source]) -> None:
+def test_rare_classes_come_more_often(examples: list[Example]) -> None:
     """Class 1 is in 1 of 10 pictures: below 0.4 by a factor of 4, so its picture comes sqrt(4) times as often."""
-    order = feed(sources, pictures=11_000, repeat_below=0.4)._order()
+    order = feed(examples, pictures=11_000, repeat_below=0.4)._order()
     counts = np.bincount(order)
     assert counts[3] == 2 * counts[0]
     assert set(np.delete(counts, 3)) <= {999, 1000, 1001}
-    order = feed(sources, pictures=20_000, repeat_below=0.225)._order()  # sqrt(2.25) = 1.5: once or twice, by chance
+    order = feed(examples, pictures=20_000, repeat_below=0.225)._order()  # sqrt(2.25) = 1.5: once or twice, by chance
     counts = np.bincount(order)
     assert counts[3] / counts[0] == pytest.approx(1.5, abs=0.06)
 
 
-def test_a_file_that_cannot_be_read_is_told_and_left_out(sources: list[Source], tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_told_and_left_out(examples: list[Example], tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    some = [replace(sources[0], path=tmp_path / "bad.png"), replace(sources[1], path=tmp_path / "missing.png"), *sources[2:]]
+    some = [
+        replace(examples[0], path=tmp_path / "bad.png"),
+        replace(examples[1], path=tmp_path / "missing.png"),
+        *examples[2:],
+    ]
     batches = list(feed(some, workers=1, pictures=40).batches())
     assert {problem for batch in batches for problem in batch.problems} == {
         f"{tmp_path / 'bad.png'}: it is not a picture that OpenCV can decode",

@@ -15,8 +15,8 @@ torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
 import training_cases  # noqa: E402, F401  (one thread)
 
-from opencv_squeezedet.training.head import Predictions, anchors_of, ciou_loss, decode_xyxy, iou_xyxy  # noqa: E402
 from opencv_squeezedet.training.losses import AlignedLoss, Loss, PublishedLoss, Targets  # noqa: E402
+from opencv_squeezedet.training.predictions import Predictions, anchors_of, ciou_loss, decode_xyxy, iou_xyxy  # noqa: E402
 
 Array = NDArray[np.float64]
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from cpp_oracle import MISSING, CppInferBbox
 from embedded import needs_caffe_importer
-from networks import SHARED, a_blob, by_caffe, by_onnx, needs_weights, random_weights, same_weights
+from networks import a_blob, by_caffe, by_onnx, random_weights, same_weights
+from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
@@ -40,9 +41,9 @@ import training_cases  # noqa: E402, F401  (one thread)
 
 from opencv_squeezedet.preprocess import Preprocess  # noqa: E402
 from opencv_squeezedet.training import Recipe, write_model  # noqa: E402
-from opencv_squeezedet.training.head import anchors_of, ciou_loss, decode_xyxy, iou_xyxy, predictions  # noqa: E402
 from opencv_squeezedet.training.module import TorchNetwork  # noqa: E402
-from opencv_squeezedet.training.start import begin, describe, read_weights  # noqa: E402
+from opencv_squeezedet.training.predictions import anchors_of, ciou_loss, decode_xyxy, iou_xyxy, predictions  # noqa: E402
+from opencv_squeezedet.training.start import begin, describe, start_weights  # noqa: E402
 
 SMALL = architectures.squeezedet_pyramid(3, 2, (96, 128))
 BLOBS = ("delta_bbox", "class_scores", "conf_scores")
@@ -81,7 +82,7 @@ def test_outputs_are_those_of_caffe(network: Network) -> None:
 
 @needs_caffe_importer
 def test_the_embedded_model_is_the_same_in_torch() -> None:
-    network, weights = architectures.squeezedet_pyramid(), read_weights("embedded")
+    network, weights = architectures.squeezedet_pyramid(), start_weights("embedded")
     model = TorchNetwork(network).eval()
     assert len(model.load_weights(weights)) == len(list(network.weighted()))
     image = cv2.imread(str(Path(__file__).parents[1] / "samples" / "chelsea.jpg"))
@@ -191,7 +192,7 @@ def test_a_training_begins_with_the_embedded_trunk() -> None:
     network, config = describe(recipe, ["nut", "bolt"])
     model, loaded = begin(network, recipe)
     assert len([name for name in loaded if name.startswith("fire") and int(name[4]) < 10]) >= 8 * 3
-    embedded = read_weights("embedded")
+    embedded = start_weights("embedded")
     np.testing.assert_array_equal(model.weights()["fire5_expand_3x3"][0], embedded["fire5_expand_3x3"][0])
     frozen = {name for name in loaded if not next(model.filters[name].parameters()).requires_grad}
     assert frozen == {name for name in loaded if name.split("_")[0] in ("conv1", "fire2", "fire3")}
@@ -228,34 +229,34 @@ def test_weights_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_array_equal(one.weights()["fire9_expand_3x3"][0], weights["fire9/expand3x3"][0])
 
 
-@needs_weights
+@needs("weights")
 @pytest.mark.parametrize("name", ["squeezenet_v1.1_imagenet.npz", "squeezedet_lite_voc.caffemodel"])
 def test_weights_that_are_at_hand(name: str) -> None:
-    recipe = Recipe(input_size=(96, 96), start=str(SHARED / "weights" / name))
+    recipe = Recipe(input_size=(96, 96), start=str(DATA / "weights" / name))
     assert len(begin(describe(recipe, ["nut"])[0], recipe)[1]) >= 25
 
 
-@needs_weights
+@needs("weights")
 def test_the_gsoc_network_begins_with_v1_0() -> None:
-    recipe = Recipe(network="gsoc", input_size=(160, 160), start=str(SHARED / "weights" / "squeezenet_v1.0_imagenet.npz"))
+    recipe = Recipe(network="gsoc", input_size=(160, 160), start=str(DATA / "weights" / "squeezenet_v1.0_imagenet.npz"))
     assert len(begin(describe(recipe, ["nut"])[0], recipe)[1]) == 26  # with conv10, which the detector has too
 
 
 def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        read_weights(str(tmp_path / "none.npz"))
+        start_weights(str(tmp_path / "none.npz"))
     with pytest.raises(FileNotFoundError):
-        read_weights(str(tmp_path / "none.caffemodel"))
-    with pytest.raises(FileNotFoundError, match="the published detectors are"):
-        read_weights("nothing-of-this-name")
+        start_weights(str(tmp_path / "none.caffemodel"))
+    with pytest.raises(FileNotFoundError, match="the published models are"):
+        start_weights("nothing-of-this-name")
     (tmp_path / "bad.npz").write_bytes(b"no archive")
     np.savez(tmp_path / "half.npz", conv1_w=np.zeros((1, 1, 1, 1)))
     for name in ("bad", "half"):
         with pytest.raises(ModelError, match="LAYER_w"):
-            read_weights(str(tmp_path / f"{name}.npz"))
+            start_weights(str(tmp_path / f"{name}.npz"))
     np.savez(tmp_path / "other.npz", foo_w=np.zeros(1), foo_b=np.zeros(1))
     recipe = Recipe(input_size=(96, 96), start=str(tmp_path / "other.npz"))
-    with pytest.raises(ModelError, match="no layer of SqueezeDetPyramid finds weights"):
+    with pytest.raises(ModelError, match="has no weights that fit a layer of SqueezeDetPyramid"):
         begin(describe(recipe, ["nut"])[0], recipe)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from networks import SHARED
+from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
@@ -22,9 +22,9 @@ torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 from training_cases import squares  # noqa: E402
 
 from opencv_squeezedet.training import Opinion, Opinions, ask, load_teacher, write_opinions  # noqa: E402
-from opencv_squeezedet.training.data import Source  # noqa: E402
+from opencv_squeezedet.training.data import Example  # noqa: E402
+from opencv_squeezedet.training.session import examples_of  # noqa: E402
 from opencv_squeezedet.training.teacher import DetectorTeacher, pairwise_iou_xyxy  # noqa: E402
-from opencv_squeezedet.training.train import sources_of  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 PHOTO = ROOT / "samples" / "chelsea.jpg"
@@ -89,21 +89,21 @@ def sd_dataset(path: Path):
 def test_annotated_objects_are_softened(tmp_path: Path) -> None:
     """0.35 of the teacher's classes, where its box overlaps by half and its score is above 0.2."""
     truth = np.array([[12, 10, 50, 62], [60, 5, 90, 44], [0, 0, 9, 9]], np.float32)
-    source = Source(tmp_path / "a.png", truth, np.eye(2, dtype=np.float32)[[0, 0, 1]], np.ones(3, np.float32))
-    soft = opinions(tmp_path).taught(source)
+    example = Example(tmp_path / "a.png", truth, np.eye(2, dtype=np.float32)[[0, 0, 1]], np.ones(3, np.float32))
+    soft = opinions(tmp_path).taught(example)
     expected = [[0.65 + 0.35 * 0.75, 0.35 * 0.25], [0.65, 0.35], [0, 1]]
     np.testing.assert_allclose(soft.classes, expected, atol=1e-3)
     np.testing.assert_array_equal(soft.xyxy, truth)
-    other = Source(tmp_path / "unknown.png", truth, source.classes, source.quality)
+    other = Example(tmp_path / "unknown.png", truth, example.classes, example.quality)
     assert opinions(tmp_path).taught(other) is other
 
 
 def test_other_pictures_have_the_teachers_objects(tmp_path: Path) -> None:
     """Sure from 0.45 on, ignored from 0.2 on."""
-    (source,) = opinions(tmp_path).pictures(["b.png"], LABELS)
-    assert source.path == tmp_path / "a.png"
-    np.testing.assert_allclose(source.quality, [0.6, 0.0], atol=1e-4)
-    np.testing.assert_allclose(source.classes, [[0.75, 0.25], [0, 1]], atol=1e-3)
+    (example,) = opinions(tmp_path).pictures(["b.png"], LABELS)
+    assert example.path == tmp_path / "a.png"
+    np.testing.assert_allclose(example.quality, [0.6, 0.0], atol=1e-4)
+    np.testing.assert_allclose(example.classes, [[0.75, 0.25], [0, 1]], atol=1e-3)
 
 
 def test_hints(tmp_path: Path) -> None:
@@ -126,11 +126,11 @@ def test_sources_of_a_training(tmp_path: Path) -> None:
     torn = Opinion(first.xyxy, np.full((len(first.xyxy), 2), 0.5, np.float32))
     seen = (first.path.name, measured.pictures[0].path.name, "another.png")
     teacher = Opinions({name: (tmp_path / name, None, torn) for name in seen})
-    assert len(sources_of(train, teacher)) == len(train.pictures) + 2
-    sources = sources_of(train, teacher, measured)
-    assert [source.path.name for source in sources] == [*(p.path.name for p in train.pictures), "another.png"]
-    np.testing.assert_allclose(sources[0].classes.max(1), 0.65 + 0.35 / 2)
-    np.testing.assert_allclose(sources[1].classes.max(1), 1)
+    assert len(examples_of(train, teacher)) == len(train.pictures) + 2
+    examples = examples_of(train, teacher, measured)
+    assert [example.path.name for example in examples] == [*(p.path.name for p in train.pictures), "another.png"]
+    np.testing.assert_allclose(examples[0].classes.max(1), 0.65 + 0.35 / 2)
+    np.testing.assert_allclose(examples[1].classes.max(1), 1)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +150,20 @@ def test_sources_of_a_training(tmp_path: Path) -> None:
             '[{"id": 1, "file_name": "x/a", "hint": null}, {"id": 2, "file_name": "y/a", "hint": null}]}',
             "two pictures have the name a",
         ),
+        *(
+            (
+                '{"categories": [{"name": "cat"}, {"name": "dog"}], "images": [{"id": 1, "file_name": "a", "hint": null}], '
+                f'"annotations": [{{"image_id": 1, "bbox": {box}, "scores": {scores}}}]}}',
+                r"boxes, and scores in \[0, 1\], were expected of image 1",
+            )
+            for box, scores in (
+                ("[1, 2, 1e300, 4]", "[0, 1]"),
+                ("[1, 2, NaN, 4]", "[0, 1]"),
+                ("[1, 2, 3, 4]", "[0, -Infinity]"),
+                ("[1, 2, 3, 4]", "[0, 2]"),
+            )
+        ),
+        ("[" * 100_000, "a teacher's opinions were expected"),
     ],
 )
 def test_files_of_nonsense(tmp_path: Path, content: str, message: str) -> None:
@@ -161,7 +175,7 @@ def test_files_of_nonsense(tmp_path: Path, content: str, message: str) -> None:
 
 
 def test_a_teacher_of_other_classes(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the teacher knows no 'cow', but dog, tree, cat"):
+    with pytest.raises(ValueError, match="the teacher has no class 'cow'; it has dog, tree, cat"):
         list(ask(SEER, [], ["cat", "cow"], {}))
 
 
@@ -183,7 +197,7 @@ def test_a_detector_teaches() -> None:
     xyxy, scores = teacher(image)
     assert scores.shape == (len(xyxy), 20)
     best = scores.max(1).argmax()
-    (found, *_) = sd.SqueezeDet().detect(image)
+    (found, *_) = sd.SqueezeDet().detect(image, vote_threshold=1)
     assert teacher.labels[scores[best].argmax()] == found.label
     assert scores[best].max() == pytest.approx(found.confidence, abs=1e-5)
     np.testing.assert_allclose(xyxy[best], found.xyxy, atol=1)
@@ -221,12 +235,11 @@ def test_iou_of_all_pairs() -> None:
 @pytest.fixture
 def nanodet(monkeypatch: pytest.MonkeyPatch) -> str:
     pytest.importorskip("ncnn", reason="the extra [teach] brings ncnn")
-    if not (SHARED / "weights" / "nanodet_m.bin").is_file():
-        pytest.skip("needs ../shared/data/weights")
-    monkeypatch.setenv("OPENCV_SQUEEZEDET_NANODET", str(SHARED / "weights"))
+    monkeypatch.setenv("OPENCV_SQUEEZEDET_NANODET", str(DATA / "weights"))
     return "opencv_squeezedet.training.nanodet:teacher"
 
 
+@needs("weights/nanodet_m.bin")
 def test_nanodet_sees_the_cat(nanodet: str) -> None:
     teacher = load_teacher(nanodet)
     assert len(teacher.labels) == len(set(teacher.labels)) == 80
@@ -282,8 +295,8 @@ def test_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_label_tells_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
     out = tmp_path / "teacher.json"
-    sources = [str(tmp_path / "bad.jpg"), str(tmp_path / "none"), str(PHOTO)]
-    assert cli.main(["label", *sources, "--teacher", "embedded", "-o", str(out), "--quiet"]) == 1
+    examples = [str(tmp_path / "bad.jpg"), str(tmp_path / "none"), str(PHOTO)]
+    assert cli.main(["label", *examples, "--teacher", "embedded", "-o", str(out), "--quiet"]) == 1
     lines = sorted(capsys.readouterr().err.splitlines())
     assert [line.split(": ")[-1] for line in lines] == ["it is not a picture that OpenCV can decode", "no such file or folder"]
     assert len(json.loads(out.read_bytes())["images"]) == 1
@@ -298,8 +311,8 @@ def test_label_tells_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureF
         (["photo.jpg", "--teacher", "embedded", "-o", "x", "--hint", "a=cow,"], "PREFIX=CLASS"),
         (["photo.jpg", "--teacher", "nothing", "-o", "x"], "the published detectors are"),
         (["photo.jpg", "--teacher", "no:thing", "-o", "x"], "No module named 'no'"),
-        (["photo.jpg", "--teacher", "embedded", "-o", "x", "--labels", "cat,unicorn"], "knows no 'unicorn'"),
-        (["photo.jpg", "--teacher", "embedded", "-o", "no/folder/x"], "No such file"),
+        (["photo.jpg", "--teacher", "embedded", "-o", "x", "--labels", "cat,unicorn"], "has no class 'unicorn'"),
+        (["photo.jpg", "--teacher", "embedded", "-o", "no/folder/x"], "--output: no/folder/x: its folder does not exist"),
     ],
 )
 def test_label_with_wrong_arguments(

@@ -1,4 +1,4 @@
-"""``squeezedet inspect``: what a network is made of, and what its head and config are."""
+"""``squeezedet inspect``: a network's layers, its head and its config."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, complain, reason, shown
-from opencv_squeezedet.cli.networks import find_network
+from opencv_squeezedet.blobs import BLOBS
+from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, Parser, complain, print_table, reason, shown, usage_errors
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats import load_network, read_prototxt
-from opencv_squeezedet.head import BLOBS, Head, check_config, head_of
+from opencv_squeezedet.formats import load_definition, load_network
 from opencv_squeezedet.model import config_of, outputs_of, read_description
+from opencv_squeezedet.model_files import Files
 from opencv_squeezedet.network import Shape, Step
+from opencv_squeezedet.network.head import Head, check_config, head_of
+from opencv_squeezedet.registry import find_network
 
 DESCRIPTION = "Show a network's layers with their shapes, parameters and MACs; its head, and the config beside it."
 USAGE = "[options] [MODEL]"
@@ -26,7 +28,7 @@ EXAMPLE = "models/SqueezeDet_deploy.prototxt"
 
 def add_arguments(parser: Parser) -> None:
     """Add inspect's arguments."""
-    add = parser.add_argument_group("what is shown").add_argument
+    add = parser.add_argument_group("options").add_argument
     add(
         "model",
         nargs="?",
@@ -37,47 +39,37 @@ def add_arguments(parser: Parser) -> None:
     add(
         "--weights",
         metavar="W",
-        help="the prototxt's caffemodel, if its name is another; without one the shapes alone are shown",
+        help="the prototxt's caffemodel, if its name differs; without one only shapes are shown",
     )
     add("--json", action="store_true", help="all as JSON instead of the table")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status: 1 where parts of the model do not fit each other."""
-    try:
-        inspected = _Inspected(*find_network(args.model, args.weights))
-    except (ImportError, ModelError, OSError) as error:
-        raise CommandError(_message(error)) from error
-    print(json.dumps(inspected.to_dict(), indent=2) if args.json else "\n".join(inspected.lines()))
+    """Run the command; returns the exit status: 1 if parts of the model do not fit each other."""
+    with usage_errors():
+        inspected = _Inspected(find_network(args.model, args.weights))
+    if args.json:
+        print(json.dumps(inspected.to_dict(), indent=2))
+    else:
+        inspected.print()
     for problem in inspected.problems:
-        complain(args.program, shown(problem))
+        complain(args.program, problem)
     return EXIT_SOME_FAILED if inspected.problems else 0
-
-
-def _message(error: Exception) -> str:
-    """One line; the file's name is in the messages of this package, but not in those of the operating system."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{shown(error.filename)}: {reason(error)}"
-    return shown(reason(error))
 
 
 class _Inspected:
     """A model's parts, as far as they can be read, and what does not fit."""
 
-    def __init__(self, definition: Path, weights: Path | None) -> None:
-        self.definition, self.weights = definition, weights
+    def __init__(self, files: Files) -> None:
+        self.files = files
         self.problems: list[str] = []
-        if definition.suffix == ".prototxt":
-            self.network = read_prototxt(definition)
-            if weights is not None:
-                self._try(lambda: load_network(definition, weights))
-        else:
-            self.network = load_network(definition)[0]
+        self.network = load_definition(files)
+        if files.definition is not None and files.weights is not None:
+            self._try(lambda: load_network(files))
         self.head: Head | None = None
         self.config: HeadConfig | None = None
-        self.description = definition.with_suffix(".json")
-        if self.description.is_file():
-            self._try(self._read_description)
+        if files.description is not None:
+            self._try(lambda: read_description(str(files.description), self._take_description))
         elif set(BLOBS) <= {top for layer in self.network.layers for top in layer.tops}:
             self._try(self._derive_head)
 
@@ -90,10 +82,9 @@ class _Inspected:
     def _derive_head(self) -> None:
         self.head = head_of(self.network)
 
-    def _read_description(self) -> None:
-        read_description(str(self.description), self._take_description)
-
     def _take_description(self, content: Any) -> None:
+        if isinstance(content, dict) and content.keys() <= {"preprocess", "labels"}:
+            return  # a classifier's
         if not isinstance(content, dict) or "head" not in content:
             raise ValueError("a JSON object with a 'head' was expected")
         outputs = outputs_of(content["outputs"]) if "outputs" in content else None
@@ -107,8 +98,8 @@ class _Inspected:
         network = self.network
         return {
             "name": network.name,
-            "definition": str(self.definition),
-            "weights": None if self.weights is None else str(self.weights),
+            "definition": self.files.main,
+            "weights": self.files.weights if self.files.definition else None,
             "input": {"name": network.input_name, "shape": network.input_shape},
             "layers": [self._layer(step) for step in network.steps],
             "outputs": network.output_names,
@@ -134,16 +125,17 @@ class _Inspected:
     def _macs(self, step: Step) -> int:
         return step.macs // self.network.input_shape[0]
 
-    def lines(self) -> list[str]:
-        files = [self.definition] if self.weights is None else [self.definition, self.weights]
-        with_sizes = ", ".join(f"{shown(path)} ({path.stat().st_size:,} bytes)" for path in files)
-        rows = [("layer", "type", "output", "parameters", "MACs")]
-        rows.append((self.network.input_name, "Input", _shapes([self.network.input_shape]), "", ""))
+    def print(self) -> None:
+        paths = dict.fromkeys(path for path in (self.files.main, self.files.weights) if path is not None)
+        with_sizes = ", ".join(f"{shown(path)} ({os.path.getsize(path):,} bytes)" for path in paths)
+        rows = [(self.network.input_name, "Input", _shapes([self.network.input_shape]), "", "")]
         for step in self.network.steps:
             counts = [f"{count:,}" if count else "" for count in (step.parameters, self._macs(step))]
             rows.append((step.layer.name, type(step.layer).__name__, _shapes(step.tops), counts[0], counts[1]))
         rows.append(("total", "", "", f"{self.network.parameters:,}", f"{self.network.macs:,}"))
-        return [f"{shown(self.network.name)}: {with_sizes}", *_table(rows), *self._head_lines()]
+        print(f"{shown(self.network.name)}: {with_sizes}")
+        print_table(["layer", "type", "output", "parameters", "MACs"], rows, numbers=2)
+        print("\n".join(self._head_lines()))
 
     def _head_lines(self) -> list[str]:
         lines = [f"outputs  {', '.join(map(shown, self.network.output_names))}"]
@@ -155,7 +147,7 @@ class _Inspected:
                 f"{'probabilities' if head.activated else 'logits'}"
             )
         if (config := self.config) is not None:
-            lines.append(f"config   {shown(self.description)}")
+            lines.append(f"config   {shown(str(self.files.description))}")
             derived = {"input_size", "grid", "layout", "activated"}
             lines += [f"  {name:<16} {_value(value)}" for name, value in config.to_dict().items() if name not in derived]
         return lines
@@ -170,14 +162,3 @@ def _value(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(f"{item[0]:g}x{item[1]:g}" if isinstance(item, tuple) else shown(item) for item in value)
     return str(value)
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Columns as wide as their widest cell, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        texts = [shown(cell).ljust(width) for cell, width in zip(row[:3], widths, strict=False)]
-        counts = [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
-        lines.append("  ".join(texts + counts).rstrip())
-    return lines

@@ -9,8 +9,7 @@ from pathlib import Path
 from opencv_squeezedet.datasets import coco, voc, yolo
 from opencv_squeezedet.datasets.dataset import Dataset
 from opencv_squeezedet.datasets.raw import Raw, checked
-
-StrPath = str | os.PathLike[str]
+from opencv_squeezedet.files import StrPath
 
 
 def load_dataset(
@@ -57,9 +56,9 @@ def load_dataset(
     """
     place = Path(path)
     folder = None if images is None else Path(images)
-    if not place.exists():
+    if not os.path.exists(place):
         raise FileNotFoundError(f"no data set at {str(place)!r}")
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not os.path.isdir(folder):
         raise FileNotFoundError(f"no folder of pictures at {str(folder)!r}")
     return checked(_read(place, folder, split, labels), labels)
 

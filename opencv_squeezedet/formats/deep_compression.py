@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from opencv_squeezedet.architectures import squeezenet_v1_0
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.network import Shape, Step, StrPath, Weights
+from opencv_squeezedet.files import StrPath
+from opencv_squeezedet.network import Shape, Step, Weights
+from opencv_squeezedet.network.architectures import squeezenet_v1_0
 
 _CODES = 256
 _LONGEST_GAP = 15

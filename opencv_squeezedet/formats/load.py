@@ -1,96 +1,127 @@
-"""Network files found by their stem, read and checked together."""
+"""Network files read and checked together, whatever their format."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from io import BytesIO
+from typing import Any
 
-from opencv_squeezedet.architectures import squeezenet_v1_0
+import numpy as np
+from numpy.typing import NDArray
+
 from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.formats.caffemodel import read_caffemodel
 from opencv_squeezedet.formats.deep_compression import read_compressed
+from opencv_squeezedet.formats.onnx_content import onnx_content
 from opencv_squeezedet.formats.onnx_reader import read_onnx
 from opencv_squeezedet.formats.prototxt import read_prototxt
-from opencv_squeezedet.network import Network, StrPath, Weights
-
-COMPLETE = {".onnx", ".net"}
-"""Suffixes of files that hold definition and weights."""
-_OF_A_STEM = {".caffemodel", ".json", ".prototxt"}
+from opencv_squeezedet.model_files import MOST_BYTES, Files, Read, find_files, read_file
+from opencv_squeezedet.network import Network, Weights
+from opencv_squeezedet.network.architectures import ARCHITECTURES
 
 
-def network_files(model: StrPath, weights: StrPath | None = None) -> tuple[Path, Path | None]:
-    """Find the files of a network.
-
-    Parameters
-    ----------
-    model : path
-        ``NAME.onnx``, ``NAME.net``; or ``NAME.prototxt``, ``NAME.caffemodel``, ``NAME.json`` or the stem ``NAME`` for
-        ``NAME.prototxt``, or ``NAME.onnx`` where there is no prototxt.
-    weights : path, optional
-        The weights of a prototxt. Default: ``NAME.caffemodel``, if there is one.
-
-    Returns
-    -------
-    (Path, Path or None)
-        The definition, and the weights, which are None where the definition has them or there are none.
-
-    Raises
-    ------
-    FileNotFoundError
-        That names the file that is missing.
-    ModelError
-        If weights are given for a file that has its own.
-    """
-    path = Path(model)
-    if path.suffix not in COMPLETE:
-        stem = path.with_suffix("") if path.suffix in _OF_A_STEM else path
-        path = Path(f"{stem}.prototxt")
-        if weights is None and not path.is_file() and Path(f"{stem}.onnx").is_file():
-            path = Path(f"{stem}.onnx")
-    if not path.is_file():
-        raise FileNotFoundError(f"no network at {str(path)!r}")
-    if path.suffix in COMPLETE:
-        if weights is not None:
-            raise ModelError(f"{str(path)!r} has weights of its own, {str(weights)!r} cannot be used with it")
-        return path, None
-    if weights is not None and not Path(weights).is_file():
-        raise FileNotFoundError(f"no weights at {str(weights)!r}")
-    found = path.with_suffix(".caffemodel") if weights is None else Path(weights)
-    return path, found if found.is_file() else None
+def content_of(path: str, most: int = MOST_BYTES) -> bytes:
+    """Return the content of a network's file, complete in itself; errors as `load_network`."""
+    return onnx_content(path, most) if path.endswith(".onnx") else read_file(path, most)
 
 
-def load_network(definition: StrPath, weights: StrPath | None = None) -> tuple[Network, Weights]:
+def load_network(
+    model: StrPath | Files, weights: StrPath | None = None, *, read: Read = content_of
+) -> tuple[Network, Weights]:
     """Read a network with its weights, and check that they fit each other.
 
     Parameters
     ----------
-    definition, weights : path
-        As in `network_files`. Weights may be a ``.net`` file, and those of a ``.net`` alone are for `squeezenet_v1_0`.
+    model : path or Files
+        Files that were found, or what `find_files` finds them by.
+    weights : path, optional
+        As `find_files` takes them.
+    read : function
+        What reads the files.
 
     Returns
     -------
     (Network, Weights)
-        The weights that the network's layers have, no others.
+        The weights that the network's layers have, no others. Weights without a definition (a ``.net``, a caffemodel) get
+        that of the classifier that they are for.
 
     Raises
     ------
     FileNotFoundError, OSError
         If a file is missing, or cannot be read.
     ModelError
-        If a file is not what its suffix says, or the weights are another network's.
-    ImportError
-        Without the extra ``[onnx]``, for all files but ``.net``.
+        If a file is not what its suffix says, or the weights are another network's; `UnknownLayerError` for a network that
+        may be sound, but has layers that are not described here.
     """
-    path, found = network_files(definition, weights)
-    if path.suffix == ".onnx":
-        return read_onnx(path)
-    if path.suffix == ".net":
-        return squeezenet_v1_0(), read_compressed(path)
-    if found is None:
-        raise FileNotFoundError(f"no weights at {str(path.with_suffix('.caffemodel'))!r}")
-    network = read_prototxt(path)
-    all_weights = read_compressed(found) if found.suffix == ".net" else read_caffemodel(found)
+    files = (model if isinstance(model, Files) else find_files(model, weights)).with_weights()
+    if files.weights is None:
+        return read_onnx(str(files.onnx), read=read)
+    if files.definition is None:
+        all_weights = read_weights(files.weights, read=read)
+        return _classifier_of(files.weights, all_weights), all_weights
+    all_weights = read_weights(files.weights, read=read)
+    network = read_prototxt(files.definition, read=read)
     try:
         network.check_weights(all_weights)
     except ModelError as error:
-        raise ModelError(f"{str(path)!r} with {str(found)!r}: {error}") from error
+        raise ModelError(f"{files}: {error}") from error
     return network, {step.layer.name: all_weights[step.layer.name] for step in network.weighted()}
+
+
+def load_definition(files: Files) -> Network:
+    """Read a network without its weights, where they lie apart; errors as `load_network`."""
+    if files.definition is None:
+        return load_network(files)[0]
+    return read_prototxt(files.definition)
+
+
+def read_weights(path: StrPath, *, read: Read = read_file) -> Weights:
+    """Read a caffemodel, a Deep-Compressed ``.net``, or a NumPy archive with arrays ``LAYER_w`` and ``LAYER_b``.
+
+    Raises
+    ------
+    OSError, ModelError
+        As `load_network`.
+    """
+    path = os.fspath(path)
+    if path.endswith(".npz"):
+        return _read_archive(read(path, MOST_BYTES), path)
+    return read_compressed(path) if path.endswith(".net") else read_caffemodel(path, read=read)
+
+
+def _read_archive(content: bytes, path: str) -> Weights:
+    """NumPy's archive; what its reader makes of a damaged one has many names."""
+    from zipfile import ZipFile  # not everybody's import time
+
+    try:
+        with ZipFile(BytesIO(content)) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
+                raise ModelError(f"{path!r}: arrays of at most {MOST_BYTES} bytes were expected")
+        with np.load(BytesIO(content)) as arrays:
+            names = [name[:-2] for name in arrays if name.endswith("_w")]
+            return {name: [_floats(arrays[f"{name}_{part}"]) for part in "wb"] for name in names}
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{path!r}: arrays LAYER_w and LAYER_b were expected: {error}") from error
+
+
+def _floats(array: NDArray[Any]) -> NDArray[np.float32]:
+    if array.dtype.kind != "f":
+        raise ValueError(f"floats were expected, got {array.dtype}")
+    return array.astype(np.float32)
+
+
+def _classifier_of(path: str, weights: Weights) -> Network:
+    """Return the classifier whose weights these are."""
+    classifiers = [one for one in ARCHITECTURES.values() if one.task == "classifier"]
+    for one in classifiers:
+        network = one.build()
+        try:
+            network.check_weights(weights)
+        except ModelError:
+            continue
+        return network
+    known = ", ".join(one.name for one in classifiers)
+    raise ModelError(f"no network definition lies beside {path!r}, whose weights are none of {known}")

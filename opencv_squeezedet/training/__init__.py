@@ -1,11 +1,11 @@
-"""Training of SqueezeDet networks with torch (extra ``[train]``); `Training` is where to begin."""
+"""Training of SqueezeDet networks with torch (extra ``[train]``); `Training` is the place to start."""
 
 from opencv_squeezedet.training.augment import Augmentation
 from opencv_squeezedet.training.calibration import Calibration
+from opencv_squeezedet.training.loop import Schedule
 from opencv_squeezedet.training.recipe import Recipe
+from opencv_squeezedet.training.session import Progress, Training, write_model
 from opencv_squeezedet.training.teacher import Opinion, Opinions, Teacher, ask, load_teacher, write_opinions
-from opencv_squeezedet.training.train import Progress, Training, write_model
-from opencv_squeezedet.training.trainer import Schedule
 
 __all__ = [
     "Augmentation",

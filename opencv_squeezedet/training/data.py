@@ -1,8 +1,9 @@
-"""The pictures of a training, in an order that depends on the seed alone, and so can be resumed anywhere."""
+"""The pictures of a training run, in an order that depends only on the seed, so that it can be resumed anywhere."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from opencv_squeezedet.training.losses import Targets
 
 
 @dataclass(frozen=True)
-class Source:
+class Example:
     """A picture file and its objects; see `Sample` for the arrays."""
 
     path: Path
@@ -31,14 +32,14 @@ class Source:
     quality: NDArray[np.float32]
 
     def read(self, mean: tuple[float, float, float]) -> tuple[Sample, list[str]]:
-        """Read the picture; where that cannot be, return one without objects, of one colour, and a line that tells why."""
+        """Read the picture; if that fails, return one without objects, of one colour, and a line that says why."""
         image, problems = read_or_empty(self.path, mean)
         count = 0 if problems else len(self.xyxy)
         return Sample(image, self.xyxy[:count], self.classes[:count], self.quality[:count]), problems
 
 
 def read_or_empty(path: Path, mean: tuple[float, float, float]) -> tuple[Picture, list[str]]:
-    """Read a picture; where that cannot be, return one of one colour, and a line that tells why."""
+    """Read a picture; if that fails, return one of one colour, and a line that says why."""
     try:
         return read_picture(path), []
     except (OSError, ValueError) as error:
@@ -46,7 +47,7 @@ def read_or_empty(path: Path, mean: tuple[float, float, float]) -> tuple[Picture
 
 
 class Batch(NamedTuple):
-    """Pictures (N, H, W, 3) uint8, BGR, their objects, and a line of each file among them that cannot be read."""
+    """Pictures (N, H, W, 3) uint8, BGR, their objects, and a line about each file that cannot be read."""
 
     images: Tensor
     targets: Targets
@@ -54,17 +55,17 @@ class Batch(NamedTuple):
 
 
 class _Pictures(Dataset[tuple[Sample, list[str]]]):
-    """The k-th picture of the training; what it is depends on the seed and k alone."""
+    """The k-th picture of the training run, which depends only on the seed and k."""
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        examples: Sequence[Example],
         order: NDArray[np.int32],
         mean: tuple[float, float, float],
         how: Augmentation,
         seed: int,
     ) -> None:
-        self._sources, self._order, self._mean, self._how, self._seed = sources, order, mean, how, seed
+        self._examples, self._order, self._mean, self._how, self._seed = examples, order, mean, how, seed
 
     def __getitem__(self, place: tuple[int, tuple[int, int], bool]) -> tuple[Sample, list[str]]:
         k, size, mosaic = place
@@ -72,13 +73,13 @@ class _Pictures(Dataset[tuple[Sample, list[str]]]):
         chosen = [self._order[k]]
         if mosaic and rng.random() < self._how.mosaic:
             chosen += rng.choice(self._order, 3).tolist()
-        read = [self._sources[i].read(self._mean) for i in chosen]
+        read = [self._examples[i].read(self._mean) for i in chosen]
         sample = augmented([sample for sample, _ in read], size, self._mean, self._how, rng)
         return sample, [problem for _, problems in read for problem in problems]
 
 
 class _Places(Sampler[list[tuple[int, tuple[int, int], bool]]]):
-    """For each batch, number, size and mosaic of its pictures."""
+    """For each batch, the number and size of its pictures, and whether they may be mosaics."""
 
     def __init__(self, feed: Feed, first: int) -> None:
         self._feed, self._starts = feed, range(first, feed.pictures, feed.batch)
@@ -92,34 +93,34 @@ class _Places(Sampler[list[tuple[int, tuple[int, int], bool]]]):
 
 @dataclass(frozen=True, kw_only=True)
 class Feed:
-    """Batches of a training from any of its pictures on.
+    """The batches of a training run, starting at any of its pictures.
 
     Parameters
     ----------
-    sources : sequence of Source
+    examples : sequence of Example
         The data set.
     pictures : int
-        How many pictures the training sees.
+        How many pictures the training run sees.
     batch : int
         Pictures in a batch.
     sizes : sequence of ((int, int), float)
-        Input sizes, width and height, and at which share of the training each begins.
+        Input sizes, width and height, and after which fraction of the training each begins.
     mean : (float, float, float)
         What the network's preprocessing subtracts.
     augmentation : Augmentation
         How pictures are changed.
     plain_end : float
-        Share of the training, at its end, without mosaics.
+        Fraction of the training, at its end, without mosaics.
     repeat_below : float
-        Pictures with a class that fewer than this share of the pictures have come up to sqrt(repeat_below / share) times as
-        often (repeat factor sampling: Gupta et al., arXiv:1908.03195).
+        Pictures with a class that is in less than this share of the pictures are seen up to sqrt(repeat_below / share) times
+        as often (repeat factor sampling: Gupta et al., arXiv:1908.03195).
     workers : int
         Processes that read and change pictures.
     seed : int
-        Of the order and the changes.
+        Seed of the order and the changes.
     """
 
-    sources: Sequence[Source]
+    examples: Sequence[Example]
     pictures: int
     batch: int
     sizes: Sequence[tuple[tuple[int, int], float]]
@@ -131,21 +132,28 @@ class Feed:
     seed: int = 0
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches from picture ``first`` on."""
-        pictures = _Pictures(self.sources, self._order(), self.mean, self.augmentation, self.seed)
+        """Yield the batches, starting at picture ``first``; ChildProcessError if a process that reads them is killed."""
+        pictures = _Pictures(self.examples, self._order(), self.mean, self.augmentation, self.seed)
         loader: DataLoader[tuple[Sample, list[str]]] = DataLoader(
             pictures,
             batch_sampler=_Places(self, first),
             num_workers=self.workers,
             collate_fn=_collate,
-            worker_init_fn=_step_back,
+            worker_init_fn=_serve,
             persistent_workers=False,
             prefetch_factor=4 if self.workers else None,
         )
-        yield from loader
+        try:
+            yield from loader
+        except RuntimeError as error:  # all that torch says of it
+            if "DataLoader worker" not in str(error):
+                raise
+            raise ChildProcessError(
+                f"a process that reads pictures was ended, perhaps for want of memory: try fewer workers, or none ({error})"
+            ) from error
 
     def places(self, first: int) -> list[tuple[int, tuple[int, int], bool]]:
-        """Return number, input size, and whether it may be a mosaic, of each picture of the batch that begins here."""
+        """Return the number and input size of each picture of the batch that begins here, and whether it may be a mosaic."""
         share = first / self.pictures
         size = [size for size, begin in self.sizes if begin <= share][-1]
         mosaic = share < 1 - self.plain_end
@@ -153,7 +161,7 @@ class Feed:
 
     def _order(self) -> NDArray[np.int32]:
         rng = np.random.default_rng(self.seed)
-        factors = _repeat_factors(self.sources, self.repeat_below)
+        factors = _repeat_factors(self.examples, self.repeat_below)
         rounds: list[NDArray[np.int32]] = []
         while sum(map(len, rounds)) < self.pictures:
             counts = np.floor(factors + rng.random(len(factors))).astype(int)
@@ -161,12 +169,12 @@ class Feed:
         return np.concatenate(rounds)[: self.pictures]
 
 
-def _repeat_factors(sources: Sequence[Source], below: float) -> NDArray[np.float64]:
-    classes = max((source.classes.shape[1] for source in sources), default=0)
-    has = np.zeros((len(sources), classes), bool)
-    for row, source in zip(has, sources, strict=True):
-        row[source.classes[source.quality > 0].argmax(1)] = True
-    share = np.maximum(has.mean(0), 1 / len(sources))
+def _repeat_factors(examples: Sequence[Example], below: float) -> NDArray[np.float64]:
+    classes = max((example.classes.shape[1] for example in examples), default=0)
+    has = np.zeros((len(examples), classes), bool)
+    for row, example in zip(has, examples, strict=True):
+        row[example.classes[example.quality > 0].argmax(1)] = True
+    share = np.maximum(has.mean(0), 1 / len(examples))
     factors = np.maximum(1.0, np.sqrt(below / share))
     most: NDArray[np.float64] = np.where(has, factors, 1.0).max(1, initial=1.0)
     return most
@@ -188,8 +196,9 @@ def _collate(items: list[tuple[Sample, list[str]]]) -> Batch:
     )
 
 
-def _step_back(_: int) -> None:
-    """Leave the cores to the network's threads, which wait for each other: reading takes the time that they leave."""
+def _serve(_: int) -> None:
+    """Leave Ctrl-C to the training, and the cores to its threads, which wait for each other: reading uses what they leave."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     if hasattr(os, "nice"):
         os.nice(10)

@@ -1,39 +1,31 @@
-"""A network to train: its description, its head, and the weights that it begins with."""
+"""A network to train: its description, its head, and the weights it starts from."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from zipfile import BadZipFile
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from opencv_squeezedet import architectures, conversion, registry
-from opencv_squeezedet.backends import Files
 from opencv_squeezedet.config import VOC, HeadConfig
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats import load_network
-from opencv_squeezedet.head import derive_config
-from opencv_squeezedet.model import find_model
+from opencv_squeezedet.formats import load_network, read_weights
 from opencv_squeezedet.network import Convolution, Network, Weights
-from opencv_squeezedet.training.head import logit_channels
+from opencv_squeezedet.network.architectures import TRAINABLE
+from opencv_squeezedet.network.head import derive_config
+from opencv_squeezedet.registry import find_network
 from opencv_squeezedet.training.module import TorchNetwork
-from opencv_squeezedet.training.recipe import NetworkName, Recipe
+from opencv_squeezedet.training.predictions import logit_channels
+from opencv_squeezedet.training.recipe import Recipe
 
-_NETWORKS: dict[NetworkName, Callable[..., Network]] = {
-    "pyramid": architectures.squeezedet_pyramid,
-    "lite": architectures.squeezedet_lite,
-    "gsoc": architectures.squeezedet_gsoc,
-}
 _PRIOR = 0.01  # confidence of every anchor before training
 
 
 def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None = None) -> tuple[Network, HeadConfig]:
     """Return the network that a recipe trains for these classes, and its head.
 
-    Boxes are where the objects are: the head's first axis is the one that the network's grid has first, which is x where
+    The head's first axis is the first axis of the network's grid, so that boxes are where the objects are. It is x if
     opencv_contrib's decoder can read the network too, and y for the 2017 network.
 
     Parameters
@@ -43,7 +35,7 @@ def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None
     labels : sequence of str
         The classes.
     size : (int, int), optional
-        Another input size than the recipe's, with anchors that cover as much of it.
+        An input size other than the recipe's; anchors cover the same fraction of it.
 
     Raises
     ------
@@ -53,12 +45,11 @@ def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None
     size = recipe.input_size if size is None else size
     shapes, side = (VOC.anchors, VOC.input_size) if recipe.anchors is None else (recipe.anchors, recipe.input_size)
     anchors = [(w * size[0] / side[0], h * size[1] / side[1]) for w, h in shapes]
-    network = _NETWORKS[recipe.network](len(labels), len(anchors), size)
+    network = TRAINABLE[recipe.network].build(len(labels), len(anchors), size)
     return network, derive_config(
         network,
         anchors=anchors,
         labels=labels,
-        first_axis="y" if recipe.network == "gsoc" else "x",
         score_threshold=0.3,
         nms_threshold=0.45,
         nms_kind="greedy",
@@ -67,9 +58,9 @@ def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None
 
 
 def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
-    """Return the network to train, and the layers that began with weights of ``recipe.start``.
+    """Return the network to train, and the layers that start from weights of ``recipe.start``.
 
-    Convolutions that did not, but for the last one, get batch normalisation, so that they learn at the pace of the others.
+    Convolutions that do not, except the last one, get batch normalisation, so that they learn as fast as the others.
 
     Raises
     ------
@@ -77,7 +68,7 @@ def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
         If the weights cannot be read, or none of them fits.
     """
     torch.manual_seed(recipe.seed)
-    weights = {_plain_name(name): blobs for name, blobs in read_weights(recipe.start).items()}
+    weights = {_plain_name(name): blobs for name, blobs in start_weights(recipe.start).items()}
     plain = {step.layer.name: _plain_name(step.layer.name) for step in network.weighted()}
     fitting = {
         step.layer.name: weights[plain[step.layer.name]]
@@ -85,7 +76,7 @@ def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
         if [tuple(blob.shape) for blob in weights.get(plain[step.layer.name], ())] == step.weights
     }
     if not fitting:
-        raise ModelError(f"{recipe.start}: no layer of {network.name} finds weights of its shape there")
+        raise ModelError(f"{recipe.start} has no weights that fit a layer of {network.name}")
     *inner, last = [step.layer for step in network.weighted()]
     new = [layer.name for layer in inner if layer.name not in fitting and isinstance(layer, Convolution)]
     model = TorchNetwork(network, new)
@@ -96,32 +87,20 @@ def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
     return model, loaded
 
 
-def read_weights(start: str) -> Weights:
-    """Return published weights, or those of a model, a caffemodel, Deep Compression's ``.net`` or a NumPy archive.
-
-    An archive has the arrays ``LAYER_w`` and ``LAYER_b`` for each layer.
+def start_weights(start: str) -> Weights:
+    """Return published weights, those of a model, or those in a file of weights alone, as for `formats.read_weights`.
 
     Raises
     ------
     FileNotFoundError, ModelError
         If there is no such file, or it is none of these.
     FetchError, ImportError
-        If published weights are not here and cannot be fetched.
+        If published weights are not available locally and cannot be fetched.
     """
-    path = Path(start)
-    if path.suffix == ".npz":
-        try:
-            with np.load(path) as archive:
-                return {name[:-2]: [archive[name], archive[f"{name[:-2]}_b"]] for name in archive if name.endswith("_w")}
-        except (ValueError, KeyError, BadZipFile) as error:
-            raise ModelError(f"{start!r}: arrays LAYER_w and LAYER_b were expected: {error}") from error
-    if start in registry.entries():
-        path = registry.fetch(start)
-    if path.suffix in (".caffemodel", ".net"):
-        return conversion.read_weights(str(path))
-    files = find_model(start).network
-    assert isinstance(files, Files)
-    return load_network(files.onnx)[1] if files.definition is None and files.onnx else conversion.load(files)[1]
+    if start.endswith(".npz"):
+        return read_weights(start)
+    files = find_network(start).with_weights()
+    return load_network(files)[1] if files.weights is None else read_weights(files.weights)
 
 
 def _plain_name(name: str) -> str:
@@ -135,7 +114,7 @@ def _module_name(name: str) -> str:
 
 
 def _quiet(model: TorchNetwork, network: Network) -> None:
-    """Let a new head begin with every anchor almost sure of being background."""
+    """Make a new head start with every anchor almost certain to be background."""
     channels = logit_channels(network)
     weight, bias = model.filters[channels.layer].parameters()
     with torch.no_grad():

@@ -1,0 +1,28 @@
+"""What runs a network: ``cv2.dnn`` with Caffe's files or ONNX, and onnxruntime, each behind one small object.
+
+============  =====================================  ==============================================
+backend       model's files                          what runs it
+============  =====================================  ==============================================
+opencv        prototxt and caffemodel                `CaffeNet`, where cv2 reads them (OpenCV 4)
+opencv        onnx, or Caffe's two, converted        `OnnxNet`
+onnxruntime   onnx, or Caffe's two, converted        `OnnxSession`
+============  =====================================  ==============================================
+"""
+
+from opencv_squeezedet.backends.base import Backend, BackendName
+from opencv_squeezedet.backends.content import NetworkContent
+from opencv_squeezedet.backends.onnxruntime import OnnxSession, onnxruntime_targets
+from opencv_squeezedet.backends.open import open_backend
+from opencv_squeezedet.backends.opencv import CaffeNet, OnnxNet, opencv_targets
+
+__all__ = [
+    "Backend",
+    "BackendName",
+    "CaffeNet",
+    "NetworkContent",
+    "OnnxNet",
+    "OnnxSession",
+    "onnxruntime_targets",
+    "open_backend",
+    "opencv_targets",
+]

@@ -1,0 +1,287 @@
+"""What `detect` reads: pictures, folders, patterns, lists, videos, cameras and standard input, as one sequence of frames."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+
+from opencv_squeezedet._checks import MOST
+from opencv_squeezedet.cli.common import real_place
+from opencv_squeezedet.files import (
+    MOST_PICTURE_BYTES,
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    decode_picture,
+    read_at_most,
+    read_picture,
+    read_regular,
+    read_whole,
+    real_path,
+)
+from opencv_squeezedet.preprocess import Picture
+
+Complain = Callable[[str], None]
+
+_MOST_LIST_BYTES = 1 << 28
+
+
+class SourceError(Exception):
+    """A source cannot be read, or ends too early."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture to process: where it comes from, and how to load it.
+
+    Parameters
+    ----------
+    name : str
+        The source, as it was given.
+    stem, suffix : str
+        For the names of its output files.
+    load : function
+        Returns the picture; raises OSError or ValueError if it cannot be read.
+    path : Path or None
+        The file, if it is a picture.
+    video : Video or None
+        The video, if it is a frame of one.
+    number : int or None
+        The frame's number in the video, from 0.
+    frames_per_second : float
+        Of the video, according to its header.
+    """
+
+    name: str
+    stem: str
+    suffix: str
+    load: Callable[[], Picture]
+    path: Path | None = None
+    video: Video | None = None
+    number: int | None = None
+    frames_per_second: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Video:
+    """A video file or a camera; naming one twice makes two.
+
+    Parameters
+    ----------
+    name : str
+        The file's, or the camera's number.
+    camera : int or None
+        The camera's number.
+    """
+
+    name: str
+    camera: int | None = None
+
+    @property
+    def stem(self) -> str:
+        """For the names of its output files."""
+        return Path(self.name).stem if self.camera is None else f"camera-{self.camera}"
+
+    @property
+    def path(self) -> Path | None:
+        """The file, if it is one."""
+        return Path(self.name) if self.camera is None else None
+
+    def open(self) -> cv2.VideoCapture:
+        """Return the opened video; SourceError if it cannot be opened."""
+        if self.camera is not None:
+            capture = cv2.VideoCapture(self.camera)
+        elif is_utf8(self.name):
+            capture = cv2.VideoCapture(os.path.abspath(self.name))  # "a:b.mp4" alone would be taken for a URL
+        else:
+            raise SourceError(f"{self.name}: OpenCV cannot open a video whose name is not UTF-8")
+        if not capture.isOpened():
+            raise SourceError(f"{self.name}: OpenCV cannot open this {'video' if self.camera is None else 'camera'}")
+        return capture
+
+    def frames(self, every: int) -> Iterator[Frame]:
+        """Yield one of every so many frames; SourceError if the video cannot be read, or ends too early."""
+        capture = self.open()
+        rate, expected = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        number = 0
+        try:
+            while capture.grab():
+                if number % every == 0:
+                    done, image = capture.retrieve()
+                    if not done:
+                        break
+                    stem = f"{self.stem}_{number:06}"
+                    yield Frame(self.name, stem, ".jpg", _given(image), video=self, number=number, frames_per_second=rate)
+                number += 1
+        finally:
+            capture.release()
+        if self.camera is not None:
+            raise SourceError(f"camera {self.camera} gives no more frames")
+        if number < 0.9 * expected or not number:
+            raise SourceError(f"{self.name}: only {number} of {expected:.0f} frames can be read")
+
+
+def is_utf8(name: str) -> bool:
+    """Whether OpenCV can be given this name: it expects UTF-8, and others end the process."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+Source = Frame | Video
+
+
+@dataclass
+class Sources:
+    """What the arguments name.
+
+    Parameters
+    ----------
+    frames : list of Frame or Video
+        In the arguments' order.
+    files : set of Path
+        All files that are read, including lists of sources, resolved; they must not be overwritten.
+    failures : int
+        How many arguments, or lines of lists, name no source.
+    """
+
+    frames: list[Source] = field(default_factory=list)
+    files: set[Path] = field(default_factory=set)
+    failures: int = 0
+
+
+def find_sources(arguments: list[str], *, recursive: bool, without: Iterable[Path], complain: Complain) -> Sources:
+    """Return all pictures and videos that the arguments name.
+
+    A picture or video file; a folder (its pictures by name; with ``recursive`` those of its subfolders too, except the folders
+    ``without``); a glob pattern; a ``.txt`` file that lists sources, one per line, as they would be given as arguments; a
+    camera number; a pipe, or ``-`` for standard input, that gives a picture, which is read at once.
+
+    Raises
+    ------
+    CommandError
+        If links make a circle of a folder of ``without``.
+    """
+    sources = Sources()
+    outputs = {real_place(folder) for folder in without}
+    for argument in arguments:
+        _find(argument, recursive, outputs, sources, complain)
+    return sources
+
+
+def _find(argument: str, recursive: bool, without: set[Path], sources: Sources, complain: Complain) -> None:
+    try:
+        path = Path(argument)
+        if path.suffix.lower() == ".txt" and path.is_file():
+            sources.files.add(real_path(path))
+            for name in _listed(path):
+                _find(name, recursive, without, sources, lambda message: complain(f"{argument}: {message}"))
+            return
+        found = _sources_of(argument, recursive, without)
+        files = {real_path(source.path) for source in found if source.path is not None}
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        complain(f"{argument}: {reason}")
+        sources.failures += 1
+        return
+    sources.frames += found
+    sources.files |= files
+
+
+def _sources_of(argument: str, recursive: bool, without: set[Path]) -> list[Source]:
+    path = Path(argument)
+    if not argument:
+        raise ValueError("an empty name is not a source")
+    if argument == "-":
+        return [_from_standard_input()]
+    if path.is_dir():
+        return _in_folder(path, recursive, without)
+    if argument.isdecimal() and int(argument) <= MOST and not path.exists():
+        return [Video(argument, int(argument))]
+    if glob.has_magic(argument) and not os.path.lexists(argument):
+        matches = sorted(glob.glob(argument, recursive=True))
+        if not matches:
+            raise ValueError("nothing matches this pattern")
+        known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
+        files = [match for match in matches if os.path.splitext(match)[1].lower() in known and not os.path.isdir(match)]
+        return [source for match in files or matches for source in _sources_of(match, recursive, without)]
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        if not stat.S_ISREG(path.stat().st_mode):  # OSError if it is missing
+            raise ValueError("a video is read from a regular file only")  # OpenCV would wait, deaf to Ctrl-C
+        return [Video(argument)]
+    if path.is_fifo():
+        return [_from_pipe(path)]
+    return [_picture(path)]
+
+
+def _in_folder(folder: Path, recursive: bool, without: set[Path]) -> list[Source]:
+    inside = folder.rglob("*") if recursive else folder.iterdir()
+    place_of_all = real_path(folder)
+    skipped = {place for place in without if place_of_all in place.parents}
+    pictures = [p for p in inside if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()]
+    if skipped:
+        pictures = [p for p in pictures if skipped.isdisjoint(real_path(p).parents)]
+    if not pictures:
+        raise ValueError("no pictures in this folder")
+    return [_picture(p) for p in sorted(pictures)]
+
+
+def _listed(path: Path) -> list[str]:
+    text = read_regular(path, _MOST_LIST_BYTES).decode("utf-8-sig", errors="surrogateescape")
+    lines = text.replace("\r", "\n").split("\n")
+    names = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not names:
+        raise ValueError("this list has no sources")
+    if any(name.lower().endswith(".txt") for name in names):
+        raise ValueError("a list cannot name another list")
+    return names
+
+
+def _picture(path: Path) -> Frame:
+    return Frame(str(path), path.stem, path.suffix, lambda: read_picture(path), path)
+
+
+def _given(image: Picture) -> Callable[[], Picture]:
+    return lambda: image
+
+
+# What may never end is read at once, and not by a worker, so that Ctrl-C ends the waiting.
+
+
+def _from_standard_input() -> Frame:
+    content = read_at_most(sys.stdin.buffer, MOST_PICTURE_BYTES) if sys.stdin is not None else b""
+    return Frame("-", "stdin", ".jpg", lambda: decode_picture(content))
+
+
+def _from_pipe(path: Path) -> Frame:
+    content = read_whole(path, MOST_PICTURE_BYTES)
+    return Frame(str(path), path.stem, path.suffix, lambda: decode_picture(content))
+
+
+def count_frames(sources: list[Source], every: int) -> int | None:
+    """Return how many frames there will be, according to the videos' headers; None if there is a camera."""
+    total = 0
+    for source in sources:
+        if isinstance(source, Frame):
+            total += 1
+        elif source.camera is not None:
+            return None
+        else:
+            try:
+                capture = source.open()
+            except SourceError:
+                continue  # reported when its turn comes
+            frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+            capture.release()
+            if frames <= 0:
+                return None
+            total += -(-frames // every)
+    return total

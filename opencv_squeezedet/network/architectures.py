@@ -1,0 +1,343 @@
+"""The networks of the family, each described once; prototxt, caffemodel, ONNX and training derive from these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from opencv_squeezedet import _checks
+from opencv_squeezedet.network import (
+    Concat,
+    Convolution,
+    Deconvolution,
+    Dropout,
+    Layer,
+    Network,
+    Permute,
+    Pooling,
+    ReLU,
+    Reshape,
+    Shape,
+    Sigmoid,
+    Slice,
+    Softmax,
+)
+
+__all__ = [
+    "ARCHITECTURES",
+    "TRAINABLE",
+    "Architecture",
+    "Task",
+    "squeezedet_gsoc",
+    "squeezedet_kitti",
+    "squeezedet_lite",
+    "squeezedet_pyramid",
+    "squeezenet_gsoc",
+    "squeezenet_v1_0",
+    "squeezenet_v1_1",
+]
+
+Task = Literal["detector", "classifier"]
+
+_ROWS_FIRST, _COLUMNS_FIRST = (0, 2, 3, 1), (0, 3, 2, 1)
+
+_V1_0 = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
+"""Squeeze and expand outputs of fire2 to fire9, which v1.1 shares."""
+
+
+def squeezenet_v1_0(classes: int = 1000, input_size: tuple[int, int] = (227, 227)) -> Network:
+    """Return DeepScale's SqueezeNet v1.0 (Iandola et al., arXiv:1602.07360), under the layer names of its release.
+
+    Parameters
+    ----------
+    classes : int
+        Number of outputs of ``conv10``.
+    input_size : (int, int)
+        Width and height, pixels.
+    """
+    net = _Builder("SqueezeNet v1.0", input_size, _DEEPSCALE)
+    net.convolution("conv1", 96, 7, stride=2)
+    _trunk(net, pools=(1, 4, 8))
+    _classifier(net, classes, pad=1)
+    return net.network()
+
+
+def squeezenet_v1_1(classes: int = 1000, input_size: tuple[int, int] = (227, 227)) -> Network:
+    """Return DeepScale's SqueezeNet v1.1, under the layer names of its release; parameters as for `squeezenet_v1_0`."""
+    net = _Builder("SqueezeNet v1.1", input_size, _DEEPSCALE)
+    net.convolution("conv1", 64, 3, stride=2)
+    _trunk(net, pools=(1, 3, 5))
+    _classifier(net, classes, pad=0)
+    return net.network()
+
+
+def squeezenet_gsoc(classes: int = 1000, input_size: tuple[int, int] = (416, 416)) -> Network:
+    """Return the SqueezeNet of opencv_contrib's dnn_objdetect: v1.0 with leaky ReLU; parameters as for `squeezenet_v1_0`."""
+    net = _Builder("SqueezeNet", input_size, _GSOC)
+    net.convolution("conv1", 96, 7, stride=2)
+    _trunk(net, pools=(1, 4, 8))
+    net.convolution("conv10", classes, 1)
+    net.add(Pooling, "pool10", method="average")
+    net.add(Softmax, "predictions", axis=1)
+    return net.network()
+
+
+def squeezedet_gsoc(classes: int = 20, anchors: int = 9, input_size: tuple[int, int] = (416, 416)) -> Network:
+    """Return the SqueezeDet of opencv_contrib's dnn_objdetect.
+
+    Parameters
+    ----------
+    classes, anchors : int
+        Number of classes, and of anchor shapes per cell.
+    input_size : (int, int)
+        Width and height, pixels.
+
+    Raises
+    ------
+    ModelError
+        If the input is too small; the message names the layer.
+    """
+    net = _Builder("SqueezeDet", input_size, _GSOC)
+    net.convolution("conv1", 96, 7, stride=2)
+    _trunk(net, pools=(1, 4, 8))
+    net.convolution("conv10", 1000, 1)
+    net.fire(10, 96, 384)
+    net.fire(11, 96, 384)
+    _head(net, "conv11", classes, anchors, _ROWS_FIRST, kernel=3)
+    return net.network()
+
+
+def squeezedet_kitti(classes: int = 3, anchors: int = 9, input_size: tuple[int, int] = (1248, 384)) -> Network:
+    """Return the SqueezeDet of Wu et al. (arXiv:1612.01051) for KITTI; parameters as for `squeezedet_gsoc`.
+
+    ``conv1`` pads one pixel on each side, as the Caffe port does; TensorFlow pads on the right and at the bottom.
+    """
+    net = _Builder("SqueezeDet KITTI", input_size, _DEEPSCALE)
+    net.convolution("conv1", 64, 3, stride=2, pad=1)
+    _trunk(net, pools=(1, 3, 5))
+    net.fire(10, 96, 384)
+    net.fire(11, 96, 384)
+    net.add(Dropout, "drop11", in_place=True, ratio=0.5)
+    _head(net, "conv12", classes, anchors, _ROWS_FIRST, kernel=3, pad=1)
+    return net.network()
+
+
+def squeezedet_lite(classes: int = 20, anchors: int = 9, input_size: tuple[int, int] = (416, 416)) -> Network:
+    """Return a SqueezeDet on the v1.1 trunk; parameters as for `squeezedet_gsoc`.
+
+    Its first grid axis is the picture's x, as opencv_contrib's decoder expects.
+    """
+    net = _Builder("SqueezeDetLite", input_size, _LITE)
+    net.convolution("conv1", 64, 3, stride=2)
+    _trunk(net, pools=(1, 3, 5))
+    net.fire(10, 96, 192)
+    net.fire(11, 96, 192)
+    _head(net, "conv12", classes, anchors, _COLUMNS_FIRST, kernel=3)
+    return net.network()
+
+
+def squeezedet_pyramid(classes: int = 20, anchors: int = 9, input_size: tuple[int, int] = (416, 416)) -> Network:
+    """Return a SqueezeDet on the v1.1 trunk that combines three depths; parameters as for `squeezedet_gsoc`.
+
+    Large objects need more context than the trunk's last map has, and small ones need finer features. A map at half its
+    resolution is scaled up by a deconvolution, one at twice its resolution is scaled down by a strided convolution, and a
+    fire module combines the three. Its first grid axis is the picture's x.
+    """
+    net = _Builder("SqueezeDetPyramid", input_size, _LITE)
+    net.convolution("conv1", 64, 3, stride=2)
+    _trunk(net, pools=(1, 3, 5))
+    net.pool("pool9", 3, 2)
+    net.fire(10, 64, 256)
+    net.fire(11, 64, 256)
+    net.convolution("coarse", 128, 1)
+    coarse = net.upsample("upsampled", 128, like="fire9")
+    middle = net.convolution("middle", 128, 1, bottom="fire9")
+    net.convolution("fine_squeeze", 48, 1, bottom="fire5")
+    fine = net.downsample("fine", 64)
+    net.add(Concat, "pyramid", bottoms=(coarse, middle, fine))
+    net.fire(12, 96, 128)
+    net.convolution("conv13", 192, 3)
+    _head(net, "conv14", classes, anchors, _COLUMNS_FIRST, kernel=1)
+    return net.network()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """One network of the family.
+
+    Parameters
+    ----------
+    name : str
+        Its name in the registry.
+    build : function
+        Builds the network from ``(classes, anchors, input_size)`` for a detector, ``(classes, input_size)`` for a classifier.
+    task : {"detector", "classifier"}
+        What it is for.
+    trained_as : str or None
+        Its name in `training.Recipe` and in ``squeezedet train --network``; None if it cannot be trained here.
+    """
+
+    name: str
+    build: Callable[..., Network]
+    task: Task
+    trained_as: str | None = None
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    one.name: one
+    for one in (
+        Architecture(name="squeezenet-v1.0", build=squeezenet_v1_0, task="classifier"),
+        Architecture(name="squeezenet-v1.1", build=squeezenet_v1_1, task="classifier"),
+        Architecture(name="squeezenet-gsoc", build=squeezenet_gsoc, task="classifier"),
+        Architecture(name="squeezedet-pyramid", build=squeezedet_pyramid, task="detector", trained_as="pyramid"),
+        Architecture(name="squeezedet-lite", build=squeezedet_lite, task="detector", trained_as="lite"),
+        Architecture(name="squeezedet-gsoc", build=squeezedet_gsoc, task="detector", trained_as="gsoc"),
+        Architecture(name="squeezedet-kitti", build=squeezedet_kitti, task="detector"),
+    )
+}
+"""Every network of the family, by its name."""
+
+TRAINABLE: dict[str, Architecture] = {one.trained_as: one for one in ARCHITECTURES.values() if one.trained_as is not None}
+"""Those that can be trained, by the name that `training.Recipe` takes; the first is the default."""
+
+
+# ---- building blocks ---------------------------------------------------------------------------------------------------
+
+
+class _Names:
+    """How a release names the parts of a fire module and the activations."""
+
+    def __init__(self, squeeze: str, expand_1x1: str, expand_3x3: str, concat: str, relu: str, slope: float = 0.0) -> None:
+        self.squeeze, self.expand_1x1, self.expand_3x3, self.concat = squeeze, expand_1x1, expand_3x3, concat
+        self.slope = slope
+        self._relu = relu
+
+    def relu(self, layer: str) -> str:
+        """The activation's name: the prefix comes after the slash in the layer's name, if there is one."""
+        group, slash, name = layer.rpartition("/")
+        return f"{group}{slash}{self._relu}_{name}"
+
+
+_DEEPSCALE = _Names("fire{}/squeeze1x1", "fire{}/expand1x1", "fire{}/expand3x3", "fire{}/concat", "relu")
+_GSOC = _Names("fire{}_squeeze", "fire{}_expand_1x1", "fire{}_expand_3x3", "fire{}", "rect", slope=0.01)
+_LITE = _Names("fire{}_squeeze", "fire{}_expand_1x1", "fire{}_expand_3x3", "fire{}", "relu")
+
+
+class _Builder:
+    """Collects layers; each reads the previous one's top by default."""
+
+    def __init__(self, name: str, input_size: tuple[int, int], names: _Names) -> None:
+        width, height = _checks.size("input_size", input_size)
+        self._name, self._shape = name, (1, 3, height, width)
+        self._names = names
+        self._layers: list[Layer] = []
+        self._top = "data"
+
+    def network(self) -> Network:
+        network = Network(self._name, "data", self._shape, tuple(self._layers))
+        _ = network.steps  # checks the shapes
+        return network
+
+    def top_shape(self) -> Shape:
+        return self._shape_of(self._top)
+
+    def _shape_of(self, top: str) -> Shape:
+        return self.network().shape_of(top)
+
+    def add(
+        self,
+        kind: Callable[..., Layer],
+        name: str,
+        *,
+        bottoms: tuple[str, ...] = (),
+        top: str | None = None,
+        in_place: bool = False,
+        **options: object,
+    ) -> str:
+        bottoms = bottoms or (self._top,)
+        if top is None:
+            top = bottoms[0] if in_place else name
+        self._layers.append(kind(name=name, bottoms=bottoms, tops=(top,), **options))
+        self._top = top
+        return top
+
+    def convolution(
+        self,
+        name: str,
+        outputs: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        pad: int = 0,
+        bottom: str | None = None,
+        relu: bool = True,
+    ) -> str:
+        self.add(
+            partial(Convolution, outputs=outputs, kernel=(kernel, kernel), stride=(stride, stride), pad=(pad, pad)),
+            name,
+            bottoms=() if bottom is None else (bottom,),
+        )
+        if relu:
+            self.add(ReLU, self._names.relu(name), in_place=True, slope=self._names.slope)
+        return self._top
+
+    def upsample(self, name: str, outputs: int, *, like: str) -> str:
+        """Double the sides by a deconvolution of each channel, back to those before a 3x3 pool of stride 2."""
+        *_, height, width = self._shape_of(like)
+        kernel = 2 + height % 2, 2 + width % 2
+        return self.add(Deconvolution, name, outputs=outputs, kernel=kernel, stride=(2, 2), groups=outputs, bias=False)
+
+    def downsample(self, name: str, outputs: int) -> str:
+        """Halve the sides by a convolution, to those that a 3x3 pool of stride 2 gives."""
+        *_, height, width = self.top_shape()
+        pad = 1 - height % 2, 1 - width % 2
+        self.add(Convolution, name, outputs=outputs, kernel=(3, 3), stride=(2, 2), pad=pad)
+        return self.add(ReLU, self._names.relu(name), in_place=True, slope=self._names.slope)
+
+    def pool(self, name: str, kernel: int, stride: int) -> str:
+        return self.add(Pooling, name, kernel=(kernel, kernel), stride=(stride, stride))
+
+    def fire(self, number: int, squeeze: int, expand: int) -> str:
+        names = self._names
+        squeezed = self.convolution(names.squeeze.format(number), squeeze, 1)
+        narrow = self.convolution(names.expand_1x1.format(number), expand, 1, bottom=squeezed)
+        wide = self.convolution(names.expand_3x3.format(number), expand, 3, pad=1, bottom=squeezed)
+        return self.add(Concat, names.concat.format(number), bottoms=(narrow, wide))
+
+    def slice(self, name: str, tops: tuple[str, ...], points: tuple[int, ...], axis: int) -> None:
+        self._layers.append(Slice(name=name, bottoms=(self._top,), tops=tops, points=points, axis=axis))
+
+
+def _trunk(net: _Builder, pools: tuple[int, ...]) -> None:
+    """Fire modules 2 to 9, with pools after conv1 and the given modules."""
+    if 1 in pools:
+        net.pool("pool1", 3, 2)
+    for number, (squeeze, expand) in enumerate(_V1_0, start=2):
+        net.fire(number, squeeze, expand)
+        if number in pools:
+            net.pool(f"pool{number}", 3, 2)
+
+
+def _classifier(net: _Builder, classes: int, pad: int) -> None:
+    net.add(Dropout, "drop9", in_place=True, ratio=0.5)
+    net.convolution("conv10", classes, 1, pad=pad)
+    net.add(Pooling, "pool10", method="average")
+    net.add(Softmax, "prob", axis=1)
+
+
+def _head(
+    net: _Builder, convolution: str, classes: int, anchors: int, order: tuple[int, ...], *, kernel: int, pad: int = 0
+) -> None:
+    """The last convolution, and the tail shared by every SqueezeDet of opencv_contrib's kind."""
+    classes, anchors = _checks.count("classes", classes), _checks.count("anchors", anchors)
+    net.convolution(convolution, anchors * (classes + 5), kernel, pad=pad, relu=False)
+    net.add(Permute, "permute", top=f"permute_{convolution}", order=order)
+    _, first, second, _ = net.top_shape()
+    points = anchors * classes, anchors * (classes + 1)
+    net.slice("slice", ("soft_class_reg", "sig_conf_reg", "delta_bbox"), points, axis=3)
+    dims = 0, first * second * anchors, classes
+    net.add(Reshape, "reshape", bottoms=("soft_class_reg",), top="reshape_soft_class_reg", dims=dims)
+    net.add(Softmax, "softmax", top="class_scores", axis=2)
+    net.add(Sigmoid, "sigmoid", bottoms=("sig_conf_reg",), top="conf_scores")

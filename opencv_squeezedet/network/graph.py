@@ -1,0 +1,181 @@
+"""A network as data: layers in the order they run; shapes, costs and every file format derive from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.network.layers import MOST_BLOB, Layer, Shape
+
+MOST_VALUES = 1 << 30
+"""How many values all blobs of a network may have together: 4 GiB as float32."""
+MOST_WORK = 10**12
+"""How many multiplications, or values looked at by pooling, one pass may take: some ten seconds."""
+
+Weights = dict[str, list[NDArray[np.float32]]]
+"""Each layer's blobs in Caffe's order and shapes: for a convolution its kernel (O, I / groups, h, w) and bias (O,)."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A layer and its shapes within a network."""
+
+    layer: Layer
+    bottoms: list[Shape]
+    tops: list[Shape]
+
+    @property
+    def weights(self) -> list[Shape]:
+        """The shapes of its blobs."""
+        return self.layer.weight_shapes(self.bottoms)
+
+    @property
+    def parameters(self) -> int:
+        """How many weights it has."""
+        return sum(map(math.prod, self.weights))
+
+    @property
+    def macs(self) -> int:
+        """Multiplications by a weight in one pass."""
+        return self.layer.macs(self.bottoms, self.tops)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network with one input; its layers are in the order they run.
+
+    Parameters
+    ----------
+    name : str
+        The network's name.
+    input_name : str
+        The input blob's name.
+    input_shape : (int, int, int, int)
+        (N, C, H, W).
+    layers : tuple of Layer
+        The layers. Each blob that a layer reads is the input or a top of an earlier layer.
+    """
+
+    name: str
+    input_name: str
+    input_shape: Shape
+    layers: tuple[Layer, ...]
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """The layers with their shapes.
+
+        Raises
+        ------
+        ModelError
+            If two layers share a name, a layer's bottoms are missing or do not fit it, or it takes the network beyond
+            `MOST_VALUES` or `MOST_WORK`; the message names the layer.
+        """
+        blobs = {self.input_name: self.input_shape}
+        steps = []
+        names: set[str] = set()
+        values, work = math.prod(self.input_shape), 0
+        if values > MOST_BLOB:
+            raise ModelError(f"an input of {self.input_shape} has {values} values, at most {MOST_BLOB} are possible")
+        for layer in self.layers:
+            if layer.name in names:
+                raise layer.error("another layer has the same name")
+            names.add(layer.name)
+            if missing := [bottom for bottom in layer.bottoms if bottom not in blobs]:
+                raise layer.error(f"no earlier layer gives its bottom {missing[0]!r}")
+            bottoms = [blobs[bottom] for bottom in layer.bottoms]
+            tops = layer.top_shapes(bottoms)
+            values, work = values + sum(map(math.prod, tops)), work + layer.work(bottoms, tops)
+            if max(map(math.prod, tops), default=0) > MOST_BLOB or values > MOST_VALUES or work > MOST_WORK:
+                raise layer.error(
+                    f"tops of {', '.join(map(str, tops[:4]))}, {values} values and {work} operations up to here are too many; "
+                    f"at most {MOST_BLOB} values in a blob, {MOST_VALUES} in all, and {MOST_WORK} operations are possible"
+                )
+            steps.append(Step(layer, bottoms, tops))
+            blobs.update(zip(layer.tops, tops, strict=True))
+        return tuple(steps)
+
+    @property
+    def parameters(self) -> int:
+        """How many weights it has."""
+        return sum(step.parameters for step in self.steps)
+
+    @property
+    def macs(self) -> int:
+        """Multiplications by a weight in one pass over one input."""
+        return sum(step.macs for step in self.steps) // self.input_shape[0]
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The blobs that no layer reads, in the order they are made."""
+        made = dict.fromkeys(top for layer in self.layers for top in layer.tops)
+        read = {bottom for layer in self.layers for bottom in layer.bottoms if bottom not in layer.tops}
+        return tuple(top for top in made if top not in read)
+
+    def shape_of(self, top: str) -> Shape:
+        """Return the shape of a blob, by its name; ModelError if no layer gives it."""
+        for step in self.steps:
+            if top in step.layer.tops:
+                return step.tops[step.layer.tops.index(top)]
+        raise ModelError(f"no layer of {self.name!r} gives a blob {top!r}")
+
+    def step(self, name: str) -> Step:
+        """Return the layer of this name; if there is none, ModelError lists the names that exist."""
+        for step in self.steps:
+            if step.layer.name == name:
+                return step
+        raise ModelError(f"{self.name!r} has no layer {name!r}; it has {', '.join(layer.name for layer in self.layers)}")
+
+    def weighted(self) -> Iterator[Step]:
+        """Yield the layers that have weights."""
+        return (step for step in self.steps if step.weights)
+
+    def zero_weights(self) -> Weights:
+        """Return weights of the right shapes, all 0, for a caffemodel or an ONNX file to be filled later."""
+        return {step.layer.name: [np.zeros(shape, np.float32) for shape in step.weights] for step in self.weighted()}
+
+    def check_weights(self, weights: Mapping[str, Sequence[NDArray[np.float32]]]) -> None:
+        """Check that there are fitting weights for each layer; weights of other layers are ignored, as in Caffe.
+
+        Raises
+        ------
+        ModelError
+            If a layer's weights do not fit. It names the first such layer, the shapes it needs and those given, and lists
+            which layers fit, have other shapes, or are missing: that shows whether the weights are another network's.
+        """
+        fit, other, missing = [], [], []
+        for step in self.weighted():
+            name = step.layer.name
+            if name not in weights:
+                missing.append(step)
+            elif [tuple(blob.shape) for blob in weights[name]] != step.weights:
+                other.append(step)
+            else:
+                fit.append(step)
+        if not other and not missing:
+            return
+        first = min(other + missing, key=lambda step: self.layers.index(step.layer))
+        name = first.layer.name
+        got = _listed([tuple(blob.shape) for blob in weights[name]]) if name in weights else "none"
+        groups = {"fit": fit, "have other shapes": other, "are missing": missing}
+        unknown = [name for name in weights if name not in {step.layer.name for step in self.weighted()}]
+        raise first.layer.error(
+            f"weights of {_listed(first.weights)} were expected, got {got}; of {self.name!r}: "
+            + ", ".join(f"{_named([step.layer.name for step in steps])} {what}" for what, steps in groups.items() if steps)
+            + (f"; there are also weights for {_named(unknown)}" if unknown else "")
+        )
+
+
+def _named(names: Sequence[str]) -> str:
+    """How many names there are, and the first of them."""
+    return f"{len(names)} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
+
+
+def _listed(shapes: Sequence[Shape]) -> str:
+    return " and ".join("x".join(map(str, shape)) for shape in shapes) or "none"

@@ -1,0 +1,399 @@
+"""From annotated pictures to a model's files."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from opencv_squeezedet.blobs import BLOBS
+from opencv_squeezedet.config import HeadConfig
+from opencv_squeezedet.datasets import Annotated, Dataset
+from opencv_squeezedet.detections import Detections
+from opencv_squeezedet.draw import draw
+from opencv_squeezedet.evaluation import Evaluation, evaluate
+from opencv_squeezedet.files import encode_picture, write_together, write_whole
+from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
+from opencv_squeezedet.network import Network, Weights
+from opencv_squeezedet.pipeline import chunks
+from opencv_squeezedet.postprocess import postprocess_batch
+from opencv_squeezedet.preprocess import Picture, Preprocess
+from opencv_squeezedet.training.calibration import MEASURED_FROM, Calibration, Logits, calibrate
+from opencv_squeezedet.training.data import Example, Feed, read_or_empty
+from opencv_squeezedet.training.lock import lock_folder
+from opencv_squeezedet.training.loop import LOGITS, Trainer
+from opencv_squeezedet.training.losses import AlignedLoss, Loss, Losses, PublishedLoss
+from opencv_squeezedet.training.module import TorchNetwork
+from opencv_squeezedet.training.recipe import Recipe
+from opencv_squeezedet.training.start import begin, describe
+from opencv_squeezedet.training.teacher import Opinions
+
+_BATCH = 16  # pictures per forward pass while measuring
+_CALIBRATED_ON = 1000  # at most this many pictures, whose logits are all in memory
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The progress of a training run.
+
+    Parameters
+    ----------
+    seen, pictures : int
+        Pictures seen so far, and to see in total.
+    losses : Losses
+        Means since the last progress.
+    evaluation : Evaluation or None
+        Of the averaged weights on the validation set, if they have just been measured.
+    problems : list of str
+        Files that could not be read, each reported once; training continues without them.
+    """
+
+    seen: int
+    pictures: int
+    losses: Losses
+    evaluation: Evaluation | None = None
+    problems: Sequence[str] = ()
+
+
+class Training:
+    """One training run in one folder, by one process at a time; a run that the folder already holds is resumed.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The settings.
+    dataset : Dataset
+        The annotated pictures.
+    folder : Path
+        Where the checkpoint, the logs and the model are kept.
+    validation : Dataset, optional
+        Pictures to measure on, never to train on; their labels must be the data set's.
+    teacher : Opinions, optional
+        What a teacher sees in the pictures, and in others.
+    workers : int
+        Processes that read pictures.
+
+    Raises
+    ------
+    ValueError
+        If the data set or the validation set has no object, the validation set's labels are different, the folder holds a
+        training run with another recipe, or another process is training in it.
+    ModelError
+        If the folder's checkpoint cannot be resumed, the input's sides do not suit the network, or none of the weights to
+        start from fits it.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        folder: Path,
+        *,
+        validation: Dataset | None = None,
+        teacher: Opinions | None = None,
+        workers: int = 2,
+    ) -> None:
+        if validation is not None and validation.labels != dataset.labels:
+            raise ValueError(f"the validation set's labels are {validation.labels}, the data set's {dataset.labels}")
+        self.recipe, self.folder, self.validation = recipe, folder, validation
+        self.network, self.config = describe(recipe, dataset.labels)
+        examples = examples_of(dataset, teacher, validation)
+        if not any((example.quality > 0).any() for example in examples):
+            raise ValueError(f"none of the {len(examples)} pictures has an object to be found")
+        if validation is not None and all(picture.difficult.all() for picture in validation.pictures):
+            raise ValueError(f"none of the {len(validation.pictures)} pictures to measure on has an object to be found")
+        self.preprocess = Preprocess(recipe.input_size)
+        model, loaded = begin(self.network, recipe)
+        feed = Feed(
+            examples=examples,
+            pictures=recipe.pictures,
+            batch=recipe.batch,
+            sizes=recipe.sizes,
+            mean=self.preprocess.mean,
+            augmentation=recipe.augmentation,
+            plain_end=recipe.plain_end,
+            workers=workers,
+            seed=recipe.seed,
+        )
+        weights = class_weights(examples, recipe.rare)
+        losses = {size: _loss(recipe, describe(recipe, dataset.labels, size)[1], weights) for size, _ in recipe.sizes}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_folder(folder)
+        self._keep_recipe()
+        self.trainer = Trainer(
+            model,
+            loaded,
+            feed,
+            losses.__getitem__,
+            recipe.schedule,
+            folder / "checkpoint.pt",
+            self.config.labels,
+            mark_of(examples, validation),
+        )
+        self._pictures, self._unread = len(examples), set[str]()
+        self._problems: dict[str, None] = {}  # of all files, in the order in which they were met
+        self._told = 0
+
+    def _keep_recipe(self) -> None:
+        path = self.folder / "recipe.json"
+        if (self.folder / "checkpoint.pt").is_file() and path.is_file() and not self._is_recipe(path.read_bytes()):
+            raise ValueError(f"{self.folder} holds a training run with another recipe, see {path.name}: choose another folder")
+        write_whole(path, self.recipe.to_json().encode())
+
+    def _is_recipe(self, content: bytes) -> bool:
+        try:
+            return Recipe.from_json(content.decode()) == self.recipe
+        except (ValueError, TypeError):  # edited by hand
+            return False
+
+    def run(
+        self, *, every: int = 20_000, patience: int | None = None, log_every: int = 20, save_seconds: float = 60
+    ) -> Generator[Progress]:
+        """Train to the end and yield the progress; may be stopped anywhere, and resumed.
+
+        The folder gets ``log.csv`` with the losses and the accuracy, and ``predictions.jpg`` with detections in some pictures.
+
+        Parameters
+        ----------
+        every : int
+            Pictures between measurements.
+        patience : int, optional
+            Stops after this many measurements in a row without improvement.
+        log_every : int
+            Steps between rows of the log.
+        save_seconds : float
+            Seconds between checkpoints. One more is written at the end, when this generator is closed, and after a
+            KeyboardInterrupt, wherever it comes.
+
+        Raises
+        ------
+        ValueError
+            If none of the pictures can be read.
+        ChildProcessError
+            If a process that reads them is killed.
+        """
+        trainer, saved = self.trainer, time.monotonic()
+        if patience is not None and self._waited() >= patience:
+            return
+        try:
+            for batch in trainer.run():
+                self._note(batch.problems)
+                due = (
+                    trainer.seen >= self.recipe.pictures or trainer.seen // every > (trainer.seen - self.recipe.batch) // every
+                )
+                progress = None
+                if due or len(trainer.pending) >= log_every:
+                    progress = self._progress(self.measure() if due and self.validation is not None else None)
+                trainer.accept()
+                if progress is not None:
+                    yield progress
+                    if patience is not None and self._waited() >= patience:
+                        break
+                if time.monotonic() - saved > save_seconds:
+                    trainer.save()
+                    saved = time.monotonic()
+            trainer.save()
+        except (KeyboardInterrupt, GeneratorExit, ChildProcessError):
+            trainer.save()
+            raise
+
+    def _waited(self) -> int:
+        """How many measurements in a row brought no improvement."""
+        measured = [row["map_voc07"] for row in self.trainer.history if "map_voc07" in row]
+        return len(measured) - 1 - int(np.argmax(measured)) if measured else 0
+
+    def _note(self, problems: Sequence[str]) -> None:
+        self._problems.update(dict.fromkeys(problems))
+        self._unread.update(problems)
+        if len(self._unread) >= self._pictures:
+            raise ValueError(f"none of the {self._pictures} pictures can be read: {next(iter(self._problems))}")
+
+    def _progress(self, evaluation: Evaluation | None) -> Progress:
+        losses = Losses(*torch.tensor(self.trainer.pending).mean(0))
+        self.trainer.pending.clear()
+        problems = list(self._problems)[self._told :]
+        self._told = len(self._problems)
+        progress = Progress(self.trainer.seen, self.recipe.pictures, losses, evaluation, problems)
+        self._log(progress)
+        return progress
+
+    def _log(self, progress: Progress) -> None:
+        row = {
+            "seen": float(progress.seen),
+            "seconds": round(self.trainer.seconds, 1),
+            **{name: round(float(value), 4) for name, value in zip(Losses._fields, progress.losses, strict=True)},
+        }
+        if progress.evaluation is not None:
+            row["map_voc07"] = round(progress.evaluation.map_voc07, 4)
+        self.trainer.history.append(row)
+        table = io.StringIO()
+        writer = csv.DictWriter(table, ["seen", "seconds", *Losses._fields, "map_voc07"])
+        writer.writeheader()
+        writer.writerows(self.trainer.history)
+        write_whole(self.folder / "log.csv", table.getvalue().encode())
+
+    def detections(self, dataset: Dataset) -> list[Detections]:
+        """Return the averaged network's detections in a data set's pictures, down to low scores."""
+        found: list[Detections] = []
+        for (delta_bbox, class_scores, conf_scores), sizes in self._passes(self.trainer.averaged(), dataset.pictures, BLOBS):
+            found += postprocess_batch(
+                delta_bbox, class_scores, conf_scores, self.config, score_threshold=MEASURED_FROM, image_size=sizes
+            )
+        return found
+
+    def _passes(
+        self, model: TorchNetwork, pictures: Sequence[Annotated], names: Sequence[str]
+    ) -> Iterator[tuple[list[NDArray[np.float32]], list[tuple[int, int]]]]:
+        """Run a network on pictures, and yield the named blobs and the pictures' widths and heights."""
+        for part in chunks(pictures, _BATCH):
+            images = [self._read(picture.path) for picture in part]
+            blob = np.concatenate([self.preprocess.blob(image) for image in images])
+            with torch.inference_mode():
+                blobs = model(torch.from_numpy(blob).to(self.trainer.device), names)
+            yield [blob.cpu().numpy() for blob in blobs], [(image.shape[1], image.shape[0]) for image in images]
+
+    def _read(self, path: Path) -> Picture:
+        image, problems = read_or_empty(path, self.preprocess.mean)
+        self._problems.update(dict.fromkeys(problems))
+        return image
+
+    def measure(self) -> Evaluation:
+        """Return the metrics of the averaged network on the validation set, and keep its weights if they are the best.
+
+        Raises
+        ------
+        ValueError
+            If there is no validation set.
+        """
+        dataset = self._validation_set()
+        detections = self.detections(dataset)
+        evaluation = evaluate(dataset, detections, coco=False)
+        self.trainer.measured(evaluation.map_voc07)
+        write_whole(self.folder / "predictions.jpg", self._sheet(dataset, detections))
+        return evaluation
+
+    def _validation_set(self) -> Dataset:
+        if self.validation is None:
+            raise ValueError("there is no validation set to measure on")
+        return self.validation
+
+    def _sheet(self, dataset: Dataset, detections: Sequence[Detections]) -> bytes:
+        """Some pictures, chosen at even intervals, with their detections."""
+        rows, columns, side = 3, 4, 256
+        places = np.linspace(0, len(dataset.pictures) - 1, rows * columns).round().astype(int)
+        sheet = np.zeros((rows * side, columns * side, 3), np.uint8)
+        for i, place in enumerate(places):
+            found = detections[place]
+            image = draw(self._read(dataset.pictures[place].path), found[found.confidence > self.config.score_threshold])
+            scale = side / max(image.shape[:2])
+            small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[:side, :side]
+            row, column = i // columns * side, i % columns * side
+            sheet[row : row + small.shape[0], column : column + small.shape[1]] = small
+        return encode_picture(sheet, ".jpg")
+
+    def calibrate(self) -> Calibration:
+        """Choose the logits' scale and the thresholds of the network that measured best, on up to 1000 validation pictures.
+
+        Raises
+        ------
+        ValueError
+            If there is no validation set.
+        """
+        dataset = self._validation_set()
+        step = -(-len(dataset.pictures) // _CALIBRATED_ON)
+        dataset = replace(dataset, pictures=dataset.pictures[::step])
+        passes = list(self._passes(self.trainer.chosen(), dataset.pictures, LOGITS))
+        delta_bbox, classes, confidence = map(np.concatenate, zip(*(blobs for blobs, _ in passes), strict=True))
+        sizes = [size for _, sizes in passes for size in sizes]
+        return calibrate(Logits(delta_bbox, classes, confidence, sizes), dataset, self.config)
+
+    def write(self, stem: Path, *, calibration: Calibration | None = None, half: bool = True) -> list[Path]:
+        """Write the network that measured best as a model: ``.prototxt``, ``.caffemodel``, ``.onnx`` and ``.json``.
+
+        Parameters
+        ----------
+        stem : Path
+            The files' common stem.
+        calibration : Calibration, optional
+            The result of `calibrate`.
+        half : bool
+            Whether to store weights in float16, at half the size.
+        """
+        weights, config = self.trainer.chosen().weights(), self.config
+        if calibration is not None:
+            weights, config = calibration.weights(self.network, weights), calibration.head(config)
+        return write_model(stem, self.network, weights, config, self.preprocess, half=half)
+
+
+def _loss(recipe: Recipe, config: HeadConfig, weights: torch.Tensor) -> Loss:
+    return AlignedLoss(config, weights) if recipe.loss == "aligned" else PublishedLoss(config)
+
+
+def examples_of(dataset: Dataset, teacher: Opinions | None = None, validation: Dataset | None = None) -> list[Example]:
+    """Return a data set's pictures as they are trained on, with a teacher's opinions of them and of others.
+
+    Pictures to measure on are never among the others, whatever the teacher has seen.
+    """
+    eye = np.eye(len(dataset.labels), dtype=np.float32)
+    examples = [
+        Example(picture.path, picture.xyxy, eye[picture.class_id], (~picture.difficult).astype(np.float32))
+        for picture in dataset.pictures
+    ]
+    if teacher is not None:
+        measured = () if validation is None else validation.pictures
+        others = teacher.pictures((picture.path.name for picture in (*dataset.pictures, *measured)), dataset.labels)
+        examples = [teacher.taught(example) for example in examples] + others
+    return examples
+
+
+def mark_of(examples: Sequence[Example], validation: Dataset | None) -> str:
+    """Return what tells data sets apart: a checksum of the file names, wherever the files are, and of their objects."""
+    rows: list[tuple[Path, tuple[NDArray[Any], ...]]] = [(one.path, (one.xyxy, one.classes, one.quality)) for one in examples]
+    if validation is not None:
+        rows += [(one.path, (one.xyxy, one.class_id, one.difficult)) for one in validation.pictures]
+    mark = hashlib.sha256()
+    for path, arrays in rows:
+        mark.update(os.fsencode(path.name))
+        for array in arrays:
+            mark.update(str(array.shape).encode() + array.tobytes())
+    return mark.hexdigest()
+
+
+def class_weights(examples: Sequence[Example], rare: float) -> torch.Tensor:
+    """Return the weight of each class's objects: (mean count / count) ** rare, scaled so that objects weigh 1 on average."""
+    counts = sum((example.classes * example.quality[:, None]).sum(0) for example in examples)
+    counts = np.maximum(counts, 1.0)
+    weights = (counts.mean() / counts) ** rare
+    return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
+
+
+def write_model(
+    stem: Path, network: Network, weights: Weights, config: HeadConfig, preprocess: Preprocess, *, half: bool
+) -> list[Path]:
+    """Write a model's four files, all or none, and return their paths."""
+    contents = {
+        ".prototxt": prototxt_text(network).encode(),
+        ".caffemodel": caffemodel_bytes(network, weights, half=half),
+        ".onnx": onnx_bytes(network, weights, half=half),
+        ".json": description_json(config, preprocess).encode(),
+    }
+    files = {stem.with_name(stem.name + suffix): content for suffix, content in contents.items()}
+    write_together(files)
+    return list(files)
+
+
+def description_json(config: HeadConfig, preprocess: Preprocess) -> str:
+    """Return the text of a model's JSON file."""
+    return f'{{\n"preprocess": {json.dumps(asdict(preprocess))},\n"head": {config.to_json()}\n}}\n'
