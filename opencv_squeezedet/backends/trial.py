@@ -31,6 +31,7 @@ from opencv_squeezedet.backends.trial import answer
 answer(request)
 """
 _STARTED = "started"
+_TOO_LATE = 1  # how faulthandler ends a process
 
 
 class Trial:
@@ -64,8 +65,10 @@ class Trial:
                 timeout=_SECONDS_TO_START + SECONDS,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
-        except (OSError, subprocess.TimeoutExpired):
+        except OSError:
             return None
+        except subprocess.TimeoutExpired:
+            return self._end(_TOO_LATE)
         started, *answers = done.stdout.decode().splitlines() or [""]
         if started != _STARTED:
             return None
@@ -73,7 +76,7 @@ class Trial:
 
     def _end(self, status: int) -> str:
         """What became of a child that did not answer."""
-        if status == 1:
+        if status == _TOO_LATE:
             return f"{self._backend} did not open and run it within {SECONDS} s"
         with suppress(ValueError):
             return f"{self._backend} crashes on it ({signal.Signals(-status).name})"
