@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from opencv_squeezedet.backends.base import BackendName, reason
+from opencv_squeezedet.backends.base import BackendName, not_taken, reason
 from opencv_squeezedet.backends.forms import Form, open_form
 from opencv_squeezedet.errors import ModelError
 
@@ -104,14 +104,14 @@ def answer(request: dict[str, Any]) -> None:
 
 
 def _problem(request: dict[str, Any], contents: tuple[bytes, ...]) -> str | None:
-    size = request["size"]
+    size = None if request["size"] is None else tuple(request["size"])
     try:
         network = open_form(Form(contents, request["name"], request["outputs"]), request["backend"])
         if size is not None:
-            network.shapes(tuple(size))
+            network.shapes(size)
             network.forward(np.random.default_rng(0).uniform(-150, 150, (1, 3, size[1], size[0])).astype(np.float32))
     except ModelError as error:
-        return str(error)
+        return str(error).removeprefix(str(not_taken(request["name"], size, "")))  # which the parent says again
     except Exception as error:
         return reason(error) or type(error).__name__
     return None
