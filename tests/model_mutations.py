@@ -109,7 +109,7 @@ def foreign() -> bytes:
         "v": rng.standard_normal((4, 1000)) / 2,
     }
     nodes = [
-        helper.make_node("Conv", ["x", "w"], ["c"], strides=[2, 2], pads=[0, 0, 1, 1]),
+        helper.make_node("Conv", ["x", "w"], ["c"], kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1]),
         helper.make_node("BatchNormalization", ["c", "scale", "bias", "mean", "var"], ["n"]),
         helper.make_node("Clip", ["n", "low", "high"], ["k"]),
         helper.make_node("GlobalAveragePool", ["k"], ["p"]),
