@@ -50,7 +50,7 @@ def add_arguments(parser: Parser) -> None:
     add("--pictures", type=positive, metavar="N", help="pictures in total (240000)")
     add("--batch", type=positive, metavar="N", help="pictures per step (32)")
     add("--start", metavar="W", help="weights: name, model, file")
-    add("--teacher", metavar="FILE", help="from squeezedet label")
+    add("--teacher", action="append", metavar="FILE", help="from squeezedet label")
     add("--seed", type=int, metavar="N", help="random seed (0)")
     add = parser.add_argument_group("run").add_argument
     add("-o", "--output", required=True, type=Path, metavar="FOLDER", help="checkpoint, logs, model")
@@ -71,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
         with needs("train"):
             from opencv_squeezedet.training import Opinions, Training
         dataset = datasets.load(args)
-        teacher = None if args.teacher is None else Opinions.read(Path(args.teacher), dataset.labels)
+        files = args.teacher or ()
+        teacher = Opinions.joined(Opinions.read(Path(file), dataset.labels) for file in files) if files else None
         training = Training(
             _recipe(args),
             dataset,

@@ -37,7 +37,10 @@ class Schedule:
     trunk_rate : float
         Factor on it for layers that started from loaded weights.
     warm_up : float
-        Fraction of the training over which the rate rises; after that it falls along a cosine.
+        Fraction of the training over which the rate rises.
+    flat : float
+        Fraction of the training from which the rate falls along a cosine. A training whose rate is still flat can be made
+        longer or shorter.
     last_rate : float
         Factor on the rate at the end.
     decay : float
@@ -59,6 +62,7 @@ class Schedule:
     rate: float = 1.2e-3
     trunk_rate: float = 0.33
     warm_up: float = 0.03
+    flat: float = 0.0
     last_rate: float = 0.02
     decay: float = 0.02
     average: float = 0.998
@@ -67,7 +71,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        for name in ("warm_up", "last_rate", "average"):
+        for name in ("warm_up", "flat", "last_rate", "average"):
             _checks.fraction(name, getattr(self, name))
         for name in ("rate", "trunk_rate", "decay", "clip"):
             if _checks.finite(name, getattr(self, name)) < 0:
@@ -79,8 +83,9 @@ class Schedule:
         rise = self.warm_up * total
         if seen < rise:
             return min(1.0, (seen + 1) / rise)
-        done = (seen - rise) / max(1.0, total - rise)
-        return self.last_rate + (1 - self.last_rate) * (1 + math.cos(math.pi * min(1.0, done))) / 2
+        begin = max(rise, self.flat * total)
+        done = (seen - begin) / max(1.0, total - begin)
+        return self.last_rate + (1 - self.last_rate) * (1 + math.cos(math.pi * min(1.0, max(0.0, done)))) / 2
 
 
 @dataclass

@@ -124,14 +124,18 @@ class Training:
             mean=self.preprocess.mean,
             augmentation=recipe.augmentation,
             plain_end=recipe.plain_end,
+            unlabelled=recipe.unlabelled,
             workers=workers,
             seed=recipe.seed,
         )
         weights = class_weights(examples, recipe.rare)
-        losses = {size: _loss(recipe, describe(recipe, dataset.labels, size)[1], weights) for size, _ in recipe.sizes}
+        sizes = {size for sizes, _ in recipe.sizes for size in sizes}
+        losses = {size: _loss(recipe, describe(recipe, dataset.labels, size)[1], weights) for size in sizes}
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(folder)
         self._keep_recipe()
+        if recipe.normalized == "all" and not (folder / "checkpoint.pt").is_file():
+            model.settle(loaded, _some(feed))
         self.trainer = Trainer(
             model,
             loaded,
@@ -154,7 +158,7 @@ class Training:
 
     def _is_recipe(self, content: bytes) -> bool:
         try:
-            return Recipe.from_json(content.decode()) == self.recipe
+            return replace(Recipe.from_json(content.decode()), pictures=self.recipe.pictures) == self.recipe
         except (ValueError, TypeError):  # edited by hand
             return False
 
@@ -341,6 +345,12 @@ def _loss(recipe: Recipe, config: HeadConfig, weights: torch.Tensor) -> Loss:
     return AlignedLoss(config, weights) if recipe.loss == "aligned" else PublishedLoss(config)
 
 
+def _some(feed: Feed) -> torch.Tensor:
+    """The first pictures of a training, as the network sees them."""
+    images = next(replace(feed, workers=0).batches()).images
+    return (images.float() - torch.tensor(feed.mean)).permute(0, 3, 1, 2)
+
+
 def examples_of(dataset: Dataset, teacher: Opinions | None = None, validation: Dataset | None = None) -> list[Example]:
     """Return a data set's pictures as they are trained on, with a teacher's opinions of them and of others.
 
@@ -353,7 +363,11 @@ def examples_of(dataset: Dataset, teacher: Opinions | None = None, validation: D
     ]
     if teacher is not None:
         measured = () if validation is None else validation.pictures
-        others = teacher.pictures((picture.path.name for picture in (*dataset.pictures, *measured)), dataset.labels)
+        others = teacher.pictures(
+            (picture.path.name for picture in (*dataset.pictures, *measured)),
+            dataset.labels,
+            teacher.reliability(examples, dataset.labels),
+        )
         examples = [teacher.taught(example) for example in examples] + others
     return examples
 
