@@ -24,7 +24,7 @@ from training_cases import squares  # noqa: E402
 from opencv_squeezedet.training import Opinion, Opinions, ask, load_teacher, write_opinions  # noqa: E402
 from opencv_squeezedet.training.data import Example  # noqa: E402
 from opencv_squeezedet.training.session import examples_of  # noqa: E402
-from opencv_squeezedet.training.teacher import DetectorTeacher, pairwise_iou_xyxy  # noqa: E402
+from opencv_squeezedet.training.teacher import DetectorTeacher, Reliability, pairwise_iou_xyxy  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 PHOTO = ROOT / "samples" / "chelsea.jpg"
@@ -87,23 +87,67 @@ def sd_dataset(path: Path):
 
 
 def test_annotated_objects_are_softened(tmp_path: Path) -> None:
-    """0.35 of the teacher's classes, where its box overlaps by half and its score is above 0.2."""
+    """Half of the teacher's classes, where its box overlaps by half and its score is above 0.2."""
     truth = np.array([[12, 10, 50, 62], [60, 5, 90, 44], [0, 0, 9, 9]], np.float32)
     example = Example(tmp_path / "a.png", truth, np.eye(2, dtype=np.float32)[[0, 0, 1]], np.ones(3, np.float32))
     soft = opinions(tmp_path).taught(example)
-    expected = [[0.65 + 0.35 * 0.75, 0.35 * 0.25], [0.65, 0.35], [0, 1]]
+    expected = [[0.5 + 0.5 * 0.75, 0.5 * 0.25], [0.5, 0.5], [0, 1]]
     np.testing.assert_allclose(soft.classes, expected, atol=1e-3)
     np.testing.assert_array_equal(soft.xyxy, truth)
     other = Example(tmp_path / "unknown.png", truth, example.classes, example.quality)
     assert opinions(tmp_path).taught(other) is other
 
 
+def test_what_people_left_out_is_not_background(tmp_path: Path) -> None:
+    """A teacher's box apart from the annotated ones is ignored if its score is high; a low one changes nothing."""
+    away = np.array([[60, 5, 90, 44]], np.float32)
+    example = Example(tmp_path / "a.png", away, np.eye(2, dtype=np.float32)[[1]], np.ones(1, np.float32))
+    soft = opinions(tmp_path).taught(example)
+    np.testing.assert_allclose(soft.xyxy, [away[0], [10, 10, 50, 60]])
+    assert soft.quality.tolist() == [1, 0]
+    near = np.array([[10, 10, 50, 30]], np.float32)  # an IoU of 0.4
+    soft = opinions(tmp_path).taught(Example(tmp_path / "a.png", near, example.classes, example.quality))
+    np.testing.assert_array_equal(soft.xyxy, near)
+    nothing = Example(tmp_path / "a.png", near[:0], example.classes[:0], example.quality[:0])
+    soft = opinions(tmp_path).taught(nothing)
+    np.testing.assert_allclose(soft.xyxy, [[10, 10, 50, 60]])
+    assert soft.quality.tolist() == [0]
+
+
+def trusted(slope: float = 1.0) -> Reliability:
+    """One that is right as often as its score says."""
+    return Reliability([(np.array([0.0, 1.0]), np.array([0.0, slope]))] * 2)
+
+
 def test_other_pictures_have_the_teachers_objects(tmp_path: Path) -> None:
-    """Sure from 0.45 on, ignored from 0.2 on."""
-    (example,) = opinions(tmp_path).pictures(["b.png"], LABELS)
+    """With the probability that they are right; ignored below 0.4, left out below 0.1."""
+    (example,) = opinions(tmp_path).pictures(["b.png"], LABELS, trusted())
     assert example.path == tmp_path / "a.png"
+    assert not example.annotated
     np.testing.assert_allclose(example.quality, [0.6, 0.0], atol=1e-4)
     np.testing.assert_allclose(example.classes, [[0.75, 0.25], [0, 1]], atol=1e-3)
+    (example,) = opinions(tmp_path).pictures(["b.png"], LABELS, trusted(0.3))
+    np.testing.assert_allclose(example.quality, [0.0], atol=1e-4)  # 0.18; the other's 0.09 is left out
+
+
+def test_reliability_is_measured(tmp_path: Path) -> None:
+    """Of the boxes of class 0 those from 0.6 on are right; class 1 has too few, and is judged with all."""
+    rng = np.random.default_rng(0)
+    scores = rng.random(300).astype(np.float32)
+    by_name, examples = {}, []
+    for i, score in enumerate(scores):
+        path = tmp_path / f"{i}.png"
+        boxes = np.array([[0, 0, 10, 10], [50, 50, 60, 60]], np.float32)[: 1 + (i < 40)]
+        classes = np.array([[score, 0], [0, 0.9]], np.float32)[: len(boxes)]
+        by_name[path.name] = (path, None, Opinion(boxes, classes))
+        truth = boxes[:1] if score > 0.6 else boxes[:0]
+        examples.append(Example(path, truth, np.eye(2, dtype=np.float32)[: len(truth)], np.ones(len(truth), np.float32)))
+    reliable = Opinions(by_name).reliability(examples, LABELS)
+    asked = np.array([[0.3, 0.1], [0.55, 0], [0.65, 0], [0.99, 0], [0.1, 0.7], [0, 0.95]], np.float32)
+    right = reliable(asked)
+    np.testing.assert_allclose(right[:4], [0, 0, 1, 1], atol=0.02)
+    assert 0.3 < right[4] <= right[5] < 1
+    assert Opinions(by_name).reliability([], LABELS)(asked).tolist() == asked.max(1).tolist()
 
 
 def test_hints(tmp_path: Path) -> None:
@@ -111,13 +155,13 @@ def test_hints(tmp_path: Path) -> None:
     names = ("cat_1.png", "dog_1.png", "tree_1.png", "x.png")
     found = opinions(tmp_path, {"cat": "cat", "dog": "dog", "tree": ""}, names)
     assert set(found.by_name) == {"cat_1.png", "dog_1.png", "x.png"}
-    cat, dog, other = found.pictures([], LABELS)
+    cat, dog, other = found.pictures([], LABELS, trusted())
     np.testing.assert_allclose(cat.quality, [0.8, 0.0], atol=1e-4)  # (1 + 0.6) / 2
     np.testing.assert_allclose(dog.quality, [0.6, 0.65], atol=1e-4)  # 0.3 is enough for a dog that is known to be there
     np.testing.assert_allclose(other.quality, [0.6, 0.0], atol=1e-4)
-    unsure = Opinion(np.zeros((1, 4), np.float32), np.array([[0.4, 0]], np.float32))
+    unsure = Opinion(np.zeros((1, 4), np.float32), np.array([[0.3, 0]], np.float32))
     weak = Opinions({"dog_2.png": (tmp_path / "dog_2.png", "dog", unsure)})
-    assert weak.pictures([], LABELS) == []
+    assert weak.pictures([], LABELS, trusted()) == []
 
 
 def test_sources_of_a_training(tmp_path: Path) -> None:
@@ -129,8 +173,26 @@ def test_sources_of_a_training(tmp_path: Path) -> None:
     assert len(examples_of(train, teacher)) == len(train.pictures) + 2
     examples = examples_of(train, teacher, measured)
     assert [example.path.name for example in examples] == [*(p.path.name for p in train.pictures), "another.png"]
-    np.testing.assert_allclose(examples[0].classes.max(1), 0.65 + 0.35 / 2)
+    assert [example.annotated for example in examples] == [True] * 3 + [False]
+    np.testing.assert_allclose(examples[0].classes.max(1), 0.75)
     np.testing.assert_allclose(examples[1].classes.max(1), 1)
+
+
+def test_paths_relative_to_the_file(tmp_path: Path) -> None:
+    opinions(tmp_path)
+    content = json.loads((tmp_path / "teacher.json").read_bytes())
+    content["images"][0]["file_name"] = "photos/a.png"
+    (tmp_path / "teacher.json").write_text(json.dumps(content))
+    found = Opinions.read(tmp_path / "teacher.json", LABELS)
+    assert found.by_name["a.png"][0] == tmp_path / "photos" / "a.png"
+    assert found.by_name["b.png"][0] == tmp_path / "b.png"
+
+
+def test_opinions_of_several_files(tmp_path: Path) -> None:
+    one, other = opinions(tmp_path), opinions(tmp_path, names=["c.png"])
+    assert set(Opinions.joined([one, other]).by_name) == {"a.png", "b.png", "c.png"}
+    with pytest.raises(ValueError, match=r"two files have opinions of a picture c\.png"):
+        Opinions.joined([one, other, other])
 
 
 @pytest.mark.parametrize(
@@ -289,7 +351,7 @@ def test_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [Path(image["file_name"]).name for image in content["images"]] == ["cat_1.jpg", "chelsea.jpg"]
     assert [image["hint"] for image in content["images"]] == ["cat", None]
     found = Opinions.read(out, sd.VOC.labels)
-    assert len(found.pictures([], sd.VOC.labels)) == 2
+    assert set(found.by_name) == {"cat_1.jpg", "chelsea.jpg"}
 
 
 def test_label_tells_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -133,9 +133,10 @@ class TorchNetwork(nn.Module):
         """Give the named layers' batch normalisation the statistics of a blob, so that it changes nothing at first."""
         norms = [self._norm(_key(name)) for name in layers if _key(name) in self.norms]
         hooks = [norm.register_forward_pre_hook(_neutral) for norm in norms]
+        *_, last = self.network.weighted()
         try:
             with torch.no_grad():
-                self.eval()(blob)
+                self.eval()(blob, last.layer.tops)
         finally:
             for hook in hooks:
                 hook.remove()
