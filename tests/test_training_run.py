@@ -30,6 +30,7 @@ from training_cases import recipe, squares  # noqa: E402
 
 from opencv_squeezedet.training import Augmentation, Progress, Recipe, Schedule, Training  # noqa: E402
 from opencv_squeezedet.training.data import Example  # noqa: E402
+from opencv_squeezedet.training.loop import Trainer  # noqa: E402
 from opencv_squeezedet.training.losses import PublishedLoss  # noqa: E402
 from opencv_squeezedet.training.session import class_weights, examples_of  # noqa: E402
 
@@ -358,6 +359,38 @@ def test_another_recipe_is_refused(data: tuple[Dataset, Dataset], tmp_path: Path
     assert Recipe.from_json((tmp_path / "recipe.json").read_text()) == recipe()
 
 
+def test_a_run_is_made_longer(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    """While its rate is flat, the steps are those of the longer run from its start."""
+    same = {"small": 0.0, "schedule": Schedule(bfloat16=False, warm_up=0.0, flat=1.0), "plain_end": 0.0}
+    finish(training(data, tmp_path / "a", recipe(pictures=24, **same)), every=24)
+    longer = training(data, tmp_path / "a", recipe(pictures=40, **same))
+    assert longer.trainer.seen == 24
+    assert finish(longer, every=24)[-1].seen == 40
+    whole = training(data, tmp_path / "b", recipe(pictures=40, **same))
+    finish(whole, every=24)
+    assert weights_of(longer.trainer) == weights_of(whole.trainer)
+
+
+def test_all_layers_are_normalised(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    """At the start that changes nothing, and what was trained is resumed with it."""
+    kept = {"frozen": ("conv1", "fire2"), "vary": 1, "input_size": (128, 128)}
+    plain = training(data, tmp_path / "plain", recipe(**kept))
+    run = training(data, tmp_path / "all", recipe(normalized="all", **kept))
+    assert {"fire3_squeeze", "fire9_expand_3x3"} < set(run.trainer.model.norms) - set(plain.trainer.model.norms)
+    assert not {"conv1", "fire2_squeeze", "conv14"} & set(run.trainer.model.norms)
+    blob = torch.from_numpy(np.random.default_rng(0).normal(0, 50, (2, 3, 128, 128)).astype(np.float32))
+    with torch.no_grad():
+        expected = plain.trainer.averaged()(blob, ["fire9"])[0]
+        torch.testing.assert_close(run.trainer.averaged()(blob, ["fire9"])[0], expected, rtol=1e-3, atol=1e-3)
+    finish(run)
+    again = training(data, tmp_path / "all", recipe(normalized="all", **kept))
+    assert weights_of(again.trainer) == weights_of(run.trainer)
+
+
+def weights_of(trainer: Trainer) -> dict[str, list[float]]:
+    return {name: tensor.flatten().tolist() for name, tensor in trainer.average.items()}
+
+
 def test_other_classes_are_refused(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
     training(data, tmp_path).trainer.save()
     other = [replace(part, labels=("green", "blue")) for part in data]
@@ -573,6 +606,11 @@ def test_the_rate_rises_and_falls() -> None:
     assert factors[100] == pytest.approx(0.05)
     assert factors[10:] == sorted(factors[10:], reverse=True)
     assert Schedule(warm_up=0).factor(0, 10) == 1
+    flat = Schedule(warm_up=0.1, flat=0.6, last_rate=0.05)
+    factors = [flat.factor(seen, 1000) for seen in range(0, 1001, 10)]
+    assert factors[10:61] == [1] * 51
+    assert factors[80] == pytest.approx((1 + 0.05) / 2)
+    assert factors[100] == pytest.approx(0.05)
 
 
 def test_classes_weigh_by_their_rarity(data: tuple[Dataset, Dataset]) -> None:

@@ -89,7 +89,7 @@ class Training:
     ------
     ValueError
         If the data set or the validation set has no object, the validation set's labels are different, the folder holds a
-        training run with another recipe, or another process is training in it.
+        training run with another recipe (apart from its length), or another process is training in it.
     ModelError
         If the folder's checkpoint cannot be resumed, the input's sides do not suit the network, or none of the weights to
         start from fits it.

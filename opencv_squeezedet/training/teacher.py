@@ -234,7 +234,9 @@ class Opinions:
         found: dict[str, tuple[Path, str | None, Opinion]] = {}
         for part in parts:
             if again := sorted(found.keys() & part.by_name.keys()):
-                raise ValueError(f"two files have opinions of a picture {again[0]}, but pictures are identified by their names")
+                raise ValueError(
+                    f"two files have opinions of a picture {again[0]}, but pictures are identified by their names"
+                )
             found |= part.by_name
         return cls(found)
 
@@ -324,7 +326,8 @@ def _isotonic(score: NDArray[np.float32], hit: NDArray[np.bool_]) -> tuple[NDArr
 
 def _shares(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scores (N, C) as distributions over the classes."""
-    return (scores / np.maximum(scores.sum(1, keepdims=True), 1e-6)).astype(np.float32)
+    shares: NDArray[np.float32] = scores / np.maximum(scores.sum(1, keepdims=True), np.float32(1e-6))
+    return shares
 
 
 def pairwise_iou_xyxy(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
