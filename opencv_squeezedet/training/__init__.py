@@ -2,14 +2,18 @@
 
 from opencv_squeezedet.training.augment import Augmentation
 from opencv_squeezedet.training.calibration import Calibration
+from opencv_squeezedet.training.coco_detectors import CocoDetector
 from opencv_squeezedet.training.loop import Schedule
+from opencv_squeezedet.training.opinion import Ensemble, Opinion, Teacher
 from opencv_squeezedet.training.recipe import Recipe
 from opencv_squeezedet.training.session import Progress, Training, write_model
-from opencv_squeezedet.training.teacher import Opinion, Opinions, Teacher, ask, load_teacher, write_opinions
+from opencv_squeezedet.training.teacher import Opinions, ask, load_teacher, write_opinions
 
 __all__ = [
     "Augmentation",
     "Calibration",
+    "CocoDetector",
+    "Ensemble",
     "Opinion",
     "Opinions",
     "Progress",

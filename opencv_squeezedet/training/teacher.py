@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,9 @@ from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import read_picture, read_whole, real_path, write_whole
 from opencv_squeezedet.postprocess import decode, nms, score
 from opencv_squeezedet.preprocess import MOST_SIDE, Picture, placement
+from opencv_squeezedet.training.coco_detectors import KINDS, CocoDetector
 from opencv_squeezedet.training.data import Example
+from opencv_squeezedet.training.opinion import Opinion, Pupil, Teacher
 from opencv_squeezedet.training.predictions import iou_xyxy
 
 with needs("eval"):
@@ -38,36 +40,14 @@ _MOST_BYTES = 1 << 32
 _MOST_BOX = 2.0 * MOST_SIDE  # the largest distance of a corner from the picture's
 
 
-class Opinion(NamedTuple):
-    """What a teacher sees in a picture: boxes (N, 4), pixels, and the score of each class (N, C), each in [0, 1]."""
-
-    xyxy: NDArray[np.float32]
-    scores: NDArray[np.float32]
-
-
-class Teacher(Protocol):
-    """A detector that gives each class of a box its own score.
-
-    Attributes
-    ----------
-    labels : sequence of str
-        The classes, in the order of the scores.
-    """
-
-    labels: Sequence[str]
-
-    def __call__(self, image: Picture) -> Opinion:
-        """Return what is seen in a picture (H, W, 3) uint8, BGR."""
-
-
 def load_teacher(name: str) -> Teacher:
     """Return a teacher.
 
     Parameters
     ----------
     name : str
-        ``module:function`` of any Python module that can be imported, where ``function()`` returns a teacher; otherwise a
-        model as for `SqueezeDet`.
+        ``KIND=PATH`` for a detector trained on COCO, see `CocoDetector`; ``module:function`` of any Python module that can be
+        imported, where ``function()`` returns a teacher; otherwise a model as for `SqueezeDet`.
 
     Raises
     ------
@@ -76,6 +56,9 @@ def load_teacher(name: str) -> Teacher:
     FileNotFoundError, ModelError
         As for `SqueezeDet`.
     """
+    kind, equals, path = name.partition("=")
+    if equals and kind in KINDS:
+        return CocoDetector(kind, Path(path))
     module, colon, function = name.partition(":")
     if not colon or not function.isidentifier():
         return DetectorTeacher(SqueezeDet(name))
@@ -148,9 +131,7 @@ def ask(
     ValueError
         If the teacher has no class with one of these names.
     """
-    if unknown := [label for label in labels if label not in teacher.labels]:
-        raise ValueError(f"the teacher has no class {', '.join(map(repr, unknown))}; it has {', '.join(teacher.labels)}")
-    columns = [list(teacher.labels).index(label) for label in labels]
+    pupil = Pupil(teacher, labels)
     for path in paths:
         hint = next((hint for start, hint in hints.items() if path.name.startswith(start)), None)
         if hint == "":
@@ -160,18 +141,21 @@ def ask(
         except (OSError, ValueError) as error:
             on_problem(f"{path}: {getattr(error, 'strerror', None) or error}")
             continue
-        xyxy, scores = teacher(image)
-        scores = scores[:, columns]
+        xyxy, scores = pupil(image)
         kept = scores.max(1, initial=0) > _UNSURE
         yield {"path": path, "hint": hint, "xyxy": xyxy[kept], "scores": scores[kept]}
 
 
 def write_opinions(path: Path, labels: Sequence[str], opinions: Iterable[Mapping[str, Any]]) -> None:
-    """Write opinions as COCO JSON whose annotations also have ``score`` and ``scores``, one for each category."""
+    """Write opinions as COCO JSON whose annotations also have ``score`` and ``scores``, one for each category.
+
+    Paths of pictures below the file's folder are relative to it, so that the folder can be moved.
+    """
+    folder = Path(real_path(path.parent))
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for opinion in opinions:
-        images.append({"id": len(images) + 1, "file_name": str(real_path(opinion["path"])), "hint": opinion["hint"]})
+        images.append({"id": len(images) + 1, "file_name": _below(folder, opinion["path"]), "hint": opinion["hint"]})
         for (x1, y1, x2, y2), scores in zip(opinion["xyxy"].tolist(), opinion["scores"].tolist(), strict=True):
             annotations.append(
                 {
@@ -186,6 +170,11 @@ def write_opinions(path: Path, labels: Sequence[str], opinions: Iterable[Mapping
     categories = [{"id": i + 1, "name": label} for i, label in enumerate(labels)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     write_whole(path, json.dumps(content, separators=(",", ":")).encode())
+
+
+def _below(folder: Path, path: Path) -> str:
+    file = Path(real_path(path))
+    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
 
 
 @dataclass(frozen=True)
