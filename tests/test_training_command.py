@@ -114,7 +114,10 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
     np.testing.assert_allclose(detector.config.anchors, expected)
     (events,) = Path("run").glob("events.out.tfevents.*")
     content = events.read_bytes()
-    for name in (b"loss/box", b"loss/classes", b"loss/confidence", b"mAP/VOC07", b"predictions"):
+    for name in (
+        *(b"loss/box", b"loss/classes", b"loss/confidence", b"training/rate", b"training/gradient", b"mAP/VOC07"),
+        *(b"AP of classes/red", b"dead ReLUs/conv13", b"weights/conv14", b"activations/conv1", b"predictions", b"assigned"),
+    ):
         assert name in content
     assert cli.main(["train", data, "--anchors", "head.json", "-o", "x", "--size", "128"]) == 2
     assert "--anchors: they are for an input of 96x96, not of 128x128" in capsys.readouterr().err

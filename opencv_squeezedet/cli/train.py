@@ -15,12 +15,13 @@ from opencv_squeezedet.cli import datasets
 from opencv_squeezedet.cli.common import Parser, positive, shown, usage_errors
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.files import read_whole
+from opencv_squeezedet.files import read_picture, read_whole
 from opencv_squeezedet.network.architectures import TRAINABLE
 
 if TYPE_CHECKING:
     from opencv_squeezedet.datasets import Dataset
     from opencv_squeezedet.training import Calibration, Progress, Recipe, Training
+    from opencv_squeezedet.training.diagnostics import Histogram
 
 DESCRIPTION = "Train a detector on annotated pictures. If it is interrupted, run it again and it resumes."
 USAGE = "[options] DATASET -o FOLDER"
@@ -165,13 +166,36 @@ def _board(folder: Path, seen: int) -> Any:
 
 
 def _show(board: Any, step: Progress, folder: Path) -> None:
-    for name, value in step.losses._asdict().items():
-        board.add_scalar(f"loss/{name}", float(value), step.seen)
+    scalars = {f"loss/{name}": float(value) for name, value in step.losses._asdict().items()}
+    scalars |= {"training/rate": step.rate, "training/gradient": step.gradient}
     if step.evaluation is not None:
-        from opencv_squeezedet.files import read_picture
-
-        board.add_scalar("mAP/VOC07", step.evaluation.map_voc07, step.seen)
-        board.add_image(
-            "predictions", read_picture(folder / "predictions.jpg")[..., ::-1].copy(), step.seen, dataformats="HWC"
-        )
+        scalars["mAP/VOC07"] = step.evaluation.map_voc07
+        scalars |= {f"AP of classes/{one.label}": one.voc07 for one in step.evaluation.classes if one.objects}
+    scalars |= {f"dead ReLUs/{layer.name}": layer.dead for layer in step.layers if layer.dead == layer.dead}
+    for name, value in scalars.items():
+        board.add_scalar(name, value, step.seen)
+    for layer in step.layers:
+        for kind in ("weights", "activations"):
+            _add_histogram(board, f"{kind}/{layer.name}", getattr(layer, kind), step.seen)
+    pictures = {"assigned": folder / "assigned.jpg"} if step.layers else {}
+    if step.evaluation is not None:
+        pictures["predictions"] = folder / "predictions" / f"{step.seen:08d}.jpg"
+    for name, file in pictures.items():
+        board.add_image(name, read_picture(file)[..., ::-1].copy(), step.seen, dataformats="HWC")
+    if pictures:
         board.flush()
+
+
+def _add_histogram(board: Any, name: str, histogram: Histogram, seen: int) -> None:
+    count = int(histogram.counts.sum())
+    board.add_histogram_raw(
+        name,
+        min=histogram.edges[0],
+        max=histogram.edges[-1],
+        num=count,
+        sum=histogram.mean * count,
+        sum_squares=(histogram.deviation**2 + histogram.mean**2) * count,
+        bucket_limits=histogram.edges[1:].tolist(),
+        bucket_counts=histogram.counts.tolist(),
+        global_step=seen,
+    )

@@ -18,7 +18,7 @@ from opencv_squeezedet import _checks
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import named_errors
 from opencv_squeezedet.training.data import Batch, Feed
-from opencv_squeezedet.training.losses import Loss, Losses, Targets
+from opencv_squeezedet.training.losses import Assigned, Loss, Losses, Targets
 from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.predictions import Predictions, predictions
 
@@ -113,7 +113,7 @@ class Trainer:
     seen, seconds : int, float
         Pictures seen, and how long that took.
     pending : list
-        Losses of the steps since the last row of ``history``.
+        Losses of the steps since the last row of ``history``, and the norm of the gradient.
     history : list
         Rows of the log.
 
@@ -177,10 +177,10 @@ class Trainer:
         start = time.monotonic() - self.seconds
         for batch in self.feed.batches(self.seen):
             self._before = self._state()
-            losses = self.step(batch, mean)
+            losses, norm = self.step(batch, mean)
             self.seen += len(batch.images)
             self.seconds = time.monotonic() - start
-            self.pending.append(torch.stack(losses).tolist())
+            self.pending.append(torch.stack([*losses, norm]).tolist())
             yield batch
             self.accept()
 
@@ -188,24 +188,42 @@ class Trainer:
         """Let the last step count, and what was measured after it."""
         self._before = None
 
-    def step(self, batch: Batch, mean: Tensor) -> Losses:
-        """Update the weights with one batch; the result depends only on the weights, the batch and ``seen``."""
+    @property
+    def rate(self) -> float:
+        """The learning rate of new layers."""
+        return self.schedule.rate * self.schedule.factor(self.seen, self.feed.pictures)
+
+    def step(self, batch: Batch, mean: Tensor) -> tuple[Losses, Tensor]:
+        """Update the weights with one batch, and return its losses and the norm of the gradient.
+
+        The result depends only on the weights, the batch and ``seen``.
+        """
         torch.manual_seed(self.seen)  # for dropout
         self.model.train()
-        factor = self.schedule.factor(self.seen, self.feed.pictures)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate * factor * group["factor"]
-        blob = (batch.images.to(self.device).float() - mean).permute(0, 3, 1, 2)
-        targets = Targets(*(tensor.to(self.device) for tensor in batch.targets))
-        size = blob.shape[3], blob.shape[2]
-        loss = self.losses(size)
-        losses = loss(self.predict(blob, loss), targets)
+            group["lr"] = self.rate * group["factor"]
+        loss, found, targets = self.forward(batch, mean)
+        losses = loss(found, targets)
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
         self.optimizer.step()
         self._follow()
-        return Losses(*(part.detach() for part in losses))
+        return Losses(*(part.detach() for part in losses)), norm
+
+    def assigned(self, batch: Batch) -> Assigned:
+        """Return which anchors are assigned to the objects of a batch, as the network is now."""
+        self.model.eval()
+        with torch.no_grad():
+            loss, found, targets = self.forward(batch, torch.tensor(self.feed.mean, device=self.device))
+        return loss.assigned(found, targets)
+
+    def forward(self, batch: Batch, mean: Tensor) -> tuple[Loss, Predictions, Targets]:
+        """Return what the network makes of a batch, its objects on the same device, and the loss for its size."""
+        blob = (batch.images.to(self.device).float() - mean).permute(0, 3, 1, 2)
+        targets = Targets(*(tensor.to(self.device) for tensor in batch.targets))
+        loss = self.losses((blob.shape[3], blob.shape[2]))
+        return loss, self.predict(blob, loss), targets
 
     def predict(self, blob: Tensor, loss: Loss) -> Predictions:
         """Run the network."""

@@ -129,6 +129,10 @@ class TorchNetwork(nn.Module):
             blobs = [kernel * scale[:, None, None, None], bias * scale + shift]
         return [blob.float().numpy() for blob in blobs]
 
+    def kernel(self, layer: str) -> Tensor:
+        """Return a layer's kernel, without its batch normalisation."""
+        return self._filter(_key(layer)).weight
+
     def settle(self, layers: Collection[str], blob: Tensor) -> None:
         """Give the named layers' batch normalisation the statistics of a blob, so that it changes nothing at first."""
         norms = [self._norm(_key(name)) for name in layers if _key(name) in self.norms]

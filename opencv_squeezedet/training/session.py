@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import time
@@ -13,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,23 +21,36 @@ from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.draw import draw
 from opencv_squeezedet.evaluation import Evaluation, evaluate
-from opencv_squeezedet.files import encode_picture, write_together, write_whole
+from opencv_squeezedet.files import write_together, write_whole
 from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.pipeline import chunks
 from opencv_squeezedet.postprocess import postprocess_batch
 from opencv_squeezedet.preprocess import Picture, Preprocess
 from opencv_squeezedet.training.calibration import MEASURED_FROM, Calibration, Logits, calibrate
-from opencv_squeezedet.training.data import Example, Feed, read_or_empty
+from opencv_squeezedet.training.data import Batch, Example, Feed, read_or_empty
+from opencv_squeezedet.training.diagnostics import (
+    LayerState,
+    assigned_sheet,
+    layer_states,
+    mostly_dead,
+    sheet,
+    states_csv,
+    states_png,
+    table_of,
+)
 from opencv_squeezedet.training.lock import lock_folder
 from opencv_squeezedet.training.loop import LOGITS, Trainer
-from opencv_squeezedet.training.losses import AlignedLoss, Loss, Losses, PublishedLoss
+from opencv_squeezedet.training.losses import AlignedLoss, Assigned, Loss, Losses, PublishedLoss
 from opencv_squeezedet.training.module import TorchNetwork
+from opencv_squeezedet.training.predictions import anchors_of
 from opencv_squeezedet.training.recipe import Recipe
 from opencv_squeezedet.training.start import begin, describe
 from opencv_squeezedet.training.teacher import Opinions
 
 _BATCH = 16  # pictures per forward pass while measuring
+_LOOKED_AT = 8  # pictures for the layers' activations
+_OF_CLASS = "voc07 "
 _CALIBRATED_ON = 1000  # at most this many pictures, whose logits are all in memory
 
 
@@ -56,6 +66,10 @@ class Progress:
         Means since the last progress.
     evaluation : Evaluation or None
         Of the averaged weights on the validation set, if they have just been measured.
+    rate, gradient : float
+        The learning rate of new layers, and the mean norm of the gradient since the last progress.
+    layers : list of LayerState
+        The layers of the averaged network, if it has just been measured, or was due to be.
     problems : list of str
         Files that could not be read, each reported once; training continues without them.
     """
@@ -65,6 +79,9 @@ class Progress:
     losses: Losses
     evaluation: Evaluation | None = None
     problems: Sequence[str] = ()
+    rate: float = 0.0
+    gradient: float = 0.0
+    layers: Sequence[LayerState] = ()
 
 
 class Training:
@@ -128,6 +145,8 @@ class Training:
             workers=workers,
             seed=recipe.seed,
         )
+        looked_at = (dataset if validation is None else validation).pictures
+        self._looked_at = [picture.path for picture in looked_at[:: -(-len(looked_at) // _LOOKED_AT)]]
         weights = class_weights(examples, recipe.rare)
         sizes = {size for sizes, _ in recipe.sizes for size in sizes}
         losses = {size: _loss(recipe, describe(recipe, dataset.labels, size)[1], weights) for size in sizes}
@@ -136,6 +155,8 @@ class Training:
         self._keep_recipe()
         if recipe.normalized == "all" and not (folder / "checkpoint.pt").is_file():
             model.settle(loaded, _some(feed))
+        self._problems: dict[str, None] = {}  # of all files, in the order in which they were met
+        self._start = self._layers(model.eval())
         self.trainer = Trainer(
             model,
             loaded,
@@ -147,7 +168,6 @@ class Training:
             mark_of(examples, validation),
         )
         self._pictures, self._unread = len(examples), set[str]()
-        self._problems: dict[str, None] = {}  # of all files, in the order in which they were met
         self._told = 0
 
     def _keep_recipe(self) -> None:
@@ -167,7 +187,10 @@ class Training:
     ) -> Generator[Progress]:
         """Train to the end and yield the progress; may be stopped anywhere, and resumed.
 
-        The folder gets ``log.csv`` with the losses and the accuracy, and ``predictions.jpg`` with detections in some pictures.
+        The folder gets ``log.csv`` with losses, rate, norm of the gradient and accuracy, ``classes.csv`` with the accuracy of
+        each class, ``layers.csv`` and ``layers.png`` with the layers' weights and activations, ``assigned.jpg`` with pictures
+        as they were fed and the anchors assigned to their objects, and in ``predictions`` detections in the same pictures
+        after each measurement.
 
         Parameters
         ----------
@@ -199,7 +222,8 @@ class Training:
                 )
                 progress = None
                 if due or len(trainer.pending) >= log_every:
-                    progress = self._progress(self.measure() if due and self.validation is not None else None)
+                    evaluation = self.measure() if due and self.validation is not None else None
+                    progress = self._progress(evaluation, self._look(batch) if due else ())
                 trainer.accept()
                 if progress is not None:
                     yield progress
@@ -224,12 +248,21 @@ class Training:
         if len(self._unread) >= self._pictures:
             raise ValueError(f"none of the {self._pictures} pictures can be read: {next(iter(self._problems))}")
 
-    def _progress(self, evaluation: Evaluation | None) -> Progress:
-        losses = Losses(*torch.tensor(self.trainer.pending).mean(0))
+    def _progress(self, evaluation: Evaluation | None, layers: Sequence[LayerState]) -> Progress:
+        *losses, gradient = torch.tensor(self.trainer.pending).mean(0)
         self.trainer.pending.clear()
-        problems = list(self._problems)[self._told :]
+        problems = [*list(self._problems)[self._told :], *mostly_dead(layers)]
         self._told = len(self._problems)
-        progress = Progress(self.trainer.seen, self.recipe.pictures, losses, evaluation, problems)
+        progress = Progress(
+            self.trainer.seen,
+            self.recipe.pictures,
+            Losses(*losses),
+            evaluation,
+            problems,
+            self.trainer.rate,
+            float(gradient),
+            layers,
+        )
         self._log(progress)
         return progress
 
@@ -237,16 +270,35 @@ class Training:
         row = {
             "seen": float(progress.seen),
             "seconds": round(self.trainer.seconds, 1),
+            "rate": float(f"{progress.rate:.4g}"),
             **{name: round(float(value), 4) for name, value in zip(Losses._fields, progress.losses, strict=True)},
+            "gradient": float(f"{progress.gradient:.4g}"),
         }
+        history = self.trainer.history
+        history.append(row)
         if progress.evaluation is not None:
             row["map_voc07"] = round(progress.evaluation.map_voc07, 4)
-        self.trainer.history.append(row)
-        table = io.StringIO()
-        writer = csv.DictWriter(table, ["seen", "seconds", *Losses._fields, "map_voc07"])
-        writer.writeheader()
-        writer.writerows(self.trainer.history)
-        write_whole(self.folder / "log.csv", table.getvalue().encode())
+            row |= {_OF_CLASS + one.label: round(one.voc07, 4) for one in progress.evaluation.classes if one.objects}
+            labels = [_OF_CLASS + label for label in self.config.labels]
+            measured = [one for one in history if "map_voc07" in one]
+            write_whole(self.folder / "classes.csv", table_of(measured, ["seen", "map_voc07", *labels]))
+        columns = ["seen", "seconds", "rate", *Losses._fields, "gradient", "map_voc07"]
+        write_whole(self.folder / "log.csv", table_of(history, columns))
+
+    def _look(self, batch: Batch) -> list[LayerState]:
+        """Draw how the network is taught and what it is like, and return its layers."""
+        size = batch.images.shape[2], batch.images.shape[1]
+        anchors = anchors_of(self.trainer.losses(size).config)
+        assigned = Assigned(*(tensor.cpu() for tensor in self.trainer.assigned(batch)))
+        write_whole(self.folder / "assigned.jpg", assigned_sheet(batch, assigned, anchors))
+        layers = self._layers(self.trainer.averaged())
+        write_whole(self.folder / "layers.csv", states_csv(layers))
+        write_whole(self.folder / "layers.png", states_png(self._start, layers))
+        return layers
+
+    def _layers(self, model: TorchNetwork) -> list[LayerState]:
+        blob = np.concatenate([self.preprocess.blob(self._read(path)) for path in self._looked_at])
+        return layer_states(model, torch.from_numpy(blob).to(next(model.parameters()).device))
 
     def detections(self, dataset: Dataset) -> list[Detections]:
         """Return the averaged network's detections in a data set's pictures, down to low scores."""
@@ -285,7 +337,9 @@ class Training:
         detections = self.detections(dataset)
         evaluation = evaluate(dataset, detections, coco=False)
         self.trainer.measured(evaluation.map_voc07)
-        write_whole(self.folder / "predictions.jpg", self._sheet(dataset, detections))
+        folder = self.folder / "predictions"
+        folder.mkdir(exist_ok=True)
+        write_whole(folder / f"{self.trainer.seen:08d}.jpg", self._sheet(dataset, detections))
         return evaluation
 
     def _validation_set(self) -> Dataset:
@@ -295,17 +349,11 @@ class Training:
 
     def _sheet(self, dataset: Dataset, detections: Sequence[Detections]) -> bytes:
         """Some pictures, chosen at even intervals, with their detections."""
-        rows, columns, side = 3, 4, 256
-        places = np.linspace(0, len(dataset.pictures) - 1, rows * columns).round().astype(int)
-        sheet = np.zeros((rows * side, columns * side, 3), np.uint8)
-        for i, place in enumerate(places):
-            found = detections[place]
-            image = draw(self._read(dataset.pictures[place].path), found[found.confidence > self.config.score_threshold])
-            scale = side / max(image.shape[:2])
-            small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[:side, :side]
-            row, column = i // columns * side, i % columns * side
-            sheet[row : row + small.shape[0], column : column + small.shape[1]] = small
-        return encode_picture(sheet, ".jpg")
+        places = np.linspace(0, len(dataset.pictures) - 1, 12).round().astype(int)
+        shown = [detections[place][detections[place].confidence > self.config.score_threshold] for place in places]
+        return sheet(
+            [draw(self._read(dataset.pictures[place].path), found) for place, found in zip(places, shown, strict=True)]
+        )
 
     def calibrate(self) -> Calibration:
         """Choose the logits' scale and the thresholds of the network that measured best, on up to 1000 validation pictures.
