@@ -28,6 +28,7 @@ USAGE = "[options] DATASET -o FOLDER"
 EXAMPLE = "bolts.yaml --split train --val-split val -o runs/bolts --pictures 20000"
 _STEM = "model"
 _MOST_EVERY = 20_000
+_MOST_ADVICE = 3
 _MOST_JSON_BYTES = 1 << 24
 
 Read = TypeVar("Read")
@@ -41,14 +42,17 @@ def add_arguments(parser: Parser) -> None:
     add("--val-split", metavar="S", help="its split, or DATASET's")
     add("--every", type=positive, metavar="N", help="pictures between (a tenth)")
     add("--patience", type=positive, metavar="N", help="stop after N without a gain")
-    add = parser.add_argument_group("training").add_argument
+    parser_group = parser.add_argument_group("training")
+    add = parser_group.add_argument
     add("--recipe", metavar="FILE", help="a Recipe as JSON")
     default, *others = TRAINABLE
     add("--network", choices=tuple(TRAINABLE), metavar="N", help=f"{default} (default), {' or '.join(others)}")
     add("--size", type=datasets.input_size, metavar="WxH", help="input size (416x416)")
     add("--anchors", metavar="FILE", help="from squeezedet anchors")
     add("--loss", choices=("aligned", "published"), metavar="L", help="aligned (default) or published")
-    add("--pictures", type=positive, metavar="N", help="pictures in total (240000)")
+    length = parser_group.add_mutually_exclusive_group().add_argument
+    length("--pictures", type=positive, metavar="N", help="in total (100 times each)")
+    length("--epochs", type=positive, metavar="N", help="times that each is seen")
     add("--batch", type=positive, metavar="N", help="pictures per step (32)")
     add("--start", metavar="W", help="weights: name, model, file")
     add("--teacher", action="append", metavar="FILE", help="from squeezedet label")
@@ -75,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         files = args.teacher or ()
         teacher = Opinions.joined(Opinions.read(Path(file), dataset.labels) for file in files) if files else None
         training = Training(
-            _recipe(args),
+            _recipe(args, dataset),
             dataset,
             args.output,
             validation=_validation(args, dataset),
@@ -85,16 +89,18 @@ def run(args: argparse.Namespace) -> int:
         _watch(training, args)
         calibration = None if training.validation is None else training.calibrate()
         paths = training.write(args.output / _STEM, calibration=calibration)
+        advice = [] if args.quiet or training.validation is None else training.advice()
     if not args.quiet:
         if calibration is not None:
             print(_calibrated(calibration))
         print("\n".join(f"wrote {shown(path)}" for path in paths))
+        print("\n".join(f"next: {line}" for line in advice[:_MOST_ADVICE]), end="\n" if advice else "")
         print(f"try it: detect --model {shown(args.output / _STEM)} PICTURE")
     return 0
 
 
-def _recipe(args: argparse.Namespace) -> Recipe:
-    from opencv_squeezedet.training import Recipe
+def _recipe(args: argparse.Namespace, dataset: Dataset) -> Recipe:
+    from opencv_squeezedet.training import Recipe, fitted_anchors, usual_pictures
 
     recipe = Recipe() if args.recipe is None else _read("--recipe", args.recipe, Recipe.from_json)
     options: dict[str, Any] = {
@@ -102,6 +108,10 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         for name in ("network", "loss", "pictures", "batch", "start", "seed")
         if getattr(args, name) is not None
     }
+    if args.epochs is not None:
+        options["pictures"] = args.epochs * len(dataset.pictures)
+    elif args.recipe is None:
+        options.setdefault("pictures", usual_pictures(len(dataset.pictures)))
     if args.size is not None:
         options["input_size"] = args.size
     if args.anchors is not None:
@@ -109,7 +119,15 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         if args.size not in (None, config.input_size):
             raise ValueError("--anchors: they are for an input of {}x{}, not of {}x{}".format(*config.input_size, *args.size))
         options |= {"anchors": config.anchors, "input_size": config.input_size}
-    return replace(recipe, **options)
+    recipe = replace(recipe, **options)
+    if args.recipe is None and recipe.anchors is None and dataset.box_count:
+        fitted = fitted_anchors(dataset, recipe.input_size)
+        if fitted is not None:
+            if not args.quiet:
+                better = f"mean IoU of boxes with them {fitted.mean_iou:.2f}, with those of 2017 {fitted.usual_mean_iou:.2f}"
+                print(f"anchors are fitted to the data set: {better}")
+            recipe = replace(recipe, anchors=fitted.shapes)
+    return recipe
 
 
 def _read(option: str, name: str, parse: Callable[[str], Read]) -> Read:

@@ -1,5 +1,6 @@
 """Training of SqueezeDet networks with torch (extra ``[train]``); `Training` is the place to start."""
 
+from opencv_squeezedet.training.advice import FittedAnchors, fitted_anchors, usual_pictures
 from opencv_squeezedet.training.augment import Augmentation
 from opencv_squeezedet.training.calibration import Calibration
 from opencv_squeezedet.training.coco_detectors import CocoDetector
@@ -14,6 +15,7 @@ __all__ = [
     "Calibration",
     "CocoDetector",
     "Ensemble",
+    "FittedAnchors",
     "Opinion",
     "Opinions",
     "Progress",
@@ -22,7 +24,9 @@ __all__ = [
     "Teacher",
     "Training",
     "ask",
+    "fitted_anchors",
     "load_teacher",
+    "usual_pictures",
     "write_model",
     "write_opinions",
 ]

@@ -32,6 +32,10 @@ class Recipe:
         Anchor shapes at that size. Default: opencv_contrib's nine, stretched to it.
     loss : {"aligned", "published"}
         `AlignedLoss` or `PublishedLoss`.
+    candidates, alpha, beta, box : int, float, float, float
+        Of `AlignedLoss`; the published loss has none of these.
+    teaching : float
+        Weight of the teacher's classes in those of an annotated object.
     pictures : int
         How many pictures are seen in total.
     batch : int
@@ -71,6 +75,11 @@ class Recipe:
     input_size: tuple[int, int] = VOC.input_size
     anchors: tuple[tuple[float, float], ...] | None = None
     loss: LossName = "aligned"
+    candidates: int = 10
+    alpha: float = 0.5
+    beta: float = 5.0
+    box: float = 5.0
+    teaching: float = 0.5
     pictures: int = 240_000
     batch: int = 32
     small: float = 0.6
@@ -90,10 +99,13 @@ class Recipe:
         _checks.choice("network", self.network, tuple(TRAINABLE))
         _checks.choice("loss", self.loss, get_args(LossName))
         _checks.choice("normalized", self.normalized, get_args(Normalized))
-        for name in ("pictures", "batch"):
+        for name in ("pictures", "batch", "candidates"):
             _checks.count(name, getattr(self, name))
-        for name in ("small", "rare", "plain_end"):
+        for name in ("small", "rare", "plain_end", "teaching"):
             _checks.fraction(name, getattr(self, name))
+        for name in ("alpha", "beta", "box"):
+            if _checks.finite(name, getattr(self, name)) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         for name in ("seed", "vary"):
             _checks.count(name, getattr(self, name), least=0)
         if self.unlabelled is not None:

@@ -27,6 +27,7 @@ from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.pipeline import chunks
 from opencv_squeezedet.postprocess import postprocess_batch
 from opencv_squeezedet.preprocess import Picture, Preprocess
+from opencv_squeezedet.training.advice import what_next
 from opencv_squeezedet.training.calibration import MEASURED_FROM, Calibration, Logits, calibrate
 from opencv_squeezedet.training.data import Batch, Example, Feed, read_or_empty
 from opencv_squeezedet.training.diagnostics import (
@@ -126,7 +127,7 @@ class Training:
             raise ValueError(f"the validation set's labels are {validation.labels}, the data set's {dataset.labels}")
         self.recipe, self.folder, self.validation = recipe, folder, validation
         self.network, self.config = describe(recipe, dataset.labels)
-        examples = examples_of(dataset, teacher, validation)
+        examples = examples_of(dataset, teacher, validation, recipe.teaching)
         if not any((example.quality > 0).any() for example in examples):
             raise ValueError(f"none of the {len(examples)} pictures has an object to be found")
         if validation is not None and all(picture.difficult.all() for picture in validation.pictures):
@@ -169,6 +170,8 @@ class Training:
         )
         self._pictures, self._unread = len(examples), set[str]()
         self._told = 0
+        self._dataset = dataset
+        self._last: tuple[list[Detections], Evaluation] | None = None
 
     def _keep_recipe(self) -> None:
         path = self.folder / "recipe.json"
@@ -336,11 +339,27 @@ class Training:
         dataset = self._validation_set()
         detections = self.detections(dataset)
         evaluation = evaluate(dataset, detections, coco=False)
+        self._last = detections, evaluation
         self.trainer.measured(evaluation.map_voc07)
         folder = self.folder / "predictions"
         folder.mkdir(exist_ok=True)
         write_whole(folder / f"{self.trainer.seen:08d}.jpg", self._sheet(dataset, detections))
         return evaluation
+
+    def advice(self) -> list[str]:
+        """Return what to try for a higher accuracy than that of the last measurement, a line each; see `what_next`.
+
+        Raises
+        ------
+        ValueError
+            If there is no validation set.
+        """
+        validation = self._validation_set()
+        if self._last is None:
+            detections = self.detections(validation)
+            self._last = detections, evaluate(validation, detections, coco=False)
+        curve = [row["map_voc07"] for row in self.trainer.history if "map_voc07" in row]
+        return what_next(self._dataset, validation, *self._last, self.recipe.input_size, curve)
 
     def _validation_set(self) -> Dataset:
         if self.validation is None:
@@ -390,7 +409,10 @@ class Training:
 
 
 def _loss(recipe: Recipe, config: HeadConfig, weights: torch.Tensor) -> Loss:
-    return AlignedLoss(config, weights) if recipe.loss == "aligned" else PublishedLoss(config)
+    if recipe.loss == "published":
+        return PublishedLoss(config)
+    options = {name: getattr(recipe, name) for name in ("candidates", "alpha", "beta", "box")}
+    return AlignedLoss(config, weights, **options)
 
 
 def _some(feed: Feed) -> torch.Tensor:
@@ -399,10 +421,13 @@ def _some(feed: Feed) -> torch.Tensor:
     return (images.float() - torch.tensor(feed.mean)).permute(0, 3, 1, 2)
 
 
-def examples_of(dataset: Dataset, teacher: Opinions | None = None, validation: Dataset | None = None) -> list[Example]:
+def examples_of(
+    dataset: Dataset, teacher: Opinions | None = None, validation: Dataset | None = None, teaching: float = 0.5
+) -> list[Example]:
     """Return a data set's pictures as they are trained on, with a teacher's opinions of them and of others.
 
-    Pictures to measure on are never among the others, whatever the teacher has seen.
+    The teacher's classes have the weight ``teaching`` in those of annotated objects. Pictures to measure on are never among
+    the others, whatever the teacher has seen.
     """
     eye = np.eye(len(dataset.labels), dtype=np.float32)
     examples = [
@@ -416,7 +441,7 @@ def examples_of(dataset: Dataset, teacher: Opinions | None = None, validation: D
             dataset.labels,
             teacher.reliability(examples, dataset.labels),
         )
-        examples = [teacher.taught(example) for example in examples] + others
+        examples = [teacher.taught(example, teaching) for example in examples] + others
     return examples
 
 

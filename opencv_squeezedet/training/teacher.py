@@ -32,7 +32,6 @@ with needs("eval"):
 _UNSURE = 0.2  # boxes with a lower score are not kept
 _LIKELY, _POSSIBLE = 0.4, 0.1  # a box that is right with this probability counts as an object; is ignored
 _HINTED = 0.25  # the score for an object whose class is known from elsewhere
-_SHARE = 0.5  # weight of the teacher's classes in those of an annotated object
 _APART = 0.3  # a teacher's box that overlaps no annotated object by more is another thing
 _ENOUGH = 100  # boxes of a class from which its own reliability is taken
 _MOST = 100  # boxes per picture
@@ -229,8 +228,8 @@ class Opinions:
             found |= part.by_name
         return cls(found)
 
-    def taught(self, example: Example) -> Example:
-        """Return an annotated picture whose objects' classes are mixed with those that the teacher gives them.
+    def taught(self, example: Example, share: float = 0.5) -> Example:
+        """Return an annotated picture to whose objects' classes the teacher's are mixed with a weight.
 
         What the teacher sees beside them, and people have not annotated, is ignored: it is not background.
         """
@@ -245,7 +244,7 @@ class Opinions:
             best = iou.argmax(1)
             known = (iou.max(1) >= 0.5) & (scores[best].max(1) > _UNSURE)
             soft = _shares(scores[best])
-            classes = np.where(known[:, None], (1 - _SHARE) * classes + _SHARE * soft, classes).astype(np.float32)
+            classes = np.where(known[:, None], (1 - share) * classes + share * soft, classes).astype(np.float32)
         other = (iou.max(0, initial=0) < _APART) & (scores.max(1) >= 0.5)
         return replace(
             example,
