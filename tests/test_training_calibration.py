@@ -18,8 +18,9 @@ torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
 from training_cases import recipe, squares  # noqa: E402
 
+from opencv_squeezedet.evaluation.matching import ClassMatches  # noqa: E402
 from opencv_squeezedet.training import Training  # noqa: E402
-from opencv_squeezedet.training.calibration import Calibration, Logits, calibrate, climb  # noqa: E402
+from opencv_squeezedet.training.calibration import Calibration, Logits, calibrate, climb, log_loss  # noqa: E402
 
 HEAD = sd.HeadConfig(
     input_size=(90, 90), grid=(2, 2), anchors=((20, 20),), labels=("a", "b"), score_threshold=0.3, nms_kind="greedy"
@@ -60,13 +61,12 @@ def test_mistakes_that_are_confident_fall_behind() -> None:
     logits, dataset = frames((0.0, 3.0), (1.2, 0.5))
     found = calibrate(logits, dataset, HEAD)
     assert (found.before, found.after) == (0.5, 1.0)
-    assert found.confidence_scale < 1
     head = found.head(HEAD)
     assert (head.nms_threshold, head.score_threshold) == (found.nms_threshold, found.score_threshold)
     scaled = sd.postprocess_batch(
         logits.delta_bbox,
         logits.classes * np.float32(found.class_scale),
-        logits.confidence * np.float32(found.confidence_scale),
+        logits.confidence * np.float32(found.confidence_scale) + np.float32(found.confidence_shift),
         sd.HeadConfig.from_dict({**head.to_dict(), "activated": False}),
     )
     assert [detections.xyxy.tolist() for detections in scaled] == [[[20, 20, 40, 40]]] * 3  # the threshold parts them
@@ -74,22 +74,52 @@ def test_mistakes_that_are_confident_fall_behind() -> None:
 
 def test_what_is_right_stays() -> None:
     found = calibrate(*frames((3.0, 3.0), (-2.0, 0.5)), HEAD)
-    assert found[:3] == (1.0, 1.0, HEAD.nms_threshold)
+    assert found.nms_threshold == HEAD.nms_threshold
     assert (found.before, found.after) == (1.0, 1.0)
+    assert found.error_after < 0.03 < found.error_before
 
 
 def test_nothing_found() -> None:
     logits, dataset = frames((-9.0, 0.0), (-9.0, 0.0))
-    assert calibrate(logits, dataset, HEAD) == Calibration(1.0, 1.0, HEAD.nms_threshold, HEAD.score_threshold, 0.0, 0.0)
+    found = calibrate(logits, dataset, HEAD)
+    assert found[:-2] == (1.0, 1.0, 0.0, HEAD.nms_threshold, HEAD.score_threshold, 0.0, 0.0)
+    assert np.isnan(found[-2:]).all()
+
+
+def test_scores_become_probabilities() -> None:
+    """Detections at 0.6 of which four in five are right, at 0.3 of which one in five is, and at 0.1 of which none is."""
+    count = 20
+    confidence = np.full((count, 2, 2, 1), -9, np.float32)
+    classes = np.full((count, 2, 2, 2), [9, -9], np.float32)
+    pictures = []
+    for i in range(count):
+        confidence[i, 0, 0], confidence[i, 0, 1], confidence[i, 1, 1] = (math.log(p / (1 - p)) for p in (0.6, 0.3, 0.1))
+        truth = [box for box, right in (((20, 20, 40, 40), i % 5), ((20, 50, 40, 70), not i % 5)) if right]
+        pictures.append(annotated(truth, [0] * len(truth), image_id=i))
+    logits = Logits(np.zeros((count, 2, 2, 4), np.float32), classes, confidence, [(90, 90)] * count)
+    dataset = Dataset(HEAD.labels, tuple(pictures), ())
+    found = calibrate(logits, dataset, HEAD)
+    assert found.after >= found.before - 0.002
+    assert found.error_after < 0.5 * found.error_before
+    scores = [
+        1 / (1 + math.exp(-(found.confidence_scale * logit + found.confidence_shift))) for logit in (0.405, -0.847, -2.197)
+    ]
+    assert scores == pytest.approx([0.8, 0.2, 0.0], abs=0.1)
+
+
+def test_the_log_loss_of_detections() -> None:
+    matches = ClassMatches(np.array([0.9, 0.5, 0.2], np.float32), np.array([True, False, False]), 2, 0)
+    assert log_loss(matches) == pytest.approx(-(math.log(0.9) + math.log(0.5) + math.log(0.8)) / 2)
+    assert log_loss(matches._replace(objects=0)) == 0
 
 
 @pytest.mark.parametrize("network", ["pyramid", "lite", "gsoc"])
 def test_the_written_model_has_it(network: str, tmp_path: Path) -> None:
-    """Its logits are those of the torch network, scaled, and its head has the thresholds."""
+    """Its logits are those of the torch network, scaled and shifted, and its head has the thresholds."""
     train, val = squares(tmp_path)
     training = Training(recipe(network=network, input_size=(128, 96)), train, tmp_path / "run", validation=val, workers=0)
     training.write(tmp_path / "plain", half=False)
-    training.write(tmp_path / "scaled", half=False, calibration=Calibration(2.0, HALF, 0.6, 0.17, 0.0, 0.0))
+    training.write(tmp_path / "scaled", half=False, calibration=Calibration(2.0, HALF, 1.5, 0.6, 0.17, 0.0, 0.0))
     plain, scaled = (sd.SqueezeDet(tmp_path / name) for name in ("plain", "scaled"))
     assert (scaled.config.nms_threshold, scaled.config.score_threshold) == (0.6, 0.17)
     image = cv2.imread(str(val.pictures[0].path))
@@ -97,7 +127,7 @@ def test_the_written_model_has_it(network: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(after.delta_bbox, before.delta_bbox, atol=1e-5)
     squared = before.class_scores.astype(float) ** 2
     np.testing.assert_allclose(after.class_scores, squared / squared.sum(-1, keepdims=True), atol=1e-5)
-    odds = (before.conf_scores.astype(float) / (1 - before.conf_scores)) ** HALF
+    odds = (before.conf_scores.astype(float) / (1 - before.conf_scores)) ** HALF * math.exp(1.5)
     np.testing.assert_allclose(after.conf_scores, odds / (1 + odds), atol=1e-5)
 
 
