@@ -1,4 +1,4 @@
-"""Fresh Python processes, whose processor time is measured."""
+"""Fresh Python processes whose processor time is measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Processes:
         self._folder, self._python = folder, python
         self._environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         self._environment["PYTHONPYCACHEPREFIX"] = str(Path(folder, "bytecode"))
-        if "PYTHONPATH" in os.environ:  # relative paths still count from here
+        if "PYTHONPATH" in os.environ:  # relative paths are still relative to this folder
             paths = os.environ["PYTHONPATH"].split(os.pathsep)
             self._environment["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths)
 
@@ -28,7 +28,7 @@ class Processes:
         return subprocess.run(command, cwd=self._folder, env=environment, check=True, capture_output=True, text=True)
 
     def with_one_thread(self) -> None:
-        """From now on NumPy's linear algebra shall start no threads."""
+        """Keep NumPy's linear algebra from starting threads from now on."""
         self._environment |= _ONE_THREAD
 
     def seconds(self, statement: str) -> float:

@@ -19,9 +19,9 @@ Sampler = Callable[[], float]
 
 
 def pin_to_one_core() -> str:
-    """Keep this process, and those it starts, on one core where the system knows how; returns a remark about it."""
+    """Keep this process, and those it starts, on one core if the system can; return a remark about it."""
     if not hasattr(os, "sched_setaffinity"):
-        return "not bound to a core, for this system cannot"
+        return "not bound to a core, because this system cannot"
     core = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
     return "all on one core"
@@ -48,7 +48,7 @@ def seconds(call: Call, count: int = 1) -> float:
 
 
 def sampler(call: Call, duration: float = 0.01) -> Sampler:
-    """Return what times a call, after a warm-up: the mean of as many calls as fit into ``duration`` seconds."""
+    """Return a sampler that times a call, after a warm-up: the mean of as many calls as fit into ``duration`` seconds."""
     seconds(call, 3)
     count = max(1, round(duration / seconds(call, 3)))
     return lambda: seconds(call, count)
@@ -63,7 +63,7 @@ def block(samplers: Mapping[str, Sampler], samples: int = 5, *, backwards: bool 
 
 
 def alternate(samplers: Mapping[str, Sampler], blocks: int, samples: int = 5) -> list[dict[str, float]]:
-    """Return one `block` after the other, every second one in backward order."""
+    """Return one `block` after the other, every second one in reverse order."""
     return [block(samplers, samples, backwards=i % 2 == 1) for i in range(blocks)]
 
 
@@ -73,7 +73,7 @@ def typical(blocks: Sequence[Mapping[str, float]], name: str) -> float:
 
 
 def ratio(blocks: Sequence[Mapping[str, float]], above: str, below: str) -> float:
-    """Return the median of the blocks' ratios ``above`` / ``below``: what slows a whole block down cancels out."""
+    """Return the median of the blocks' ratios ``above`` / ``below``: what slows down a whole block cancels out."""
     return median(block[above] / block[below] for block in blocks)
 
 

@@ -2,9 +2,9 @@
 
 Milliseconds for the forward pass alone and from the picture to its boxes, and the peak memory of a process that does only
 that, for the embedded model and for the GSoC network with random weights. Two OpenCVs cannot be in one process: each Python
-that is named measures what it has, in processes of its own, and the tables are put together.
+that is named measures what it has, in its own processes, and the tables are put together.
 
-The ways are measured in turns, in blocks; "gain" is the median of the blocks' ratios to three passes in the same OpenCV.
+The variants are measured in turn, in blocks; "gain" is the median of the blocks' ratios to three passes in the same OpenCV.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Row = dict[str, Any]
 
 
 def engines() -> dict[str, Callable[[str], sd.SqueezeDet]]:
-    """What this Python has, by name; each makes a detector of the files of a stem."""
+    """What this Python has, by name; each makes a detector from the files of a stem."""
     found: dict[str, Callable[[str], sd.SqueezeDet]] = {}
     opencv = f"cv2 {cv2.__version__}"
     if hasattr(cv2.dnn, "readNetFromCaffe"):
@@ -56,7 +56,7 @@ def engines() -> dict[str, Callable[[str], sd.SqueezeDet]]:
 
 
 def three_passes(detector: sd.SqueezeDet, image: np.ndarray) -> list[sd.InferBboxObject]:
-    """Detect as OpenCV's C++ sample of 2017 does: the input is set and the network run for each output by itself."""
+    """Detect as OpenCV's C++ sample of 2017 does: the input is set and the network run separately for each output."""
     p, net = detector.preprocess, detector.net
     blob = cv2.dnn.blobFromImage(image, p.scale, p.size, p.mean, p.swap_rb, crop=False)
     blobs = []
@@ -72,7 +72,7 @@ def three_passes(detector: sd.SqueezeDet, image: np.ndarray) -> list[sd.InferBbo
 
 
 def write_gsoc(stem: Path) -> None:
-    """Write the GSoC network with random weights; takes the extra ``[onnx]``."""
+    """Write the GSoC network with random weights; needs the extra ``[onnx]``."""
     from opencv_squeezedet import architectures, formats
 
     network, rng = architectures.squeezedet_gsoc(), np.random.default_rng(0)
@@ -104,7 +104,7 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def measure_network(stem: str, blocks: int) -> Iterator[Row]:
-    """Measure one network with OpenCV's present number of threads; three passes are run as the first engine runs them."""
+    """Measure one network with OpenCV's present number of threads; the three passes are run by the first engine."""
     image, made = cv2.imread(str(PICTURE)), engines()
     detectors = {name: make(stem) for name, make in made.items()}
     first = next(iter(made))
@@ -137,7 +137,7 @@ def tell_peak(what: str, engine: str, stem: str, threads: int) -> None:
     for _ in range(5):
         _ = detector.backend.forward(blob) if what == "forward" else detector.detect(image)
     status = Path("/proc/self/status")
-    if status.exists():  # what getrusage tells begins with the parent's peak on Linux
+    if status.exists():  # on Linux, getrusage's value starts at the parent's peak
         lines = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
         print(int(lines[0].split()[1]) / 1024)
     else:
@@ -155,7 +155,7 @@ _LOADS = {
 
 
 def loading(python: str, count: int) -> list[tuple[str, ...]]:
-    """Median milliseconds of processor time of fresh processes, started in turns, beyond ``import cv2``."""
+    """Median milliseconds of processor time of fresh processes, started in turn, beyond ``import cv2``."""
     seconds: dict[str, list[float]] = {name: [] for name in _LOADS}
     with tempfile.TemporaryDirectory() as folder:
         processes = Processes(folder, python)
@@ -174,7 +174,7 @@ def loading(python: str, count: int) -> list[tuple[str, ...]]:
 
 
 def shown(rows: list[Row], network: str, threads: int) -> str:
-    """A table of one network on so many threads."""
+    """A table of one network on this number of threads."""
     title = f"{NETWORKS[network]}, {threads} thread{'s' * (threads > 1)}"
     lines = []
     for row in rows:
@@ -186,7 +186,7 @@ def shown(rows: list[Row], network: str, threads: int) -> str:
 
 
 def main() -> None:
-    """Read the options, measure in processes of their own, and print."""
+    """Read the options, measure in separate processes, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", action="append", default=[], help="another Python to measure as well, with another OpenCV")
     parser.add_argument("--blocks", type=int, default=9, help="alternating blocks (default 9)")

@@ -44,7 +44,7 @@ def batch_seconds(sources: Path, model: list[str], out: Path, workers: int) -> t
     start = time.perf_counter()
     command = [*COMMAND, "batch", sources, "-o", out / f"{time.time_ns()}.parquet", "--workers", str(workers), *model]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    rate = re.search(r"(\d+) pictures in .*, ([\d.]+) a second", done.stdout)
+    rate = re.search(r"(\d+) pictures in .*, ([\d.]+) per second", done.stdout)
     assert rate is not None, done.stdout
     return time.perf_counter() - start, int(rate[1]) / float(rate[2])
 

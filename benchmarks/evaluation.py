@@ -1,9 +1,9 @@
-"""Pictures a second of an evaluation, files and metrics included, beside the bare forward pass.
+"""Pictures per second of an evaluation, files and metrics included, beside the bare forward pass.
 
 python benchmarks/evaluation.py DATASET [--pictures N] [--blocks N]
 
 The bare pass is one network on all cores, as an application runs it, again and again on the same blob. Both are measured in
-turns; the figure is the median of the blocks' ratios.
+turn; the figure is the median of the blocks' ratios.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from opencv_squeezedet.files import read_picture
 
 
 def evaluation_rate(dataset: Dataset, detectors: list[sd.SqueezeDet], threads: int) -> float:
-    """Pictures a second from the first file to the last metric, each detector with so many threads."""
+    """Pictures per second from the first file to the last metric, each detector with this number of threads."""
     cv2.setNumThreads(threads)
     start = time.perf_counter()
     evaluate(dataset, detect_dataset(dataset, detectors).detections)

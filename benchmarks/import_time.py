@@ -1,11 +1,11 @@
 """Measures the processor time that ``import opencv_squeezedet`` adds to ``import cv2``, in fresh processes.
 
-A process imports cv2 alone, the next one both, and so on; each tells its processor time (user and system, all threads) at the
-end. They run in an empty folder, so that it is the installed package that is imported, or the one that PYTHONPATH leads to.
+A process imports cv2 alone, the next one both, and so on; each prints its processor time (user and system, all threads) at the
+end. They run in an empty folder, so that the installed package is imported, or the one that PYTHONPATH points to.
 Bytecode is compiled beforehand, as it is when a package is installed.
 
 Threads that NumPy's OpenBLAS starts spin for a while before they sleep, and whatever is imported meanwhile seems to cost their
-time too; the second figure is without such threads, and shows what the import itself takes.
+time too. The second figure is without such threads, and shows what the import itself takes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SELF_TIME = re.compile(r"import time:\s*(\d+) \|\s*\d+ \|\s*(\S+)")
 
 
 def self_times(processes: Processes) -> list[tuple[int, str]]:
-    """Microseconds, without nested imports, and name of each module that the package adds, longest first."""
+    """Microseconds, excluding nested imports, and name of each module that the package adds, longest first."""
     lines = processes.run("-X", "importtime", "-c", STATEMENTS["both"]).stderr.splitlines()
     found = [(int(match[1]), match[2]) for match in map(SELF_TIME.match, lines) if match]
     after_cv2 = [name for _, name in found].index("cv2") + 1
@@ -32,7 +32,7 @@ def self_times(processes: Processes) -> list[tuple[int, str]]:
 
 
 def measure(processes: Processes, count: int) -> str:
-    """Start ``count`` processes with cv2 alone, and as many with both, in turn; returns a line with the median times."""
+    """Start ``count`` processes with cv2 alone, and as many with both, in turn; return a line with the median times."""
     measured: dict[str, list[float]] = {name: [] for name in STATEMENTS}
     for _ in range(count):
         for name, statement in STATEMENTS.items():

@@ -1,8 +1,8 @@
-"""Measures the whole way from a picture's file to its boxes with the embedded model, stage by stage.
+"""Measures all the steps from a picture's file to its boxes with the embedded model, stage by stage.
 
-Each repeat goes through all stages once, as a program does that handles one picture after the other. Beside it: how much
-preprocessing costs over a bare ``cv2.dnn.blobFromImage``, and the way of OpenCV's C++ sample of 2017, which runs the network
-once for each of its three outputs.
+Each repeat goes through all stages once, like a program that handles one picture after the other. Beside it: how much
+preprocessing costs over a bare ``cv2.dnn.blobFromImage``, and the method of OpenCV's C++ sample of 2017, which runs the
+network once for each of its three outputs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import argparse
 from functools import partial
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 import cv2
@@ -21,16 +20,17 @@ from backends import three_passes
 from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
+from opencv_squeezedet.timing import StageTimes
 
 PICTURE = Path(__file__).resolve().parents[1] / "samples" / "chelsea.jpg"
 Image = NDArray[Any]
 
 
 def read(path: Path) -> Image:
-    """Read and decode a picture; FileNotFoundError or ValueError where that fails."""
+    """Read and decode a picture; FileNotFoundError or ValueError if that fails."""
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
-        raise ValueError(f"{str(path)!r} is no picture that OpenCV can read")
+        raise ValueError(f"{str(path)!r} is not a picture that OpenCV can read")
     return image
 
 
@@ -39,28 +39,22 @@ def read(path: Path) -> Image:
 STAGES = ("read and decode", "preprocess", "network", "post-process", "detect()")
 
 
-def stages(detector: sd.SqueezeDet, path: Path) -> list[float]:
-    """Go from the file to the boxes once; returns the seconds of each of `STAGES`, those of ``detect()`` as it tells them."""
-    told: dict[str, float] = {}
-    detector.on_stage = told.__setitem__
-    times = [perf_counter()]
-    image = read(path)
-    times.append(perf_counter())
-    detector.detect(image)
-    times.append(perf_counter())
-    detector.on_stage = None
-    return [times[1] - times[0], *(told[stage] for stage in STAGES[1:4]), times[2] - times[1]]
-
-
 def measure_stages(detector: sd.SqueezeDet, path: Path, repeats: int) -> dict[str, float]:
-    """Median seconds of each stage."""
+    """Go from the file to the boxes this many times; return the median seconds of each stage."""
     for _ in range(3):
-        stages(detector, path)
-    measured = [stages(detector, path) for _ in range(repeats)]
-    return {name: median(column) for name, column in zip(STAGES, zip(*measured, strict=True), strict=True)}
+        detector.detect(read(path))
+    times = StageTimes(*STAGES)
+    detector.on_stage = times.add
+    for _ in range(repeats):
+        with times.stage("read and decode"):
+            image = read(path)
+        with times.stage("detect()"):
+            detector.detect(image)
+    detector.on_stage = None
+    return {name: median(seconds) for name, seconds in times.seconds.items()}
 
 
-# ---- beside them ----------------------------------------------------------------------------------------------------------
+# ---- comparisons ----------------------------------------------------------------------------------------------------------
 
 
 def bare_blob(detector: sd.SqueezeDet, image: Image) -> Image:
@@ -80,7 +74,7 @@ def compare_preprocessing(detector: sd.SqueezeDet, image: Image, blocks: int) ->
 
 
 def compare_passes(detector: sd.SqueezeDet, image: Image, blocks: int) -> str:
-    """One line: ``detect()`` beside three passes, each with a network of its own, which is set up for its outputs once."""
+    """One line: ``detect()`` beside three passes, each with its own network, which is set up for its outputs once."""
     calls: dict[str, Call] = {"one": partial(detector.detect, image), "three": partial(three_passes, sd.SqueezeDet(), image)}
     measured = alternate({name: sampler(call) for name, call in calls.items()}, blocks, samples=3)
     return (

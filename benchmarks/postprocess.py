@@ -1,12 +1,16 @@
-"""Measures the post-processing: against the C++ class and NumPy, with two threads, and over a million calls.
+"""Measures the post-processing: against the C++ class and NumPy, another build, with two threads, and over a million calls.
 
-Without ``--threads`` and ``--memory``: the same boxes from the same blobs by several ways, in one run on one core. A block
-takes a frame of its own, checks that all ways find the same boxes, and times one way after the other; the figures are medians
-over the blocks. A way handles the block's frame again and again: its blobs are in the cache, and its branches well predicted.
-With ``--fresh`` each call gets a frame that the way has not seen in a while, only just written, as by a network: that is
-slower for all ways, and most of all for the short ones.
+Without an option that says otherwise: the same boxes from the same blobs by several methods, in one run on one core. Each
+block takes its own frame, checks that all methods find the same boxes, and times one method after the other. The figures are
+medians over the blocks. A method handles the block's frame again and again: its blobs are in the cache, and its branches well
+predicted. With ``--fresh`` each call gets a frame that the method has not seen in a while and that has just been written, as
+by a network: that is slower for all methods, and most of all for the short ones.
 
-The C++ class is timed where the tests' program for it can be built: g++ and Debian's libopencv-contrib-dev.
+A second table has the settings that are off by default, each beside the head's own. With ``--against`` the public functions
+are timed in two processes on one core: this package in one, and in the other a package that was built in place in another
+folder. The processes take turns, and ratios are those of the blocks.
+
+The C++ class is timed if the tests' program for it can be built: g++ and Debian's libopencv-contrib-dev.
 """
 
 from __future__ import annotations
@@ -15,7 +19,9 @@ import argparse
 import dataclasses
 import gc
 import hashlib
+import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -42,7 +48,7 @@ HEAD = dataclasses.replace(sd.VOC, drop_empty=False)  # as the C++ class: empty 
 PER_CELL = len(HEAD.anchors)
 TOP_N = HEAD.top_n
 NO_PICTURE = (0.0, 0.0, 1.0, 1.0, np.inf, np.inf)  # boxes in pixels of the network's input
-PIXELS = 1e-3  # the ways may differ by this much, and the C++ class by its truncation to int
+PIXELS = 1e-3  # the methods may differ by this much, and the C++ class by its truncation to int
 SCORES = 1e-6
 
 
@@ -64,18 +70,18 @@ def frames(kind: str) -> Iterator[Blobs]:
     return (blobs for blobs in map(partial(make, kind), count()) if not has_ties(blobs))
 
 
-# ---- the ways -------------------------------------------------------------------------------------------------------------
+# ---- the methods ----------------------------------------------------------------------------------------------------------
 
 
 class Found(NamedTuple):
-    """The boxes that one way reports."""
+    """The boxes that one method reports."""
 
     xyxy: NDArray[np.floating]
     confidence: NDArray[np.floating]
     class_id: NDArray[np.integer]
 
     def in_order(self) -> Found:
-        """By class, then by descending score, as the C++ class gives them."""
+        """By class, then by descending score, as the C++ class returns them."""
         return self.pick(np.lexsort((-self.confidence, self.class_id)))
 
     def without_empty(self) -> Found:
@@ -115,7 +121,7 @@ def numpy_candidates(blobs: Blobs, threshold: float) -> Found:
 
 
 def with_numpy(blobs: Blobs, threshold: float) -> Found:
-    """NumPy alone, with the NMS of the C++ class: a box goes when any higher one of its class overlaps it."""
+    """NumPy alone, with the NMS of the C++ class: a box is dropped when any higher one of its class overlaps it."""
     found = numpy_candidates(blobs, threshold)
     xyxy, class_id = found.xyxy, found.class_id
     sides = np.minimum(xyxy[:, None, 2:], xyxy[:, 2:]) - np.maximum(xyxy[:, None, :2], xyxy[:, :2])
@@ -137,13 +143,13 @@ def with_cv2_nms(blobs: Blobs, threshold: float) -> Found:
 
 
 def arrays_only(blobs: Blobs, threshold: float, class_bound: float = 0.0) -> Call:
-    """The compiled function with checked arguments; a ``class_bound`` spares it the look at all class scores."""
-    options = (threshold, HEAD.nms_threshold, False, TOP_N, False, False, NO_PICTURE, class_bound)
-    return partial(HEAD.kernel.postprocess, *blobs, *options)
+    """The compiled function with checked arguments; a ``class_bound`` saves it looking at all class scores."""
+    limits = HEAD.limits._replace(score_threshold=threshold)
+    return partial(HEAD.kernel.postprocess, *blobs, limits, NO_PICTURE, class_bound)
 
 
 def calls(blobs: Blobs, threshold: float) -> dict[str, Call]:
-    """Return all ways but the C++ class."""
+    """Return all methods but the C++ class."""
     return {
         "NumPy": partial(with_numpy, blobs, threshold),
         "NumPy, NMSBoxesBatched": partial(with_cv2_nms, blobs, threshold),
@@ -157,15 +163,15 @@ def calls(blobs: Blobs, threshold: float) -> dict[str, Call]:
 
 
 def ours(blobs: Blobs, threshold: float, kind: sd.config.NmsKind = "reference") -> Found:
-    """Return what `opencv_squeezedet.postprocess` finds."""
+    """Return the boxes that `opencv_squeezedet.postprocess` finds."""
     found = sd.postprocess(*blobs, HEAD, score_threshold=threshold, nms_kind=kind)
     return Found(found.xyxy, found.confidence, found.class_id)
 
 
 def check(blobs: Blobs, threshold: float, cpp: CppInferBbox | None) -> int:
-    """Raise RuntimeError unless all ways report the same boxes; returns their number."""
+    """Raise RuntimeError unless all methods report the same boxes; return their number."""
     expected = ours(blobs, threshold)
-    greedy = ours(blobs, threshold, "greedy").without_empty()  # NMSBoxesBatched takes two empty boxes for equal ones
+    greedy = ours(blobs, threshold, "greedy").without_empty()  # NMSBoxesBatched treats two empty boxes as equal
     for name, call in calls(blobs, threshold).items():
         if name == "NumPy, NMSBoxesBatched":
             _compare(name, with_cv2_nms(blobs, threshold).without_empty(), greedy)
@@ -190,14 +196,14 @@ def _compare(name: str, found: Found, expected: Found, truncated: bool = False) 
 
 
 def compare(cases: Iterable[Case], blocks: int, fresh: bool) -> None:
-    """Print the table of all ways."""
+    """Print the table of all methods."""
     print(f"{machine()}; {pin_to_one_core()}, one OpenCV thread")
     cv2.setNumThreads(1)
     if MISSING:
         print(f"Without the C++ column, and with NumPy's for comparison: {MISSING}.")
     with nullcontext() if MISSING else CppInferBbox() as cpp:
         rows = [_row(case, blocks, cpp, fresh) for case in cases]
-    print(f"Microseconds a frame{', a fresh one each call' * fresh}, medians of {blocks} blocks.")
+    print(f"Microseconds per frame{', a fresh one each call' * fresh}, medians of {blocks} blocks.")
     print("In brackets how many times faster than the first column.\n")
     print(table(["blobs", "boxes", *(["C++"] if cpp else []), *calls(make("zero", 0), 1.0)], rows))
     print(
@@ -239,20 +245,121 @@ def _fresh_samplers(case: Case, start: int, cpp: CppInferBbox | None) -> dict[st
     return {name: partial(one_call, name) for name in [*(["C++"] if cpp else []), *calls(make("zero", 0), 1.0)]}
 
 
+# ---- settings that are off by default -------------------------------------------------------------------------------------
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "as the head": {},
+    **{f"nms_kind={kind}": {"nms_kind": kind} for kind in sd.config.NMS_KINDS if kind != HEAD.nms_kind},
+    "vote_threshold=0.5": {"vote_threshold": 0.5},
+    "multi_label": {"multi_label": True},
+    "multi_label, soft, voting": {"multi_label": True, "nms_kind": "soft", "vote_threshold": 0.5},
+}
+
+
+def settings(cases: Iterable[Case], blocks: int) -> None:
+    """Print what each setting costs."""
+    print(f"\nsd.postprocess with other settings: microseconds a frame, medians of {blocks} blocks.")
+    print("In brackets how many times as long as with those of the head.\n")
+    print(table(["blobs", *SETTINGS], [_settings_row(case, blocks) for case in cases]))
+
+
+def _settings_row(case: Case, blocks: int) -> list[str]:
+    measured = []
+    for i, blobs in zip(range(blocks), frames(case.kind), strict=False):
+        go = partial(sd.postprocess, *blobs, HEAD, score_threshold=case.threshold)
+        samplers = {name: sampler(partial(go, **options)) for name, options in SETTINGS.items()}
+        measured.append(block(samplers, backwards=i % 2 == 1))
+    plain, *others = SETTINGS
+    times = {name: typical(measured, name) * 1e6 for name in SETTINGS}
+    cells = [f"{times[name]:.1f} ({ratio(measured, name, plain):.2f}x)" for name in others]
+    return [str(case), f"{times[plain]:.1f}", *cells]
+
+
+# ---- another build --------------------------------------------------------------------------------------------------------
+
+
+def public_calls(case: Case, seed: int) -> dict[str, Call]:
+    """Return the calls that every build has."""
+    blobs = make(case.kind, seed)
+    batch = [np.stack([blob] * 10) for blob in blobs]
+    boxes = sd.decode(blobs.delta_bbox)[:200].astype(np.float64)
+    scores = blobs.conf_scores.reshape(-1)[:200].astype(np.float64)
+    return {
+        "postprocess": partial(sd.postprocess, *blobs, HEAD, score_threshold=case.threshold),
+        "three options": partial(
+            sd.postprocess, *blobs, HEAD, score_threshold=case.threshold, nms_threshold=0.45, nms_kind="greedy"
+        ),
+        "without options": partial(sd.postprocess, *blobs),
+        "batch of 10": partial(sd.postprocess_batch, *batch, HEAD, score_threshold=case.threshold),
+        "InferBbox": partial(_infer, blobs, case.threshold),
+        "nms of 200": partial(sd.nms, boxes, scores, nms_threshold=0.45),
+    }
+
+
+def _infer(blobs: Blobs, threshold: float) -> None:
+    sd.InferBbox(*blobs).filter(threshold)
+
+
+def serve() -> None:
+    """For each line on standard input, kind, threshold and seed of blobs, print the seconds of the public calls."""
+    for line in sys.stdin:
+        kind, threshold, seed = line.rsplit(maxsplit=2)
+        timed = block({name: sampler(call) for name, call in public_calls(Case(kind, float(threshold)), int(seed)).items()})
+        print(json.dumps(timed), flush=True)
+
+
+class Build:
+    """A process that times the package in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(folder.resolve())}
+        command = [sys.executable, __file__, "--serve"]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True, bufsize=1)
+
+    def seconds(self, case: Case, seed: int) -> dict[str, float]:
+        """Seconds of each public call with blobs of this seed."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{case.kind} {case.threshold!r} {seed}\n")
+        timed: dict[str, float] = json.loads(self.process.stdout.readline())
+        return timed
+
+
+def against(cases: Iterable[Case], blocks: int, folder: Path) -> None:
+    """Print the times of the public functions here, and how many times as long they take in another build."""
+    print(f"{machine()}; {pin_to_one_core()}")
+    builds = {"this": Build(Path(sd.__file__).parents[1]), "other": Build(folder)}
+    print(f"Microseconds with this build, medians of {blocks} blocks; in brackets the ratio to {folder}, the median of the")
+    print("blocks' ratios: below 1 this one is faster.\n")
+    rows = []
+    for case in cases:
+        measured = []
+        for seed in range(blocks):
+            timed = {name: builds[name].seconds(case, seed) for name in sorted(builds, reverse=seed % 2 == 1)}
+            measured.append({f"{call} {name}": value for name in builds for call, value in timed[name].items()})
+        names = list(public_calls(case, 0))
+        both = [(typical(measured, f"{name} this") * 1e6, ratio(measured, f"{name} this", f"{name} other")) for name in names]
+        rows.append([str(case), *(f"{time:.1f} ({quotient:.3f})" for time, quotient in both)])
+    print(table(["blobs", *names], rows))
+    for build in builds.values():
+        build.process.communicate()
+
+
 # ---- two threads ----------------------------------------------------------------------------------------------------------
 
 FRAMES = 1000  # in all
 Work = Callable[[list[int]], Call]  # for a thread, with the numbers of its halves
 Stack = list[NDArray[np.float32]]  # blobs of several frames
-DURATION = 0.05  # of a measurement, seconds; the frames are handled as often as fits in
+DURATION = 0.05  # of a measurement, seconds; the frames are handled as many times as fit
 
 
 def threads(cases: Iterable[Case], rounds: int, chunk: int) -> None:
-    """Print how much faster two threads are than one, beside pure arithmetic that releases the GIL."""
+    """Print how much faster two threads are than one, compared with pure arithmetic that releases the GIL."""
     print(machine())
     print(f"{FRAMES} frames by one thread and by two, medians of {rounds} alternating rounds. The loop: SHA-256, for as long;")
     print("it gains nearly 2 if two cores are free. Quotient: gain of postprocess_batch / gain of the loop, round by round.\n")
-    header = [f"postprocess_batch of {chunk}", "us a frame", "gain", "gain of the loop", "quotient", "postprocess, gain"]
+    header = [f"postprocess_batch of {chunk}", "us per frame", "gain", "gain of the loop", "quotient", "postprocess, gain"]
     print(table(header, [_threads_row(case, rounds, chunk) for case in cases]))
 
 
@@ -283,7 +390,7 @@ def _round(work: dict[str, Work], backwards: bool) -> dict[str, float]:
 
 
 def _together(works: list[Call]) -> float:
-    """Seconds until all are done, each in a thread of its own; without the start of the threads."""
+    """Seconds until all are done, each in its own thread; excluding the start of the threads."""
     ready = threading.Barrier(len(works) + 1)
 
     def wait_and(work: Call) -> None:
@@ -326,7 +433,7 @@ def _hash() -> None:
 
 
 def memory(total: int, warm_up: int = 10_000) -> None:
-    """Print by how much a million calls with all sorts of inputs let the process grow."""
+    """Print how much the process grows over a million calls with all sorts of inputs."""
     print(machine())
     mixed = _mixed_calls()
     _run(mixed, warm_up)
@@ -336,7 +443,7 @@ def memory(total: int, warm_up: int = 10_000) -> None:
     spent = perf_counter() - start
     after = _resident()
     print(f"{done} calls of sd.postprocess, {len(mixed)} sorts of input in turn, {spent:.1f} s")
-    print(f"resident set {before} KiB after {warm_up} calls, {after} KiB at the end: grown by {after - before} KiB")
+    print(f"resident set {before} KiB after {warm_up} calls, {after} KiB at the end: an increase of {after - before} KiB")
 
 
 def _run(mixed: list[Call], total: int) -> int:
@@ -357,13 +464,14 @@ def _progress(rounds: range, each: int) -> Iterable[int]:
 
 
 def _mixed_calls() -> list[Call]:
-    """Return a hundred calls: mostly plain ones, some of every option, shape and type, some that are refused."""
+    """Return a hundred calls: mostly plain ones, some of every option, shape and type, some that are rejected."""
     mixed: list[Call] = []
     for seed in range(4):
         for case in CASES[:2]:
             blobs = make(case.kind, seed)
             go = partial(sd.postprocess, *blobs, score_threshold=case.threshold)
             options = ({"image_size": (640, 480)}, {"nms_kind": "greedy"}, {"class_agnostic": True}, {"top_n": 10})
+            options += ({"vote_threshold": 0.5}, {"multi_label": True})
             mixed += [go] * 5 + [partial(go, **option) for option in options]
     blobs = make("crowded", 4)
     mixed += [partial(sd.postprocess, *blobs, score_threshold=0), partial(sd.postprocess, *make("random", 0))]
@@ -384,7 +492,7 @@ def _other_forms(blobs: Blobs) -> Iterator[Iterable[object]]:
 
 
 def _wrong(blobs: Blobs) -> Iterator[tuple[Iterable[object], dict[str, object]]]:
-    """Arguments that are refused."""
+    """Arguments that are rejected."""
     delta, classes, conf = blobs
     yield (delta[1:], classes, conf), {}
     yield (delta, conf, classes), {}
@@ -394,7 +502,10 @@ def _wrong(blobs: Blobs) -> Iterator[tuple[Iterable[object], dict[str, object]]]
     for name, values in {
         "score_threshold": (2, "high"),
         "nms_threshold": (float("nan"), -1),
-        "nms_kind": ("soft", 1),
+        "nms_kind": ("hard", 1),
+        "soft_sigma": (0, "wide"),
+        "vote_threshold": (2, "all"),
+        "multi_label": ("no",),
         "top_n": (0, 1.5),
         "class_agnostic": ("no",),
         "image_size": ((1.5, 2), (0, 0), 640),
@@ -407,11 +518,11 @@ def _refused(blobs: Iterable[object], options: dict[str, object]) -> None:
         sd.postprocess(*blobs, **options)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return
-    raise RuntimeError(f"was not refused: {options}")
+    raise RuntimeError(f"was not rejected: {options}")
 
 
 def _resident() -> int:
-    """KiB; the highest so far where the present one is not to be had."""
+    """KiB; the peak so far if the current value is not available."""
     gc.collect()
     statm = Path("/proc/self/statm")
     if statm.exists():
@@ -429,18 +540,25 @@ def main() -> None:
     kinds = list(dict.fromkeys(case.kind for case in CASES))
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds, help="kinds of blobs (default: all)")
     parser.add_argument("--fresh", action="store_true", help="compare with a fresh frame in each call")
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="compare with another build, in the folder")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--threads", action="store_true", help="measure two threads against one")
     parser.add_argument("--chunk", type=int, default=50, help="frames in a batch of --threads (default 50)")
     parser.add_argument("--memory", action="store_true", help="measure the growth over many calls")
     parser.add_argument("--calls", type=int, default=1_000_000, help="calls of --memory (default 1000000)")
     options = parser.parse_args()
     cases = [case for case in CASES if case.kind in options.kinds]
+    if options.serve:
+        serve()
+    elif options.against:
+        against(cases, options.blocks, options.against)
     if options.threads:
         threads(cases, options.blocks, options.chunk)
     if options.memory:
         memory(options.calls)
-    if not (options.threads or options.memory):
+    if not (options.threads or options.memory or options.serve or options.against):
         compare(cases, options.blocks, options.fresh)
+        settings(cases, options.blocks)
 
 
 if __name__ == "__main__":

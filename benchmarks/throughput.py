@@ -1,9 +1,9 @@
-"""Pictures and video frames a second of the command ``detect``, files and drawing included, beside the bare forward pass.
+"""Pictures and video frames per second of the command ``detect``, files and drawing included, beside the bare forward pass.
 
 python benchmarks/throughput.py [--frames N] [--blocks N]
 
 The bare pass is one network on all cores, as an application runs it, again and again on the same blob. Both are measured in
-turns; the figure is the median of the blocks' ratios. Then the command's peak memory for few and for many pictures.
+turn; the figure is the median of the blocks' ratios. Then the command's peak memory for few and for many pictures.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import 
 
 
 def make_pictures(folder: Path, count: int) -> Path:
-    """Write so many JPEG files of 500x375, the photo moved about."""
+    """Write this many JPEG files of 500x375, with the photo shifted."""
     folder.mkdir()
     image = cv2.resize(cv2.imread(str(PHOTO)), (500, 375))
     for i in range(count):
@@ -36,7 +36,7 @@ def make_pictures(folder: Path, count: int) -> Path:
 
 
 def make_video(path: Path, frames: int) -> Path:
-    """Write a video of 640x480 with so many frames."""
+    """Write a video of 640x480 with this many frames."""
     image = cv2.resize(cv2.imread(str(PHOTO)), (640, 480))
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (640, 480))
     for i in range(frames):
@@ -46,14 +46,14 @@ def make_video(path: Path, frames: int) -> Path:
 
 
 def detect_rate(source: Path, output: Path, frames: int) -> float:
-    """Frames a second of the command, without the time that Python and OpenCV take to start."""
+    """Frames per second of the command, without the time that Python and OpenCV take to start."""
     start = time.perf_counter()
     subprocess.run([*COMMAND, str(source), "-o", str(output), "--quiet"], check=True)
     return frames / (time.perf_counter() - start - start_up())
 
 
 def start_up() -> float:
-    """Seconds that the command takes for nothing but its start."""
+    """Seconds that the command takes just to start."""
     if not _start_up:
         for _ in range(5):
             start = time.perf_counter()
@@ -66,7 +66,7 @@ _start_up: list[float] = []
 
 
 def bare_rate(detector: sd.SqueezeDet, blob: np.ndarray, passes: int) -> float:
-    """Forward passes a second, their outputs retrieved."""
+    """Forward passes per second, with their outputs retrieved."""
     start = time.perf_counter()
     for _ in range(passes):
         detector.backend.forward(blob)

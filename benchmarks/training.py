@@ -1,10 +1,10 @@
-"""Pictures a second of a training, files and augmentation included, beside the bare forward and backward pass.
+"""Pictures per second of training, files and augmentation included, beside the bare forward and backward pass.
 
 python benchmarks/training.py DATASET [--network N] [--size WxH] [--batch N] [--steps N] [--blocks N]
 
 Both take the same network, input size, batch and number format. The bare pass is forward and backward of one batch that
 stays in memory, again and again, with the sum of the outputs for a loss and without an optimizer. They are measured in
-turns, the training after its reading processes have started; the figure is the median of the blocks' ratios.
+turn, the training after its reading processes have started; the figure is the median of the blocks' ratios.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BLOBS = ("delta_bbox", "soft_class_reg", "sig_conf_reg")
 
 
 def training_rate(training: Training, steps: int) -> float:
-    """Pictures a second over some steps, after the first two."""
+    """Pictures per second over some steps, after the first two."""
     batches = training.trainer.run()
     for _ in range(2):
         next(batches)
@@ -40,7 +40,7 @@ def training_rate(training: Training, steps: int) -> float:
 
 
 def bare_rate(training: Training, blob: torch.Tensor, steps: int) -> float:
-    """Pictures a second of forward and backward passes, after the first."""
+    """Pictures per second of forward and backward passes, after the first."""
     trainer = training.trainer
     trainer.model.train()
     for step in range(steps + 1):

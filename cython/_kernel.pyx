@@ -1,240 +1,22 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: auto_pickle=False, autotestdict=False, freethreading_compatible=True
 """Score, decode and NMS over whole blobs, and the fused pass of the three.
 
-Private: `opencv_squeezedet.postprocess` checks shapes, types and values; here only the lengths of buffers, for memory safety.
+Private: `opencv_squeezedet.postprocess` checks shapes, types and values. For memory safety, this module checks
+the lengths of buffers, and nothing else.
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.math cimport INFINITY, NAN, fabsf, isfinite, log
-from libc.stdint cimport uint32_t
+from libc.math cimport NAN, isfinite
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy, memset
 
 from opencv_squeezedet.anchors cimport (
     Corners, Head, Strides, anchor_box, anchor_score, finite_deltas,
 )
-from opencv_squeezedet.boxes cimport Box, clip, comes_before, iou_xyxy
+from opencv_squeezedet.boxes cimport Box, clip
+from opencv_squeezedet.candidates cimport boxes_needed, find_candidates, push, sort_boxes
+from opencv_squeezedet.nms cimport Limits, choose, suppress
 
 import numpy as np
-
-cdef enum:
-    BLOCK = 64      # floats that are looked at together
-
-
-# ---- candidates: the top-n anchors, in a heap whose root is the worst of them -------------------------------------------
-
-cdef inline void _sift_down(Box* heap, Py_ssize_t count, Py_ssize_t at) noexcept nogil:
-    """Moves the box at ``at`` down to its place in a heap of which every parent ranks below its children."""
-    cdef Box box = heap[at]
-    cdef Py_ssize_t child
-    while True:
-        child = 2 * at + 1
-        if child >= count:
-            break
-        if child + 1 < count and comes_before(&heap[child], &heap[child + 1]):
-            child += 1
-        if not comes_before(&box, &heap[child]):
-            break
-        heap[at] = heap[child]
-        at = child
-    heap[at] = box
-
-
-cdef inline void _heapify(Box* boxes, Py_ssize_t count) noexcept nogil:
-    cdef Py_ssize_t at
-    for at in range(count // 2 - 1, -1, -1):
-        _sift_down(boxes, count, at)
-
-
-cdef inline void _unwind(Box* heap, Py_ssize_t count) noexcept nogil:
-    """Sorts a heap, best first."""
-    cdef Box worst
-    while count > 1:
-        count -= 1
-        worst = heap[0]
-        heap[0] = heap[count]
-        heap[count] = worst
-        _sift_down(heap, count, 0)
-
-
-cdef inline Py_ssize_t _push(Box* heap, Py_ssize_t count, Py_ssize_t room, const Box* box) noexcept nogil:
-    """Adds the box if it ranks among the best ``room``; returns the new count."""
-    if count < room:
-        heap[count] = box[0]
-        count += 1
-        if count == room:
-            _heapify(heap, count)   # a heap only from the moment it is full
-    elif comes_before(box, &heap[0]):
-        heap[0] = box[0]
-        _sift_down(heap, count, 0)
-    return count
-
-
-cdef void sort_boxes(Box* boxes, Py_ssize_t count) noexcept nogil:
-    _heapify(boxes, count)
-    _unwind(boxes, count)
-
-
-# ---- which confidences cannot give a score above a threshold ------------------------------------------------------------
-
-cdef double _magnitude_bound(const float* values, Py_ssize_t count) noexcept nogil:
-    """An upper bound, less than 2 for values in [-1, 1], of the values' magnitude; not finite if one of them is not.
-
-    Non-negative floats are ordered as their bit patterns, and a bitwise OR is at least each of its terms: one load and one
-    OR a value. Independent lanes let the compiler keep them in vector registers.
-    """
-    cdef uint32_t[BLOCK] lanes
-    cdef uint32_t seen = 0
-    cdef uint32_t bits
-    cdef float bound
-    cdef Py_ssize_t block, i
-    memset(lanes, 0, sizeof(lanes))
-    for block in range(count // BLOCK):
-        for i in range(BLOCK):
-            memcpy(&bits, values + block * BLOCK + i, 4)
-            lanes[i] |= bits
-    for i in range(BLOCK):
-        seen |= lanes[i]
-    for i in range(count - count % BLOCK, count):
-        memcpy(&bits, values + i, 4)
-        seen |= bits
-    seen &= 0x7fffffff
-    memcpy(&bound, &seen, 4)
-    return bound
-
-
-cdef inline float _silent_limit(const Head* head, double class_bound, double threshold) noexcept nogil:
-    """The confidence (its magnitude, or its logit) up to which no score is above ``threshold``; NAN or -INFINITY if none is.
-
-    Kept below the exact value by more than all roundings, so that the exact score decides every doubtful anchor.
-    """
-    cdef double limit
-    if threshold < 0.0:
-        return -INFINITY
-    if head.activated:
-        limit = threshold / class_bound * (1.0 - 1e-6)
-        return <float>limit if limit > 1e-30 else (NAN if limit != limit else 0.0)
-    if threshold == 0.0:
-        return -INFINITY
-    threshold = min(threshold, 1.0 - 1e-9)  # nearer to 1 many logits share a score
-    limit = log(threshold / (1.0 - threshold))
-    return <float>(limit - 1e-6 * (1.0 + abs(limit)))
-
-
-cdef inline bint _is_silent(float conf, float limit, bint activated) noexcept nogil:
-    # false for NaN, which the exact path removes
-    return (fabsf(conf) if activated else conf) <= limit
-
-
-cdef inline bint _any_loud(const float* conf, Py_ssize_t count, float limit, bint activated) noexcept nogil:
-    cdef int loud = 0
-    cdef Py_ssize_t i
-    if activated:
-        for i in range(count):
-            loud |= not (fabsf(conf[i]) <= limit)
-    else:
-        for i in range(count):
-            loud |= not (conf[i] <= limit)
-    return loud != 0
-
-
-cdef inline bint _row_is_silent(const float* scores, Py_ssize_t count, float conf, double threshold) noexcept nogil:
-    """Whether a positive confidence times each of the contiguous class scores is below ``threshold``; NaN does not count."""
-    cdef float a = 0.0
-    cdef float b = 0.0
-    cdef float c = 0.0
-    cdef float d = 0.0
-    cdef Py_ssize_t i = 0
-    while i + 4 <= count:
-        a = scores[i] if scores[i] > a else a
-        b = scores[i + 1] if scores[i + 1] > b else b
-        c = scores[i + 2] if scores[i + 2] > c else c
-        d = scores[i + 3] if scores[i + 3] > d else d
-        i += 4
-    while i < count:
-        a = scores[i] if scores[i] > a else a
-        i += 1
-    return <double>conf * max(max(a, b), max(c, d)) < threshold
-
-
-cdef Py_ssize_t _candidates(const Head* head, const float* delta_bbox, const float* class_scores, const float* conf_scores,
-                            double score_threshold, Py_ssize_t room, double class_bound, Box* heap) noexcept nogil:
-    """Fills ``heap`` with the best ``room`` anchors above the threshold (score, class and anchor only); returns their number.
-
-    Once the heap is full its worst score is the threshold that counts.
-    """
-    cdef Py_ssize_t cells = head.n0 * head.n1
-    cdef Py_ssize_t total = cells * head.per_cell
-    cdef bint by_cell = head.conf.anchor == 1       # confidences in anchor order; else one plane of cells for each k
-    cdef bint rows = head.activated and head.class_.item == 1
-    cdef Py_ssize_t block, start, stop, at, cell, k
-    cdef Py_ssize_t found = 0
-    cdef double threshold = score_threshold
-    cdef float limit
-    cdef Box box
-    if class_bound <= 0.0 and head.activated:
-        class_bound = _magnitude_bound(class_scores, total * head.classes)
-    limit = _silent_limit(head, class_bound, threshold)
-    for block in range((total + BLOCK - 1) // BLOCK):
-        start = block * BLOCK
-        stop = min(start + BLOCK, total)
-        if not (_any_loud(conf_scores + start, BLOCK, limit, head.activated) if stop - start == BLOCK
-                else _any_loud(conf_scores + start, stop - start, limit, head.activated)):
-            continue
-        for at in range(start, stop):
-            if _is_silent(conf_scores[at], limit, head.activated):
-                continue
-            if by_cell:
-                cell = at // head.per_cell
-                k = at - cell * head.per_cell
-            else:
-                k = at // cells
-                cell = at - k * cells
-            if (found == room and rows and conf_scores[at] > 0.0
-                    and _row_is_silent(class_scores + at * head.classes, head.classes, conf_scores[at], threshold)):
-                continue
-            box.score = anchor_score(head, class_scores, conf_scores, cell, k, &box.class_id)
-            if not box.score > score_threshold or not finite_deltas(head, delta_bbox, cell, k):
-                continue
-            box.anchor = cell * head.per_cell + k
-            found = _push(heap, found, room, &box)
-            if found == room and heap[0].score > threshold:
-                threshold = heap[0].score
-                limit = _silent_limit(head, class_bound, threshold)
-    if found < room:
-        _heapify(heap, found)
-    return found
-
-
-# ---- NMS ----------------------------------------------------------------------------------------------------------------
-
-cdef Py_ssize_t suppress(Box* boxes, Py_ssize_t count, double nms_threshold, bint greedy, bint class_agnostic,
-                         double iou_epsilon) noexcept nogil:
-    cdef Py_ssize_t i, j
-    cdef Py_ssize_t kept = 0
-    cdef Box box
-    if greedy:      # the kept ones move to the front, and only they are looked at
-        for i in range(count):
-            for j in range(kept):
-                if ((class_agnostic or boxes[j].class_id == boxes[i].class_id)
-                        and iou_xyxy(&boxes[j], &boxes[i], iou_epsilon) > nms_threshold):
-                    break
-            else:
-                boxes[kept] = boxes[i]
-                kept += 1
-        return kept
-    # Every higher box counts, dropped or not: go from the lowest up, while all the higher ones still stand in their places.
-    for i in range(count - 1, -1, -1):
-        for j in range(i):
-            if ((class_agnostic or boxes[j].class_id == boxes[i].class_id)
-                    and iou_xyxy(&boxes[j], &boxes[i], iou_epsilon) > nms_threshold):
-                boxes[i].anchor = -1
-                break
-    for i in range(count):
-        if boxes[i].anchor >= 0:
-            box = boxes[i]
-            boxes[kept] = box
-            kept += 1
-    return kept
 
 
 # ---- the fused pass -----------------------------------------------------------------------------------------------------
@@ -242,16 +24,17 @@ cdef Py_ssize_t suppress(Box* boxes, Py_ssize_t count, double nms_threshold, bin
 cdef Py_ssize_t postprocess_blobs(const Head* head, const float* delta_bbox, const float* class_scores,
                                   const float* conf_scores, const Limits* limits, double class_bound,
                                   Box* boxes) noexcept nogil:
-    cdef Py_ssize_t total = head.n0 * head.n1 * head.per_cell
-    cdef Py_ssize_t count, i, cell
+    cdef Py_ssize_t count = find_candidates(head, delta_bbox, class_scores, conf_scores, limits, class_bound, boxes)
     cdef Py_ssize_t kept = 0
-    count = _candidates(head, delta_bbox, class_scores, conf_scores, limits.score_threshold, min(limits.top_n, total),
-                        class_bound, boxes)
-    _unwind(boxes, count)
+    cdef Py_ssize_t i, anchor, cell
     for i in range(count):
-        cell = boxes[i].anchor // head.per_cell
-        anchor_box(head, delta_bbox, cell, boxes[i].anchor - cell * head.per_cell, &boxes[i])
-    count = suppress(boxes, count, limits.nms_threshold, limits.greedy, limits.class_agnostic, head.iou_epsilon)
+        anchor = boxes[i].anchor // head.classes if limits.multi_label else boxes[i].anchor
+        cell = anchor // head.per_cell
+        anchor_box(head, delta_bbox, cell, anchor - cell * head.per_cell, &boxes[i])
+    count = choose(boxes, count, limits, head.iou_epsilon)
+    if limits.multi_label:
+        for i in range(count):
+            boxes[i].anchor = boxes[i].anchor // head.classes
     if not limits.drop_empty:
         return count
     for i in range(count):
@@ -264,7 +47,7 @@ cdef Py_ssize_t postprocess_blobs(const Head* head, const float* delta_bbox, con
 # ---- what Python calls --------------------------------------------------------------------------------------------------
 
 cdef int _open(object array, Py_buffer* view, Py_ssize_t length, Py_ssize_t item_size, bint writable=False) except -1:
-    """Opens a contiguous buffer of ``length`` items of ``item_size`` bytes; the shape is the caller's business."""
+    """Opens a contiguous buffer of ``length`` items of ``item_size`` bytes; the shape is up to the caller."""
     PyObject_GetBuffer(array, view, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
     if view.len != length * item_size:
         size = view.len
@@ -284,6 +67,14 @@ _FLOAT32 = np.dtype(np.float32)
 _FLOAT64 = np.dtype(np.float64)
 _INT32 = np.dtype(np.int32)
 _INTP = np.dtype(np.intp)
+
+
+cdef Limits _limits(object record) except *:
+    """The struct of an `opencv_squeezedet.config.Limits`, whose fields are in the same order."""
+    cdef Limits limits
+    (limits.score_threshold, limits.nms_threshold, limits.nms_kind, limits.soft_sigma, limits.vote_threshold,
+     limits.cross_class_threshold, limits.top_n, limits.class_agnostic, limits.multi_label, limits.drop_empty) = record
+    return limits
 
 
 cdef tuple _to_arrays(const Box* boxes, Py_ssize_t count, object placement):
@@ -356,7 +147,7 @@ cdef class HeadKernel:
                    double class_bound, Py_ssize_t* counts) except NULL:
         """The boxes of all pictures back to back, in memory that the caller frees; ``counts`` gets their numbers."""
         cdef Py_buffer delta, classes, conf
-        cdef Py_ssize_t room = min(limits.top_n, self.anchors)
+        cdef Py_ssize_t room = boxes_needed(&self.head, limits)
         cdef Py_ssize_t capacity = room
         cdef Py_ssize_t used = 0
         cdef Py_ssize_t i
@@ -394,26 +185,24 @@ cdef class HeadKernel:
             raise MemoryError
         return boxes
 
-    def postprocess(self, delta_bbox, class_scores, conf_scores, double score_threshold, double nms_threshold, bint greedy,
-                    Py_ssize_t top_n, bint class_agnostic, bint drop_empty, placement, double class_bound=0.0):
+    def postprocess(self, delta_bbox, class_scores, conf_scores, limits, placement, double class_bound=0.0):
         """One picture: float32 (n, 4) xyxy, float32 (n,) and int32 (n,), best first.
 
-        ``placement`` (left, top, x_factor, y_factor, width, height) tells where the picture lies in the network's input: a
+        ``placement`` (left, top, x_factor, y_factor, width, height) says where the picture lies in the network's input: a
         box comes out as ((x - left) * x_factor, (y - top) * y_factor), clipped to the picture. A ``class_bound`` above 0
-        promises that no class score is larger in magnitude, and saves the look at all of them.
+        promises that no class score is larger in magnitude, and saves looking at all of them.
         """
-        cdef Limits limits = Limits(score_threshold, nms_threshold, top_n, greedy, class_agnostic, drop_empty)
+        cdef Limits own = _limits(limits)
         cdef Py_ssize_t count
-        cdef Box* boxes = self._run(delta_bbox, class_scores, conf_scores, 1, &limits, class_bound, &count)
+        cdef Box* boxes = self._run(delta_bbox, class_scores, conf_scores, 1, &own, class_bound, &count)
         try:
             return _to_arrays(boxes, count, placement)
         finally:
             free(boxes)
 
-    def postprocess_batch(self, delta_bbox, class_scores, conf_scores, double score_threshold, double nms_threshold,
-                          bint greedy, Py_ssize_t top_n, bint class_agnostic, bint drop_empty, list placements):
-        """What `postprocess` gives, for each picture."""
-        cdef Limits limits = Limits(score_threshold, nms_threshold, top_n, greedy, class_agnostic, drop_empty)
+    def postprocess_batch(self, delta_bbox, class_scores, conf_scores, limits, list placements):
+        """The result of `postprocess` for each picture."""
+        cdef Limits own = _limits(limits)
         cdef Py_ssize_t pictures = len(placements)
         cdef Py_ssize_t used = 0
         cdef Py_ssize_t i
@@ -423,7 +212,7 @@ cdef class HeadKernel:
             raise MemoryError
         found = []
         try:
-            boxes = self._run(delta_bbox, class_scores, conf_scores, pictures, &limits, 0.0, counts)
+            boxes = self._run(delta_bbox, class_scores, conf_scores, pictures, &own, 0.0, counts)
             for i in range(pictures):
                 found.append(_to_arrays(boxes + used, counts[i], placements[i]))
                 used += counts[i]
@@ -432,11 +221,11 @@ cdef class HeadKernel:
             free(counts)
         return found
 
-    def infer(self, delta_bbox, class_scores, conf_scores, double score_threshold, double nms_threshold, Py_ssize_t top_n):
-        """One picture as InferBbox sees it: (x1, y1, x2, y2, class, score) in double, best first, empty boxes kept."""
-        cdef Limits limits = Limits(score_threshold, nms_threshold, top_n, False, False, False)
+    def infer(self, delta_bbox, class_scores, conf_scores, limits):
+        """One picture as InferBbox sees it: (x1, y1, x2, y2, class, score) in double, best first."""
+        cdef Limits own = _limits(limits)
         cdef Py_ssize_t count, i
-        cdef Box* boxes = self._run(delta_bbox, class_scores, conf_scores, 1, &limits, 0.0, &count)
+        cdef Box* boxes = self._run(delta_bbox, class_scores, conf_scores, 1, &own, 0.0, &count)
         try:
             return [(boxes[i].x1, boxes[i].y1, boxes[i].x2, boxes[i].y2, boxes[i].class_id, boxes[i].score)
                     for i in range(count)]
@@ -444,7 +233,7 @@ cdef class HeadKernel:
             free(boxes)
 
     def decode(self, delta_bbox):
-        """All boxes, (anchors, 4) float32 xyxy; NaN where a delta is not finite."""
+        """All boxes, (anchors, 4) float32 xyxy; NaN if a delta is not finite."""
         cdef Py_buffer delta, out
         cdef Py_ssize_t cell, k
         cdef float* xyxy
@@ -469,7 +258,7 @@ cdef class HeadKernel:
         return result
 
     def score(self, class_scores, conf_scores):
-        """Best score and class of all anchors, (anchors,) float64 and int32; NaN and -1 where an input is not finite."""
+        """Best score and class of all anchors, (anchors,) float64 and int32; NaN and -1 if an input is not finite."""
         cdef Py_buffer classes, conf, score_out, class_out
         cdef Py_ssize_t cell, k, anchor
         scores = _new(self.anchors, _FLOAT64, &score_out, self.anchors, 8)
@@ -492,15 +281,18 @@ cdef class HeadKernel:
         return scores, class_ids
 
 
-def nms(const double[:, ::1] xyxy, const double[::1] scores, const int[::1] class_ids, double nms_threshold, bint greedy,
-        Py_ssize_t top_n):
-    """Indices (intp) of the boxes kept, best first; ``class_ids`` None: across classes. What is not finite is dropped."""
+def nms(const double[:, ::1] xyxy, const double[::1] scores, const int[::1] class_ids, limits):
+    """Indices (intp) and scores (float64) of the boxes kept, best first; what is not finite is dropped.
+
+    ``class_ids`` None: all are of one class.
+    """
+    cdef Limits own = _limits(limits)
     cdef Py_ssize_t total = scores.shape[0]
-    cdef Py_ssize_t room = max(min(top_n, total), 1)
+    cdef Py_ssize_t room = max(min(own.top_n, total), 1)
     cdef Py_ssize_t count = 0
     cdef Py_ssize_t i
-    cdef bint agnostic = class_ids is None
-    cdef Py_ssize_t[::1] kept
+    cdef bint one_class = class_ids is None
+    cdef Py_buffer index_view, score_view
     cdef Box box
     cdef Box* boxes = <Box*>malloc(room * sizeof(Box))
     if boxes == NULL:
@@ -508,16 +300,21 @@ def nms(const double[:, ::1] xyxy, const double[::1] scores, const int[::1] clas
     try:
         with nogil:
             for i in range(total):
-                box = Box(xyxy[i, 0], xyxy[i, 1], xyxy[i, 2], xyxy[i, 3], scores[i], i, 0 if agnostic else class_ids[i], False)
+                box = Box(xyxy[i, 0], xyxy[i, 1], xyxy[i, 2], xyxy[i, 3], scores[i], i, 0, False)
+                if not one_class:
+                    box.class_id = class_ids[i]
                 if (isfinite(box.x1) and isfinite(box.y1) and isfinite(box.x2) and isfinite(box.y2)
                         and isfinite(box.score)):
-                    count = _push(boxes, count, room, &box)
+                    count = push(boxes, count, room, &box)
             sort_boxes(boxes, count)
-            count = suppress(boxes, count, nms_threshold, greedy, agnostic, 0.0)
-        result = np.empty(count, _INTP)
-        kept = result
+            count = suppress(boxes, count, &own, 0.0)
+        indices = _new(count, _INTP, &index_view, count, sizeof(Py_ssize_t))
+        PyBuffer_Release(&index_view)
+        left = _new(count, _FLOAT64, &score_view, count, 8)
+        PyBuffer_Release(&score_view)
         for i in range(count):
-            kept[i] = boxes[i].anchor
-        return result
+            (<Py_ssize_t*>index_view.buf)[i] = boxes[i].anchor
+            (<double*>score_view.buf)[i] = boxes[i].score
+        return indices, left
     finally:
         free(boxes)

@@ -10,7 +10,7 @@ from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.draw import draw
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.infer_bbox import InferBbox, InferBboxObject
-from opencv_squeezedet.postprocess import decode, nms, postprocess, postprocess_batch, score
+from opencv_squeezedet.postprocess import decode, nms, postprocess, postprocess_batch, score, soft_nms
 from opencv_squeezedet.preprocess import Preprocess
 
 __all__ = [
@@ -35,4 +35,5 @@ __all__ = [
     "postprocess",
     "postprocess_batch",
     "score",
+    "soft_nms",
 ]

@@ -1,4 +1,4 @@
-"""Checks of arguments that more than one module makes: each returns the value in the form that the code goes on with."""
+"""Checks of arguments that more than one module makes: each returns the value in the form that the code uses."""
 
 from __future__ import annotations
 
@@ -8,21 +8,29 @@ from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 
-MOST = 2**31 - 1  # what an int32 holds, as OpenCV's sizes and class ids are
+MOST = 2**31 - 1  # the largest int32, the type of OpenCV's sizes and class ids
 
 
 def finite(name: str, value: SupportsFloat) -> float:
-    """A finite float; TypeError for what is no number, ValueError for NaN and infinities."""
-    no_number = (str, bytes, bool, np.bool_, complex, np.complexfloating)
-    if isinstance(value, no_number) or not hasattr(value, "__float__"):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    try:
-        number = float(value)
-    except OverflowError:  # of an int
-        number = math.inf
+    """A finite float; TypeError for anything but a number, ValueError for NaN and infinities."""
+    number = value if type(value) is float else _float(name, value)  # the usual type needs no check
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}")
     return number
+
+
+def _float(name: str, value: SupportsFloat) -> float:
+    no_number = (str, bytes, bool, np.bool_, complex, np.complexfloating)
+    if isinstance(value, np.ndarray) and value.ndim:
+        raise TypeError(f"{name} must be a number, got an array of shape {value.shape}")
+    if isinstance(value, no_number) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    try:
+        return float(value)
+    except OverflowError:  # from a large int
+        return math.inf
+    except (TypeError, ValueError, RuntimeError) as error:  # of another library's array, as those of torch
+        raise TypeError(f"{name} must be a number, got {value!r}") from error
 
 
 def fraction(name: str, value: SupportsFloat) -> float:
@@ -30,6 +38,14 @@ def fraction(name: str, value: SupportsFloat) -> float:
     number = finite(name, value)
     if not 0.0 <= number <= 1.0:
         raise ValueError(f"{name} must lie in [0, 1], got {number}")
+    return number
+
+
+def positive(name: str, value: SupportsFloat) -> float:
+    """A finite float above 0."""
+    number = finite(name, value)
+    if not number > 0.0:
+        raise ValueError(f"{name} must be above 0, got {number}")
     return number
 
 
@@ -59,7 +75,7 @@ def size(name: str, value: Any) -> tuple[int, int]:
 
 
 def flag(name: str, value: object) -> bool:
-    """True or False; NumPy's bool and 0 and 1 will do."""
+    """True or False; NumPy's bool and 0 and 1 are accepted too."""
     if isinstance(value, (bool, int, np.bool_, np.integer)) and value in (0, 1):
         return bool(value)
     raise TypeError(f"{name} must be True or False, got {value!r}")

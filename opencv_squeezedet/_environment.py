@@ -1,4 +1,4 @@
-"""Imports what the package stands on, and says what to do where that fails."""
+"""Imports what the package depends on, and says what to do if that fails."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ except (ImportError, AttributeError) as error:
         f"opencv_squeezedet needs cv2 with its dnn module, which cannot be used here ({error}). "
         "If OpenCV is missing: pip install 'opencv-contrib-python>=4.8'. "
         "If a system library such as libGL.so.1 is missing, as on a server without a screen: install it "
-        "(Debian, Ubuntu: apt-get install libgl1 libglib2.0-0), or put opencv-contrib-python-headless in the place of "
+        "(Debian, Ubuntu: apt-get install libgl1 libglib2.0-0), or use opencv-contrib-python-headless instead of "
         "opencv-contrib-python. "
-        "If several OpenCV wheels lie over each other: pip uninstall opencv-python opencv-python-headless "
-        "opencv-contrib-python opencv-contrib-python-headless, then install one of them again."
+        "If several OpenCV wheels are installed over each other: pip uninstall opencv-python opencv-python-headless "
+        "opencv-contrib-python opencv-contrib-python-headless, then reinstall one of them."
     ) from error
 
 try:

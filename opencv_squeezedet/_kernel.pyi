@@ -1,10 +1,16 @@
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
+
+from opencv_squeezedet.preprocess import Placement
 
 _Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
-_Placement = tuple[float, float, float, float, float, float]
 _Floats = NDArray[np.float32]
+_Limits = tuple[float, float, int, float, float, float, int, bool, bool, bool]  # those of `config.Limits`
 
+__pyx_capi__: dict[str, object]  # what is there to be cimported
+
+@disjoint_base
 class HeadKernel:
     @property
     def anchors(self) -> int: ...
@@ -29,13 +35,8 @@ class HeadKernel:
         delta_bbox: _Floats,
         class_scores: _Floats,
         conf_scores: _Floats,
-        score_threshold: float,
-        nms_threshold: float,
-        greedy: bool,
-        top_n: int,
-        class_agnostic: bool,
-        drop_empty: bool,
-        placement: _Placement,
+        limits: _Limits,
+        placement: Placement,
         class_bound: float = 0.0,
     ) -> _Arrays: ...
     def postprocess_batch(
@@ -43,22 +44,15 @@ class HeadKernel:
         delta_bbox: _Floats,
         class_scores: _Floats,
         conf_scores: _Floats,
-        score_threshold: float,
-        nms_threshold: float,
-        greedy: bool,
-        top_n: int,
-        class_agnostic: bool,
-        drop_empty: bool,
-        placements: list[_Placement],
+        limits: _Limits,
+        placements: list[Placement],
     ) -> list[_Arrays]: ...
     def infer(
         self,
         delta_bbox: _Floats,
         class_scores: _Floats,
         conf_scores: _Floats,
-        score_threshold: float,
-        nms_threshold: float,
-        top_n: int,
+        limits: _Limits,
     ) -> list[tuple[float, float, float, float, int, float]]: ...
     def decode(self, delta_bbox: _Floats) -> NDArray[np.float32]: ...
     def score(self, class_scores: _Floats, conf_scores: _Floats) -> tuple[NDArray[np.float64], NDArray[np.int32]]: ...
@@ -67,7 +61,5 @@ def nms(
     xyxy: NDArray[np.float64],
     scores: NDArray[np.float64],
     class_ids: NDArray[np.int32] | None,
-    nms_threshold: float,
-    greedy: bool,
-    top_n: int,
-) -> NDArray[np.intp]: ...
+    limits: _Limits,
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]: ...

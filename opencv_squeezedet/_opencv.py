@@ -10,10 +10,10 @@ from typing import Any
 import cv2
 
 read_net_from_caffe: Any = getattr(cv2.dnn, "readNetFromCaffe", None)
-"""What reads Caffe's files; None in OpenCV 5, which does not."""
+"""What reads Caffe's files; None in OpenCV 5, which cannot."""
 
 HAS_GRAPH_ENGINE = hasattr(cv2.dnn, "ENGINE_NEW")
-"""Whether networks run in the graph engine, which knows outputs but no layers, and no target but the processor: OpenCV 5."""
+"""Whether networks run in the graph engine, which has outputs but no layers, and no target but the CPU: OpenCV 5."""
 
 _SILENT = 0
 _lock = threading.Lock()
@@ -22,7 +22,7 @@ _level_before = 0
 
 
 def _set_level(level: int) -> int:
-    """Set OpenCV's log level, and return the one before; it is the process's, and 4.8 has it at another place."""
+    """Set OpenCV's log level, which is process-wide, and return the previous one; 4.8 has the function elsewhere."""
     if hasattr(cv2.utils, "logging"):
         return cv2.utils.logging.setLogLevel(level)
     return int(getattr(cv2, "setLogLevel")(level))  # noqa: B009
@@ -30,7 +30,7 @@ def _set_level(level: int) -> int:
 
 @contextmanager
 def silent_opencv() -> Iterator[None]:
-    """Keep OpenCV from logging what an exception tells as well; in several threads until the last of them is through."""
+    """Keep OpenCV from logging what an exception also says; with several threads, until the last of them leaves."""
     global _users, _level_before
     with _lock:
         if _users == 0:

@@ -1,4 +1,4 @@
-"""Anchor shapes for a data set: k-means of the sizes of its boxes, at the size of the network's input."""
+"""Anchor shapes for a data set: k-means on the sizes of its boxes, scaled to the network's input."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _MOST_ROUNDS = 300
 
 
 class AnchorShapes(NamedTuple):
-    """Shapes, the largest area first, and how well they stand for the boxes.
+    """Shapes, the largest area first, and how well they represent the boxes.
 
-    ``shapes`` is (K, 2) float64, width and height, input pixels; ``share`` (K,) float64 the part of the boxes whose most
-    similar shape it is; ``mean_iou`` (K,) float64 their mean IoU with it; ``cluster`` (N,) the shape of each box.
+    ``shapes`` is (K, 2) float64, width and height, input pixels. ``share`` (K,) float64 is the fraction of the boxes that each
+    shape is most similar to, and ``mean_iou`` (K,) float64 their mean IoU with it. ``cluster`` (N,) is the shape of each box.
     """
 
     shapes: NDArray[np.float64]
@@ -40,14 +40,14 @@ class AnchorShapes(NamedTuple):
 
 
 def box_shapes(dataset: Dataset, input_size: tuple[int, int]) -> NDArray[np.float64]:
-    """Return width and height of the boxes, (N, 2), in pixels of an input to which the pictures are stretched.
+    """Return width and height of the boxes, (N, 2), in pixels of an input that the pictures are stretched to.
 
-    Those of difficult objects and crowds are left out: metrics do not ask for them, and a crowd's is no object's.
+    Boxes of difficult objects and crowds are left out: metrics do not require them, and a crowd's box is not one object's.
 
     Raises
     ------
     ValueError
-        If there are no boxes, or the input size is no pair of positive integers.
+        If there are no boxes, or the input size is not a pair of positive integers.
     """
     size = np.array(_checks.size("input_size", input_size), np.float64)
     parts = [
@@ -69,7 +69,7 @@ def shape_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
 
 
 def judge(boxes: NDArray[np.float64], shapes: ArrayLike) -> AnchorShapes:
-    """Return how well shapes (K, 2) stand for boxes (N, 2), the largest shape first."""
+    """Return how well shapes (K, 2) represent boxes (N, 2), the largest shape first."""
     chosen = np.asarray(shapes, np.float64)
     chosen = chosen[np.argsort(-chosen.prod(axis=1), kind="stable")]
     iou = shape_iou(boxes, chosen)
@@ -85,15 +85,16 @@ def find_shapes(boxes: NDArray[np.float64], count: int = 9, *, distance: Distanc
     Parameters
     ----------
     boxes : (N, 2) array
-        Widths and heights, as `box_shapes` gives them.
+        Widths and heights, as returned by `box_shapes`.
     count : int
         How many shapes.
     distance : {"iou", "euclidean"}
-        ``"euclidean"``, as in 2017: of width and height, scikit-learn's k-means. ``"iou"``: 1 - IoU, which no kept k-means
-        takes: the same steps, boxes to their nearest shape, and shapes to the mean of their boxes. The mean is not where
-        1 - IoU is least, so the best round of all is returned, of ten starts, which are scikit-learn's k-means++.
+        ``"euclidean"``, as in 2017: scikit-learn's k-means on width and height. ``"iou"``: 1 - IoU, which no maintained
+        k-means supports. The steps are the same: each box goes to its nearest shape, and each shape becomes the mean of its
+        boxes. The mean does not minimise 1 - IoU, so the best round of ten starts is returned; the starts are scikit-learn's
+        k-means++.
     seed : int
-        Of the starts; the same seed gives the same shapes.
+        Seed of the starts; the same seed gives the same shapes.
 
     Returns
     -------
@@ -104,7 +105,7 @@ def find_shapes(boxes: NDArray[np.float64], count: int = 9, *, distance: Distanc
     ValueError
         If there are fewer different boxes than shapes, or an option is outside its range.
     ImportError
-        Without scikit-learn.
+        If scikit-learn is not installed.
     """
     _checks.choice("distance", distance, DISTANCES)
     count = _checks.count("count", count)
@@ -115,13 +116,13 @@ def find_shapes(boxes: NDArray[np.float64], count: int = 9, *, distance: Distanc
         from sklearn.cluster import KMeans, kmeans_plusplus
     if distance == "euclidean":
         return judge(boxes, KMeans(count, n_init=_RESTARTS, random_state=seed).fit(boxes).cluster_centers_)
-    random = np.random.RandomState(seed)  # the only kind that scikit-learn takes
+    random = np.random.RandomState(seed)  # the only kind that scikit-learn accepts
     starts = (kmeans_plusplus(boxes, count, random_state=random)[0] for _ in range(_RESTARTS))
     return max((_lloyd_iou(boxes, start) for start in starts), key=lambda found: found.mean_best_iou)
 
 
 def _lloyd_iou(boxes: NDArray[np.float64], start: NDArray[np.float64]) -> AnchorShapes:
-    """Lloyd's iteration with the distance 1 - IoU, to its best round."""
+    """The best round of Lloyd's iteration with the distance 1 - IoU."""
     best = found = judge(boxes, start)
     for _ in range(_MOST_ROUNDS):
         taken = np.flatnonzero(found.share)
@@ -135,7 +136,7 @@ def _lloyd_iou(boxes: NDArray[np.float64], start: NDArray[np.float64]) -> Anchor
 
 
 def matched_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Return the IoU of each shape of ``a`` with its partner in ``b``, partners chosen so that their sum is highest."""
+    """Return the IoU of each shape of ``a`` with its partner in ``b``, paired so that the sum is highest."""
     with needs("eval"):
         from scipy.optimize import linear_sum_assignment
     iou = shape_iou(a, b)
@@ -144,18 +145,18 @@ def matched_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
 
 
 def anchor_config(shapes: ArrayLike, labels: Sequence[str], input_size: tuple[int, int]) -> HeadConfig:
-    """Return a head like `VOC`, of SqueezeNet's trunk, with these anchor shapes, labels and input size."""
+    """Return a head like `VOC`, on SqueezeNet's trunk, with these anchor shapes, labels and input size."""
     anchors = tuple((round(w, 1), round(h, 1)) for w, h in np.asarray(shapes, np.float64).tolist())
     return dataclasses.replace(VOC.scaled(input_size), anchors=anchors, labels=tuple(labels))
 
 
 def plot(boxes: NDArray[np.float64], found: AnchorShapes, input_size: tuple[int, int], suffix: str) -> bytes:
-    """Return a picture file of the boxes' sizes, in the colours of their shapes, and of the shapes over each other.
+    """Return a picture file that plots the boxes' sizes, coloured by shape, and the shapes drawn over each other.
 
     Raises
     ------
     ImportError
-        Without matplotlib.
+        If matplotlib is not installed.
     ValueError
         If matplotlib cannot write files of this suffix.
     """

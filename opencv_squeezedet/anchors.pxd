@@ -1,7 +1,7 @@
 # cython: cdivision=True
 """The arithmetic of one anchor, for any Cython program: its score and its box.
 
-Header only, GIL-free, unchecked. All arithmetic that decides a result is double; blobs are contiguous float32.
+Header only, GIL-free, unchecked. All arithmetic that decides a result is in double precision; blobs are contiguous float32.
 """
 from libc.math cimport INFINITY, NAN, exp, isfinite
 
@@ -33,7 +33,7 @@ cdef struct Head:
     bint inner_centers              # (i + 1) * length / (n + 1), not (i + 0.5) * length / n
     bint height_first               # deltas in the order x, y, h, w, not x, y, w, h
     bint activated                  # class and conf blobs hold probabilities, not logits
-    double exp_threshold            # the exponential goes on as its tangent above this delta; INFINITY: never
+    double exp_threshold            # above this delta the exponential continues as its tangent; INFINITY: never
     Corners corners
     double iou_epsilon
     Strides delta
@@ -103,7 +103,7 @@ cdef inline double anchor_score(const Head* head, const float* class_scores, con
                                 Py_ssize_t cell, Py_ssize_t k, int* class_id) noexcept nogil:
     """The highest confidence x class score of anchor ``k`` of ``cell``; its class (the first maximum) goes to ``class_id``.
 
-    NAN, and class -1, where the confidence or a class score is not finite.
+    NAN, and class -1, if the confidence or a class score is not finite.
     """
     cdef const float* scores = class_scores + cell * head.class_.cell + k * head.class_.anchor
     cdef Py_ssize_t step = head.class_.item
@@ -131,3 +131,13 @@ cdef inline double anchor_score(const Head* head, const float* class_scores, con
     for c in range(head.classes):
         total += exp(scores[c * step] - best)
     return (1.0 / (1.0 + exp(-conf))) / total
+
+
+cdef inline double class_score(const Head* head, const float* class_scores, const float* conf_scores, Py_ssize_t cell,
+                               Py_ssize_t k, Py_ssize_t c, double best, Py_ssize_t best_class) noexcept nogil:
+    """The score of class ``c`` of anchor ``k`` of ``cell``, for which `anchor_score` gave a finite ``best``."""
+    cdef const float* scores = class_scores + cell * head.class_.cell + k * head.class_.anchor
+    cdef Py_ssize_t step = head.class_.item
+    if head.activated:
+        return <double>conf_scores[cell * head.conf.cell + k * head.conf.anchor] * scores[c * step]
+    return best * exp(<double>scores[c * step] - scores[best_class * step])

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 BlobName = Literal["delta_bbox", "class_scores", "conf_scores"]
 
 BLOBS: tuple[BlobName, ...] = get_args(BlobName)
-"""The names, in the order in which every function takes and gives the blobs."""
+"""The names, in the order in which every function takes and returns the blobs."""
 
 Place = tuple[str, int] | str
 """Where a network gives a blob: a Caffe layer and which of its tops, or the name of a top or of an output of an ONNX graph."""
 Places = Mapping[str, Place]
-"""Blobs by name. A blob whose place is Caffe's has its own name among the outputs of an ONNX graph."""
+"""Places by blob. A blob whose place is a Caffe layer has the blob's name among the outputs of an ONNX graph."""
 
 CAFFE_PLACES: dict[str, Place] = {"delta_bbox": ("slice", 2), "class_scores": ("softmax", 0), "conf_scores": ("sigmoid", 0)}
 """Where opencv_contrib's network gives the three blobs."""

@@ -27,7 +27,7 @@ cdef inline double clip(double value, double low, double high) noexcept nogil:
 
 
 cdef inline double iou_xyxy(const Box* a, const Box* b, double epsilon) noexcept nogil:
-    """Intersection over (union + epsilon), a side counting as x2 - x1 (no +1); 0 where they do not meet.
+    """Intersection over (union + epsilon), a side being x2 - x1 (no +1); 0 if they do not meet.
 
     The order of operations is that of ``cv::dnn_objdetect::InferBbox::intersection_over_union``.
     """

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.backends import BackendName, NetworkContent, open_backend
+from opencv_squeezedet.backends import BackendName, open_backend
 from opencv_squeezedet.config import from_fields
-from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.model import read_description
 from opencv_squeezedet.model_files import Files, models_folder
@@ -30,7 +30,7 @@ class Class(NamedTuple):
 
 @dataclass(frozen=True)
 class Classes:
-    """What a picture shows, most probable first: a sequence of `Class`, of which a slice is `Classes` again."""
+    """What a picture shows, most probable first: a sequence of `Class`; a slice is again `Classes`."""
 
     classes: tuple[Class, ...]
 
@@ -51,36 +51,37 @@ class Classes:
         return f"Classes({', '.join(f'{c.class_id} {c.label} {c.probability:.3f}' for c in self)})"
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
-        """Return JSON's types: ``{"classes": [{"class_id", "label", "probability"}, ...]}``."""
+        """Return JSON types: ``{"classes": [{"class_id", "label", "probability"}, ...]}``."""
         return {"classes": [one._asdict() for one in self]}
 
     def to_json(self, indent: int | None = None) -> str:
         """Return `to_dict` as JSON."""
-        import json  # not everybody's import time
+        import json  # keeps import fast
 
         return json.dumps(self.to_dict(), indent=indent)
 
 
 class SqueezeNet:
-    """A classifier: SqueezeNet, or another network that ends in one value for each class.
+    """A classifier: SqueezeNet, or another network with one output value for each class.
 
     One classifier may be used by several threads at once; see `SqueezeDet`.
 
     Parameters
     ----------
     model : path, str or Classifier
-        ``NAME.prototxt`` with ``NAME.caffemodel``, or ``NAME.onnx``: their stem, or one of them. A caffemodel without a
-        prototxt, of SqueezeNet v1.0, v1.1 or the GSoC work. A Deep-Compressed ``.net``. Or, where there is no such file, the
-        name of a published model, see `registry`. Or what `find_classifier` found. No weights are part of the package.
+        ``NAME.prototxt`` with ``NAME.caffemodel``, or ``NAME.onnx``: their stem, or one of them. Or a caffemodel without a
+        prototxt, of SqueezeNet v1.0, v1.1 or the GSoC work. Or a Deep-Compressed ``.net``. Or, if there is no such file, the
+        name of a published model, see `registry`. Or the result of `find_classifier`. The package contains no classifier
+        weights.
     weights : path, optional
-        The caffemodel, where its stem is another.
+        The caffemodel, if its stem is different.
     labels : sequence of str, optional
         The class names, in the order of the network's output. Default: those in ``NAME.json``, or else ImageNet's 1000.
     preprocess : Preprocess, optional
         How the input is made. Default: as ``NAME.json`` says; or else BGR minus (104, 117, 123), stretched to
-        the size that the network's definition tells, which takes the extra ``[onnx]`` to read.
+        the size in the network's definition.
     backend, target : str, optional
-        What runs the network, and on what, as `SqueezeDet` takes them.
+        What runs the network, and on what; as for `SqueezeDet`.
 
     Attributes
     ----------
@@ -96,11 +97,11 @@ class SqueezeNet:
     Raises
     ------
     FileNotFoundError
-        That names the file that is missing.
+        If a file is missing; the message names it.
     ModelError
         If the files cannot be read, do not fit each other, or the network does not give one value for each label.
     ValueError, ImportError, FetchError
-        As `SqueezeDet`.
+        As for `SqueezeDet`.
 
     Examples
     --------
@@ -123,9 +124,7 @@ class SqueezeNet:
         else:
             found = find_classifier(model, weights, labels=labels, preprocess=preprocess)
         self.preprocess, self.labels = found.preprocess, found.labels
-        content = NetworkContent(found.network)
-        content.check()
-        self.backend = open_backend(content, None, backend, target)
+        self.backend = open_backend(found.network, None, backend, target, size=found.preprocess.size)
         (shape,) = self.backend.shapes(self.preprocess.size)
         if _classes(shape) != len(self.labels):
             raise ModelError(
@@ -139,28 +138,28 @@ class SqueezeNet:
         Parameters
         ----------
         image : array
-            Any picture that `SqueezeDet.detect` takes.
+            Any picture that `SqueezeDet.detect` accepts.
         top : int
             How many classes, at most.
 
         Returns
         -------
         Classes
-            Most probable first; of equal ones the lower index.
+            Most probable first; equal ones by index.
 
         Raises
         ------
         TypeError, ValueError
-            For what is no picture, or a wrong ``top``.
+            If the image is not a picture, or ``top`` is wrong.
         """
         count = _checks.count("top", top)
         probabilities = self.forward(image)
         best = np.argsort(-probabilities, kind="stable")[:count].tolist()
-        # float32's own digits, and not the many that its exact value has as a double, in JSON
+        # so that JSON has float32's own digits, not the many of its exact value as a double
         return Classes(tuple(Class(i, self.labels[i], float(str(probabilities[i]))) for i in best))
 
     def forward(self, image: Picture) -> NDArray[np.float32]:
-        """Return the probability of each class, (classes,) float32; errors as `classify`."""
+        """Return the probability of each class, (classes,) float32; errors as for `classify`."""
         values = self.backend.forward(self.preprocess.blob(image))[0].reshape(-1)
         return values if self.activated else _softmax(values)
 
@@ -173,7 +172,7 @@ class SqueezeNet:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network that classifies, how to feed it, and what its values mean."""
+    """A network that classifies, how its input is made, and what its values mean."""
 
     network: Files
     preprocess: Preprocess
@@ -187,7 +186,7 @@ def find_classifier(
     labels: Sequence[str] | None = None,
     preprocess: Preprocess | None = None,
 ) -> Classifier:
-    """Find the files of a classifier; parameters and errors as those of `SqueezeNet`."""
+    """Find the files of a classifier; parameters and errors as for `SqueezeNet`."""
     from opencv_squeezedet.registry import find_network  # keeps import fast
 
     files = find_network(model, weights, task="classifier").with_weights()
@@ -221,14 +220,12 @@ def _described(description: Any) -> dict[str, Any]:
 
 
 def _input_size(files: Files) -> tuple[int, int]:
-    from opencv_squeezedet.formats import load_definition  # takes an extra
+    from opencv_squeezedet.formats import load_definition  # keeps import fast
 
     try:
         _, _, height, width = load_definition(files).input_shape
-    except ImportError as error:
-        raise ImportError(
-            f"the input's size is in the network's definition, or in a preprocess or JSON file: {error}"
-        ) from error
+    except UnknownLayerError as error:
+        raise UnknownLayerError(f"a preprocess or a JSON file must give the input's size: {error}") from error
     return width, height
 
 

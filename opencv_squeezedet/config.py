@@ -1,4 +1,4 @@
-"""What a SqueezeDet head looks like: grid, anchors, classes and conventions, in one frozen object."""
+"""The description of a SqueezeDet head: grid, anchors, classes and conventions, in one frozen object."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsFloat, SupportsIndex, TypedDict, TypeVar, get_args
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet._kernel import HeadKernel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from _typeshed import DataclassInstance
 
 FirstAxis = Literal["x", "y"]
@@ -20,10 +22,80 @@ Centers = Literal["inner", "cell"]
 DeltaOrder = Literal["xyhw", "xywh"]
 Corners = Literal["plain", "plus_one_after_clip", "minus_one_before_clip"]
 Layout = Literal["hwc", "chw"]
-NmsKind = Literal["reference", "greedy"]
+NmsKind = Literal["reference", "greedy", "soft"]
 
 NMS_KINDS: tuple[str, ...] = get_args(NmsKind)
 _TRUNK_STRIDE = 16  # SqueezeNet halves its input four times
+
+
+class Limits(NamedTuple):
+    """Which candidates there are, and which of them are reported: that part of `HeadConfig`, in the kernel's form.
+
+    The fields are those of the kernel's struct ``Limits``, in its order. ``nms_kind`` indexes `NMS_KINDS`; an infinite
+    ``vote_threshold`` or ``cross_class_threshold`` is None in `HeadConfig`.
+    """
+
+    score_threshold: float
+    nms_threshold: float
+    nms_kind: int
+    soft_sigma: float
+    vote_threshold: float
+    cross_class_threshold: float
+    top_n: int
+    class_agnostic: bool
+    multi_label: bool
+    drop_empty: bool
+
+
+class Options(TypedDict, total=False):
+    """Keyword options that override a config's own values; see `HeadConfig`. None keeps the config's own value."""
+
+    score_threshold: SupportsFloat | None
+    nms_threshold: SupportsFloat | None
+    nms_kind: NmsKind | None
+    soft_sigma: SupportsFloat | None
+    vote_threshold: SupportsFloat | None
+    cross_class_threshold: SupportsFloat | None
+    top_n: SupportsIndex | None
+    class_agnostic: bool | None
+    multi_label: bool | None
+
+
+def _nms_kind(name: str, value: Any) -> Any:
+    _checks.choice(name, value, NMS_KINDS)
+    return value
+
+
+def _fraction_or_none(name: str, value: Any) -> float | None:
+    return None if value is None else _checks.fraction(name, value)
+
+
+def _infinite_for_none(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+_OPTION_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "score_threshold": _checks.fraction,
+    "nms_threshold": _checks.fraction,
+    "nms_kind": _nms_kind,
+    "soft_sigma": _checks.positive,
+    "vote_threshold": _fraction_or_none,
+    "cross_class_threshold": _fraction_or_none,
+    "top_n": _checks.count,
+    "class_agnostic": _checks.flag,
+    "multi_label": _checks.flag,
+}
+_LIMIT_FORMS: dict[str, Callable[[Any], Any]] = {  # for what `Limits` has in another form than `HeadConfig`
+    "nms_kind": NMS_KINDS.index,
+    "vote_threshold": _infinite_for_none,
+    "cross_class_threshold": _infinite_for_none,
+    "top_n": lambda value: min(value, _checks.MOST),  # no head has more anchors and classes
+}
+_OPTIONS = {
+    name: (place, _OPTION_CHECKS[name], _LIMIT_FORMS.get(name))
+    for place, name in enumerate(Limits._fields)
+    if name in _OPTION_CHECKS
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,24 +131,41 @@ class HeadConfig:
     layout : {"hwc", "chw"}
         Blobs as ``(n0, n1, channels)`` or ``(channels, n0, n1)``; channels are anchor-major in both.
     activated : bool
-        False: class and confidence blobs are logits, and softmax and sigmoid are still to be taken.
+        False: class and confidence blobs are logits, and softmax and sigmoid have yet to be applied.
     drop_empty : bool
         Remove boxes with x2 <= x1 or y2 <= y1, after NMS and before any +1 of ``corners``.
     score_threshold : float
         In [0, 1]. A box is reported when its score, confidence x class score, is above it.
     nms_threshold : float
         In [0, 1]. A box is dropped when its IoU with a higher one is above it.
-    nms_kind : {"reference", "greedy"}
-        Whether a dropped box still drops others, as in InferBbox and the SqueezeDet original, or not.
+    nms_kind : {"reference", "greedy", "soft"}
+        "reference": a dropped box still drops others, as in InferBbox and the SqueezeDet original. "greedy": it does not.
+        "soft": Gaussian soft-NMS (Bodla et al. 2017, arXiv:1704.04503). The box with the highest score is taken, and the
+        scores of the remaining boxes of its class are multiplied by ``exp(-IoU^2 / soft_sigma)``. This repeats while a score
+        is above the score threshold. The confidences are these lowered scores, and ``nms_threshold`` has no effect.
+    soft_sigma : float
+        Above 0, for soft NMS: the smaller it is, the more score a box loses by an overlap.
+    vote_threshold : float or None
+        None: boxes are reported as they were decoded. T in [0, 1]: box voting (Gidaris and Komodakis 2015, arXiv:1505.01749).
+        The corners of a kept box become the weighted mean over the candidates of its class whose IoU with it is above T,
+        ``sum(w_i * xyxy_i) / sum(w_i)`` with ``w_i = score_i * IoU_i^2`` (in the paper, the score alone); its score stays. The
+        candidates are all boxes that entered NMS, dropped or not, with the scores they had then. 1 has no effect.
+    cross_class_threshold : float or None
+        None: an object may be reported under several classes. T in [0, 1]: a box whose IoU with a higher one of another class
+        is above T is probably the same object, so its score is multiplied by ``1 - score * IoU`` of that one (the lowest such
+        factor; scores as NMS left them, boxes as voting left them). 1 has no effect.
     top_n : int
-        How many candidates, the highest scores of all classes, enter NMS. At least 1.
+        How many candidates enter NMS: those with the highest scores of all classes. At least 1.
     class_agnostic : bool
         NMS across classes instead of within each.
+    multi_label : bool
+        Every class of an anchor whose score is above the threshold is a candidate, not only its best one. Equal scores are
+        ranked by anchor, then by class.
 
     Raises
     ------
     ValueError, TypeError
-        With the field's name, what was expected and what came.
+        If a field is invalid; the message names it, what was expected and what was given.
     """
 
     input_size: tuple[int, int]
@@ -95,20 +184,23 @@ class HeadConfig:
     score_threshold: float = 0.7
     nms_threshold: float = 0.1
     nms_kind: NmsKind = "reference"
+    soft_sigma: float = 0.5
+    vote_threshold: float | None = None
+    cross_class_threshold: float | None = None
     top_n: int = 64
     class_agnostic: bool = False
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
-        """Check every field and put it in its final form."""
+        """Check every field and convert it to its final form."""
         for name, literal in _CHOICES.items():
             _checks.choice(name, getattr(self, name), get_args(literal))
-        for name in ("activated", "drop_empty", "class_agnostic"):
+        for name, check in _OPTION_CHECKS.items():
+            self._set(name, check(name, getattr(self, name)))
+        for name in ("activated", "drop_empty"):
             self._set(name, _checks.flag(name, getattr(self, name)))
-        for name in ("score_threshold", "nms_threshold"):
-            self._set(name, _checks.fraction(name, getattr(self, name)))
         for name in ("input_size", "grid"):
             self._set(name, _checks.size(name, getattr(self, name)))
-        self._set("top_n", _checks.count("top_n", self.top_n))
         self._set("anchors", checked_anchors(self.anchors))
         self._set("labels", _labels(self.labels))
         epsilon = _checks.finite("iou_epsilon", self.iou_epsilon)
@@ -146,8 +238,37 @@ class HeadConfig:
         )
 
     @cached_property
+    def limits(self) -> Limits:
+        """Which candidates there are and which of them are reported, in the form that the compiled functions take."""
+        limits = {name: getattr(self, name) for name in Limits._fields}
+        limits.update((name, form(limits[name])) for name, form in _LIMIT_FORMS.items())
+        return Limits(**limits)
+
+    def limits_with(self, options: Options) -> Limits:
+        """Return `limits` with the given options that are not None.
+
+        Raises
+        ------
+        TypeError
+            If an option does not exist or has the wrong type.
+        ValueError
+            If an option is outside its range.
+        """
+        if not options:
+            return self.limits
+        limits: list[Any] = list(self.limits)
+        for name, value in options.items():
+            if name not in _OPTIONS:
+                raise TypeError(f"there is no option {name!r}; the options are {', '.join(_OPTIONS)}")
+            if value is not None:
+                place, check, form = _OPTIONS[name]
+                checked = check(name, value)
+                limits[place] = checked if form is None else form(checked)
+        return Limits(*limits)
+
+    @cached_property
     def blob_shapes(self) -> dict[str, tuple[tuple[int, ...], ...]]:
-        """The shapes in which each blob of one picture is accepted, all of the same data, the usual one first.
+        """The accepted shapes for each blob of one picture, all of the same data, the usual one first.
 
         Keys are ``delta_bbox``, ``class_scores`` and ``conf_scores``. A leading axis of 1 may come before each shape.
         """
@@ -175,7 +296,7 @@ class HeadConfig:
         }
 
     def scaled(self, input_size: tuple[int, int], grid: tuple[int, int] | None = None) -> HeadConfig:
-        """Return the same head for another input size: anchors grow with the picture's sides, the grid with the trunk.
+        """Return the same head for another input size: anchors scale with the input's sides, the grid with the trunk's stride.
 
         Parameters
         ----------
@@ -202,27 +323,30 @@ class HeadConfig:
         return dataclasses.replace(self, input_size=new, grid=grid, anchors=anchors)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields by name, sequences as tuples; what `from_dict` takes."""
+        """Return the fields by name, sequences as tuples, as `from_dict` takes them."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> HeadConfig:
-        """Make the head from what `to_dict` gave; ValueError for an unknown or a missing field."""
+        """Make the head from the result of `to_dict`; ValueError for an unknown or a missing field."""
         return from_fields(cls, fields)
 
     def to_json(self) -> str:
         """Return the fields as a JSON object, one line each."""
-        import json  # not everybody's import time
+        import json  # keeps import fast
 
         members = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in self.to_dict().items())
         return "{\n" + ",\n".join(members) + "\n}"
 
     @classmethod
     def from_json(cls, text: str) -> HeadConfig:
-        """Make the head from what `to_json` gave; ValueError for anything else, TypeError for a value of the wrong type."""
+        """Make the head from the result of `to_json`; ValueError for anything else, TypeError for a value's wrong type."""
         import json
 
-        return cls.from_dict(json.loads(text))
+        try:
+            return cls.from_dict(json.loads(text))
+        except RecursionError as error:
+            raise ValueError(f"a JSON object was expected: {error}") from None
 
 
 _CHOICES = {
@@ -231,7 +355,6 @@ _CHOICES = {
     "delta_order": DeltaOrder,
     "corners": Corners,
     "layout": Layout,
-    "nms_kind": NmsKind,
 }
 
 
@@ -252,7 +375,7 @@ def from_fields(cls: type[T], fields: dict[str, Any]) -> T:
 
 
 def checked_anchors(value: Any) -> tuple[tuple[float, float], ...]:
-    """Anchor shapes as `HeadConfig` keeps them; ValueError, TypeError where they are none."""
+    """Anchor shapes as `HeadConfig` keeps them; ValueError or TypeError if they are not valid."""
     try:
         pairs = tuple(value)
     except TypeError:

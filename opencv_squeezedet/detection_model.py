@@ -1,4 +1,4 @@
-"""`DetectionModel`: the look-alike of ``cv2.dnn.DetectionModel``, which refuses SqueezeDet's networks."""
+"""`DetectionModel`: the counterpart of ``cv2.dnn.DetectionModel``, which rejects SqueezeDet's networks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _Empty = tuple[tuple[()], tuple[()], tuple[()]]
 
 
 class ArgumentError(cv2.error, ValueError):
-    """An argument of `DetectionModel` is wrong: a ``cv2.error``, as OpenCV raises, and a ValueError."""
+    """An argument of `DetectionModel` is wrong: both a ``cv2.error``, as OpenCV raises, and a ValueError."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -38,31 +38,31 @@ class ArgumentError(cv2.error, ValueError):
 
 
 class ModelArgumentError(ArgumentError, ModelError):
-    """The network does not take what a setter of `DetectionModel` asks for: a ``cv2.error``, and a ModelError."""
+    """The network does not accept what a setter of `DetectionModel` sets: both a ``cv2.error`` and a ModelError."""
 
 
 class DetectionModel:
-    """Used like ``cv2.dnn.DetectionModel``: an application changes the constructor, and nothing else.
+    """Used like ``cv2.dnn.DetectionModel``: an application changes only the constructor.
 
-    Preprocessing starts from the model's own description, not from OpenCV's zeros: what no setter sets is right already.
-    Setters return the object itself. Wrong arguments raise a ``cv2.error``, as with OpenCV, that is a ValueError too.
+    Preprocessing starts from the model's own description, not from OpenCV's zeros, so values that you do not set are right.
+    Setters return the object itself. Wrong arguments raise a ``cv2.error``, as in OpenCV, that is also a ValueError.
 
     Parameters
     ----------
     model, config : path
-        The caffemodel and the prototxt, in either order; or one path alone, as `SqueezeDet` takes it. The description is
+        The caffemodel and the prototxt, in either order; or only one path, as for `SqueezeDet`. The description is
         found beside the prototxt; without one the head is `opencv_squeezedet.VOC`.
     network : cv2.dnn.Net, optional
-        Instead of the two files (also as the first argument): a network that ends as opencv_contrib's does.
+        Instead of the two files (also as the first argument): a network with the same outputs as opencv_contrib's.
     head : HeadConfig, optional
         The head, instead of the description's.
     backend, target : str, optional
-        What runs the network, and on what, as `SqueezeDet` takes them.
+        What runs the network, and on what; as for `SqueezeDet`.
 
     Raises
     ------
     FileNotFoundError, ModelError, ValueError, ImportError
-        As `SqueezeDet`.
+        As for `SqueezeDet`.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class DetectionModel:
         swapRB: bool | None = None,
         crop: bool | None = None,
     ) -> None:
-        """Set any of the input's parameters; what is left out keeps the model's own value (with OpenCV: becomes zero)."""
+        """Set any of the input's parameters; those left out keep the model's own values (in OpenCV they become zero)."""
         changes: dict[str, Any] = {}
         with _as_cv2_error():
             if scale is not None:
@@ -116,14 +116,14 @@ class DetectionModel:
     ) -> DetectionModel:
         """Set the input's size, a pair (width, height) or two numbers; the grid and the anchors of the head follow.
 
-        A ``cv2.error`` that is a ModelError too, if the network does not take the size.
+        Raises a ``cv2.error`` that is also a ModelError if the network does not accept the size.
         """
         first = size if width is None else width
         self.setInputParams(size=first if height is None else (first, height))  # type: ignore[arg-type]
         return self
 
     def setInputMean(self, mean: float | Sequence[float]) -> DetectionModel:
-        """Set what is subtracted from the channels; one number stands for the first channel alone, as a cv::Scalar."""
+        """Set what is subtracted from the channels; one number applies to the first channel only, like a cv::Scalar."""
         self.setInputParams(mean=mean)
         return self
 
@@ -133,24 +133,24 @@ class DetectionModel:
         return self
 
     def setInputSwapRB(self, swapRB: bool) -> DetectionModel:
-        """Set whether the network takes RGB."""
+        """Set whether the network expects RGB."""
         self.setInputParams(swapRB=swapRB)
         return self
 
     def setInputCrop(self, crop: bool) -> DetectionModel:
-        """Set whether the picture's middle is taken, at the input's aspect ratio, instead of stretching the whole."""
+        """Set whether the picture's middle is cropped to the input's aspect ratio, instead of stretching the whole picture."""
         self.setInputParams(crop=crop)
         return self
 
     def setPreferableBackend(self, backendId: int) -> DetectionModel:
         """Set the ``cv2.dnn.DNN_BACKEND_...`` that runs the network."""
-        with silent_opencv():  # OpenCV 5 has one
+        with silent_opencv():  # OpenCV 5 has only one
             self._opencv_net("setPreferableBackend").setPreferableBackend(backendId)
         return self
 
     def setPreferableTarget(self, targetId: int) -> DetectionModel:
         """Set the ``cv2.dnn.DNN_TARGET_...`` that the network runs on."""
-        with silent_opencv():  # OpenCV 5 has one
+        with silent_opencv():  # OpenCV 5 has only one
             self._opencv_net("setPreferableTarget").setPreferableTarget(targetId)
         return self
 
@@ -170,12 +170,12 @@ class DetectionModel:
         return self._detector.config.class_agnostic
 
     def setOutputNames(self, outNames: Sequence[str] | None) -> DetectionModel:
-        """Set the layers whose outputs `predict` returns; `detect` takes the three that it needs in any case."""
+        """Set the layers whose outputs `predict` returns; `detect` always uses the three that it needs."""
         self._output_names = tuple(outNames or ())
         return self
 
     def predict(self, frame: Picture | cv2.UMat, outs: object = None) -> tuple[NDArray[Any], ...]:
-        """Run the network on a picture, and return its outputs, or those of `setOutputNames`; ``outs`` is not used."""
+        """Run the network on a picture, and return its outputs, or those of `setOutputNames`; ``outs`` is ignored."""
         with _as_cv2_error():
             blob = self._detector.preprocess.blob(_array(frame))
         return self._detector.backend.predict(blob, self._output_names)
@@ -186,7 +186,7 @@ class DetectionModel:
         Parameters
         ----------
         frame : array
-            Any picture that `SqueezeDet.detect` takes.
+            Any picture that `SqueezeDet.detect` accepts.
         confThreshold : float
             Objects with a score above it are returned; above 1 none, below 0 all.
         nmsThreshold : float
@@ -197,9 +197,9 @@ class DetectionModel:
         classIds : (N,) int32
         confidences : (N,) float32
         boxes : (N, 4) int32
-            x, y, width, height in whole picture pixels, rounded as OpenCV does: both edges' pixels belong to the box.
+            x, y, width, height in whole picture pixels, rounded as in OpenCV: the pixels on both edges belong to the box.
 
-        ``((), (), ())`` where nothing is found.
+        ``((), (), ())`` if nothing is found.
         """
         with _as_cv2_error():
             threshold = min(max(_checks.finite("confThreshold", confThreshold), 0.0), 1.0)
@@ -217,7 +217,7 @@ class DetectionModel:
         return net
 
     def _scale_head(self, size: tuple[int, int]) -> None:
-        """Fit the head to another input size, if the network takes it."""
+        """Fit the head to another input size, if the network accepts it."""
         detector = self._detector
         if size == detector.config.input_size:
             return
@@ -231,7 +231,7 @@ def _array(frame: Picture | cv2.UMat) -> Picture:
 
 
 def _sorted_files(model: StrPath, config: StrPath) -> tuple[str, str | None]:
-    """The model that `SqueezeDet` is to find, and its caffemodel, of what OpenCV takes in either order."""
+    """The model for `SqueezeDet` to find, and its caffemodel, from two paths that OpenCV accepts in either order."""
     weights, definition = str(model), str(config)
     if not definition:
         return weights, None
@@ -258,7 +258,7 @@ def _mean(value: float | Sequence[float]) -> tuple[float, ...]:
 def _one_scale(value: float | Sequence[float]) -> float:
     channels = np.ravel(np.asarray(value)).tolist()
     if not any(channels[1:]):
-        channels = channels[:1]  # a cv::Scalar of one number stands for all channels
+        channels = channels[:1]  # a cv::Scalar of one number applies to all channels
     factors = {_checks.finite("scale", factor) for factor in channels}
     if len(factors) != 1:
         raise ValueError(f"scale must be one number, or the same for each channel, got {value!r}")
@@ -267,7 +267,7 @@ def _one_scale(value: float | Sequence[float]) -> float:
 
 @contextmanager
 def _as_cv2_error() -> Iterator[None]:
-    """Raise wrong arguments as OpenCV does."""
+    """Report wrong arguments as OpenCV does."""
     try:
         yield
     except ModelError as error:

@@ -35,7 +35,7 @@ class Detections:
     """The objects found in one picture, highest confidence first. Frozen: neither attributes nor arrays can be changed.
 
     ``detections[3]`` is one `Detection`; a slice, a boolean mask, an array of indices, a label or a list of labels gives
-    `Detections`. Iteration gives one `Detection` after the other, ``len`` their number.
+    `Detections`. Iteration yields each `Detection`; ``len`` is their number.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ class Detections:
     confidence : array_like, (N,)
         Scores, confidence x class score; kept as float32.
     class_id : array_like, (N,)
-        Indices into ``names``; kept as int32.
+        Indices into ``label_table``; kept as int32.
     names : sequence of str
-        The label table.
+        The class names that ids stand for; kept as ``label_table``, and readable as ``names`` too.
 
     Raises
     ------
@@ -54,12 +54,12 @@ class Detections:
         If the shapes do not fit, or a class id is outside the label table.
     """
 
-    __slots__ = ("class_id", "confidence", "names", "xyxy")
+    __slots__ = ("class_id", "confidence", "label_table", "xyxy")
 
     xyxy: NDArray[np.float32]
     confidence: NDArray[np.float32]
     class_id: NDArray[np.int32]
-    names: tuple[str, ...]
+    label_table: tuple[str, ...]
 
     def __init__(self, xyxy: ArrayLike, confidence: ArrayLike, class_id: ArrayLike, names: Sequence[str]) -> None:
         boxes, scores = _float32("xyxy", xyxy), _float32("confidence", confidence)
@@ -80,19 +80,6 @@ class Detections:
             raise ValueError(f"class ids must lie in [0, {len(names)}), got {classes.min()} to {classes.max()}")
         self._fill(boxes, scores, classes.astype(np.int32), tuple(names))
 
-    @classmethod
-    def _of(
-        cls,
-        xyxy: NDArray[np.float32],
-        confidence: NDArray[np.float32],
-        class_id: NDArray[np.int32],
-        names: tuple[str, ...],
-    ) -> Detections:
-        """Wrap arrays that are known to be right, and that nobody else writes to, without a copy."""
-        made = cls.__new__(cls)
-        made._fill(xyxy, confidence, class_id, names)
-        return made
-
     def _fill(
         self,
         xyxy: NDArray[np.float32],
@@ -106,7 +93,7 @@ class Detections:
         _set(self, "xyxy", xyxy)
         _set(self, "confidence", confidence)
         _set(self, "class_id", class_id)
-        _set(self, "names", names)
+        _set(self, "label_table", names)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"Detections are frozen: {name!r} cannot be set")
@@ -115,12 +102,17 @@ class Detections:
         raise AttributeError(f"Detections are frozen: {name!r} cannot be deleted")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Detections, (self.xyxy, self.confidence, self.class_id, self.names)
+        return Detections, (self.xyxy, self.confidence, self.class_id, self.label_table)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Another name for ``label_table``."""
+        return self.label_table
 
     @property
     def labels(self) -> list[str]:
         """The class name of each object."""
-        return [self.names[i] for i in self.class_id.tolist()]
+        return [self.label_table[i] for i in self.class_id.tolist()]
 
     def __len__(self) -> int:
         return len(self.confidence)
@@ -128,7 +120,7 @@ class Detections:
     def __iter__(self) -> Iterator[Detection]:
         rows = zip(self.xyxy.tolist(), self.confidence.tolist(), self.class_id.tolist(), strict=True)
         for (x1, y1, x2, y2), confidence, class_id in rows:
-            yield Detection((x1, y1, x2, y2), confidence, class_id, self.names[class_id])
+            yield Detection((x1, y1, x2, y2), confidence, class_id, self.label_table[class_id])
 
     @overload
     def __getitem__(self, key: int | np.integer[Any]) -> Detection: ...
@@ -143,25 +135,25 @@ class Detections:
         if isinstance(key, np.ndarray) and key.ndim > 1:
             raise IndexError(f"an index of one axis was expected, got the shape {key.shape}")
         if isinstance(key, slice) or (isinstance(key, np.ndarray) and key.ndim):
-            return self._of(self.xyxy[key].copy(), self.confidence[key].copy(), self.class_id[key].copy(), self.names)
-        if isinstance(key, np.bool_):  # older NumPy would take it as 0 or 1
+            return wrap(self.xyxy[key].copy(), self.confidence[key].copy(), self.class_id[key].copy(), self.label_table)
+        if isinstance(key, np.bool_):  # older NumPy would treat it as 0 or 1
             raise TypeError("a numpy.bool_ cannot be interpreted as an integer")
         i = operator.index(key)
         x1, y1, x2, y2 = self.xyxy[i].tolist()
         class_id = int(self.class_id[i])
-        return Detection((x1, y1, x2, y2), float(self.confidence[i]), class_id, self.names[class_id])
+        return Detection((x1, y1, x2, y2), float(self.confidence[i]), class_id, self.label_table[class_id])
 
     def _with_labels(self, labels: Sequence[str]) -> NDArray[np.bool_]:
         for label in labels:
-            if label not in self.names:
-                raise KeyError(f"no label {label!r} among {', '.join(self.names)}")
-        return np.isin(self.class_id, [i for i, name in enumerate(self.names) if name in labels])
+            if label not in self.label_table:
+                raise KeyError(f"no label {label!r} among {', '.join(self.label_table)}")
+        return np.isin(self.class_id, [i for i, name in enumerate(self.label_table) if name in labels])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Detections):
             return NotImplemented
         return (
-            self.names == other.names
+            self.label_table == other.label_table
             and np.array_equal(self.xyxy, other.xyxy)
             and np.array_equal(self.confidence, other.confidence)
             and np.array_equal(self.class_id, other.class_id)
@@ -175,9 +167,9 @@ class Detections:
         return f"Detections({len(self)}: {shown}{', ...' if len(self) > 8 else ''})"
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
-        """Return JSON's types: ``{"detections": [{"label", "class_id", "confidence", "xyxy"}, ...]}``.
+        """Return JSON types: ``{"detections": [{"label", "class_id", "confidence", "xyxy"}, ...]}``.
 
-        Numbers have as many digits as bring back the same float32.
+        Numbers have just enough digits to restore the same float32.
         """
         boxes = [[float(str(v)) for v in box] for box in self.xyxy]
         scores = [float(str(v)) for v in self.confidence]
@@ -186,7 +178,7 @@ class Detections:
 
     def to_json(self, indent: int | None = None) -> str:
         """Return `to_dict` as JSON."""
-        import json  # not everybody's import time
+        import json  # keeps import fast
 
         return json.dumps(self.to_dict(), indent=indent)
 
@@ -196,9 +188,9 @@ class Detections:
         Parameters
         ----------
         image_id : int
-            Of the picture, in each annotation.
+            The picture's id, for each annotation.
         first_id : int
-            The annotations' ids count from here.
+            The id of the first annotation; ids count up from it.
         """
         return export.to_coco(self, image_id, first_id)
 
@@ -211,7 +203,7 @@ class Detections:
         return export.to_voc_xml(self, file_name, image_size)
 
     def to_supervision(self) -> Any:
-        """Return ``supervision.Detections``; ImportError where the library is missing."""
+        """Return ``supervision.Detections``; ImportError if the library is missing."""
         return export.to_supervision(self)
 
     @staticmethod
@@ -221,7 +213,7 @@ class Detections:
         Parameters
         ----------
         detections : supervision.Detections
-            Without confidences they count as 1, without class ids as class 0.
+            Missing confidences count as 1, missing class ids as class 0.
         names : sequence of str, optional
             The label table. Default: that of `to_supervision`, or the class names in ``data``.
         """
@@ -230,3 +222,12 @@ class Detections:
     def to_dataframe(self) -> Any:
         """Return a ``pandas.DataFrame``: label, class_id, confidence, x1, y1, x2, y2. ImportError without pandas."""
         return export.to_dataframe(self)
+
+
+def wrap(
+    xyxy: NDArray[np.float32], confidence: NDArray[np.float32], class_id: NDArray[np.int32], names: tuple[str, ...]
+) -> Detections:
+    """Make Detections, without a copy, of arrays that are known to be valid and that nothing else writes to."""
+    made = Detections.__new__(Detections)
+    made._fill(xyxy, confidence, class_id, names)
+    return made

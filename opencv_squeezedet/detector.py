@@ -1,13 +1,12 @@
-"""`SqueezeDet`: the whole way from a picture to its objects."""
+"""`SqueezeDet`: all the steps from a picture to the objects in it."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -15,31 +14,35 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.backends import BackendName
 from opencv_squeezedet.blobs import Blobs
-from opencv_squeezedet.config import VOC, HeadConfig, NmsKind
+from opencv_squeezedet.config import VOC, HeadConfig, Options
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.model import Model, bare_model, find_model, open_model
-from opencv_squeezedet.postprocess import postprocess_batch, postprocess_checked, resolve_options
-from opencv_squeezedet.preprocess import Picture, Preprocess, Resize, placement
+from opencv_squeezedet.postprocess import postprocess_batch_checked, postprocess_checked
+from opencv_squeezedet.preprocess import Picture, Placement, Preprocess, Resize, placement
+from opencv_squeezedet.timing import OnStage, timed
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class SqueezeDet:
-    """A detector: a network, with the preprocessing and the head that belong to it.
+    """A detector: a network with its preprocessing and its head.
 
-    One detector may be used by several threads at once. Its network runs under a lock, one forward pass at a time, for
-    ``cv2.dnn.Net`` keeps state; preprocessing and post-processing of other pictures go on meanwhile, and the GIL is free
-    during all three. For several forward passes at a time make several detectors. All backends keep this rule, and take as
-    many threads for a pass as ``cv2.setNumThreads`` has set (onnxruntime: when the detector is made).
+    Several threads may use one detector at once. Its network runs under a lock, one forward pass at a time, because
+    ``cv2.dnn.Net`` keeps state. Other pictures are preprocessed and post-processed meanwhile, and all three stages release the
+    GIL. To run several forward passes at a time, make several detectors. All backends follow this rule, and use as many
+    threads for a pass as ``cv2.setNumThreads`` has set (onnxruntime: as set when the detector is made).
 
     Parameters
     ----------
     model : path, Model or cv2.dnn.Net, optional
         A model's files ``NAME.prototxt`` and ``NAME.caffemodel``, or ``NAME.onnx``, with ``NAME.json``: their common stem, or
-        one of them; or the name of a published model, see `registry`. Or a `Model` that `find_model` found, so that several
-        detectors read it once. Or a network that ends as opencv_contrib's does. Default: the embedded model, PASCAL VOC's 20
-        classes.
+        one of them; or the name of a published model, see `registry`. Or a `Model` from `find_model`, so that several
+        detectors read it only once. Or a network with the same outputs as opencv_contrib's. Default: the embedded model,
+        PASCAL VOC's 20 classes.
     weights : path, optional
-        The caffemodel, where its stem is another.
+        The caffemodel, if its stem is different.
     config : HeadConfig, optional
         The head, instead of the one in the JSON file, which may then be missing. Default for a ``cv2.dnn.Net``: `VOC`.
     preprocess : Preprocess, optional
@@ -47,34 +50,35 @@ class SqueezeDet:
     resize : {"stretch", "letterbox", "crop"}, optional
         How pictures are brought to the input's size, instead of the preprocessing's own way; see `Preprocess`.
     backend : {"opencv", "onnxruntime"}
-        What runs the network. OpenCV 4 takes Caffe's files where they are there; OpenCV 5, which cannot, and onnxruntime take
-        ONNX, and Caffe's files where the extra ``[onnx]`` is installed, which converts them. onnxruntime is an extra.
+        What runs the network. OpenCV 4 uses Caffe's files if they exist. OpenCV 5, which cannot, and onnxruntime use ONNX, or
+        Caffe's files converted with the extra ``[onnx]``. onnxruntime is an extra.
     target : str, optional
-        On what the network runs. Default: "cpu". With OpenCV also "cpu_fp16", "opencl", "opencl_fp16", "vulkan", "cuda",
-        "cuda_fp16", "openvino", "cann" and "timvx", with onnxruntime "cuda", "tensorrt", "dml", "coreml" and others: those
-        that are built in. OpenCV 5 has the processor alone.
+        What the network runs on. Default: "cpu". With OpenCV also "cpu_fp16", "opencl", "opencl_fp16", "vulkan", "cuda",
+        "cuda_fp16", "openvino", "cann" and "timvx", with onnxruntime "cuda", "tensorrt", "dml", "coreml" and others,
+        if they are built in. OpenCV 5 has only the CPU.
 
     Attributes
     ----------
     backend : Backend
         The network, ready to run.
     config : HeadConfig
-        Its head, with the thresholds that apply where `detect` gets no others.
+        Its head, with the thresholds that `detect` uses by default.
     preprocess : Preprocess
         How its input is made.
     on_stage : function or None
-        Called with "preprocess", "network" and "post-process" and the seconds that this stage of a detection took.
+        Called with "preprocess", "network" or "post-process", the seconds that this stage took, and the number of pictures
+        in the pass.
 
     Raises
     ------
     FileNotFoundError
-        That names the file that is missing.
+        If a file is missing; the message names it.
     ModelError
         If the files cannot be read, or do not fit each other.
     ValueError
-        For a backend that does not exist, or a target that cannot be had here.
+        If the backend does not exist, or the target is not available here.
     ImportError
-        If an extra is needed that is not installed; it names the extra.
+        If a required extra is not installed; the message names it.
 
     Examples
     --------
@@ -107,7 +111,7 @@ class SqueezeDet:
         self.backend = open_model(found, backend, target)
         self.config = found.config
         self.preprocess = found.preprocess if resize is None else replace(found.preprocess, resize=resize)
-        self.on_stage: Callable[[str, float], None] | None = None
+        self.on_stage: OnStage | None = None
 
     @property
     def net(self) -> Any:
@@ -116,28 +120,19 @@ class SqueezeDet:
 
     @property
     def lock(self) -> threading.Lock:
-        """Held while the network runs; to be held by whoever else uses ``net``."""
+        """Held while the network runs; hold it to use ``net`` yourself."""
         return self.backend.lock
 
-    def detect(
-        self,
-        image: Picture,
-        *,
-        score_threshold: SupportsFloat | None = None,
-        nms_threshold: SupportsFloat | None = None,
-        nms_kind: NmsKind | None = None,
-        top_n: SupportsIndex | None = None,
-        class_agnostic: bool | None = None,
-    ) -> Detections:
+    def detect(self, image: Picture, **options: Unpack[Options]) -> Detections:
         """Find the objects in one picture.
 
         Parameters
         ----------
         image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) array
-            Grey, BGR or BGRA, of any size from 1x1 up: uint8, uint16 (counting to 65535) or floats (to 1, or to 255 where
-            some value is above 1.5).
-        score_threshold, nms_threshold, nms_kind, top_n, class_agnostic : optional
-            Instead of the model's own; see `HeadConfig`.
+            Grey, BGR or BGRA, of any size from 1x1 up: uint8, uint16 (0 to 65535) or floats (0 to 1, or 0 to 255 if
+            any value is above 1.5).
+        score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
+            Override the model's own; see `HeadConfig`. None keeps the model's own; ``vote_threshold=1`` turns voting off.
 
         Returns
         -------
@@ -147,36 +142,27 @@ class SqueezeDet:
         Raises
         ------
         TypeError, ValueError
-            For what is no picture, or an option outside its range.
+            If the image is not a picture, or an option is outside its range or does not exist.
         """
-        options = resolve_options(self.config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic)
+        limits = self.config.limits_with(options)
         with self._stage("preprocess"):
             blob = self.preprocess.blob(image)
         with self._stage("network"):
             blobs = self._forward(blob)
         with self._stage("post-process"):
-            size = image.shape[1], image.shape[0]
-            place = placement(size, self.config.input_size, self.preprocess.resize)
-            return postprocess_checked(*blobs, self.config, options, place)  # shapes were checked with the network's files
+            return postprocess_checked(
+                *blobs, self.config, limits, self._placement(image)
+            )  # shapes were checked when the network was opened
 
-    def detect_batch(
-        self,
-        images: Iterable[Picture],
-        *,
-        score_threshold: SupportsFloat | None = None,
-        nms_threshold: SupportsFloat | None = None,
-        nms_kind: NmsKind | None = None,
-        top_n: SupportsIndex | None = None,
-        class_agnostic: bool | None = None,
-    ) -> list[Detections]:
-        """Find the objects in several pictures with one forward pass for all.
+    def detect_batch(self, images: Iterable[Picture], **options: Unpack[Options]) -> list[Detections]:
+        """Find the objects in several pictures with a single forward pass.
 
         Parameters
         ----------
         images : iterable of arrays
-            Pictures as `detect` takes them, of any sizes.
-        score_threshold, nms_threshold, nms_kind, top_n, class_agnostic : optional
-            As in `detect`.
+            Pictures as for `detect`, of any sizes.
+        score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
+            As for `detect`.
 
         Returns
         -------
@@ -186,34 +172,30 @@ class SqueezeDet:
         Raises
         ------
         TypeError, ValueError
-            As `detect`.
+            As for `detect`; TypeError for a single picture too.
         """
+        if isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (1, 3, 4))):
+            raise TypeError(
+                f"images must be several pictures, got one array of shape {images.shape}: "
+                "call detect(image), or detect_batch([image])"
+            )
+        limits = self.config.limits_with(options)
         pictures = list(images)
         if not pictures:
             return []
-        with self._stage("preprocess"):
+        with self._stage("preprocess", len(pictures)):
             blob = np.concatenate([self.preprocess.blob(picture) for picture in pictures])
-        with self._stage("network"):
+        with self._stage("network", len(pictures)):
             blobs = self._forward(blob)
-        with self._stage("post-process"):
-            return postprocess_batch(
-                *blobs,
-                self.config,
-                score_threshold=score_threshold,
-                nms_threshold=nms_threshold,
-                nms_kind=nms_kind,
-                top_n=top_n,
-                class_agnostic=class_agnostic,
-                image_size=[(picture.shape[1], picture.shape[0]) for picture in pictures],
-                resize=self.preprocess.resize,
-            )
+        with self._stage("post-process", len(pictures)):
+            return postprocess_batch_checked(*blobs, self.config, limits, [self._placement(picture) for picture in pictures])
 
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        if self.on_stage is not None:
-            self.on_stage(name, time.perf_counter() - start)
+    def _placement(self, picture: Picture) -> Placement:
+        """Where a picture lies in the network's input."""
+        return placement((picture.shape[1], picture.shape[0]), self.config.input_size, self.preprocess.resize)
+
+    def _stage(self, name: str, pictures: int = 1) -> AbstractContextManager[None]:
+        return timed(self.on_stage, name, pictures)
 
     def forward(self, image: Picture) -> Blobs:
         """Run the network on one picture, and return its three blobs: float32, with a leading axis of 1."""

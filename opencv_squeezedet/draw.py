@@ -32,12 +32,12 @@ def draw(
     Parameters
     ----------
     image : array
-        Any picture that `SqueezeDet.detect` takes.
+        Any picture that `SqueezeDet.detect` accepts.
     detections : Detections
         In the picture's pixels. The best box is drawn last, on top, and its label is placed first; a box that is not finite
         is left out.
     colours : mapping of str to (int, int, int), optional
-        BGR colours for labels. Default, and for labels that are not there: `class_colour`.
+        BGR colours by label. Default, and for labels that are not in it: `class_colour`.
     label, confidence : bool
         Whether to write the class, the score, both or neither. OpenCV's letters are ASCII; others become question marks.
 
@@ -49,7 +49,7 @@ def draw(
     Raises
     ------
     TypeError, ValueError
-        For what is no picture, or an option of the wrong type.
+        If the image is not a picture, or an option has the wrong type.
     """
     if not isinstance(detections, Detections):
         raise TypeError(f"detections must be Detections, got {type(detections).__name__}")
@@ -63,7 +63,7 @@ def draw(
     for colour, _, (x1, y1, x2, y2) in reversed(marks):
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
     bars: list[_Bar] = []
-    for colour, d, box in marks:  # over all boxes, so that no line crosses a text; the best one has the first choice
+    for colour, d, box in marks:  # drawn over all boxes, so that no line crosses a text; the best one picks its place first
         words = ([d.label] if write_label else []) + ([f"{d.confidence:.2f}"] if write_confidence else [])
         if words:
             _label(canvas, " ".join(words), box, colour, thickness, _letter_scale(height, width), bars)
@@ -92,7 +92,7 @@ def _label(
     scale: float,
     bars: list[_Bar],
 ) -> None:
-    """Text on a filled bar at the box: on its upper edge, or where no other bar lies; moved and shrunk to fit."""
+    """Text on a filled bar at the box: on its upper edge, or where there is no other bar; moved and shrunk to fit."""
     height, width = canvas.shape[:2]
     pen = max(1, thickness // 2)
     (w, h), below = cv2.getTextSize(text, _FONT, scale, pen)

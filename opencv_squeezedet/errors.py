@@ -6,8 +6,8 @@ class ModelError(ValueError):
 
 
 class FetchError(OSError):
-    """Published weights cannot be had, or what came is not what was published."""
+    """Published weights cannot be fetched, or the file received is not the published one."""
 
 
 class UnknownLayerError(ModelError):
-    """A network has a layer, or an option of one, that `opencv_squeezedet.network` has no description of."""
+    """A network has a layer, or a layer option, that `opencv_squeezedet.network` cannot describe."""

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 class Boxes(Protocol):
-    """What is read of `Detections`, which has each function of this module as a method."""
+    """What this module reads of `Detections`, which has each of its functions as a method."""
 
     xyxy: NDArray[np.float32]
     confidence: NDArray[np.float32]
     class_id: NDArray[np.int32]
-    names: tuple[str, ...]
+    label_table: tuple[str, ...]
 
     @property
     def labels(self) -> list[str]:
         """The class name of each object."""
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
-        """Return JSON's types."""
+        """Return JSON types."""
 
 
 def to_coco(detections: Boxes, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ def to_voc_xml(detections: Boxes, file_name: str, image_size: tuple[int, int]) -
 
     image_size = _checks.size("image_size", image_size)
     if not np.isfinite(detections.xyxy).all():
-        raise ValueError("PASCAL VOC's boxes are whole pixels, and some of these are not finite")
+        raise ValueError("PASCAL VOC's boxes are whole pixels, but some of these are not finite")
 
     root = ElementTree.Element("annotation")
     folder, name = os.path.split(file_name)
@@ -101,7 +101,7 @@ def _add(parent: Element, name: str, value: object = "") -> Element:
 
 
 def _is_xml(c: str) -> bool:
-    """Whether XML 1.0 can hold the character."""
+    """Whether XML 1.0 can represent the character."""
     return c in "\t\n\r" or "\x20" <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c >= "\U00010000"
 
 
@@ -113,7 +113,7 @@ def to_supervision(detections: Boxes) -> Any:
         confidence=detections.confidence.copy(),
         class_id=detections.class_id.astype(int),
         data={"class_name": np.array(detections.labels, dtype=str)},
-        metadata={"names": list(detections.names)},
+        metadata={"names": list(detections.label_table)},
     )
 
 
@@ -122,7 +122,7 @@ def from_supervision(
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], tuple[str, ...]]:
     """Return the parts of `Detections`, highest confidence first, from ``supervision.Detections``.
 
-    The label table is ``names``, or what `to_supervision` left in the metadata, or is made of the class names in the data.
+    The label table is ``names``, or the one `to_supervision` put in the metadata, or is made of the class names in the data.
     """
     count = len(detections)
     class_id = np.zeros(count, int) if detections.class_id is None else np.asarray(detections.class_id, int)
@@ -134,7 +134,7 @@ def from_supervision(
 
 
 def _names_in_use(class_id: Any, class_names: Any) -> tuple[str, ...]:
-    """A label table from the names of the classes that occur; the number stands for one that does not."""
+    """A label table from the names of the classes that occur; a class that does not occur is named by its number."""
     table = [str(i) for i in range(max(class_id, default=-1) + 1)]
     for i, name in zip(class_id, () if class_names is None else class_names, strict=class_names is not None):
         table[i] = str(name)

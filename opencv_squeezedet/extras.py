@@ -1,4 +1,4 @@
-"""Libraries that only some commands need, and what to say where one is missing."""
+"""Libraries that only some commands need, and what to say if one is missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def needs(*extras: str, what: str = "this") -> Iterator[None]:
-    """Say in the ImportError of an import in the block what needs the library, and which extras of this package bring it."""
+    """Make an ImportError in the block say what needs the library, and which extras of this package install it."""
     try:
         yield
     except ImportError as error:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
+import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import secrets
+import shutil
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 
-from opencv_squeezedet.preprocess import Picture
+from opencv_squeezedet.preprocess import Picture, as_bgr
 
 StrPath = str | os.PathLike[str]
 
@@ -20,6 +26,57 @@ VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".m
 PICTURE_SUFFIXES = frozenset(
     {".bmp", ".dib", ".jpeg", ".jpg", ".jpe", ".jp2", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
+MOST_PICTURE_BYTES = 1 << 30
+"""Of a picture file; OpenCV itself decodes no more than 2^30 pixels."""
+
+_PIECE = 1 << 20
+_MOST_LINKS = 40
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/([^/]+))/fd/([0-9]+)")
+_RADIANCE = b"#?"
+
+
+# ---- reading -----------------------------------------------------------------------------------------------------------
+
+
+def real_path(path: Path) -> Path:
+    """Return the path without links; OSError, as from any other use of it, where links lead in a circle."""
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # what Python says of a circle, until 3.13
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
+
+
+def read_at_most(file: BinaryIO, most: int) -> bytes:
+    """Return what is left of an opened file; ValueError, before more than this is in memory, if that is more bytes."""
+    content = bytearray()
+    while piece := file.read(_PIECE):
+        content += piece
+        if len(content) > most:
+            raise ValueError(f"it has more than the {most:,} bytes that are read of such a file")
+    return bytes(content)
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Return the content of a regular file: of what may never end, as pipes and devices, nothing is read.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is no regular file, or has more bytes than this.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is a pipe or a device, and not a regular file")
+        if status.st_size > most:
+            raise ValueError(f"it has {status.st_size:,} bytes, at most {most:,} are read of such a file")
+        return read_at_most(file, most)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe that nobody writes to would not open
 
 
 def read_picture(path: Path) -> Picture:
@@ -30,22 +87,38 @@ def read_picture(path: Path) -> Picture:
     OSError
         If the file cannot be read.
     ValueError
-        If it is not a picture that OpenCV can decode.
+        If it is not a regular file of at most `MOST_PICTURE_BYTES`, or not a picture that OpenCV can decode.
     """
-    return decode_picture(path.read_bytes())  # cv2.imread cannot open every file name everywhere
+    return decode_picture(read_regular(path, MOST_PICTURE_BYTES))  # cv2.imread cannot open every file name everywhere
 
 
 def decode_picture(content: bytes) -> Picture:
-    """Return the picture in the bytes of a file, as `read_picture` does; ValueError if OpenCV cannot decode it."""
+    """Return the picture in the bytes of a file, as `read_picture` does; ValueError if OpenCV cannot decode it.
+
+    Floats, which OpenCV would cut to the numbers 0 and 1, are taken as `as_bgr` takes them.
+    """
     if not content:
         raise ValueError("the file is empty")
+    data = np.frombuffer(content, np.uint8)
+    image = _decoded(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype.kind == "f" and not content.startswith(_RADIANCE):  # whose floats OpenCV knows how to take
+        return as_bgr(image)
+    return _decoded(data, cv2.IMREAD_COLOR)
+
+
+def _decoded(data: np.ndarray, flags: int) -> Picture:
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(data, flags)
     except cv2.error as error:
         raise ValueError(f"OpenCV cannot decode it: {' '.join(str(error.err).split())}") from error
     if image is None:
         raise ValueError("it is not a picture that OpenCV can decode")
     return image
+
+
+# ---- writing -----------------------------------------------------------------------------------------------------------
 
 
 def encode_picture(image: Picture, suffix: str) -> bytes:
@@ -65,54 +138,161 @@ def encode_picture(image: Picture, suffix: str) -> bytes:
     return content.tobytes()
 
 
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Give an OSError the name that the user knows, instead of a temporary one or none."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def temporary_beside(path: Path) -> Path:
+    """Make an empty file, for what is to become ``path``, under a short name of ASCII letters that no other process has.
+
+    Raises
+    ------
+    OSError
+        With the name of ``path``, if its folder cannot be written to.
+    """
+    suffix = path.suffix if path.suffix.isascii() and len(path.suffix) < 16 else ""
+    while True:
+        temporary = path.with_name(f".{secrets.token_hex(8)}{suffix}")
+        with named_errors(path), suppress(FileExistsError):
+            temporary.open("xb").close()
+            return temporary
+
+
+def own_descriptor(path: StrPath) -> int | None:
+    """Return the number of the open file that a name such as ``/dev/stdout`` or ``/dev/fd/63`` means; None for other names.
+
+    What is open already, as by ``>>`` or ``|`` of a shell, is written to as it is: its name may be that of a regular file.
+    """
+    name = os.path.abspath(path)
+    for _ in range(_MOST_LINKS):
+        found = _DESCRIPTOR.fullmatch(name)
+        if found is not None and found[1] in ("self", "thread-self", str(os.getpid()), None):
+            number = int(found[2])
+            # while a command keeps libraries off standard error, Python's own still leads to where the user sees it
+            return sys.stderr.fileno() if number == 2 and sys.stderr is not None else number
+        if not os.path.islink(name):
+            return None
+        name = os.path.normpath(os.path.join(os.path.dirname(name), os.readlink(name)))
+    return None
+
+
 class WholeFile:
     """A file that is written under a temporary name beside its own, and appears, whole, when it is kept.
 
     As a context it is kept where the block ends well, or by Ctrl-C, and otherwise removed; a file that was there before is
-    then unchanged. A symbolic link stays one, and what is no regular file (a device, a pipe) is written to as it is.
+    then unchanged. A symbolic link stays one, and what is not a regular file (a device, a pipe, ``/dev/stdout``) is written
+    to directly.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._place = path.resolve()
-        whole = self._place.is_file() or not self._place.exists()
-        self.temporary = temporary_beside(self._place) if whole else self._place
 
     def __enter__(self) -> WholeFile:
-        with self._errors_named():
-            self._file = self.temporary.open("wb")
+        with named_errors(self.path):
+            descriptor = own_descriptor(self.path)
+            if descriptor is not None:
+                self._temporary = None
+                self._file = open(os.dup(descriptor), "wb")
+                return self
+            self._place = real_path(self.path)
+            whole = self._place.is_file() or not self._place.exists()
+            self._temporary = temporary_beside(self._place) if whole else None
+            try:
+                self._file = (self._temporary or self._place).open("wb")
+            except BaseException:
+                self._remove()
+                raise
         return self
 
     def write(self, content: bytes) -> None:
         """Add to the file; OSError, with the file's own name, if the disk is full."""
-        with self._errors_named():
+        with named_errors(self.path):
             self._file.write(content)
+
+    def close(self) -> None:
+        """Write the last of it to the disk; OSError as from `write`."""
+        with named_errors(self.path):
+            self._file.close()
+
+    def keep(self) -> None:
+        """Let it appear; OSError if the place is taken by a folder, or not the user's."""
+        self.close()
+        if self._temporary is not None:
+            with named_errors(self.path):
+                self._temporary.replace(self._place)
+
+    def discard(self) -> None:
+        """Remove it, unless it was kept."""
+        with suppress(OSError):
+            self._file.close()
+        self._remove()
+
+    def _remove(self) -> None:
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def kept_unless(self) -> Iterator[None]:
+        """Keep it, and put back what was there before if the block fails."""
+        before = self._copy_of_before()
+        try:
+            self.keep()
+            yield
+        except BaseException:
+            if before is not None:
+                before.replace(self._place)
+            elif self._temporary is not None and not self._temporary.exists():
+                self._place.unlink(missing_ok=True)
+            raise
+        finally:
+            if before is not None:
+                before.unlink(missing_ok=True)
+
+    def _copy_of_before(self) -> Path | None:
+        if self._temporary is None or not self._place.exists():
+            return None
+        copy = temporary_beside(self._place)
+        try:
+            with named_errors(self.path):
+                shutil.copy2(self._place, copy)
+        except BaseException:
+            copy.unlink(missing_ok=True)
+            raise
+        return copy
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            with self._errors_named():
-                self._file.close()
-                if self.temporary != self._place and (kind is None or kind is KeyboardInterrupt):
-                    self.temporary.replace(self._place)
+            if kind is None or kind is KeyboardInterrupt:
+                self.keep()
         finally:
-            if self.temporary != self._place:
-                self.temporary.unlink(missing_ok=True)
-
-    @contextmanager
-    def _errors_named(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
+            self.discard()
 
 
-_NUMBERS = itertools.count()
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write several files, of which either all appear, whole, or none.
 
-
-def temporary_beside(path: Path) -> Path:
-    """Return a short name, of ASCII letters, for a file that is to become ``path``."""
-    suffix = path.suffix if path.suffix.isascii() else ""
-    return path.with_name(f".{os.getpid()}-{next(_NUMBERS)}{suffix}")
+    Raises
+    ------
+    OSError
+        If a folder cannot be written to, or the disk is full; files that were there before are then unchanged.
+    """
+    with ExitStack() as stack:
+        files = []
+        for path, content in contents.items():
+            file = WholeFile(path).__enter__()
+            stack.callback(file.discard)
+            file.write(content)
+            file.close()
+            files.append(file)
+        *others, last = files
+        for file in others:
+            stack.enter_context(file.kept_unless())
+        last.keep()
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -123,5 +303,4 @@ def write_whole(path: Path, content: bytes) -> None:
     OSError
         If the folder cannot be written to, or the disk is full; a file that was there before is then unchanged.
     """
-    with WholeFile(path) as file:
-        file.write(content)
+    write_together({path: content})

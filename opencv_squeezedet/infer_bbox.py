@@ -1,15 +1,17 @@
-"""`InferBbox`: the look-alike of ``cv::dnn_objdetect::InferBbox``."""
+"""`InferBbox`: the counterpart of ``cv::dnn_objdetect::InferBbox``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 from numpy.typing import ArrayLike
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.config import VOC
+from opencv_squeezedet.config import VOC, Limits
 from opencv_squeezedet.postprocess import check_blob
+
+_RULES: Any = VOC.limits._replace(drop_empty=False)[1:]  # all but the score threshold
 
 
 @dataclass
@@ -28,8 +30,8 @@ class InferBboxObject:
 class InferBbox:
     """Turns the three blobs of opencv_contrib's VOC network into boxes, as ``cv::dnn_objdetect::InferBbox`` does.
 
-    Coordinates, classes, probabilities and order are those of the C++ class, number for number, for any finite blobs and
-    threshold; where two scores are equal, its order is undefined, and here the lower anchor index comes first.
+    Coordinates, classes, probabilities and order are identical to those of the C++ class for any finite blobs and threshold.
+    For equal scores its order is undefined; here the lower anchor index comes first.
 
     Parameters
     ----------
@@ -38,21 +40,21 @@ class InferBbox:
     class_scores : array_like of floats, (4761, 20)
         Probabilities of the classes.
     conf_scores : array_like of floats, (23, 23, 9)
-        Confidences. (The 2017 sample names the last two in the other order; swapped ones are refused.)
+        Confidences. (The 2017 sample names the last two in the other order; swapped ones are rejected.)
 
     Attributes
     ----------
     detections : list of InferBboxObject
-        What the last `filter` found: grouped by class, in each by descending probability.
+        What the last `filter` found: grouped by class, within a class by descending probability.
 
     Raises
     ------
     ValueError, TypeError
-        For blobs of other shapes or types.
+        If the blobs have other shapes or types.
 
     Notes
     -----
-    Blobs are read when `filter` is called, and shared where they are contiguous float32, as a ``cv::Mat`` shares them.
+    Blobs are read when `filter` is called. Contiguous float32 blobs are shared, not copied, as in a ``cv::Mat``.
     An anchor with a NaN or an infinity is left out; in C++ it makes the order undefined.
     """
 
@@ -68,11 +70,11 @@ class InferBbox:
     def filter(self, thresh: SupportsFloat = 0.8) -> None:
         """Fill ``detections`` with the boxes whose probability is above ``thresh``, any finite number.
 
-        A second call starts afresh. (The C++ class appends: a second call there repeats what the first one found.)
+        Each call replaces the list. (The C++ class appends: a second call there repeats what the first one found.)
         """
         threshold = _checks.finite("thresh", thresh)
-        boxes = VOC.kernel.infer(*self._blobs, threshold, VOC.nms_threshold, VOC.top_n)
-        boxes.sort(key=lambda box: box[4])  # by class; stable, so by descending probability within
+        boxes = VOC.kernel.infer(*self._blobs, Limits(threshold, *_RULES))
+        boxes.sort(key=lambda box: box[4])  # by class; stable, so by descending probability within a class
         self.detections = [
             InferBboxObject(int(x1), int(x2), int(y1), int(y2), class_idx, VOC.labels[class_idx], probability)
             for x1, y1, x2, y2, class_idx, probability in boxes

@@ -16,7 +16,7 @@ from opencv_squeezedet.blobs import BLOBS, CAFFE_PLACES, Place, Places
 from opencv_squeezedet.config import HeadConfig, from_fields
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.files import StrPath
-from opencv_squeezedet.model_files import Files, find_files, models_folder
+from opencv_squeezedet.model_files import Files, find_files, models_folder, read_file
 from opencv_squeezedet.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 Description = TypeVar("Description")
 
 EMBEDDED = "squeezedet_pyramid_voc"
+_MOST_DESCRIPTION = 1 << 24
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network, and how to feed and to read it; found once, it makes any number of detectors.
+    """A network, how its input is made and its output is read; found once, it makes any number of detectors.
 
     Parameters
     ----------
     network : Files or cv2.dnn.Net
-        Its files, or a network that was read by someone else.
+        Its files, or a network that has already been read.
     config : HeadConfig
         The head that the network ends in.
     preprocess : Preprocess
@@ -42,7 +43,7 @@ class Model:
     outputs : dict
         For each blob the Caffe layer that gives it, and which of the layer's tops it is, or the name of an ONNX output.
     fits : bool
-        Whether the head is known to be the network's, which then need not be checked.
+        Whether the files are known to be sound and the head to be the network's, so that neither need be checked.
     """
 
     network: Files | cv2.dnn.Net
@@ -59,7 +60,7 @@ class Model:
             )
 
     def with_parts(self, config: HeadConfig | None, preprocess: Preprocess | None) -> Model:
-        """Return the model with another head or preprocessing; itself where both are None."""
+        """Return the model with another head or preprocessing; itself if both are None."""
         if config is None and preprocess is None:
             return self
         _check_types(config, preprocess)
@@ -69,13 +70,8 @@ class Model:
 
     @cached_property
     def content(self) -> NetworkContent | cv2.dnn.Net:
-        """The network in the form that `open_backend` takes: files are read, checked and converted when first needed."""
-        if not isinstance(self.network, Files):
-            return self.network
-        content = NetworkContent(self.network)
-        if not self.fits:
-            content.check()
-        return content
+        """The network as `open_backend` takes it: files are read, checked and converted when first needed."""
+        return NetworkContent(self.network, trusted=self.fits) if isinstance(self.network, Files) else self.network
 
 
 def find_model(
@@ -86,12 +82,12 @@ def find_model(
     preprocess: Preprocess | None = None,
     undescribed: HeadConfig | None = None,
 ) -> Model:
-    """Find the files of a model by their common stem, and read what describes it.
+    """Find the files of a model by their common stem, and read its description.
 
     Parameters
     ----------
     model, weights : path or str, optional
-        As `registry.find_network` takes them: files, or the name of a published model. Default: the embedded model.
+        As for `registry.find_network`: files, or the name of a published model. Default: the embedded model.
     config, preprocess : optional
         Instead of what the JSON file says; with a ``config`` the file may be missing, and ``preprocess`` is then
         ``Preprocess(config.input_size)``.
@@ -101,11 +97,11 @@ def find_model(
     Raises
     ------
     FileNotFoundError
-        That names the file that is missing.
+        If a file is missing; the message names it.
     ModelError
-        If the JSON file is not a model's, or the published model is no detector.
+        If the JSON file is not a model's, or the published model is not a detector.
     FetchError, ImportError
-        If the published weights are not here and cannot be fetched; see `registry.fetch`.
+        If the published weights are not available locally and cannot be fetched; see `registry.fetch`.
     """
     _check_types(config, preprocess)
     files = _find_detector(model, weights)
@@ -131,11 +127,10 @@ def _find_detector(model: StrPath | None, weights: StrPath | None) -> Files:
 
 
 def read_description(path: str, take: Callable[[Any], Description]) -> Description:
-    """Return what is made of a model's JSON file; ModelError if it is none, or cannot be taken."""
+    """Return what ``take`` makes of a model's JSON file; ModelError if it is not valid JSON, or ``take`` rejects it."""
     import json  # keeps import fast
 
-    with open(path, "rb") as file:
-        content = file.read()
+    content = read_file(path, _MOST_DESCRIPTION)
     try:
         return take(json.loads(content))
     except (ValueError, TypeError, RecursionError) as error:
@@ -143,7 +138,7 @@ def read_description(path: str, take: Callable[[Any], Description]) -> Descripti
 
 
 def bare_model(network: Files | cv2.dnn.Net, config: HeadConfig, preprocess: Preprocess | None) -> Model:
-    """Return a model without a description: preprocessing as opencv_contrib's unless it is given."""
+    """Return a model without a description, with opencv_contrib's preprocessing unless another is given."""
     _check_types(config, preprocess)
     return Model(network, config, Preprocess(config.input_size) if preprocess is None else preprocess)
 
@@ -157,7 +152,7 @@ def _check_types(config: object, preprocess: object) -> None:
 def _described(files: Files, description: Any, config: HeadConfig | None, preprocess: Preprocess | None, known: bool) -> Model:
     parts = {"preprocess", "head", "outputs"}
     if not isinstance(description, dict) or not {"preprocess", "head"} <= description.keys() <= parts:
-        raise ValueError("a JSON object with 'preprocess', 'head' and, if need be, 'outputs' was expected")
+        raise ValueError("a JSON object with 'preprocess', 'head' and, if needed, 'outputs' was expected")
     outputs = outputs_of(description["outputs"]) if "outputs" in description else dict(CAFFE_PLACES)
     return Model(
         files,
@@ -169,14 +164,14 @@ def _described(files: Files, description: Any, config: HeadConfig | None, prepro
 
 
 def config_of(fields: Any, outputs: Places | None, definition: Callable[[], Network]) -> HeadConfig:
-    """Return the config of a description's head; what that leaves out of the network's shapes, the definition tells.
+    """Return the config of a description's head; shapes that it leaves out come from the network's definition.
 
     Raises
     ------
     ValueError, TypeError
         If the fields are not those of a `HeadConfig`, or not the network's.
-    ImportError
-        If the definition has to tell, and reading it takes the extra ``[onnx]``.
+    UnknownLayerError
+        If the definition is needed, and has layers that `opencv_squeezedet.network` does not describe.
     """
     told = {"input_size", "grid", "labels", "first_axis"}
     if not isinstance(fields, dict) or "anchors" not in fields or told <= fields.keys():
@@ -185,23 +180,25 @@ def config_of(fields: Any, outputs: Places | None, definition: Callable[[], Netw
 
     try:
         network = definition()
-    except (ImportError, UnknownLayerError) as error:
+    except UnknownLayerError as error:
         missing = ", ".join(f"'{name}'" for name in sorted(told - fields.keys()))
-        raise type(error)(f"the head leaves out {missing}, which the network's definition would tell: {error}") from error
+        raise UnknownLayerError(
+            f"the head leaves out {missing}, which the network's definition would give: {error}"
+        ) from error
     return derive_config(network, outputs=outputs, **fields)
 
 
 def _definition(files: Files) -> Network:
-    from opencv_squeezedet.formats import load_definition  # takes an extra
+    from opencv_squeezedet.formats import load_definition  # keeps import fast
 
     return load_definition(files)
 
 
 def outputs_of(value: Any) -> dict[str, Place]:
-    """Return the 'outputs' of a description, checked; ValueError that says what was expected."""
+    """Return the 'outputs' of a description, checked; if they are wrong, ValueError says what was expected."""
     if not isinstance(value, Mapping) or value.keys() != set(BLOBS):
         raise ValueError(f"'outputs' must have the keys {', '.join(map(repr, BLOBS))}, got {value!r}")
-    return {blob: _place(blob, value[blob]) for blob in BLOBS}  # in the order of `Blobs`, whatever that of the file is
+    return {blob: _place(blob, value[blob]) for blob in BLOBS}  # in the order of `Blobs`, whatever the file's order
 
 
 def _place(blob: str, value: Any) -> Place:
@@ -213,30 +210,30 @@ def _place(blob: str, value: Any) -> Place:
 
 
 def open_model(model: Model, backend: BackendName = "opencv", target: str | None = None) -> Backend:
-    """Make a model's network ready to run, and check that it takes the input and gives the blobs of the model's head.
+    """Make a model's network ready to run, and check that it accepts the input and gives the blobs of the model's head.
 
     Raises
     ------
     ModelError
-        If the files cannot be read, a blob's place is missing, or a shape is not the head's.
+        If the files cannot be read or are damaged, a blob's place is missing, or a shape is not the head's.
     ValueError, ImportError
         If the backend or the target is not available; see `open_backend`.
     OSError
         If a file cannot be read.
     """
-    opened = open_backend(model.content, model.outputs, backend, target)
+    opened = open_backend(model.content, model.outputs, backend, target, size=None if model.fits else model.config.input_size)
     if not model.fits:
         check_head(opened, model.config)
     return opened
 
 
 def check_head(network: Backend, head: HeadConfig) -> None:
-    """Check that a network takes the input and gives the three blobs that the head is made for.
+    """Check that a network accepts the input and gives the three blobs that the head expects.
 
     Raises
     ------
     ModelError
-        If it does not take the input, or a shape is not the head's.
+        If it does not accept the input, or a shape is not the head's.
     """
     for i, (blob, got) in enumerate(zip(network.blobs, network.shapes(head.input_size), strict=True)):
         if got not in head.single_shapes[blob]:

@@ -13,27 +13,31 @@ file                          what it holds
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
 
 SUFFIXES = (".prototxt", ".caffemodel", ".net", ".onnx", ".json")
-_COMPLETE = (".onnx", ".net")  # take no other weights
+MOST_BYTES = 2**31 - 1
+"""The largest file that is read, as of protobuf."""
+_COMPLETE = (".onnx", ".net")  # contain their own weights
 
 
 @dataclass(frozen=True)
 class Files:
-    """Where a model lies; what is not there is None.
+    """Where a model's files are; None for a file that does not exist.
 
     Parameters
     ----------
     definition : str or None
         Caffe's prototxt.
     weights : str or None
-        The caffemodel or ``.net``. Without a definition it has to be weights of a classifier that this package knows.
+        The caffemodel or ``.net``. Without a definition it must hold the weights of a classifier that this package knows.
     onnx : str or None
-        The network as ONNX; with Caffe's two files beside it, the same network.
+        The network as ONNX; if Caffe's two files are beside it, the same network.
     description : str or None
         The JSON file.
     """
@@ -45,12 +49,12 @@ class Files:
 
     @property
     def are_caffe(self) -> bool:
-        """Whether these are what Caffe itself reads; a ``.net`` has weights, but not as a caffemodel."""
-        return self.definition is not None and self.weights is not None and not self.weights.endswith(".net")
+        """Whether these are what Caffe itself reads; a ``.net`` or ``.npz`` has weights, but not as a caffemodel."""
+        return self.definition is not None and self.weights is not None and not self.weights.endswith((".net", ".npz"))
 
     @property
     def main(self) -> str:
-        """The file that tells the network's layers, or else its weights."""
+        """The file that defines the network's layers, or else its weights."""
         return str(self.definition or self.onnx or self.weights)
 
     @property
@@ -62,13 +66,13 @@ class Files:
         return f"{self.definition!r} with {self.weights!r}" if self.definition and self.weights else repr(self.main)
 
     def with_weights(self) -> Files:
-        """Return the files themselves, if they have weights; FileNotFoundError, that names the missing file, if not."""
+        """Return the files themselves if they have weights; if not, FileNotFoundError names the missing file."""
         if self.weights is None and self.onnx is None:
             raise FileNotFoundError(f"no weights at {self.stem + '.caffemodel'!r}, and no {self.stem + '.onnx'!r}")
         return self
 
     def with_definition(self) -> Files:
-        """Return the files themselves, if they tell the layers; FileNotFoundError, that names the missing file, if not."""
+        """Return the files themselves if they define the layers; if not, FileNotFoundError names the missing file."""
         if self.definition is None and self.onnx is None:
             raise FileNotFoundError(f"no network definition at {self.stem + '.prototxt'!r}, and no {self.stem + '.onnx'!r}")
         return self
@@ -80,15 +84,15 @@ def find_files(model: StrPath, weights: StrPath | None = None) -> Files:
     Parameters
     ----------
     model : path
-        The stem ``NAME``, or one of the files. ``NAME.onnx`` and ``NAME.net`` mean that file even where others lie beside it.
+        The stem ``NAME``, or one of the files. ``NAME.onnx`` and ``NAME.net`` mean that file even if others are beside it.
     weights : path, optional
-        The weights, where their stem is another.
+        The weights, if their stem is different.
 
     Returns
     -------
     Files
-        Caffe's definition and weights where both are there, and the ONNX file where one is; the definition alone where
-        there are no weights. A prototxt without weights gives way to an ONNX file of its stem.
+        Caffe's definition and weights if both exist, and the ONNX file if there is one; the definition alone if
+        there are no weights. An ONNX file is preferred to a prototxt of the same stem without weights.
 
     Raises
     ------
@@ -136,16 +140,33 @@ def stem_of(path: str) -> str:
 
 
 def models_folder() -> str:
-    """Return where this package's own models lie: in the installed package, or beside it in a clone."""
+    """Return where this package's own models are: in the installed package, or beside it in a clone."""
     package = os.path.dirname(os.path.abspath(__file__))
     installed = os.path.join(package, "models")
     return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "models")
 
 
-def check_not_empty(path: str) -> None:
-    """Raise a ModelError if a file is empty."""
-    if not os.path.getsize(path):
-        raise ModelError(f"{path!r} is empty")
+Read = Callable[[str, int], bytes]
+"""What gives the content of a file that has at most so many bytes, as `read_file` does."""
+
+
+def read_file(path: str, most: int = MOST_BYTES) -> bytes:
+    """Return the content of one of a model's files; ModelError if it is empty, or has more bytes than may be."""
+    with open(path, "rb") as file:
+        if (size := os.fstat(file.fileno()).st_size) > most:
+            raise ModelError(f"{path!r}: a file of at most {most} bytes was expected, it has {size}")
+        if content := file.read():
+            return content
+    raise ModelError(f"{path!r}: the file is empty")
+
+
+@contextmanager
+def named(path: str) -> Iterator[None]:
+    """Put the file's name before what a ModelError says."""
+    try:
+        yield
+    except ModelError as error:
+        raise type(error)(f"{path!r}: {error}") from error
 
 
 def _existing(path: str) -> str | None:

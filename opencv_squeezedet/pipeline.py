@@ -15,10 +15,10 @@ Result = TypeVar("Result")
 
 
 def in_order(work: Callable[[Worker, Item], Result], items: Iterable[Item], workers: list[Worker]) -> Iterator[Result]:
-    """Yield ``work(worker, item)`` for each item, in the items' order, each worker doing one at a time in a thread.
+    """Yield ``work(worker, item)`` for each item, in the items' order, each worker doing one at a time in its own thread.
 
-    At most two items a worker are taken from ``items`` before their turn, so that no worker waits and memory stays flat.
-    Where the caller stops early or an exception is raised, what has not begun is dropped, and what has is waited for.
+    At most two items per worker are taken from ``items`` ahead of their turn, so that no worker waits and memory stays flat.
+    If the caller stops early or an exception is raised, work that has not started is dropped, and running work finishes.
     """
     idle: SimpleQueue[Worker] = SimpleQueue()
     for worker in workers:

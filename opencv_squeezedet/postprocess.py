@@ -1,28 +1,30 @@
 """From the network's three blobs to boxes: score, decode, NMS, and the fused pass of the three.
 
-Here arguments are checked; the arithmetic is in the compiled kernel.
+Arguments are checked here; the arithmetic is in the compiled kernel.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, SupportsFloat, SupportsIndex, get_args
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, SupportsIndex, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from opencv_squeezedet import _checks, _kernel
-from opencv_squeezedet.config import NMS_KINDS, VOC, HeadConfig, NmsKind
-from opencv_squeezedet.detections import Detections
+from opencv_squeezedet.blobs import BlobName
+from opencv_squeezedet.config import NMS_KINDS, VOC, HeadConfig, Limits, NmsKind, Options
+from opencv_squeezedet.detections import Detections, wrap
 from opencv_squeezedet.preprocess import Placement, Resize, placement
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _FLOAT32 = np.dtype(np.float32)
 _NO_PICTURE = Placement(0.0, 0.0, 1.0, 1.0, math.inf, math.inf)
 _REQUIRED: tuple[Literal["C", "A"], ...] = ("C", "A")  # contiguous, aligned
 _RESIZES = get_args(Resize)
-Options = tuple[float, float, bool, int, bool, bool]
-BlobName = Literal["delta_bbox", "class_scores", "conf_scores"]
 
 
 def postprocess(
@@ -31,18 +33,15 @@ def postprocess(
     conf_scores: ArrayLike,
     config: HeadConfig = VOC,
     *,
-    score_threshold: SupportsFloat | None = None,
-    nms_threshold: SupportsFloat | None = None,
-    nms_kind: NmsKind | None = None,
-    top_n: SupportsIndex | None = None,
-    class_agnostic: bool | None = None,
     image_size: tuple[int, int] | None = None,
     resize: Resize = "stretch",
+    **options: Unpack[Options],
 ) -> Detections:
     """Turn the three blobs of one picture into boxes, in one pass.
 
-    Each anchor gets its best class by confidence x class score; the ``top_n`` highest scores above the threshold are decoded
-    and go through NMS. All arithmetic that decides a result is double.
+    Each anchor gets its best class by confidence x class score, or with ``multi_label`` every class; the ``top_n`` highest
+    scores above the threshold are decoded and go through NMS, and the boxes it keeps through box voting, if that is on. All
+    arithmetic that decides a result is in double precision.
 
     Parameters
     ----------
@@ -50,35 +49,34 @@ def postprocess(
         In any of the shapes of ``config.blob_shapes``, with or without a leading 1. Contiguous float32 arrays are not copied.
     config : HeadConfig
         The head that made the blobs.
-    score_threshold, nms_threshold, nms_kind, top_n, class_agnostic : optional
-        Instead of the config's own; see `HeadConfig`.
     image_size : (int, int), optional
-        Width and height of the picture. Boxes are then picture pixels, clipped to the picture; else network-input pixels.
+        Width and height of the picture. Boxes are then in picture pixels, clipped to the picture; else in input pixels.
     resize : {"stretch", "letterbox", "crop"}
-        How the picture became the input, where ``image_size`` is given; see `Preprocess`.
+        How the picture was fitted to the input, if ``image_size`` is given; see `Preprocess`.
+    score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
+        Override the config's own; see `HeadConfig`. None keeps the config's own; ``vote_threshold=1`` turns voting off.
 
     Returns
     -------
     Detections
-        By descending score, equal scores by anchor index.
+        By descending score, equal scores by anchor index, then by class.
 
     Raises
     ------
     ValueError
-        For a shape that does not fit the config, or an option outside its range.
+        If a shape does not fit the config, or an option is outside its range.
     TypeError
-        For blobs that do not hold floats, or an option of the wrong type.
+        If the blobs do not hold floats, or an option has the wrong type or does not exist.
 
     Notes
     -----
     An anchor with a NaN or an infinity among its confidence, class scores and deltas is removed before the top-n.
 
-    Most anchors are passed over after a look at their confidence alone: where ``|confidence| * bound <= score_threshold``, no
-    score can be above the threshold. The bound is found in the class scores at hand (below 2 for probabilities), so nothing
-    is assumed about them: scores that are negative or far above 1 only make the pass slower. With logits, a softmax is at
-    most 1.
+    Most anchors are skipped on their confidence alone: if ``|confidence| * bound <= score_threshold``, no score can be above
+    the threshold. The bound is found in the given class scores (below 2 for probabilities), so nothing is assumed about them:
+    scores that are negative or far above 1 only make the pass slower. For logits, the bound is that of a softmax, 1.
 
-    In reference NMS a box goes if any higher one of its class overlaps it, dropped or not.
+    In reference NMS a box is dropped if any higher one of its class overlaps it, even a dropped one.
     """
     shapes = _checked(config).single_shapes
     return postprocess_checked(
@@ -86,7 +84,7 @@ def postprocess(
         check_blob("class_scores", class_scores, shapes, config, conf_scores),
         check_blob("conf_scores", conf_scores, shapes, config),
         config,
-        resolve_options(config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic),
+        config.limits_with(options),
         _NO_PICTURE if image_size is None else _placement(image_size, config, resize),
     )
 
@@ -96,12 +94,12 @@ def postprocess_checked(
     class_scores: NDArray[np.float32],
     conf_scores: NDArray[np.float32],
     config: HeadConfig,
-    options: Options,
+    limits: Limits,
     place: Placement,
 ) -> Detections:
-    """`postprocess` for arguments that are known to be right: contiguous float32 blobs, and what `resolve_options` gave."""
-    arrays = config.kernel.postprocess(delta_bbox, class_scores, conf_scores, *options, place)
-    return Detections._of(*arrays, config.labels)
+    """`postprocess` for arguments that are known to be valid: contiguous float32 blobs, and limits of the config."""
+    arrays = config.kernel.postprocess(delta_bbox, class_scores, conf_scores, limits, place)
+    return wrap(*arrays, config.labels)
 
 
 def postprocess_batch(
@@ -110,22 +108,20 @@ def postprocess_batch(
     conf_scores: ArrayLike,
     config: HeadConfig = VOC,
     *,
-    score_threshold: SupportsFloat | None = None,
-    nms_threshold: SupportsFloat | None = None,
-    nms_kind: NmsKind | None = None,
-    top_n: SupportsIndex | None = None,
-    class_agnostic: bool | None = None,
     image_size: tuple[int, int] | Sequence[tuple[int, int]] | None = None,
     resize: Resize = "stretch",
+    **options: Unpack[Options],
 ) -> list[Detections]:
-    """`postprocess` for blobs with a leading axis of N pictures, N = 1 and 0 included, in one GIL-free loop.
+    """`postprocess` for blobs with a leading axis of N pictures (N may be 1 or 0), in one GIL-free loop.
 
     Parameters
     ----------
     image_size : (int, int) or sequence of N of them, optional
         One size for all pictures, or one for each.
-    delta_bbox, class_scores, conf_scores, config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic, resize
-        As in `postprocess`.
+    delta_bbox, class_scores, conf_scores, config, resize
+        As for `postprocess`.
+    score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
+        As for `postprocess`.
 
     Returns
     -------
@@ -134,7 +130,7 @@ def postprocess_batch(
     Raises
     ------
     ValueError, TypeError
-        As `postprocess`.
+        As for `postprocess`.
     """
     _checked(config)
     blobs = {
@@ -147,12 +143,22 @@ def postprocess_batch(
         accepted = config.blob_shapes[name]
         if blob.shape not in [(pictures, *shape) for shape in accepted]:
             raise ValueError(f"{name} must have the shape {_alternatives(accepted, f'{pictures}, ')}, got {blob.shape}")
-    deltas, classes, confs = (_floats(name, blob) for name, blob in blobs.items())
-    options = resolve_options(config, score_threshold, nms_threshold, nms_kind, top_n, class_agnostic)
-    found = config.kernel.postprocess_batch(
-        deltas, classes, confs, *options, _placements(image_size, pictures, config, resize)
-    )
-    return [Detections._of(*arrays, config.labels) for arrays in found]
+    deltas, classes, confs = (float32_blob(name, blob) for name, blob in blobs.items())
+    limits, places = config.limits_with(options), _placements(image_size, pictures, config, resize)
+    return postprocess_batch_checked(deltas, classes, confs, config, limits, places)
+
+
+def postprocess_batch_checked(
+    delta_bbox: NDArray[np.float32],
+    class_scores: NDArray[np.float32],
+    conf_scores: NDArray[np.float32],
+    config: HeadConfig,
+    limits: Limits,
+    places: list[Placement],
+) -> list[Detections]:
+    """`postprocess_batch` for arguments that are known to be valid, like `postprocess_checked`."""
+    found = config.kernel.postprocess_batch(delta_bbox, class_scores, conf_scores, limits, places)
+    return [wrap(*arrays, config.labels) for arrays in found]
 
 
 def score(
@@ -163,9 +169,9 @@ def score(
     Parameters
     ----------
     class_scores, conf_scores : array_like of floats
-        Of one picture, in any of the shapes of ``config.blob_shapes``, with or without a leading 1.
+        The blobs of one picture, in any of the shapes of ``config.blob_shapes``, with or without a leading 1.
     config : HeadConfig
-        The head that made them; softmax and sigmoid are taken first where it is not ``activated``.
+        The head that made them; softmax and sigmoid are applied first if it is not ``activated``.
 
     Returns
     -------
@@ -176,7 +182,7 @@ def score(
     Raises
     ------
     ValueError, TypeError
-        As `postprocess`.
+        As for `postprocess`.
     """
     shapes = _checked(config).single_shapes
     return config.kernel.score(
@@ -186,12 +192,12 @@ def score(
 
 
 def decode(delta_bbox: ArrayLike, config: HeadConfig = VOC) -> NDArray[np.float32]:
-    """Return the box of every anchor, (A, 4) float32 xyxy, network-input pixels: clipped, the config's corner rule applied.
+    """Return the box of every anchor, (A, 4) float32 xyxy, in network-input pixels, clipped by the config's corner rule.
 
     Parameters
     ----------
     delta_bbox : array_like of floats
-        Of one picture, in any of the shapes of ``config.blob_shapes``, with or without a leading 1.
+        The blob of one picture, in any of the shapes of ``config.blob_shapes``, with or without a leading 1.
     config : HeadConfig
         The head that made them.
 
@@ -203,7 +209,7 @@ def decode(delta_bbox: ArrayLike, config: HeadConfig = VOC) -> NDArray[np.float3
     Raises
     ------
     ValueError, TypeError
-        As `postprocess`.
+        As for `postprocess`.
     """
     shapes = _checked(config).single_shapes
     return config.kernel.decode(check_blob("delta_bbox", delta_bbox, shapes, config))
@@ -223,14 +229,15 @@ def nms(
     Parameters
     ----------
     xyxy : array_like, (N, 4)
-        Boxes x1, y1, x2, y2; sides count x2 - x1, and an IoU of 0 / 0 as 0.
+        Boxes x1, y1, x2, y2; a side is x2 - x1, and an IoU of 0 / 0 is 0.
     scores : array_like, (N,)
     class_ids : array_like of int, (N,), optional
-        Boxes of different classes leave each other alone. Default: all are of one class.
+        Boxes of different classes do not affect each other. Default: all are of one class.
     nms_threshold : float
         In [0, 1]. A box is dropped when its IoU with a higher one is above it.
     nms_kind : {"greedy", "reference"}
-        Whether only kept boxes drop others, as in ``cv2.dnn.NMSBoxes``, or dropped ones too, as in InferBbox.
+        Whether only kept boxes drop others, as in ``cv2.dnn.NMSBoxes``, or dropped ones too, as in InferBbox. For soft NMS,
+        which changes scores, see `soft_nms`.
     top_n : int, optional
         How many of the highest scores take part. Default: all.
 
@@ -242,49 +249,71 @@ def nms(
     Raises
     ------
     ValueError
-        For shapes that do not fit, or an option outside its range.
+        If the shapes do not fit, or an option is outside its range.
     TypeError
-        For class ids that are not integers, or boxes and scores that are not real numbers.
+        If class ids are not integers, or boxes or scores are not real numbers.
     """
-    boxes = _reals("xyxy", xyxy)
-    values = _reals("scores", scores)
-    boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
-    if values.ndim != 1 or boxes.shape != (len(values), 4):
-        raise ValueError(f"xyxy (N, 4) and scores (N,) were expected, got {boxes.shape} and {values.shape}")
-    classes = None
-    if class_ids is not None:
-        ids = np.asarray(class_ids)
-        if ids.shape != values.shape:
-            raise ValueError(f"class_ids must have the shape {values.shape} of the scores, got {ids.shape}")
-        if ids.size and ids.dtype.kind not in "iu":
-            raise TypeError(f"class_ids must hold integers, got {ids.dtype}")
-        _, inverse = np.unique(ids, return_inverse=True)  # any integers, as int32 without overflow
-        classes = np.ascontiguousarray(inverse, np.int32)
-    threshold = _checks.fraction("nms_threshold", nms_threshold)
+    boxes, values, classes = _boxes(xyxy, scores, class_ids)
+    if nms_kind == "soft":
+        raise ValueError("nms_kind 'soft' changes scores: soft_nms returns them with the indices")
     _checks.choice("nms_kind", nms_kind, NMS_KINDS)
-    limit = len(values) if top_n is None else min(_checks.count("top_n", top_n), len(values))
-    return _kernel.nms(boxes, values, classes, threshold, nms_kind == "greedy", limit)
-
-
-def resolve_options(
-    config: HeadConfig,
-    score_threshold: SupportsFloat | None,
-    nms_threshold: SupportsFloat | None,
-    nms_kind: NmsKind | None,
-    top_n: SupportsIndex | None,
-    class_agnostic: bool | None,
-) -> Options:
-    """Return the kernel's options: the config's own where None came, checked otherwise."""
-    if nms_kind is not None:
-        _checks.choice("nms_kind", nms_kind, NMS_KINDS)
-    return (
-        config.score_threshold if score_threshold is None else _checks.fraction("score_threshold", score_threshold),
-        config.nms_threshold if nms_threshold is None else _checks.fraction("nms_threshold", nms_threshold),
-        (nms_kind or config.nms_kind) == "greedy",
-        min(config.top_n if top_n is None else _checks.count("top_n", top_n), config.kernel.anchors),
-        config.class_agnostic if class_agnostic is None else _checks.flag("class_agnostic", class_agnostic),
-        config.drop_empty,
+    limits = VOC.limits._replace(
+        score_threshold=-math.inf,
+        nms_threshold=_checks.fraction("nms_threshold", nms_threshold),
+        nms_kind=NMS_KINDS.index(nms_kind),
+        top_n=_top_n(top_n, len(values)),
     )
+    return _kernel.nms(boxes, values, classes, limits)[0]
+
+
+def soft_nms(
+    xyxy: ArrayLike,
+    scores: ArrayLike,
+    class_ids: ArrayLike | None = None,
+    *,
+    soft_sigma: SupportsFloat = 0.5,
+    score_threshold: SupportsFloat = 0.001,
+    top_n: SupportsIndex | None = None,
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the boxes that Gaussian soft-NMS leaves, and their scores (Bodla et al. 2017, arXiv:1704.04503).
+
+    The box with the highest score is taken, and the scores of the remaining boxes of its class are multiplied by
+    ``exp(-IoU^2 / soft_sigma)``. This repeats while a score is above the score threshold.
+
+    Parameters
+    ----------
+    xyxy, scores, class_ids
+        As for `nms`.
+    soft_sigma : float
+        Above 0. The smaller it is, the more score a box loses by an overlap.
+    score_threshold : float
+        At least 0. A box is dropped when its score is not, or no longer, above it.
+    top_n : int, optional
+        How many of the highest scores take part. Default: all.
+
+    Returns
+    -------
+    indices : (M,) intp
+        By descending score, equal scores by index. A box or score that is not finite is never among them.
+    scores : (M,) float64
+        Their lowered scores.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `nms`.
+    """
+    boxes, values, classes = _boxes(xyxy, scores, class_ids)
+    threshold = _checks.finite("score_threshold", score_threshold)
+    if threshold < 0:
+        raise ValueError(f"score_threshold must be at least 0, got {threshold}")
+    limits = VOC.limits._replace(
+        score_threshold=threshold,
+        nms_kind=NMS_KINDS.index("soft"),
+        soft_sigma=_checks.positive("soft_sigma", soft_sigma),
+        top_n=_top_n(top_n, len(values)),
+    )
+    return _kernel.nms(boxes, values, classes, limits)
 
 
 def _checked(config: HeadConfig) -> HeadConfig:
@@ -300,17 +329,18 @@ def check_blob(
     config: HeadConfig,
     conf_scores: ArrayLike | None = None,
 ) -> NDArray[np.float32]:
-    """Return one picture's blob as contiguous float32, shape checked; ``conf_scores`` helps to explain wrong class scores."""
+    """Return one picture's blob as contiguous float32, shape checked; ``conf_scores`` helps explain wrong class scores."""
     if type(blob) is not np.ndarray:
         blob = np.asarray(blob)
     if blob.shape not in shapes[name]:
         raise ValueError(_wrong_shape(name, blob, config, conf_scores))
     if blob.dtype is _FLOAT32 and blob.flags.carray:  # contiguous and aligned, but also writeable: the usual case
         return blob
-    return _floats(name, blob)
+    return float32_blob(name, blob)
 
 
-def _floats(name: str, blob: NDArray[Any]) -> NDArray[np.float32]:
+def float32_blob(name: str, blob: NDArray[Any]) -> NDArray[np.float32]:
+    """Return a blob of floats as float32, contiguous and aligned; without a copy if it already is."""
     if blob.dtype.kind != "f":
         raise TypeError(f"{name} must hold floats, got {blob.dtype}")
     with np.errstate(over="ignore"):  # what overflows float32 is removed as an infinity
@@ -322,6 +352,31 @@ def _reals(name: str, values: ArrayLike) -> NDArray[np.float64]:
     if array.size and array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers, got {array.dtype}")
     return np.require(array, np.float64, _REQUIRED)
+
+
+def _boxes(
+    xyxy: ArrayLike, scores: ArrayLike, class_ids: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32] | None]:
+    """The boxes of `nms` in the form that the kernel takes."""
+    boxes = _reals("xyxy", xyxy)
+    values = _reals("scores", scores)
+    boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
+    if values.ndim != 1 or boxes.shape != (len(values), 4):
+        raise ValueError(f"xyxy (N, 4) and scores (N,) were expected, got {boxes.shape} and {values.shape}")
+    classes = None
+    if class_ids is not None:
+        ids = np.asarray(class_ids)
+        if ids.shape != values.shape:
+            raise ValueError(f"class_ids must have the shape {values.shape} of the scores, got {ids.shape}")
+        if ids.size and ids.dtype.kind not in "iu":
+            raise TypeError(f"class_ids must hold integers, got {ids.dtype}")
+        _, inverse = np.unique(ids, return_inverse=True)  # any integers, as int32 without overflow
+        classes = np.ascontiguousarray(inverse, np.int32)
+    return boxes, values, classes
+
+
+def _top_n(top_n: SupportsIndex | None, count: int) -> int:
+    return count if top_n is None else min(_checks.count("top_n", top_n), count)
 
 
 def _alternatives(shapes: tuple[tuple[int, ...], ...], lead: str = "") -> str:
@@ -341,7 +396,7 @@ def _wrong_shape(name: BlobName, blob: NDArray[Any], config: HeadConfig, conf_sc
     accepted = config.blob_shapes[name]
     message = f"{name} must have the shape {_alternatives(accepted)}, got {blob.shape}"
     if blob.ndim and len(blob) > 1 and blob.shape[1:] in accepted:
-        message += f": these are {len(blob)} pictures, for postprocess_batch"
+        message += f": for {len(blob)} pictures there is postprocess_batch"
     return message
 
 
@@ -350,9 +405,7 @@ def _placement(image_size: Any, config: HeadConfig, resize: Resize) -> Placement
     return placement(_checks.size("image_size", image_size), config.input_size, resize)
 
 
-def _placements(
-    image_size: Any, pictures: int, config: HeadConfig, resize: Resize
-) -> list[tuple[float, float, float, float, float, float]]:
+def _placements(image_size: Any, pictures: int, config: HeadConfig, resize: Resize) -> list[Placement]:
     """One for each picture."""
     if image_size is None:
         return [_NO_PICTURE] * pictures

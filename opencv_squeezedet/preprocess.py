@@ -14,6 +14,10 @@ from opencv_squeezedet import _checks
 Resize = Literal["stretch", "letterbox", "crop"]
 Picture = NDArray[Any]
 
+MOST_SIDE, MOST_PIXELS = 1 << 20, 1 << 30
+"""Of a picture: as much as OpenCV reads from files, and its functions count in an int."""
+
+_MOST_FLOAT = float(np.finfo(np.float32).max)
 _TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
 
 
@@ -39,7 +43,7 @@ class Preprocess:
     Raises
     ------
     ValueError, TypeError
-        With the field's name, what was expected and what came.
+        If a field is invalid; the message names it, what was expected and what was given.
     """
 
     size: tuple[int, int]
@@ -49,17 +53,23 @@ class Preprocess:
     resize: Resize = "stretch"
 
     def __post_init__(self) -> None:
-        """Check every field and put it in its final form."""
+        """Check every field and convert it to its final form."""
         if np.shape(self.mean) != (3,):
             raise ValueError(f"mean must be three numbers, got {self.mean!r}")
         object.__setattr__(self, "mean", tuple(_checks.finite("mean", value) for value in self.mean))
         object.__setattr__(self, "size", _checks.size("size", self.size))
+        values = 3 * self.size[0] * self.size[1]
+        if values > _checks.MOST:
+            raise ValueError(f"size {self.size} makes a blob of {values} values; at most {_checks.MOST} are possible")
         object.__setattr__(self, "scale", _checks.finite("scale", self.scale))
+        largest = max(max(abs(mean), abs(255.0 - mean)) for mean in self.mean) * max(abs(self.scale), 1.0)
+        if largest > _MOST_FLOAT:
+            raise ValueError(f"mean {self.mean} and scale {self.scale:g} give values of {largest:g}, too large for float32")
         object.__setattr__(self, "swap_rb", _checks.flag("swap_rb", self.swap_rb))
         _checks.choice("resize", self.resize, get_args(Resize))
 
     def blob(self, image: Picture) -> NDArray[np.float32]:
-        """Return the blob of one picture, (1, 3, height, width) float32; pictures as `as_bgr` takes them."""
+        """Return the blob of one picture, (1, 3, height, width) float32; pictures as for `as_bgr`."""
         picture = as_bgr(image)
         if self.resize == "stretch":
             return self._stretched(picture, self.size)
@@ -76,7 +86,10 @@ class Preprocess:
 
 
 class Placement(NamedTuple):
-    """Where a picture lies in the network's input: its pixel is ``((x - left) * x_factor, (y - top) * y_factor)``."""
+    """Where a picture lies in the network's input: (x, y) there is its ``((x - left) * x_factor, (y - top) * y_factor)``.
+
+    The kernel does the arithmetic of `to_picture` by itself, in double precision.
+    """
 
     left: float
     top: float
@@ -85,9 +98,15 @@ class Placement(NamedTuple):
     width: float
     height: float
 
+    def to_picture(self, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return boxes (N, 4) of the network's input as boxes of the picture, clipped to it."""
+        corner, factors = (self.left, self.top) * 2, (self.x_factor, self.y_factor) * 2
+        boxes = (xyxy - np.array(corner, np.float32)) * np.array(factors, np.float32)
+        return boxes.clip(0, np.array((self.width, self.height) * 2, np.float32))
+
 
 def placement(image_size: tuple[int, int], input_size: tuple[int, int], resize: Resize) -> Placement:
-    """Return where a picture of (width, height) lies in an input of (width, height) that `Preprocess` made of it."""
+    """Return where a picture of (width, height) lies in an input of (width, height) that `Preprocess` made from it."""
     width, height = image_size
     if resize == "stretch":
         return Placement(0.0, 0.0, width / input_size[0], height / input_size[1], width, height)
@@ -104,7 +123,7 @@ class _Region(NamedTuple):
 
 
 def _regions(image_size: tuple[int, int], input_size: tuple[int, int], resize: Resize) -> tuple[_Region, _Region]:
-    """Which part of the picture is scaled to which spot of the input, both in the middle, at least a pixel wide and high."""
+    """Which part of the picture is scaled to which part of the input, both centred, at least a pixel wide and high."""
     (w, h), (input_w, input_h) = image_size, input_size
     whole_picture, whole_input = _Region(0, 0, w, h), _Region(0, 0, input_w, input_h)
     if resize == "letterbox":
@@ -120,30 +139,33 @@ def _middle(of: _Region, width: int, height: int) -> _Region:
 
 
 def as_bgr(image: Picture) -> NDArray[np.uint8]:
-    """Return any picture as (H, W, 3) uint8, BGR; what is that already comes back as it is.
+    """Return any picture as (H, W, 3) uint8, BGR; one that already is comes back unchanged.
 
-    Other types are rounded to 8 bits, so that a picture gives the same boxes in whatever type it is kept.
+    Other types are rounded to 8 bits, so that a picture gives the same boxes whatever its type.
 
     Parameters
     ----------
     image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) array of uint8, uint16, float16, float32 or float64
-        Grey, BGR or BGRA, of any size from 1x1 up; alpha is ignored. uint16 counts to 65535. Floats count to 1, unless some
-        value is above 1.5: then to 255.
+        Grey, BGR or BGRA, of any size from 1x1 up to `MOST_SIDE` and `MOST_PIXELS`, in any byte order; alpha is ignored.
+        uint16 ranges to 65535. Floats range to 1, or to 255 if any value is above 1.5.
 
     Raises
     ------
     TypeError
         If it is not an array of these types.
     ValueError
-        If its shape is another, or it holds floats that are not finite or far outside both ranges.
+        If it has another shape, is too large, or holds floats that are not finite or far outside both ranges.
     """
     if not isinstance(image, np.ndarray):
-        hint = " (cv2.imread gives None for a file it cannot read)" if image is None else ""
+        hint = " (cv2.imread returns None for a file it cannot read)" if image is None else ""
         raise TypeError(f"image must be an array, got {type(image).__name__}{hint}")
     channels = image.shape[2] if image.ndim == 3 else 1
     if image.ndim not in (2, 3) or channels not in (1, 3, 4) or not image.size:
         raise ValueError(f"image must have the shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {image.shape}")
-    if image.dtype == np.uint16:
+    height, width = image.shape[:2]
+    if max(height, width) > MOST_SIDE or height * width > MOST_PIXELS:
+        raise ValueError(f"image must have at most {MOST_PIXELS} pixels, {MOST_SIDE} a side, got {width}x{height}")
+    if image.dtype.newbyteorder("=") == np.uint16:
         image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif image.dtype.kind == "f":
         image = _float_picture(image)
@@ -158,6 +180,6 @@ def _float_picture(image: Picture) -> NDArray[np.uint8]:
     low, high = float(image.min()), float(image.max())
     unit = 1.0 if high <= 1.5 else 255.0
     if not (low >= -0.5 * unit and high <= 1.5 * unit):  # false for NaN too
-        raise ValueError(f"a float image must count from 0 to 1 or to 255, got values from {low:g} to {high:g}")
+        raise ValueError(f"a float image must range from 0 to 1 or to 255, got values from {low:g} to {high:g}")
     counts: NDArray[np.float32] = np.rint(image.astype(np.float32) * np.float32(255.0 / unit))
     return counts.clip(0, 255).astype(np.uint8)

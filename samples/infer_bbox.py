@@ -18,7 +18,7 @@ SIZE = 416
 
 
 def three_blobs(image: MatLike, files: list[str]) -> Sequence[MatLike]:
-    """Run the network once, where the C++ sample runs it for each blob anew."""
+    """Run the network once; the C++ sample runs it once for each blob."""
     blob = cv2.dnn.blobFromImage(image, 1.0, (SIZE, SIZE), (104, 117, 123), swapRB=False, crop=False)
     if len(files) == 1:
         net = cv2.dnn.readNetFromONNX(*files)

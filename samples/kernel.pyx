@@ -1,10 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-# Another project's Cython module that takes the kernel by cimport, without Python in between:
+# Another project's Cython module that uses the kernel by cimport, without Python in between:
 #
 #     cythonize -i samples/kernel.pyx
 #     cd samples && python -c "import kernel; kernel.demo('chelsea.jpg')"
-from opencv_squeezedet._kernel cimport HeadKernel, Limits, postprocess_blobs
+from opencv_squeezedet._kernel cimport HeadKernel, postprocess_blobs
 from opencv_squeezedet.boxes cimport Box, iou_xyxy
+from opencv_squeezedet.nms cimport GREEDY, Limits, default_limits
 
 import cv2
 
@@ -15,12 +16,13 @@ def largest(HeadKernel kernel, const float[::1] delta_bbox, const float[::1] cla
             double score_threshold):
     """The largest box of one picture's blobs, as (x1, y1, x2, y2, class id, score), or None; no GIL while it is sought."""
     cdef Box[64] boxes
-    cdef Limits limits = Limits(score_threshold=score_threshold, nms_threshold=0.45, top_n=64, greedy=True,
-                                class_agnostic=False, drop_empty=True)
+    cdef Limits limits = default_limits()
     cdef Py_ssize_t found, i
     cdef Py_ssize_t best = -1
     cdef double area
     cdef double best_area = 0.0
+    limits.score_threshold = score_threshold
+    limits.nms_kind, limits.nms_threshold = GREEDY, 0.45
     with nogil:
         found = postprocess_blobs(&kernel.head, &delta_bbox[0], &class_scores[0], &conf_scores[0], &limits, 0.0, boxes)
         for i in range(found):
@@ -45,4 +47,4 @@ def demo(path):
     blobs = [blob.reshape(-1) for blob in detector.forward(cv2.imread(path))]
     x1, y1, x2, y2, class_id, score = largest(detector.config.kernel, *blobs, 0.3)
     print(f"{detector.config.labels[class_id]} {score:.2f} at {x1:.0f} {y1:.0f} {x2:.0f} {y2:.0f} of the 416x416 input,")
-    print(f"which it covers by {overlap((x1, y1, x2, y2), (0, 0, 416, 416)):.0%}")
+    print(f"of which it covers {overlap((x1, y1, x2, y2), (0, 0, 416, 416)):.0%}")

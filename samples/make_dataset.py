@@ -1,4 +1,4 @@
-"""Draws a small data set to try training with: screws and rings on a cluttered table, with YOLO's label files.
+"""Draws a small data set for trying out training: screws and rings on a cluttered table, with YOLO's label files.
 
 python samples/make_dataset.py bolts
 squeezedet train bolts/data.yaml --split train --val-split val --size 192 --batch 8 --pictures 4000 -o runs/bolts
@@ -25,7 +25,7 @@ def table(rng: np.random.Generator) -> np.ndarray:
 
 
 def add_screw(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw a screw, and return the corners that it reaches to."""
+    """Draw a screw, and return the corners of its box."""
     length, angle = rng.uniform(45, 110), rng.uniform(0, np.pi)
     middle = rng.uniform(50, SIZE - 50, 2)
     along = np.array([np.cos(angle), np.sin(angle)]) * length / 2
@@ -37,7 +37,7 @@ def add_screw(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def add_ring(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw a ring, and return the corners that it reaches to."""
+    """Draw a ring, and return the corners of its box."""
     radius = int(rng.uniform(14, 40))
     middle = rng.integers(radius + 5, SIZE - radius - 5, 2)
     brass = (int(rng.integers(30, 70)), int(rng.integers(140, 180)), int(rng.integers(180, 230)))
@@ -46,7 +46,7 @@ def add_ring(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def apart(one: np.ndarray, others: list[np.ndarray]) -> bool:
-    """Whether a box, of its lowest and highest corner, overlaps none of the others."""
+    """Whether a box, given by its lowest and highest corner, overlaps none of the others."""
     return all((np.maximum(one[0], other[0]) >= np.minimum(one[1], other[1])).any() for other in others)
 
 
@@ -75,7 +75,7 @@ def main() -> None:
     """Draw the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=120, help="pictures to train on; a fifth more is for validation")
+    parser.add_argument("--count", type=int, default=120, help="pictures to train on; a fifth as many more are for validation")
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     for split, count in (("train", args.count), ("val", args.count // 5)):

@@ -1,4 +1,4 @@
-"""Shows the objects in a video or a camera's picture in a window, with the frames per second; q ends.
+"""Shows the objects in a video or a camera's picture in a window, with the frames per second; q quits.
 
 python samples/video.py [film.mp4 | camera number]
 """
@@ -12,7 +12,7 @@ import opencv_squeezedet as sd
 
 
 def main(source: str = "0") -> None:
-    """Detect in every frame until the video or the user has ended."""
+    """Detect in every frame until the video ends or the user quits."""
     capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     if not capture.isOpened():
         sys.exit(f"cannot open {source}")

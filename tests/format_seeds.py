@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from networks import MODELS, SHARED, random_weights
+from networks import MODELS, random_weights
+from shared import DATA
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
@@ -70,7 +71,7 @@ def seeds() -> dict[str, list[bytes]]:
         "onnx": [onnx_bytes(network, weights), onnx_bytes(network, weights, half=True)],
         "net": [compressed_file()],
     }
-    published = SHARED / "weights" / "compressed_SqueezeNet.net"
+    published = DATA / "weights" / "compressed_SqueezeNet.net"
     if published.is_file():
         files["net"].append(published.read_bytes())
     return files

@@ -16,10 +16,7 @@ from opencv_squeezedet.network import Network, Shape, Weights
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = Path(models_folder())
-SHARED = ROOT.parent / "shared" / "data"
 Array = NDArray[np.float32]
-
-needs_weights = pytest.mark.skipif(not (SHARED / "weights").is_dir(), reason="needs ../shared/data/weights")
 
 
 def random_weights(network: Network, seed: int = 0) -> Weights:

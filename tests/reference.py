@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -61,21 +62,27 @@ def _softmax(logits: Floats) -> Floats:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def score(class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig) -> tuple[Floats, Ints]:
-    """The best score of each anchor and its class; NaN and -1 where an input is not finite."""
+def class_scores_of(class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig) -> Floats:
+    """The score of each class of each anchor, (anchors, classes); NaN for all classes where an input is not finite."""
     classes = _rows(class_scores, config, len(config.labels))
     conf = _rows(conf_scores, config, 1)
     usable = np.isfinite(classes).all(axis=1) & np.isfinite(conf).all(axis=1)
-    scores = np.full(len(conf), np.nan)
-    class_ids = np.full(len(conf), -1)
+    products = np.full(classes.shape, np.nan)
     if config.activated:
-        products = conf[usable] * classes[usable]
-        class_ids[usable] = products.argmax(axis=1)
+        products[usable] = conf[usable] * classes[usable]
     else:
-        products = _sigmoid(conf[usable]) * _softmax(classes[usable])
-        class_ids[usable] = classes[usable].argmax(axis=1)  # softmax keeps the order, but its rounding makes ties
-    scores[usable] = np.take_along_axis(products, class_ids[usable, None], axis=1)[:, 0]
-    return scores, class_ids
+        products[usable] = _sigmoid(conf[usable]) * _softmax(classes[usable])
+    return products
+
+
+def score(class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig) -> tuple[Floats, Ints]:
+    """The best score of each anchor and its class; NaN and -1 where an input is not finite."""
+    products = class_scores_of(class_scores, conf_scores, config)
+    # softmax keeps the order of the logits, but its rounding makes ties
+    ordered = products if config.activated else _rows(class_scores, config, len(config.labels))
+    class_ids = ordered.argmax(axis=1)
+    scores = np.take_along_axis(products, class_ids[:, None], axis=1)[:, 0]
+    return scores, np.where(np.isnan(scores), -1, class_ids)
 
 
 # ---- decode -------------------------------------------------------------------------------------------------------------
@@ -165,6 +172,12 @@ def ranking(scores: Floats, top_n: int | None = None) -> Ints:
     return order[np.isfinite(scores[order])][:top_n]
 
 
+def _overlaps_within(boxes: Floats, class_ids: NDArray[np.integer] | None, epsilon: float) -> Floats:
+    """IoU of each two boxes of one class, 0 for others; ``class_ids`` None: all boxes are of one class."""
+    overlaps = iou(boxes, epsilon)
+    return overlaps if class_ids is None else np.where(class_ids[:, None] == class_ids, overlaps, 0.0)
+
+
 def nms(
     boxes: Floats,
     scores: Floats,
@@ -177,10 +190,7 @@ def nms(
     """The indices of the boxes that are kept, best first. ``class_ids`` None: all boxes are of one class."""
     scores = np.where(np.isfinite(boxes).all(axis=1), scores, np.nan)
     order = ranking(scores, top_n)
-    boxes = boxes[order]
-    together = iou(boxes, epsilon) > threshold
-    if class_ids is not None:
-        together &= class_ids[order][:, None] == class_ids[order][None, :]
+    together = _overlaps_within(boxes[order], None if class_ids is None else class_ids[order], epsilon) > threshold
     kept: list[int] = []
     for i in range(len(order)):
         higher = kept if kind == "greedy" else list(range(i))
@@ -189,13 +199,84 @@ def nms(
     return order[kept]
 
 
+class Soft(NamedTuple):
+    """What soft NMS keeps, best first, with the scores it leaves; and how near two scores that it told apart were."""
+
+    kept: Ints
+    score: Floats
+    margin: float
+
+
+def soft_nms(
+    boxes: Floats,
+    scores: Floats,
+    class_ids: NDArray[np.integer] | None,
+    sigma: float,
+    score_threshold: float,
+    epsilon: float = 0.0,
+    top_n: int | None = None,
+) -> Soft:
+    """Gaussian soft-NMS, as the paper writes it; equal scores by index."""
+    index = np.sort(ranking(np.where(np.isfinite(boxes).all(axis=1), scores, np.nan), top_n))
+    overlaps = _overlaps_within(boxes[index], None if class_ids is None else class_ids[index], epsilon)
+    decay, scores = np.exp(-(overlaps**2) / sigma), scores[index]
+    kept: list[int] = []
+    left, margin = list(range(len(index))), np.inf
+    while left:
+        now = scores[left]
+        best = now.max()
+        compared = np.append(now[now != best], score_threshold)
+        margin = min(margin, (np.abs(compared - best) / max(abs(best), 1e-300)).min())
+        if not best > score_threshold:
+            break
+        kept.append(left.pop(int(now.argmax())))
+        scores[left] *= decay[kept[-1], left]
+    return Soft(index[kept], scores[kept], margin)
+
+
 # ---- all of it ----------------------------------------------------------------------------------------------------------
 
 
-def candidates(delta_bbox: ArrayLike, scores: Floats, config: HeadConfig) -> Ints:
-    """The anchors that enter NMS, best first."""
-    usable = np.isfinite(_rows(delta_bbox, config, 4)).all(axis=1) & (scores > config.score_threshold)
-    return ranking(np.where(usable, scores, np.nan), config.top_n)
+class Candidates(NamedTuple):
+    """What enters NMS, best first."""
+
+    anchor: Ints
+    class_id: Ints
+    score: Floats
+
+
+def candidates(delta_bbox: ArrayLike, class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig) -> Candidates:
+    """The best of all anchors, or of all classes of all anchors."""
+    if config.multi_label:
+        products = class_scores_of(class_scores, conf_scores, config)
+        anchors, class_ids = (places.reshape(-1) for places in np.indices(products.shape))
+        scores = products.reshape(-1)
+    else:
+        scores, class_ids = score(class_scores, conf_scores, config)
+        anchors = np.arange(len(scores))
+    finite = np.isfinite(_rows(delta_bbox, config, 4)).all(axis=1)
+    order = ranking(np.where(finite[anchors] & (scores > config.score_threshold), scores, np.nan), config.top_n)
+    return Candidates(anchors[order], class_ids[order], scores[order])
+
+
+def voted(boxes: Floats, which: Ints, scores: Floats, class_ids: Ints, config: HeadConfig) -> Floats:
+    """The mean of the boxes that overlap each of some of them, weighted by score x IoU^2; box voting."""
+    overlaps = iou(boxes, config.iou_epsilon)[which]
+    may_vote = (overlaps > config.vote_threshold) & (class_ids[which][:, None] == class_ids)
+    weights = np.where(may_vote, scores * overlaps**2, 0.0)
+    total = weights.sum(axis=1, keepdims=True)
+    return np.divide(weights @ boxes, total, out=boxes[which].copy(), where=total > 0)
+
+
+def without_doubles(boxes: Floats, scores: Floats, class_ids: Ints, ties: Ints, config: HeadConfig) -> tuple[Ints, Floats]:
+    """Which of some boxes, best first, stay when doubles of other classes lose score, best first again; and all scores."""
+    overlaps = iou(boxes, config.iou_epsilon)
+    higher = np.tri(len(scores), k=-1, dtype=bool)
+    doubles = higher & (class_ids[:, None] != class_ids) & (overlaps > config.cross_class_threshold)
+    factors = np.where(doubles, 1 - scores * overlaps, 1.0).clip(0)
+    scores = scores * factors.min(axis=1, initial=1.0)
+    order = np.lexsort((class_ids, ties, -scores))
+    return order[scores[order] > config.score_threshold], scores
 
 
 def postprocess(
@@ -206,25 +287,25 @@ def postprocess(
     image_size: tuple[int, int] | None = None,
 ) -> Boxes:
     """From three blobs to boxes; options other than the config's come by ``dataclasses.replace``."""
-    scores, class_ids = score(class_scores, conf_scores, config)
-    boxes, empty = _corners(*sides(delta_bbox, config), config)
-    anchors = candidates(delta_bbox, scores, config)
-    kept = nms(
-        boxes[anchors],
-        scores[anchors],
-        None if config.class_agnostic else class_ids[anchors],
-        config.nms_threshold,
-        config.nms_kind,
-        config.iou_epsilon,
-    )
-    anchors = anchors[kept]
+    anchors, class_ids, scores = candidates(delta_bbox, class_scores, conf_scores, config)
+    boxes, empty = (values[anchors] for values in _corners(*sides(delta_bbox, config), config))
+    classes = None if config.class_agnostic else class_ids
+    if config.nms_kind == "soft":
+        kept, confidence, _ = soft_nms(boxes, scores, classes, config.soft_sigma, config.score_threshold, config.iou_epsilon)
+    else:
+        kept = nms(boxes, scores, classes, config.nms_threshold, config.nms_kind, config.iou_epsilon)
+        confidence = scores[kept]
+    xyxy = boxes[kept] if config.vote_threshold is None else voted(boxes, kept, scores, class_ids, config)
+    if config.cross_class_threshold is not None:
+        stay, confidence = without_doubles(xyxy, confidence, class_ids[kept], anchors[kept], config)
+        xyxy, confidence, kept = xyxy[stay], confidence[stay], kept[stay]
     if config.drop_empty:
-        anchors = anchors[~empty[anchors]]
-    xyxy = boxes[anchors]
+        seen = ~empty[kept]
+        xyxy, confidence, kept = xyxy[seen], confidence[seen], kept[seen]
     if image_size is not None:
         picture = np.tile(image_size, 2)
         xyxy = np.clip(xyxy * picture / np.tile(config.input_size, 2), 0, picture)
-    return Boxes(xyxy, scores[anchors], class_ids[anchors], anchors)
+    return Boxes(xyxy, confidence, class_ids[kept], anchors[kept])
 
 
 # ---- where rounding may decide ------------------------------------------------------------------------------------------
@@ -234,11 +315,22 @@ def _close(a: Floats, b: Floats | float) -> NDArray[np.bool_]:
     return np.abs(a - b) <= 1e-12 * np.abs(a)
 
 
-def _scores_in_doubt(class_scores: ArrayLike, conf_scores: ArrayLike, scores: Floats, config: HeadConfig) -> bool:
+def exact_scores(config: HeadConfig) -> bool:
+    """Whether scores are products of two floats, which double does not round: no exponential and no IoU is in them."""
+    return config.activated and config.nms_kind != "soft" and config.cross_class_threshold is None
+
+
+def _scores_in_doubt(class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig) -> bool:
     """Whether a last bit of an exponential may change the ranking or who is above the threshold."""
     if config.activated:
-        return False  # products of two floats: no rounding
-    inputs = np.hstack([_rows(conf_scores, config, 1), _rows(class_scores, config, len(config.labels))])
+        return False
+    conf, logits = _rows(conf_scores, config, 1), _rows(class_scores, config, len(config.labels))
+    inputs = np.hstack([conf, logits])  # what is the same gives the same
+    if config.multi_label:
+        scores = class_scores_of(class_scores, conf_scores, config).reshape(-1)
+        inputs = np.hstack([inputs.repeat(logits.shape[1], axis=0), logits.reshape(-1, 1)])
+    else:
+        scores = score(class_scores, conf_scores, config)[0]
     order = ranking(scores)
     ranked, inputs = scores[order], inputs[order]
     if config.score_threshold < 1 and _close(ranked, config.score_threshold).any():
@@ -272,15 +364,35 @@ def iou_in_doubt(boxes: Floats, class_ids: NDArray[np.integer] | None, threshold
     return bool(np.triu(may_meet & near, 1).any())
 
 
+def _doubles_in_doubt(found: Boxes, config: HeadConfig) -> bool:
+    """Whether a last bit of an IoU may change the ranking, or who is above the threshold, when doubles lose score."""
+    if iou_in_doubt(found.xyxy, None, config.cross_class_threshold, config.iou_epsilon):
+        return True
+    _, scores = without_doubles(found.xyxy, found.confidence, found.class_id, found.anchor, config)
+    lowered = scores != found.confidence
+    apart = np.abs(scores[:, None] - scores) > 1e-7 * scores.max(initial=0.0)
+    apart |= ~lowered[:, None] & ~lowered
+    np.fill_diagonal(apart, True)
+    return not apart.all() or bool((lowered & (np.abs(scores - config.score_threshold) < 1e-7)).any())
+
+
 def in_doubt(delta_bbox: ArrayLike, class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig) -> bool:
-    """Whether two correct programs may differ in which boxes they report."""
-    scores, class_ids = score(class_scores, conf_scores, config)
-    if _scores_in_doubt(class_scores, conf_scores, scores, config):
+    """Whether two correct programs may differ in which boxes they report, or where."""
+    if _scores_in_doubt(class_scores, conf_scores, config):
         return True
     x, y = sides(delta_bbox, config)
-    anchors = candidates(delta_bbox, scores, config)
+    anchors, class_ids, scores = candidates(delta_bbox, class_scores, conf_scores, config)
     if (_side_in_doubt(x, anchors) | _side_in_doubt(y, anchors)).any():
         return True
     boxes = _corners(x, y, config)[0][anchors]
-    classes = None if config.class_agnostic else class_ids[anchors]
+    if config.vote_threshold is not None and iou_in_doubt(boxes, class_ids, config.vote_threshold, config.iou_epsilon):
+        return True
+    if config.cross_class_threshold is not None:
+        before = dataclasses.replace(config, cross_class_threshold=None, drop_empty=False)
+        if _doubles_in_doubt(postprocess(delta_bbox, class_scores, conf_scores, before), config):
+            return True
+    classes = None if config.class_agnostic else class_ids
+    if config.nms_kind == "soft":
+        soft = soft_nms(boxes, scores, classes, config.soft_sigma, config.score_threshold, config.iou_epsilon)
+        return soft.margin < 1e-7 or bool((soft.score < 1e-290).any())
     return iou_in_doubt(boxes, classes, config.nms_threshold, config.iou_epsilon)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from evaluation_cases import annotated
 from numpy.typing import NDArray
+from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.anchor_shapes import anchor_config, box_shapes, find_shapes, judge, matched_iou, shape_iou
@@ -17,7 +18,6 @@ from opencv_squeezedet.datasets import Dataset, load_dataset
 
 for library in ("sklearn", "matplotlib", "PIL"):
     pytest.importorskip(library, reason=f"the command needs {library}, of the eval extra")
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "voc_mix"
 SHAPES = np.array([(300.0, 280.0), (60.0, 200.0), (150.0, 50.0), (20.0, 25.0)])
 
 
@@ -144,9 +144,9 @@ def test_usage(
     assert errors.count("\n") == 1
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the project's shared data is not there")
+@needs("voc_mix")
 def test_voc_leads_near_the_published_shapes() -> None:
-    boxes = box_shapes(load_dataset(SHARED / "train.json"), (416, 416))
+    boxes = box_shapes(load_dataset(DATA / "voc_mix" / "train.json"), (416, 416))
     found = find_shapes(boxes, 9, distance="euclidean")
     near = matched_iou(found.shapes, sd.VOC.anchors)
     assert near.mean() > 0.94

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from embedded import needs_caffe_importer, needs_onnx
-from networks import MODELS, SHARED, a_blob, by_caffe, by_onnx, needs_weights, random_weights
+from networks import MODELS, a_blob, by_caffe, by_onnx, random_weights
+from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
@@ -85,10 +86,10 @@ def test_the_gsoc_detector_has_the_maps_and_names_of_its_release() -> None:
     assert {layer.slope for layer in network.layers if layer.name.startswith("rect_")} == {0.01}  # type: ignore[attr-defined]
 
 
-@needs_weights
+@needs("weights")
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_released_weights_fit_by_name(version: str) -> None:
-    with np.load(SHARED / "weights" / f"squeezenet_v{version}_imagenet.npz") as stored:
+    with np.load(DATA / "weights" / f"squeezenet_v{version}_imagenet.npz") as stored:
         for step in ARCHITECTURES[f"squeezenet-v{version}"].build().weighted():
             name = step.layer.name.replace("/", "_")
             assert [stored[f"{name}_w"].shape, stored[f"{name}_b"].shape] == step.weights

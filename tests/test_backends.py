@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from embedded import DEFINITION, HAS_CAFFE, ONNX, STEM, WEIGHTS, needs_caffe_importer, needs_onnx, read_net
+from shared import DATA
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures, backends, formats
@@ -25,7 +26,6 @@ from opencv_squeezedet.model_files import Files
 from opencv_squeezedet.network import Convolution, Network
 
 ROOT = Path(__file__).resolve().parents[1]
-PHOTOS = ROOT.parent / "shared" / "data" / "photos"
 NAMES = ["delta_bbox", "class_scores", "conf_scores"]
 
 needs_onnxruntime = pytest.mark.skipif(
@@ -35,7 +35,7 @@ BACKENDS = ["opencv", pytest.param("onnxruntime", marks=needs_onnxruntime)]
 
 
 def photos() -> list[Path]:
-    return [ROOT / "samples" / "chelsea.jpg", *sorted(PHOTOS.glob("*.jpg"))]
+    return [ROOT / "samples" / "chelsea.jpg", *sorted((DATA / "photos").glob("*.jpg"))]
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_outputs_of_other_names(backend: Any, stem: Path) -> None:
 def test_an_onnx_file_that_is_none(backend: Any, content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "bad.onnx"
     path.write_bytes(Path(ONNX).read_bytes()[:-100_000] if content is None else content)
-    with pytest.raises(sd.ModelError, match=r"cannot read '.*bad.onnx': .|bad.onnx' is empty"):
+    with pytest.raises(sd.ModelError, match=r"bad.onnx': ."):
         sd.SqueezeDet(path, config=sd.VOC, backend=backend)
 
 

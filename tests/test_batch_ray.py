@@ -185,7 +185,7 @@ def test_five_thousand_pictures_of_which_some_are_broken(
     assert first == f"{tmp_path}/found.parquet: 5000 pictures in 200 parts"
     objects = sum(len(row["label"]) for row in expected.values())
     assert second.startswith("5000 pictures in ")
-    assert second.endswith(f" a second: {objects} objects, {broken} not readable")
+    assert second.endswith(f" per second: {objects} objects, {broken} unreadable")
 
 
 def test_a_killed_worker(

@@ -10,7 +10,19 @@ from pathlib import Path
 
 import pytest
 
+import opencv_squeezedet as sd
+
 ROOT = Path(__file__).parents[1]
+
+
+def test_postprocess_against_another_build() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "postprocess.py"), "--blocks", "1", "--kinds", "random"]
+    package = Path(sd.__file__).parents[1]
+    done = subprocess.run([*command, "--against", str(package)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    row = done.stdout.splitlines()[-1].split("|")
+    assert row[1].strip() == "random, threshold 0.5"
+    assert all(float(cell.split()[1].strip("()")) > 0 for cell in row[2:-1])
 
 
 def test_evaluation(tmp_path: Path) -> None:

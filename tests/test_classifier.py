@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from embedded import HAS_CAFFE, needs_caffe_importer, needs_onnx
 from format_seeds import compressed_file
+from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures, formats
@@ -25,11 +26,10 @@ from opencv_squeezedet.model_files import Files, models_folder
 from opencv_squeezedet.network import Network, Weights
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT.parent / "shared" / "data"
 MODELS = Path(models_folder())
 PHOTO = ROOT / "samples" / "chelsea.jpg"
 
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs SqueezeNet's weights and the tutorial's photos")
+needs_data = needs("weights", "photos")
 pytestmark = needs_onnx
 BACKENDS = [
     "opencv",
@@ -231,7 +231,7 @@ def test_what_is_no_classifier(tmp_path: Path) -> None:
     shutil.copy(MODELS / "squeezedet_pyramid_voc.onnx", tmp_path / "detector.onnx")
     with pytest.raises(sd.ModelError, match=r"detector.onnx' has 3 outputs, one was expected: '"):
         sd.SqueezeNet(tmp_path / "detector")
-    with pytest.raises(sd.ModelError, match="'embedded' is a detector, a classifier was expected: gsoc-imagenet, squeezenet"):
+    with pytest.raises(sd.ModelError, match="'embedded' is a detector, not a classifier; the published classifiers are"):
         sd.SqueezeNet("embedded")
     with pytest.raises(FileNotFoundError, match=r"no network definition at 'nothing.prototxt', and the published classifiers"):
         sd.SqueezeNet("nothing")

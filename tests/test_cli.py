@@ -289,4 +289,30 @@ def test_the_installed_command_is_this_one() -> None:
     found = [entry for entry in entry_points(group="console_scripts") if entry.name == "detect"]
     if not found:
         pytest.skip("the package is not installed, only importable")
-    assert found[0].value == "opencv_squeezedet.cli:detect_main"
+    assert found[0].value == "opencv_squeezedet_command:detect"
+
+
+@pytest.mark.parametrize("name", ["squeezedet", "detect", "classify"])
+def test_the_commands_begin_where_ctrl_c_is_quiet(name: str) -> None:
+    code = f"import sys; from opencv_squeezedet_command import {name}; sys.exit({name}())"
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{name} {sd.__version__}\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("wait", [0.0, 0.05, 0.1, 0.2, 0.3])
+def test_ctrl_c_while_a_command_starts(wait: float) -> None:
+    code = """import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)
+import opencv_squeezedet_command
+print(flush=True)
+sys.exit(opencv_squeezedet_command.detect())"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(wait)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) in (-signal.SIGINT, 130)
+        assert process.stderr is not None
+        assert process.stderr.read() == b""

@@ -84,13 +84,13 @@ def test_sources_are_those_of_detect(model: Path, capsys: pytest.CaptureFixture[
         (["--model", "MODEL"], "the following arguments are required: SOURCE"),
         (["a.jpg", "--model", "nothing"], "no network definition at 'nothing.prototxt', and the published classifiers are"),
         (["a.jpg", "--model", "no/thing.onnx"], "no network definition at 'no/thing.onnx'"),
-        (["a.jpg", "--model", "empty.onnx"], "'empty.onnx' is empty"),
-        (["a.jpg", "--model", "gsoc-voc"], "'gsoc-voc' is a detector, a classifier was expected"),
+        (["a.jpg", "--model", "empty.onnx"], "'empty.onnx': the file is empty"),
+        (["a.jpg", "--model", "gsoc-voc"], "'gsoc-voc' is a detector, not a classifier"),
         (["a.jpg", "--model", "MODEL", "--top", "0"], "argument --top: a whole number from 1 up"),
         (["a.jpg", "--model", "MODEL", "--backend", "caffe"], "argument --backend: invalid choice: 'caffe'"),
         (["a.jpg", "--model", "MODEL", "--target", "abacus"], "target must be one that is available here: 'cpu'"),
         (["a.jpg", "--model", "MODEL", "--json", "a.jpg"], "--json: a.jpg is one of the sources"),
-        (["a.jpg", "--model", "MODEL", "--json", "no/folder"], "--json: no/folder is a folder, or lies in none"),
+        (["a.jpg", "--model", "MODEL", "--json", "no/folder"], "--json: no/folder: its folder does not exist"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(

@@ -13,6 +13,7 @@ import pytest
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
 from opencv_squeezedet.cli import common
+from opencv_squeezedet.config import NMS_KINDS
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
 
@@ -42,6 +43,14 @@ def test_help_fits_a_screen_and_has_an_example(
     assert max(map(len, lines)) <= 100
 
 
+@pytest.mark.parametrize("name", ["detect", "eval"])
+def test_every_option_of_postprocessing(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_of([name], capsys)
+    for option in ("threshold T", "nms T", "nms-kind K", "soft-sigma S", "vote T", "multi-label ", "top-n N", "agnostic "):
+        assert f" --{option}" in text
+    assert ", ".join(NMS_KINDS) in " ".join(text.split())
+
+
 @pytest.mark.parametrize("columns", [40, 80, 100, 200])
 def test_help_tells_every_option_at_any_width(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -51,7 +60,7 @@ def test_help_tells_every_option_at_any_width(
     assert max(map(len, text.splitlines())) <= columns
     for option in ("--weights W", "-r, --recursive", "--video-out FILE", "--quiet", "SOURCE", "--version"):
         assert option in text
-    assert "the best boxes that enter NMS" in " ".join(text.split()) or columns == 40
+    assert "boxes that enter NMS" in " ".join(text.split()) or columns == 40
 
 
 def test_help_and_version_of_the_tool(capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,3 +135,85 @@ def test_what_ends_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert common.guarded("x", interrupted) == 130
     assert common.guarded("x", refused) == 7
     assert capsys.readouterr() == ("", "x: no\n")
+
+
+def test_faults_of_what_the_user_names_are_one_line_and_status_2(tmp_path: Path) -> None:
+    for error, line in (
+        (FileNotFoundError(2, "No such file or directory", "a\nb"), "x: a\\nb: No such file or directory"),
+        (FileNotFoundError("no model\nat b"), "x: no model at b"),
+        (ValueError("it is wrong"), "x: it is wrong"),
+        (ImportError("the extra [y] is missing"), "x: the extra [y] is missing"),
+        (KeyError("z"), "x: 'z'"),
+    ):
+        with (
+            pytest.raises(common.CommandError, match=f"^{re.escape(line)}$") as caught,
+            common.usage_errors(KeyError, about="x: "),
+        ):
+            raise error
+        assert caught.value.status == 2
+    for passed in (BrokenPipeError(32, "Broken pipe"), TypeError("a mistake in the program")):
+        with pytest.raises(type(passed)), common.usage_errors():
+            raise passed
+
+
+def test_outputs_that_cannot_be_written_are_one_line_and_status_1() -> None:
+    for error, line in (
+        (OSError(28, "No space left on device", "a.json"), "cannot write a.json: No space left on device"),
+        (OSError(28, "No space left on device"), "cannot write to standard output: No space left on device"),
+    ):
+        with pytest.raises(common.CommandError, match=f"^{line}$") as caught, common.write_errors():
+            raise error
+        assert caught.value.status == 1
+    with pytest.raises(BrokenPipeError), common.write_errors():
+        raise BrokenPipeError
+
+
+def test_targets_are_checked_before_the_work() -> None:
+    Path("folder").mkdir()
+    common.check_targets({"--a": "a.json", "--b": None, "--c": "-", "--d": Path("../a.json")}, [Path("a.jpg")])
+    for targets, line in (
+        ({"--a": "./a.jpg"}, "--a: ./a.jpg is one of the sources"),
+        ({"--a": "b", "--c": "folder/../b"}, "--c: folder/../b is the target of --a too"),
+        ({"--a": "-", "--b": "-"}, "--b: - is the target of --a too"),
+        ({"--a": "folder"}, "--a: folder is a folder"),
+        ({"--a": "no/b"}, "--a: no/b: its folder does not exist"),
+    ):
+        with pytest.raises(common.CommandError, match=f"^{re.escape(line)}$"):
+            common.check_targets(targets, [Path("a.jpg")])
+
+
+@pytest.mark.parametrize("numbers", [0, 1])
+def test_a_table(numbers: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ("name", "size"), [("a\nb", "9"), ("c", "1,024")]
+    common.print_table(*rows, numbers=numbers)
+    right = ["name   size", "a\\nb      9", "c     1,024"]
+    assert capsys.readouterr().out.splitlines() == (right if numbers else ["name  size", "a\\nb  9", "c     1,024"])
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("COLUMNS", "8")
+    common.print_table(*rows, numbers=numbers)
+    cut = ["\x1b[1mname  si\x1b[0m", "a\\nb  9", "c     1,"]
+    assert capsys.readouterr().out.splitlines() == ([f"\x1b[1m{right[0]}\x1b[0m", *right[1:]] if numbers else cut)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["classify", "--model", "squeezenet-v1.1", "a.jpg", "--json", "loop"], 2),
+        (["eval", "loop"], 2),
+        (["eval", "a.jpg", "--html", "loop"], 2),
+        (["anchors", "loop/deeper"], 2),
+        (["label", "loop", "--teacher", "embedded", "-o", "out.json"], 1),
+        (["label", "a.jpg", "--teacher", "embedded", "-o", "loop"], 2),
+        (["train", "loop", "-o", "out"], 2),
+        (["inspect", "loop"], 2),
+    ],
+)
+def test_circles_of_links(arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    if arguments[0] in ("label", "train"):
+        pytest.importorskip("torch", reason="the extra [train] brings torch")
+    Path("loop").symlink_to("loop")
+    assert cli.main(arguments) == status
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"squeezedet {arguments[0]}: ")

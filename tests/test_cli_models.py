@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
-import select
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from server import CONTENT, FILE, Server, entry, in_a_process, serving
+from terminal import open_terminal, read_terminal
 
 from opencv_squeezedet import cli, registry
 from opencv_squeezedet.model import EMBEDDED
@@ -92,7 +88,7 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
 def test_fetch_verify_and_path(server: Server, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(cache / FILE)
     run("path", "thing", status=1)
-    assert capsys.readouterr() == ("", "squeezedet models: thing is not here: squeezedet models fetch thing\n")
+    assert capsys.readouterr() == ("", "squeezedet models: thing is not fetched: run squeezedet models fetch thing\n")
     run("fetch", "thing", "embedded")
     out, err = capsys.readouterr()
     assert out.splitlines() == [path, os.path.join(models_folder(), f"{EMBEDDED}.caffemodel")]
@@ -126,7 +122,7 @@ def test_a_fetch_that_fails_does_not_keep_the_others(server: Server, cache: Path
     assert (found["name"], found["state"], found["path"]) == ("thing", "fetched", str(cache / FILE))
     told = [line for line in err.splitlines() if not line.startswith("fetching ")]
     assert len(told) == 1
-    assert told[0].startswith(f"squeezedet models: cannot fetch 'other': {server.url}/other: the server answers 404")
+    assert told[0].startswith(f"squeezedet models: cannot fetch 'other': {server.url}/other: the server answered 404")
     assert "By hand: get " in told[0]
 
 
@@ -144,7 +140,7 @@ def test_cache_and_timeout(server: Server, tmp_path: Path, capsys: pytest.Captur
         (["steal", "thing"], "argument ACTION: invalid choice: 'steal'"),
         (["list", "thing"], "list takes no NAME"),
         (["fetch"], "fetch takes at least one NAME"),
-        (["fetch", "gsoc"], "no published weights have the name 'gsoc'; there are embedded, gsoc-voc, "),
+        (["fetch", "gsoc"], "no published weights are named 'gsoc'; the names are embedded, gsoc-voc, "),
         (["fetch", "gsoc-voc", "--timeout", "0"], "argument --timeout: a number above 0 was expected, got '0'"),
         (["fetch", "gsoc-voc", "--timeout", "soon"], "argument --timeout: a number above 0 was expected, got 'soon'"),
     ],
@@ -169,33 +165,19 @@ def test_a_missing_extra_is_one_line(
     run("list")
 
 
-def read_terminal(main: int) -> bytes:
-    """Return all that is shown until nobody writes any more."""
-    shown = b""
-    while select.select([main], [], [], 20)[0]:
-        try:
-            shown += os.read(main, 1 << 16)
-        except OSError:  # the other side is closed
-            break
-    os.close(main)
-    return shown
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
 def test_a_terminal_gets_a_bold_header_cut_lines_and_a_progress_bar(server: Server) -> None:
     server.manners = ["slow"]
     code = f"""{in_a_process(server)}
 from opencv_squeezedet import cli
 sys.exit(cli.main(["models", "fetch", "thing"]) or cli.main(["models", "list"]))"""
-    main, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    main, terminal = open_terminal()
     environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"COLUMNS": "50"}
     with subprocess.Popen([sys.executable, "-c", code], stdout=terminal, stderr=terminal, env=environment) as process:
         os.close(terminal)
         shown = read_terminal(main)
         assert process.wait(20) == 0
-    assert b"k/393k [" in shown
-    lines = shown.decode().replace("\r\n", "\n").split("\n")[:-1]
+    assert "k/393k [" in shown
+    lines = shown.split("\n")[:-1]
     start = next(i for i, line in enumerate(lines) if line.startswith("\x1b[1mname"))
     assert lines[start].endswith("\x1b[0m")
     assert {len(line) for line in lines[start + 1 :]} <= set(range(1, 51))

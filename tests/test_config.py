@@ -7,7 +7,9 @@ import dataclasses
 import json
 import math
 import pickle
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import HeadConfig, Preprocess
+from opencv_squeezedet import HeadConfig, Preprocess, config
 
 NEEDED: dict[str, Any] = {
     "input_size": (64, 32),
@@ -36,8 +38,12 @@ OTHERS: dict[str, Any] = {
     "score_threshold": 0.25,
     "nms_threshold": 0.75,
     "nms_kind": "greedy",
+    "soft_sigma": 0.125,
+    "vote_threshold": 0.5,
+    "cross_class_threshold": 0.75,
     "top_n": 7,
     "class_agnostic": True,
+    "multi_label": True,
 }
 
 
@@ -72,8 +78,12 @@ def test_voc() -> None:
         "score_threshold": 0.7,
         "nms_threshold": 0.1,
         "nms_kind": "reference",
+        "soft_sigma": 0.5,
+        "vote_threshold": None,
+        "cross_class_threshold": None,
         "top_n": 64,
         "class_agnostic": False,
+        "multi_label": False,
     }
     assert list(sd.VOC.labels) == sorted(sd.VOC.labels)
     assert len(sd.VOC.labels) == 20
@@ -100,8 +110,12 @@ def test_kitti() -> None:
         "score_threshold": 0.4,
         "nms_threshold": 0.4,
         "nms_kind": "reference",
+        "soft_sigma": 0.5,
+        "vote_threshold": None,
+        "cross_class_threshold": None,
         "top_n": 64,
         "class_agnostic": False,
+        "multi_label": False,
     }
 
 
@@ -127,6 +141,16 @@ def test_single_shapes_have_a_leading_one_or_not() -> None:
 def test_defaults_are_those_of_voc() -> None:
     needed = {name: getattr(sd.VOC, name) for name in NEEDED}
     assert HeadConfig(**needed) == sd.VOC
+
+
+@pytest.mark.parametrize(
+    ("header", "enum", "literal"), [("anchors.pxd", "Corners", config.Corners), ("nms.pxd", "NmsRule", config.NmsKind)]
+)
+def test_choices_are_the_kernels_in_its_order(header: str, enum: str, literal: Any) -> None:
+    text = (Path(sd.__file__).parent / header).read_text()
+    found = re.search(rf"^cdef enum {enum}:\n((?:    .*\n)+)", text, re.MULTILINE)
+    assert found is not None
+    assert tuple(line.split()[0].lower() for line in found[1].splitlines()) == get_args(literal)
 
 
 # ---- the final form of the fields ---------------------------------------------------------------------------------------
@@ -170,6 +194,11 @@ def test_sequences_become_tuples_of_plain_numbers(fields: dict[str, Any]) -> Non
         ("activated", np.False_, False),
         ("drop_empty", 0, False),
         ("class_agnostic", np.True_, True),
+        ("multi_label", 1, True),
+        ("soft_sigma", 2, 2.0),
+        ("vote_threshold", np.float32(0.5), 0.5),
+        ("vote_threshold", None, None),
+        ("cross_class_threshold", np.float32(0.5), 0.5),
         ("score_threshold", 0, 0.0),
         ("score_threshold", np.float16(1), 1.0),
         ("nms_threshold", 1, 1.0),
@@ -205,20 +234,19 @@ PAIRS = [
 ]
 THRESHOLDS = [
     (name, value, error, message)
-    for name in ("score_threshold", "nms_threshold")
+    for name in ("score_threshold", "nms_threshold", "vote_threshold", "cross_class_threshold")
     for value, error, message in (
         (math.nan, ValueError, "must be finite, got nan"),
         (-math.inf, ValueError, "must be finite, got -inf"),
         (-0.01, ValueError, r"must lie in \[0, 1\], got -0.01"),
         (np.nextafter(1, 2), ValueError, r"must lie in \[0, 1\], got 1.0000000000000002"),
-        (None, TypeError, "must be a number, got None"),
         ("0.5", TypeError, "must be a number, got '0.5'"),
         (0.5j, TypeError, "must be a number, got 0.5j"),
     )
 ]
 FLAGS = [
     (name, value, TypeError, message)
-    for name in ("activated", "drop_empty", "class_agnostic")
+    for name in ("activated", "drop_empty", "class_agnostic", "multi_label")
     for value, message in (
         (None, "must be True or False, got None"),
         ("False", "must be True or False, got 'False'"),
@@ -234,11 +262,17 @@ CHOICES = [
         ("delta_order", "'xyhw', 'xywh'"),
         ("corners", "'plain', 'plus_one_after_clip', 'minus_one_before_clip'"),
         ("layout", "'hwc', 'chw'"),
-        ("nms_kind", "'reference', 'greedy'"),
+        ("nms_kind", ", ".join(map(repr, config.NMS_KINDS))),
     )
     for value in ("z", "", "X", None, 0, ["x"])
 ]
 SINGLES = [
+    ("score_threshold", None, TypeError, "must be a number, got None"),
+    ("nms_threshold", None, TypeError, "must be a number, got None"),
+    ("soft_sigma", 0, ValueError, "must be above 0, got 0.0"),
+    ("soft_sigma", -1, ValueError, "must be above 0, got -1.0"),
+    ("soft_sigma", math.nan, ValueError, "must be finite, got nan"),
+    ("soft_sigma", None, TypeError, "must be a number, got None"),
     ("top_n", 0, ValueError, "must be at least 1, got 0"),
     ("top_n", -1, ValueError, "must be at least 1, got -1"),
     ("top_n", 1.5, TypeError, "must be an integer, got 1.5"),
@@ -561,6 +595,10 @@ def test_preprocess_defaults_are_those_of_the_voc_network() -> None:
         ({"size": (0, 4)}, ValueError, "size must be at least 1, got 0"),
         ({"size": (8.5, 4)}, TypeError, "size must be an integer, got 8.5"),
         ({"size": 8}, ValueError, "size must be two integers, got 8"),
+        ({"size": (100_000, 50_000)}, ValueError, r"size \(100000, 50000\) makes a blob of 15000000000 values; at most"),
+        ({"scale": 1e39}, ValueError, r"mean .* and scale 1e\+39 give values of .*, too large for float32"),
+        ({"mean": (1, 2, -1e39)}, ValueError, r"mean .* and scale 1 give values of 1e\+39, too large for float32"),
+        ({"scale": np.ones(2)}, TypeError, r"scale must be a number, got an array of shape \(2,\)"),
         ({"mean": (1, 2)}, ValueError, r"mean must be three numbers, got \(1, 2\)"),
         ({"mean": (1, 2, 3, 4)}, ValueError, r"mean must be three numbers, got \(1, 2, 3, 4\)"),
         ({"mean": (1, 2, math.nan)}, ValueError, "mean must be finite, got nan"),

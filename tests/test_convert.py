@@ -111,7 +111,7 @@ def test_the_description_is_the_users(stem: Path, capsys: pytest.CaptureFixture[
     other = stem.parent / "other.json"
     other.write_text("{}")
     error = error_of(capsys, "convert", stem, stem.parent / "other.onnx")
-    assert error == f"squeezedet convert: '{other}' is there and describes another model; it is not overwritten"
+    assert error == f"squeezedet convert: '{other}' already exists and describes another model; it is not overwritten"
     assert other.read_text() == "{}"
     assert not (stem.parent / "other.onnx").exists()
 
@@ -145,6 +145,25 @@ def test_what_cannot_be_converted(stem: Path, capsys: pytest.CaptureFixture[str]
     assert "no weights at '" in error_of(capsys, "convert", stem, target)
     assert "the following arguments are required: TARGET" in error_of(capsys, "convert", stem)
     assert files(tmp_path) == before - {"mine.caffemodel"}
+
+
+@pytest.mark.parametrize("blocked", [".caffemodel", ".prototxt", ".json"])
+def test_all_files_or_none(stem: Path, blocked: str, capsys: pytest.CaptureFixture[str]) -> None:
+    target = stem.parent / "other"
+    Path(f"{target}.caffemodel").write_text("older")
+    Path(f"{target}{blocked}").unlink(missing_ok=True)
+    Path(f"{target}{blocked}").mkdir()
+    before = files(stem.parent)
+    assert "Is a directory" in error_of(capsys, "convert", stem, f"{target}.prototxt")
+    assert files(stem.parent) == before
+    assert blocked == ".caffemodel" or Path(f"{target}.caffemodel").read_text() == "older"
+
+
+def test_circles_of_links(stem: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loop = stem.parent / "loop.onnx"
+    loop.symlink_to(loop)
+    assert error_of(capsys, "convert", stem, loop) == f"squeezedet convert: {loop}: Too many levels of symbolic links"
+    assert f"{str(loop)!r}" in error_of(capsys, "convert", loop, stem.parent / "new.onnx")
 
 
 # ---- inspect -----------------------------------------------------------------------------------------------------------
@@ -275,15 +294,20 @@ def test_help_fits_a_screen_and_has_an_example(module: object, monkeypatch: pyte
     assert "example: squeezedet it " in text
 
 
-@pytest.mark.parametrize("command", [["inspect"], ["convert", str(EMBEDDED), "x.onnx"]])
-def test_without_the_extra_one_line_says_how_to_install_it(command: list[str], tmp_path: Path) -> None:
+def test_without_the_extra_files_are_read_and_one_line_says_how_to_install_what_writes_them(tmp_path: Path) -> None:
     (tmp_path / "google").mkdir()
     (tmp_path / "google" / "__init__.py").write_text("raise ImportError('no module')")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     code = "import sys; from opencv_squeezedet.cli import main; sys.exit(main(sys.argv[1:]))"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *command], capture_output=True, text=True, env=environment, cwd=tmp_path
-    )
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code, *command], capture_output=True, text=True, env=environment, cwd=tmp_path
+        )
+
+    for suffix in (".prototxt", ".onnx"):
+        assert run("inspect", f"{EMBEDDED}{suffix}").returncode == 0
+    done = run("convert", str(EMBEDDED), "x.onnx")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert done.stderr.endswith("pip install 'opencv-squeezedet[onnx]'\n")

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
+import time
+import zlib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.datasets import Annotated, Dataset, load_dataset
 from opencv_squeezedet.datasets.names import VOC_NAMES_OF_COCO
+from opencv_squeezedet.datasets.raw import picture_size
 from opencv_squeezedet.files import read_picture
 
 pytest.importorskip("PIL", reason="the sizes of YOLO's pictures are read with Pillow, of the eval extra")
 pytest.importorskip("yaml", reason="YOLO's descriptions are read with PyYAML, of the eval extra")
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "voc_mix"
 LABELS = ("cat", "dog")
 PICTURES: dict[str, tuple[tuple[int, int], list[tuple[str, list[float], bool]]]] = {
     "both": ((60, 40), [("dog", [3.0, 5.0, 33.0, 25.0], False), ("cat", [30.0, 0.0, 60.0, 40.0], True)]),
@@ -187,6 +192,22 @@ def test_a_picture_on_its_side_counts_as_it_is_read(tmp_path: Path) -> None:
     assert picture.size == (image.shape[1], image.shape[0]) == PICTURES["one"][0][::-1]
 
 
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_png_on_its_side_counts_as_it_is_read(tmp_path: Path, behind: bool) -> None:
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+    content = cv2.imencode(".png", np.zeros((40, 60, 3), np.uint8))[1].tobytes()
+    place = len(content) - 12 if behind else 33  # before the end, or after the header
+    path = tmp_path / "a.png"
+    path.write_bytes(content[:place] + chunk + content[place:])
+    image = read_picture(path)
+    assert picture_size(path) == (image.shape[1], image.shape[0])
+
+
 def test_labels_choose_and_order(tmp_path: Path) -> None:
     dataset = load_dataset(write_coco(tmp_path), labels=("bird", "dog"))
     assert dataset.labels == ("bird", "dog")
@@ -245,6 +266,90 @@ def test_bad_entries_of_coco(tmp_path: Path, case: str) -> None:
     assert len(dataset.problems) == 1
 
 
+BAD_IMAGES: dict[str, dict[str, Any]] = {
+    "width": {"width": 1e30},
+    "height": {"height": 10**4000},
+    "infinite": {"width": float("inf")},
+    "none": {"width": float("nan")},
+    "no width at all": {"height": 0},
+    "long name": {"file_name": "x" * 5000},
+    "zero in the name": {"file_name": "a\0b.jpg"},
+    "half a letter": {"file_name": "\ud800.jpg"},
+    "number for a name": {"file_name": 5},
+    "id": {"id": [1]},
+}
+
+
+@pytest.mark.parametrize("place", [0, 3])
+@pytest.mark.parametrize("case", BAD_IMAGES)
+def test_an_impossible_picture_of_coco_is_left_out(tmp_path: Path, case: str, place: int) -> None:
+    path = write_coco(tmp_path)
+    content = json.loads(path.read_text())
+    image = {"id": 1, "file_name": "both.jpg", "width": 60, "height": 40, **BAD_IMAGES[case]}
+    content["images"].insert(place, image)
+    content["annotations"].append({"image_id": 1, "category_id": 17, "bbox": [1, 2, 3, 4]})
+    path.write_text(json.dumps(content))
+    dataset = load_dataset(path)
+    assert sorted(by_name(dataset)) == sorted(PICTURES)
+    assert len(dataset.pictures) == 3
+    assert 1 <= len(dataset.problems) <= 2
+    assert max(map(len, dataset.problems)) < 600
+
+
+@pytest.mark.parametrize("area", [float("nan"), -1, 1e300, float("inf")])
+def test_impossible_areas(tmp_path: Path, area: float) -> None:
+    annotations = [{"image_id": 7, "category_id": 17, "bbox": [1, 2, 3, 4], "area": area}]
+    dataset = load_dataset(write_coco(tmp_path, annotations=annotations))
+    assert dataset.pictures[0].area.tolist() == [12]
+    assert dataset.problems == (f"both.jpg: the area of a cat is {area:g}: that of its box is taken",)
+    annotations[0]["area"] = None
+    assert load_dataset(write_coco(tmp_path / "null", annotations=annotations)).problems == ()
+
+
+def test_categories_of_one_id(tmp_path: Path) -> None:
+    categories = [
+        {"id": 17, "name": "cat"},
+        {"id": 18, "name": "dog"},
+        {"id": 17, "name": "bird"},
+        {"id": [3], "name": "x"},
+        5,
+    ]
+    dataset = load_dataset(write_coco(tmp_path, categories=categories))
+    check(Dataset(dataset.labels, dataset.pictures, ()))
+    assert dataset.problems[:2] == (
+        "category {'id': 17, 'name': 'bird'}: a new id and a name were expected: left out",
+        "category {'id': [3], 'name': 'x'}: a new id and a name were expected: left out",
+    )
+    assert len(dataset.problems) == 3
+
+
+def test_an_annotation_of_any_depth_is_told_of_briefly(tmp_path: Path) -> None:
+    deep: Any = 1
+    for _ in range(400):
+        deep = [deep]
+    dataset = load_dataset(write_coco(tmp_path, annotations=[{"segmentation": deep, "x": "y" * 10_000}]))
+    assert len(dataset.problems) == 1
+    assert len(dataset.problems[0]) < 600
+
+
+@pytest.mark.parametrize("box", [[0, 0, 1e300, 1e300], [-1e300, -1e300, 2e300, 2e300], [1e308, 1e308, 1e308, 1e308]])
+def test_boxes_beyond_all_measure(tmp_path: Path, box: list[float]) -> None:
+    x, y, width, height = box
+    coco = write_coco(tmp_path / "coco", annotations=[{"image_id": 7, "category_id": 17, "bbox": box}])
+    voc = write_voc(tmp_path / "voc")
+    corners = [(x, y, x + width, y + height)]
+    objects = [("cat", list(corner), False) for corner in corners]
+    (voc / "Annotations" / "both.xml").write_text(voc_xml("both", (60, 40), objects))
+    yolo = write_yolo(tmp_path / "yolo", described=False)
+    (yolo / "labels" / "val" / "both.txt").write_text(f"0 {x} {y} {width} {height}\n")
+    for path in (coco, voc, yolo):
+        dataset = load_dataset(path, labels=LABELS)
+        assert len(dataset.pictures) == 3
+        assert len(dataset.problems) == 1
+        assert dataset.problems[0].startswith("both.jpg: the box of a cat (")
+        assert np.isfinite(by_name(dataset)["both"].xyxy).all()
+
+
 def test_missing_and_doubled_pictures(tmp_path: Path) -> None:
     path = write_coco(tmp_path)
     (tmp_path / "images" / "both.jpg").unlink()
@@ -259,6 +364,8 @@ def test_missing_and_doubled_pictures(tmp_path: Path) -> None:
 
 BAD_XML = {
     "cut off": "<annotation><object>",
+    "unknown encoding": '<?xml version="1.0" encoding="x-none"?><annotation/>',
+    "encoding of another kind": '<?xml version="1.0" encoding="hex"?><annotation/>',
     "entities": '<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>',
 }
 
@@ -271,6 +378,26 @@ def test_bad_xml(tmp_path: Path, case: str) -> None:
     assert list(by_name(dataset)) == ["both", "one"]
     assert len(dataset.problems) == 1
     assert dataset.problems[0].startswith("none.xml: ")
+
+
+def test_names_of_voc_that_no_file_can_have(tmp_path: Path) -> None:
+    folder = write_voc(tmp_path / "voc")
+    (folder / "Annotations" / "none.xml").write_text(voc_xml("x" * 5000, (50, 50), []))
+    check(load_dataset(folder))
+    (folder / "Annotations" / "lost.xml").write_text(voc_xml("x" * 5000, (50, 50), []))
+    dataset = load_dataset(folder)
+    assert len(dataset.pictures) == 3
+    assert dataset.problems == (f"{folder / 'JPEGImages' / 'lost.jpg'}: no such picture",)
+
+
+def test_a_size_that_no_picture_has(tmp_path: Path) -> None:
+    folder = write_voc(tmp_path / "voc")
+    path = folder / "Annotations" / "none.xml"
+    path.write_text(path.read_text().replace("<width>50<", "<width>1e30<"))
+    dataset = load_dataset(folder)
+    assert list(by_name(dataset)) == ["both", "one"]
+    (problem,) = dataset.problems
+    assert "none.jpg: width and height from 1 to 1048576 were expected, got (1000" in problem
 
 
 def test_bad_objects_of_voc(tmp_path: Path) -> None:
@@ -315,6 +442,91 @@ def test_labels_of_yolo_beside_their_pictures(tmp_path: Path) -> None:
         load_dataset(folder, split="val")
 
 
+def png_of(width: int, height: int) -> bytes:
+    """A file whose header tells of so many pixels, which are not there."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = (header, b"IDAT", b"IEND")
+    chunks = [struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize(("side", "kept"), [((12_000, 10_000), True), ((50_000, 50_000), False), ((2**31 - 1, 1), False)])
+def test_pictures_of_very_many_pixels(tmp_path: Path, side: tuple[int, int], kept: bool) -> None:
+    folder = write_yolo(tmp_path / "yolo", described=False)
+    (folder / "images" / "val" / "none.jpg").write_bytes(png_of(*side))
+    dataset = load_dataset(folder)
+    assert list(by_name(dataset)) == (["both", "none", "one"] if kept else ["both", "one"])
+    assert len(dataset.problems) == (not kept)
+    assert not any("cannot identify" in problem for problem in dataset.problems)
+
+
+def test_a_picture_whose_header_makes_pillow_stumble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    def stumble(image: object) -> dict[int, int]:
+        raise KeyError("tag")
+
+    folder = write_yolo(tmp_path / "yolo", described=False)
+    monkeypatch.setattr(Image.Image, "getexif", stumble)
+    with pytest.raises(ValueError, match=r"no picture that can be used: .*Pillow cannot read its size: 'tag' \(and 2 more\)"):
+        load_dataset(folder)
+
+
+DESCRIPTIONS = {
+    "billion laughs": ("a: &a [x]\n" + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in pairwise("abcdefghi"))
+                       + "names: [*i]\n", r"aliases \(\*a\), which descriptions do not need"),
+    "merges": ("a: &a {x: y}\nnames: {<<: [*a, *a]}\n", "aliases"),
+    "brackets": ("names: " + "[" * 50_000, "to a depth of 10"),
+    "braces": ("names: " + "{a: " * 50_000, "to a depth of 10"),
+    "dashes": ("- " * 50_000, "to a depth of 10"),
+    "names of two kinds": ("names: {1: a, b: c}", "'names' must list"),
+    "lists for names": ("names: [[a], b]", "'names' must list"),
+    "a split of lists": ("names: [a]\nval: [[images/val]]", "'val' must be a path, got"),
+    "a list for the path": ("names: [a]\npath: [a, b]", "'path' must be a path, got"),
+    "too large": ("# " + "x" * 2_000_000, "it has 2,000,002 bytes, at most 1,048,576 are read"),
+    "no text": ("names: [\x00]", "unacceptable character"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DESCRIPTIONS)
+def test_descriptions_that_are_bombs_or_nonsense(tmp_path: Path, case: str) -> None:
+    content, message = DESCRIPTIONS[case]
+    path = write_yolo(tmp_path / "yolo", described=True).with_name("a.yaml")
+    path.write_text(content)
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=f"a.yaml: .*{message}"):
+        load_dataset(path)
+    assert time.monotonic() - start < 5
+
+
+def test_names_are_what_is_written(tmp_path: Path) -> None:
+    path = write_yolo(tmp_path / "yolo", described=True)
+    path.write_text("path: ~\ntrain:\nval: images/val\nnames: [no, 1e3, 007, 2024-99-99]\n")
+    assert load_dataset(path).labels == ("no", "1e3", "007", "2024-99-99")
+
+
+def test_lists_of_yolo_with_names_that_no_file_can_have(tmp_path: Path) -> None:
+    path = write_yolo(tmp_path / "yolo", described=True)
+    (path.parent / "val.txt").write_text(f"/\n{'x' * 5000}.jpg\nimages/val/one.jpg\na\0b\n")
+    path.write_text("val: val.txt\nnames: [cat, dog]\n")
+    dataset = load_dataset(path)
+    assert list(by_name(dataset)) == ["one"]
+    assert len(dataset.problems) == 3
+    path.write_text(f"val: {'x' * 5000}\nnames: [cat, dog]\n")
+    with pytest.raises(FileNotFoundError, match="no pictures at"):
+        load_dataset(path)
+
+
+@pytest.mark.parametrize("name", ["classes.txt", "val.txt"])
+def test_lists_that_are_not_utf_8_are_named(tmp_path: Path, name: str) -> None:
+    path = write_yolo(tmp_path / "yolo", described=name == "val.txt")
+    if name == "val.txt":
+        path.write_text("val: val.txt\nnames: [cat, dog]\n")
+    ((tmp_path / "yolo") / name).write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(ValueError, match=rf"{name}: 'utf-8' codec"):
+        load_dataset(path)
+
+
 def test_a_file_that_is_no_picture(tmp_path: Path) -> None:
     folder = write_yolo(tmp_path / "yolo", described=False)
     (folder / "images" / "val" / "none.jpg").write_text("none")
@@ -352,11 +564,11 @@ def test_wrong_options(tmp_path: Path) -> None:
     check(load_dataset(path, images=tmp_path / "pictures"))
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the project's shared data is not there")
+@needs("voc_mix")
 def test_voc_mix() -> None:
-    content = json.loads((SHARED / "val.json").read_bytes())
-    dataset = load_dataset(SHARED / "val.json", labels=sd.VOC.labels)
-    assert dataset.labels == load_dataset(SHARED / "val.json").labels
+    content = json.loads((DATA / "voc_mix" / "val.json").read_bytes())
+    dataset = load_dataset(DATA / "voc_mix" / "val.json", labels=sd.VOC.labels)
+    assert dataset.labels == load_dataset(DATA / "voc_mix" / "val.json").labels
     assert dataset.problems == ()
     assert (len(dataset.pictures), dataset.box_count) == (len(content["images"]), len(content["annotations"]))
     assert sum(picture.difficult.sum() for picture in dataset.pictures) == sum(a["difficult"] for a in content["annotations"])

@@ -43,7 +43,7 @@ def assert_well_formed(found: Detections, count: int) -> None:
     assert (found.xyxy.shape, found.xyxy.dtype) == ((count, 4), np.float32)
     assert (found.confidence.shape, found.confidence.dtype) == ((count,), np.float32)
     assert (found.class_id.shape, found.class_id.dtype) == ((count,), np.int32)
-    assert found.names == NAMES
+    assert found.label_table == found.names == NAMES
     for name in ARRAYS:
         assert not getattr(found, name).flags.writeable
         assert getattr(found, name).flags.c_contiguous
@@ -348,7 +348,7 @@ def test_copies(remake: Any, made: Detections) -> None:
     assert_well_formed(again, len(made))
     assert again == made
     with pytest.raises(AttributeError, match="frozen"):
-        again.names = ()
+        again.label_table = ()
 
 
 def test_repr() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 from embedded import output, read_net
 
 import opencv_squeezedet as sd
+from opencv_squeezedet.config import NMS_KINDS
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
 
@@ -86,14 +90,18 @@ def test_options_are_passed_on(detector: sd.SqueezeDet, photo: np.ndarray) -> No
     for options in (
         {"score_threshold": 0.02, "nms_threshold": 1},
         {"score_threshold": 0.02, "nms_threshold": 1, "top_n": 5},
-        {"score_threshold": 0.001, "nms_threshold": 0.9, "nms_kind": "reference", "top_n": 2000},
-        {"score_threshold": 0.001, "nms_threshold": 0.9, "nms_kind": "greedy", "top_n": 2000},
+        *({"score_threshold": 0.001, "nms_threshold": 0.9, "nms_kind": kind, "top_n": 2000} for kind in NMS_KINDS),
+        {"score_threshold": 0.001, "vote_threshold": 0.5},
+        {"score_threshold": 0.001, "multi_label": True, "top_n": 20000},
         {"score_threshold": 0.001, "nms_threshold": 0.9, "class_agnostic": True, "top_n": 2000},
     ):
         expected = sd.postprocess(*blobs, detector.config, image_size=size, **options)
         assert detector.detect(photo, **options) == expected
         assert detector.detect_batch([photo], **options) == [expected]
         assert expected != detector.detect(photo)
+    for refuse in (lambda: detector.detect(photo, thresh=1), lambda: detector.detect_batch([], thresh=1)):
+        with pytest.raises(TypeError, match="there is no option 'thresh'; the options are score_threshold, "):
+            refuse()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (3, 2), (37, 1211), (2000, 1500)])
@@ -121,12 +129,14 @@ def test_grey_and_alpha_are_the_same_picture(photo: np.ndarray) -> None:
     "convert",
     [
         lambda p: p.astype(np.uint16) * 257,
+        lambda p: (p.astype(np.uint16) * 257).astype(">u2"),
         lambda p: (p / 255.0).astype(np.float32),
         lambda p: p / 255.0,
         lambda p: p.astype(np.float32),
         lambda p: p.astype(np.float16),
+        lambda p: p.astype(">f8"),
     ],
-    ids=["uint16", "float32 to 1", "float64 to 1", "float32 to 255", "float16 to 255"],
+    ids=["uint16", "uint16, >", "float32 to 1", "float64 to 1", "float32 to 255", "float16 to 255", "float64, >"],
 )
 def test_types_are_the_same_picture(detector: sd.SqueezeDet, photo: np.ndarray, convert: Any) -> None:
     assert detector.detect(convert(photo)) == detector.detect(photo)
@@ -156,6 +166,8 @@ def test_the_picture_is_not_changed(detector: sd.SqueezeDet, photo: np.ndarray) 
         (np.zeros((0, 4, 3), np.uint8), ValueError, r"got \(0, 4, 3\)"),
         (np.zeros(4, np.uint8), ValueError, r"got \(4,\)"),
         (np.zeros((1, 4, 4, 3), np.uint8), ValueError, r"got \(1, 4, 4, 3\)"),
+        (np.broadcast_to(np.uint8(0), (1, 3_000_000_000)), ValueError, "at most 1073741824 pixels, .* got 3000000000x1"),
+        (np.broadcast_to(np.uint8(0), (40_000, 40_000, 3)), ValueError, "got 40000x40000"),
         (np.full((4, 4, 3), np.nan), ValueError, "0 to 1 or to 255, got values from nan"),
         (np.full((4, 4, 3), np.inf), ValueError, "got values from inf"),
         (np.full((4, 4, 3), 65535.0), ValueError, "got values from 65535"),
@@ -178,6 +190,24 @@ def test_batch_gives_what_single_pictures_give(detector: sd.SqueezeDet, photo: n
     assert detector.detect_batch([photo]) == [detector.detect(photo)]
 
 
+@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 1), (8, 9, 3), (8, 9, 4)])
+def test_a_single_picture_is_no_batch(detector: sd.SqueezeDet, shape: tuple[int, ...]) -> None:
+    with pytest.raises(TypeError, match=r"got one array of shape \(8, 9.*call detect\(image\), or detect_batch\(\[image\]\)"):
+        detector.detect_batch(np.zeros(shape, np.uint8))
+
+
+def test_an_array_of_pictures_is_a_batch(detector: sd.SqueezeDet, photo: np.ndarray) -> None:
+    assert len(detector.detect_batch(np.stack([photo, photo]))) == 2
+    assert len(detector.detect_batch(np.stack([photo[..., 0], photo[..., 1]]))) == 2
+
+
+@pytest.mark.parametrize("value", [np.array([0.1, 0.2]), np.array([0.5]), [0.5]])
+@pytest.mark.parametrize("name", ["score_threshold", "nms_threshold"])
+def test_a_threshold_that_is_no_number_is_named(detector: sd.SqueezeDet, photo: np.ndarray, name: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"^{name} must be a number, got"):
+        detector.detect(photo, **{name: value})
+
+
 def test_eight_threads_on_one_detector(detector: sd.SqueezeDet, photo: np.ndarray) -> None:
     pictures = [photo[10 * i :, 5 * i :] for i in range(8)]
     alone = [detector.detect(picture, score_threshold=0.05) for picture in pictures]
@@ -186,3 +216,24 @@ def test_eight_threads_on_one_detector(detector: sd.SqueezeDet, photo: np.ndarra
             together = list(pool.map(lambda p: detector.detect(p, score_threshold=0.05), pictures))
             assert together == alone
     assert all(one != other for one, other in itertools.combinations(alone, 2))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes of POSIX")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_while_another_thread_detects(detector: sd.SqueezeDet, photo: np.ndarray) -> None:
+    """The new process has the lock, but not the thread that would let it go."""
+    expected = detector.detect(photo)
+    with detector.lock:
+        child = os.fork()
+        if not child:
+            os._exit(0 if detector.detect(photo) == expected else 1)
+    for _ in range(300):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        pytest.fail("the new process waits for ever")
+    assert status == 0

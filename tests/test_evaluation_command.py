@@ -137,6 +137,8 @@ BAD_RESULTS = {
     "no box": '[{"image_id": 4, "category_id": 3, "score": 1}]',
     "words": '[{"image_id": 4, "category_id": 3, "bbox": [1, 2, 3, "x"], "score": 1}]',
     "not finite": '[{"image_id": 4, "category_id": 3, "bbox": [1, 2, 3, NaN], "score": 1}]',
+    "too large": '[{"image_id": 4, "category_id": 3, "bbox": [1, 2, 1e300, 4], "score": 1}]',
+    "names that are none": '{"images": [], "annotations": [], "categories": [{"id": 1, "name": {}}, {"id": []}]}',
     "lists for ids": '[{"image_id": [4], "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}]',
     "other pictures": '[{"image_id": 5, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}]',
     "no categories": '{"images": [], "annotations": []}',
@@ -158,13 +160,13 @@ def test_bad_results(data: Path, case: str, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--results", "a.json", "--model", "b"], "no --model belongs to them"),
-        (["--categories", "a.json"], "tell the classes of --results"),
+        (["--results", "a.json", "--model", "b"], "to which --model and --weights do not apply"),
+        (["--categories", "a.json"], "--categories names the classes of --results"),
         (["--results", "missing.json"], "missing.json: No such file"),
         (["--model", "missing"], "missing.prototxt"),
         (["--split", "val"], "no splits"),
-        (["--html", "missing/report.html"], "lies in none that can be written to"),
-        (["--html", "a.out", "--json", "a.out"], "--json: a.out is that of --html too"),
+        (["--html", "missing/report.html"], "--html: missing/report.html: its folder does not exist"),
+        (["--html", "a.out", "--json", "a.out"], "--json: a.out is the target of --html too"),
         (["--iou", "2"], "a number in [0, 1] was expected"),
         (["--nms-kind", "best"], "invalid choice"),
     ],
@@ -218,11 +220,11 @@ def test_options_reach_the_detector(data: Path) -> None:
     detector = sd.SqueezeDet()
     image = cv2.imread(str(data.parent / "images" / "cat.jpg"))
     seen = []
-    for options in ({}, {"nms_threshold": 1.0}, {"nms_kind": "reference"}, {"top_n": 3}, {"score_threshold": 0.2}):
+    for options in ({}, {"nms_threshold": 1.0}, {"nms_kind": "reference"}, {"vote_threshold": 0.5}, {"score_threshold": 0.2}):
         run = detect_dataset(dataset, [detector], on_picture=lambda: seen.append(1), **options)
         assert run.detections[0] == detector.detect(image, **{"score_threshold": 0.01, **options})
         assert (len(run.detections), run.workers, run.problems) == (2, 1, ())
-        assert all(len(seconds) == 2 for seconds in run.stages.values())
+        assert all(len(seconds) == 2 for seconds in run.stages.seconds.values())
     assert len(seen) == 10
     with pytest.raises(ValueError, match="labels"):
         detect_dataset(load_dataset(data), [detector])

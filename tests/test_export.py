@@ -33,7 +33,9 @@ def test_coco_is_read_by_pycocotools(tmp_path: Path) -> None:
     annotations = [*FOUND.to_coco(1), *NOTHING.to_coco(2, first_id=4), *FOUND.to_coco(3, first_id=4)]
     images = [{"id": i, "file_name": f"{i}.jpg", "width": 200, "height": 100} for i in (1, 2, 3)]
     path = tmp_path / "coco.json"
-    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": coco_categories(FOUND.names)}))
+    path.write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": coco_categories(FOUND.label_table)})
+    )
     with contextlib.redirect_stdout(io.StringIO()):
         dataset = coco.COCO(str(path))
         results = dataset.loadRes(annotations)
@@ -92,13 +94,13 @@ def test_supervision_of_others() -> None:
     supervision = library("supervision")
     boxes = np.array([[0, 0, 1, 1], [2, 2, 4, 4]], np.float32)
     plain = sd.Detections.from_supervision(supervision.Detections(xyxy=boxes))
-    assert (plain.names, plain.labels) == (("0",), ["0", "0"])
+    assert (plain.label_table, plain.labels) == (("0",), ["0", "0"])
     assert plain.confidence.tolist() == [1, 1]
     named = supervision.Detections(
         xyxy=boxes, confidence=np.array([0.2, 0.8]), class_id=np.array([3, 1]), data={"class_name": np.array(["c", "b"])}
     )
     found = sd.Detections.from_supervision(named)
-    assert found.names == ("0", "b", "2", "c")
+    assert found.label_table == ("0", "b", "2", "c")
     assert found.labels == ["b", "c"], "highest confidence first"
     assert sd.Detections.from_supervision(named, ["w", "x", "y", "z"]).labels == ["x", "z"]
     with pytest.raises(ValueError, match="class ids must lie in"):

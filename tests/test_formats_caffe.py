@@ -127,7 +127,8 @@ CONV = f'layer {{ type: "Convolution" {CONVOLUTION} }}'
     ("text", "message"),
     [
         ("layer {", "no prototxt of the layers that can be read: 1:7"),
-        ("", "one input was expected, got none"),
+        ("", "the file is empty"),
+        ("# nothing", "one input was expected, got none"),
         (CONV, "one input was expected, got none"),
         ('input: "a" input: "b" input_dim: [1, 3, 4, 5, 1, 3, 4, 5]', "one input was expected, got 'a', 'b'"),
         ('input: "data" input_dim: [1, 3, 20]', r"input 'data': a shape \(N, C, H, W\) was expected, got \(1, 3, 20\)"),
@@ -151,7 +152,10 @@ CONV = f'layer {{ type: "Convolution" {CONVOLUTION} }}'
             f'{INPUT} layer {{ name: "bn" type: "BatchNorm" bottom: "data" top: "data" batch_norm_param {{ eps: 1 }} }}',
             "layer 'bn': the type 'BatchNorm' is not one of Concat, Convolution, Deconvolution",
         ),
-        (f"{INPUT} {CONV.replace('pad', 'padd')}", 'no prototxt of the layers that can be read: .*no field named "padd"'),
+        (
+            f"{INPUT} {CONV.replace('pad', 'padd')}",
+            "no prototxt of the layers that can be read: 1:.* has no field named 'padd'",
+        ),
         (f"{INPUT} {CONV.replace('3 pad', '0 pad')}", "layer 'conv': kernel_size must be one or two integers of at least 1"),
         (f"{INPUT} {CONV.replace('kernel_size: 3', '')}", r"layer 'conv': kernel_size must be .*, got \[\]"),
         (f"{INPUT} {CONV.replace('num_output: 8', '')}", "layer 'conv': num_output and group must be at least 1, got 0 and 1"),
@@ -211,7 +215,7 @@ def test_files_that_are_no_prototxt(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_prototxt(path)
     path.write_bytes(bytes(3_000_000))
-    with pytest.raises(sd.ModelError, match="a prototxt of at most 262144 bytes was expected, it has 3000000"):
+    with pytest.raises(sd.ModelError, match="a file of at most 262144 bytes was expected, it has 3000000"):
         read_prototxt(path)
     path.write_bytes(b"name: \xff\xfe")
     with pytest.raises(sd.ModelError, match="a text file was expected"):
@@ -375,7 +379,8 @@ def test_blobs_that_are_not_what_they_say(tmp_path: Path, blob: Callable[[Any], 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "a caffemodel was expected, it has no layer with weights"),
+        (b"", "the file is empty"),
+        (field(1, b"net"), "a caffemodel was expected, it has no layer with weights"),
         (field(100, field(1, b"conv")), "a caffemodel was expected, it has no layer with weights"),
         (b"name: 'net'", "it ends within the field that begins at byte 0|begins a field of kind"),
         (b"\x0b" * 40, "begins a field of kind 3"),
@@ -387,7 +392,7 @@ def test_blobs_that_are_not_what_they_say(tmp_path: Path, blob: Callable[[Any], 
         ),
         (field(100, b"") * 100_000, "its 300000 bytes are split into too many fields"),
     ],
-    ids=["empty", "no weights", "text", "groups", "no numbers", "names of bytes", "twice", "bomb"],
+    ids=["empty", "no layers", "no weights", "text", "groups", "no numbers", "names of bytes", "twice", "bomb"],
 )
 def test_files_that_are_no_caffemodel(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "net.caffemodel"

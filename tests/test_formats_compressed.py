@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from embedded import needs_onnx
 from format_seeds import compressed_file
-from networks import SHARED, by_onnx, needs_weights
+from networks import by_onnx
+from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.formats import load_network, read_compressed
 from opencv_squeezedet.network.architectures import squeezenet_v1_0
 
-PUBLISHED = SHARED / "weights" / "compressed_SqueezeNet.net"
+PUBLISHED = DATA / "weights" / "compressed_SqueezeNet.net"
 
 
 def decoded_step_by_step(content: bytes) -> dict[str, list[np.ndarray]]:
@@ -54,7 +55,7 @@ def test_decoding(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(one, other)
 
 
-@needs_weights
+@needs("weights")
 def test_the_published_file() -> None:
     network, weights = load_network(PUBLISHED)
     assert network == squeezenet_v1_0()
@@ -67,11 +68,11 @@ def test_the_published_file() -> None:
 
 
 @needs_onnx
-@needs_weights
+@needs("weights")
 @pytest.mark.parametrize(("photo", "best"), [("aeroplane", 404), ("bus", 654), ("cat", 281), ("space_shuttle", 812)])
 def test_the_published_file_classifies(photo: str, best: int) -> None:
     network, weights = load_network(PUBLISHED)
-    image = cv2.imread(str(SHARED / "photos" / f"{photo}.jpg"))
+    image = cv2.imread(str(DATA / "photos" / f"{photo}.jpg"))
     blob = cv2.dnn.blobFromImage(image, 1, (227, 227), (104, 117, 123))
     assert by_onnx(network, weights, blob)["prob"].argmax() == best
 

@@ -260,7 +260,7 @@ def external(made: Any) -> None:
 
 
 def short(made: Any) -> None:
-    made.graph.initializer[0].dims[0] = 2**40
+    made.graph.initializer[0].dims[0] = 2**30
 
 
 def negative(made: Any) -> None:
@@ -280,7 +280,7 @@ NO_CHANGE: dict[str, Any] = {}
         ([node("Conv", "x", "w", "w", "w")], NO_CHANGE, "a kernel of four axes and perhaps a bias were expected"),
         ([node("Conv", "x", "w", pads=[0, 0, 1, 1])], NO_CHANGE, r"same pads on both sides were expected, got \[0, 0, 1, 1\]"),
         ([node("Conv", "x", "w", auto_pad="SAME_UPPER")], NO_CHANGE, "explicit pads were expected, got auto_pad 'SAME_UPPER'"),
-        ([node("Conv", "x", "w", strides=[0, 1])], NO_CHANGE, r"strides must be two integers of at least 1, got \[0, 1\]"),
+        ([node("Conv", "x", "w", strides=[0, 1])], NO_CHANGE, r"strides must be integers of at least 1, got \[0, 1\]"),
         ([node("Conv", "x", "w", kernel_shape=[1, 1])], NO_CHANGE, r"kernel_shape does not fit weights of \(4, 3, 3, 3\)"),
         ([node("Conv", "x", "w", group=2)], NO_CHANGE, "layer 'it': 3 inputs and 4 outputs cannot be split into 2 groups"),
         ([node("Conv", "x", "w", "long")], NO_CHANGE, "layer 'it': weights of 4x3x3x3 and 4 were expected, got 4x3x3x3 and 5"),
@@ -304,8 +304,12 @@ NO_CHANGE: dict[str, Any] = {}
         ([node("Relu", "x", outputs=("z",))], NO_CHANGE, "no node gives the output 'y'"),
         ([node("Relu", "x")], {"shape": (1, 3, "H", "W")}, r"input 'x': a shape \(N, C, H, W\), all but N given, was"),
         ([node("Relu", "x")], {"shape": (1, 27)}, r"input 'x': a shape \(N, C, H, W\)"),
-        ([node("Conv", "x", "w")], {"change": external}, "constant 'w': floats or integers in the file itself were expected"),
-        ([node("Conv", "x", "w")], {"change": short}, r"constant 'w': float32 of \(1099511627776, 3, 3, 3\) were expected"),
+        ([node("Conv", "x", "w")], {"change": external}, "constant 'w': its values were expected in the mod"),
+        (
+            [node("Conv", "x", "w")],
+            {"change": short},
+            r"constant 'w': 115964116992 bytes were expected for its shape \(1073741824, 3, 3, 3\), the file has 432",
+        ),
         ([node("Conv", "x", "w")], {"change": negative}, r"constant 'w': a shape was expected, got \(-4, 3, 3, 3\)"),
         ([], NO_CHANGE, "no ONNX file: it has no nodes"),
     ],

@@ -88,6 +88,7 @@ def test_boxes_are_mapped_back(size: tuple[int, int], resize: Resize) -> None:
     x1, y1, x2, y2 = 208 - 50, 208 - 30, 208 + 50, 208 + 30
     expected = [(x1 - p.left) * p.x_factor, (y1 - p.top) * p.y_factor, (x2 - p.left) * p.x_factor, (y2 - p.top) * p.y_factor]
     assert found.xyxy[0] == pytest.approx(np.clip(expected, 0, (*size, *size)), rel=1e-6)
+    np.testing.assert_allclose(p.to_picture(np.array([[x1, y1, x2, y2]], np.float32)), found.xyxy, rtol=1e-5)
     assert sd.postprocess_batch(*(blob[None] for blob in blobs), head, image_size=size, resize=resize) == [found]
 
 

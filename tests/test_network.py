@@ -213,7 +213,7 @@ def test_missing_bottoms_and_names_that_come_twice() -> None:
 def test_a_layer_is_found_by_its_name() -> None:
     network = architectures.squeezenet_v1_1()
     assert network.step("fire2/concat").tops == [(1, 128, 56, 56)]
-    with pytest.raises(sd.ModelError, match=r"no layer 'fire2', but conv1, relu_conv1"):
+    with pytest.raises(sd.ModelError, match=r"no layer 'fire2'; it has conv1, relu_conv1"):
         network.step("fire2")
 
 
@@ -240,7 +240,7 @@ def test_weights_of_other_shapes_and_layers() -> None:
         network.check_weights({**random_weights(architectures.squeezenet_v1_1()), "mine": []})
     assert str(error.value).startswith("layer 'conv1': weights of 96x3x7x7 and 96 were expected, got 64x3x3x3 and 64")
     assert "2 (conv1, fire2/squeeze1x1) have other shapes" in str(error.value)
-    assert "the weights are also for 1 (mine)" in str(error.value)
+    assert "there are also weights for 1 (mine)" in str(error.value)
     network.check_weights({**random_weights(network), "mine": []})  # which is no error by itself
 
 
@@ -331,7 +331,7 @@ def test_a_head_of_logits_with_channels_first() -> None:
     assert (head.grid, head.anchors, head.classes, head.layout, head.activated) == ((8, 10), 2, 3, "chw", False)
     config = derive_config(channels_first(False), anchors=[(3, 4), (5, 6)])
     assert (config.labels, config.layout, config.activated) == (("class 0", "class 1", "class 2"), "chw", False)
-    with pytest.raises(sd.ModelError, match=r"layer 'cut': class scores by a Softmax and confidences by a Sigmoid"):
+    with pytest.raises(sd.ModelError, match=r"layer 'cut': class scores from a Softmax and confidences from a Sigmoid"):
         head_of(channels_first(True))
 
 
@@ -346,7 +346,7 @@ def test_a_head_whose_blobs_have_other_names() -> None:
     assert head_of(network, {"delta_bbox": "c", "class_scores": "a", "conf_scores": "b"}) == head_of(network, places)
     with pytest.raises(sd.ModelError, match=r"layer 'cut': it has 3 tops; number 5 should give delta_bbox"):
         head_of(network, {**places, "delta_bbox": ("cut", 5)})
-    with pytest.raises(sd.ModelError, match=r"no layer 'slice', but conv, cut"):
+    with pytest.raises(sd.ModelError, match=r"no layer 'slice'; it has conv, cut"):
         head_of(network, {**places, "delta_bbox": ("slice", 2)})
 
 
@@ -387,7 +387,7 @@ def test_a_config_of_another_head(change: dict[str, object], message: str) -> No
 def test_blobs_that_do_not_tell_the_grid() -> None:
     network = channels_first(False)
     flat = Reshape(name="flat", bottoms=("conf_scores",), tops=("conf_scores",), dims=(0, -1))
-    with pytest.raises(sd.ModelError, match=r"layer 'flat': conf_scores of \(1, 160\) and delta_bbox .* do not tell the grid"):
+    with pytest.raises(sd.ModelError, match=r"layer 'flat': conf_scores of \(1, 160\) and .* do not determine the grid"):
         head_of(dataclasses.replace(network, layers=(*network.layers, flat)))
 
 

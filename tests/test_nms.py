@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
+from opencv_squeezedet.config import NMS_KINDS
 
-KINDS = ["reference", "greedy"]
+KINDS = [kind for kind in NMS_KINDS if kind != "soft"]  # those that drop boxes by the NMS threshold
 CHAIN = [[0, 0, 10, 10], [4, 0, 14, 10], [8, 0, 18, 10]]  # each overlaps the next: 6 / 14; the first and the last: 2 / 18
 FAR = [50, 50, 60, 60]
 
@@ -254,6 +255,87 @@ def test_arguments_are_not_changed() -> None:
     np.testing.assert_array_equal(scores, before[1])
 
 
+# ---- soft NMS, in the fused pass ----------------------------------------------------------------------------------------
+
+
+def soft(boxes: list[tuple[float, float]], **options: Any) -> list[tuple[float, float]]:
+    """What soft NMS leaves of boxes of 20x20 of one class, each given and returned as (shift in widths, score)."""
+    fields = {"score_threshold": 0.01, "nms_kind": "soft", "iou_epsilon": 0.0, "drop_empty": False}
+    head = sd.HeadConfig(
+        input_size=(2000, 100), grid=(1, 1), anchors=((20, 20),) * len(boxes), labels=("a", "b"), **{**fields, **options}
+    )
+    delta, conf = np.zeros((len(boxes), 4), np.float32), np.array([score for _, score in boxes], np.float32)
+    delta[:, 0] = [shift for shift, _ in boxes]
+    classes = np.tile(np.float32([1, 0]), (len(boxes), 1))
+    found = sd.postprocess(delta, classes, conf, head)
+    places = np.round((found.xyxy[:, 0] - 990) / 20, 3)
+    return list(zip(places.tolist(), found.confidence.tolist(), strict=True))
+
+
+def test_soft_nms_by_its_formula() -> None:
+    """IoUs of 20x20 boxes that are 5 and 10 apart: 0.6 and 1/3. The third is passed by the fourth, which nothing overlaps."""
+    found = soft([(0, 0.9), (0.25, 0.8), (0.5, 0.7), (9, 0.5)])
+    second, third = 0.8 * math.exp(-(0.6**2) / 0.5), 0.7 * math.exp(-((1 / 3) ** 2) / 0.5)
+    third_again = third * math.exp(-(0.6**2) / 0.5)
+    assert third > second > third_again  # the third is taken before the second
+    second_again = second * math.exp(-(0.6**2) / 0.5)
+    assert [place for place, _ in found] == [0, 0.5, 9, 0.25]
+    assert [score for _, score in found] == pytest.approx([0.9, third, 0.5, second_again], rel=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [1e-300, 0.01, 0.5, 1e300])
+def test_sigma(sigma: float) -> None:
+    found = soft([(0, 0.9), (0.25, 0.8), (9, 0.5)], soft_sigma=sigma, score_threshold=0.0)
+    lowered = 0.8 * math.exp(-(0.36 / sigma))
+    assert found == [
+        (place, pytest.approx(score, rel=1e-6))
+        for score, place in sorted([(0.9, 0), (lowered, 0.25), (0.5, 9)], reverse=True)
+        if score > 0
+    ]
+
+
+def test_soft_nms_ends_at_the_score_threshold() -> None:
+    lowered = float(np.float32(0.8)) * math.exp(-(0.6**2) / 0.5)
+    for beside, count in ((1e-9, 1), (-1e-9, 2)):
+        assert len(soft([(0, 0.9), (0.25, 0.8)], score_threshold=lowered + beside)) == count
+    assert len(soft([(0, 0.9), (9, 0.5)], score_threshold=0.5)) == 1
+
+
+def test_soft_nms_knows_no_nms_threshold() -> None:
+    boxes = [(0, 0.9), (0.25, 0.8), (0.5, 0.7), (9, 0.5)]
+    assert soft(boxes, nms_threshold=0.0) == soft(boxes, nms_threshold=1.0) == soft(boxes)
+
+
+def test_soft_nms_of_ties_is_by_anchor() -> None:
+    """Also of scores that became equal: both neighbours of the best box lose the same."""
+    assert [place for place, _ in soft([(3, 0.5), (1, 0.5), (2, 0.5)])] == [3, 1, 2]
+    head = sd.HeadConfig(
+        input_size=(100, 100), grid=(1, 1), anchors=((16, 16),) * 3, labels=("a",), score_threshold=0.1, nms_kind="soft"
+    )
+    delta = np.array([[0.5, 0, 0, 0], [-0.5, 0, 0, 0], [0, 0, 0, 0]], np.float32)
+    conf = np.array([0.5, 0.5, 0.9], np.float32)
+    found = sd.postprocess(delta, np.ones((3, 1), np.float32), conf, head, soft_sigma=10.0)
+    assert found.xyxy[:, 0].tolist() == [42, 50, 34]
+    assert found.confidence[1] == found.confidence[2] < 0.5
+
+
+@pytest.mark.parametrize("class_agnostic", [False, True])
+def test_soft_nms_within_classes(class_agnostic: bool) -> None:
+    head = sd.HeadConfig(input_size=(100, 100), grid=(1, 1), anchors=((20, 20),) * 2, labels=("a", "b"), nms_kind="soft")
+    classes, conf = np.eye(2, dtype=np.float32), np.array([0.75, 0.5], np.float32)
+    options = {"score_threshold": 0.01, "class_agnostic": class_agnostic}
+    found = sd.postprocess(np.zeros((2, 4), np.float32), classes, conf, head, **options)
+    assert found.class_id.tolist() == [0, 1]
+    assert found.confidence.tolist() == pytest.approx([0.75, 0.5 * math.exp(-1 / 0.5) if class_agnostic else 0.5])
+
+
+def test_candidates_vote_with_the_scores_they_had() -> None:
+    """0.75 and 0.5 at IoU 1/3, before one lowers the other."""
+    found = soft([(0, 0.75), (0.5, 0.5)], vote_threshold=0.0)
+    weight = 0.5 / 9
+    assert found[0] == (pytest.approx(0.5 * weight / (0.75 + weight), abs=1e-3), 0.75)
+
+
 # ---- what is refused ----------------------------------------------------------------------------------------------------
 
 
@@ -310,7 +392,8 @@ def test_wrong_class_ids(class_ids: Any, error: type[Exception], message: str) -
         ({"nms_threshold": 1.1}, ValueError, r"nms_threshold must lie in \[0, 1\], got 1.1"),
         ({"nms_threshold": "0.5"}, TypeError, "nms_threshold must be a number, got '0.5'"),
         ({"nms_threshold": None}, TypeError, "nms_threshold must be a number, got None"),
-        ({"nms_kind": "soft"}, ValueError, "nms_kind must be one of 'reference', 'greedy', got 'soft'"),
+        ({"nms_kind": "hard"}, ValueError, f"nms_kind must be one of {', '.join(map(repr, NMS_KINDS))}, got 'hard'"),
+        ({"nms_kind": "soft"}, ValueError, "nms_kind 'soft' changes scores: soft_nms returns them"),
         ({"top_n": 0}, ValueError, "top_n must be at least 1, got 0"),
         ({"top_n": -1}, ValueError, "top_n must be at least 1, got -1"),
         ({"top_n": 1.5}, TypeError, "top_n must be an integer, got 1.5"),

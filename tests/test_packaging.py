@@ -64,7 +64,7 @@ def test_version() -> None:
 def test_sdist_holds_all_sources(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    needed = {"cython/_kernel.pyx", "opencv_squeezedet/boxes.pxd", "models/squeezedet_pyramid_voc.caffemodel"}
+    needed = {"cython/_kernel.pyx", "opencv_squeezedet/nms.pxd", "models/squeezedet_pyramid_voc.caffemodel"}
     needed |= {"samples/chelsea.jpg", "tests/golden/infer_bbox.json", "benchmarks/postprocess.py", "LICENSE", "CHANGELOG.md"}
     assert needed <= names
     assert [name for name in names if name.endswith((".so", ".pyc", ".c", ".o"))] == []
@@ -76,10 +76,20 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         names = archive.namelist()
     assert {name.split("/")[0] for name in names} == {
         "opencv_squeezedet",
+        "opencv_squeezedet_command.py",
         f"opencv_squeezedet-{sd.__version__}.dist-info",
     }
     inside = {name.removeprefix("opencv_squeezedet/") for name in names}
-    needed = {"py.typed", "_kernel.pyi", "_kernel.pxd", "anchors.pxd", "boxes.pxd", "models/README.md"}
+    needed = {
+        "py.typed",
+        "_kernel.pyi",
+        "_kernel.pxd",
+        "anchors.pxd",
+        "boxes.pxd",
+        "candidates.pxd",
+        "nms.pxd",
+        "models/README.md",
+    }
     needed |= {f"models/squeezedet_pyramid_voc.{suffix}" for suffix in ("prototxt", "caffemodel", "json")}
     assert needed <= inside
     assert any(name.startswith("_kernel.") and name.endswith((".so", ".pyd")) for name in inside)

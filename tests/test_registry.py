@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from server import CONTENT, FILE, Server, entry, git_blob, in_a_process, serving
+from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import registry
@@ -36,7 +37,6 @@ pytest.importorskip("filelock", reason="of the extra fetch")
 pytest.importorskip("platformdirs", reason="of the extra fetch")
 
 PUBLISHED = registry.entries()
-SHARED = Path(__file__).parents[2] / "shared"
 
 
 @pytest.fixture
@@ -112,14 +112,13 @@ def test_an_embedded_model_that_was_changed_is_noticed(tmp_path: Path, monkeypat
     (tmp_path / f"{EMBEDDED}.caffemodel").write_bytes(b"something else")
     monkeypatch.setattr("opencv_squeezedet.registry.entry.models_folder", lambda: str(tmp_path))
     assert registry.find_entry("embedded").state() == "damaged"
-    with pytest.raises(FetchError, match=r"is not this package's: it has 14 bytes instead of .*install the package again"):
+    with pytest.raises(FetchError, match=r"is not this package's file: it has 14 bytes instead of .*reinstall the package"):
         fetch("embedded")
 
 
+@needs("weights/compressed_SqueezeNet.net")
 def test_the_published_compressed_file_is_recognized() -> None:
-    path = SHARED / "data" / "weights" / "compressed_SqueezeNet.net"
-    if not path.exists():
-        pytest.skip("the shared data are not here")
+    path = DATA / "weights" / "compressed_SqueezeNet.net"
     assert registry.find_entry("squeezenet-compressed").problem(path) is None
 
 
@@ -199,9 +198,9 @@ def test_detect_takes_the_name(published: Server, tmp_path: Path, capfd: pytest.
 
 
 def test_a_classifier_is_no_detector_and_is_not_fetched_as_one(published: Server) -> None:
-    with pytest.raises(ModelError, match=r"'namer' is a classifier, a detector was expected: thing"):
+    with pytest.raises(ModelError, match=r"'namer' is a classifier, not a detector; the published detectors are thing"):
         sd.SqueezeDet("namer")
-    with pytest.raises(ModelError, match=r"'thing' is a detector, a classifier was expected: namer"):
+    with pytest.raises(ModelError, match=r"'thing' is a detector, not a classifier; the published classifiers are namer"):
         registry.find_network("thing", task="classifier")
     assert published.requests == []
     found = registry.find_network("namer", task="classifier")
@@ -228,7 +227,7 @@ def test_a_file_wins_over_a_name(published: Server, tmp_path: Path, monkeypatch:
 def test_a_name_of_nothing() -> None:
     with pytest.raises(FileNotFoundError, match=r"'gsoc-vok.prototxt'.* published detectors are embedded, gsoc-voc$"):
         sd.SqueezeDet("gsoc-vok")
-    with pytest.raises(ValueError, match=r"no published weights have the name 'gsoc-vok'; there are embedded, gsoc-voc"):
+    with pytest.raises(ValueError, match=r"no published weights are named 'gsoc-vok'; the names are embedded, gsoc-voc"):
         fetch("gsoc-vok")
 
 
@@ -299,13 +298,13 @@ def test_a_server_that_falls_silent(server: Server, cache: Path, manner: str) ->
 @pytest.mark.parametrize(
     ("manners", "message", "requests"),
     [
-        ([404], r"the server answers 404 Not Found\. ", 1),
-        ([403], r"the server answers 403 Forbidden\. ", 1),
-        ([500] * 4, r"the server answers 500 Internal Server Error \(4 attempts\)\. ", 4),
-        (["corrupt"] * 4, r"what came is not the published file: its git blob id is \w{40} instead of \w{40} \(4 att", 4),
-        (["truncate in silence"] * 4, r"what came is not the published file: its git blob id", 4),
+        ([404], r"the server answered 404 Not Found\. ", 1),
+        ([403], r"the server answered 403 Forbidden\. ", 1),
+        ([500] * 4, r"the server answered 500 Internal Server Error \(4 attempts\)\. ", 4),
+        (["corrupt"] * 4, r"the file received is not the published one: its git blob id is \w{40} instead of \w{40} \(4", 4),
+        (["truncate in silence"] * 4, r"the file received is not the published one: its git blob id", 4),
         (["drop"] * 4, r"\(4 attempts\)\. ", 4),
-        (["mute"] * 4, r"the server does not answer in time \(4 attempts\)\. ", 4),
+        (["mute"] * 4, r"the server did not answer in time \(4 attempts\)\. ", 4),
         (["redirect for ever"], r"Exceeded 30 redirects\. ", 31),
         (["redirect elsewhere"], r"No connection adapters were found for 'ftp://127.0.0.1/x'\. ", 1),
     ],
@@ -319,15 +318,13 @@ def test_what_does_not_get_better(server: Server, cache: Path, manners: list[str
     assert not (cache / FILE).exists()
     told = str(caught.value)
     assert told.startswith(f"cannot fetch 'thing': {server.url}/{FILE}: ")
-    assert told.endswith(
-        f"By hand: get {server.url}/{FILE} and put it at {str(cache / FILE)!r}, where it is checked when it is used"
-    )
+    assert told.endswith(f"By hand: get {server.url}/{FILE} and put it at {str(cache / FILE)!r}; it is checked before use")
 
 
 def test_a_file_that_does_not_end(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(monkeypatch, entry(f"{server.url}/{FILE}", size=len(CONTENT)))
     server.manners = ["endless"]
-    with pytest.raises(FetchError, match=r"more comes than the 393216 bytes that the file may have"):
+    with pytest.raises(FetchError, match=r"the transfer exceeds the 393216 bytes that the file may have"):
         fetched()
     assert left(cache) == set()
 
@@ -351,7 +348,7 @@ def test_the_second_address(server: Server, monkeypatch: pytest.MonkeyPatch) -> 
     Path(registry.cache_folder(), FILE).unlink()
     server.manners = [404, 403]
     with pytest.raises(
-        FetchError, match=r"/old/thing\S+ the server answers 404 Not Found; \S+/new/thing\S+ the server answers 403"
+        FetchError, match=r"/old/thing\S+ the server answered 404 Not Found; \S+/new/thing\S+ the server answered 403"
     ):
         fetched()
 
@@ -378,7 +375,7 @@ def test_a_mirror_takes_the_place_of_the_published_address(
     [
         ("/no/such/folder", "/no/such/folder/thing.caffemodel: No such file or directory. By hand: get http"),
         ("file:///no/such/folder", "file:///no/such/folder/thing.caffemodel: No such file or directory"),
-        ("ftp://host/x", "ftp://host/x/thing.caffemodel: http, https, file and paths are understood"),
+        ("ftp://host/x", "ftp://host/x/thing.caffemodel: only http, https and file URLs and paths are supported"),
     ],
 )
 def test_a_mirror_without_it(mirror: str, message: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,7 +390,7 @@ def test_a_mirror_s_file_is_checked_too(cache: Path, tmp_path: Path, monkeypatch
     (tmp_path / FILE).write_bytes(CONTENT[:-1] + b"?")
     monkeypatch.setenv(registry.MIRROR, str(tmp_path))
     publish(monkeypatch, entry("http://no-such-host.invalid/thing"))
-    with pytest.raises(FetchError, match="what came is not the published file"):
+    with pytest.raises(FetchError, match="the file received is not the published one"):
         fetched()
     assert left(cache) == set()
 
@@ -413,7 +410,7 @@ def test_a_wrong_file_put_there_by_hand(server: Server, cache: Path) -> None:
     cache.mkdir()
     (cache / FILE).write_bytes(b"a page that says: log in")
     server.manners = [404]
-    with pytest.raises(FetchError, match=r"\(what is there now is not it: its git blob id is \w+ instead of \w+\)"):
+    with pytest.raises(FetchError, match=r"\(the file there now is not the published one: its git blob id is \w+ instead of"):
         fetched()
     assert (cache / FILE).read_bytes() == b"a page that says: log in"
     assert fetched() == CONTENT
@@ -434,7 +431,7 @@ def test_a_cache_folder_that_cannot_be_made(server: Server, tmp_path: Path, monk
     (tmp_path / "file").touch()
     monkeypatch.setenv(registry.CACHE, str(tmp_path / "file" / "cache"))
     with pytest.raises(
-        FetchError, match=r"the cache folder '.*/file/cache' cannot be written to \(Not a dir.*set OPENCV_SQUEEZEDET_CACHE"
+        FetchError, match=r"the cache folder '.*/file/cache' is not writable \(Not a dir.*set OPENCV_SQUEEZEDET_CACHE"
     ):
         fetched()
 
@@ -450,7 +447,7 @@ def test_a_cache_folder_that_cannot_be_written_to(server: Server, cache: Path) -
         cache.chmod(0o700)
         (cache / FILE).unlink()
         cache.chmod(0o500)
-        with pytest.raises(FetchError, match=r"cannot be written to \(Permission denied\): .* set OPENCV_SQUEEZEDET_CACHE"):
+        with pytest.raises(FetchError, match=r"is not writable \(Permission denied\): .* set OPENCV_SQUEEZEDET_CACHE"):
             fetched()
     finally:
         cache.chmod(0o700)

@@ -104,7 +104,7 @@ def test_kernel(tmp_path: Path) -> None:
     done = subprocess.run(demo, capture_output=True, text=True, cwd=tmp_path)
     assert done.stderr == ""
     assert done.stdout.startswith("cat 0.")
-    assert "which it covers by " in done.stdout
+    assert "of which it covers " in done.stdout
 
 
 @pytest.mark.parametrize("name", ["detect.py", "infer_bbox.py"])

@@ -18,9 +18,11 @@ PACKAGE = Path(sd.__file__).parent
 
 PYX = """
 # cython: language_level=3
-from opencv_squeezedet._kernel cimport HeadKernel, Limits, postprocess_blobs, sort_boxes, suppress
-from opencv_squeezedet.anchors cimport anchor_box, anchor_center, anchor_score, safe_exp
+from opencv_squeezedet._kernel cimport HeadKernel, postprocess_blobs
+from opencv_squeezedet.anchors cimport anchor_box, anchor_center, anchor_score, class_score, safe_exp
 from opencv_squeezedet.boxes cimport Box, clip, comes_before, iou_xyxy
+from opencv_squeezedet.candidates cimport boxes_needed, sort_boxes
+from opencv_squeezedet.nms cimport GREEDY, Limits, default_limits, suppress
 
 
 def iou(a, b, double epsilon=0.0):
@@ -40,21 +42,31 @@ def anchor(HeadKernel kernel, const float[::1] delta, const float[::1] classes, 
     cdef int class_id
     cdef double score = anchor_score(&kernel.head, &classes[0], &conf[0], cell, k, &class_id)
     anchor_box(&kernel.head, &delta[0], cell, k, &box)
+    assert class_score(&kernel.head, &classes[0], &conf[0], cell, k, class_id, score, class_id) == score
     return score, class_id, (box.x1, box.y1, box.x2, box.y2)
 
 
-def fused(HeadKernel kernel, const float[::1] delta, const float[::1] classes, const float[::1] conf, double threshold):
-    cdef Box[64] boxes
-    cdef Limits limits = Limits(score_threshold=threshold, nms_threshold=0.1, top_n=64, greedy=False, class_agnostic=False,
-                                drop_empty=True)
+def fused(HeadKernel kernel, const float[::1] delta, const float[::1] classes, const float[::1] conf, double threshold,
+          double vote_threshold=1.0):
+    cdef Box[128] boxes
+    cdef Limits limits = default_limits()
     cdef Py_ssize_t found, i
+    limits.score_threshold = threshold
+    assert boxes_needed(&kernel.head, &limits) == 64
+    limits.vote_threshold = vote_threshold
+    assert boxes_needed(&kernel.head, &limits) == (128 if vote_threshold < 1.0 else 64)
     with nogil:
         found = postprocess_blobs(&kernel.head, &delta[0], &classes[0], &conf[0], &limits, 0.0, boxes)
     return [(boxes[i].x1, boxes[i].y1, boxes[i].x2, boxes[i].y2, boxes[i].score, boxes[i].class_id) for i in range(found)]
 
 
+def published():
+    return default_limits()
+
+
 def greedy(rows, double threshold):
     cdef Box[16] boxes
+    cdef Limits limits = default_limits()
     cdef Py_ssize_t count = len(rows)
     cdef Py_ssize_t i
     for i in range(count):
@@ -62,7 +74,8 @@ def greedy(rows, double threshold):
         boxes[i].anchor = i
     sort_boxes(boxes, count)
     assert count < 2 or comes_before(&boxes[0], &boxes[1])
-    count = suppress(boxes, count, threshold, True, True, 0.0)
+    limits.nms_kind, limits.nms_threshold, limits.class_agnostic = GREEDY, threshold, True
+    count = suppress(boxes, count, &limits, 0.0)
     return [boxes[i].anchor for i in range(count)]
 """
 
@@ -117,12 +130,17 @@ def test_one_anchor(stranger: ModuleType) -> None:
 
 def test_the_fused_pass(stranger: ModuleType) -> None:
     blobs = make("crowded", 2)
-    found = stranger.fused(sd.VOC.kernel, *(blob.reshape(-1) for blob in blobs), 0.3)
-    expected = sd.postprocess(*blobs, score_threshold=0.3)
-    assert len(found) == len(expected) > 10
-    assert np.array_equal(np.float32([row[:4] for row in found]), expected.xyxy)
-    assert np.array_equal(np.float32([row[4] for row in found]), expected.confidence)
-    assert [row[5] for row in found] == expected.class_id.tolist()
+    for options in ({}, {"vote_threshold": 0.25}):
+        found = stranger.fused(sd.VOC.kernel, *(blob.reshape(-1) for blob in blobs), 0.3, **options)
+        expected = sd.postprocess(*blobs, score_threshold=0.3, **options)
+        assert len(found) == len(expected) > 10
+        assert np.array_equal(np.float32([row[:4] for row in found]), expected.xyxy)
+        assert np.array_equal(np.float32([row[4] for row in found]), expected.confidence)
+        assert [row[5] for row in found] == expected.class_id.tolist()
+
+
+def test_the_default_limits_are_the_published_ones(stranger: ModuleType) -> None:
+    assert list(stranger.published().items()) == list(sd.VOC.limits._asdict().items())
 
 
 def test_nms_alone(stranger: ModuleType) -> None:

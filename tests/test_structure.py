@@ -34,7 +34,7 @@ FLOORS = (
     "files",
     "preprocess",
     "_kernel",
-    "blobs pipeline extras errors _checks _opencv _environment _version",
+    "blobs pipeline timing extras errors _checks _opencv _environment _version",
 )
 """From the top down; rooms on one floor do not import each other."""
 

@@ -88,7 +88,7 @@ def test_a_short_training(data: str, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.main([*arguments, "--quiet"]) == 0  # it has ended: only the files are written again
     assert capsys.readouterr() == ("", "")
     assert cli.main([*arguments, "--seed", "5"]) == 2
-    assert "run holds a training by another recipe" in capsys.readouterr().err
+    assert "run holds a training run with another recipe" in capsys.readouterr().err
     assert cli.main(["train", data, "--recipe", "run/recipe.json", "-o", "other", "--workers", "0", "--quiet"]) == 0
     assert Path("other/recipe.json").read_text() == Path("run/recipe.json").read_text()
 
@@ -132,7 +132,7 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
         (["data.yaml", "--seed", "-1"], "seed must be at least 0"),
         (["data.yaml", "--workers", "-1"], "--workers"),
         (["data.yaml", "--start", "nowhere.npz"], "nowhere.npz: No such file"),
-        (["data.yaml", "--start", "unknown-name"], "the published detectors are"),
+        (["data.yaml", "--start", "unknown-name"], "the published models are"),
         (["data.yaml", "--start", "data.npz"], "LAYER_w"),
         (["data.yaml", "--recipe", "missing.json"], "missing.json: No such file"),
         (["data.yaml", "--recipe", "data.yaml"], "Expecting value"),

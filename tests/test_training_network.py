@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from cpp_oracle import MISSING, CppInferBbox
 from embedded import needs_caffe_importer
-from networks import SHARED, a_blob, by_caffe, by_onnx, needs_weights, random_weights, same_weights
+from networks import a_blob, by_caffe, by_onnx, random_weights, same_weights
+from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
@@ -228,16 +229,16 @@ def test_weights_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_array_equal(one.weights()["fire9_expand_3x3"][0], weights["fire9/expand3x3"][0])
 
 
-@needs_weights
+@needs("weights")
 @pytest.mark.parametrize("name", ["squeezenet_v1.1_imagenet.npz", "squeezedet_lite_voc.caffemodel"])
 def test_weights_that_are_at_hand(name: str) -> None:
-    recipe = Recipe(input_size=(96, 96), start=str(SHARED / "weights" / name))
+    recipe = Recipe(input_size=(96, 96), start=str(DATA / "weights" / name))
     assert len(begin(describe(recipe, ["nut"])[0], recipe)[1]) >= 25
 
 
-@needs_weights
+@needs("weights")
 def test_the_gsoc_network_begins_with_v1_0() -> None:
-    recipe = Recipe(network="gsoc", input_size=(160, 160), start=str(SHARED / "weights" / "squeezenet_v1.0_imagenet.npz"))
+    recipe = Recipe(network="gsoc", input_size=(160, 160), start=str(DATA / "weights" / "squeezenet_v1.0_imagenet.npz"))
     assert len(begin(describe(recipe, ["nut"])[0], recipe)[1]) == 26  # with conv10, which the detector has too
 
 
@@ -246,7 +247,7 @@ def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
         start_weights(str(tmp_path / "none.npz"))
     with pytest.raises(FileNotFoundError):
         start_weights(str(tmp_path / "none.caffemodel"))
-    with pytest.raises(FileNotFoundError, match="the published detectors are"):
+    with pytest.raises(FileNotFoundError, match="the published models are"):
         start_weights("nothing-of-this-name")
     (tmp_path / "bad.npz").write_bytes(b"no archive")
     np.savez(tmp_path / "half.npz", conv1_w=np.zeros((1, 1, 1, 1)))
@@ -255,7 +256,7 @@ def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
             start_weights(str(tmp_path / f"{name}.npz"))
     np.savez(tmp_path / "other.npz", foo_w=np.zeros(1), foo_b=np.zeros(1))
     recipe = Recipe(input_size=(96, 96), start=str(tmp_path / "other.npz"))
-    with pytest.raises(ModelError, match="no layer of SqueezeDetPyramid finds weights"):
+    with pytest.raises(ModelError, match="has no weights that fit a layer of SqueezeDetPyramid"):
         begin(describe(recipe, ["nut"])[0], recipe)
 
 

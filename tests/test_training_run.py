@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -75,7 +80,8 @@ def test_progress_and_log(data: tuple[Dataset, Dataset], whole: Training, tmp_pa
     assert rows == log(whole.folder)
     assert Recipe.from_json((tmp_path / "recipe.json").read_text()) == recipe()
     assert cv2.imread(str(tmp_path / "predictions.jpg")).shape == (3 * 256, 4 * 256, 3)
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "log.csv", "predictions.jpg", "recipe.json"}
+    files = {"checkpoint.pt", "lock", "log.csv", "predictions.jpg", "recipe.json"}
+    assert {path.name for path in tmp_path.iterdir()} == files
 
 
 def test_the_loss_falls(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
@@ -176,37 +182,147 @@ def test_dropout_is_the_same_after_a_stop(data: tuple[Dataset, Dataset], tmp_pat
     np.testing.assert_array_equal(*parts)
 
 
-def test_an_error_within_a_step_leaves_the_last_checkpoint(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
-    run = training(data, tmp_path)
-    steps = run.run(every=100, log_every=3, save_seconds=0)
-    next(steps)
-    next(steps)
-    seen = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"]
+PACKAGE = str(Path(sd.__file__).parent)
 
-    def fail(*_: object) -> None:
+
+class InterruptAfter:
+    """Raises KeyboardInterrupt, once, after so many lines of the package; within a `with`."""
+
+    def __init__(self, lines: int) -> None:
+        self.lines = lines
+
+    def trace(self, frame: FrameType, event: str, argument: object) -> Any:
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        self.lines -= event == "line"
+        if self.lines == 0 and event == "line":
+            sys.settrace(None)
+            self.lines = -1
+            raise KeyboardInterrupt
+        return self.trace
+
+    def __enter__(self) -> None:
+        sys.settrace(self.trace)
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+
+def test_interrupted_at_any_line(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
+    """Nothing is lost but the step under way, and in the end log and weights are those of the run that nothing disturbed."""
+    rng, stops, seen = np.random.default_rng(4), 0, 0
+    while seen < 48 and stops < 99:
+        run = training(data, tmp_path)
+        assert run.trainer.seen >= seen
+        progress = [run.trainer.seen]
+        with suppress(KeyboardInterrupt), InterruptAfter(int(rng.integers(1, 14_000))):
+            for step in run.run(every=16, log_every=3, save_seconds=1000):
+                progress.append(step.seen)
+        stops += run.trainer.seen < 48
+        torch.set_grad_enabled(True)  # Python itself may leave a `with` without its end, if just there it is interrupted
+        seen = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"]
+        assert seen >= max(progress[-1], run.trainer.seen - 4)
+    assert 5 < stops < 99
+    assert log(tmp_path) == log(whole.folder)
+    np.testing.assert_array_equal(weights(run), weights(whole))
+    assert run.trainer.best == whole.trainer.best
+
+
+def test_interrupted_within_a_step_and_run_again(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
+    """The same object begins again before the step whose half was done."""
+    run = training(data, tmp_path)
+    real = run.trainer.optimizer.step
+
+    def half() -> None:
+        real()
+        run.trainer.optimizer.step = real  # type: ignore[method-assign]
         raise KeyboardInterrupt
 
-    run.trainer.optimizer.step = fail  # type: ignore[method-assign]
+    steps = run.run(every=16, log_every=3)
+    next(steps)
+    run.trainer.optimizer.step = half  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         next(steps)
-    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert kept["seen"] in (seen, seen + 4)
-    assert (tmp_path / "checkpoint.pt").stat().st_size > 1e6
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 12
+    finish(run)
+    assert log(tmp_path) == log(whole.folder)
+    np.testing.assert_array_equal(weights(run), weights(whole))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c_in_a_terminal(data: tuple[Dataset, Dataset], tmp_path: Path, workers: int) -> None:
+    """It goes to the processes that read pictures too."""
+    folder = data[0].pictures[0].path.parents[2]
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background has none
+    code += "from opencv_squeezedet.cli import main; sys.exit(main())"
+    arguments = [str(folder / "data.yaml"), "--split", "train", "-o", str(tmp_path / "run"), "--size", "96", "--batch", "4"]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "train", *arguments, "--pictures", "90000", "--every", "8", "--workers", str(workers)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "run" / "log.csv").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["seen"] >= 4
 
 
 def test_a_disk_that_is_full(data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = training(data, tmp_path)
     run.trainer.save()
     before = (tmp_path / "checkpoint.pt").read_bytes()
+    write = Path.write_bytes
 
-    def half(state: object, path: Path) -> None:
-        path.write_bytes(before[:1000])
+    def half(path: Path, content: bytes) -> None:
+        write(path, before[:1000])
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(torch, "save", half)
+    monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(OSError, match="No space"):
         run.trainer.save()
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert not list(tmp_path.glob("*.new"))
+
+
+# ---- two at a time ---------------------------------------------------------------------------------------------------------
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from opencv_squeezedet.training.lock import lock_folder
+lock = lock_folder(Path(sys.argv[1]))
+print("locked", flush=True)
+time.sleep(600)
+"""
+
+
+def test_two_processes_in_one_folder(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        with pytest.raises(ValueError, match=r"another process is training in .*: wait for its end, or choose another folder"):
+            training(data, tmp_path)
+        assert not (tmp_path / "recipe.json").exists()
+        process.kill()
+    training(data, tmp_path)  # what it has left holds nobody up
+
+
+def test_a_lock_is_the_processs_until_its_last_training_is_gone(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    first, second = training(data, tmp_path), training(data, tmp_path)
+    program = [sys.executable, "-c", HOLDER.replace("600", "0"), str(tmp_path)]
+    del second
+    gc.collect()
+    assert subprocess.run(program, capture_output=True).returncode == 1
+    del first
+    gc.collect()
+    assert subprocess.run(program, capture_output=True).returncode == 0
 
 
 # ---- refused -------------------------------------------------------------------------------------------------------------
@@ -225,17 +341,43 @@ def test_another_recipe_is_refused(data: tuple[Dataset, Dataset], tmp_path: Path
 def test_other_classes_are_refused(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
     training(data, tmp_path).trainer.save()
     other = [replace(part, labels=("green", "blue")) for part in data]
-    with pytest.raises(ModelError, match=r"checkpoint.pt is of a training with the classes red, blue"):
+    with pytest.raises(ModelError, match=r"checkpoint.pt belongs to a training run with the classes red, blue"):
         training((other[0], other[1]), tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "bytes", "other"])
+def test_other_pictures_are_refused(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    training(data, tmp_path).trainer.save()
+    train, val = data
+    first = train.pictures[0]
+    moved = replace(train, pictures=(replace(first, path=Path("elsewhere") / first.path.name), *train.pictures[1:]))
+    training((moved, val), tmp_path)  # the same pictures at another place
+    for others in (
+        (replace(train, pictures=train.pictures[1:]), val),
+        (replace(train, pictures=(replace(first, xyxy=first.xyxy + 1), *train.pictures[1:])), val),
+        (train, replace(val, pictures=val.pictures[1:])),
+    ):
+        with pytest.raises(ModelError, match=r"checkpoint.pt is of a training with other pictures or objects"):
+            training(others, tmp_path)
+
+
+def test_a_recipe_that_was_edited(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    training(data, tmp_path).trainer.save()
+    (tmp_path / "recipe.json").write_bytes(b"\xff{")
+    with pytest.raises(ValueError, match=r"another recipe, see recipe\.json"):
+        training(data, tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "bytes", "other", "part"])
 def test_a_damaged_checkpoint(data: tuple[Dataset, Dataset], tmp_path: Path, damage: str) -> None:
     training(data, tmp_path).trainer.save()
     path = tmp_path / "checkpoint.pt"
     content = path.read_bytes()
     if damage == "other":
         torch.save({"weights": 3}, path)
+    elif damage == "part":
+        state = torch.load(path, weights_only=True)
+        del state["history"]
+        torch.save(state, path)
     else:
         path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "text": b"hello", "bytes": bytes(999)}[damage])
     with pytest.raises(ModelError, match=r"checkpoint.pt is damaged: remove it"):

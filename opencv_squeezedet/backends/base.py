@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,8 @@ from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet.errors import ModelError
 
 BackendName = Literal["opencv", "onnxruntime"]
+MOST_PIXELS = 1 << 24
+"""Of an input, 4096x4096: eight times Full HD."""
 Arrays = tuple[NDArray[np.float32], ...]
 
 
@@ -33,17 +37,18 @@ class Backend(ABC):
 
     Attributes
     ----------
-    explain : function or None
-        Says which layer does not take what an input of (width, height) makes of it; None where it cannot tell.
+    misfit : function or None
+        Says what is wrong with an input of (width, height), before anything runs; None if nothing is, or that cannot be told.
     lock : threading.Lock
         Held while the network runs; to be held by whoever else uses ``net``.
     """
 
-    explain: Callable[[tuple[int, int]], str | None] | None = None
+    misfit: Callable[[tuple[int, int] | None], str | None] | None = None
 
     def __init__(self, net: Any, name: str, blobs: Sequence[str]) -> None:
         self.net, self.name, self.blobs = net, name, tuple(blobs)
         self.lock = threading.Lock()
+        _backends.add(self)
 
     @abstractmethod
     def forward(self, blob: NDArray[np.float32]) -> Arrays:
@@ -58,27 +63,43 @@ class Backend(ABC):
         """Return what gives the blob of this index, in words."""
 
     def shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
-        """Return the blobs' shapes for one input of (width, height), which a pass over an input of zeros tells.
+        """Return the blobs' shapes for one input of (width, height).
 
         Raises
         ------
         ModelError
             If the network does not take this input.
         """
-        try:
-            with silent_opencv():
-                blobs = self.forward(np.zeros((1, 3, size[1], size[0]), np.float32))
-        except (cv2.error, RuntimeError, MemoryError) as error:
-            raise self._misfit(size, error) from error
-        return [blob.shape for blob in blobs]
+        check_size(self.name, size)
+        cause = None if self.misfit is None else self.misfit(size)
+        if cause is None:
+            try:
+                with silent_opencv():
+                    return self._shapes(size)
+            except (cv2.error, RuntimeError, MemoryError) as error:
+                cause = self._misfitting_layer(size) or reason(error)
+        raise not_taken(self.name, size, cause)
 
-    def _misfit(self, size: tuple[int, int], error: Exception) -> ModelError:
-        cause = self._misfitting_layer(size) or reason(error)
-        return ModelError(f"{self.name} does not fit itself, or the input of {size[0]}x{size[1]}: {cause}")
+    def _shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
+        """The shapes, which a pass over an input of zeros tells."""
+        return [blob.shape for blob in self.forward(np.zeros((1, 3, size[1], size[0]), np.float32))]
 
     def _misfitting_layer(self, size: tuple[int, int]) -> str | None:
-        """Say which layer does not take what an input of this size makes of it; None if that cannot be told."""
-        return None if self.explain is None else self.explain(size)
+        """Say which layer did not take what an input of this size makes of it; None if that cannot be told."""
+        return None
+
+
+_backends: weakref.WeakSet[Backend] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """Let no backend wait in a forked process for a thread of the process that was forked."""
+    for backend in _backends:
+        backend.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 class OnnxBackend(Backend):
@@ -120,6 +141,17 @@ def only_output(known: Sequence[str], name: str) -> str:
     if len(known) != 1:
         raise ModelError(f"{name} has {len(known)} outputs, one was expected: {', '.join(map(repr, known))}")
     return known[0]
+
+
+def check_size(name: str, size: tuple[int, int]) -> None:
+    """Raise a ModelError if an input of (width, height) has more than `MOST_PIXELS`."""
+    if size[0] * size[1] > MOST_PIXELS:
+        raise not_taken(name, size, f"inputs of at most {MOST_PIXELS} pixels are possible")
+
+
+def not_taken(name: str, size: tuple[int, int] | None, cause: str) -> ModelError:
+    """Return the error of a network that cannot be run, or not with an input of this size."""
+    return ModelError(f"{name} does not fit itself{'' if size is None else f', or the input of {size[0]}x{size[1]}'}: {cause}")
 
 
 def no_layer(name: str, layer: str, blob: str) -> ModelError:

@@ -1,19 +1,23 @@
-"""A network's files in the forms that backends take: as they are, or converted to ONNX in memory."""
+"""A network's files in the form that backends take: as they are, or converted to ONNX in memory; read and checked before."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from opencv_squeezedet.backends.base import no_layer, no_top
-from opencv_squeezedet.blobs import Place, Places, onnx_names
+from opencv_squeezedet._opencv import read_net_from_caffe
+from opencv_squeezedet.backends.base import BackendName, no_layer, no_top
+from opencv_squeezedet.backends.forms import Form
+from opencv_squeezedet.blobs import Place, Places
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
-from opencv_squeezedet.model_files import Files, check_not_empty
+from opencv_squeezedet.model_files import Files, read_file
 
 if TYPE_CHECKING:
-    from opencv_squeezedet.network import Layer, Network, Weights
+    from opencv_squeezedet.network import Layer, Network
+
+Misfit = Callable[[tuple[int, int] | None], str | None]
+"""Says what is wrong with a network, or with an input of (width, height) for it; None if nothing is."""
 
 
 class NetworkContent:
@@ -22,91 +26,112 @@ class NetworkContent:
     Parameters
     ----------
     files : Files
-        Where the network lies. `load_network` reads what this package understands, with the extra ``[onnx]``.
+        Where the network lies.
+    trusted : bool
+        Whether the files are known to be sound; then they are not looked into.
     """
 
-    def __init__(self, files: Files) -> None:
-        self.files = files
-        self._converted: dict[str, tuple[bytes, dict[str, str] | None]] = {}
+    def __init__(self, files: Files, *, trusted: bool = False) -> None:
+        self.files, self.trusted = files, trusted
+        self._contents: dict[str, bytes] = {}
+        self._forms: dict[str, tuple[Form, Misfit]] = {}
 
-    @cached_property
-    def network(self) -> tuple[Network, Weights]:
-        """The network and its weights, which fit each other; errors as `formats.load_network`."""
-        from opencv_squeezedet.formats import load_network  # takes an extra, and time to import
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_forms": {}}  # another process makes them of what was read, and needs no files
 
-        return load_network(self.files)
-
-    @cached_property
-    def caffe(self) -> tuple[bytes, bytes]:
-        """The contents of the prototxt and the caffemodel; OSError, or a ModelError for an empty file."""
-        return _content(str(self.files.definition)), _content(str(self.files.weights))
-
-    def onnx(self, outputs: Places | None) -> tuple[bytes, str, dict[str, str] | None]:
-        """Return the network as ONNX, what errors call it, and the names of its outputs for the blobs.
+    def form(self, backend: BackendName, outputs: Places | None) -> tuple[Form, Misfit]:
+        """Return the network as the backend takes it, checked, and what tells of an input's size whether it takes that.
 
         Raises
         ------
         ModelError
-            If the files cannot be read or do not fit each other, or the network does not give these blobs.
+            If the files cannot be read or do not fit each other, or the network does not give these blobs. It names the layer,
+            what it has and what was expected.
         OSError
             If a file cannot be read.
         ImportError
             If Caffe's files are to be converted without the extra ``[onnx]``.
         """
-        if self.files.onnx is not None:
-            names = None if outputs is None else onnx_names(outputs)
-            return self._onnx_file, repr(self.files.onnx), names
-        key = repr(outputs)
-        if key not in self._converted:
-            self._converted[key] = self._convert(outputs)
-        content, names = self._converted[key]
-        return content, str(self.files), names
+        key = f"{backend} {outputs}"
+        if key not in self._forms:
+            self._forms[key] = self._form(backend, outputs)
+        return self._forms[key]
 
-    @cached_property
-    def _onnx_file(self) -> bytes:
-        return _content(str(self.files.onnx))
+    def _form(self, backend: BackendName, outputs: Places | None) -> tuple[Form, Misfit]:
+        files = self.files
+        if backend == "opencv" and files.are_caffe and read_net_from_caffe is not None:
+            used, name = replace(files, onnx=None), str(files)
+        elif files.onnx is not None:
+            used, name = Files(onnx=files.onnx), repr(files.onnx)
+        else:
+            return self._converted(outputs)
+        misfit = _of_files(used) if self.trusted else self._checked(used)
+        paths = (path for path in (used.definition, used.weights, used.onnx) if path is not None)
+        form = Form(tuple(map(self._read, paths)), name, outputs)
+        return form, misfit or self._trial(form, backend)
 
-    def _convert(self, outputs: Places | None) -> tuple[bytes, dict[str, str] | None]:
-        network, weights = self.network
-        from opencv_squeezedet.formats import onnx_bytes
+    def _checked(self, files: Files) -> Misfit | None:
+        """What tells by the layers, after a check of the files; None if some layers are not described here."""
+        from opencv_squeezedet.formats import load_network  # takes time to import
 
-        if outputs is None:
-            return onnx_bytes(network, weights), None
-        names = {blob: _top(network, str(self.files), place, blob) for blob, place in outputs.items()}
-        return onnx_bytes(_up_to(network, set(names.values())), weights), names
-
-    def check(self) -> None:
-        """Check Caffe's files before OpenCV sees them, which finds weights of other shapes only when it runs.
-
-        Without the extra ``[onnx]``, and for layers that it does not know, what OpenCV finds has to do.
-
-        Raises
-        ------
-        ModelError
-            That names the layer, what it has and what was expected.
-        """
-        if self.files.definition is None:
-            return
-        with suppress(ImportError, UnknownLayerError):
-            _ = self.network
-
-    def misfit(self, size: tuple[int, int]) -> str | None:
-        """Say which layer does not take what an input of (width, height) makes of it; None if that cannot be told."""
         try:
-            network, _ = self.network
-        except (ImportError, ModelError):
+            return _of_network(load_network(files, read=self._read)[0])
+        except UnknownLayerError:
             return None
+
+    def _trial(self, form: Form, backend: BackendName) -> Misfit:
+        from opencv_squeezedet.backends.trial import Trial  # takes time to import
+
+        return Trial(form, backend)
+
+    def _converted(self, outputs: Places | None) -> tuple[Form, Misfit]:
+        from opencv_squeezedet.formats import load_network, onnx_bytes
+
+        network, weights = load_network(self.files, read=self._read)
+        name = str(self.files)
+        if outputs is None:
+            return Form((onnx_bytes(network, weights),), name, None), _of_network(network)
+        tops = {blob: _top(network, name, place, blob) for blob, place in outputs.items()}
+        return Form((onnx_bytes(_up_to(network, set(tops.values())), weights),), name, tops), _of_network(network)
+
+    def _read(self, path: str, *most: int) -> bytes:
+        """The content of a file, the same whenever it is asked for: what was checked is what runs."""
+        if path not in self._contents:
+            self._contents[path] = self._reader()(path, *most)
+        return self._contents[path]
+
+    def _reader(self) -> Callable[..., bytes]:
+        if self.trusted:
+            return read_file
+        from opencv_squeezedet.formats import content_of  # takes time to import
+
+        return content_of
+
+
+def _of_network(network: Network) -> Misfit:
+    """What tells by the shapes of a network's layers."""
+
+    def misfit(size: tuple[int, int] | None) -> str | None:
         try:
-            _ = replace(network, input_shape=(1, 3, size[1], size[0])).steps
+            _ = network.steps if size is None else replace(network, input_shape=(1, 3, size[1], size[0])).steps
         except ModelError as error:
             return str(error)
         return None
 
+    return misfit
 
-def _content(path: str) -> bytes:
-    check_not_empty(path)
-    with open(path, "rb") as file:
-        return file.read()
+
+def _of_files(files: Files) -> Misfit:
+    """What reads a network that is known to be sound when it is first asked for an input's size."""
+
+    def misfit(size: tuple[int, int] | None) -> str | None:
+        if size is None:
+            return None
+        from opencv_squeezedet.formats import load_definition  # takes time to import
+
+        return _of_network(load_definition(files))(size)
+
+    return misfit
 
 
 def _top(network: Network, name: str, place: Place, blob: str) -> str:

@@ -7,10 +7,10 @@ from typing import get_args
 import cv2
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet._opencv import read_net_from_caffe
 from opencv_squeezedet.backends import opencv
-from opencv_squeezedet.backends.base import Backend, BackendName
+from opencv_squeezedet.backends.base import Backend, BackendName, check_size, not_taken
 from opencv_squeezedet.backends.content import NetworkContent
+from opencv_squeezedet.backends.forms import open_form
 from opencv_squeezedet.blobs import Places
 from opencv_squeezedet.model_files import Files
 
@@ -20,8 +20,13 @@ def open_backend(
     outputs: Places | None,
     backend: BackendName = "opencv",
     target: str | None = None,
+    *,
+    size: tuple[int, int] | None = None,
 ) -> Backend:
-    """Make a network ready to run.
+    """Make a network ready to run, once it is known to be sound.
+
+    Files are read and checked before a native library sees them. What this package does not know the layers of is opened and
+    run in a child process first, which costs half a second.
 
     Parameters
     ----------
@@ -34,11 +39,13 @@ def open_backend(
     target : str, optional
         On what it runs: "cpu", or another name of `opencv_targets` or `onnxruntime_targets`. Default: the processor; for
         a ``cv2.dnn.Net``, what it was set to.
+    size : (int, int), optional
+        Width and height of the inputs to come, which are then checked too.
 
     Raises
     ------
     ModelError
-        If the files cannot be read, or the network does not have these outputs.
+        If the files cannot be read or are damaged, or the network does not have these outputs.
     ValueError
         If there is no such backend, or no such target here.
     ImportError
@@ -51,19 +58,13 @@ def open_backend(
         opened: Backend = opencv.wrap_net(network, outputs)
     else:
         content = network if isinstance(network, NetworkContent) else NetworkContent(network)
-        opened = _open_files(content, outputs, backend, target)
-        opened.explain = NetworkContent(content.files).misfit  # another one, for this one keeps what it has read
+        if size is not None:
+            check_size(str(content.files), size)
+        form, misfit = content.form(backend, outputs)
+        if problem := misfit(size):
+            raise not_taken(form.name, size, problem)
+        opened = open_form(form, backend, target)
+        opened.misfit = misfit
     if target is not None and backend == "opencv":
         opencv.set_target(opened.net, target)
     return opened
-
-
-def _open_files(content: NetworkContent, outputs: Places | None, backend: BackendName, target: str | None) -> Backend:
-    name = str(content.files)
-    if backend == "opencv" and content.files.are_caffe and read_net_from_caffe is not None:
-        return opencv.read_caffe(*content.caffe, name, outputs)
-    if backend == "opencv":
-        return opencv.read_onnx(*content.onnx(outputs))
-    from opencv_squeezedet.backends.onnxruntime import OnnxSession  # an extra
-
-    return OnnxSession(*content.onnx(outputs), "cpu" if target is None else target)

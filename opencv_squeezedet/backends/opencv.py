@@ -34,19 +34,23 @@ class _OpencvNet(Backend):
             return tuple(map(np.asarray, self.net.forward(names or self.net.getUnconnectedOutLayersNames())))
 
     def _misfitting_layer(self, size: tuple[int, int]) -> str | None:
-        """Say which layer does not take what an input of this size makes of it; None if that cannot be told."""
-        return super()._misfitting_layer(size) or self._first_without_shape((1, 3, size[1], size[0]))
-
-    def _first_without_shape(self, shape: tuple[int, ...]) -> str | None:
+        """Say which layer did not take what an input of this size makes of it; OpenCV 5 does not tell."""
         for name in () if HAS_GRAPH_ENGINE else self.net.getLayerNames():
             try:
-                with silent_opencv():
-                    self.net.getFLOPS(self.net.getLayerId(name), shape)  # needs the shapes up to this layer, no others
+                with silent_opencv():  # needs the shapes up to this layer, no others
+                    self.net.getFLOPS(self.net.getLayerId(name), (1, 3, size[1], size[0]))
             except cv2.error as error:
-                layer = self.net.getLayer(name)
-                weights = "" if layer.type != "Convolution" else f" with {len(layer.blobs) or 'no'} blobs of weights"
-                return f"layer {name!r}, a {layer.type}{weights}: {reason(error)}"
+                return f"layer {name!r}{self._described(name)}: {reason(error)}"
         return None
+
+    def _described(self, name: str) -> str:
+        """What a layer is, if OpenCV could make one of its description."""
+        try:
+            layer = self.net.getLayer(name)
+        except cv2.error:
+            return ""
+        weights = "" if layer.type != "Convolution" else f" with {len(layer.blobs) or 'no'} blobs of weights"
+        return f", a {layer.type}{weights}"
 
 
 class CaffeNet(_OpencvNet):
@@ -76,13 +80,9 @@ class CaffeNet(_OpencvNet):
         """Return what gives the blob of this index, in words."""
         return f"layer {self._layers[index]!r}"
 
-    def shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
-        """Return the blobs' shapes for one input of (width, height); nothing is run. ModelError if it is not taken."""
-        try:
-            with silent_opencv():
-                ids, _, shapes = self.net.getLayersShapes((1, 3, size[1], size[0]))
-        except cv2.error as error:
-            raise self._misfit(size, error) from error
+    def _shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
+        """The shapes; nothing is run."""
+        ids, _, shapes = self.net.getLayersShapes((1, 3, size[1], size[0]))
         indices = {int(layer_id): i for i, layer_id in enumerate(np.ravel(np.asarray(ids)))}
         found = []
         for blob, (layer, top) in zip(self.blobs, self._places, strict=True):

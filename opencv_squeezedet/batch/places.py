@@ -10,9 +10,11 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from opencv_squeezedet.extras import needs
+from opencv_squeezedet.files import MOST_PICTURE_BYTES, read_regular
 
 with needs("ray", what="opencv_squeezedet.batch"):
     from pyarrow import fs
@@ -50,11 +52,12 @@ def locate(place: str) -> tuple[Any, str]:
 
 
 def read(place: str) -> bytes:
-    """Return the content of a file; OSError if it cannot be read."""
+    """Return the content of a file as `files.read_regular` does; OSError or ValueError if it cannot be read."""
     if not is_remote(place):
-        with open(place, "rb") as file:  # takes names that are not UTF-8
-            return file.read()
+        return read_regular(Path(place), MOST_PICTURE_BYTES)
     with open_input(place) as stream:
+        if stream.size() > MOST_PICTURE_BYTES:
+            raise ValueError(f"it has {stream.size():,} bytes, at most {MOST_PICTURE_BYTES:,} are read of such a file")
         content: bytes = stream.read()
     return content
 

@@ -126,8 +126,6 @@ def cluster(address: str | None = None, *, verbose: bool = False) -> Iterator[No
         _check_reachable(address)
     else:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if not verbose:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     with needs("ray", what="opencv_squeezedet.batch"):
         import ray
         import ray.data

@@ -1,4 +1,4 @@
-"""The command ``squeezedet`` with its subcommands, each a module here, and the short names of some."""
+"""The command ``squeezedet``: each subcommand is a module here, and two have short names."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from opencv_squeezedet.cli import common
 SUBCOMMANDS = {
     "detect": "find objects in pictures and videos",
     "batch": "find objects in many pictures, on all cores or on a Ray cluster",
-    "classify": "say what pictures show",
+    "classify": "classify whole pictures",
     "models": "published weights: list, fetch, verify",
-    "convert": "write a network in another format: Caffe, ONNX",
+    "convert": "convert a network to another format: Caffe, ONNX",
     "inspect": "show a network's layers, shapes, costs, head and config",
     "eval": "measure a detector on a data set",
     "anchors": "find anchor shapes for a data set",
-    "label": "write down what a teacher sees in pictures",
+    "label": "label pictures with a teacher, for training",
     "train": "train a detector on annotated pictures",
 }
-"""Name of each subcommand, which is its module's, and what it is for. Modules are imported when their command runs."""
+"""The name of each subcommand and of its module, and what it is for. A module is imported when its command runs."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +50,7 @@ def _run(argv: list[str]) -> int:
         description="\n".join(
             ["SqueezeDet for OpenCV.", "commands:", *(f"  {name:<10}{what}" for name, what in SUBCOMMANDS.items())]
         ),
-        epilog="example: squeezedet detect holiday/ --threshold 0.4 (squeezedet detect --help tells all options)",
+        epilog="example: squeezedet detect holiday/ --threshold 0.4 (squeezedet detect --help lists all options)",
     )
     parser.add_argument("--version", action="version", version=f"squeezedet {__version__}", help="print the version")
     parser.add_argument("command", metavar="COMMAND", choices=SUBCOMMANDS, help=argparse.SUPPRESS)

@@ -8,20 +8,20 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from opencv_squeezedet._checks import fraction
 from opencv_squeezedet.cli.common import (
     EXIT_INTERRUPTED,
     EXIT_SOME_FAILED,
     CommandError,
     Parser,
     add_backend,
+    add_postprocessing,
     complain,
-    model_errors,
-    native_messages_hidden,
     positive,
     positive_number,
+    postprocessing,
     reason,
     shown,
+    usage_errors,
 )
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.model import find_model
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from opencv_squeezedet.batch import Detect, Done, Job
 
 DESCRIPTION = (
-    "Find objects in many pictures, on all cores or on a Ray cluster; each picture becomes one row of Parquet or JSON lines, "
-    "with its objects, or with why it could not be read. Killed and run again with --resume, it does what is missing."
+    "Find objects in many pictures, on all cores or on a Ray cluster: one row of Parquet or JSON Lines per picture, with its "
+    "objects or its error. If it is interrupted, run it again with --resume."
 )
-USAGE = "[options] SOURCE ... -o FOLDER"
+USAGE = "[options] SOURCE ... -o OUT"
 EXAMPLE = "photos/ s3://bucket/more/ -r -o found.parquet --resume"
 _SECONDS_BETWEEN_LINES = 60.0
 
@@ -41,37 +41,27 @@ _SECONDS_BETWEEN_LINES = 60.0
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of the command."""
     parser.add_sources(metavar="SOURCE", help="picture, folder, 'pattern', list (.txt), Parquet; here, s3://, gs://, ...")
-    add = parser.add_argument_group("what is looked for").add_argument
+    add = parser.add_argument_group("detection").add_argument
     add("--model", metavar="M", help="a model's files, or its name")
     add("--weights", metavar="W", help="its caffemodel, if apart")
     add_backend(add)
-    add("--threshold", type=_threshold, metavar="T", help="score threshold in [0, 1]")
-    add("--nms", type=_threshold, metavar="T", help="NMS threshold in [0, 1]")
-    add("--top-n", type=positive, metavar="N", help="the best boxes that enter NMS")
-    add("--agnostic", action="store_true", help="NMS across classes")
+    add_postprocessing(add)
     add("--letterbox", action="store_true", help="keep the aspect ratio")
-    add = parser.add_argument_group("what is read and written").add_argument
+    add = parser.add_argument_group("input and output").add_argument
     add("-r", "--recursive", action="store_true", help="folders of folders too")
-    add("--column", metavar="C", help="of Parquet: bytes or paths")
-    add("-o", "--output", required=True, metavar="FOLDER", help="gets numbered part files")
+    add("--column", metavar="C", help="Parquet: bytes or paths")
+    add("-o", "--output", required=True, metavar="OUT", help="folder for part files")
     add("--format", choices=("parquet", "jsonl"), metavar="F", help="parquet or jsonl")
-    add("--part", type=positive, default=0, metavar="N", help="pictures in a part file")
-    add("--resume", action="store_true", help="do what is missing there")
-    add = parser.add_argument_group("how").add_argument
-    add("--address", metavar="A", help="of a Ray cluster")
-    add("--workers", type=positive, metavar="N", help="networks (as there is room for)")
-    add("--cpus", type=positive, default=1, metavar="N", help="cores of a worker (1)")
-    add("--gpus", type=positive_number, default=0.0, metavar="G", help="GPUs of a worker, or a part")
-    add("--batch", type=positive, default=1, metavar="N", help="pictures in one pass (1)")
-    add("--verbose", action="store_true", help="Ray's log too")
+    add("--part", type=positive, default=0, metavar="N", help="pictures per part file")
+    add("--resume", action="store_true", help="do what is missing")
+    add = parser.add_argument_group("run").add_argument
+    add("--address", metavar="A", help="Ray cluster to use")
+    add("--workers", type=positive, metavar="N", help="networks (one per core)")
+    add("--cpus", type=positive, default=1, metavar="N", help="cores per worker (1)")
+    add("--gpus", type=positive_number, default=0.0, metavar="G", help="GPUs per worker, may be 0.25")
+    add("--batch", type=positive, default=1, metavar="N", help="pictures per pass (1)")
+    add("--verbose", action="store_true", help="show Ray's log")
     add("--quiet", action="store_true", help="no progress, no summary")
-
-
-def _threshold(text: str) -> float:
-    try:
-        return fraction("a threshold", float(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a number in [0, 1] was expected, got {text!r}") from None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,41 +70,28 @@ def run(args: argparse.Namespace) -> int:
         import ray
     from opencv_squeezedet import batch
 
-    with model_errors():
+    with usage_errors():
         options = _options(args)
         found = find_model(args.model, args.weights)
-        with native_messages_hidden():
-            maker = batch.Detect(
-                found, target=args.target, column="content", readers=args.cpus + 1, threads=args.cpus, **options
-            )
+        maker = batch.Detect(found, target=args.target, column="content", readers=args.cpus + 1, threads=args.cpus, **options)
         reading = batch.Reading(
             model=batch.fingerprint(found), options=options, column=args.column, format=_format(args), part=args.part
         )
-    try:
         entries = batch.find_entries(args.sources, recursive=args.recursive, column=args.column, without=args.output)
         job = batch.begin(args.output, entries, reading, resume=args.resume)
+    try:
         return _work(args, job, maker)
-    except (batch.SourceError, batch.JobError) as error:
-        raise CommandError(shown(reason(error))) from error
     except ConnectionError as error:
         raise CommandError(f"--address: {reason(error)}") from error
-    except OSError as error:
-        name = f"{shown(error.filename)}: " if error.filename else ""
-        raise CommandError(name + reason(error)) from error
     except (batch.WorkerError, ray.exceptions.RayError) as error:
         raise CommandError(shown(reason(error)), EXIT_SOME_FAILED) from error
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """What decides the detections of a picture."""
-    options = {
-        "score_threshold": args.threshold,
-        "nms_threshold": args.nms,
-        "top_n": args.top_n,
-        "class_agnostic": args.agnostic or None,
-        "resize": "letterbox" if args.letterbox else None,
-    }
-    return {"backend": args.backend, "batch": args.batch} | {k: v for k, v in options.items() if v is not None}
+    """What decides the detections in a picture."""
+    given = {name: value for name, value in postprocessing(args).items() if value is not None}
+    resize = {"resize": "letterbox"} if args.letterbox else {}
+    return {"backend": args.backend, "batch": args.batch, **resize, **given}
 
 
 def _format(args: argparse.Namespace) -> Any:
@@ -132,8 +109,7 @@ def _work(args: argparse.Namespace, job: Job, maker: Detect) -> int:
     try:
         with ExitStack() as stack:
             if missing:
-                with native_messages_hidden():
-                    stack.enter_context(batch.cluster(args.address, verbose=args.verbose))
+                stack.enter_context(batch.cluster(args.address, verbose=args.verbose))
             stack.enter_context(progress)
             for part in batch.run(job, maker, workers=args.workers, cpus=args.cpus, gpus=args.gpus):
                 progress.add(part)
@@ -181,7 +157,7 @@ class _Progress:
             self._told = now
             rate = (self._seen - self._before) / (now - self._start)
             left = _duration((self._job.pictures - self._seen) / rate)
-            complain(self._args.program, f"{self._seen} of {self._job.pictures} pictures, {rate:.1f} a second, {left} left")
+            complain(self._args.program, f"{self._seen} of {self._job.pictures} pictures, {rate:.1f} per second, {left} left")
 
     def summary(self) -> None:
         """Print what was done."""
@@ -192,7 +168,7 @@ class _Progress:
         print(f"{shown(self._job.folder)}: {self._job.pictures} pictures in {self._job.parts} parts{before}")
         if new:
             rate, time_taken = new / self._seconds, _duration(self._seconds)
-            print(f"{new} pictures in {time_taken}, {rate:.1f} a second: {self._objects} objects, {self._failed} not readable")
+            print(f"{new} pictures in {time_taken}, {rate:.1f} per second: {self._objects} objects, {self._failed} unreadable")
 
 
 def _duration(seconds: float) -> str:

@@ -12,22 +12,21 @@ from opencv_squeezedet.classifier import Classes, SqueezeNet, find_classifier
 from opencv_squeezedet.cli.common import (
     EXIT_SOME_FAILED,
     SOURCE_HELP,
-    CommandError,
     Parser,
     add_backend,
-    check_target,
+    check_targets,
     complain,
-    model_errors,
-    native_messages_hidden,
     positive,
     reason,
     shown,
+    usage_errors,
+    write_errors,
 )
 from opencv_squeezedet.cli.outputs import JsonOutput
 from opencv_squeezedet.cli.sources import Frame, Source, SourceError, find_sources
 
 DESCRIPTION = (
-    "Say what pictures show: their most probable classes. No classifier's weights are part of the package: name some."
+    "Classify pictures: the most probable classes of each. No classifier comes with the package, so --model is required."
 )
 USAGE = "--model M [options] SOURCE ..."
 EXAMPLE = "--model squeezenet-v1.1 photo.jpg"
@@ -36,19 +35,19 @@ EXAMPLE = "--model squeezenet-v1.1 photo.jpg"
 def add_arguments(parser: Parser) -> None:
     """Add classify's arguments."""
     parser.add_sources(metavar="SOURCE", help=SOURCE_HELP)
-    add = parser.add_argument_group("with what").add_argument
+    add = parser.add_argument_group("model").add_argument
     add(
         "--model",
         required=True,
         metavar="M",
-        help="a model's files, a .caffemodel, .onnx or .net, or a name of 'squeezedet models list'",
+        help="a model's files, .caffemodel, .onnx or .net, or a name from 'squeezedet models list'",
     )
-    add("--weights", metavar="W", help="its caffemodel, if named else")
+    add("--weights", metavar="W", help="its caffemodel, if its name differs")
     add_backend(add)
-    add = parser.add_argument_group("what is read and written").add_argument
-    add("-r", "--recursive", action="store_true", help="folders of folders too")
+    add = parser.add_argument_group("input and output").add_argument
+    add("-r", "--recursive", action="store_true", help="subfolders too")
     add("--every", type=positive, default=1, metavar="N", help="every N-th frame of a video")
-    add("--top", type=positive, default=5, metavar="N", help="how many classes of each picture (default: 5)")
+    add("--top", type=positive, default=5, metavar="N", help="classes per picture (default: 5)")
     add("--json", metavar="FILE", help="all as JSON; - for stdout, without the table")
 
 
@@ -58,33 +57,25 @@ def run(args: argparse.Namespace) -> int:
         args.sources,
         recursive=args.recursive,
         without=(),
-        complain=lambda message: complain(args.program, shown(message)),
+        complain=lambda message: complain(args.program, message),
     )
-    if args.json is not None:
-        check_target("--json", args.json, sources.files)
-    with model_errors():
-        found = find_classifier(args.model, args.weights)  # published weights may have to be fetched, which shows its progress
-        with native_messages_hidden():
-            classifier = SqueezeNet(found, backend=args.backend, target=args.target)
+    check_targets({"--json": args.json}, sources.files)
+    with usage_errors():
+        found = find_classifier(args.model, args.weights)
+        classifier = SqueezeNet(found, backend=args.backend, target=args.target)
     failures = sources.failures
-    try:
-        with ExitStack() as stack:
-            written = None if args.json is None else stack.enter_context(JsonOutput(args.json))
-            for frame in _frames(sources.frames, args.every):
-                message = frame if isinstance(frame, str) else _classify(classifier, frame, args, written)
-                if message is not None:
-                    complain(args.program, shown(message))
-                    failures += 1
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        name = shown(error.filename or "to standard output")
-        raise CommandError(f"cannot write {name}: {reason(error)}", EXIT_SOME_FAILED) from error
+    with write_errors(), ExitStack() as stack:
+        written = None if args.json is None else stack.enter_context(JsonOutput(args.json))
+        for frame in _frames(sources.frames, args.every):
+            message = frame if isinstance(frame, str) else _classify(classifier, frame, args, written)
+            if message is not None:
+                complain(args.program, message)
+                failures += 1
     return EXIT_SOME_FAILED if failures else 0
 
 
 def _frames(sources: list[Source], every: int) -> Iterator[Frame | str]:
-    """Yield each picture, and what is wrong with a source."""
+    """Yield each picture, or what is wrong with a source."""
     for source in sources:
         if isinstance(source, Frame):
             yield source
@@ -96,7 +87,7 @@ def _frames(sources: list[Source], every: int) -> Iterator[Frame | str]:
 
 
 def _classify(classifier: SqueezeNet, frame: Frame, args: argparse.Namespace, written: JsonOutput | None) -> str | None:
-    """Classify one picture and tell of it; returns what is wrong with it."""
+    """Classify one picture and write its classes; returns what is wrong with it, if anything is."""
     try:
         image = frame.load()
         classes = classifier.classify(image, args.top)
@@ -110,6 +101,6 @@ def _classify(classifier: SqueezeNet, frame: Frame, args: argparse.Namespace, wr
 
 
 def _lines(frame: Frame, classes: Classes) -> list[str]:
-    """The picture's name, and under it a row for each class."""
+    """The picture's name, followed by a line per class."""
     number = "" if frame.number is None else f" frame {frame.number}"
-    return [shown(frame.name) + number, *(f"  {c.probability:.3f} {c.class_id:>4} {c.label}" for c in classes)]
+    return [shown(frame.name) + number, *(f"  {c.probability:.3f} {c.class_id:>4} {shown(c.label)}" for c in classes)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from opencv_squeezedet.cli.common import CommandError, Parser, reason, shown
+from opencv_squeezedet.cli.common import Parser, shown, usage_errors
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.files import write_whole
+from opencv_squeezedet.files import real_path, write_together
 from opencv_squeezedet.formats import caffemodel_bytes, load_network, onnx_bytes, prototxt_text
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.registry import find_network
@@ -15,7 +15,7 @@ from opencv_squeezedet.registry import find_network
 DESCRIPTION = "\n".join(
     [
         "Convert a network between Caffe's prototxt and caffemodel, ONNX, and (as a source) Han's .net.",
-        "The model's JSON description goes along. The ONNX files are for OpenCV 4.8 to 5 and onnxruntime.",
+        "The model's JSON description is copied too. ONNX files work with OpenCV 4.8 to 5 and onnxruntime.",
     ]
 )
 USAGE = "[options] SOURCE TARGET"
@@ -26,43 +26,38 @@ def add_arguments(parser: Parser) -> None:
     """Add convert's arguments."""
     add = parser.add_argument_group("files").add_argument
     add("source", metavar="SOURCE", help="a model's stem, .prototxt, .onnx or .net (SqueezeNet v1.0), or a published name")
-    add("target", metavar="TARGET", help="NAME.onnx, or NAME.caffemodel or NAME.prototxt for both of them")
-    add = parser.add_argument_group("how").add_argument
-    add("--weights", metavar="W", help="the source's caffemodel, if its name is another")
+    add("target", metavar="TARGET", help="NAME.onnx; or NAME.caffemodel or NAME.prototxt, either of which writes both")
+    add = parser.add_argument_group("options").add_argument
+    add("--weights", metavar="W", help="the source's caffemodel, if its name differs")
     add("--half", action="store_true", help="weights as float16, half the size; Caffe itself cannot read such caffemodels")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    try:
-        for path, size in convert(args.source, args.target, weights=args.weights, half=args.half).items():
-            print(f"{shown(path)}: {size:,} bytes")
-    except OSError as error:
-        name = "" if error.filename is None else f"{shown(error.filename)}: "
-        raise CommandError(f"{name}{shown(reason(error))}") from error
-    except (ImportError, ModelError) as error:
-        raise CommandError(shown(reason(error))) from error
+    with usage_errors():
+        written = convert(args.source, args.target, weights=args.weights, half=args.half)
+    for path, size in written.items():
+        print(f"{shown(path)}: {size:,} bytes")
     return 0
 
 
 def convert(source: str, target: Path | str, *, weights: str | None = None, half: bool = False) -> dict[Path, int]:
-    """Write the network's files; returns their sizes. All is read and made before the first is written."""
+    """Write the network's files, all or none; returns their sizes."""
     target = Path(target)
     files = find_network(source, weights)
     contents = _contents(target, *load_network(files), half=half)
     if files.description is not None:
         contents |= _description(Path(files.description), target.with_suffix(".json"))
-    taken = {Path(path).resolve() for path in (files.definition, files.weights, files.onnx) if path is not None}
+    taken = {real_path(Path(path)) for path in (files.definition, files.weights, files.onnx) if path is not None}
     for path in contents:
-        if path.resolve() in taken:
+        if real_path(path) in taken:
             raise ModelError(f"{str(path)!r} is the source itself, which is not overwritten")
-    for path, content in contents.items():
-        write_whole(path, content)
+    write_together(contents)
     return {path: len(content) for path, content in contents.items()}
 
 
 def _contents(target: Path, network: Network, weights: Weights, *, half: bool) -> dict[Path, bytes]:
-    """What goes into each file."""
+    """The content of each file."""
     if target.suffix == ".onnx":
         return {target: onnx_bytes(network, weights, half=half)}
     if target.suffix in (".caffemodel", ".prototxt"):
@@ -74,10 +69,10 @@ def _contents(target: Path, network: Network, weights: Weights, *, half: bool) -
 
 
 def _description(source: Path, target: Path) -> dict[Path, bytes]:
-    """The JSON file beside the source, unless the target has the same; it is the user's to edit."""
+    """The JSON file beside the source, unless the target's is the same; another one may have the user's edits."""
     content = source.read_bytes()
     if not target.exists():
         return {target: content}
     if target.read_bytes() != content:
-        raise ModelError(f"{str(target)!r} is there and describes another model; it is not overwritten")
+        raise ModelError(f"{str(target)!r} already exists and describes another model; it is not overwritten")
     return {}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from opencv_squeezedet.cli.common import CommandError, Parser, complain, reason, shown
+from opencv_squeezedet.cli.common import Parser, complain, usage_errors, write_errors
 from opencv_squeezedet.datasets import Dataset, load_dataset
 from opencv_squeezedet.files import write_whole
 
@@ -16,10 +15,10 @@ _MOST_PROBLEMS = 10
 
 
 def add_dataset_arguments(parser: Parser) -> None:
-    """Add the data set, and what tells its parts."""
+    """Add the data set and the options that select its parts."""
     parser.add_argument("dataset", metavar="DATASET", help="COCO's JSON, a VOC folder, YOLO's folder or YAML")
-    add = parser.add_argument_group("what is read").add_argument
-    add("--split", metavar="S", help="VOC, YOLO: the split (all)")
+    add = parser.add_argument_group("input").add_argument
+    add("--split", metavar="S", help="VOC, YOLO: which split (all)")
     add("--images", metavar="DIR", help="the pictures, if elsewhere")
 
 
@@ -32,48 +31,23 @@ def input_size(text: str) -> tuple[int, int]:
 
 
 def load(args: argparse.Namespace, labels: Sequence[str] | None = None) -> Dataset:
-    """Load the data set that the arguments name, and print the first of its problems.
+    """Load the data set that the arguments name, and print its first problems.
 
     Raises
     ------
     CommandError
         If it cannot be used.
     """
-    try:
+    with usage_errors():
         dataset = load_dataset(args.dataset, images=args.images, split=args.split, labels=labels)
-    except (OSError, ValueError) as error:
-        raise CommandError(shown(str(error))) from error
     for problem in dataset.problems[:_MOST_PROBLEMS]:
-        complain(args.program, shown(problem))
+        complain(args.program, problem)
     if len(dataset.problems) > _MOST_PROBLEMS:
-        complain(args.program, f"and {len(dataset.problems) - _MOST_PROBLEMS} more such problems in the data set")
+        complain(args.program, f"and {len(dataset.problems) - _MOST_PROBLEMS} more problems in the data set")
     return dataset
-
-
-def check_targets(args: argparse.Namespace, options: Sequence[str]) -> None:
-    """Refuse at once what could not be written at the end.
-
-    Raises
-    ------
-    CommandError
-        That names the option.
-    """
-    places: dict[Path, str] = {Path(args.dataset).resolve(): "the data set"}
-    for option in options:
-        target = getattr(args, option[2:].replace("-", "_"))
-        if target is None:
-            continue
-        path = Path(target).resolve()
-        if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-            raise CommandError(f"{option}: {shown(target)} is a folder, or lies in none that can be written to")
-        if path in places:
-            raise CommandError(f"{option}: {shown(target)} is {places[path]} too")
-        places[path] = f"that of {option}"
 
 
 def write(target: str, content: bytes) -> None:
     """Write a file; CommandError if that fails."""
-    try:
+    with write_errors():
         write_whole(Path(target), content)
-    except OSError as error:
-        raise CommandError(f"cannot write {shown(target)}: {reason(error)}", 1) from error

@@ -8,18 +8,13 @@ import os
 import signal
 import sys
 import threading
-import time
-from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import chain, takewhile
-from pathlib import Path
 
 import cv2
-import numpy as np
 
-from opencv_squeezedet._checks import fraction
 from opencv_squeezedet.cli import outputs
 from opencv_squeezedet.cli.common import (
     EXIT_INTERRUPTED,
@@ -28,24 +23,29 @@ from opencv_squeezedet.cli.common import (
     CommandError,
     Parser,
     add_backend,
-    check_target,
+    add_postprocessing,
     complain,
     positive,
+    postprocessing,
+    print_table,
     reason,
     shown,
+    write_errors,
 )
 from opencv_squeezedet.cli.detectors import MOST_WORKERS, load_detectors
-from opencv_squeezedet.cli.outputs import Names, Outputs, Seen
-from opencv_squeezedet.cli.sources import Frame, Source, SourceError, Sources, Video, count_frames, find_sources
+from opencv_squeezedet.cli.results import Job, Names, Output, Seen, picture_suffix
+from opencv_squeezedet.cli.sources import Frame, Source, SourceError, count_frames, find_sources
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.pipeline import chunks, in_order
+from opencv_squeezedet.timing import StageTimes
 
-_NO_MORE_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # would come with every frame
+_NO_MORE_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # would recur with every frame
+_STAGES = ("read", "preprocess", "network", "post-process", "draw, write", "write")
 
 
 # ---- arguments ---------------------------------------------------------------------------------------------------------
 
-DESCRIPTION = "Find objects in pictures and videos: one line an object, and annotated copies."
+DESCRIPTION = "Find objects in pictures and videos: a line per object, and annotated copies."
 USAGE = "[options] SOURCE ..."
 EXAMPLE = "holiday/ 'more/*.jpg' film.mp4 -o found --threshold 0.4 --json found.json"
 
@@ -53,40 +53,21 @@ EXAMPLE = "holiday/ 'more/*.jpg' film.mp4 -o found --threshold 0.4 --json found.
 def add_arguments(parser: Parser) -> None:
     """Add detect's arguments."""
     parser.add_sources(metavar="SOURCE", help=SOURCE_HELP)
-    add = parser.add_argument_group("what is looked for").add_argument
+    add = parser.add_argument_group("detection").add_argument
     add("--model", metavar="M", help="a model's files, or its name")
-    add("--weights", metavar="W", help="its caffemodel, if apart")
+    add("--weights", metavar="W", help="its caffemodel, if elsewhere")
     add_backend(add)
-    add("--threshold", type=_threshold, metavar="T", help="score threshold in [0, 1]")
-    add("--nms", type=_threshold, metavar="T", help="NMS threshold in [0, 1]")
-    add("--top-n", type=positive, metavar="N", help="the best boxes that enter NMS")
-    add("--agnostic", action="store_true", help="NMS across classes")
+    add_postprocessing(add)
     add("--classes", type=_labels, metavar="A,B", help="only objects of these classes")
-    add("--letterbox", action="store_true", help="keep the aspect ratio")
-    add = parser.add_argument_group("what is read").add_argument
-    add("-r", "--recursive", action="store_true", help="folders of folders too")
+    add = parser.add_argument_group("input").add_argument
+    add("-r", "--recursive", action="store_true", help="subfolders too")
     add("--every", type=positive, default=1, metavar="N", help="every N-th frame of a video")
     add("--batch", type=positive, default=1, metavar="N", help="pictures in one pass")
-    add = parser.add_argument_group("what is written").add_argument
-    add("-o", "--output", type=Path, default=Path("detections"), metavar="DIR", help="copies (default: detections/)")
-    add("--no-image", action="store_true", help="no annotated copies")
-    add("--json", metavar="FILE", help="all as JSON; - for stdout")
-    add("--csv", metavar="FILE", help="all as CSV; - likewise")
-    add("--coco", metavar="FILE", help="all as a COCO data set")
-    add("--yolo", type=Path, metavar="DIR", help="YOLO's label files")
-    add("--voc", type=Path, metavar="DIR", help="PASCAL VOC's XML files")
-    add("--crops", type=Path, metavar="DIR", help="each object as a picture")
-    add("--video-out", type=Path, metavar="FILE", help="copy of the one video, camera")
-    add("--show", action="store_true", help="frames in a window; q ends")
-    add("--timing", action="store_true", help="milliseconds of each stage")
+    add("--letterbox", action="store_true", help="keep the aspect ratio")
+    add = parser.add_argument_group("output").add_argument
+    outputs.add_arguments(add)
+    add("--timing", action="store_true", help="print the time of each stage")
     add("--quiet", action="store_true", help="no lines, no progress bar")
-
-
-def _threshold(text: str) -> float:
-    try:
-        return fraction("a threshold", float(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a number in [0, 1] was expected, got {text!r}") from None
 
 
 def _labels(text: str) -> list[str]:
@@ -98,58 +79,49 @@ def _labels(text: str) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the command says itself what went wrong
-    targets = [target for target in (args.json, args.csv, args.coco) if target is not None]
-    if len({os.path.realpath(target) for target in targets}) < len(targets):
-        raise CommandError("--json, --csv and --coco cannot go to the same place")
-    folders = [folder for folder in (args.output, args.yolo, args.voc, args.crops) if folder is not None]
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the command itself reports what went wrong
     sources = find_sources(
         args.sources,
         recursive=args.recursive,
-        without=folders,
-        complain=lambda message: complain(args.program, shown(message)),
+        without=outputs.folders(args),
+        complain=lambda message: complain(args.program, message),
     )
     total = count_frames(sources.frames, args.every)
     detectors = _load(args, 1 if total is not None and total <= args.batch else MOST_WORKERS)
-    timing = _Timing(args.batch)
+    times = StageTimes(*_STAGES)
     for detector in detectors:
-        detector.on_stage = timing.add_pass
+        detector.on_stage = times.add
     names = Names(None if args.no_image else args.output, sources.files)
-    written = _outputs(args, sources, names, detectors[0].config.labels)
-    lines = not args.quiet and "-" not in (args.json, args.csv)
+    written = outputs.make_outputs(args, Job(sources, names, detectors[0].config.labels, args.every, args.video_out))
+    lines = not args.quiet and not outputs.to_stdout(args)
     progress = _Progress(total, lines=lines, bar=not args.quiet, program=args.program)
     try:
-        with written, progress, _stop_asked() as stopped:
-            frames = takewhile(lambda _: not stopped, _frames(sources.frames, args.every, progress, timing))
+        with write_errors(), written, progress, _stop_asked() as stopped:
+            frames = takewhile(lambda _: not stopped, _frames(sources.frames, args.every, progress, times))
             items = chunks(_named(frames, names), args.batch)
-            look = partial(_look, args, written, timing, stopped)
+            look = partial(_look, args, written, times, stopped)
             for one in chain.from_iterable(in_order(look, items, detectors)):
                 if isinstance(one, str):
                     progress.complain(one)
                 else:
-                    with timing.stage("write"):
+                    with times.stage("write"):
                         written.add(one)
                     progress.say(one)
         status = EXIT_SOME_FAILED if sources.failures or progress.complaints else 0
         if stopped:
             status = 128 + stopped[0]
-    except KeyboardInterrupt:  # the second, or the window's
+    except KeyboardInterrupt:  # a second Ctrl-C, or the window was closed
         status = EXIT_INTERRUPTED
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        name = shown(error.filename or "to standard output")
-        raise CommandError(f"cannot write {name}: {reason(error)}", EXIT_SOME_FAILED) from error
     if args.timing:
-        timing.report()
+        _print_times(times)
     return status
 
 
 @contextmanager
 def _stop_asked() -> Iterator[list[int]]:
-    """Only note the first Ctrl-C or SIGTERM, so that what is under way is finished; a second one is as usual."""
+    """Only record the first Ctrl-C or SIGTERM, so that frames in progress are finished; a second one acts as usual."""
     stopped: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
+    if threading.current_thread() is not threading.main_thread():  # signals can only be handled there
         yield stopped
         return
 
@@ -165,7 +137,7 @@ def _stop_asked() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _frames(sources: list[Source], every: int, progress: _Progress, timing: _Timing) -> Iterator[Frame]:
+def _frames(sources: list[Source], every: int, progress: _Progress, times: StageTimes) -> Iterator[Frame]:
     for source in sources:
         if isinstance(source, Frame):
             yield source
@@ -173,7 +145,7 @@ def _frames(sources: list[Source], every: int, progress: _Progress, timing: _Tim
         try:
             frames = source.frames(every)
             while True:
-                with timing.stage("read"):
+                with times.stage("read"):
                     frame = next(frames, None)
                 if frame is None:
                     break
@@ -184,42 +156,36 @@ def _frames(sources: list[Source], every: int, progress: _Progress, timing: _Tim
 
 def _named(frames: Iterator[Frame], names: Names) -> Iterator[tuple[Frame, str]]:
     for frame in frames:
-        yield frame, names.stem(frame, outputs.picture_suffix(frame.suffix))
+        yield frame, names.stem(frame, picture_suffix(frame.suffix))
 
 
 def _look(
     args: argparse.Namespace,
-    written: Outputs,
-    timing: _Timing,
+    written: Output,
+    times: StageTimes,
     stopped: list[int],
     detector: SqueezeDet,
     chunk: list[tuple[Frame, str]],
 ) -> list[Seen | str]:
-    """Read, detect, draw and write some frames; what is wrong with one comes back too."""
+    """Read, detect, draw and write some frames; what is wrong with one is returned in its place."""
     results: list[Seen | str] = []
     pictures = []
     if stopped:
         return results
     for frame, stem in chunk:
         try:
-            with timing.stage("read") if frame.video is None else nullcontext():  # a video's was timed in its turn
+            with times.stage("read") if frame.video is None else nullcontext():  # a video's frames were timed before
                 pictures.append((frame, stem, frame.load()))
         except (OSError, ValueError, MemoryError, cv2.error) as error:
             results.append(f"{shown(frame.name)}: {reason(error)}")
     try:
-        found = detector.detect_batch(
-            (image for _, _, image in pictures),
-            score_threshold=args.threshold,
-            nms_threshold=args.nms,
-            top_n=args.top_n,
-            class_agnostic=args.agnostic or None,
-        )
+        found = detector.detect_batch((image for _, _, image in pictures), **postprocessing(args))
     except (MemoryError, RuntimeError, cv2.error) as error:
         return results + [f"{shown(frame.name)}: {reason(error)}" for frame, _, _ in pictures]
     for (frame, stem, image), detections in zip(pictures, found, strict=True):
         one = Seen(frame, stem, image, detections if args.classes is None else detections[args.classes])
         try:
-            with timing.stage("draw, write"):
+            with times.stage("draw, write"):
                 written.write(one)
         except (OSError, ValueError, MemoryError, cv2.error) as error:
             if isinstance(error, OSError) and error.errno in _NO_MORE_ROOM:
@@ -235,89 +201,15 @@ def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
     )
     labels = detectors[0].config.labels
     if unknown := [label for label in args.classes or () if label not in labels]:
-        raise CommandError(f"--classes: the model knows no {', '.join(map(repr, unknown))}, but {', '.join(labels)}")
+        raise CommandError(f"--classes: the model has no {', '.join(map(repr, unknown))}; its classes are {', '.join(labels)}")
     return detectors
-
-
-def _outputs(args: argparse.Namespace, sources: Sources, names: Names, labels: tuple[str, ...]) -> Outputs:
-    """The outputs that the arguments ask for, all places checked before the work begins."""
-    in_order: list[outputs.Output] = []
-    for option, output in (
-        ("--json", outputs.JsonOutput),
-        ("--csv", outputs.CsvOutput),
-        ("--coco", partial(outputs.CocoOutput, names=labels)),
-    ):
-        target = getattr(args, option[2:])
-        if target is not None:
-            check_target(option, target, sources.files)
-            in_order.append(output(target))
-    per_frame = _outputs_per_frame(args, sources, labels)
-    if copies := _video_copies(args, sources, names):
-        in_order.append(outputs.VideoOutput(copies, args.every))
-    if args.show:
-        if not outputs.display_works():
-            raise CommandError("--show: no window can be opened (no display, or an OpenCV without windows)")
-        in_order.append(outputs.Window())
-    return Outputs(per_frame, in_order)
-
-
-def _outputs_per_frame(args: argparse.Namespace, sources: Sources, labels: tuple[str, ...]) -> list[Callable[[Seen], None]]:
-    per_frame: list[Callable[[Seen], None]] = []
-    if not args.no_image:
-        _make_folder(args.output)
-        per_frame.append(lambda seen: outputs.write_annotated(args.output, seen) if seen.frame.video is None else None)
-    for option, suffix, write in (
-        ("--yolo", ".txt", outputs.write_yolo),
-        ("--voc", ".xml", outputs.write_voc),
-        ("--crops", None, outputs.write_crops),
-    ):
-        folder = getattr(args, option[2:])
-        if folder is not None:
-            _make_folder(folder)
-            for path in sources.files:
-                if path.suffix == suffix and path.parent == folder.resolve():
-                    raise CommandError(f"{option}: {shown(path)} is one of the sources")
-            per_frame.append(partial(write, folder))
-    if args.yolo is not None:
-        try:
-            outputs.write_yolo_names(args.yolo, labels)
-        except ValueError as error:
-            raise CommandError(f"--yolo: {error}") from error
-    return per_frame
-
-
-def _video_copies(args: argparse.Namespace, sources: Sources, names: Names) -> dict[Video, Path]:
-    """Where annotated copies go: of every video file, and of a camera where one is asked for."""
-    videos = [source for source in sources.frames if isinstance(source, Video)]
-    if args.video_out is not None:
-        if len(videos) != 1:
-            raise CommandError(f"--video-out needs one video or camera among the sources, there are {len(videos)}")
-        check_target("--video-out", str(args.video_out), sources.files)
-        try:
-            outputs.check_video_suffix(args.video_out)
-        except ValueError as error:
-            raise CommandError(f"--video-out: {error}") from error
-        return {videos[0]: args.video_out}
-    if args.no_image:
-        return {}
-    files = [video for video in videos if video.camera is None]
-    return {video: args.output / (names.stem(video, ".mp4") + ".mp4") for video in files}
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(f"cannot make the folder {shown(folder)}: {error.strerror}") from error
-    if not os.access(folder, os.W_OK):
-        raise CommandError(f"cannot write to the folder {shown(folder)}")
 
 
 # ---- what the user sees ------------------------------------------------------------------------------------------------
 
 
 class _Progress:
-    """Lines, and a progress bar where there is a terminal, tqdm and enough to do."""
+    """Lines, and a progress bar if there are a terminal, tqdm and more than one frame."""
 
     def __init__(self, total: int | None, *, lines: bool, bar: bool, program: str) -> None:
         self.complaints = 0
@@ -360,36 +252,15 @@ class _Progress:
             print(text)
 
 
-class _Timing:
-    """Seconds of each stage of each frame; those of a pass of the network are shared by the pictures of its batch."""
-
-    def __init__(self, batch: int) -> None:
-        self._batch = batch
-        stages = ("read", "preprocess", "network", "post-process", "draw, write", "write")
-        self._seconds = {stage: array("d") for stage in stages}
-
-    def add_pass(self, stage: str, seconds: float) -> None:
-        self._seconds[stage].append(seconds / self._batch)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._seconds[name].append(time.perf_counter() - start)
-
-    def report(self) -> None:
-        """Print a table on standard error."""
-        print(f"{'ms a picture':<14}{'p50':>9}{'p95':>9}", file=sys.stderr)
-        for stage, seconds in self._seconds.items():
-            if not seconds:
-                continue
-            p50, p95 = np.percentile(np.asarray(seconds) * 1e3, [50, 95])
-            print(f"{stage:<14}{p50:>9.3f}{p95:>9.3f}", file=sys.stderr)
+def _print_times(times: StageTimes) -> None:
+    """Print a table on standard error."""
+    rows = [[stage, f"{ms['p50']:.3f}", f"{ms['p95']:.3f}"] for stage, ms in times.milliseconds().items()]
+    print_table(["ms per picture", "p50", "p95"], rows, numbers=2, file=sys.stderr)
 
 
 def _line(seen: Seen) -> str:
-    """One line an object: file, label, score, box."""
+    """A line per object: file, label, score, box."""
     number = "" if seen.frame.number is None else f" frame {seen.frame.number}"
     name = shown(seen.frame.name) + number
-    lines = [f"{name}: {d.label} {d.confidence:.2f} ({', '.join(f'{v:.0f}' for v in d.xyxy)})" for d in seen.detections]
+    lines = [f"{name}: {shown(d.label)} {d.confidence:.2f} ({', '.join(f'{v:.0f}' for v in d.xyxy)})" for d in seen.detections]
     return "\n".join(lines) or f"{name}: nothing found"

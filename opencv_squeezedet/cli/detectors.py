@@ -7,7 +7,7 @@ import os
 import cv2
 
 from opencv_squeezedet.backends import BackendName
-from opencv_squeezedet.cli.common import model_errors, native_messages_hidden
+from opencv_squeezedet.cli.common import usage_errors
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.model import find_model
 from opencv_squeezedet.preprocess import Resize
@@ -24,19 +24,18 @@ def load_detectors(
     letterbox: bool = False,
     most: int = MOST_WORKERS,
 ) -> list[SqueezeDet]:
-    """Return a detector for each core (networks side by side on one core each do more than one network on all of them).
+    """Return a detector per core: several networks on one core each are faster than one network on all cores.
 
     Raises
     ------
     CommandError
-        If the model's files cannot be read, or do not fit each other; or the backend or the target cannot be had.
+        If the model's files cannot be read, or do not fit each other; or if the backend or the target is not available.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = min(cores, most)
     if count > 1:
-        cv2.setNumThreads(max(1, cores // count))  # before the networks are made: onnxruntime asks then
+        cv2.setNumThreads(max(1, cores // count))  # before the networks are made, when onnxruntime reads it
     resize: Resize | None = "letterbox" if letterbox else None
-    with model_errors():
-        found = find_model(model, weights)  # published weights may have to be fetched, which shows its progress
-        with native_messages_hidden():
-            return [SqueezeDet(found, resize=resize, backend=backend, target=target) for _ in range(count)]
+    with usage_errors():
+        found = find_model(model, weights)
+        return [SqueezeDet(found, resize=resize, backend=backend, target=target) for _ in range(count)]

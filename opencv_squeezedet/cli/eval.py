@@ -6,17 +6,30 @@ import argparse
 import os
 from pathlib import Path
 
-from opencv_squeezedet._checks import fraction
 from opencv_squeezedet.cli import datasets
-from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, add_backend, complain, positive, reason, shown
+from opencv_squeezedet.cli.common import (
+    EXIT_SOME_FAILED,
+    CommandError,
+    Parser,
+    add_backend,
+    add_postprocessing,
+    check_targets,
+    complain,
+    postprocessing,
+    print_table,
+    unit_fraction,
+    usage_errors,
+    write_errors,
+)
 from opencv_squeezedet.cli.detectors import load_detectors
-from opencv_squeezedet.config import NMS_KINDS
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import Evaluation, Run, detect_dataset, evaluate
+from opencv_squeezedet.evaluation.evaluate import ClassResult
 from opencv_squeezedet.evaluation.report import to_html
 from opencv_squeezedet.evaluation.results import read_categories, read_results, write_results
-from opencv_squeezedet.evaluation.tables import to_csv, to_json, to_text
+from opencv_squeezedet.evaluation.run import LOWEST_SCORE
+from opencv_squeezedet.evaluation.tables import means, percent, to_csv, to_json
 from opencv_squeezedet.extras import needs
 
 DESCRIPTION = "Measure a detector on a data set: VOC's and COCO's metrics, curves, the best score threshold, speed."
@@ -27,40 +40,31 @@ EXAMPLE = "VOCdevkit/VOC2007 --split test --model runs/best --html report.html"
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of the command."""
     datasets.add_dataset_arguments(parser)
-    add = parser.add_argument_group("what is measured").add_argument
-    add("--model", metavar="M", help="the stem of a model's files")
-    add("--weights", metavar="W", help="its caffemodel, if apart")
+    add = parser.add_argument_group("evaluation").add_argument
+    add("--model", metavar="M", help="a model's files, or its name")
+    add("--weights", metavar="W", help="its caffemodel, if elsewhere")
     add_backend(add)
-    add("--threshold", type=_fraction, default=0.01, metavar="T", help="lowest score that counts (0.01)")
-    add("--nms", type=_fraction, metavar="T", help="NMS threshold in [0, 1]")
-    add("--nms-kind", choices=NMS_KINDS, metavar="K", help=" or ".join(NMS_KINDS))
-    add("--top-n", type=positive, metavar="N", help="the best boxes that enter NMS")
+    add_postprocessing(add, threshold=LOWEST_SCORE)
     add("--letterbox", action="store_true", help="keep the aspect ratio")
-    add("--iou", type=_fraction, default=0.5, metavar="T", help="overlap of a hit by VOC (0.5)")
-    add("--results", metavar="FILE", help="another program's: COCO results")
-    add("--categories", metavar="FILE", help="a COCO file with their classes")
-    add = parser.add_argument_group("what is written").add_argument
-    add("--html", metavar="FILE", help="one file to look at")
+    add("--iou", type=unit_fraction, default=0.5, metavar="T", help="IoU of a hit, VOC (0.5)")
+    add("--results", metavar="FILE", help="another program's results")
+    add("--categories", metavar="FILE", help="COCO, with their classes")
+    add = parser.add_argument_group("output").add_argument
+    add("--html", metavar="FILE", help="a report in one file")
     add("--json", metavar="FILE", help="all numbers")
-    add("--csv", metavar="FILE", help="a line a class")
+    add("--csv", metavar="FILE", help="a line per class")
     add("--save-results", metavar="FILE", help="detections as COCO results")
     add("--quiet", action="store_true", help="no table, no progress bar")
 
 
-def _fraction(text: str) -> float:
-    try:
-        return fraction("it", float(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a number in [0, 1] was expected, got {text!r}") from None
-
-
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    datasets.check_targets(args, ("--html", "--json", "--csv", "--save-results"))
+    targets = {"--html": args.html, "--json": args.json, "--csv": args.csv, "--save-results": args.save_results}
+    check_targets(targets, [Path(args.dataset)], "the data set")
     if args.categories is not None and args.results is None:
-        raise CommandError("--categories tell the classes of --results")
+        raise CommandError("--categories names the classes of --results, which is missing")
     if args.results is not None and (args.model is not None or args.weights is not None):
-        raise CommandError("--results are another program's detections: no --model belongs to them")
+        raise CommandError("--results are another program's detections, to which --model and --weights do not apply")
     with needs("eval"):  # now rather than after minutes of work
         import faster_coco_eval  # noqa: F401
         import matplotlib  # noqa: F401
@@ -69,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         dataset, done = _detect(args)
         detections = list(done.detections)
         for problem in done.problems:
-            complain(args.program, shown(problem))
+            complain(args.program, problem)
     else:
         dataset = datasets.load(args)
         detections = _read(args, dataset)
@@ -94,25 +98,18 @@ def _detect(args: argparse.Namespace) -> tuple[Dataset, Run]:
         return dataset, detect_dataset(
             dataset,
             detectors,
-            score_threshold=args.threshold,
-            nms_threshold=args.nms,
-            nms_kind=args.nms_kind,
-            top_n=args.top_n,
             on_picture=bar.update,
+            **postprocessing(args),
         )
 
 
 def _read(args: argparse.Namespace, dataset: Dataset) -> list[Detections]:
-    try:
+    with usage_errors():
         return read_results(Path(args.results), dataset, _categories(args))
-    except OSError as error:
-        raise CommandError(f"{shown(error.filename or args.results)}: {reason(error)}") from error
-    except ValueError as error:
-        raise CommandError(shown(str(error))) from error
 
 
 def _categories(args: argparse.Namespace) -> dict[int, str] | None:
-    """The names of category ids: where nobody tells them, those of the data set's own file, if it has them."""
+    """The names of category ids: from --categories, else from the data set itself if it is COCO's."""
     source = args.categories or (args.dataset if args.dataset.lower().endswith(".json") else None)
     return None if source is None else read_categories(Path(source))
 
@@ -133,9 +130,33 @@ def _write(
     if args.csv is not None:
         datasets.write(args.csv, to_csv(evaluation).encode())
     if args.save_results is not None:
-        try:
-            write_results(Path(args.save_results), dataset, detections, _categories(args))
-        except OSError as error:
-            raise CommandError(f"cannot write {shown(args.save_results)}: {reason(error)}", EXIT_SOME_FAILED) from error
+        with usage_errors():
+            categories = _categories(args)
+        with write_errors():
+            write_results(Path(args.save_results), dataset, detections, categories)
     if not args.quiet:
-        print(to_text(evaluation, done))
+        _print(evaluation, done)
+
+
+def _print(evaluation: Evaluation, done: Run | None) -> None:
+    """Print the table, numbers in percent, and the results of all classes together."""
+    header = ["", "objects", "VOC07", "VOC10", "AP", "AP50", "AP75", "recall", "best F1", "at score"]
+    mean = ["mean", "", *map(percent, means(evaluation)), "", "", ""]
+    print_table(header, [*map(_row, evaluation.classes), mean], numbers=len(header) - 1)
+    if coco := evaluation.coco:
+        sizes = ", ".join(f"{size} {percent(coco[f'AP_{size}'])}" for size in ("small", "medium", "large"))
+        print(f"COCO AP by size: {sizes}; AR with 100 boxes {percent(coco['AR_100'])}")
+    best = evaluation.pooled.best
+    print(
+        f"all classes with one score threshold, {best.threshold:.3f}: precision {percent(best.precision)}, "
+        f"recall {percent(best.recall)}, F1 {percent(best.f1)}"
+    )
+    if done is not None:
+        stages = ", ".join(f"{stage} {times['p50']:.1f}" for stage, times in done.stages.milliseconds().items())
+        print(f"{done.pictures_per_second:.1f} pictures/s, {done.workers} at a time; median ms: {stages}")
+
+
+def _row(result: ClassResult) -> list[str]:
+    numbers = (result.voc07, result.voc10, result.coco, result.coco50, result.coco75, result.recall)
+    best = [percent(result.best.f1), f"{result.best.threshold:.2f}"] if result.objects else ["-", "-"]
+    return [result.label, str(result.objects), *map(percent, numbers), *best]

@@ -1,4 +1,4 @@
-"""``squeezedet inspect``: what a network is made of, and what its head and config are."""
+"""``squeezedet inspect``: a network's layers, its head and its config."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from opencv_squeezedet.blobs import BLOBS
-from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, complain, reason, shown
+from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, Parser, complain, print_table, reason, shown, usage_errors
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats import load_definition, load_network
@@ -28,7 +28,7 @@ EXAMPLE = "models/SqueezeDet_deploy.prototxt"
 
 def add_arguments(parser: Parser) -> None:
     """Add inspect's arguments."""
-    add = parser.add_argument_group("what is shown").add_argument
+    add = parser.add_argument_group("options").add_argument
     add(
         "model",
         nargs="?",
@@ -39,28 +39,22 @@ def add_arguments(parser: Parser) -> None:
     add(
         "--weights",
         metavar="W",
-        help="the prototxt's caffemodel, if its name is another; without one the shapes alone are shown",
+        help="the prototxt's caffemodel, if its name differs; without one only shapes are shown",
     )
     add("--json", action="store_true", help="all as JSON instead of the table")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status: 1 where parts of the model do not fit each other."""
-    try:
+    """Run the command; returns the exit status: 1 if parts of the model do not fit each other."""
+    with usage_errors():
         inspected = _Inspected(find_network(args.model, args.weights))
-    except (ImportError, ModelError, OSError) as error:
-        raise CommandError(_message(error)) from error
-    print(json.dumps(inspected.to_dict(), indent=2) if args.json else "\n".join(inspected.lines()))
+    if args.json:
+        print(json.dumps(inspected.to_dict(), indent=2))
+    else:
+        inspected.print()
     for problem in inspected.problems:
-        complain(args.program, shown(problem))
+        complain(args.program, problem)
     return EXIT_SOME_FAILED if inspected.problems else 0
-
-
-def _message(error: Exception) -> str:
-    """One line; the file's name is in the messages of this package, but not in those of the operating system."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{shown(error.filename)}: {reason(error)}"
-    return shown(reason(error))
 
 
 class _Inspected:
@@ -131,16 +125,17 @@ class _Inspected:
     def _macs(self, step: Step) -> int:
         return step.macs // self.network.input_shape[0]
 
-    def lines(self) -> list[str]:
+    def print(self) -> None:
         paths = dict.fromkeys(path for path in (self.files.main, self.files.weights) if path is not None)
         with_sizes = ", ".join(f"{shown(path)} ({os.path.getsize(path):,} bytes)" for path in paths)
-        rows = [("layer", "type", "output", "parameters", "MACs")]
-        rows.append((self.network.input_name, "Input", _shapes([self.network.input_shape]), "", ""))
+        rows = [(self.network.input_name, "Input", _shapes([self.network.input_shape]), "", "")]
         for step in self.network.steps:
             counts = [f"{count:,}" if count else "" for count in (step.parameters, self._macs(step))]
             rows.append((step.layer.name, type(step.layer).__name__, _shapes(step.tops), counts[0], counts[1]))
         rows.append(("total", "", "", f"{self.network.parameters:,}", f"{self.network.macs:,}"))
-        return [f"{shown(self.network.name)}: {with_sizes}", *_table(rows), *self._head_lines()]
+        print(f"{shown(self.network.name)}: {with_sizes}")
+        print_table(["layer", "type", "output", "parameters", "MACs"], rows, numbers=2)
+        print("\n".join(self._head_lines()))
 
     def _head_lines(self) -> list[str]:
         lines = [f"outputs  {', '.join(map(shown, self.network.output_names))}"]
@@ -167,14 +162,3 @@ def _value(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(f"{item[0]:g}x{item[1]:g}" if isinstance(item, tuple) else shown(item) for item in value)
     return str(value)
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Columns as wide as their widest cell, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        texts = [shown(cell).ljust(width) for cell, width in zip(row[:3], widths, strict=False)]
-        counts = [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
-        lines.append("  ".join(texts + counts).rstrip())
-    return lines

@@ -6,13 +6,12 @@ import argparse
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, complain, reason, shown
+from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, check_targets, complain, shown, usage_errors
 from opencv_squeezedet.config import VOC
-from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import PICTURE_SUFFIXES
 
-DESCRIPTION = "Write down what a teacher sees in pictures, for train --teacher: boxes, and a score of every class."
+DESCRIPTION = "Label pictures with a teacher, for train --teacher: boxes, each with a score for every class."
 USAGE = "[options] FOLDER ... -o FILE"
 EXAMPLE = "photos/ more/ --teacher opencv_squeezedet.training.nanodet:teacher -o teacher.json"
 
@@ -21,16 +20,16 @@ def add_arguments(parser: Parser) -> None:
     """Add the arguments of the command."""
     parser.add_sources(metavar="FOLDER", help="pictures and folders of pictures")
     add = parser.add_argument_group("options").add_argument
-    add("--teacher", required=True, metavar="T", help="a model as detect takes it, or MODULE:FUNCTION that makes a teacher")
+    add("--teacher", required=True, metavar="T", help="a model as detect takes it, or MODULE:FUNCTION that returns a teacher")
     add("--labels", metavar="A,B", help="the classes (default: PASCAL VOC's twenty)")
     add(
         "--hint",
         action="append",
         default=[],
         metavar="PREFIX=CLASS",
-        help="what files of such a name show; PREFIX= skips them",
+        help="what files whose names begin so show; PREFIX= skips them",
     )
-    add("-o", "--output", required=True, type=Path, metavar="FILE", help="JSON, in COCO's form")
+    add("-o", "--output", required=True, type=Path, metavar="FILE", help="JSON in COCO's format")
     add("--quiet", action="store_true", help="no progress bar")
 
 
@@ -43,36 +42,30 @@ def run(args: argparse.Namespace) -> int:
         if not equals or (label and label not in labels):
             raise CommandError(f"--hint: PREFIX=CLASS with one of {', '.join(labels)} was expected, got {shown(hint)!r}")
         hints[prefix] = label
+    check_targets({"--output": args.output})
     problems: list[str] = []
 
-    def tell(problem: str) -> None:
+    def report(problem: str) -> None:
         problems.append(problem)
-        complain(args.program, shown(problem))
+        complain(args.program, problem)
 
-    paths = list(_pictures(args.sources, tell))
-    try:
+    paths = list(_pictures(args.sources, report))
+    with usage_errors():
         with needs("train"):
             from tqdm import tqdm
 
             from opencv_squeezedet.training import ask, load_teacher, write_opinions
         teacher = load_teacher(args.teacher)
         with tqdm(paths, unit=" pictures", dynamic_ncols=True, leave=False, disable=True if args.quiet else None) as bar:
-            write_opinions(args.output, labels, ask(teacher, bar, labels, hints, tell))
-    except ImportError as error:
-        raise CommandError(reason(error)) from error
-    except OSError as error:
-        name = f"{shown(error.filename)}: " if error.filename else ""
-        raise CommandError(name + reason(error)) from error
-    except (ModelError, ValueError) as error:
-        raise CommandError(shown(reason(error))) from error
+            write_opinions(args.output, labels, ask(teacher, bar, labels, hints, report))
     return EXIT_SOME_FAILED if problems else 0
 
 
-def _pictures(sources: Iterable[str], tell: Callable[[str], None]) -> Iterator[Path]:
+def _pictures(sources: Iterable[str], report: Callable[[str], None]) -> Iterator[Path]:
     for source in map(Path, sources):
         if source.is_dir():
             yield from sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
         elif source.is_file():
             yield source
         else:
-            tell(f"{source}: no such file or folder")
+            report(f"{source}: no such file or folder")

@@ -1,4 +1,4 @@
-"""The command ``squeezedet models``: the published weights, and which of them are here."""
+"""The command ``squeezedet models``: the published weights, and which of them are on this machine."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from opencv_squeezedet.cli.common import (
     print_table,
     reason,
     shown,
+    usage_errors,
 )
 from opencv_squeezedet.errors import FetchError
 from opencv_squeezedet.registry import Entry
 
-DESCRIPTION = f"""Published weights, known by name to sd.SqueezeDet("gsoc-voc") and detect --model gsoc-voc.
+DESCRIPTION = f"""Published weights, available by name to sd.SqueezeDet("gsoc-voc") and detect --model gsoc-voc.
 ACTION is one of
-  list    what there is, and what of it is here
-  info    all that is known of each NAME
-  fetch   bring each NAME here unless it is, check it, print its path
-  verify  check what is here, or each NAME
-  path    print the path of each NAME that is here and right
-Fetched files lie in the user's cache folder, or in that which {registry.CACHE} names.
-They come from the published addresses, or from the URL or folder which {registry.MIRROR} names."""
+  list    all names, and the state of each on this machine
+  info    everything about each NAME
+  fetch   download each NAME if necessary, check it, print its path
+  verify  check all fetched weights, or each NAME
+  path    print the path of each NAME that is fetched and intact
+Fetched files are kept in the user's cache folder, or in the one that {registry.CACHE} names.
+They come from the published addresses, or from the URL or folder in {registry.MIRROR}."""
 USAGE = "ACTION [NAME ...] [options]"
 EXAMPLE = "fetch gsoc-voc"
 _ACTIONS = {"list": (0, 0), "info": (1, None), "fetch": (1, None), "verify": (0, None), "path": (1, None)}
@@ -42,9 +43,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("names", metavar="NAME", nargs="*", help=", ".join(registry.names()))
     parser.add_argument("--cache", metavar="DIR", help="another cache folder")
     parser.add_argument(
-        "--timeout", type=positive_number, default=30.0, metavar="S", help="seconds that a server may be silent (30)"
+        "--timeout", type=positive_number, default=30.0, metavar="S", help="seconds to wait for a silent server (30)"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON: all that is known of each")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,16 +53,14 @@ def run(args: argparse.Namespace) -> int:
     least, most = _ACTIONS[args.action]
     if len(args.names) < least or (most is not None and len(args.names) > most):
         raise CommandError(f"{args.action} takes {'no' if most == 0 else 'at least one'} NAME (see {args.program} --help)")
-    try:
+    with usage_errors():
         entries = [registry.find_entry(name) for name in args.names or registry.names()]
-    except ValueError as error:
-        raise CommandError(str(error)) from error
     failed = False
     records = []
     for entry in entries:
         record, problem = _look(entry, args)
         if problem is not None:
-            complain(args.program, shown(problem))
+            complain(args.program, problem)
             failed = True
         if problem is None or args.action == "verify":
             records.append(record)
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _look(entry: Entry, args: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
-    """Return what is known of weights after the action, and what keeps the action from being done."""
+    """Return everything about weights after the action, and what prevented the action, if anything did."""
     problem = None
     if args.action == "fetch":
         try:
@@ -85,7 +84,7 @@ def _look(entry: Entry, args: argparse.Namespace) -> tuple[dict[str, Any], str |
     if record["state"] == "damaged" and args.action in ("path", "verify"):
         problem = f"{record['path']}: {entry.problem(entry.path(args.cache))}"
     elif record["state"] == "not fetched" and wanted:
-        problem = f"{entry.name} is not here: squeezedet models fetch {entry.name}"
+        problem = f"{entry.name} is not fetched: run squeezedet models fetch {entry.name}"
     return record, problem
 
 
@@ -111,7 +110,7 @@ def _print_info(records: list[dict[str, Any]]) -> None:
 
 
 def _print_states(records: list[dict[str, Any]]) -> None:
-    print_table(["name", "state", "path"], [[r["name"], r["state"], shown(r["path"] or "")] for r in records])
+    print_table(["name", "state", "path"], [[r["name"], r["state"], r["path"] or ""] for r in records])
 
 
 def _print_paths(records: list[dict[str, Any]]) -> None:

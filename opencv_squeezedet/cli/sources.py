@@ -1,9 +1,10 @@
-"""What `detect` reads: pictures, folders, patterns, lists, videos, cameras and standard input, as one row of frames."""
+"""What `detect` reads: pictures, folders, patterns, lists, videos, cameras and standard input, as one sequence of frames."""
 
 from __future__ import annotations
 
 import glob
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -12,36 +13,48 @@ from pathlib import Path
 import cv2
 
 from opencv_squeezedet._checks import MOST
-from opencv_squeezedet.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES, decode_picture, read_picture
+from opencv_squeezedet.cli.common import real_place
+from opencv_squeezedet.files import (
+    MOST_PICTURE_BYTES,
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    decode_picture,
+    read_at_most,
+    read_picture,
+    read_regular,
+    real_path,
+)
 from opencv_squeezedet.preprocess import Picture
 
 Complain = Callable[[str], None]
 
+_MOST_LIST_BYTES = 1 << 28
+
 
 class SourceError(Exception):
-    """A source cannot be read, or ends before its time."""
+    """A source cannot be read, or ends too early."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture to look at: where it is from, and how to get it.
+    """One picture to process: where it comes from, and how to load it.
 
     Parameters
     ----------
     name : str
-        The source as it was named.
+        The source, as it was given.
     stem, suffix : str
-        For the names of files that are made of it.
+        For the names of its output files.
     load : function
-        Gives the picture; OSError or ValueError where it cannot.
+        Returns the picture; raises OSError or ValueError if it cannot be read.
     path : Path or None
-        The file, where it is one picture.
+        The file, if it is a picture.
     video : Video or None
-        The video, where it is a frame of one.
+        The video, if it is a frame of one.
     number : int or None
         The frame's number in the video, from 0.
     frames_per_second : float
-        Of the video, as far as its header is right.
+        Of the video, according to its header.
     """
 
     name: str
@@ -56,7 +69,7 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """A video file or a camera; one named twice is two.
+    """A video file or a camera; naming one twice makes two.
 
     Parameters
     ----------
@@ -71,20 +84,20 @@ class Video:
 
     @property
     def stem(self) -> str:
-        """For the names of files that are made of it."""
+        """For the names of its output files."""
         return Path(self.name).stem if self.camera is None else f"camera-{self.camera}"
 
     @property
     def path(self) -> Path | None:
-        """The file, where it is one."""
+        """The file, if it is one."""
         return Path(self.name) if self.camera is None else None
 
     def open(self) -> cv2.VideoCapture:
-        """Return the opened video; SourceError where it cannot be opened."""
+        """Return the opened video; SourceError if it cannot be opened."""
         if self.camera is not None:
             capture = cv2.VideoCapture(self.camera)
         elif is_utf8(self.name):
-            capture = cv2.VideoCapture(os.path.abspath(self.name))  # "a:b.mp4" alone would be an address
+            capture = cv2.VideoCapture(os.path.abspath(self.name))  # "a:b.mp4" alone would be taken for a URL
         else:
             raise SourceError(f"{self.name}: OpenCV cannot open a video whose name is not UTF-8")
         if not capture.isOpened():
@@ -92,7 +105,7 @@ class Video:
         return capture
 
     def frames(self, every: int) -> Iterator[Frame]:
-        """Every so many frames of the video; SourceError where it cannot be read, or ends before its time."""
+        """Yield one of every so many frames; SourceError if the video cannot be read, or ends too early."""
         capture = self.open()
         rate, expected = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         number = 0
@@ -114,7 +127,7 @@ class Video:
 
 
 def is_utf8(name: str) -> bool:
-    """Whether OpenCV, which takes names as UTF-8 and ends the process over others, can be given this one."""
+    """Whether OpenCV can be given this name: it expects UTF-8, and others end the process."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -134,9 +147,9 @@ class Sources:
     frames : list of Frame or Video
         In the arguments' order.
     files : set of Path
-        All files that are read, lists of sources too, in their resolved form; not to be overwritten.
+        All files that are read, including lists of sources, resolved; they must not be overwritten.
     failures : int
-        How many arguments, or lines of lists, name nothing.
+        How many arguments, or lines of lists, name no source.
     """
 
     frames: list[Source] = field(default_factory=list)
@@ -147,12 +160,17 @@ class Sources:
 def find_sources(arguments: list[str], *, recursive: bool, without: Iterable[Path], complain: Complain) -> Sources:
     """Return all pictures and videos that the arguments name.
 
-    A picture or video file; a folder (its pictures by name, ``recursive``: those of its folders too, but for the folders
-    ``without``); a glob pattern; a ``.txt`` file that lists sources, one a line, as they would be named as arguments; a
-    camera's number; ``-`` for a picture on standard input.
+    A picture or video file; a folder (its pictures by name; with ``recursive`` those of its subfolders too, except the folders
+    ``without``); a glob pattern; a ``.txt`` file that lists sources, one per line, as they would be given as arguments; a
+    camera number; a pipe, or ``-`` for standard input, that gives a picture, which is read at once.
+
+    Raises
+    ------
+    CommandError
+        If links make a circle of a folder of ``without``.
     """
     sources = Sources()
-    outputs = {folder.resolve() for folder in without}
+    outputs = {real_place(folder) for folder in without}
     for argument in arguments:
         _find(argument, recursive, outputs, sources, complain)
     return sources
@@ -162,24 +180,25 @@ def _find(argument: str, recursive: bool, without: set[Path], sources: Sources, 
     try:
         path = Path(argument)
         if path.suffix.lower() == ".txt" and path.is_file():
-            sources.files.add(path.resolve())
+            sources.files.add(real_path(path))
             for name in _listed(path):
                 _find(name, recursive, without, sources, lambda message: complain(f"{argument}: {message}"))
             return
         found = _sources_of(argument, recursive, without)
+        files = {real_path(source.path) for source in found if source.path is not None}
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         complain(f"{argument}: {reason}")
         sources.failures += 1
         return
     sources.frames += found
-    sources.files.update(source.path.resolve() for source in found if source.path is not None)
+    sources.files |= files
 
 
 def _sources_of(argument: str, recursive: bool, without: set[Path]) -> list[Source]:
     path = Path(argument)
     if not argument:
-        raise ValueError("an empty name names no source")
+        raise ValueError("an empty name is not a source")
     if argument == "-":
         return [_from_standard_input()]
     if path.is_dir():
@@ -194,27 +213,32 @@ def _sources_of(argument: str, recursive: bool, without: set[Path]) -> list[Sour
         files = [match for match in matches if os.path.splitext(match)[1].lower() in known and not os.path.isdir(match)]
         return [source for match in files or matches for source in _sources_of(match, recursive, without)]
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        path.stat()  # OSError where it is missing
+        if not stat.S_ISREG(path.stat().st_mode):  # OSError if it is missing
+            raise ValueError("a video is read from a regular file only")  # OpenCV would wait, deaf to Ctrl-C
         return [Video(argument)]
+    if path.is_fifo():
+        return [_from_pipe(path)]
     return [_picture(path)]
 
 
 def _in_folder(folder: Path, recursive: bool, without: set[Path]) -> list[Source]:
     inside = folder.rglob("*") if recursive else folder.iterdir()
-    skipped = {place for place in without if folder.resolve() in place.parents}
+    place_of_all = real_path(folder)
+    skipped = {place for place in without if place_of_all in place.parents}
     pictures = [p for p in inside if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()]
     if skipped:
-        pictures = [p for p in pictures if skipped.isdisjoint(p.resolve().parents)]
+        pictures = [p for p in pictures if skipped.isdisjoint(real_path(p).parents)]
     if not pictures:
         raise ValueError("no pictures in this folder")
     return [_picture(p) for p in sorted(pictures)]
 
 
 def _listed(path: Path) -> list[str]:
-    lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
+    text = read_regular(path, _MOST_LIST_BYTES).decode("utf-8-sig", errors="surrogateescape")
+    lines = text.replace("\r", "\n").split("\n")
     names = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if not names:
-        raise ValueError("this list names no sources")
+        raise ValueError("this list has no sources")
     if any(name.lower().endswith(".txt") for name in names):
         raise ValueError("a list cannot name another list")
     return names
@@ -228,14 +252,22 @@ def _given(image: Picture) -> Callable[[], Picture]:
     return lambda: image
 
 
+# What may never end is read at once, and not by a worker, so that Ctrl-C ends the waiting.
+
+
 def _from_standard_input() -> Frame:
-    # read at once, and not by a worker, so that Ctrl-C ends the waiting
-    content = sys.stdin.buffer.read() if sys.stdin is not None else b""
+    content = read_at_most(sys.stdin.buffer, MOST_PICTURE_BYTES) if sys.stdin is not None else b""
     return Frame("-", "stdin", ".jpg", lambda: decode_picture(content))
 
 
+def _from_pipe(path: Path) -> Frame:
+    with path.open("rb", buffering=0) as file:
+        content = read_at_most(file, MOST_PICTURE_BYTES)
+    return Frame(str(path), path.stem, path.suffix, lambda: decode_picture(content))
+
+
 def count_frames(sources: list[Source], every: int) -> int | None:
-    """Return how many frames there will be, as far as the videos' headers are right; None with a camera."""
+    """Return how many frames there will be, according to the videos' headers; None if there is a camera."""
     total = 0
     for source in sources:
         if isinstance(source, Frame):

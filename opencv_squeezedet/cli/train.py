@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opencv_squeezedet.cli import datasets
-from opencv_squeezedet.cli.common import CommandError, Parser, positive, reason, shown
+from opencv_squeezedet.cli.common import Parser, positive, shown, usage_errors
 from opencv_squeezedet.config import HeadConfig
-from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.network.architectures import TRAINABLE
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from opencv_squeezedet.datasets import Dataset
     from opencv_squeezedet.training import Calibration, Progress, Recipe, Training
 
-DESCRIPTION = "Train a detector on annotated pictures; begun anew, it goes on where it was stopped."
+DESCRIPTION = "Train a detector on annotated pictures. If it is interrupted, run it again and it resumes."
 USAGE = "[options] DATASET -o FOLDER"
 EXAMPLE = "bolts.yaml --split train --val-split val -o runs/bolts --pictures 20000"
 _STEM = "model"
@@ -31,26 +30,26 @@ _MOST_EVERY = 20_000
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of the command."""
     datasets.add_dataset_arguments(parser)
-    add = parser.add_argument_group("what is measured").add_argument
-    add("--val", metavar="DATASET", help="to measure on")
-    add("--val-split", metavar="S", help="its split, or the data set's")
-    add("--every", type=positive, metavar="N", help="measure every N pictures (a tenth)")
-    add("--patience", type=positive, metavar="N", help="end after N without a gain")
-    add = parser.add_argument_group("what is trained").add_argument
+    add = parser.add_argument_group("validation").add_argument
+    add("--val", metavar="DATASET", help="the validation data set")
+    add("--val-split", metavar="S", help="its split, or DATASET's")
+    add("--every", type=positive, metavar="N", help="pictures between (a tenth)")
+    add("--patience", type=positive, metavar="N", help="stop after N without a gain")
+    add = parser.add_argument_group("training").add_argument
     add("--recipe", metavar="FILE", help="a Recipe as JSON")
     default, *others = TRAINABLE
     add("--network", choices=tuple(TRAINABLE), metavar="N", help=f"{default} (default), {' or '.join(others)}")
     add("--size", type=datasets.input_size, metavar="WxH", help="input size (416x416)")
-    add("--anchors", metavar="FILE", help="of squeezedet anchors")
+    add("--anchors", metavar="FILE", help="from squeezedet anchors")
     add("--loss", choices=("aligned", "published"), metavar="L", help="aligned (default) or published")
-    add("--pictures", type=positive, metavar="N", help="seen in all (240000)")
-    add("--batch", type=positive, metavar="N", help="pictures in a step (32)")
+    add("--pictures", type=positive, metavar="N", help="pictures in total (240000)")
+    add("--batch", type=positive, metavar="N", help="pictures per step (32)")
     add("--start", metavar="W", help="weights: name, model, file")
-    add("--teacher", metavar="FILE", help="of squeezedet label")
-    add("--seed", type=int, metavar="N", help="of everything that is drawn (0)")
-    add = parser.add_argument_group("how").add_argument
+    add("--teacher", metavar="FILE", help="from squeezedet label")
+    add("--seed", type=int, metavar="N", help="random seed (0)")
+    add = parser.add_argument_group("run").add_argument
     add("-o", "--output", required=True, type=Path, metavar="FOLDER", help="checkpoint, logs, model")
-    add("--workers", type=_whole, default=2, metavar="N", help="reading processes (2)")
+    add("--workers", type=_whole, default=2, metavar="N", help="processes that read (2)")
     add("--tensorboard", action="store_true", help="log for TensorBoard too")
     add("--quiet", action="store_true", help="no lines, no progress bar")
 
@@ -61,15 +60,17 @@ def _whole(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    # Where threads that wait let go of their cores, those that read pictures get them; before torch is imported.
+    # Waiting threads release their cores to the processes that read pictures; torch looks at this when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
+    with usage_errors():
         with needs("train"):
             from opencv_squeezedet.training import Opinions, Training
         dataset = datasets.load(args)
         teacher = None if args.teacher is None else Opinions.read(Path(args.teacher), dataset.labels)
+        with usage_errors(TypeError):  # JSON of the wrong types
+            recipe = _recipe(args)
         training = Training(
-            _recipe(args),
+            recipe,
             dataset,
             args.output,
             validation=_validation(args, dataset),
@@ -79,13 +80,6 @@ def run(args: argparse.Namespace) -> int:
         _watch(training, args)
         calibration = None if training.validation is None else training.calibrate()
         paths = training.write(args.output / _STEM, calibration=calibration)
-    except ImportError as error:
-        raise CommandError(reason(error)) from error
-    except OSError as error:
-        name = f"{shown(error.filename)}: " if error.filename else ""
-        raise CommandError(name + reason(error)) from error
-    except (ModelError, ValueError, TypeError) as error:
-        raise CommandError(shown(reason(error))) from error
     if not args.quiet:
         if calibration is not None:
             print(_calibrated(calibration))
@@ -97,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 def _recipe(args: argparse.Namespace) -> Recipe:
     from opencv_squeezedet.training import Recipe
 
-    recipe = Recipe() if args.recipe is None else Recipe.from_json(Path(args.recipe).read_text())
+    recipe = Recipe() if args.recipe is None else Recipe.from_json(Path(args.recipe).read_text("utf-8"))
     options: dict[str, Any] = {
         name: getattr(args, name)
         for name in ("network", "loss", "pictures", "batch", "start", "seed")
@@ -106,7 +100,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
     if args.size is not None:
         options["input_size"] = args.size
     if args.anchors is not None:
-        config = HeadConfig.from_json(Path(args.anchors).read_text())
+        config = HeadConfig.from_json(Path(args.anchors).read_text("utf-8"))
         if args.size not in (None, config.input_size):
             raise ValueError("--anchors: they are for an input of {}x{}, not of {}x{}".format(*config.input_size, *args.size))
         options |= {"anchors": config.anchors, "input_size": config.input_size}
@@ -123,7 +117,7 @@ def _validation(args: argparse.Namespace, dataset: Dataset) -> Dataset | None:
 
 
 def _watch(training: Training, args: argparse.Namespace) -> None:
-    """Train, with a bar on a terminal and lines elsewhere."""
+    """Train, with a progress bar on a terminal and lines elsewhere."""
     with needs("train"):
         from tqdm import tqdm
     total, seen, hidden = training.recipe.pictures, training.trainer.seen, True if args.quiet else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,9 +56,9 @@ def load_dataset(
     """
     place = Path(path)
     folder = None if images is None else Path(images)
-    if not place.exists():
+    if not os.path.exists(place):
         raise FileNotFoundError(f"no data set at {str(place)!r}")
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not os.path.isdir(folder):
         raise FileNotFoundError(f"no folder of pictures at {str(folder)!r}")
     return checked(_read(place, folder, split, labels), labels)
 

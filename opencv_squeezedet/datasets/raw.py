@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import reprlib
+import struct
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +18,13 @@ import numpy as np
 from opencv_squeezedet.datasets.dataset import Annotated, Dataset
 from opencv_squeezedet.datasets.names import class_table
 from opencv_squeezedet.extras import needs
+from opencv_squeezedet.files import read_regular
+from opencv_squeezedet.preprocess import MOST_SIDE
 
+MOST_TEXT_BYTES = 1 << 28
+"""Of a file of text: the annotations of a picture, a list of pictures."""
+
+_LONGEST_LINE = 500  # of a problem; a name or an annotation may have any length
 _MARGIN = 1.0  # pixels by which rounding may carry a box over the picture's edge; clipped without a word
 
 
@@ -69,12 +78,16 @@ def checked(raw: Raw, labels: Sequence[str] | None) -> Dataset:
     )
     if not pictures:
         raise ValueError("the data set has no picture that can be used" + _first(raw.problems))
-    return Dataset(tuple(labels), tuple(pictures), tuple(raw.problems))
+    return Dataset(tuple(labels), tuple(pictures), tuple(map(_of_bounded_length, raw.problems)))
+
+
+def _of_bounded_length(line: str) -> str:
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
 
 
 def _first(problems: Sequence[str]) -> str:
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f": {problems[0]}{more}" if problems else ""
+    return f": {_of_bounded_length(problems[0])}{more}" if problems else ""
 
 
 def _picture(picture: RawPicture, raw: Raw, table: Mapping[str, int], unknown: Counter[str]) -> Annotated | None:
@@ -83,6 +96,8 @@ def _picture(picture: RawPicture, raw: Raw, table: Mapping[str, int], unknown: C
         return None
     try:
         size = picture.size or picture_size(picture.path)
+        if not 1 <= min(size) <= max(size) <= MOST_SIDE:
+            raise ValueError(f"width and height from 1 to {MOST_SIDE} were expected, got {briefly(size)}: left out")
     except (OSError, ValueError) as error:
         raw.problems.append(f"{picture.path}: {error}")
         return None
@@ -98,6 +113,9 @@ def _picture(picture: RawPicture, raw: Raw, table: Mapping[str, int], unknown: C
             raw.problems.append(f"{picture.path.name}: the box of a {thing.name} {problem}")
         if clipped is not None:
             area = _area(clipped) if thing.area is None else thing.area
+            if not 0 <= area <= size[0] * size[1]:
+                raw.problems.append(f"{picture.path.name}: the area of a {thing.name} is {area:g}: that of its box is taken")
+                area = _area(clipped)
             kept.append((clipped, class_id, thing.difficult, area))
     return Annotated(
         picture.path,
@@ -134,21 +152,57 @@ def _area(box: Sequence[float]) -> float:
 def picture_size(path: Path) -> tuple[int, int]:
     """Return width and height of a picture that is upright, as `opencv_squeezedet.files.read_picture` gives it.
 
-    Only the head of the file is read.
+    No pixels are read.
 
     Raises
     ------
     ImportError
         Without Pillow.
-    OSError
-        If the file cannot be read, or is no picture.
+    OSError, ValueError
+        If the file cannot be read, is no picture, or has too many pixels for Pillow.
     """
     with needs("eval", "train"):
         from PIL import Image
-    with Image.open(path) as image:
-        width, height = image.size
-        on_its_side = image.getexif().get(0x0112, 1) >= 5  # EXIF's orientation
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of many pixels, and of damage that OpenCV, which is to read it, may not mind
+            with Image.open(path) as image:
+                width, height = image.size
+                if image.format == "PNG" and "exif" not in image.info:
+                    image.info["exif"] = _exif_of_png(path)
+                exif = Image.Image.getexif(image)  # for PNG Pillow's own would decode the whole picture
+                on_its_side = exif.get(0x0112, 1) >= 5  # the orientation
+    except OSError:
+        raise
+    except Exception as error:  # readers of damaged headers raise whatever they stumble over
+        raise ValueError(f"Pillow cannot read its size: {error}") from error
     return (height, width) if on_its_side else (width, height)
+
+
+def _exif_of_png(path: Path) -> bytes:
+    """What a PNG file has of EXIF, which OpenCV finds behind the pixels too; empty if it has none."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind == b"eXIf":
+                return b"Exif\0\0" + file.read(length)
+            file.seek(length + 4, os.SEEK_CUR)
+    return b""
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file; OSError or ValueError, with its name, where it cannot be read as UTF-8."""
+    try:
+        return read_regular(path, MOST_TEXT_BYTES).decode("utf-8-sig")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxdict, _BRIEF.maxstring, _BRIEF.maxother = 12, 80, 80
+briefly = _BRIEF.repr
+"""How a problem shows a value of any size and depth."""
 
 
 def find_pictures(folder: Path, suffixes: Iterable[str]) -> list[Path]:

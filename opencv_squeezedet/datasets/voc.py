@@ -6,11 +6,12 @@ The standard library's parser is used: expat opens no other files, and bounds wh
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
-from opencv_squeezedet.datasets.raw import Raw, RawObject, RawPicture
-from opencv_squeezedet.files import PICTURE_SUFFIXES
+from opencv_squeezedet.datasets.raw import MOST_TEXT_BYTES, Raw, RawObject, RawPicture, read_text
+from opencv_squeezedet.files import PICTURE_SUFFIXES, read_regular
 
 
 def read(folder: Path, images: Path | None, split: str | None) -> Raw:
@@ -32,7 +33,7 @@ def read(folder: Path, images: Path | None, split: str | None) -> Raw:
             raw.pictures.append(_picture(annotations / f"{name}.xml", images, name, raw.problems))
         except OSError as error:
             raw.problems.append(f"{name}.xml: {error.strerror}")
-        except (ElementTree.ParseError, ValueError) as error:
+        except (ElementTree.ParseError, LookupError, ValueError) as error:  # a LookupError of an unknown encoding
             raw.problems.append(f"{name}.xml: {error}: left out")
     return raw
 
@@ -44,11 +45,11 @@ def _names(folder: Path, annotations: Path, split: str | None) -> list[str]:
     if not path.is_file():
         there = ", ".join(sorted(other.stem for other in path.parent.glob("*.txt") if "_" not in other.stem)) or "none"
         raise FileNotFoundError(f"no split {split!r}: {path} is missing (there: {there})")
-    return [line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip()]
+    return [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
 
 
 def _picture(path: Path, images: Path, name: str, problems: list[str]) -> RawPicture:
-    content = path.read_bytes()
+    content = read_regular(path, MOST_TEXT_BYTES)
     if b"<!DOCTYPE" in content:
         raise ValueError("a document type, which annotations do not need, is not read")
     root = ElementTree.fromstring(content)
@@ -87,7 +88,7 @@ def _size(root: ElementTree.Element) -> tuple[int, int] | None:
 def _picture_path(root: ElementTree.Element, images: Path, name: str) -> Path:
     """The picture of the annotation's own name, or of the name in it."""
     usual = images / f"{name}.jpg"
-    if usual.is_file():
+    if os.path.isfile(usual):
         return usual
     names = [Path(root.findtext("filename") or "").name, *(name + suffix for suffix in sorted(PICTURE_SUFFIXES))]
-    return next((images / other for other in names if other and (images / other).is_file()), usual)
+    return next((images / other for other in names if other and os.path.isfile(images / other)), usual)

@@ -1,4 +1,4 @@
-"""How good a detector is: PASCAL VOC's and COCO's metrics, curves, and a report to look at (extra ``[eval]``)."""
+"""How good a detector is: PASCAL VOC and COCO metrics, curves, and a report (extra ``[eval]``)."""
 
 from opencv_squeezedet.evaluation.evaluate import ClassResult, Evaluation, evaluate
 from opencv_squeezedet.evaluation.run import Run, detect_dataset

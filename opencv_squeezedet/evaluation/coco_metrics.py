@@ -1,4 +1,4 @@
-"""COCO's metrics, by faster-coco-eval."""
+"""COCO metrics, computed by faster-coco-eval."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _METRICS = (
 
 
 class CocoResult(NamedTuple):
-    """COCO's metrics over all classes by name, and AP, AP50 and AP75 of each class, (classes, 3); NaN without objects."""
+    """COCO metrics over all classes by name, and AP, AP50 and AP75 of each class, (classes, 3); NaN if it has no objects."""
 
     metrics: dict[str, float]
     classes: NDArray[np.float64]
 
 
 def coco_metrics(dataset: Dataset, detections: Sequence[Detections]) -> CocoResult:
-    """Return COCO's metrics; difficult objects count as crowds, which detections may overlap without being mistakes.
+    """Return the COCO metrics. Difficult objects count as crowds: a detection that overlaps one is not a mistake.
 
     Raises
     ------
     ImportError
-        Without faster-coco-eval.
+        If faster-coco-eval is not installed.
     """
     with needs("eval"):
         from faster_coco_eval import COCO, COCOeval_faster
@@ -71,7 +71,7 @@ def _truth(dataset: Dataset) -> dict[str, Any]:
 
 def _results(detections: Sequence[Detections]) -> list[dict[str, Any]]:
     rows = [row for image_id, found in enumerate(detections, start=1) for row in found.to_coco(image_id)]
-    return rows or [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 0, 0], "score": 0.0}]  # the library takes no empty list
+    return rows or [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 0, 0], "score": 0.0}]  # the library rejects an empty list
 
 
 def _quiet(*_: object) -> None:

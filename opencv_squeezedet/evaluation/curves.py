@@ -1,4 +1,4 @@
-"""Precision-recall curves, and PASCAL VOC's two average precisions, for which there is no kept library with VOC's rules."""
+"""Precision-recall curves and PASCAL VOC's two average precisions; no maintained library implements VOC's rules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from opencv_squeezedet.evaluation.matching import ClassMatches
 
 
 class Curve(NamedTuple):
-    """Precision and recall of the detections with at least each score, the highest score first; all (N,) float64."""
+    """Precision and recall of the detections at or above each score, highest score first; all (N,) float64."""
 
     score: NDArray[np.float64]
     precision: NDArray[np.float64]
@@ -19,7 +19,7 @@ class Curve(NamedTuple):
 
 
 class OperatingPoint(NamedTuple):
-    """A score threshold, above which detections count, and what it gives."""
+    """A score threshold, above which detections count, and the precision, recall and F1 there."""
 
     threshold: float
     precision: float
@@ -28,27 +28,27 @@ class OperatingPoint(NamedTuple):
 
 
 def curve(matches: ClassMatches) -> Curve:
-    """Return the curve; recall is NaN where there are no objects."""
+    """Return the curve; recall is NaN if there are no objects."""
     hits = np.cumsum(matches.hit, dtype=np.float64)
     recall = hits / matches.objects if matches.objects else np.full_like(hits, np.nan)
     return Curve(matches.score.astype(np.float64), hits / np.arange(1, len(hits) + 1), recall)
 
 
 def voc07_ap(points: Curve) -> float:
-    """Return VOC2007's average precision: the mean, over recalls 0, 0.1, ..., 1, of the best precision from there on."""
+    """Return VOC2007's average precision: the mean, over recalls 0, 0.1, ..., 1, of the best precision at or above each."""
     levels = np.arange(11) / 10
     best = [points.precision[points.recall >= level].max(initial=0.0) for level in levels]
     return float(np.mean(best))
 
 
 def voc10_ap(points: Curve) -> float:
-    """Return the average precision of VOC2010 and later: the area under the curve, its precision made non-increasing."""
+    """Return the average precision of VOC2010 and later: the area under the curve made non-increasing."""
     steps = np.diff(points.recall, prepend=0.0)
     return float(np.sum(steps * _from_there_on(points.precision)))
 
 
 def interpolated(points: Curve, levels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the best precision from each recall of ``levels`` on, 0 beyond the last."""
+    """Return the best precision at each recall of ``levels`` or above; 0 beyond the last recall."""
     places = np.searchsorted(points.recall, levels)
     return np.append(_from_there_on(points.precision), 0.0)[places]
 
@@ -58,15 +58,15 @@ def _from_there_on(precision: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def best_f1(points: Curve) -> OperatingPoint:
-    """Return the score threshold of the highest F1, in the middle between the last score above and the next one below.
+    """Return the score threshold with the highest F1, midway between the last score above it and the first one below.
 
-    Without detections or objects the threshold is 1 and the rest 0.
+    If there are no detections or no objects, the threshold is 1 and the rest 0.
     """
     if not len(points.score) or np.isnan(points.recall[-1]):
         return OperatingPoint(1.0, 0.0, 0.0, 0.0)
     following = np.append(points.score[1:], 0.0)
     total = points.precision + points.recall
     f1 = np.divide(2 * points.precision * points.recall, total, out=np.zeros_like(total), where=total > 0)
-    best = int(np.argmax(np.where(following < points.score, f1, -1.0)))  # a threshold cannot part equal scores
+    best = int(np.argmax(np.where(following < points.score, f1, -1.0)))  # a threshold cannot separate equal scores
     threshold = float(points.score[best] + following[best]) / 2
     return OperatingPoint(threshold, float(points.precision[best]), float(points.recall[best]), float(f1[best]))

@@ -17,33 +17,33 @@ from opencv_squeezedet.evaluation.curves import Curve, OperatingPoint, best_f1, 
 from opencv_squeezedet.evaluation.matching import ClassMatches, match_classes
 
 RECALL_LEVELS: NDArray[np.float64] = np.arange(101) / 100
-"""Where the reports give curves."""
+"""The recall levels at which the reports give the curves."""
 
 
 @dataclass(frozen=True, eq=False)
 class ClassResult:
-    """The metrics of one class, by PASCAL VOC's rules: difficult objects neither ask to be found nor count as mistakes.
+    """The metrics of one class, by PASCAL VOC's rules: difficult objects need not be found, and finding one is no mistake.
 
     Parameters
     ----------
     label : str
         The class.
     objects, difficult : int
-        How many objects there are to find, and how many more that are difficult.
+        How many objects there are to find, and how many difficult ones besides.
     detections : int
-        How many detections count, as hits or mistakes.
+        How many detections count as hits or mistakes.
     voc07, voc10 : float
         Average precision at the IoU threshold, of VOC2007 (11 points) and of VOC2010 and later (area under the curve). NaN
         without objects.
     recall : float
-        Of all detections, whatever their score. NaN without objects.
+        Recall of all detections, whatever their score. NaN without objects.
     best : OperatingPoint
-        The score threshold of the highest F1.
+        The score threshold with the highest F1.
     curve : Curve
         Precision and recall at each score.
     coco, coco50, coco75 : float
-        COCO's average precision, over IoU 0.50 to 0.95, at 0.50 and at 0.75. NaN without objects, or where COCO's metrics
-        were not taken.
+        COCO's average precision, over IoU 0.50 to 0.95, at 0.50 and at 0.75. NaN without objects, or if COCO's metrics
+        were not computed.
     """
 
     label: str
@@ -60,7 +60,7 @@ class ClassResult:
     coco75: float = math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON's types; None for NaN, and the curve as the interpolated precision at recall 0, 0.01, ..., 1."""
+        """Return JSON types: None for NaN, and the curve as the interpolated precision at recall 0, 0.01, ..., 1."""
         numbers = {name: getattr(self, name) for name in ("voc07", "voc10", "coco", "coco50", "coco75", "recall")}
         counts = {name: getattr(self, name) for name in ("objects", "difficult", "detections")}
         precision = interpolated(self.curve, RECALL_LEVELS).tolist() if self.objects else None
@@ -74,15 +74,15 @@ class Evaluation:
     Parameters
     ----------
     pictures : int
-        How many there are.
+        How many pictures there are.
     iou_threshold : float
-        From which overlap on a detection is a hit, in all but COCO's metrics.
+        The IoU from which a detection is a hit, in all metrics but COCO's.
     classes : tuple of ClassResult
         In the order of the labels.
     pooled : ClassResult
-        All classes together, as if they were one, for one score threshold and one curve; not their mean.
+        All classes pooled into one, with one score threshold and one curve; not their mean.
     coco : dict
-        COCO's metrics by name: AP, AP50, AP75, AP_small, AP_medium, AP_large, and AR likewise. Empty where not taken.
+        COCO's metrics by name: AP, AP50, AP75, AP_small, AP_medium, AP_large, and AR likewise. Empty if not computed.
     """
 
     pictures: int
@@ -102,7 +102,7 @@ class Evaluation:
         return _mean([result.voc10 for result in self.classes])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON's types; None for NaN."""
+        """Return JSON types: None for NaN."""
         return {
             "pictures": self.pictures,
             "iou_threshold": self.iou_threshold,
@@ -116,19 +116,19 @@ class Evaluation:
 def evaluate(
     dataset: Dataset, detections: Sequence[Detections], *, iou_threshold: float = 0.5, coco: bool = True
 ) -> Evaluation:
-    """Compare detections with the truth.
+    """Compare detections with the ground truth.
 
     Parameters
     ----------
     dataset : Dataset
-        The truth.
+        The ground truth.
     detections : sequence of Detections
-        Those of each picture, in the data set's order, with the data set's labels as their table. To see the whole curves
-        they should reach down to low scores.
+        The detections in each picture, in the data set's order, with the data set's labels as their label table. They should
+        reach down to low scores to show the whole curves.
     iou_threshold : float
-        From which overlap on a detection is a hit. COCO's metrics have their own.
+        The IoU from which a detection is a hit. COCO's metrics have their own thresholds.
     coco : bool
-        Whether to take COCO's metrics too, with faster-coco-eval.
+        Whether to compute COCO's metrics too, with faster-coco-eval.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def evaluate(
     ValueError
         If the detections do not fit the data set.
     ImportError
-        If COCO's metrics are wanted without faster-coco-eval.
+        If COCO's metrics are requested and faster-coco-eval is not installed.
     """
     *classes, pooled = match_classes(dataset, detections, iou_threshold)
     results = [_result(label, matches) for label, matches in zip(dataset.labels, classes, strict=True)]

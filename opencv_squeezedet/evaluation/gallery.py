@@ -14,12 +14,12 @@ from opencv_squeezedet.draw import draw
 from opencv_squeezedet.evaluation.matching import match
 from opencv_squeezedet.files import encode_picture, read_picture
 
-HIT, WRONG, MISSED, TRUTH = (115, 158, 0), (40, 80, 230), (66, 228, 240), (255, 255, 255)  # BGR, for the colour-blind too
+HIT, WRONG, MISSED, TRUTH = (115, 158, 0), (40, 80, 230), (66, 228, 240), (255, 255, 255)  # BGR, colour-blind safe
 _HEIGHT, _MOST_WIDTH = 400, 1000  # twice what the report shows
 
 
 class Looked(NamedTuple):
-    """The place of a picture in the data set, how many hits, mistakes and misses it has, and their F1."""
+    """A picture's index in the data set, its numbers of hits, mistakes and misses, and its F1."""
 
     place: int
     hits: int
@@ -31,9 +31,9 @@ class Looked(NamedTuple):
 def rank(
     dataset: Dataset, detections: Sequence[Detections], threshold: float, iou_threshold: float, count: int
 ) -> tuple[list[Looked], list[Looked]]:
-    """Return the ``count`` best and the ``count`` worst pictures at a score threshold: by F1, then by how much is in them.
+    """Return the ``count`` best and the ``count`` worst pictures at a score threshold, by F1, then by their hits or errors.
 
-    Pictures with neither objects to find nor detections are no news, and left out.
+    Pictures with neither objects to find nor detections are left out.
     """
     looked = []
     for i, (found, truth) in enumerate(zip(detections, dataset.pictures, strict=True)):
@@ -52,9 +52,9 @@ def rank(
 
 
 def picture_jpeg(truth: Annotated, found: Detections, threshold: float, iou_threshold: float) -> bytes:
-    """Return the picture as a JPEG file: hits, mistakes and misses each in their colour, the truth in white.
+    """Return the picture as a JPEG file: hits, mistakes and misses each in their own colour, the ground truth in white.
 
-    Objects that are difficult are neither missed nor found: only their true box is drawn.
+    Difficult objects count as neither missed nor found: only their true box is drawn.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def picture_jpeg(truth: Annotated, found: Detections, threshold: float, iou_thre
             marks.append((d.xyxy, text if hit else f"{d.label}? {d.confidence:.2f}", HIT if hit else WRONG))
     for i in np.flatnonzero(~truth.difficult):
         if i not in matches.found:
-            marks.append((tuple(truth.xyxy[i].tolist()), found.names[truth.class_id[i]], MISSED))
+            marks.append((tuple(truth.xyxy[i].tolist()), found.label_table[truth.class_id[i]], MISSED))
     texts = [text for _, text, _ in marks]
     boxes = np.array([box for box, _, _ in marks], np.float32).reshape(-1, 4) * scale
     canvas = draw(

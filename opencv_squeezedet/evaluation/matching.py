@@ -13,9 +13,9 @@ from opencv_squeezedet.detections import Detections
 
 
 class Matches(NamedTuple):
-    """What became of each detection of a picture: both are false for a mistake.
+    """The outcome of each detection in a picture: a mistake is neither a hit nor ignored.
 
-    ``found`` holds the number of the object that a hit has found, and -1 for other detections.
+    ``found`` holds the index of the object that a hit found, and -1 for other detections.
     """
 
     hit: NDArray[np.bool_]
@@ -24,7 +24,7 @@ class Matches(NamedTuple):
 
 
 def box_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Return the (N, M) intersections over unions of boxes (N, 4) and (M, 4), as x1, y1, x2, y2; 0 / 0 is 0."""
+    """Return the (N, M) IoUs of boxes (N, 4) and (M, 4), given as x1, y1, x2, y2; 0 / 0 is 0."""
     first, second = np.asarray(a, np.float64)[:, None], np.asarray(b, np.float64)[None]
     sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
     inter = np.prod(sides.clip(0), axis=2)
@@ -33,10 +33,10 @@ def box_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
 
 
 def match(detections: Detections, truth: Annotated, iou_threshold: float = 0.5) -> Matches:
-    """Match the detections of one picture, the highest score first.
+    """Match the detections of one picture, highest score first.
 
-    Each goes to the object of its class that it overlaps most. From ``iou_threshold`` up it is a hit, if that object has not
-    been found by a higher one, or is ignored, if the object is difficult.
+    Each detection goes to the object of its class that it overlaps most. If their IoU is at least ``iou_threshold``, it is
+    ignored if the object is difficult, and otherwise a hit unless a higher detection has found that object already.
     """
     count = len(detections)
     found = np.full(count, -1)
@@ -54,7 +54,7 @@ def match(detections: Detections, truth: Annotated, iou_threshold: float = 0.5) 
 
 
 class ClassMatches(NamedTuple):
-    """All detections of a class that are not ignored, the highest score first, and how many objects there are to find."""
+    """All detections of a class that are not ignored, highest score first, and how many objects there are to find."""
 
     score: NDArray[np.float32]
     hit: NDArray[np.bool_]
@@ -63,18 +63,18 @@ class ClassMatches(NamedTuple):
 
 
 def match_classes(dataset: Dataset, detections: Sequence[Detections], iou_threshold: float = 0.5) -> list[ClassMatches]:
-    """Return what `match` gives over all pictures, for each class, and at the end for all classes together.
+    """Return the results of `match` over all pictures: for each class, and last for all classes together.
 
     Raises
     ------
     ValueError
-        If there is not one `Detections` a picture, or their label table is not the data set's.
+        If there is not one `Detections` per picture, or their label table is not the data set's.
     """
     if len(detections) != len(dataset.pictures):
-        raise ValueError(f"detections of {len(dataset.pictures)} pictures were expected, got those of {len(detections)}")
+        raise ValueError(f"detections for {len(dataset.pictures)} pictures were expected, got {len(detections)}")
     for found in detections:
-        if found.names != dataset.labels:
-            raise ValueError(f"the detections' label table {found.names} is not the data set's, {dataset.labels}")
+        if found.label_table != dataset.labels:
+            raise ValueError(f"the detections' label table {found.label_table} is not the data set's, {dataset.labels}")
     rows = [match(found, truth, iou_threshold) for found, truth in zip(detections, dataset.pictures, strict=True)]
     kept = ~_joined([row.ignored for row in rows], np.bool_)
     hit = _joined([row.hit for row in rows], np.bool_)[kept]

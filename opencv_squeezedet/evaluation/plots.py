@@ -35,7 +35,7 @@ _STYLE: Any = {
 
 
 def pooled_curves(evaluation: Evaluation) -> str:
-    """Precision over recall, and all three rates over the score threshold, of all classes together."""
+    """Precision against recall, and precision, recall and F1 against the score threshold, for all classes together."""
     points, best = evaluation.pooled.curve, evaluation.pooled.best
 
     def draw(figure: Figure) -> None:
@@ -80,7 +80,7 @@ def class_bars(evaluation: Evaluation) -> str:
 
 
 def class_curves(evaluation: Evaluation) -> str:
-    """Precision over recall, a small plot a class."""
+    """Precision against recall, one small plot per class."""
     results = [result for result in evaluation.classes if result.objects]
     columns = min(5, len(results))
     rows = math.ceil(len(results) / columns)
@@ -107,7 +107,7 @@ def _class_curve(axes: Axes, result: ClassResult) -> None:
 
 
 def _reached(result: ClassResult) -> NDArray[np.float64]:
-    """The precision at each recall level, NaN, which is not drawn, beyond the last recall."""
+    """The precision at each recall level; NaN, which is not drawn, beyond the last recall."""
     precision = interpolated(result.curve, RECALL_LEVELS)
     return np.where(precision > 0, precision, np.nan)
 

@@ -1,8 +1,7 @@
-"""An evaluation as one HTML file that needs nothing else."""
+"""An evaluation as one self-contained HTML file."""
 
 from __future__ import annotations
 
-import math
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -13,7 +12,7 @@ from opencv_squeezedet.evaluation import plots
 from opencv_squeezedet.evaluation.evaluate import Evaluation
 from opencv_squeezedet.evaluation.gallery import HIT, MISSED, TRUTH, WRONG, Looked, picture_jpeg, rank
 from opencv_squeezedet.evaluation.run import Run
-from opencv_squeezedet.evaluation.tables import percent
+from opencv_squeezedet.evaluation.tables import means, percent
 
 _PICTURES = 12  # of the best, and of the worst
 _MOST_PROBLEMS = 200
@@ -51,23 +50,23 @@ def to_html(
     subtitle: str = "",
     run: Run | None = None,
 ) -> str:
-    """Return the report: metrics, curves, classes, speed where a detector has run, the best and the worst pictures.
+    """Return the report: metrics, curves, classes, speed if a detector was run, the best and the worst pictures.
 
     Parameters
     ----------
     evaluation : Evaluation
-        Of the detections on the data set.
+        The metrics of the detections on the data set.
     dataset, detections
-        As `evaluate` took them.
+        As they were passed to `evaluate`.
     title, subtitle : str
         The headline, and a line below it.
     run : Run, optional
-        For the speed.
+        Adds the speed.
 
     Raises
     ------
     ImportError
-        Without matplotlib.
+        If matplotlib is not installed.
     """
     has_objects = evaluation.pooled.objects > 0
     sections = [
@@ -116,11 +115,9 @@ def _class_table(evaluation: Evaluation) -> str:
         best = result.best
         at = (f"{best.threshold:.2f}", percent(best.precision), percent(best.recall), percent(best.f1))
         rows.append([result.label, str(result.objects), str(result.difficult), *map(percent, numbers), *at])
-    means = [evaluation.map_voc07, evaluation.map_voc10]
-    means += [evaluation.coco.get(name, math.nan) for name in ("AP", "AP50", "AP75")]
     header = ["class", "objects", "difficult", "VOC07", "VOC10", "AP", "AP50", "AP75", "recall"]
     header += ["best score", "precision", "recall", "F1"]
-    mean = ["mean", "", "", *map(percent, means), "", "", "", "", ""]
+    mean = ["mean", "", "", *map(percent, means(evaluation)), "", "", "", "", ""]
     table = f"<table>{_row(header, 'th')}{''.join(map(_row, rows))}{_row(mean, mark='mean')}</table>"
     sizes = [f"{size} {percent(evaluation.coco[f'AP_{size}'])}" for size in ("small", "medium", "large") if evaluation.coco]
     by_size = f" COCO AP of {', '.join(sizes)} objects." if sizes else ""
@@ -138,10 +135,10 @@ def _row(cells: Iterable[str], tag: str = "td", mark: str = "") -> str:
 def _speed(run: Run) -> str:
     speed = run.to_dict()
     rows = [[stage, f"{times['p50']:.2f}", f"{times['p95']:.2f}"] for stage, times in speed["milliseconds"].items()]
-    table = _row(["stage", "median ms a picture", "95 % under"], "th") + "".join(map(_row, rows))
+    table = _row(["stage", "median ms per picture", "95th percentile"], "th") + "".join(map(_row, rows))
     return (
-        f"<table>{table}</table><p>{run.pictures_per_second:.1f} pictures/s over all, files included; {run.workers} pictures "
-        f"at a time on {speed['cores']} cores, OpenCV {escape(speed['opencv'])}.</p>"
+        f"<table>{table}</table><p>{run.pictures_per_second:.1f} pictures/s overall, including reading files; {run.workers} "
+        f"pictures at a time on {speed['cores']} cores, OpenCV {escape(speed['opencv'])}.</p>"
     )
 
 

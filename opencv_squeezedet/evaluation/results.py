@@ -1,9 +1,8 @@
-"""COCO's result files: detections of this package and of other programs."""
+"""COCO result files: detections by this package and by other programs."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,25 @@ from opencv_squeezedet.datasets.names import class_table
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.files import write_whole
 
+_MOST = float(np.finfo(np.float32).max) / 2  # of two added numbers, which must fit
+
 
 def write_results(
     path: Path, dataset: Dataset, detections: Sequence[Detections], categories: Mapping[int, str] | None = None
 ) -> None:
-    """Write COCO's list of results.
+    """Write a COCO list of results.
 
     Parameters
     ----------
     path : Path
         The file.
     dataset : Dataset
-        For the ``image_id`` of each picture.
+        Gives the ``image_id`` of each picture.
     detections : sequence of Detections
-        Those of each picture.
+        The detections in each picture.
     categories : mapping, optional
-        The class name of each ``category_id``; detections of other classes are left out. Default: the class id + 1.
+        The class name of each ``category_id``; detections of other classes are left out. Default: ids are the class
+        id + 1.
     """
     known = _default_categories(dataset) if categories is None else categories
     table = class_table(dataset.labels)
@@ -51,42 +53,42 @@ def _default_categories(dataset: Dataset) -> dict[int, str]:
 def read_categories(path: Path) -> dict[int, str]:
     """Return the names of the category ids in a COCO file; ValueError if it has no ``categories``."""
     try:
-        return {entry["id"]: entry["name"] for entry in json.loads(path.read_bytes())["categories"]}
+        return {entry["id"]: str(entry["name"]) for entry in json.loads(path.read_bytes())["categories"]}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: COCO's categories were expected: {error!r}") from error
 
 
 def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | None = None) -> list[Detections]:
-    """Read detections that any program has written.
+    """Read detections written by any program.
 
     Parameters
     ----------
     path : Path
-        COCO's list of results, each with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height) and ``score``; or a
-        COCO data set whose annotations have scores, as ``detect --coco`` writes: its own categories and file names then tell
-        classes and pictures.
+        A COCO list of results, each with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height) and ``score``; or a
+        COCO data set whose annotations have scores, as ``detect --coco`` writes: its own categories and file names then
+        identify classes and pictures.
     dataset : Dataset
-        The pictures, and their labels: results of other classes, or for other pictures, are left out.
+        The pictures, and their labels: results of other classes, or for other pictures are left out.
     categories : mapping, optional
-        The class name of each category id. Default: the class id + 1.
+        The class name of each category id. Default: ids are the class id + 1.
 
     Returns
     -------
     list of Detections
-        Those of each picture, in the data set's order, highest score first.
+        The detections in each picture, in the data set's order, highest score first.
 
     Raises
     ------
     ValueError
-        If it is no such file, or nothing in it is for a picture and a class of the data set.
+        If it is not such a file, or nothing in it is for a picture and a class of the data set.
     """
     try:
         content = json.loads(path.read_bytes())
         if isinstance(content, dict):
-            rows, categories = content["annotations"], {entry["id"]: entry["name"] for entry in content["categories"]}
+            rows, categories = content["annotations"], {entry["id"]: str(entry["name"]) for entry in content["categories"]}
             names = {picture.path.name: i for i, picture in enumerate(dataset.pictures)}
             if len(names) < len(dataset.pictures):
-                raise ValueError("the data set has pictures of the same file name, which cannot be told apart by it")
+                raise ValueError("pictures of the data set share a file name, so their results cannot be told apart")
             places = {entry["id"]: names.get(Path(entry["file_name"]).name) for entry in content["images"]}
         else:
             rows, places = content, {picture.image_id: i for i, picture in enumerate(dataset.pictures)}
@@ -109,8 +111,8 @@ def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | N
 def _row(row: Any) -> tuple[int | str, int, tuple[float, ...], float]:
     x, y, width, height = map(float, row["bbox"])
     score = float(row["score"])
-    if not all(map(math.isfinite, (x, y, width, height, score))):
-        raise ValueError(f"numbers must be finite, got {row!r}")
+    if not all(abs(number) <= _MOST for number in (x, y, width, height, score)):  # false for NaN too
+        raise ValueError(f"numbers must be finite, and fit in float32, got {row!r}")
     image_id, category_id = row["image_id"], row["category_id"]
     if not (isinstance(image_id, (int, str)) and isinstance(category_id, int)):
         raise TypeError(f"image_id must be a number or a string, and category_id a number, got {row!r}")

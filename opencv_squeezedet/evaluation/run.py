@@ -1,25 +1,28 @@
-"""A detector on all pictures of a data set."""
+"""Runs a detector on all pictures of a data set."""
 
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
-import numpy as np
 
-from opencv_squeezedet.config import NmsKind
+from opencv_squeezedet.config import Options
 from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.files import read_picture
 from opencv_squeezedet.pipeline import in_order
+from opencv_squeezedet.timing import StageTimes
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+LOWEST_SCORE = 0.01
 STAGES = ("read", "preprocess", "network", "post-process")
 
 
@@ -30,13 +33,13 @@ class Run:
     Parameters
     ----------
     detections : tuple of Detections
-        Those of each picture, in the data set's order; none in a picture that cannot be read.
+        The detections in each picture, in the data set's order; none in a picture that cannot be read.
     seconds : float
-        For all pictures, from the first file to the last detection.
+        Time for all pictures, from the first file to the last detection.
     workers : int
-        How many pictures were worked on at a time.
-    stages : dict of list of float
-        Seconds of each stage of each picture; those of pictures worked on at a time overlap.
+        How many pictures were processed at a time.
+    stages : StageTimes
+        The stage times of each picture; those of pictures processed at the same time overlap.
     problems : tuple of str
         Pictures that cannot be read.
     """
@@ -44,27 +47,22 @@ class Run:
     detections: tuple[Detections, ...]
     seconds: float
     workers: int
-    stages: dict[str, list[float]] = field(repr=False)
+    stages: StageTimes
     problems: tuple[str, ...] = ()
 
     @property
     def pictures_per_second(self) -> float:
-        """Throughput, files included."""
+        """Throughput, reading files included."""
         return len(self.detections) / self.seconds
 
     def to_dict(self) -> dict[str, Any]:
-        """Return throughput and, for each stage, the median and the 95th percentile of its milliseconds a picture."""
-        milliseconds = {
-            stage: dict(zip(("p50", "p95"), np.percentile(np.asarray(seconds) * 1e3, [50, 95]).tolist(), strict=True))
-            for stage, seconds in self.stages.items()
-            if seconds
-        }
+        """Return throughput and, for each stage, the median and the 95th percentile of its milliseconds per picture."""
         return {
             "pictures_per_second": self.pictures_per_second,
             "workers": self.workers,
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "opencv": cv2.__version__,
-            "milliseconds": milliseconds,
+            "milliseconds": self.stages.milliseconds(),
         }
 
 
@@ -72,26 +70,23 @@ def detect_dataset(
     dataset: Dataset,
     detectors: list[SqueezeDet],
     *,
-    score_threshold: float = 0.01,
-    nms_threshold: float | None = None,
-    nms_kind: NmsKind | None = None,
-    top_n: int | None = None,
     on_picture: Callable[[], object] = lambda: None,
+    **options: Unpack[Options],
 ) -> Run:
     """Run detectors of one model on the pictures of a data set, each on one picture at a time.
 
     Parameters
     ----------
     dataset : Dataset
-        Its labels are the detectors'.
+        The pictures; its labels must be the detectors'.
     detectors : list of SqueezeDet
-        One a core, with OpenCV's threads shared among them, does more than one on all cores.
-    score_threshold : float
-        Low, for a precision-recall curve has to be seen as far as it goes.
-    nms_threshold, nms_kind, top_n : optional
-        Instead of the model's own; see `HeadConfig`.
+        One per core, sharing OpenCV's threads, is faster than one on all cores.
     on_picture : function
         Called after each picture.
+    score_threshold : float
+        Default: 0.01, low enough to show the whole precision-recall curve.
+    nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
+        Override the model's own; see `HeadConfig`.
 
     Raises
     ------
@@ -100,29 +95,22 @@ def detect_dataset(
     """
     if detectors[0].config.labels != dataset.labels:
         raise ValueError(f"the detector's labels {detectors[0].config.labels} are not the data set's, {dataset.labels}")
-    stages: dict[str, list[float]] = {stage: [] for stage in STAGES}
-    lock = threading.Lock()
+    stages = StageTimes(*STAGES)
     problems: list[str] = []
 
-    def add(stage: str, seconds: float) -> None:
-        with lock:
-            stages[stage].append(seconds)
-
     def look(detector: SqueezeDet, picture: Annotated) -> Detections | str:
-        start = time.perf_counter()
         try:
-            image = read_picture(picture.path)
+            with stages.stage("read"):
+                image = read_picture(picture.path)
         except (OSError, ValueError) as error:
             return f"{picture.path}: {error}"
-        add("read", time.perf_counter() - start)
         return detect(detector, image)
 
-    detect = partial(
-        SqueezeDet.detect, score_threshold=score_threshold, nms_threshold=nms_threshold, nms_kind=nms_kind, top_n=top_n
-    )
+    low: Options = {"score_threshold": LOWEST_SCORE, **options}
+    detect = partial(SqueezeDet.detect, **low)
     before = [detector.on_stage for detector in detectors]
     for detector in detectors:
-        detector.on_stage = add
+        detector.on_stage = stages.add
     results: list[Detections] = []
     start = time.perf_counter()
     try:

@@ -41,6 +41,8 @@ def layer_of(message: Any, kind: str) -> nw.Layer:
         if not blobs or (most and len(blobs) != most):
             raise ModelError(f"layer {name!r}: {kind} has {most or 'at least one'} {what}, got {len(blobs)}")
     try:
+        if foreign := sorted(field for field in message.given if field.endswith("_param") and field != _PARAMS.get(kind)):
+            raise _OptionError(f"a {kind} has no {foreign[0]}")  # OpenCV would take the options in it for the layer's own
         return make(name=name, bottoms=bottoms, tops=tops, **read(message))
     except _OptionError as error:
         raise UnknownLayerError(f"layer {name!r}: {error}") from None
@@ -96,7 +98,7 @@ def _write_filter(layer: nw.Convolution | nw.Deconvolution, message: Any) -> Non
 
 def _pair(name: str, values: Sequence[int], param: Any, stem: str | None, default: int | None, *, least: int) -> nw.Pair:
     """(vertical, horizontal), from one value for both, one for each, or the fields ``*_h`` and ``*_w``."""
-    if stem is not None and (param.HasField(f"{stem}_h") or param.HasField(f"{stem}_w")):
+    if stem is not None and (param.has(f"{stem}_h") or param.has(f"{stem}_w")):
         values = getattr(param, f"{stem}_h"), getattr(param, f"{stem}_w")
     pair = tuple(values) * 2 if len(values) == 1 else tuple(values)
     if not pair and default is not None:
@@ -136,7 +138,7 @@ def _read_pooling(message: Any) -> Options:
         ("stride", "stride", "stride", 1),
         ("pad", "pad", "pad", 0),
     ):
-        values = [getattr(param, field)] if name != "kernel" or param.HasField(field) else []
+        values = [getattr(param, field)] if name != "kernel" or param.has(field) else []
         options[name] = _pair(field, values, param, stem, None, least=least)
     if any(pad >= kernel for pad, kernel in zip(options["pad"], options["kernel"], strict=True)):
         raise _OptionError(f"pad must be smaller than the kernel of {options['kernel']}, got {options['pad']}")
@@ -168,7 +170,7 @@ def _write_pooling(layer: nw.Pooling, message: Any) -> None:
 
 def _axis(param: Any, old: str) -> int:
     """The axis, under its name or that which it had before."""
-    return int(getattr(param, old) if param.HasField(old) else param.axis)
+    return int(getattr(param, old) if param.has(old) else param.axis)
 
 
 def _read_eltwise(message: Any) -> Options:
@@ -244,3 +246,6 @@ _KINDS: dict[str, tuple[Callable[..., nw.Layer], tuple[int, int], Callable[[Any]
     "Reshape": (nw.Reshape, (1, 1), _read_reshape, _write_reshape),
 }
 """For each type: the class, how many bottoms and tops it has (0: any number), and both directions."""
+
+_PARAMS = {kind: f"{kind.lower()}_param" for kind in _KINDS} | {"Deconvolution": "convolution_param"}
+"""Which of its messages has a layer's options."""

@@ -1,4 +1,4 @@
-"""The messages of Caffe's files, made at run time, so that no generated code ties the package to one protobuf release.
+"""The messages of Caffe's files, without generated code, which would tie the package to one protobuf release.
 
 What the layers of `opencv_squeezedet.network` need is here, under the names and numbers of Caffe's public schema, and what
 deployment files carry besides (fillers, learning rates, phases). OpenCV's FP16 blobs are ``raw_data``, Permute is SSD's.
@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from opencv_squeezedet.formats._extra import extra
+from opencv_squeezedet.formats._schema import Field, Schema
 
 _ENUMS = {
     "Phase": "TRAIN TEST",
@@ -63,24 +64,28 @@ _MESSAGES = {
         110 eltwise_param EltwiseParameter; 121 pooling_param PoolingParameter; 123 relu_param ReLUParameter;
         124 sigmoid_param SigmoidParameter; 125 softmax_param SoftmaxParameter; 126 slice_param SliceParameter;
         133 reshape_param ReshapeParameter; 143 input_param InputParameter; 202 permute_param PermuteParameter""",
+    "V0LayerParameter": "1 name string",
     "V1LayerParameter": """
-        2 bottom string*; 3 top string*; 4 name string; 5 type V1Type; 6 blobs BlobProto*; 7 blobs_lr float*;
-        8 weight_decay float*; 32 include NetStateRule*; 33 exclude NetStateRule*; 35 loss_weight float*; 1001 param string*;
-        9 concat_param ConcatParameter; 10 convolution_param ConvolutionParameter; 12 dropout_param DropoutParameter;
-        24 eltwise_param EltwiseParameter; 19 pooling_param PoolingParameter; 30 relu_param ReLUParameter;
-        38 sigmoid_param SigmoidParameter; 39 softmax_param SoftmaxParameter; 31 slice_param SliceParameter""",
+        1 layer V0LayerParameter; 2 bottom string*; 3 top string*; 4 name string; 5 type V1Type; 6 blobs BlobProto*;
+        7 blobs_lr float*; 8 weight_decay float*; 32 include NetStateRule*; 33 exclude NetStateRule*; 35 loss_weight float*;
+        1001 param string*; 9 concat_param ConcatParameter; 10 convolution_param ConvolutionParameter;
+        12 dropout_param DropoutParameter; 24 eltwise_param EltwiseParameter; 19 pooling_param PoolingParameter;
+        30 relu_param ReLUParameter; 38 sigmoid_param SigmoidParameter; 39 softmax_param SoftmaxParameter;
+        31 slice_param SliceParameter""",
     "NetParameter": """
         1 name string; 2 layers V1LayerParameter*; 3 input string*; 4 input_dim int32*; 5 force_backward bool;
         6 state NetState; 7 debug_info bool; 8 input_shape BlobShape*; 100 layer LayerParameter*""",
 }
-"""Fields as ``number name type``; ``*`` repeated, ``*packed`` in one run, ``=`` the default."""
+
+SCHEMA = Schema(_MESSAGES, _ENUMS)
+"""What prototxt and caffemodel are read by."""
 
 _PACKAGE = "opencv_squeezedet.caffe"
 
 
 @cache
 def net_parameter() -> Any:
-    """Return the message class of both prototxt and caffemodel.
+    """Return the message class that both prototxt and caffemodel are written by.
 
     Raises
     ------
@@ -95,27 +100,25 @@ def net_parameter() -> Any:
         enum = file.message_type.add(name=f"{name}Scope").enum_type.add(name=name)
         for number, value in enumerate(values.split()):
             enum.value.add(name=value, number=number)
-    for name, fields in _MESSAGES.items():
+    for name, fields in SCHEMA.fields.items():
         message = file.message_type.add(name=name)
-        for text in fields.split(";"):
-            _add_field(message, *text.split())
+        for entry in fields.values():
+            _add_field(message, entry)
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.NetParameter"))
 
 
-def _add_field(message: Any, number: str, name: str, kind: str) -> None:
-    kind, _, default = kind.partition("=")
-    kind, star, packed = kind.partition("*")
-    field = message.field.add(name=name, number=int(number))
-    field.label = field.LABEL_REPEATED if star else field.LABEL_OPTIONAL
-    if kind in _ENUMS:
-        field.type, field.type_name = field.TYPE_ENUM, f".{_PACKAGE}.{kind}Scope.{kind}"
-    elif kind in _MESSAGES:
-        field.type, field.type_name = field.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
+def _add_field(message: Any, entry: Field) -> None:
+    field = message.field.add(name=entry.name, number=entry.number)
+    field.label = field.LABEL_REPEATED if entry.repeated else field.LABEL_OPTIONAL
+    if entry.kind in _ENUMS:
+        field.type, field.type_name = field.TYPE_ENUM, f".{_PACKAGE}.{entry.kind}Scope.{entry.kind}"
+    elif entry.kind in _MESSAGES:
+        field.type, field.type_name = field.TYPE_MESSAGE, f".{_PACKAGE}.{entry.kind}"
     else:
-        field.type = getattr(field, f"TYPE_{kind.upper()}")
-    if packed:
+        field.type = getattr(field, f"TYPE_{entry.kind.upper()}")
+    if entry.packed:
         field.options.packed = True
-    if default:
-        field.default_value = default
+    if entry.declared:
+        field.default_value = entry.declared

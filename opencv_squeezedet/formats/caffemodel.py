@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.formats._caffe_layers import fill_message
-from opencv_squeezedet.formats._caffe_schema import net_parameter
-from opencv_squeezedet.formats._extra import extra
-from opencv_squeezedet.formats._wire import check_fields, text
+from opencv_squeezedet.formats._caffe_schema import SCHEMA, net_parameter
+from opencv_squeezedet.formats._wire import decode
+from opencv_squeezedet.model_files import MOST_BYTES, Read, named, read_file
 from opencv_squeezedet.network import Network, Shape, Weights
 
 _RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
@@ -23,8 +23,15 @@ _FLOAT16 = 2
 _MOST_AXES = 8
 
 
-def read_caffemodel(path: StrPath) -> Weights:
+def read_caffemodel(path: StrPath, *, read: Read = read_file) -> Weights:
     """Read the weights of a caffemodel, old or new: float32, float64, or OpenCV's float16, each layer's under its name.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    read : function
+        What reads it.
 
     Returns
     -------
@@ -37,14 +44,11 @@ def read_caffemodel(path: StrPath) -> Weights:
         If it is no caffemodel, or a blob has more or fewer values than its shape says; the error names the layer.
     OSError
         If it cannot be read.
-    ImportError
-        Without the extra ``[onnx]``.
     """
-    path = Path(path)
-    try:
-        return _weights(path.read_bytes())
-    except ModelError as error:
-        raise ModelError(f"{str(path)!r}: {error}") from error
+    path = os.fspath(path)
+    content = read(path, MOST_BYTES)
+    with named(path):
+        return _weights(content)
 
 
 def caffemodel_bytes(network: Network, weights: Mapping[str, Sequence[NDArray[np.float32]]], *, half: bool = False) -> bytes:
@@ -93,16 +97,12 @@ def to_half(values: NDArray[np.float32], layer: str) -> NDArray[np.float16]:
 
 
 def _weights(content: bytes) -> Weights:
-    check_fields(content, net_parameter().DESCRIPTOR)
-    try:
-        message = net_parameter().FromString(content)
-    except (extra("google.protobuf.message").DecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"no caffemodel: {error}") from None
+    message = decode(content, SCHEMA, "NetParameter")
     weights: Weights = {}
     for layer in (*message.layers, *message.layer):
         if not layer.blobs:
             continue
-        name = text(layer.name)
+        name = layer.name
         if name in weights:
             raise ModelError(f"layer {name!r}: it is there twice")
         weights[name] = [_values(blob, name) for blob in layer.blobs]
@@ -114,7 +114,7 @@ def _weights(content: bytes) -> Weights:
 def _values(blob: Any, layer: str) -> NDArray[np.float32]:
     """The blob as an array of its shape; the old four sizes lose their leading ones where the blob is a vector."""
     old = (blob.num, blob.channels, blob.height, blob.width)
-    shape: Shape = tuple(blob.shape.dim) if blob.HasField("shape") else old
+    shape: Shape = tuple(blob.shape.dim) if blob.has("shape") else old
     if not 1 <= len(shape) <= _MOST_AXES or min(shape) < 1:
         raise ModelError(
             f"layer {layer!r}: a blob of 1 to {_MOST_AXES} positive sizes was expected, got {shape[: _MOST_AXES + 1]}"
@@ -122,18 +122,18 @@ def _values(blob: Any, layer: str) -> NDArray[np.float32]:
     values = _stored(blob, layer)
     if len(values) != math.prod(shape):
         raise ModelError(f"layer {layer!r}: a blob of {shape} has {math.prod(shape)} values, the file holds {len(values)}")
-    if not blob.HasField("shape") and shape[:3] == (1, 1, 1):  # a bias
+    if not blob.has("shape") and shape[:3] == (1, 1, 1):  # a bias
         shape = shape[3:]
     return values.reshape(shape)
 
 
 def _stored(blob: Any, layer: str) -> NDArray[np.float32]:
-    if blob.HasField("raw_data"):
+    if blob.has("raw_data"):
         if blob.raw_data_type not in _RAW_TYPES:
             raise ModelError(f"layer {layer!r}: raw data of floats were expected, got type {blob.raw_data_type}")
         kind = np.dtype(_RAW_TYPES[blob.raw_data_type])
         if len(blob.raw_data) % kind.itemsize:
             raise ModelError(f"layer {layer!r}: {len(blob.raw_data)} bytes of raw data are no whole number of {kind} values")
         return np.frombuffer(blob.raw_data, kind).astype(np.float32)
-    stored = blob.data or blob.double_data
-    return np.fromiter(stored, np.float32, len(stored))
+    stored = blob.data if blob.has("data") else blob.double_data
+    return np.asarray(stored.astype(np.float32))  # a copy, which can be written to

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from zipfile import BadZipFile
+from io import BytesIO
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -11,14 +12,22 @@ from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.formats.caffemodel import read_caffemodel
 from opencv_squeezedet.formats.deep_compression import read_compressed
+from opencv_squeezedet.formats.onnx_content import onnx_content
 from opencv_squeezedet.formats.onnx_reader import read_onnx
 from opencv_squeezedet.formats.prototxt import read_prototxt
-from opencv_squeezedet.model_files import Files, check_not_empty, find_files
+from opencv_squeezedet.model_files import MOST_BYTES, Files, Read, find_files, read_file
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.network.architectures import ARCHITECTURES
 
 
-def load_network(model: StrPath | Files, weights: StrPath | None = None) -> tuple[Network, Weights]:
+def content_of(path: str, most: int = MOST_BYTES) -> bytes:
+    """Return the content of a network's file, complete in itself; errors as `load_network`."""
+    return onnx_content(path, most) if path.endswith(".onnx") else read_file(path, most)
+
+
+def load_network(
+    model: StrPath | Files, weights: StrPath | None = None, *, read: Read = content_of
+) -> tuple[Network, Weights]:
     """Read a network with its weights, and check that they fit each other.
 
     Parameters
@@ -27,6 +36,8 @@ def load_network(model: StrPath | Files, weights: StrPath | None = None) -> tupl
         Files that were found, or what `find_files` finds them by.
     weights : path, optional
         As `find_files` takes them.
+    read : function
+        What reads the files.
 
     Returns
     -------
@@ -39,17 +50,17 @@ def load_network(model: StrPath | Files, weights: StrPath | None = None) -> tupl
     FileNotFoundError, OSError
         If a file is missing, or cannot be read.
     ModelError
-        If a file is not what its suffix says, or the weights are another network's.
-    ImportError
-        Without the extra ``[onnx]``, for all files but ``.net``.
+        If a file is not what its suffix says, or the weights are another network's; `UnknownLayerError` for a network that
+        may be sound, but has layers that are not described here.
     """
     files = (model if isinstance(model, Files) else find_files(model, weights)).with_weights()
     if files.weights is None:
-        return read_onnx(str(files.onnx))
+        return read_onnx(str(files.onnx), read=read)
     if files.definition is None:
-        all_weights = read_weights(files.weights)
+        all_weights = read_weights(files.weights, read=read)
         return _classifier_of(files.weights, all_weights), all_weights
-    network, all_weights = load_definition(files), read_weights(files.weights)
+    all_weights = read_weights(files.weights, read=read)
+    network = read_prototxt(files.definition, read=read)
     try:
         network.check_weights(all_weights)
     except ModelError as error:
@@ -61,30 +72,34 @@ def load_definition(files: Files) -> Network:
     """Read a network without its weights, where they lie apart; errors as `load_network`."""
     if files.definition is None:
         return load_network(files)[0]
-    check_not_empty(files.definition)
     return read_prototxt(files.definition)
 
 
-def read_weights(path: StrPath) -> Weights:
+def read_weights(path: StrPath, *, read: Read = read_file) -> Weights:
     """Read a caffemodel, a Deep-Compressed ``.net``, or a NumPy archive with arrays ``LAYER_w`` and ``LAYER_b``.
 
     Raises
     ------
-    OSError, ModelError, ImportError
+    OSError, ModelError
         As `load_network`.
     """
     path = os.fspath(path)
-    check_not_empty(path)
     if path.endswith(".npz"):
-        return _read_archive(path)
-    return read_compressed(path) if path.endswith(".net") else read_caffemodel(path)
+        return _read_archive(read(path, MOST_BYTES), path)
+    return read_compressed(path) if path.endswith(".net") else read_caffemodel(path, read=read)
 
 
-def _read_archive(path: str) -> Weights:
+def _read_archive(content: bytes, path: str) -> Weights:
+    """NumPy's archive; what its reader makes of a damaged one has many names."""
     try:
-        with np.load(path) as archive:
-            return {name[:-2]: [archive[name], archive[f"{name[:-2]}_b"]] for name in archive if name.endswith("_w")}
-    except (ValueError, KeyError, BadZipFile) as error:
+        with ZipFile(BytesIO(content)) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
+                raise ModelError(f"{path!r}: arrays of at most {MOST_BYTES} bytes were expected")
+        with np.load(BytesIO(content)) as arrays:
+            return {name[:-2]: [arrays[name], arrays[f"{name[:-2]}_b"]] for name in arrays if name.endswith("_w")}
+    except ModelError:
+        raise
+    except Exception as error:
         raise ModelError(f"{path!r}: arrays LAYER_w and LAYER_b were expected: {error}") from error
 
 

@@ -2,56 +2,66 @@
 
 from __future__ import annotations
 
-import math
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import network as nw
-from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.files import StrPath
-from opencv_squeezedet.formats._extra import extra
-from opencv_squeezedet.formats._wire import check_fields, text
+from opencv_squeezedet.formats._onnx_schema import SCHEMA
+from opencv_squeezedet.formats._onnx_structure import check_structure
+from opencv_squeezedet.formats._wire import decode
+from opencv_squeezedet.formats.onnx_content import onnx_content
+from opencv_squeezedet.model_files import MOST_BYTES, Read, named
 from opencv_squeezedet.network import Network, Shape, Weights, shortest
 
 _TYPES = {1: "<f4", 6: "<i4", 7: "<i8", 10: "<f2", 11: "<f8"}
 """ONNX's numbers of the types of constants that such a network has."""
-_EXTERNAL = 1
+_FLOAT, _HALF = 1, 10
+_ATTRIBUTE_TYPES = {"f": 1, "i": 2, "s": 3, "t": 4, "ints": 7}
+_FIRST_OPTIONAL = {"Conv": 2, "ConvTranspose": 2, "Dropout": 1, "Pad": 2, "Split": 1}
+"""From which input on they may be left out, which an empty name does as well."""
+_MOST_OUTPUTS = {"Split": 1 << 16}
+"""Of those with more than one that is read; Dropout's mask is not."""
+_DOMAINS = ("", "ai.onnx")
+_LONGEST = 1 << 31
 
 
-def read_onnx(path: StrPath) -> tuple[Network, Weights]:
+def read_onnx(path: StrPath, *, read: Read = onnx_content) -> tuple[Network, Weights]:
     """Read a network and its weights; layers have the names of the nodes.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    read : function
+        What reads it.
 
     Raises
     ------
     ModelError
-        If it is no ONNX file, or has a node that is none of the layers of `opencv_squeezedet.network`, which the error names.
+        If it is no ONNX file, or is damaged; `UnknownLayerError` where it may be a sound network, but has a node that is none
+        of the layers of `opencv_squeezedet.network`. The error names the node.
     OSError
         If it cannot be read.
-    ImportError
-        Without the extra ``[onnx]``.
     """
-    path = Path(path)
-    try:
-        return _Reader(_parsed(path.read_bytes())).result()
-    except ModelError as error:
-        raise ModelError(f"{str(path)!r}: {error}") from error
+    path = os.fspath(path)
+    content = read(path, MOST_BYTES)
+    with named(path):
+        return _Reader(_decoded(content)).result()
 
 
-def _parsed(content: bytes) -> Any:
-    onnx = extra("onnx")
-    check_fields(content, onnx.ModelProto.DESCRIPTOR)
-    try:
-        model = onnx.ModelProto.FromString(content)
-    except (extra("google.protobuf.message").DecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"no ONNX file: {error}") from None
-    if not model.graph.node:
-        raise ModelError("no ONNX file: it has no nodes")
+def _decoded(content: bytes) -> Any:
+    model = decode(content, SCHEMA, "ModelProto")
+    check_structure(model)
+    if model.functions or model.graph.sparse_initializer:
+        raise UnknownLayerError("neither functions nor sparse constants were expected")
     return model
 
 
@@ -59,49 +69,63 @@ class _Node:
     """A node whose attributes are read with their types checked."""
 
     def __init__(self, proto: Any, opset: int) -> None:
-        self.op, self.opset = text(proto.op_type), opset
-        self.inputs = [text(name) for name in proto.input]
-        self.outputs = [text(name) for name in proto.output]
-        while self.inputs and not self.inputs[-1]:  # optional ones that are left out
+        self.op, self.opset, self.domain = proto.op_type, opset, proto.domain
+        self.inputs: list[str] = list(proto.input)
+        self.outputs: list[str] = list(proto.output)
+        while len(self.inputs) > _FIRST_OPTIONAL.get(self.op, len(self.inputs)) and not self.inputs[-1]:
             self.inputs.pop()
-        if not self.outputs or not self.outputs[0]:
-            raise ModelError(f"a node {self.op} has no output")
-        self.name = text(proto.name) or self.outputs[0]
-        self._attributes = {text(attribute.name): attribute for attribute in proto.attribute}
+        self.name = proto.name or self.outputs[0]
+        self.attributes = {attribute.name: attribute for attribute in proto.attribute}
 
-    def error(self, message: str) -> ModelError:
+    def error(self, message: str) -> UnknownLayerError:
+        """What no layer here has, but others may read."""
+        return UnknownLayerError(f"node {self.name!r} ({self.op}): {message}")
+
+    def damage(self, message: str) -> ModelError:
+        """What no reader should be given."""
         return ModelError(f"node {self.name!r} ({self.op}): {message}")
 
     def has(self, name: str) -> bool:
-        return name in self._attributes
+        return name in self.attributes
 
     def tensor(self, name: str) -> Any:
-        return self._attributes[name].t
+        return self._attribute(name, "t", None)
 
     def integer(self, name: str, default: int) -> int:
-        return int(self._attributes[name].i) if self.has(name) else default
+        return int(self._attribute(name, "i", default))
 
     def number(self, name: str, default: float) -> float:
-        return shortest(self._attributes[name].f) if self.has(name) else default
+        return shortest(self._attribute(name, "f", default))
 
     def text(self, name: str, default: str) -> str:
-        return self._attributes[name].s.decode("ascii", "replace") if self.has(name) else default
+        return str(self._attribute(name, "s", default.encode()).decode("ascii", "replace"))
 
     def integers(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(self._attributes[name].ints) if self.has(name) else default
+        return tuple(self._attribute(name, "ints", default))
 
-    def pair(self, name: str, default: nw.Pair | None, least: int = 1) -> nw.Pair:
+    def pair(self, name: str, default: nw.Pair | None) -> nw.Pair:
         values = self.integers(name, default or ())
-        if len(values) != 2 or min(values) < least:
-            raise self.error(f"{name} must be two integers of at least {least}, got {list(values)}")
+        if not all(0 < value < _LONGEST for value in values):
+            raise self.damage(f"{name} must be integers of at least 1, got {list(values[:8])}")
+        if len(values) != 2:
+            raise self.error(f"{name} must be two integers, got {list(values[:8])}")
         return values[0], values[1]
+
+    def _attribute(self, name: str, field: str, default: Any) -> Any:
+        if name not in self.attributes:
+            return default
+        if self.attributes[name].has("type") and self.attributes[name].type != _ATTRIBUTE_TYPES[field]:
+            raise self.damage(f"its attribute {name!r} has another type")
+        return getattr(self.attributes[name], field)
 
     def pads(self) -> nw.Pair:
         """(vertical, horizontal), the same on both sides."""
-        if (auto := self.text("auto_pad", "NOTSET")) not in ("NOTSET", "VALID"):
+        auto, pads = self.text("auto_pad", "NOTSET"), self.integers("pads", (0, 0, 0, 0))
+        if auto != "NOTSET" and (auto != "VALID" or any(pads)):
             raise self.error(f"explicit pads were expected, got auto_pad {auto!r}")
-        pads = self.integers("pads", (0, 0, 0, 0))
-        if len(pads) != 4 or pads[:2] != pads[2:] or min(pads) < 0:
+        if not all(0 <= pad < _LONGEST for pad in pads):
+            raise self.damage(f"pads of at least 0 were expected, got {list(pads[:8])}")
+        if len(pads) != 4 or pads[:2] != pads[2:]:
             raise self.error(f"the same pads on both sides were expected, got {list(pads)}")
         return pads[0], pads[1]
 
@@ -112,12 +136,12 @@ class _Reader:
     def __init__(self, model: Any) -> None:
         graph = model.graph
         self._opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
-        self._graph_name = text(graph.name)
+        self._graph_name = graph.name
         self._constants: dict[str, NDArray[Any]] = {}
-        self._stored = {text(tensor.name): tensor for tensor in graph.initializer}
+        self._stored = {tensor.name: tensor for tensor in graph.initializer}
         self._nodes = [_Node(proto, self._opset) for proto in graph.node]
         self._readers = Counter(name for node in self._nodes for name in node.inputs)
-        self._outputs = [text(value.name) for value in graph.output]
+        self._outputs: list[str] = [value.name for value in graph.output]
         self._input, self._input_shape = self._find_input(graph)
         self._shapes: dict[str, Shape] = {self._input: self._input_shape}
         self._renamed: dict[str, str] = {}
@@ -135,18 +159,20 @@ class _Reader:
         network = Network(self._graph_name, self._input, self._input_shape, layers)
         made = {top for layer in layers for top in layer.tops}
         if missing := [name for name in self._outputs if self._final(name) not in made]:
-            raise ModelError(f"no node gives the output {missing[0]!r}")
+            raise UnknownLayerError(f"no layer gives the output {missing[0]!r}")
         network.check_weights(self.weights)
         return network, self.weights
 
     def _find_input(self, graph: Any) -> tuple[str, Shape]:
-        inputs = [value for value in graph.input if text(value.name) not in self._stored]
+        inputs = [value for value in graph.input if value.name not in self._stored]
         if len(inputs) != 1:
-            raise ModelError(f"one input was expected, got {[value.name for value in inputs]}")
-        name, dims = text(inputs[0].name), inputs[0].type.tensor_type.shape.dim
-        shape = tuple(1 if i == 0 and not dim.HasField("dim_value") else dim.dim_value for i, dim in enumerate(dims))
+            raise UnknownLayerError(f"one input was expected, got {[value.name for value in inputs]}")
+        name, kind = inputs[0].name, inputs[0].type.tensor_type
+        shape = tuple(1 if i == 0 and not dim.has("dim_value") else dim.dim_value for i, dim in enumerate(kind.shape.dim))
+        if kind.elem_type != _FLOAT:
+            raise UnknownLayerError(f"input {name!r}: float32 was expected, got type {kind.elem_type}")
         if len(shape) != 4 or min(shape) < 1:
-            raise ModelError(f"input {name!r}: a shape (N, C, H, W), all but N given, was expected, got {shape}")
+            raise UnknownLayerError(f"input {name!r}: a shape (N, C, H, W), all but N given, was expected, got {shape}")
         return name, shape
 
     def _final(self, value: str) -> str:
@@ -157,10 +183,21 @@ class _Reader:
     # ---- nodes ---------------------------------------------------------------------------------------------------------
 
     def _add(self, node: _Node) -> None:
+        if node.op not in _ATTRIBUTES or node.domain not in _DOMAINS:
+            raise node.error(f"the operator is not one of {', '.join(sorted(_ATTRIBUTES))}")
+        if "" in node.inputs or "" in node.outputs[: _MOST_OUTPUTS.get(node.op, 1)]:
+            raise node.damage(
+                f"names of all its inputs and outputs were expected, got {node.inputs[:8]} and {node.outputs[:8]}"
+            )
+        if len(node.outputs) > _MOST_OUTPUTS.get(node.op, 1) and node.op != "Dropout":
+            raise node.error(f"one output was expected, got {node.outputs[:8]}")
+        if unknown := node.attributes.keys() - set(_ATTRIBUTES[node.op].split()):
+            raise node.error(f"it has an attribute {min(unknown)!r}")
         if node.op == "Constant" and node.has("value"):
             self._constants[node.outputs[0]] = _values(node.tensor("value"), node.name)
             return
-        if node.op in ("Cast", "Identity") and self._is_constant(node.inputs[0] if node.inputs else ""):
+        to_float = node.op == "Cast" and node.integer("to", 0) == _FLOAT
+        if (to_float or node.op == "Identity") and self._is_constant(node.inputs[0] if node.inputs else ""):
             self._constants[node.outputs[0]] = self._constant(node, 0)
             return
         if node.op == "Identity" and node.inputs and node.inputs[0] in self._shapes:
@@ -170,13 +207,10 @@ class _Reader:
             self._pad(node)
             return
         if node.op not in _KINDS:
-            raise node.error(f"the operator is not one of {', '.join(sorted(_KINDS))}")
+            raise node.error("a constant was expected")
         layer = _KINDS[node.op](self, node)
         bottoms = [self._shapes[bottom] for bottom in layer.bottoms]
-        for top, shape in zip(layer.tops, layer.top_shapes(bottoms), strict=True):
-            if top in self._shapes:
-                raise node.error(f"an earlier node gives {top!r} as well")
-            self._shapes[top] = shape
+        self._shapes.update(zip(layer.tops, layer.top_shapes(bottoms), strict=True))
         self.layers.append(layer)
         self._take_in_place(layer)
 
@@ -230,11 +264,15 @@ class _Reader:
         """The shape of the node's first input."""
         return self._shapes[self.bottoms(node, len(node.inputs), len(node.inputs))[0]]
 
+    def shape_of(self, name: str) -> Shape:
+        """The shape of a value that is no constant."""
+        return self._shapes[name]
+
     def axis(self, node: _Node, default: int) -> int:
         """The node's axis, from 0 up."""
         axis, rank = node.integer("axis", default), len(self.shape(node))
         if not -rank <= axis < rank:
-            raise node.error(f"an input of {self.shape(node)} has no axis {axis}")
+            raise node.damage(f"an input of {self.shape(node)} has no axis {axis}")
         return axis % rank
 
     def _is_constant(self, name: str) -> bool:
@@ -266,22 +304,16 @@ class _Reader:
 
 
 def _values(tensor: Any, name: str) -> NDArray[Any]:
-    """A stored tensor as an array, its size checked before it is made."""
-    if tensor.data_type not in _TYPES or tensor.data_location == _EXTERNAL:
-        raise ModelError(f"constant {name!r}: floats or integers in the file itself were expected")
+    """A stored tensor, which has as many values as its shape says, as an array."""
+    if tensor.data_type not in _TYPES:
+        raise UnknownLayerError(f"constant {name!r}: floats or integers were expected, got type {tensor.data_type}")
     shape, kind = tuple(tensor.dims), np.dtype(_TYPES[tensor.data_type])
-    if len(shape) > 8 or min(shape, default=1) < 0:
-        raise ModelError(f"constant {name!r}: a shape was expected, got {shape[:9]}")
-    if tensor.HasField("raw_data"):
-        if len(tensor.raw_data) != math.prod(shape) * kind.itemsize:
-            raise ModelError(f"constant {name!r}: {kind} of {shape} were expected, the file has {len(tensor.raw_data)} bytes")
+    if tensor.has("raw_data"):
         return np.frombuffer(tensor.raw_data, kind).reshape(shape)
     stored = {1: tensor.float_data, 7: tensor.int64_data, 11: tensor.double_data}.get(tensor.data_type, tensor.int32_data)
-    if len(stored) != math.prod(shape):
-        raise ModelError(f"constant {name!r}: {kind} of {shape} were expected, the file has {len(stored)} values")
-    if tensor.data_type == 10:  # float16, the bits of each in an integer
-        return np.fromiter((bits & 0xFFFF for bits in stored), "<u2", len(stored)).view(kind).reshape(shape)
-    return np.fromiter(stored, kind, len(stored)).reshape(shape)
+    if tensor.data_type == _HALF:  # the bits of each in an integer
+        return np.asarray((stored & 0xFFFF).astype("<u2").view(kind).reshape(shape))
+    return np.asarray(stored.astype(kind).reshape(shape))
 
 
 # ---- operators ---------------------------------------------------------------------------------------------------------
@@ -303,7 +335,7 @@ def _filter(reader: _Reader, node: _Node) -> nw.Layer:
         around = reader.take_pad(node)
         vertical, horizontal = vertical + around[0], horizontal + around[1]
     if groups < 1 or min(shape) < 1 or node.pair("kernel_shape", kernel) != kernel:
-        raise node.error(f"its group {groups} or kernel_shape does not fit weights of {shape}")
+        raise node.damage(f"its group {groups} or kernel_shape does not fit weights of {shape}")
     if transposed and (any(node.integers("output_padding", ())) or node.has("output_shape")):
         raise node.error("neither output_padding nor output_shape was expected")
     return _layer(
@@ -351,7 +383,7 @@ def _split(reader: _Reader, node: _Node) -> nw.Layer:
         length, parts = reader.shape(node)[axis], len(node.outputs)
         lengths = node.integers("split", (length // parts,) * parts)
     if len(lengths) != len(node.outputs) or sum(lengths) != reader.shape(node)[axis]:
-        raise node.error(f"lengths {lengths} for {len(node.outputs)} outputs do not fit {reader.shape(node)}, axis {axis}")
+        raise node.damage(f"lengths {lengths} for {len(node.outputs)} outputs do not fit {reader.shape(node)}, axis {axis}")
     points = tuple(np.cumsum(lengths[:-1], dtype=np.int64).tolist())
     return nw.Slice(name=node.name, bottoms=bottoms, tops=tuple(node.outputs), points=points, axis=axis)
 
@@ -368,6 +400,8 @@ def _dropout(reader: _Reader, node: _Node) -> nw.Layer:
 
 
 def _sum(reader: _Reader, node: _Node) -> nw.Layer:
+    if len(shapes := {reader.shape_of(name) for name in reader.bottoms(node, len(node.inputs))}) > 1:
+        raise node.error(f"inputs of one shape were expected, got {', '.join(map(str, sorted(shapes)))}")
     return _layer(reader, node, nw.Eltwise, most=len(node.inputs))
 
 
@@ -390,3 +424,24 @@ _KINDS: dict[str, Callable[[_Reader, _Node], nw.Layer]] = {
     "Split": _split,
     "Reshape": _reshape,
 }
+
+_WINDOW = "kernel_shape strides pads dilations auto_pad"
+_ATTRIBUTES = {
+    **dict.fromkeys(_KINDS, ""),
+    "Constant": "value",
+    "Identity": "",
+    "Cast": "to",
+    "Pad": "mode",
+    "Conv": f"{_WINDOW} group",
+    "ConvTranspose": f"{_WINDOW} group output_padding output_shape",
+    "MaxPool": f"{_WINDOW} ceil_mode storage_order",
+    "AveragePool": f"{_WINDOW} ceil_mode count_include_pad",
+    "LeakyRelu": "alpha",
+    "Dropout": "ratio seed",
+    "Softmax": "axis",
+    "Concat": "axis",
+    "Transpose": "perm",
+    "Split": "axis split num_outputs",
+    "Reshape": "allowzero",
+}
+"""What each operator may have; any other attribute may mean something to a reader."""

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.formats._caffe_layers import fill_message, layer_of
-from opencv_squeezedet.formats._caffe_schema import net_parameter
+from opencv_squeezedet.formats._caffe_schema import SCHEMA, net_parameter
 from opencv_squeezedet.formats._extra import extra
+from opencv_squeezedet.formats._text import parse
+from opencv_squeezedet.model_files import Read, named, read_file
 from opencv_squeezedet.network import Layer, Network, Shape
 
 _MOST_BYTES = 1 << 18  # many times what the networks of this family need
-_LONGEST_REASON = 300
 
 
-def read_prototxt(path: StrPath) -> Network:
+def read_prototxt(path: StrPath, *, read: Read = read_file) -> Network:
     """Read a deployment prototxt: its input as ``input_dim``, ``input_shape`` or a layer; its layers as ``layer`` or V1's.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    read : function
+        What reads it.
 
     Raises
     ------
@@ -27,14 +35,11 @@ def read_prototxt(path: StrPath) -> Network:
         of other layers.
     OSError
         If it cannot be read.
-    ImportError
-        Without the extra ``[onnx]``.
     """
-    path = Path(path)
-    try:
-        return _network(_parsed(path))
-    except ModelError as error:
-        raise type(error)(f"{str(path)!r}: {error}") from error
+    path = os.fspath(path)
+    content = read(path, _MOST_BYTES)
+    with named(path):
+        return _parsed(content)
 
 
 def prototxt_text(network: Network) -> str:
@@ -52,38 +57,19 @@ def prototxt_text(network: Network) -> str:
     return str(extra("google.protobuf.text_format").MessageToString(message))
 
 
-def _parsed(path: Path) -> Any:
-    """The file's NetParameter."""
-    if (size := path.stat().st_size) > _MOST_BYTES:
-        raise ModelError(f"a prototxt of at most {_MOST_BYTES} bytes was expected, it has {size}")
-    text_format = extra("google.protobuf.text_format")
+def _parsed(content: bytes) -> Network:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ModelError(f"a text file was expected: {error}") from None
     try:
-        return text_format.Parse(text, net_parameter()())
-    except text_format.ParseError as error:
-        reason = _short(error)
-    except (RecursionError, ValueError, TypeError) as error:  # what protobuf lets through
-        reason = f"{type(error).__name__}: {_short(error)}"
-    raise _unknown_field(text_format, text)(f"no prototxt of the layers that can be read: {reason}")
-
-
-def _short(error: Exception) -> str:
-    """What it says, without all of a token that may be as long as the file."""
-    message = str(error)
-    return message if len(message) <= _LONGEST_REASON else f"{message[:_LONGEST_REASON]} ..."
-
-
-def _unknown_field(text_format: Any, text: str) -> type[ModelError]:
-    """UnknownLayerError where a field is all that is not known; a layer that is the reason raises its own error."""
-    try:
-        message = text_format.Parse(text, net_parameter()(), allow_unknown_field=True)
-    except (text_format.ParseError, RecursionError, ValueError, TypeError):
-        return ModelError
-    _network(message)
-    return UnknownLayerError
+        message, unknown = parse(text, SCHEMA, "NetParameter")
+    except ModelError as error:
+        raise ModelError(f"no prototxt of the layers that can be read: {error}") from None
+    network = _network(message)
+    if unknown is not None:
+        raise UnknownLayerError(f"no prototxt of the layers that can be read: {unknown}")
+    return network
 
 
 def _network(message: Any) -> Network:
@@ -131,7 +117,7 @@ def _in_deployment(layer: Any) -> bool:
     """Whether the layer takes part where nothing is trained."""
 
     def test(rule: Any) -> bool:
-        return not rule.HasField("phase") or rule.phase == 1
+        return not rule.has("phase") or rule.phase == 1
 
     if layer.include:
         return any(map(test, layer.include))
@@ -140,6 +126,6 @@ def _in_deployment(layer: Any) -> bool:
 
 def _v1_type(layer: Any) -> str:
     """V1's enum as the later name: SOFTMAX_LOSS is SoftmaxLoss, and RELU is ReLU."""
-    name: str = layer.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[layer.type].name
+    name = SCHEMA.enums["V1Type"][int(layer.type)]
     special = {"RELU": "ReLU", "SOFTMAX_LOSS": "SoftmaxWithLoss", "HDF5_DATA": "HDF5Data", "HDF5_OUTPUT": "HDF5Output"}
     return special.get(name, name.title().replace("_", ""))

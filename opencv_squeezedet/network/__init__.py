@@ -1,4 +1,4 @@
-"""Networks as data: layers and graphs, the family's architectures, and what a network tells of its head."""
+"""Networks as data: layers and graphs, the family's architectures, and what a network says about its head."""
 
 from opencv_squeezedet.network.graph import Network, Step, Weights
 from opencv_squeezedet.network.layers import (

@@ -1,4 +1,4 @@
-"""The networks of the family, each described once; prototxt, caffemodel, ONNX and training follow from these."""
+"""The networks of the family, each described once; prototxt, caffemodel, ONNX and training derive from these."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Task = Literal["detector", "classifier"]
 _ROWS_FIRST, _COLUMNS_FIRST = (0, 2, 3, 1), (0, 3, 2, 1)
 
 _V1_0 = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
-"""Squeeze and expand outputs of fire2 to fire9; the same in v1.1."""
+"""Squeeze and expand outputs of fire2 to fire9, which v1.1 shares."""
 
 
 def squeezenet_v1_0(classes: int = 1000, input_size: tuple[int, int] = (227, 227)) -> Network:
@@ -53,7 +53,7 @@ def squeezenet_v1_0(classes: int = 1000, input_size: tuple[int, int] = (227, 227
     Parameters
     ----------
     classes : int
-        Outputs of ``conv10``.
+        Number of outputs of ``conv10``.
     input_size : (int, int)
         Width and height, pixels.
     """
@@ -65,7 +65,7 @@ def squeezenet_v1_0(classes: int = 1000, input_size: tuple[int, int] = (227, 227
 
 
 def squeezenet_v1_1(classes: int = 1000, input_size: tuple[int, int] = (227, 227)) -> Network:
-    """Return DeepScale's SqueezeNet v1.1, under the layer names of its release; parameters as `squeezenet_v1_0`."""
+    """Return DeepScale's SqueezeNet v1.1, under the layer names of its release; parameters as for `squeezenet_v1_0`."""
     net = _Builder("SqueezeNet v1.1", input_size, _DEEPSCALE)
     net.convolution("conv1", 64, 3, stride=2)
     _trunk(net, pools=(1, 3, 5))
@@ -74,7 +74,7 @@ def squeezenet_v1_1(classes: int = 1000, input_size: tuple[int, int] = (227, 227
 
 
 def squeezenet_gsoc(classes: int = 1000, input_size: tuple[int, int] = (416, 416)) -> Network:
-    """Return the SqueezeNet of opencv_contrib's dnn_objdetect: v1.0 with leaky ReLU; parameters as `squeezenet_v1_0`."""
+    """Return the SqueezeNet of opencv_contrib's dnn_objdetect: v1.0 with leaky ReLU; parameters as for `squeezenet_v1_0`."""
     net = _Builder("SqueezeNet", input_size, _GSOC)
     net.convolution("conv1", 96, 7, stride=2)
     _trunk(net, pools=(1, 4, 8))
@@ -90,14 +90,14 @@ def squeezedet_gsoc(classes: int = 20, anchors: int = 9, input_size: tuple[int, 
     Parameters
     ----------
     classes, anchors : int
-        How many classes, and anchor shapes in a cell.
+        Number of classes, and of anchor shapes per cell.
     input_size : (int, int)
         Width and height, pixels.
 
     Raises
     ------
     ModelError
-        If the input is too small: the error names the layer.
+        If the input is too small; the message names the layer.
     """
     net = _Builder("SqueezeDet", input_size, _GSOC)
     net.convolution("conv1", 96, 7, stride=2)
@@ -110,9 +110,9 @@ def squeezedet_gsoc(classes: int = 20, anchors: int = 9, input_size: tuple[int, 
 
 
 def squeezedet_kitti(classes: int = 3, anchors: int = 9, input_size: tuple[int, int] = (1248, 384)) -> Network:
-    """Return the SqueezeDet of Wu et al. (arXiv:1612.01051) for KITTI; parameters as `squeezedet_gsoc`.
+    """Return the SqueezeDet of Wu et al. (arXiv:1612.01051) for KITTI; parameters as for `squeezedet_gsoc`.
 
-    ``conv1`` pads a pixel on each side, as the Caffe port does; TensorFlow pads on the right and at the bottom.
+    ``conv1`` pads one pixel on each side, as the Caffe port does; TensorFlow pads on the right and at the bottom.
     """
     net = _Builder("SqueezeDet KITTI", input_size, _DEEPSCALE)
     net.convolution("conv1", 64, 3, stride=2, pad=1)
@@ -125,9 +125,9 @@ def squeezedet_kitti(classes: int = 3, anchors: int = 9, input_size: tuple[int, 
 
 
 def squeezedet_lite(classes: int = 20, anchors: int = 9, input_size: tuple[int, int] = (416, 416)) -> Network:
-    """Return a SqueezeDet on the v1.1 trunk; parameters as `squeezedet_gsoc`.
+    """Return a SqueezeDet on the v1.1 trunk; parameters as for `squeezedet_gsoc`.
 
-    Its first grid axis is the picture's x, as the centre rule of opencv_contrib's decoder has it.
+    Its first grid axis is the picture's x, as opencv_contrib's decoder expects.
     """
     net = _Builder("SqueezeDetLite", input_size, _LITE)
     net.convolution("conv1", 64, 3, stride=2)
@@ -139,11 +139,11 @@ def squeezedet_lite(classes: int = 20, anchors: int = 9, input_size: tuple[int, 
 
 
 def squeezedet_pyramid(classes: int = 20, anchors: int = 9, input_size: tuple[int, int] = (416, 416)) -> Network:
-    """Return a SqueezeDet on the v1.1 trunk that sees three depths at once; parameters as `squeezedet_gsoc`.
+    """Return a SqueezeDet on the v1.1 trunk that combines three depths; parameters as for `squeezedet_gsoc`.
 
-    Large objects need more context than the trunk's last map has, small ones finer features: half the map's resolution
-    comes back by a deconvolution, twice its resolution by a strided convolution, and a fire module brings the three together.
-    Its first grid axis is the picture's x.
+    Large objects need more context than the trunk's last map has, and small ones need finer features. A map at half its
+    resolution is scaled up by a deconvolution, one at twice its resolution is scaled down by a strided convolution, and a
+    fire module combines the three. Its first grid axis is the picture's x.
     """
     net = _Builder("SqueezeDetPyramid", input_size, _LITE)
     net.convolution("conv1", 64, 3, stride=2)
@@ -170,9 +170,9 @@ class Architecture:
     Parameters
     ----------
     name : str
-        What the registry calls it.
+        Its name in the registry.
     build : function
-        Makes the network; a detector's takes ``(classes, anchors, input_size)``, a classifier's ``(classes, input_size)``.
+        Builds the network from ``(classes, anchors, input_size)`` for a detector, ``(classes, input_size)`` for a classifier.
     task : {"detector", "classifier"}
         What it is for.
     trained_as : str or None
@@ -203,7 +203,7 @@ TRAINABLE: dict[str, Architecture] = {one.trained_as: one for one in ARCHITECTUR
 """Those that can be trained, by the name that `training.Recipe` takes; the first is the default."""
 
 
-# ---- what they are built from ------------------------------------------------------------------------------------------
+# ---- building blocks ---------------------------------------------------------------------------------------------------
 
 
 class _Names:
@@ -215,7 +215,7 @@ class _Names:
         self._relu = relu
 
     def relu(self, layer: str) -> str:
-        """The activation's name: the prefix comes after the slash of the layer's, if there is one."""
+        """The activation's name: the prefix comes after the slash in the layer's name, if there is one."""
         group, slash, name = layer.rpartition("/")
         return f"{group}{slash}{self._relu}_{name}"
 
@@ -226,7 +226,7 @@ _LITE = _Names("fire{}_squeeze", "fire{}_expand_1x1", "fire{}_expand_3x3", "fire
 
 
 class _Builder:
-    """Collects layers; each reads the last one's top unless it is told otherwise."""
+    """Collects layers; each reads the previous one's top by default."""
 
     def __init__(self, name: str, input_size: tuple[int, int], names: _Names) -> None:
         width, height = _checks.size("input_size", input_size)
@@ -284,13 +284,13 @@ class _Builder:
         return self._top
 
     def upsample(self, name: str, outputs: int, *, like: str) -> str:
-        """Double the sides by a deconvolution of each channel, to those of a map that was pooled by 3/2."""
+        """Double the sides by a deconvolution of each channel, back to those before a 3x3 pool of stride 2."""
         *_, height, width = self._shape_of(like)
         kernel = 2 + height % 2, 2 + width % 2
         return self.add(Deconvolution, name, outputs=outputs, kernel=kernel, stride=(2, 2), groups=outputs, bias=False)
 
     def downsample(self, name: str, outputs: int) -> str:
-        """Halve the sides by a convolution, to those that a pool by 3/2 gives."""
+        """Halve the sides by a convolution, to those that a 3x3 pool of stride 2 gives."""
         *_, height, width = self.top_shape()
         pad = 1 - height % 2, 1 - width % 2
         self.add(Convolution, name, outputs=outputs, kernel=(3, 3), stride=(2, 2), pad=pad)
@@ -330,7 +330,7 @@ def _classifier(net: _Builder, classes: int, pad: int) -> None:
 def _head(
     net: _Builder, convolution: str, classes: int, anchors: int, order: tuple[int, ...], *, kernel: int, pad: int = 0
 ) -> None:
-    """The last convolution, and the tail that every SqueezeDet of opencv_contrib's kind ends in."""
+    """The last convolution, and the tail shared by every SqueezeDet of opencv_contrib's kind."""
     classes, anchors = _checks.count("classes", classes), _checks.count("anchors", anchors)
     net.convolution(convolution, anchors * (classes + 5), kernel, pad=pad, relu=False)
     net.add(Permute, "permute", top=f"permute_{convolution}", order=order)

@@ -1,4 +1,4 @@
-"""A network as data: layers in the order in which they run, from which shapes, costs and every file format follow."""
+"""A network as data: layers in the order they run; shapes, costs and every file format derive from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.network.layers import Layer, Shape
+from opencv_squeezedet.network.layers import MOST_BLOB, Layer, Shape
+
+MOST_VALUES = 1 << 30
+"""How many values all blobs of a network may have together: 4 GiB as float32."""
+MOST_WORK = 10**12
+"""How many multiplications, or values looked at by pooling, one pass may take: some ten seconds."""
 
 Weights = dict[str, list[NDArray[np.float32]]]
 """Each layer's blobs in Caffe's order and shapes: for a convolution its kernel (O, I / groups, h, w) and bias (O,)."""
@@ -19,7 +24,7 @@ Weights = dict[str, list[NDArray[np.float32]]]
 
 @dataclass(frozen=True)
 class Step:
-    """A layer with the shapes that it has in a network."""
+    """A layer and its shapes within a network."""
 
     layer: Layer
     bottoms: list[Shape]
@@ -37,24 +42,24 @@ class Step:
 
     @property
     def macs(self) -> int:
-        """Multiplications with a weight in one pass."""
+        """Multiplications by a weight in one pass."""
         return self.layer.macs(self.bottoms, self.tops)
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network with one input; its layers stand in the order in which they run.
+    """A network with one input; its layers are in the order they run.
 
     Parameters
     ----------
     name : str
-        The network's.
+        The network's name.
     input_name : str
-        The input blob's.
+        The input blob's name.
     input_shape : (int, int, int, int)
         (N, C, H, W).
     layers : tuple of Layer
-        The layers. Each blob that one reads is the input or a top of an earlier layer.
+        The layers. Each blob that a layer reads is the input or a top of an earlier layer.
     """
 
     name: str
@@ -69,11 +74,15 @@ class Network:
         Raises
         ------
         ModelError
-            That names the layer whose bottoms are missing, or do not fit it, and two layers of one name.
+            If two layers share a name, a layer's bottoms are missing or do not fit it, or it takes the network beyond
+            `MOST_VALUES` or `MOST_WORK`; the message names the layer.
         """
         blobs = {self.input_name: self.input_shape}
         steps = []
         names: set[str] = set()
+        values, work = math.prod(self.input_shape), 0
+        if values > MOST_BLOB:
+            raise ModelError(f"an input of {self.input_shape} has {values} values, at most {MOST_BLOB} are possible")
         for layer in self.layers:
             if layer.name in names:
                 raise layer.error("another layer has the same name")
@@ -82,6 +91,12 @@ class Network:
                 raise layer.error(f"no earlier layer gives its bottom {missing[0]!r}")
             bottoms = [blobs[bottom] for bottom in layer.bottoms]
             tops = layer.top_shapes(bottoms)
+            values, work = values + sum(map(math.prod, tops)), work + layer.work(bottoms, tops)
+            if max(map(math.prod, tops), default=0) > MOST_BLOB or values > MOST_VALUES or work > MOST_WORK:
+                raise layer.error(
+                    f"tops of {', '.join(map(str, tops[:4]))}, {values} values and {work} operations up to here are too many; "
+                    f"at most {MOST_BLOB} values in a blob, {MOST_VALUES} in all, and {MOST_WORK} operations are possible"
+                )
             steps.append(Step(layer, bottoms, tops))
             blobs.update(zip(layer.tops, tops, strict=True))
         return tuple(steps)
@@ -93,12 +108,12 @@ class Network:
 
     @property
     def macs(self) -> int:
-        """Multiplications with a weight in one pass over one input."""
+        """Multiplications by a weight in one pass over one input."""
         return sum(step.macs for step in self.steps) // self.input_shape[0]
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The blobs that no layer reads, in the order in which they are made."""
+        """The blobs that no layer reads, in the order they are made."""
         made = dict.fromkeys(top for layer in self.layers for top in layer.tops)
         read = {bottom for layer in self.layers for bottom in layer.bottoms if bottom not in layer.tops}
         return tuple(top for top in made if top not in read)
@@ -111,28 +126,28 @@ class Network:
         raise ModelError(f"no layer of {self.name!r} gives a blob {top!r}")
 
     def step(self, name: str) -> Step:
-        """Return the layer of this name; ModelError, that tells the names there are, if there is none."""
+        """Return the layer of this name; if there is none, ModelError lists the names that exist."""
         for step in self.steps:
             if step.layer.name == name:
                 return step
-        raise ModelError(f"{self.name!r} has no layer {name!r}, but {', '.join(layer.name for layer in self.layers)}")
+        raise ModelError(f"{self.name!r} has no layer {name!r}; it has {', '.join(layer.name for layer in self.layers)}")
 
     def weighted(self) -> Iterator[Step]:
         """Yield the layers that have weights."""
         return (step for step in self.steps if step.weights)
 
     def zero_weights(self) -> Weights:
-        """Return weights of the right shapes, all 0, for a caffemodel or an ONNX file that is yet to be filled."""
+        """Return weights of the right shapes, all 0, for a caffemodel or an ONNX file to be filled later."""
         return {step.layer.name: [np.zeros(shape, np.float32) for shape in step.weights] for step in self.weighted()}
 
     def check_weights(self, weights: Mapping[str, Sequence[NDArray[np.float32]]]) -> None:
-        """Check that each layer finds its blobs; what other layers have is ignored, as Caffe does.
+        """Check that there are fitting weights for each layer; weights of other layers are ignored, as in Caffe.
 
         Raises
         ------
         ModelError
-            That names the first layer that does not, the shapes that it needs and those that came, and says of all layers
-            which fit, have other shapes, or are missing: the weights of another network are known by that.
+            If a layer's weights do not fit. It names the first such layer, the shapes it needs and those given, and lists
+            which layers fit, have other shapes, or are missing: that shows whether the weights are another network's.
         """
         fit, other, missing = [], [], []
         for step in self.weighted():
@@ -153,12 +168,12 @@ class Network:
         raise first.layer.error(
             f"weights of {_listed(first.weights)} were expected, got {got}; of {self.name!r}: "
             + ", ".join(f"{_named([step.layer.name for step in steps])} {what}" for what, steps in groups.items() if steps)
-            + (f"; the weights are also for {_named(unknown)}" if unknown else "")
+            + (f"; there are also weights for {_named(unknown)}" if unknown else "")
         )
 
 
 def _named(names: Sequence[str]) -> str:
-    """How many, and the first of them."""
+    """How many names there are, and the first of them."""
     return f"{len(names)} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
 
 

@@ -1,4 +1,4 @@
-"""What a network says of its own head: where the three blobs are made, and how many cells, anchors and classes they hold."""
+"""What a network says about its head: where the three blobs are made, and their numbers of cells, anchors and classes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from opencv_squeezedet.network.layers import Permute, Reshape, Shape, Sigmoid, S
 
 __all__ = ["Head", "check_config", "derive_config", "head_of"]
 
+_MOST_CLASSES = 100_000
 _PICTURE_AXES: dict[int, FirstAxis] = {2: "y", 3: "x"}  # of (N, C, H, W)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """What follows from the shapes of a network; fields as in `HeadConfig`, but anchors and classes are counts.
+    """What a network's shapes determine; fields as in `HeadConfig`, but anchors and classes are counts.
 
-    ``first_axis`` is the picture axis that the first grid axis runs along, as the network's layers keep or swap rows and
-    columns; None where they do not say. ``outputs`` has for each blob the layer that gives it, and which of the layer's
-    tops it is.
+    ``first_axis`` is the picture axis that the first grid axis runs along, given that the network's layers may swap rows and
+    columns; None if they do not say. ``outputs`` has for each blob the layer that gives it, and which of the layer's tops
+    it is.
     """
 
     input_size: tuple[int, int]
@@ -45,12 +46,12 @@ def head_of(network: Network, outputs: Places | None = None) -> Head:
     network : Network
         The network.
     outputs : mapping, optional
-        For each of `BLOBS`, (layer, number of its top), or a top's name. Default: the tops that have the blobs' names.
+        For each of `BLOBS`, (layer, index of its top), or a top's name. Default: the tops that have the blobs' names.
 
     Raises
     ------
     ModelError
-        If a blob is missing, or two do not fit each other; it names the layer, what it gives, and what was expected.
+        If a blob is missing, or two do not fit each other; the message names the layer, what it gives, and what was expected.
     """
     places = {blob: _place(network, blob, outputs) for blob in BLOBS}
     shapes = {blob: step.tops[top] for blob, (step, top) in places.items()}
@@ -63,13 +64,13 @@ def head_of(network: Network, outputs: Places | None = None) -> Head:
     if values % cells:
         step = places["class_scores"][0]
         raise step.layer.error(
-            f"class_scores of {shapes['class_scores']} have {values} values; as many for each of {cells} anchors, "
-            f"a grid of {grid[0]}x{grid[1]} with {anchors} in a cell, were expected"
+            f"class_scores of {shapes['class_scores']} have {values} values, which cannot be split evenly among "
+            f"{cells} anchors, a grid of {grid[0]}x{grid[1]} with {anchors} per cell"
         )
     kinds = isinstance(places["class_scores"][0].layer, Softmax), isinstance(places["conf_scores"][0].layer, Sigmoid)
     if kinds[0] != kinds[1]:
         step = places["class_scores" if kinds[1] else "conf_scores"][0]
-        raise step.layer.error("class scores by a Softmax and confidences by a Sigmoid were expected, or both without")
+        raise step.layer.error("class scores from a Softmax and confidences from a Sigmoid were expected, or neither")
     return Head(
         input_size=(network.input_shape[3], network.input_shape[2]),
         grid=grid,
@@ -103,18 +104,20 @@ def derive_config(
     outputs : mapping, optional
         As in `head_of`.
     **others
-        Further fields of `HeadConfig`. A ``first_axis`` that is given stands, whatever the network's own: weights may have
-        been trained with either, as those of opencv_contrib's network were with "x".
+        Further fields of `HeadConfig`. A ``first_axis`` given here overrides the network's own: weights may have been trained
+        with either, and those of opencv_contrib's network were trained with "x".
 
     Raises
     ------
     ModelError
-        As `head_of`; if a field is not the network's, or there are more or fewer anchors or labels than it has; or if the
-        network does not say which picture axis is first and it is not given.
+        As for `head_of`; if a field is not the network's; if there are more or fewer anchors or labels than it has; or if
+        the network does not say which picture axis is first and ``first_axis`` is not given.
     ValueError, TypeError
-        As `HeadConfig`.
+        As for `HeadConfig`.
     """
     head = head_of(network, outputs)
+    if head.classes > _MOST_CLASSES:
+        raise ModelError(f"{network.name!r} has {head.classes} classes, at most {_MOST_CLASSES} are possible")
     names = [f"class {i}" for i in range(head.classes)] if labels is None else labels
     told = {name: getattr(head, name) for name in ("input_size", "grid", "first_axis", "layout", "activated")}
     if head.first_axis is None and "first_axis" not in others:
@@ -127,12 +130,12 @@ def derive_config(
 
 
 def check_config(head: Head, config: HeadConfig) -> None:
-    """Check that a config is that of a network's head.
+    """Check that a config matches a network's head.
 
     Raises
     ------
     ModelError
-        That names the layer, what it gives, and what the config expects.
+        If it does not; the message names the layer, what it gives, and what the config expects.
     """
     fields = {
         "input_size": ("delta_bbox", head.input_size, config.input_size),
@@ -175,8 +178,8 @@ def _cells(step: Step, confidences: Shape, deltas: Shape) -> tuple[Layout, tuple
         if tuple(deltas[2:]) == tuple(hwc[1:]):
             return "chw", (hwc[1], hwc[2]), hwc[0]
     raise step.layer.error(
-        f"conf_scores of {confidences} and delta_bbox of {deltas} do not tell the grid; "
-        "(N, n0, n1, channels) or (N, channels, n0, n1) of the same n0 and n1 were expected"
+        f"conf_scores of {confidences} and delta_bbox of {deltas} do not determine the grid; "
+        "(N, n0, n1, channels) or (N, channels, n0, n1) with the same n0 and n1 were expected"
     )
 
 

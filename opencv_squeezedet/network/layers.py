@@ -1,4 +1,4 @@
-"""The layers of a network in Caffe's terms: what each makes of its bottoms' shapes, its weights, its costs."""
+"""The layers of a network in Caffe's terms: the shapes of their tops, their weights, their costs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ import numpy as np
 
 from opencv_squeezedet.errors import ModelError
 
+MOST_BLOB = 1 << 28
+"""How many values a blob may have: 1 GiB as float32."""
+MOST_LENGTH = 1 << 15
+"""Of a kernel, a stride, a pad and a dilation."""
+
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer(ABC):
-    """One layer, which reads its bottoms and writes its tops, by name.
+    """One layer, which reads its bottoms and writes its tops; both are named blobs.
 
     Parameters
     ----------
     name : str
-        Under which a caffemodel keeps the layer's weights.
+        The name under which a caffemodel keeps the layer's weights.
     bottoms, tops : tuple of str
         The blobs that it reads and writes; a layer whose top is its bottom works in place.
     """
@@ -34,19 +39,29 @@ class Layer(ABC):
 
     @abstractmethod
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the tops' shapes for those of the bottoms; ModelError, that names the layer, where they do not fit."""
+        """Return the tops' shapes for the bottoms' shapes; if they do not fit, ModelError names the layer."""
 
     def weight_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """Return the shapes of the blobs that a caffemodel keeps for the layer."""
         return []
 
     def macs(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
-        """Return how many multiplications with a weight one pass takes."""
+        """Return how many multiplications by a weight one pass takes."""
         return 0
+
+    def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """Return how many operations of any kind one pass takes, about."""
+        return self.macs(bottoms, tops)
 
     def error(self, message: str) -> ModelError:
         """Return an error that names the layer."""
         return ModelError(f"layer {self.name!r}: {message}")
+
+    def _not_too_long(self, *lengths: int) -> None:
+        if max(lengths) > MOST_LENGTH:
+            raise self.error(
+                f"kernels, strides, pads and dilations of at most {MOST_LENGTH} were expected, got {max(lengths)}"
+            )
 
     def _four_axes(self, shape: Shape) -> Shape:
         if len(shape) != 4:
@@ -69,6 +84,7 @@ class _Filter(Layer):
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """Return (N, outputs, H', W')."""
         n, channels, *sides = self._four_axes(bottoms[0])
+        self._not_too_long(*self.kernel, *self.stride, *self.pad, *self.dilation)
         if channels % self.groups or self.outputs % self.groups:
             raise self.error(f"{channels} inputs and {self.outputs} outputs cannot be split into {self.groups} groups")
         new = [self._side(*values) for values in zip(sides, self.kernel, self.stride, self.pad, self.dilation, strict=True)]
@@ -107,6 +123,14 @@ class Convolution(_Filter):
 class Deconvolution(_Filter):
     """Caffe's Deconvolution: a transposed convolution."""
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return (N, outputs, H', W')."""
+        tops = super().top_shapes(bottoms)
+        columns = math.prod(bottoms[0][2:]) * self.outputs * math.prod(self.kernel)
+        if columns > MOST_BLOB:
+            raise self.error(f"it takes {columns} values before they are summed, at most {MOST_BLOB} are possible")
+        return tops
+
     @staticmethod
     def _side(side: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
         return (side - 1) * stride + dilation * (kernel - 1) + 1 - 2 * pad
@@ -135,7 +159,7 @@ class ReLU(_SameShape):
 
 @dataclass(frozen=True, kw_only=True)
 class Dropout(_SameShape):
-    """Caffe's Dropout: nothing, outside training."""
+    """Caffe's Dropout, which does nothing outside training."""
 
     ratio: float = 0.5
 
@@ -160,7 +184,7 @@ class Softmax(_SameShape):
 
 @dataclass(frozen=True, kw_only=True)
 class Pooling(Layer):
-    """Caffe's Pooling, whose windows may reach over the border; ``kernel`` None pools over the whole map."""
+    """Caffe's Pooling, whose windows may extend over the border; with ``kernel`` None it pools over the whole map."""
 
     method: str = "max"
     kernel: Pair | None = None
@@ -172,6 +196,7 @@ class Pooling(Layer):
         n, channels, *sides = self._four_axes(bottoms[0])
         if self.kernel is None:
             return [(n, channels, 1, 1)]
+        self._not_too_long(*self.kernel, *self.stride, *self.pad)
         windows = list(zip(sides, self.kernel, self.stride, self.pad, strict=True))
         if any(side + 2 * pad < kernel for side, kernel, _, pad in windows):
             raise self.error(
@@ -179,9 +204,13 @@ class Pooling(Layer):
             )
         lengths = [-((kernel - side - 2 * pad) // stride) + 1 for side, kernel, stride, pad in windows]
         for i, (side, _, stride, pad) in enumerate(windows):
-            if pad and (lengths[i] - 1) * stride >= side + pad:  # the last window would lie in the padding alone
+            if pad and (lengths[i] - 1) * stride >= side + pad:  # the last window would lie entirely in the padding
                 lengths[i] -= 1
         return [(n, channels, *lengths)]
+
+    def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """Return the size of the windows times output values."""
+        return math.prod(bottoms[0]) if self.kernel is None else math.prod(tops[0]) * math.prod(self.kernel)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +220,7 @@ class Concat(Layer):
     axis: int = 1
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the bottoms' shape with the axis' lengths summed."""
+        """Return the bottoms' shape with the lengths along the axis summed."""
         first = bottoms[0]
         if not 0 <= self.axis < len(first):
             raise self.error(f"a bottom of {first} has no axis {self.axis}")
@@ -204,12 +233,12 @@ class Concat(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Eltwise(Layer):
-    """Caffe's Eltwise sum, as the bypasses of SqueezeNet's residual variant take it."""
+    """Caffe's Eltwise sum, as used by the bypasses of SqueezeNet's residual variant."""
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """Return the bottoms' shape."""
         if any(shape != bottoms[0] for shape in bottoms):
-            raise self.error(f"bottoms of one shape were expected, got {', '.join(map(str, bottoms))}")
+            raise self.error(f"bottoms of the same shape were expected, got {', '.join(map(str, bottoms))}")
         return [bottoms[0]]
 
 
@@ -234,7 +263,7 @@ class Slice(Layer):
     axis: int = 1
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return one shape for each part."""
+        """Return the shape of each part."""
         shape = bottoms[0]
         if not 0 <= self.axis < len(shape):
             raise self.error(f"a bottom of {shape} has no axis {self.axis}")
@@ -249,12 +278,12 @@ class Slice(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Reshape(Layer):
-    """Caffe's Reshape: 0 keeps the bottom's length, -1 takes what is left."""
+    """Caffe's Reshape: 0 keeps the bottom's length, -1 takes the rest."""
 
     dims: tuple[int, ...]
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the new shape, of as many values."""
+        """Return the new shape, with the same number of values."""
         shape = bottoms[0]
         if sum(dim == -1 for dim in self.dims) > 1 or min(self.dims, default=0) < -1:
             raise self.error(f"dims must be lengths, 0, and at most one -1, got {self.dims}")
@@ -271,5 +300,5 @@ class Reshape(Layer):
 
 
 def shortest(value: float) -> float:
-    """Return the number of the fewest digits that is this float32: 0.01 instead of 0.009999999776."""
+    """Return the number with the fewest digits that gives this float32: 0.01 instead of 0.009999999776."""
     return float(str(np.float32(value)))

@@ -1,4 +1,4 @@
-"""Published models by name: the table of them, their files, and how weights come here."""
+"""Published models by name: the table that lists them, their files, and how weights are fetched."""
 
 from opencv_squeezedet.registry.entry import CACHE, Entry, State, cache_folder
 from opencv_squeezedet.registry.published import MIRROR, entries, fetch, find_entry, find_network, names

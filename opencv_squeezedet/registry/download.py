@@ -1,4 +1,4 @@
-"""Brings a file here whole: taken up where it broke off, tried again, checked before it gets its name."""
+"""Downloads a file: resumes an interrupted transfer, retries, and checks the file before it gets its name."""
 
 from __future__ import annotations
 
@@ -25,43 +25,43 @@ BACKOFF = 0.5
 
 _PIECE = 1 << 16
 _FINAL = (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL, requests.TooManyRedirects)
-_PASSING = {408, 425, 429}  # with all from 500 up: what may be over soon
+_PASSING = {408, 425, 429}  # and all from 500 up: errors that may soon pass
 
 
 class _PassingError(Exception):
-    """What made an attempt fail, and may be over at the next one."""
+    """An attempt failed for a reason that may have passed by the next one."""
 
 
 def download(addresses: Iterable[str], path: Path, *, check: Callable[[Path], str | None], most: int, timeout: float) -> None:
-    """Fetch a file from the first address that gives it.
+    """Fetch a file from the first address that has it.
 
-    One process at a time does this, and others wait; what they then find is used. The file grows under the name
-    ``path + ".part"``, which stays behind where the work is interrupted, and is taken up by the next call.
+    One process at a time does this; the others wait, and then use the file it fetched. The file grows under the name
+    ``path + ".part"``. If the transfer is interrupted, that file stays behind and the next call resumes it.
 
     Parameters
     ----------
     addresses : iterable of str
         URLs (``http``, ``https``, ``file``) and paths.
     path : Path
-        Where the file is to be; what is there is replaced, at once.
+        Where to put the file; an existing one is replaced atomically.
     check : function
-        Says what is wrong with a file; None if nothing is.
+        Returns what is wrong with a file, or None if nothing is.
     most : int
-        Bytes that the file may have.
+        The most bytes that the file may have.
     timeout : float
-        Seconds that a server may be silent.
+        Seconds to wait for a silent server.
 
     Raises
     ------
     FetchError
-        If no address gives the file; it tells what each one gave.
+        If no address has the file; the message says what went wrong at each.
     OSError
         If the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f"{path.name}.lock")):
         if path.is_file() and check(path) is None:
-            return  # another process has fetched it meanwhile
+            return  # another process has fetched it in the meantime
         transfer = _Transfer(path.with_name(f"{path.name}.part"), check, most, timeout)
         failures = []
         for address in addresses:
@@ -76,14 +76,14 @@ def download(addresses: Iterable[str], path: Path, *, check: Callable[[Path], st
 
 
 class _Transfer:
-    """The growing file."""
+    """The partial file, and the attempts to complete it."""
 
     def __init__(self, part: Path, check: Callable[[Path], str | None], most: int, timeout: float) -> None:
         self.part = part
         self._check, self._most, self._timeout = check, most, timeout
 
     def attempt_all(self, address: str) -> None:
-        """Make the file whole from one address; FetchError where it cannot be."""
+        """Complete the file from one address; FetchError if that fails."""
         print(f"fetching {address}", file=sys.stderr)
         for attempt in range(ATTEMPTS):
             if self.part.is_file() and self._check(self.part) is None:
@@ -98,7 +98,7 @@ class _Transfer:
             wrong = self._check(self.part)
             if wrong is None:
                 return
-            reason = f"what came is not the published file: {wrong}"
+            reason = f"the file received is not the published one: {wrong}"
             self.part.unlink()
         raise FetchError(f"{reason} ({ATTEMPTS} attempts)")
 
@@ -112,24 +112,24 @@ class _Transfer:
             except requests.RequestException as error:
                 raise _PassingError(_short(error)) from error
         elif "://" in address and scheme != "file":
-            raise FetchError("http, https, file and paths are understood")
+            raise FetchError("only http, https and file URLs and paths are supported")
         else:
             self._from_file(url2pathname(urlsplit(address).path) if scheme == "file" else address)
 
     def _from_server(self, url: str) -> None:
         start = self.part.stat().st_size if self.part.is_file() else 0
-        headers = {"Accept-Encoding": "identity"}  # positions are the file's, not those of a compressed stream
+        headers = {"Accept-Encoding": "identity"}  # byte positions must be the file's, not a compressed stream's
         if start:
             headers["Range"] = f"bytes={start}-"
         with requests.get(url, headers=headers, stream=True, timeout=self._timeout) as response:
             status = response.status_code
             if status in _PASSING or status >= 500:
-                raise _PassingError(f"the server answers {status} {response.reason}")
+                raise _PassingError(f"the server answered {status} {response.reason}")
             if start and (status == 416 or (status == 206 and not _continues(response, start))):
                 self.part.unlink()
-                raise _PassingError("the server does not continue what is here")
+                raise _PassingError("the server did not resume the partial file")
             if status not in (200, 206):
-                raise FetchError(f"the server answers {status} {response.reason}")
+                raise FetchError(f"the server answered {status} {response.reason}")
             length = response.headers.get("Content-Length", "")
             start = start if status == 206 else 0
             total = start + int(length) if length.isdecimal() else None
@@ -145,7 +145,7 @@ class _Transfer:
             raise
 
     def _write(self, pieces: Iterator[bytes], start: int, total: int | None) -> None:
-        """Write what follows the first bytes, which are here."""
+        """Write what follows the first ``start`` bytes, which are already in the file."""
         size = start
         bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, disable=None, leave=False, dynamic_ncols=True)
         with self.part.open("ab" if start else "wb") as file, closing(bar):
@@ -157,7 +157,7 @@ class _Transfer:
                 bar.update(len(piece))
         if size > self._most:
             self.part.unlink()
-            raise FetchError(f"more comes than the {self._most} bytes that the file may have")
+            raise FetchError(f"the transfer exceeds the {self._most} bytes that the file may have")
 
 
 def _continues(response: requests.Response, start: int) -> bool:
@@ -165,11 +165,11 @@ def _continues(response: requests.Response, start: int) -> bool:
 
 
 def _short(error: requests.RequestException) -> str:
-    """The telling part of what requests says."""
+    """The informative part of an error from requests."""
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
-        return "the server does not answer in time"
+        return "the server did not answer in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke off"
+        return "the connection was interrupted"
     cause: BaseException = error
     reason = getattr(error.args[0] if error.args else None, "reason", None)
     if isinstance(reason, BaseException):

@@ -1,4 +1,4 @@
-"""One entry of the registry: published weights, where they are kept, and what proves them."""
+"""One entry of the registry: published weights, where they are kept, and the checksums that verify them."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ State = Literal["shipped", "fetched", "not fetched", "damaged"]
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    r"""What ``registry.json`` tells of published weights.
+    r"""What ``registry.json`` says about published weights.
 
     Parameters
     ----------
     name, what : str
-        Its name here, and what it is.
+        Its name in the registry, and what it is.
     task : {"detector", "classifier"}
         What the network is for.
     architecture : str
-        A name of `opencv_squeezedet.architectures.ARCHITECTURES`.
+        A key of `opencv_squeezedet.architectures.ARCHITECTURES`.
     definition : str
         Stem, in the package's ``models``, of the network's definition and description.
     file : str
-        The file's name, where it is published and in the cache folder.
+        The file's name, both where it is published and in the cache folder.
     urls : tuple of str
-        Where it is published; empty for what is part of the package.
+        Where it is published; empty if it is part of the package.
     size : int or None
-        Bytes, where the exact number is known.
+        Size in bytes, if known exactly.
     sha256, git_blob : str or None
-        What proves the file; a git blob id is the SHA-1 of ``b"blob %d\0" % size + content``.
+        Checksums of the file; a git blob id is the SHA-1 of ``b"blob %d\0" % size + content``.
     licence, source : str
-        Under what terms, and by whom.
+        Its terms, and who published it.
     """
 
     name: str
@@ -65,11 +65,11 @@ class Entry:
         return os.path.join(models_folder(), self.definition)
 
     def path(self, cache: StrPath | None = None) -> Path:
-        """Return where the file is, or is to be; ImportError if that takes the extra ``[fetch]``."""
+        """Return where the file is or will be; ImportError if finding that needs the extra ``[fetch]``."""
         return Path(models_folder() if self.shipped else cache_folder(cache), self.file)
 
     def problem(self, path: Path) -> str | None:
-        """Say what shows that a file is not the published one; None if nothing does."""
+        """Return what shows that a file is not the published one, or None."""
         import hashlib  # keeps import fast
 
         size = path.stat().st_size
@@ -88,7 +88,7 @@ class Entry:
         return None
 
     def state(self, cache: StrPath | None = None) -> State:
-        """Return whether the file is here, and right."""
+        """Return whether the file is available locally, with the right checksum."""
         try:
             path = self.path(cache)
         except ImportError:  # without a cache folder nothing was fetched
@@ -101,12 +101,12 @@ class Entry:
 
 
 def cache_folder(cache: StrPath | None = None) -> Path:
-    """Return the folder in which fetched files lie: the given one, the environment variable's, or else the user's.
+    """Return the folder for fetched files: the given one, the environment variable's, or else the user's cache folder.
 
     Raises
     ------
     ImportError
-        If it is the user's, and the extra ``[fetch]`` is missing.
+        If it is the user's cache folder, and the extra ``[fetch]`` is missing.
     """
     given = cache or os.environ.get(CACHE)
     if given:

@@ -1,4 +1,4 @@
-"""The published models: which there are, and how a name becomes files; nothing is used before its checksum is right."""
+"""The published models: which ones exist, and how a name becomes files; no file is used before its checksum is verified."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_BYTES = 1 << 28  # of a file whose size is not known
 
 @cache
 def entries() -> dict[str, Entry]:
-    """Return what there is, by name."""
+    """Return all entries by name."""
     import json  # keeps import fast
 
     with open(Path(__file__).with_name("registry.json"), "rb") as file:
@@ -29,38 +29,38 @@ def entries() -> dict[str, Entry]:
 
 
 def names(task: Task | None = None) -> list[str]:
-    """Return the names there are, all or those of a task."""
+    """Return the names of all entries, or of those with a task."""
     return [name for name, entry in entries().items() if task in (None, entry.task)]
 
 
 def find_entry(name: str) -> Entry:
-    """Return the entry of this name; ValueError, that lists the names, if there is none."""
+    """Return the entry of this name; if there is none, ValueError lists the names."""
     if name not in entries():
-        raise ValueError(f"no published weights have the name {name!r}; there are {', '.join(names())}")
+        raise ValueError(f"no published weights are named {name!r}; the names are {', '.join(names())}")
     return entries()[name]
 
 
 def find_network(model: StrPath, weights: StrPath | None = None, *, task: Task | None = None) -> Files:
-    """Find the files of a network: those of this name on the disk, or else those of the published model of this name.
+    """Find the files of a network: those of this name on disk, or else those of the published model of this name.
 
     Parameters
     ----------
     model : path or str
-        As `find_files` takes it; where there are no such files, and it is a str, the name of a published model, whose weights
-        are fetched if they are not here.
+        A path as for `find_files`. If there are no such files and it is a str, the name of a published model; its weights are
+        fetched if they are not available locally.
     weights : path, optional
-        The caller's own, where they have another stem, or instead of the published ones.
+        Your own weights, if their stem is different or they replace the published ones.
     task : {"detector", "classifier"}, optional
-        What a published model has to do.
+        The task that a published model must have.
 
     Raises
     ------
     FileNotFoundError
-        That names the file that is missing.
+        If a file is missing; the message names it.
     ModelError
         If the published model has another task, or weights are given for a file that has its own.
     FetchError, ImportError
-        As `fetch`.
+        As for `fetch`.
     """
     if not isinstance(model, str) or is_model(model):
         return find_files(model, weights)
@@ -73,39 +73,39 @@ def find_network(model: StrPath, weights: StrPath | None = None, *, task: Task |
         return find_files(model, weights)
     entry = entries()[model]
     if task not in (None, entry.task):
-        raise ModelError(f"{model!r} is a {entry.task}, a {task} was expected: {', '.join(names(task))}")
+        raise ModelError(f"{model!r} is a {entry.task}, not a {task}; the published {task}s are {', '.join(names(task))}")
     return find_files(entry.stem, fetch(model) if weights is None else weights)
 
 
 def fetch(name: str, *, cache: StrPath | None = None, timeout: float = 30.0) -> Path:
-    """Bring published weights here, if they are not here yet, and check them.
+    """Fetch published weights, if they are not available locally yet, and check them.
 
-    A file that is in the cache folder already, fetched or put there by hand, is used where its checksum is right, and
-    otherwise replaced. Several processes may fetch at once: one does, the others wait for it. What was interrupted is taken up
-    again. Progress is shown on standard error.
+    A file already in the cache folder, fetched or put there by hand, is used if its checksum is right and replaced otherwise.
+    Several processes may fetch at once: one does, and the others wait for it. An interrupted transfer is resumed. Progress is
+    shown on standard error.
 
     Parameters
     ----------
     name : str
-        A name of the registry.
+        A name in the registry.
     cache : path, optional
-        The cache folder. Default: what the environment variable ``OPENCV_SQUEEZEDET_CACHE`` tells, or else the user's.
+        The cache folder. Default: the one in the environment variable ``OPENCV_SQUEEZEDET_CACHE``, or else the user's.
     timeout : float
-        Seconds that a server may be silent.
+        Seconds to wait for a silent server.
 
     Returns
     -------
     Path
-        Of the file, whose checksum is right.
+        Of the file, whose checksum has been verified.
 
     Raises
     ------
     ValueError
-        If there is no such name; the error lists them.
+        If there is no such name; the message lists the names.
     FetchError
-        If the file cannot be had; the error tells where to get it and where to put it.
+        If the file cannot be fetched; the message says where to get it and where to put it.
     ImportError
-        If that takes the extra ``[fetch]``.
+        If that needs the extra ``[fetch]``.
     """
     entry = find_entry(name)
     try:
@@ -119,10 +119,10 @@ def fetch(name: str, *, cache: StrPath | None = None, timeout: float = 30.0) -> 
     if problem is None:
         return path
     if entry.shipped:
-        raise FetchError(f"{str(path)!r} is not this package's: {problem}; install the package again")
-    by_hand = f"By hand: get {entry.urls[0]} and put it at {str(path)!r}, where it is checked when it is used"
+        raise FetchError(f"{str(path)!r} is not this package's file: {problem}; reinstall the package")
+    by_hand = f"By hand: get {entry.urls[0]} and put it at {str(path)!r}; it is checked before use"
     if path.is_file():
-        by_hand += f" (what is there now is not it: {problem})"
+        by_hand += f" (the file there now is not the published one: {problem})"
     try:
         from opencv_squeezedet.registry.download import download
 
@@ -133,8 +133,8 @@ def fetch(name: str, *, cache: StrPath | None = None, timeout: float = 30.0) -> 
         raise FetchError(f"cannot fetch {name!r}: {error}. {by_hand}") from error
     except OSError as error:
         raise FetchError(
-            f"cannot fetch {name!r}: the cache folder {str(path.parent)!r} cannot be written to ({error.strerror}): "
-            f"make room there, or set {CACHE} to another"
+            f"cannot fetch {name!r}: the cache folder {str(path.parent)!r} is not writable ({error.strerror}): "
+            f"make room there, or set {CACHE} to another folder"
         ) from error
     return path
 

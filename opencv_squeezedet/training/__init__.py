@@ -1,4 +1,4 @@
-"""Training of SqueezeDet networks with torch (extra ``[train]``); `Training` is where to begin."""
+"""Training of SqueezeDet networks with torch (extra ``[train]``); `Training` is the place to start."""
 
 from opencv_squeezedet.training.augment import Augmentation
 from opencv_squeezedet.training.calibration import Calibration

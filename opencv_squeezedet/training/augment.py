@@ -1,4 +1,4 @@
-"""Pictures as a network in training sees them: moved, cut, put together and recoloured, their boxes with them."""
+"""Pictures as a network sees them in training: moved, cropped, combined and recoloured, along with their boxes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Sample(NamedTuple):
     classes : (N, C) float32
         How likely each class is.
     quality : (N,) float32
-        How sure each object is; 0 for what is to be ignored.
+        How certain each object is; 0 for objects to be ignored.
     """
 
     image: Picture
@@ -41,33 +41,33 @@ class Augmentation:
     Parameters
     ----------
     mosaic : float
-        Probability that four pictures are put together.
+        Probability that four pictures are combined into one.
     crop : float
-        Probability that a part of the picture is cut out, and stretched to the input.
+        Probability that a part of the picture is cut out and stretched to the input.
     crop_area : (float, float)
-        Range of the part's share of the picture.
+        Range of the fraction of the picture that the part covers.
     zoom_out : float
         Probability that the picture is put on a larger empty one.
     zoom_out_side : float
-        How many times as wide and high that one is at most.
+        The largest ratio of its sides to the picture's.
     flip : float
         Probability of a left-right flip.
     rotate : float
         Probability of a rotation.
     rotate_degrees : float
-        Its range to either side.
+        The largest angle in either direction.
     colour : float
         Strength of changes of hue, saturation, brightness and contrast; 1 is usual.
     blur, noise, grey : float
         Probabilities of Gaussian blur, Gaussian noise and loss of colour.
     visible : float
-        Share of a box that must stay in the picture for its object to be kept. What shows less is ignored; what hardly shows,
-        by a tenth or by less than three pixels, is left out.
+        Fraction of a box that must stay in the picture for its object to be kept. An object that shows less is ignored; one
+        that hardly shows, by a tenth or by less than three pixels, is left out.
 
     Raises
     ------
     ValueError, TypeError
-        With the field's name, what was expected and what came.
+        If a field is invalid; the message names it, what was expected and what was given.
     """
 
     mosaic: float = 0.25
@@ -93,11 +93,11 @@ class Augmentation:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         object.__setattr__(self, "crop_area", tuple(_checks.fraction("crop_area", share) for share in self.crop_area))
         if len(self.crop_area) != 2 or not 0 < self.crop_area[0] <= self.crop_area[1]:
-            raise ValueError(f"crop_area must be two shares above 0, the smaller one first, got {self.crop_area}")
+            raise ValueError(f"crop_area must be two fractions above 0, the smaller one first, got {self.crop_area}")
 
 
 NONE = Augmentation(mosaic=0, crop=0, zoom_out=0, flip=0, rotate=0, colour=0, blur=0, noise=0, grey=0)
-"""Pictures as they are, stretched to the input."""
+"""Unchanged pictures, stretched to the input."""
 
 
 def augmented(
@@ -107,9 +107,9 @@ def augmented(
     how: Augmentation,
     rng: np.random.Generator,
 ) -> Sample:
-    """Return one picture of the given (width, height), made of one sample, or of four as a mosaic.
+    """Return one picture of the given (width, height), made from one sample, or from four as a mosaic.
 
-    What no picture covers has the colour ``mean``, which the network sees as 0.
+    Areas that no picture covers have the colour ``mean``, which the network sees as 0.
     """
     width, height = size
     image = np.empty((height, width, 3), np.uint8)
@@ -130,7 +130,7 @@ def _placed(
     how: Augmentation,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Draw a sample, changed in shape, into a region (x1, y1, x2, y2) of the canvas; returns its objects there."""
+    """Draw a sample, geometrically changed, into a region (x1, y1, x2, y2) of the canvas; return its objects there."""
     x1, y1, x2, y2 = region
     matrix = _matrix(sample.image.shape, (x2 - x1, y2 - y1), how, rng)
     covered = _covers(sample.image.shape, (x2 - x1, y2 - y1), matrix)
@@ -176,7 +176,7 @@ def _matrix(shape: tuple[int, ...], size: tuple[int, int], how: Augmentation, rn
 
 
 def _covers(shape: tuple[int, ...], size: tuple[int, int], matrix: NDArray[np.float64]) -> bool:
-    """Whether the picture reaches everywhere in a region of (width, height)."""
+    """Whether the picture covers all of a region of (width, height)."""
     corners = np.array([[x, y, 1] for x in (-0.5, size[0] - 0.5) for y in (-0.5, size[1] - 0.5)])
     places = (np.linalg.inv(matrix) @ corners.T)[:2].T + 0.5
     return bool((places > -1e-6).all() and (places < np.array(shape[1::-1]) + 1e-6).all())
@@ -187,7 +187,7 @@ def _shift(x: float, y: float) -> NDArray[np.float64]:
 
 
 def _moved(xyxy: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The upright boxes around moved boxes; their edges lie half a pixel before the pixels that `matrix` is made for."""
+    """The upright boxes around moved boxes; their edges are half a pixel before the pixel centres that `matrix` maps."""
     corners = np.stack([xyxy[:, [0, 1]], xyxy[:, [2, 1]], xyxy[:, [2, 3]], xyxy[:, [0, 3]]], axis=1) - 0.5
     moved = corners @ matrix[:2, :2].T + matrix[:2, 2] + 0.5
     return np.concatenate([moved.min(1), moved.max(1)], axis=1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What is chosen once the weights stand, on pictures that were not trained on: the scale of the logits, and thresholds."""
+"""What is chosen after training, on pictures that were not trained on: the scale of the logits, and thresholds."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ class Logits(NamedTuple):
 class Calibration(NamedTuple):
     """Factors on the logits, and thresholds that suit them.
 
-    How a score weighs the confidence against the class is in no loss; two factors set it, and change nothing but the last
-    layer's weights (a softmax' temperature: Guo et al., arXiv:1706.04599).
+    No loss determines how a score weighs the confidence against the class. Two factors set it, and change only the last
+    layer's weights (a softmax temperature: Guo et al., arXiv:1706.04599).
 
     Parameters
     ----------
     class_scale, confidence_scale : float
         Factors on the class logits and the confidence logits.
     nms_threshold : float
-        Of the highest accuracy.
+        The one with the highest accuracy.
     score_threshold : float
-        Of the highest F1 of all classes together.
+        The one with the highest F1 of all classes together.
     before, after : float
-        Mean of VOC2010's average precisions without and with it.
+        Mean of VOC2010's average precisions, without and with the calibration.
     """
 
     class_scale: float
@@ -67,17 +67,17 @@ class Calibration(NamedTuple):
         return {**weights, channels.layer: [kernel * factors[:, None, None, None], bias * factors]}
 
     def head(self, config: HeadConfig) -> HeadConfig:
-        """Return a head with the thresholds."""
+        """Return a head with these thresholds."""
         return replace(config, score_threshold=self.score_threshold, nms_threshold=self.nms_threshold)
 
 
 def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibration:
-    """Find the factors and the NMS threshold of the highest accuracy, and the score threshold that goes with them.
+    """Find the factors and the NMS threshold with the highest accuracy, and the score threshold that goes with them.
 
     Parameters
     ----------
     logits : Logits
-        What the network says of the data set's pictures.
+        The network's logits for the data set's pictures.
     dataset : Dataset
         Pictures that were not trained on.
     config : HeadConfig
@@ -90,12 +90,12 @@ def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibrati
     Raises
     ------
     ValueError
-        If the logits do not fit the head, or are not of as many pictures as the data set has.
+        If the logits do not fit the head, or there are not as many as pictures in the data set.
 
     Notes
     -----
-    Each of the three goes up or down by a step as long as that helps, in turn, until none does: some twenty measurements. The
-    precision is VOC2010's, which, unlike that of 2007, sees every change. Where nothing is found, all stays as it is.
+    Each of the three in turn moves up or down in steps as long as that helps, until no step does: about twenty measurements.
+    The precision is VOC2010's, which, unlike that of 2007, reflects every change. If no object is found, nothing changes.
     """
     raw = replace(config, activated=False)
     known: dict[tuple[float, ...], Evaluation] = {}
@@ -116,7 +116,7 @@ def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibrati
 
 
 def climb(value: Callable[..., float], start: tuple[float, ...], choices: Sequence[Sequence[float]]) -> tuple[float, ...]:
-    """Return where steps along one axis at a time, among its choices, lead to no higher value."""
+    """Return a point from which no step along a single axis, among its choices, leads to a higher value."""
     best, highest, improved = start, value(*start), True
     while improved:
         improved = False

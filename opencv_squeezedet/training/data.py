@@ -1,8 +1,9 @@
-"""The pictures of a training, in an order that depends on the seed alone, and so can be resumed anywhere."""
+"""The pictures of a training run, in an order that depends only on the seed, so that it can be resumed anywhere."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +32,14 @@ class Example:
     quality: NDArray[np.float32]
 
     def read(self, mean: tuple[float, float, float]) -> tuple[Sample, list[str]]:
-        """Read the picture; where that cannot be, return one without objects, of one colour, and a line that tells why."""
+        """Read the picture; if that fails, return one without objects, of one colour, and a line that says why."""
         image, problems = read_or_empty(self.path, mean)
         count = 0 if problems else len(self.xyxy)
         return Sample(image, self.xyxy[:count], self.classes[:count], self.quality[:count]), problems
 
 
 def read_or_empty(path: Path, mean: tuple[float, float, float]) -> tuple[Picture, list[str]]:
-    """Read a picture; where that cannot be, return one of one colour, and a line that tells why."""
+    """Read a picture; if that fails, return one of one colour, and a line that says why."""
     try:
         return read_picture(path), []
     except (OSError, ValueError) as error:
@@ -46,7 +47,7 @@ def read_or_empty(path: Path, mean: tuple[float, float, float]) -> tuple[Picture
 
 
 class Batch(NamedTuple):
-    """Pictures (N, H, W, 3) uint8, BGR, their objects, and a line of each file among them that cannot be read."""
+    """Pictures (N, H, W, 3) uint8, BGR, their objects, and a line about each file that cannot be read."""
 
     images: Tensor
     targets: Targets
@@ -54,7 +55,7 @@ class Batch(NamedTuple):
 
 
 class _Pictures(Dataset[tuple[Sample, list[str]]]):
-    """The k-th picture of the training; what it is depends on the seed and k alone."""
+    """The k-th picture of the training run, which depends only on the seed and k."""
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class _Pictures(Dataset[tuple[Sample, list[str]]]):
 
 
 class _Places(Sampler[list[tuple[int, tuple[int, int], bool]]]):
-    """For each batch, number, size and mosaic of its pictures."""
+    """For each batch, the number and size of its pictures, and whether they may be mosaics."""
 
     def __init__(self, feed: Feed, first: int) -> None:
         self._feed, self._starts = feed, range(first, feed.pictures, feed.batch)
@@ -92,31 +93,31 @@ class _Places(Sampler[list[tuple[int, tuple[int, int], bool]]]):
 
 @dataclass(frozen=True, kw_only=True)
 class Feed:
-    """Batches of a training from any of its pictures on.
+    """The batches of a training run, starting at any of its pictures.
 
     Parameters
     ----------
     examples : sequence of Example
         The data set.
     pictures : int
-        How many pictures the training sees.
+        How many pictures the training run sees.
     batch : int
         Pictures in a batch.
     sizes : sequence of ((int, int), float)
-        Input sizes, width and height, and at which share of the training each begins.
+        Input sizes, width and height, and after which fraction of the training each begins.
     mean : (float, float, float)
         What the network's preprocessing subtracts.
     augmentation : Augmentation
         How pictures are changed.
     plain_end : float
-        Share of the training, at its end, without mosaics.
+        Fraction of the training, at its end, without mosaics.
     repeat_below : float
-        Pictures with a class that fewer than this share of the pictures have come up to sqrt(repeat_below / share) times as
-        often (repeat factor sampling: Gupta et al., arXiv:1908.03195).
+        Pictures with a class that is in less than this share of the pictures are seen up to sqrt(repeat_below / share) times
+        as often (repeat factor sampling: Gupta et al., arXiv:1908.03195).
     workers : int
         Processes that read and change pictures.
     seed : int
-        Of the order and the changes.
+        Seed of the order and the changes.
     """
 
     examples: Sequence[Example]
@@ -131,21 +132,21 @@ class Feed:
     seed: int = 0
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches from picture ``first`` on."""
+        """Yield the batches, starting at picture ``first``."""
         pictures = _Pictures(self.examples, self._order(), self.mean, self.augmentation, self.seed)
         loader: DataLoader[tuple[Sample, list[str]]] = DataLoader(
             pictures,
             batch_sampler=_Places(self, first),
             num_workers=self.workers,
             collate_fn=_collate,
-            worker_init_fn=_step_back,
+            worker_init_fn=_serve,
             persistent_workers=False,
             prefetch_factor=4 if self.workers else None,
         )
         yield from loader
 
     def places(self, first: int) -> list[tuple[int, tuple[int, int], bool]]:
-        """Return number, input size, and whether it may be a mosaic, of each picture of the batch that begins here."""
+        """Return the number and input size of each picture of the batch that begins here, and whether it may be a mosaic."""
         share = first / self.pictures
         size = [size for size, begin in self.sizes if begin <= share][-1]
         mosaic = share < 1 - self.plain_end
@@ -188,8 +189,9 @@ def _collate(items: list[tuple[Sample, list[str]]]) -> Batch:
     )
 
 
-def _step_back(_: int) -> None:
-    """Leave the cores to the network's threads, which wait for each other: reading takes the time that they leave."""
+def _serve(_: int) -> None:
+    """Leave Ctrl-C to the training, and the cores to its threads, which wait for each other: reading uses what they leave."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     if hasattr(os, "nice"):
         os.nice(10)

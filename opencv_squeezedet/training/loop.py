@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
 import time
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.files import named_errors
 from opencv_squeezedet.training.data import Batch, Feed
 from opencv_squeezedet.training.losses import Loss, Losses, Targets
 from opencv_squeezedet.training.module import TorchNetwork
@@ -26,32 +28,32 @@ _KEPT = ("average", "seen", "seconds", "pending", "best", "best_average", "histo
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How the network is changed.
+    """How the weights are updated.
 
     Parameters
     ----------
     rate : float
         Highest learning rate of AdamW, for new layers.
     trunk_rate : float
-        Factor on it for layers that began with weights.
+        Factor on it for layers that started from loaded weights.
     warm_up : float
-        Share of the training over which the rate rises; after that it falls along a cosine.
+        Fraction of the training over which the rate rises; after that it falls along a cosine.
     last_rate : float
         Factor on the rate at the end.
     decay : float
         Weight decay of kernels.
     average : float
-        Decay of the exponential moving average of the weights, a step; the average is what is kept and measured.
+        Decay per step of the exponential moving average of the weights; the average is what is kept and measured.
     clip : float
         Largest norm of the gradient.
     bfloat16 : bool
-        Whether the network is trained in bfloat16 where the processor computes in it, which about halves the time: GPUs with
-        bfloat16, and CPUs with AVX512-BF16 or AMX. Elsewhere it is float32.
+        Whether the network is trained in bfloat16 if the processor supports it, which about halves the time: GPUs with
+        bfloat16, and CPUs with AVX512-BF16 or AMX. On others it is trained in float32.
 
     Raises
     ------
     ValueError, TypeError
-        With the field's name, what was expected and what came.
+        If a field is invalid; the message names it, what was expected and what was given.
     """
 
     rate: float = 1.2e-3
@@ -83,24 +85,26 @@ class Schedule:
 
 @dataclass
 class Trainer:
-    """Trains one network; `run` goes on where the checkpoint ends.
+    """Trains one network; `run` resumes from the checkpoint.
 
     Parameters
     ----------
     model : TorchNetwork
-        The network; its trainable weights are changed.
+        The network; its trainable weights are updated in place.
     loaded : list of str
-        The layers that began with weights.
+        The layers that started from loaded weights.
     feed : Feed
         The pictures.
     losses : function
-        From an input size to the loss for it.
+        Returns the loss for an input size.
     schedule : Schedule
-        The rates.
+        The learning rates.
     checkpoint : Path
-        File that keeps everything that `run` needs to go on.
+        The file that keeps everything `run` needs to resume.
     labels : tuple of str
-        The classes, by which a checkpoint of another training is known.
+        The classes, by which the checkpoint of another training run is recognised.
+    data : str
+        A fingerprint of the pictures and their objects, for the same purpose.
     seen, seconds : int, float
         Pictures seen, and how long that took.
     pending : list
@@ -111,7 +115,7 @@ class Trainer:
     Raises
     ------
     ModelError
-        If the checkpoint cannot be read, or is of another network or other classes.
+        If the checkpoint cannot be read, or is of another network, other classes or other pictures.
     """
 
     model: TorchNetwork
@@ -121,19 +125,21 @@ class Trainer:
     schedule: Schedule
     checkpoint: Path
     labels: tuple[str, ...]
+    data: str
     seen: int = 0
     seconds: float = 0.0
     pending: list[list[float]] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Make the optimizer and the average, and take up what the checkpoint holds."""
+        """Make the optimizer and the average, and load the checkpoint if there is one."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.bfloat16 = self.schedule.bfloat16 and _computes_bfloat16(self.device)
         self.model.to(self.device)
         self.average = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self._groups(), lr=self.schedule.rate, betas=(0.9, 0.99))
         self.best, self.best_average = -1.0, self.average
+        self._before: dict[str, Any] | None = None
         if self.checkpoint.is_file():
             self._load()
 
@@ -154,19 +160,32 @@ class Trainer:
         ]
 
     def run(self) -> Iterator[Batch]:
-        """Train to the end, and yield each batch after its step; between two of them `save` may be called."""
+        """Train to the end, and yield each batch after its step; between two of them `save` may be called.
+
+        A step counts when it is accepted, or the next batch is asked for. Until then, wherever something interrupts it, the
+        state before it is what is saved, and where the next run begins.
+        """
+        if self._before is not None:
+            self._take_up(self._before)
+        self._before = None
         mean = torch.tensor(self.feed.mean, device=self.device)
         start = time.monotonic() - self.seconds
         for batch in self.feed.batches(self.seen):
+            self._before = self._state()
             losses = self.step(batch, mean)
             self.seen += len(batch.images)
             self.seconds = time.monotonic() - start
             self.pending.append(torch.stack(losses).tolist())
             yield batch
+            self.accept()
+
+    def accept(self) -> None:
+        """Let the last step count, and what was measured after it."""
+        self._before = None
 
     def step(self, batch: Batch, mean: Tensor) -> Losses:
-        """Change the weights for one batch; what it does depends on the weights, the batch and ``seen`` alone."""
-        torch.manual_seed(self.seen)  # of dropout
+        """Update the weights with one batch; the result depends only on the weights, the batch and ``seen``."""
+        torch.manual_seed(self.seen)  # for dropout
         self.model.train()
         factor = self.schedule.factor(self.seen, self.feed.pictures)
         for group in self.optimizer.param_groups:
@@ -204,7 +223,7 @@ class Trainer:
         return self._network(self.average)
 
     def chosen(self) -> TorchNetwork:
-        """Return a network with those averaged weights that measured best, or, where nothing was measured, the last ones."""
+        """Return a network with the averaged weights that measured best, or the last ones if nothing was measured."""
         return self._network(self.best_average if self.best >= 0 else self.average)
 
     def _network(self, state: dict[str, Tensor]) -> TorchNetwork:
@@ -213,42 +232,68 @@ class Trainer:
         return model.to(self.device).eval()
 
     def measured(self, accuracy: float) -> None:
-        """Keep the averaged weights if they are the best until now."""
+        """Keep the averaged weights if they are the best so far."""
         if accuracy > self.best:
-            self.best = accuracy
-            self.best_average = {name: tensor.clone() for name, tensor in self.average.items()}
+            self.best, self.best_average = accuracy, _copied(self.average)
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
-        state = {
-            "labels": list(self.labels),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            **{name: getattr(self, name) for name in _KEPT},
-        }
+        content = io.BytesIO()  # of a full disk torch.save itself says no OSError
+        state = self._state() if self._before is None else self._before
+        torch.save({"labels": list(self.labels), "data": self.data, **state}, content)
         new = self.checkpoint.with_suffix(".new")  # a name of its own, so that what a kill leaves is written over
-        torch.save(state, new)
-        new.replace(self.checkpoint)
+        try:
+            with named_errors(self.checkpoint):
+                new.write_bytes(content.getbuffer())
+                new.replace(self.checkpoint)
+        finally:
+            new.unlink(missing_ok=True)
+
+    def _state(self) -> dict[str, Any]:
+        kept = {name: getattr(self, name) for name in _KEPT}
+        state: dict[str, Any] = _copied({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), **kept})
+        return state
+
+    def _take_up(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name in _KEPT:
+            setattr(self, name, state[name])
 
     def _load(self) -> None:
         try:
             state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-            labels = tuple(state["labels"])
+            labels, data = tuple(state["labels"]), state["data"]
+            kept = {name: state[name] for name in ("model", "optimizer", *_KEPT)}
         except (RuntimeError, ValueError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
             raise ModelError(f"{self.checkpoint} is damaged: remove it, or choose another folder") from error
         if labels != self.labels:
-            raise ModelError(f"{self.checkpoint} is of a training with the classes {', '.join(labels)}: choose another folder")
+            raise ModelError(
+                f"{self.checkpoint} belongs to a training run with the classes {', '.join(labels)}: choose another folder"
+            )
+        if data != self.data:
+            raise ModelError(
+                f"{self.checkpoint} belongs to a training run on other pictures or objects: choose another folder"
+            )
         try:
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            self._take_up(kept)
         except (RuntimeError, ValueError) as error:
-            raise ModelError(f"{self.checkpoint} is of a network begun with other weights: choose another folder") from error
-        for name in _KEPT:
-            setattr(self, name, state[name])
+            raise ModelError(
+                f"{self.checkpoint} belongs to a network that started from other weights: choose another folder"
+            ) from error
+
+
+def _copied(value: Any) -> Any:
+    """What `copy.deepcopy` gives of tensors in dicts and lists, which takes several times as long."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {name: _copied(part) for name, part in value.items()}
+    return [_copied(part) for part in value] if isinstance(value, list) else value
 
 
 def _computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    tests = (getattr(torch.cpu, f"_is_{name}_supported", bool) for name in ("avx512_bf16", "amx_tile"))  # not of every torch
+    tests = (getattr(torch.cpu, f"_is_{name}_supported", bool) for name in ("avx512_bf16", "amx_tile"))  # not in every torch
     return any(bool(test()) for test in tests)

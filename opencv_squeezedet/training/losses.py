@@ -1,4 +1,4 @@
-"""What a detector is trained for: the published loss, and one that works better."""
+"""The losses for a detector: the published one, and one that works better."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Targets(NamedTuple):
     xyxy : (M, 4) float32
         Boxes, input pixels.
     classes : (M, C) float32
-        How likely each class is: 1 for the one that is known, or a teacher's opinion. Rows sum to 1.
+        How likely each class is: 1 for a known class, or a teacher's opinion. Rows sum to 1.
     quality : (M,) float32
-        How sure the object is, in [0, 1]; 0 marks what is neither to be found nor to be taken for background.
+        How certain the object is, in [0, 1]; 0 marks one that counts neither as an object nor as background.
     """
 
     picture: Tensor
@@ -35,7 +35,7 @@ class Targets(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """The loss' three parts, which are summed."""
+    """The three parts of the loss, which are summed."""
 
     box: Tensor
     classes: Tensor
@@ -43,7 +43,7 @@ class Losses(NamedTuple):
 
 
 class Loss(Protocol):
-    """What a network is trained with."""
+    """A loss that a network is trained with."""
 
     config: HeadConfig
 
@@ -52,7 +52,7 @@ class Loss(Protocol):
 
 
 class _Assigned(NamedTuple):
-    """Which anchors answer for which objects: rows are pairs."""
+    """Which anchors are assigned to which objects: rows are pairs."""
 
     picture: Tensor  # (P,)
     anchor: Tensor  # (P,)
@@ -62,12 +62,12 @@ class _Assigned(NamedTuple):
 
 @dataclass
 class AlignedLoss:
-    """Several anchors for each object, those that already answer best; score-aligned confidence, soft classes, CIoU.
+    """Several anchors per object, those that already fit it best; score-aligned confidence, soft classes, CIoU.
 
     After the task-aligned assignment of TOOD (Feng et al., arXiv:2108.07755): anchors whose centre lies in the object are
-    ranked by score^alpha * IoU^beta of their predicted boxes, the best ``candidates`` of each object answer for it, and their
-    confidence is trained towards that alignment, scaled so that the best one's target is its IoU. Every object has the same
-    weight whatever its size, and the confidence learns the order in which average precision ranks detections.
+    ranked by score^alpha * IoU^beta of their predicted boxes, and the best ``candidates`` of each object are assigned to it.
+    Their confidence is trained towards that alignment, scaled so that the best one's target is its IoU. Every object has the
+    same weight whatever its size, and the confidence learns the order in which average precision ranks detections.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class AlignedLoss:
     class_weights : (C,) tensor, optional
         Weight of the class loss for objects of each class.
     candidates : int
-        Anchors for each object.
+        Anchors per object.
     alpha, beta : float
         Exponents of the alignment.
     box, classes, confidence : float
@@ -93,11 +93,11 @@ class AlignedLoss:
     confidence: float = 1.0
 
     def __post_init__(self) -> None:
-        """Lay out the anchors."""
+        """Compute the anchors."""
         self._anchors = anchors_of(self.config)
 
     def __call__(self, found: Predictions, targets: Targets) -> Losses:
-        """Return the loss of a batch, finite also where no picture has an object."""
+        """Return the loss of a batch; it is finite even if no picture has an object."""
         anchors = _on(self._anchors, found.deltas.device)
         with torch.no_grad():
             boxes = decode_xyxy(found.deltas, anchors.centers, anchors.sizes, self.config)
@@ -141,16 +141,16 @@ class AlignedLoss:
 class PublishedLoss:
     """SqueezeDetLoss, which the 2017 networks were trained with (Wu et al., arXiv:1612.01051, section 3.2, as in Caffe).
 
-    One anchor answers for each object: of those that are left, the one whose predicted box overlaps it most, or, where none
-    does, whose deltas are smallest. Squared errors of deltas and of confidence against IoU, logarithm of the class score.
-    Pictures without objects count as background, where the published one divides by zero.
+    One anchor is assigned to each object: of the anchors left, the one whose predicted box overlaps it most or, if none
+    does, the one with the smallest deltas. Squared errors of deltas and of confidence against IoU, logarithm of the class
+    score. Pictures without objects count as background; the published loss divides by zero for them.
 
     Parameters
     ----------
     config : HeadConfig
-        The head; plain exponentials are expected, as the targets of sizes are logarithms.
+        The head; plain exponentials are expected, because the targets of sizes are logarithms.
     box, positive, negative : float
-        Weights of deltas, of confidence where an object is, and where none is.
+        Weights of deltas, of confidence with an object, and of confidence without one.
     """
 
     config: HeadConfig
@@ -159,7 +159,7 @@ class PublishedLoss:
     negative: float = 100.0
 
     def __post_init__(self) -> None:
-        """Lay out the anchors."""
+        """Compute the anchors."""
         self._anchors = anchors_of(self.config)
 
     def __call__(self, found: Predictions, targets: Targets) -> Losses:
@@ -203,7 +203,7 @@ class PublishedLoss:
         return _Assigned(targets.picture[rows], anchor, rows, score)
 
     def _deltas(self, anchors: Anchors, which: Tensor, truth: Tensor) -> Tensor:
-        """The deltas that give boxes (P, 4), which are a pixel wider and higher here than their corners are apart."""
+        """The deltas that give boxes (P, 4), whose sides here are one pixel longer than the distance of their corners."""
         sizes = anchors.sizes[which]
         middle = (truth[:, :2] + truth[:, 2:]) / 2
         logs = ((truth[:, 2:] - truth[:, :2] + 1) / sizes).log()
@@ -224,7 +224,7 @@ def _inside(anchors: Anchors, truth: Tensor) -> Tensor:
 
 
 def _one_object_each(chosen: Tensor, iou: Tensor, picture: Tensor, pictures: int) -> Tensor:
-    """Leave each anchor of a picture to the object that it overlaps most."""
+    """Assign each anchor of a picture only to the object that it overlaps most."""
     claimed = torch.where(chosen > 0, iou, -1.0)
     where = picture[:, None].expand_as(claimed)
     best = claimed.new_full((pictures, claimed.shape[1]), -1.0).scatter_reduce_(0, where, claimed, "amax")

@@ -1,4 +1,4 @@
-"""A `Network` as a torch module, made from its description and turned back into Caffe's blobs."""
+"""A `Network` as a torch module, made from its description and converted back to Caffe's blobs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TorchNetwork(nn.Module):
         The description.
     normalized : collection of str
         Convolutions that get batch normalisation while they are trained; `weights` folds it into their blobs, so that the
-        description stays what it is.
+        description does not change.
     """
 
     def __init__(self, network: Network, normalized: Collection[str] = ()) -> None:
@@ -85,19 +85,19 @@ class TorchNetwork(nn.Module):
 
     def _filtered(self, layer: Convolution | Deconvolution, key: str, x: Tensor) -> Tensor:
         if isinstance(layer, Deconvolution) and x.device.type == "cpu":
-            with torch.autocast("cpu", enabled=False):  # far slower in bfloat16 there
+            with torch.autocast("cpu", enabled=False):  # on the CPU it is far slower in bfloat16
                 return cast(Tensor, self._filter(key)(x.float()))
         return cast(Tensor, self._filter(key)(x))
 
     def load_weights(self, weights: Mapping[str, Sequence[NDArray[np.float32]]], *, strict: bool = True) -> list[str]:
-        """Take a network's blobs, and return the names of the layers that got theirs.
+        """Load a network's blobs, and return the names of the layers that got theirs.
 
-        With ``strict`` false a layer whose weights are missing, or of another shape, keeps what it has.
+        If ``strict`` is false, a layer whose weights are missing or have another shape keeps its own.
 
         Raises
         ------
         ModelError
-            With ``strict``, that names the layer whose weights are missing or do not fit.
+            If ``strict`` is true and a layer's weights are missing or do not fit; the message names the layer.
         """
         if strict:
             self.network.check_weights(weights)
@@ -137,7 +137,7 @@ class TorchNetwork(nn.Module):
 
 
 def _key(name: str) -> str:
-    return name.replace(".", "_")  # torch wants no dots in names
+    return name.replace(".", "_")  # torch does not allow dots in names
 
 
 def _filter(layer: Convolution | Deconvolution, inputs: int) -> _Filter:
@@ -156,7 +156,7 @@ def _filter(layer: Convolution | Deconvolution, inputs: int) -> _Filter:
 
 def _initialize(module: _Filter) -> None:
     weight, bias = module.weight, module.bias
-    if isinstance(module, nn.ConvTranspose2d):  # interpolates, to begin with
+    if isinstance(module, nn.ConvTranspose2d):  # starts as an interpolation
         sides = [1 - torch.linspace(-1, 1, side + 2)[1:-1].abs() for side in module.kernel_size]
         nn.init.zeros_(weight)
         with torch.no_grad():

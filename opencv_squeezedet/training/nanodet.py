@@ -31,7 +31,7 @@ LABELS = (
     *("keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors"),
     *("teddy bear", "hair drier", "toothbrush"),
 )
-"""COCO's classes in the order of the outputs; those that PASCAL VOC has too under its names."""
+"""COCO's classes in the order of the outputs; those that are also in PASCAL VOC have its names."""
 
 _SIDE, _STEP = 320, 32
 _MEAN, _SCALE = (103.53, 116.28, 123.675), (0.017429, 0.017507, 0.017125)
@@ -46,7 +46,7 @@ def teacher() -> NanoDet:
 
 
 class NanoDet:
-    """The network of a folder; see `Teacher`."""
+    """The network in a folder; see `Teacher`."""
 
     labels: Sequence[str] = LABELS
 
@@ -59,7 +59,7 @@ class NanoDet:
             load(str(file))
 
     def __call__(self, image: Picture) -> Opinion:
-        """Return what is seen in a picture (H, W, 3) uint8, BGR; boxes of one class overlap by 0.6 at most."""
+        """Return what it sees in a picture (H, W, 3) uint8, BGR; boxes of one class have an IoU of at most 0.6."""
         height, width = image.shape[:2]
         scale = _SIDE / max(width, height)
         size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,4 +1,4 @@
-"""A head's arithmetic in torch: anchors, boxes from deltas, IoU; the same formulas as the compiled decoder's."""
+"""A head's arithmetic in torch: anchors, boxes from deltas, IoU; the same formulas as in the compiled decoder."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.network import Network, Slice
 
-_MOST_LOG = 5.0  # e^5 is more than any picture; keeps a young network's boxes finite
+_MOST_LOG = 5.0  # e^5 is larger than any picture; keeps boxes finite early in training
 
 
 class Predictions(NamedTuple):
-    """What a network says of each anchor, as logits: deltas (N, A, 4), classes (N, A, C), confidence (N, A)."""
+    """A network's outputs for each anchor, as logits: deltas (N, A, 4), classes (N, A, C), confidence (N, A)."""
 
     deltas: Tensor
     classes: Tensor
@@ -66,7 +66,7 @@ def anchors_of(config: HeadConfig) -> Anchors:
 
 
 def predictions(delta_bbox: Tensor, class_logits: Tensor, confidence_logits: Tensor, config: HeadConfig) -> Predictions:
-    """Bring a network's last blobs, (N, n0, n1, channels) each, to one row an anchor, in float32."""
+    """Reshape a network's last blobs, (N, n0, n1, channels) each, to one row per anchor, in float32."""
     n = len(delta_bbox)
     return Predictions(
         delta_bbox.reshape(n, -1, 4).float(),
@@ -76,7 +76,7 @@ def predictions(delta_bbox: Tensor, class_logits: Tensor, confidence_logits: Ten
 
 
 def decode_xyxy(deltas: Tensor, centers: Tensor, sizes: Tensor, config: HeadConfig) -> Tensor:
-    """Return boxes (..., 4) for deltas (..., 4), unclipped; what the gradient flows through."""
+    """Return boxes (..., 4) for deltas (..., 4), unclipped, so that gradients flow through them."""
     middle = centers + sizes * deltas[..., :2]
     logs = deltas[..., 2:].flip(-1) if config.delta_order == "xyhw" else deltas[..., 2:]
     if config.exp_threshold is None:

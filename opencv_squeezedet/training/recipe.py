@@ -1,4 +1,4 @@
-"""What a training is made of; the same recipe and seed give the same training."""
+"""The settings of a training run; the same recipe and seed give the same run."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from opencv_squeezedet.training.augment import Augmentation
 from opencv_squeezedet.training.loop import Schedule
 
 LossName = Literal["aligned", "published"]
-_STEP = 32  # inputs that differ by it have the same layers in every network
+_STEP = 32  # input sides in steps of it suit every network
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What a training is made of.
+    """The settings of a training run.
 
     Parameters
     ----------
     network : str
-        Which of the `network.architectures` is trained: a key of ``TRAINABLE``.
+        Which network of `network.architectures` is trained: a key of ``TRAINABLE``.
     input_size : (int, int)
         Width and height of its input, pixels.
     anchors : sequence of (float, float), optional
@@ -32,30 +32,30 @@ class Recipe:
     loss : {"aligned", "published"}
         `AlignedLoss` or `PublishedLoss`.
     pictures : int
-        How many pictures are seen, in all.
+        How many pictures are seen in total.
     batch : int
         Pictures in a step.
     small : float
-        Share of the training, at its beginning, at about 10/13 of the input size (320 for 416), where steps take half as long.
+        Fraction of the training, at its start, at about 10/13 of the input size (320 for 416), where steps take half as long.
     start : str
-        Where the first weights come from: published weights by name, a model as `SqueezeDet` takes it, or a file of weights.
+        Where the first weights come from: published weights by name, a model as for `SqueezeDet`, or a file of weights.
     frozen : sequence of str
         Convolutions and fire modules that keep those weights.
     rare : float
-        Exponent of a class' rarity in its weight: 0 weighs all objects alike, 1 all classes.
+        Exponent of a class's rarity in its weight: 0 weights all objects equally, 1 all classes.
     augmentation : Augmentation
         How pictures are changed.
     schedule : Schedule
-        Rates.
+        Learning rates.
     plain_end : float
-        Share of the training, at its end, without mosaics.
+        Fraction of the training, at its end, without mosaics.
     seed : int
-        Of everything that is drawn.
+        Seed of everything that is random.
 
     Raises
     ------
     ValueError, TypeError
-        With the field's name, what was expected and what came.
+        If a field is invalid; the message names it, what was expected and what was given.
     """
 
     network: str = next(iter(TRAINABLE))
@@ -74,7 +74,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check what nobody else does."""
+        """Check what nothing else checks."""
         _checks.choice("network", self.network, tuple(TRAINABLE))
         _checks.choice("loss", self.loss, get_args(LossName))
         for name in ("pictures", "batch"):
@@ -91,7 +91,7 @@ class Recipe:
 
     @property
     def sizes(self) -> list[tuple[tuple[int, int], float]]:
-        """Input sizes, and the share of the training at which each begins."""
+        """Input sizes, and the fraction of the training after which each begins."""
         if not self.small:
             return [(self.input_size, 0.0)]
         width, height = (side - round(side * 3 / 13 / _STEP) * _STEP for side in self.input_size)
@@ -103,7 +103,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
-        """Make the recipe from what `to_json` gave; ValueError or TypeError for anything else."""
+        """Make the recipe from the result of `to_json`; ValueError or TypeError for anything else."""
         fields: Any = json.loads(text)
         if isinstance(fields, dict):
             for name, kind in (("augmentation", Augmentation), ("schedule", Schedule)):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
+import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +23,7 @@ from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.draw import draw
 from opencv_squeezedet.evaluation import Evaluation, evaluate
-from opencv_squeezedet.files import encode_picture, write_whole
+from opencv_squeezedet.files import encode_picture, write_together, write_whole
 from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.pipeline import chunks
@@ -28,6 +31,7 @@ from opencv_squeezedet.postprocess import postprocess_batch
 from opencv_squeezedet.preprocess import Picture, Preprocess
 from opencv_squeezedet.training.calibration import MEASURED_FROM, Calibration, Logits, calibrate
 from opencv_squeezedet.training.data import Example, Feed, read_or_empty
+from opencv_squeezedet.training.lock import lock_folder
 from opencv_squeezedet.training.loop import LOGITS, Trainer
 from opencv_squeezedet.training.losses import AlignedLoss, Loss, Losses, PublishedLoss
 from opencv_squeezedet.training.module import TorchNetwork
@@ -35,25 +39,25 @@ from opencv_squeezedet.training.recipe import Recipe
 from opencv_squeezedet.training.start import begin, describe
 from opencv_squeezedet.training.teacher import Opinions
 
-_BATCH = 16  # pictures in a pass while measuring
+_BATCH = 16  # pictures per forward pass while measuring
 _BLOBS = ("delta_bbox", "class_scores", "conf_scores")
-_CALIBRATED_ON = 1000  # pictures at most, whose logits are in memory together
+_CALIBRATED_ON = 1000  # at most so many pictures, whose logits are all in memory
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is.
+    """The progress of a training run.
 
     Parameters
     ----------
     seen, pictures : int
-        Pictures seen, and those to see in all.
+        Pictures seen so far, and to see in total.
     losses : Losses
         Means since the last progress.
     evaluation : Evaluation or None
-        Of the averaged weights on the validation set, where it was taken just now.
+        Of the averaged weights on the validation set, if they have just been measured.
     problems : list of str
-        Files that could not be read, each told once; the training goes on without them.
+        Files that could not be read, each reported once; training continues without them.
     """
 
     seen: int
@@ -64,12 +68,12 @@ class Progress:
 
 
 class Training:
-    """One training in one folder; what the folder has already is gone on with.
+    """One training run in one folder, by one process at a time; a run that the folder already holds is resumed.
 
     Parameters
     ----------
     recipe : Recipe
-        What is done.
+        The settings.
     dataset : Dataset
         The annotated pictures.
     folder : Path
@@ -84,11 +88,11 @@ class Training:
     Raises
     ------
     ValueError
-        If the data set or the validation set has no object, the latter's labels are others, or the folder holds a training by
-        another recipe.
+        If the data set or the validation set has no object, the validation set's labels are different, the folder holds a
+        training run with another recipe, or another process is training in it.
     ModelError
-        If the folder's checkpoint cannot be gone on with, the input's sides do not suit the network, or none of the weights
-        to begin with fits it.
+        If the folder's checkpoint cannot be resumed, the input's sides do not suit the network, or none of the weights to
+        start from fits it.
     """
 
     def __init__(
@@ -125,9 +129,18 @@ class Training:
         )
         weights = class_weights(examples, recipe.rare)
         losses = {size: _loss(recipe, describe(recipe, dataset.labels, size)[1], weights) for size, _ in recipe.sizes}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_folder(folder)
         self._keep_recipe()
         self.trainer = Trainer(
-            model, loaded, feed, losses.__getitem__, recipe.schedule, folder / "checkpoint.pt", self.config.labels
+            model,
+            loaded,
+            feed,
+            losses.__getitem__,
+            recipe.schedule,
+            folder / "checkpoint.pt",
+            self.config.labels,
+            mark_of(examples, validation),
         )
         self._pictures, self._unread = len(examples), set[str]()
         self._problems: dict[str, None] = {}  # of all files, in the order in which they were met
@@ -135,28 +148,34 @@ class Training:
 
     def _keep_recipe(self) -> None:
         path = self.folder / "recipe.json"
-        if (self.folder / "checkpoint.pt").is_file() and path.is_file() and Recipe.from_json(path.read_text()) != self.recipe:
-            raise ValueError(f"{self.folder} holds a training by another recipe, see {path.name}: choose another folder")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if (self.folder / "checkpoint.pt").is_file() and path.is_file() and not self._is_recipe(path.read_bytes()):
+            raise ValueError(f"{self.folder} holds a training run with another recipe, see {path.name}: choose another folder")
         write_whole(path, self.recipe.to_json().encode())
+
+    def _is_recipe(self, content: bytes) -> bool:
+        try:
+            return Recipe.from_json(content.decode()) == self.recipe
+        except (ValueError, TypeError):  # edited by hand
+            return False
 
     def run(
         self, *, every: int = 20_000, patience: int | None = None, log_every: int = 20, save_seconds: float = 60
     ) -> Generator[Progress]:
-        """Train to the end and yield how it goes; may be stopped and begun anew anywhere.
+        """Train to the end and yield the progress; may be stopped anywhere, and resumed.
 
-        The folder gets ``log.csv``, the losses and the accuracy, and ``predictions.jpg``, what is found in some pictures.
+        The folder gets ``log.csv`` with the losses and the accuracy, and ``predictions.jpg`` with detections in some pictures.
 
         Parameters
         ----------
         every : int
-            Pictures after which it is measured.
+            Pictures between measurements.
         patience : int, optional
-            Ends after so many measurements in a row that brought nothing better.
+            Stops after so many measurements in a row without improvement.
         log_every : int
-            Steps after which it is logged.
+            Steps between rows of the log.
         save_seconds : float
-            Between checkpoints, of which one more is written at the end, and where this generator is closed.
+            Seconds between checkpoints. One more is written at the end, when this generator is closed, and after a
+            KeyboardInterrupt, wherever it comes.
 
         Raises
         ------
@@ -166,25 +185,30 @@ class Training:
         trainer, saved = self.trainer, time.monotonic()
         if patience is not None and self._waited() >= patience:
             return
-        for batch in trainer.run():
-            self._note(batch.problems)
-            due = trainer.seen >= self.recipe.pictures or trainer.seen // every > (trainer.seen - self.recipe.batch) // every
-            if due or len(trainer.pending) >= log_every:
-                progress = self._progress(self.measure() if due and self.validation is not None else None)
-                try:
+        try:
+            for batch in trainer.run():
+                self._note(batch.problems)
+                due = (
+                    trainer.seen >= self.recipe.pictures or trainer.seen // every > (trainer.seen - self.recipe.batch) // every
+                )
+                progress = None
+                if due or len(trainer.pending) >= log_every:
+                    progress = self._progress(self.measure() if due and self.validation is not None else None)
+                trainer.accept()
+                if progress is not None:
                     yield progress
-                except GeneratorExit:
+                    if patience is not None and self._waited() >= patience:
+                        break
+                if time.monotonic() - saved > save_seconds:
                     trainer.save()
-                    raise
-                if patience is not None and self._waited() >= patience:
-                    break
-            if time.monotonic() - saved > save_seconds:
-                trainer.save()
-                saved = time.monotonic()
-        trainer.save()
+                    saved = time.monotonic()
+            trainer.save()
+        except (KeyboardInterrupt, GeneratorExit):
+            trainer.save()
+            raise
 
     def _waited(self) -> int:
-        """How many measurements in a row brought nothing better."""
+        """How many measurements in a row brought no improvement."""
         measured = [row["map_voc07"] for row in self.trainer.history if "map_voc07" in row]
         return len(measured) - 1 - int(np.argmax(measured)) if measured else 0
 
@@ -219,7 +243,7 @@ class Training:
         write_whole(self.folder / "log.csv", table.getvalue().encode())
 
     def detections(self, dataset: Dataset) -> list[Detections]:
-        """Return what the averaged network finds in a data set's pictures, down to low scores."""
+        """Return the averaged network's detections in a data set's pictures, down to low scores."""
         found: list[Detections] = []
         for (delta_bbox, class_scores, conf_scores), sizes in self._passes(self.trainer.averaged(), dataset.pictures, _BLOBS):
             found += postprocess_batch(
@@ -249,7 +273,7 @@ class Training:
         Raises
         ------
         ValueError
-            Without a validation set.
+            If there is no validation set.
         """
         dataset = self._validation_set()
         detections = self.detections(dataset)
@@ -264,7 +288,7 @@ class Training:
         return self.validation
 
     def _sheet(self, dataset: Dataset, detections: Sequence[Detections]) -> bytes:
-        """Some pictures, evenly chosen, with what is found in them."""
+        """Some pictures, chosen at even intervals, with their detections."""
         rows, columns, side = 3, 4, 256
         places = np.linspace(0, len(dataset.pictures) - 1, rows * columns).round().astype(int)
         sheet = np.zeros((rows * side, columns * side, 3), np.uint8)
@@ -278,12 +302,12 @@ class Training:
         return encode_picture(sheet, ".jpg")
 
     def calibrate(self) -> Calibration:
-        """Choose what the network that measured best needs besides its weights, on up to 1000 pictures of the validation set.
+        """Choose the logits' scale and the thresholds of the network that measured best, on up to 1000 validation pictures.
 
         Raises
         ------
         ValueError
-            Without a validation set.
+            If there is no validation set.
         """
         dataset = self._validation_set()
         step = -(-len(dataset.pictures) // _CALIBRATED_ON)
@@ -301,9 +325,9 @@ class Training:
         stem : Path
             The files' common stem.
         calibration : Calibration, optional
-            What `calibrate` gave.
+            The result of `calibrate`.
         half : bool
-            Weights in float16, half the size.
+            Whether to store weights in float16, at half the size.
         """
         weights, config = self.trainer.chosen().weights(), self.config
         if calibration is not None:
@@ -316,7 +340,7 @@ def _loss(recipe: Recipe, config: HeadConfig, weights: torch.Tensor) -> Loss:
 
 
 def examples_of(dataset: Dataset, teacher: Opinions | None = None, validation: Dataset | None = None) -> list[Example]:
-    """Return a data set's pictures as they are trained on, with what a teacher says of them and of others.
+    """Return a data set's pictures as they are trained on, with a teacher's opinions of them and of others.
 
     Pictures to measure on are never among the others, whatever the teacher has seen.
     """
@@ -332,8 +356,21 @@ def examples_of(dataset: Dataset, teacher: Opinions | None = None, validation: D
     return examples
 
 
+def mark_of(examples: Sequence[Example], validation: Dataset | None) -> str:
+    """Return what tells data sets apart: a checksum of the file names, wherever the files are, and of their objects."""
+    rows: list[tuple[Path, tuple[NDArray[Any], ...]]] = [(one.path, (one.xyxy, one.classes, one.quality)) for one in examples]
+    if validation is not None:
+        rows += [(one.path, (one.xyxy, one.class_id, one.difficult)) for one in validation.pictures]
+    mark = hashlib.sha256()
+    for path, arrays in rows:
+        mark.update(os.fsencode(path.name))
+        for array in arrays:
+            mark.update(str(array.shape).encode() + array.tobytes())
+    return mark.hexdigest()
+
+
 def class_weights(examples: Sequence[Example], rare: float) -> torch.Tensor:
-    """Return the weight of each class' objects: (mean count / count) ** rare, scaled so that objects weigh 1 on average."""
+    """Return the weight of each class's objects: (mean count / count) ** rare, scaled so that objects weigh 1 on average."""
     counts = sum((example.classes * example.quality[:, None]).sum(0) for example in examples)
     counts = np.maximum(counts, 1.0)
     weights = (counts.mean() / counts) ** rare
@@ -343,18 +380,16 @@ def class_weights(examples: Sequence[Example], rare: float) -> torch.Tensor:
 def write_model(
     stem: Path, network: Network, weights: Weights, config: HeadConfig, preprocess: Preprocess, *, half: bool
 ) -> list[Path]:
-    """Write a model's four files and return their paths."""
+    """Write a model's four files, all or none, and return their paths."""
     contents = {
         ".prototxt": prototxt_text(network).encode(),
         ".caffemodel": caffemodel_bytes(network, weights, half=half),
         ".onnx": onnx_bytes(network, weights, half=half),
         ".json": description_json(config, preprocess).encode(),
     }
-    paths = []
-    for suffix, content in contents.items():
-        paths.append(stem.with_name(stem.name + suffix))
-        write_whole(paths[-1], content)
-    return paths
+    files = {stem.with_name(stem.name + suffix): content for suffix, content in contents.items()}
+    write_together(files)
+    return list(files)
 
 
 def description_json(config: HeadConfig, preprocess: Preprocess) -> str:

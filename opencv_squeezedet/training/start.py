@@ -1,4 +1,4 @@
-"""A network to train: its description, its head, and the weights that it begins with."""
+"""A network to train: its description, its head, and the weights it starts from."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PRIOR = 0.01  # confidence of every anchor before training
 def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None = None) -> tuple[Network, HeadConfig]:
     """Return the network that a recipe trains for these classes, and its head.
 
-    Boxes are where the objects are: the head's first axis is the one that the network's grid has first, which is x where
+    The head's first axis is the first axis of the network's grid, so that boxes are where the objects are. It is x if
     opencv_contrib's decoder can read the network too, and y for the 2017 network.
 
     Parameters
@@ -35,7 +35,7 @@ def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None
     labels : sequence of str
         The classes.
     size : (int, int), optional
-        Another input size than the recipe's, with anchors that cover as much of it.
+        An input size other than the recipe's; anchors cover the same fraction of it.
 
     Raises
     ------
@@ -58,9 +58,9 @@ def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None
 
 
 def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
-    """Return the network to train, and the layers that began with weights of ``recipe.start``.
+    """Return the network to train, and the layers that start from weights of ``recipe.start``.
 
-    Convolutions that did not, but for the last one, get batch normalisation, so that they learn at the pace of the others.
+    Convolutions that do not, except the last one, get batch normalisation, so that they learn as fast as the others.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
         if [tuple(blob.shape) for blob in weights.get(plain[step.layer.name], ())] == step.weights
     }
     if not fitting:
-        raise ModelError(f"{recipe.start}: no layer of {network.name} finds weights of its shape there")
+        raise ModelError(f"{recipe.start} has no weights that fit a layer of {network.name}")
     *inner, last = [step.layer for step in network.weighted()]
     new = [layer.name for layer in inner if layer.name not in fitting and isinstance(layer, Convolution)]
     model = TorchNetwork(network, new)
@@ -88,14 +88,14 @@ def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
 
 
 def start_weights(start: str) -> Weights:
-    """Return published weights, those of a model, or those of a file of weights alone, as `formats.read_weights` takes it.
+    """Return published weights, those of a model, or those in a file of weights alone, as for `formats.read_weights`.
 
     Raises
     ------
     FileNotFoundError, ModelError
         If there is no such file, or it is none of these.
     FetchError, ImportError
-        If published weights are not here and cannot be fetched.
+        If published weights are not available locally and cannot be fetched.
     """
     if start.endswith(".npz"):
         return read_weights(start)
@@ -114,7 +114,7 @@ def _module_name(name: str) -> str:
 
 
 def _quiet(model: TorchNetwork, network: Network) -> None:
-    """Let a new head begin with every anchor almost sure of being background."""
+    """Make a new head start with every anchor almost certain to be background."""
     channels = logit_channels(network)
     weight, bias = model.filters[channels.layer].parameters()
     with torch.no_grad():

@@ -14,16 +14,17 @@ import torch
 from numpy.typing import NDArray
 
 from opencv_squeezedet.detector import SqueezeDet
-from opencv_squeezedet.files import read_picture, write_whole
+from opencv_squeezedet.files import read_picture, real_path, write_whole
 from opencv_squeezedet.postprocess import decode, nms, score
-from opencv_squeezedet.preprocess import Picture, placement
+from opencv_squeezedet.preprocess import MOST_SIDE, Picture, placement
 from opencv_squeezedet.training.data import Example
 from opencv_squeezedet.training.predictions import iou_xyxy
 
-_SURE, _UNSURE = 0.45, 0.2  # a teacher's score above which a box is taken for an object; above which it is ignored
-_HINTED = 0.25  # a score above which it is taken for one where its class is known from elsewhere
-_SHARE = 0.35  # of the teacher's classes in those of an annotated object
-_MOST = 100  # boxes of a picture
+_SURE, _UNSURE = 0.45, 0.2  # a box with a teacher's score above these counts as an object; is ignored
+_HINTED = 0.25  # the score for an object whose class is known from elsewhere
+_SHARE = 0.35  # weight of the teacher's classes in those of an annotated object
+_MOST = 100  # boxes per picture
+_MOST_BOX = 2.0 * MOST_SIDE  # the largest distance of a corner from the picture's
 
 
 class Opinion(NamedTuple):
@@ -34,7 +35,7 @@ class Opinion(NamedTuple):
 
 
 class Teacher(Protocol):
-    """A detector that gives every class of a box a score of its own.
+    """A detector that gives each class of a box its own score.
 
     Attributes
     ----------
@@ -55,14 +56,14 @@ def load_teacher(name: str) -> Teacher:
     ----------
     name : str
         ``module:function`` of any Python module that can be imported, where ``function()`` returns a teacher; otherwise a
-        model as `SqueezeDet` takes it.
+        model as for `SqueezeDet`.
 
     Raises
     ------
     ValueError
-        If there is no such function, or the model is none that can teach.
+        If there is no such function, or the model cannot be a teacher.
     FileNotFoundError, ModelError
-        As `SqueezeDet`.
+        As for `SqueezeDet`.
     """
     module, colon, function = name.partition(":")
     if not colon or not function.isidentifier():
@@ -76,22 +77,22 @@ def load_teacher(name: str) -> Teacher:
 
 
 class DetectorTeacher:
-    """Lets a SqueezeDet teach, with the scores of all classes of each anchor that its NMS keeps.
+    """Makes a SqueezeDet a teacher, with the scores of all classes of each anchor that its NMS keeps.
 
     Parameters
     ----------
     detector : SqueezeDet
-        Of the layout "hwc", activated.
+        A detector with the layout "hwc", activated.
 
     Raises
     ------
     ValueError
-        If it is of another.
+        If it is not.
     """
 
     def __init__(self, detector: SqueezeDet) -> None:
         if detector.config.layout != "hwc" or not detector.config.activated:
-            raise ValueError("a teacher's head must have the layout 'hwc', and be activated")
+            raise ValueError("a teacher's head must have the layout 'hwc' and be activated")
         self.labels: Sequence[str] = detector.config.labels
         self._detector = detector
 
@@ -104,11 +105,8 @@ class DetectorTeacher:
         shown = np.flatnonzero(best > _UNSURE)
         shown = shown[nms(boxes[shown], best[shown], class_id[shown], nms_threshold=0.6, top_n=_MOST)]
         place = placement((image.shape[1], image.shape[0]), config.input_size, preprocess.resize)
-        corner, factors = (place.left, place.top) * 2, (place.x_factor, place.y_factor) * 2
-        xyxy = (boxes[shown] - np.array(corner, np.float32)) * np.array(factors, np.float32)
-        xyxy = xyxy.clip(0, np.array(image.shape[1::-1] * 2, np.float32))
         classes = np.reshape(blobs.class_scores, (-1, len(config.labels)))[shown]
-        return Opinion(xyxy, classes * np.reshape(blobs.conf_scores, (-1, 1))[shown])
+        return Opinion(place.to_picture(boxes[shown]), classes * np.reshape(blobs.conf_scores, (-1, 1))[shown])
 
 
 def ask(
@@ -118,7 +116,7 @@ def ask(
     hints: Mapping[str, str],
     on_problem: Callable[[str], object] = lambda problem: None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield a teacher's opinion of each picture, in the form in which `write_opinions` keeps it.
+    """Yield a teacher's opinion of each picture, in the form that `write_opinions` stores.
 
     Parameters
     ----------
@@ -127,20 +125,20 @@ def ask(
     paths : iterable of Path
         Pictures.
     labels : sequence of str
-        The classes to keep, names of the teacher's.
+        The classes to keep, by the teacher's names.
     hints : mapping
-        What is known of pictures whose file name begins so: the class of their main object, or "" for pictures that are to be
-        left out.
+        What is known about pictures whose file name begins with a prefix: the class of their main object, or "" to leave them
+        out.
     on_problem : function
         Called with a line about each picture that cannot be read, which is left out.
 
     Raises
     ------
     ValueError
-        If the teacher knows a class by no such name.
+        If the teacher has no class with one of these names.
     """
     if unknown := [label for label in labels if label not in teacher.labels]:
-        raise ValueError(f"the teacher knows no {', '.join(map(repr, unknown))}, but {', '.join(teacher.labels)}")
+        raise ValueError(f"the teacher has no class {', '.join(map(repr, unknown))}; it has {', '.join(teacher.labels)}")
     columns = [list(teacher.labels).index(label) for label in labels]
     for path in paths:
         hint = next((hint for start, hint in hints.items() if path.name.startswith(start)), None)
@@ -158,11 +156,11 @@ def ask(
 
 
 def write_opinions(path: Path, labels: Sequence[str], opinions: Iterable[Mapping[str, Any]]) -> None:
-    """Write opinions as COCO JSON whose annotations have ``score`` and ``scores``, one for each category, besides."""
+    """Write opinions as COCO JSON whose annotations also have ``score`` and ``scores``, one for each category."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for opinion in opinions:
-        images.append({"id": len(images) + 1, "file_name": str(opinion["path"].resolve()), "hint": opinion["hint"]})
+        images.append({"id": len(images) + 1, "file_name": str(real_path(opinion["path"])), "hint": opinion["hint"]})
         for (x1, y1, x2, y2), scores in zip(opinion["xyxy"].tolist(), opinion["scores"].tolist(), strict=True):
             annotations.append(
                 {
@@ -187,7 +185,7 @@ class Opinions:
 
     @classmethod
     def read(cls, path: Path, labels: Sequence[str]) -> Opinions:
-        """Read what `write_opinions` wrote; ValueError if it is no such file, or its classes are others."""
+        """Read what `write_opinions` wrote; ValueError if it is not such a file, or has other classes."""
         try:
             content = json.loads(path.read_bytes())
             names = [category["name"] for category in content["categories"]]
@@ -199,19 +197,22 @@ class Opinions:
                 rows[annotation["image_id"]].append((x, y, x + width, y + height, *annotation["scores"]))
             found: dict[str, tuple[Path, str | None, Opinion]] = {}
             for image in content["images"]:
-                table = np.array(rows[image["id"]], np.float32).reshape(-1, 4 + len(names))
+                table = np.array(rows[image["id"]], np.float64).reshape(-1, 4 + len(names))
+                boxes, scores = table[:, :4], table[:, 4:]
+                if not (np.abs(boxes) <= _MOST_BOX).all() or not ((scores >= 0) & (scores <= 1)).all():  # false for NaN too
+                    raise ValueError(f"boxes, and scores in [0, 1], were expected of image {image['id']!r}")
                 file = Path(image["file_name"])
                 if file.name in found:
-                    raise ValueError(f"two pictures have the name {file.name}, by which pictures are known")
-                found[file.name] = (file, image["hint"], Opinion(table[:, :4], table[:, 4:]))
-        except (KeyError, TypeError) as error:
+                    raise ValueError(f"two pictures have the name {file.name}, but pictures are identified by their names")
+                found[file.name] = (file, image["hint"], Opinion(boxes.astype(np.float32), scores.astype(np.float32)))
+        except (KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{path}: a teacher's opinions were expected: {error!r}") from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         return cls(found)
 
     def taught(self, example: Example) -> Example:
-        """Return an annotated picture whose objects have a share of the classes that the teacher gives them."""
+        """Return an annotated picture whose objects' classes are mixed with those that the teacher gives them."""
         if example.path.name not in self.by_name or not len(example.xyxy):
             return example
         opinion = self.by_name[example.path.name][2]
@@ -226,10 +227,10 @@ class Opinions:
         return replace(example, classes=classes.astype(np.float32))
 
     def pictures(self, without: Iterable[str], labels: Sequence[str]) -> list[Example]:
-        """Return the pictures that are not among the given file names, with the teacher's boxes for objects.
+        """Return the pictures that are not among the given file names, with the teacher's boxes as objects.
 
-        A box is taken for an object where its score is high, or somewhat lower where the picture's hint names its class, and
-        is ignored where the teacher is not sure.
+        A box counts as an object if its score is high, or somewhat lower if the picture's hint names its class. It is ignored
+        if the teacher is not sure.
         """
         names = self.by_name.keys() - set(without)
         examples = []
@@ -241,7 +242,7 @@ class Opinions:
             quality = np.where(hinted & (best > _HINTED), np.minimum(1, 0.5 + best / 2), quality).astype(np.float32)
             kept = (best > _UNSURE) | (quality > 0)
             if hint is not None and not quality.any():
-                continue  # its object was not found, and is no background
+                continue  # its object was not found, but is not background
             classes = scores[kept] / scores[kept].sum(1, keepdims=True)
             examples.append(Example(path, xyxy[kept], classes, quality[kept]))
         return examples

@@ -1,0 +1,117 @@
+"""A network that this package cannot vouch for is opened and run in a child process first, which may die of it."""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from typing import Any, cast
+
+import numpy as np
+
+from opencv_squeezedet.backends.base import BackendName, reason
+from opencv_squeezedet.backends.forms import Form, open_form
+from opencv_squeezedet.errors import ModelError
+
+SECONDS = 20
+"""How long opening and two passes may take, once the libraries are loaded."""
+MOST_MEMORY = 4 << 30
+"""How many bytes they may take, where the system keeps such a limit."""
+_SECONDS_TO_START = 60
+_START = """
+import json, sys
+request = json.loads(sys.stdin.buffer.readline())
+sys.path[:] = request["path"]
+from opencv_squeezedet.backends.trial import answer
+answer(request)
+"""
+_STARTED = "started"
+
+
+class Trial:
+    """Opens and runs one network in a child process, once for each input's size; half a second, most of it to import cv2.
+
+    Where no other Python can be started, as in a frozen application, there is no trial, and nothing is said against a network.
+    """
+
+    def __init__(self, form: Form, backend: BackendName) -> None:
+        self._form, self._backend = form, backend
+        self._found: dict[tuple[int, int] | None, str | None] = {}
+
+    def __call__(self, size: tuple[int, int] | None) -> str | None:
+        """Say what is wrong with the network, or with an input of (width, height); without a size it is opened only."""
+        if size not in self._found:
+            self._found[size] = self._tried(size)
+        return self._found[size]
+
+    def _tried(self, size: tuple[int, int] | None) -> str | None:
+        if not sys.executable or getattr(sys, "frozen", False):
+            return None
+        form = self._form
+        request = {"path": sys.path, "backend": self._backend, "name": form.name, "outputs": form.outputs, "size": size}
+        lines = json.dumps({**request, "lengths": [len(content) for content in form.contents]}).encode() + b"\n"
+        try:
+            done = subprocess.run(
+                [sys.executable, "-I", "-c", _START],
+                input=b"".join((lines, *form.contents)),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=_SECONDS_TO_START + SECONDS,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        started, *answers = done.stdout.decode().splitlines() or [""]
+        if started != _STARTED:
+            return None
+        return cast("str | None", json.loads(answers[0])) if answers else self._end(done.returncode)
+
+    def _end(self, status: int) -> str:
+        """What became of a child that did not answer."""
+        if status == 1:
+            return f"{self._backend} did not open and run it within {SECONDS} s"
+        with suppress(ValueError):
+            return f"{self._backend} crashes on it ({signal.Signals(-status).name})"
+        return f"{self._backend} crashes on it (exit status {status:#x})"
+
+
+def answer(request: dict[str, Any]) -> None:
+    """Open and run the network that the parent sends, in the child; what is wrong with it goes to the parent."""
+    contents = tuple(map(sys.stdin.buffer.read, request["lengths"]))
+    with os.fdopen(os.dup(1), "w") as parent, open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)  # libraries print
+        _limit_memory()
+        if request["backend"] == "onnxruntime":
+            importlib.import_module("onnxruntime")
+        print(_STARTED, file=parent, flush=True)
+        faulthandler.dump_traceback_later(SECONDS, exit=True, file=nowhere)
+        print(json.dumps(_problem(request, contents)), file=parent, flush=True)
+        os._exit(0)
+
+
+def _problem(request: dict[str, Any], contents: tuple[bytes, ...]) -> str | None:
+    size = request["size"]
+    try:
+        network = open_form(Form(contents, request["name"], request["outputs"]), request["backend"])
+        if size is not None:
+            network.shapes(tuple(size))
+            network.forward(np.random.default_rng(0).uniform(-150, 150, (1, 3, size[1], size[0])).astype(np.float32))
+    except ModelError as error:
+        return str(error)
+    except Exception as error:
+        return reason(error) or type(error).__name__
+    return None
+
+
+def _limit_memory() -> None:
+    with suppress(ImportError, OSError, ValueError):
+        import resource  # of Unix
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, most))

@@ -1,0 +1,124 @@
+"""What `detect` hands to its outputs: each frame with what was found in it, and what is known of the whole run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from opencv_squeezedet.cli.sources import Frame, Sources, Video
+from opencv_squeezedet.detections import Detections
+from opencv_squeezedet.draw import draw
+from opencv_squeezedet.preprocess import Picture
+
+
+@dataclass
+class Seen:
+    """A frame, its picture, and what was found in it; ``stem`` is for the names of its files."""
+
+    frame: Frame
+    stem: str
+    image: Picture
+    detections: Detections
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture."""
+        return self.image.shape[1], self.image.shape[0]
+
+    @property
+    def file_name(self) -> str:
+        """The picture's name where a format needs that of a file."""
+        return self.frame.name if self.frame.path else self.stem + self.frame.suffix
+
+    @cached_property
+    def annotated(self) -> NDArray[np.uint8]:
+        """The picture with its boxes, drawn when it is first asked for."""
+        return draw(self.image, self.detections)
+
+
+class Output:
+    """Something that `detect` writes, as a context. Gets each frame twice: in `write`, then in `add`."""
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+    def write(self, seen: Seen) -> None:
+        """Do what needs no order, such as drawing and files of a single frame; called from several threads."""
+
+    def add(self, seen: Seen) -> None:
+        """Take the next frame, in order."""
+
+
+class Names:
+    """Stems for the files made of each frame: no two alike, and no file of the user's overwritten.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Where annotated copies go; None if none are made.
+    sources : set of Path
+        All files that are read, resolved. If some are in the folder, nothing that is already there is overwritten.
+    """
+
+    def __init__(self, folder: Path | None, sources: set[Path]) -> None:
+        self._folder = folder
+        self._among_sources = folder is not None and any(path.parent == folder.resolve() for path in sources)
+        self._taken: set[str] = set()
+        self._next_number: dict[str, int] = {}
+
+    def stem(self, frame: Frame | Video, suffix: str) -> str:
+        """Return the frame's stem, with a number if it is taken."""
+        number = self._next_number.get(frame.stem, 1)
+        while True:
+            stem = frame.stem if number == 1 else f"{frame.stem}-{number}"
+            number += 1
+            key = stem.casefold()  # some file systems ignore case
+            if key not in self._taken and not self._is_users(stem + suffix):
+                self._taken.add(key)
+                self._next_number[frame.stem] = number
+                return stem
+
+    def _is_users(self, name: str) -> bool:
+        return self._folder is not None and self._among_sources and os.path.lexists(self._folder / name)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is known before the first frame.
+
+    Parameters
+    ----------
+    sources : Sources
+        What is read.
+    names : Names
+        Names the files of each frame.
+    labels : tuple of str
+        The model's classes.
+    every : int
+        How many frames of a video one that is looked at stands for.
+    video_out : Path or None
+        Where the copy of the one video goes, instead of the folder of copies.
+    """
+
+    sources: Sources
+    names: Names
+    labels: tuple[str, ...]
+    every: int
+    video_out: Path | None
+
+
+def picture_suffix(suffix: str) -> str:
+    """Return the suffix itself if OpenCV writes colour pictures of that type, else that of PNG."""
+    grey = suffix.lower() in {".pbm", ".pgm", ".pnm"}
+    return suffix if suffix.isascii() and not grey and cv2.haveImageWriter(f"x{suffix}") else ".png"

@@ -1,0 +1,211 @@
+"""Protobuf's text, in which Caffe's definitions are written, read without the library."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.formats._schema import ARRAYS, RANGES, Field, Message, Schema
+
+_DEEPEST = 64
+_MOST_TOKENS = 1 << 16  # thirty times what the networks of this family need
+_LONGEST_SHOWN = 40
+_TOKEN = re.compile(
+    r"""(?P<space> \s+ | \#[^\n]* )
+    | (?P<word> [A-Za-z_]\w* )
+    | (?P<number> -?[ ]* (?: 0[xX][0-9a-fA-F]+ | (?: \d+\.?\d* | \.\d+ ) (?: [eE][+-]?\d+ )? [fF]? | inf | nan ) (?![\w.]) )
+    | (?P<string> "(?: [^"\\\n] | \\. )*" | '(?: [^'\\\n] | \\. )*' )
+    | (?P<mark> [][{}<>:;,] )""",
+    re.VERBOSE | re.ASCII,
+)
+_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
+_ESCAPED = dict(zip(b"abfnrtv\\'\"?", b"\a\b\f\n\r\t\v\\'\"?", strict=True))
+_CLOSING = {"{": "}", "<": ">"}
+_BOOLS = {"true": True, "false": False, "t": True, "f": False, "1": True, "0": False}
+_END = "the end of the text"
+
+
+def parse(text: str, schema: Schema, kind: str) -> tuple[Message, str | None]:
+    """Read a message, and what is said of its first field that the schema does not have, which is passed over.
+
+    Raises
+    ------
+    ModelError
+        That tells the line and the column where it is no such message.
+    """
+    parser = _Parser(text, schema)
+    return parser.message(kind, _END, 0), parser.unknown
+
+
+class _Parser:
+    """Always one token ahead."""
+
+    def __init__(self, text: str, schema: Schema) -> None:
+        self._text, self._schema = text, schema
+        self._tokens = self._tokenized()
+        self._what, self._token, self._at = "", "", 0
+        self.unknown: str | None = None
+        self._advance()
+
+    def message(self, kind: str | None, closing: str, depth: int) -> Message:
+        """The fields up to the closing mark; of a message of no known kind they are passed over."""
+        if depth > _DEEPEST:
+            raise self._error(f"a message that lies in more than {_DEEPEST} others")
+        message = Message(self._schema, kind or "")
+        while self._token != closing:
+            if self._what != "word":
+                raise self._error(f"the name of a field, or {closing}, was expected, got {self._shown()}")
+            name = self._advance()
+            field = message.fields.get(name)
+            if field is None and kind is not None and self.unknown is None:
+                self.unknown = str(self._error(f"a {kind} has no field named {name!r}"))
+            self._field(message, field, depth)
+            if self._token in (";", ","):
+                self._advance()
+        if closing != _END:
+            self._advance()
+        return message
+
+    def _field(self, message: Message, field: Field | None, depth: int) -> None:
+        colon = self._token == ":"
+        if colon:
+            self._advance()
+        if self._token != "[":
+            self._take(message, field, colon, depth)
+            return
+        self._advance()
+        while self._token != "]":
+            if field is not None and not field.repeated:
+                raise self._error(f"one value of {field.name!r} was expected, got a list")
+            self._take(message, field, colon, depth)
+            if self._token == ",":
+                self._advance()
+            elif self._token != "]":
+                raise self._error(f"a comma or ] was expected, got {self._shown()}")
+        self._advance()
+
+    def _take(self, message: Message, field: Field | None, colon: bool, depth: int) -> None:
+        """One value of a field; it goes nowhere if there is no such field."""
+        value = self._value(field, colon, depth)
+        if field is None:
+            return
+        if field.repeated:
+            message.given.setdefault(field.name, []).append(value)
+        elif field.name in message.given:
+            raise self._error(f"{field.name!r} is there twice")
+        else:
+            message.given[field.name] = value
+
+    def _value(self, field: Field | None, colon: bool, depth: int) -> Any:
+        nested = field is not None and field.kind in self._schema.fields
+        if self._token in _CLOSING and (nested or field is None):
+            return self.message(field.kind if field else None, _CLOSING[self._advance()], depth + 1)
+        if nested or not colon or self._what not in ("word", "number", "string"):
+            raise self._error(f"a {'message' if nested else 'colon and a value'} was expected, got {self._shown()}")
+        if self._what == "string" and (field is None or field.kind in ("string", "bytes")):
+            return self._strings(field)
+        if field is None:
+            return self._advance()
+        return self._scalar(field)
+
+    def _strings(self, field: Field | None) -> str | bytes:
+        """Strings that follow each other are one."""
+        content = b""
+        while self._what == "string":
+            content += _unescaped(self._advance()[1:-1])
+        if field is not None and field.kind == "bytes":
+            return content
+        try:
+            return content.decode("utf-8")
+        except UnicodeDecodeError:
+            raise self._error(f"text was expected, got {content[:_LONGEST_SHOWN]!r}") from None
+
+    def _scalar(self, field: Field) -> Any:
+        """A number, a truth value or a name of an enum, as the field's kind says."""
+        value = self._converted(field.kind)
+        if value is None:
+            raise self._error(f"{field.name!r} must be a {field.kind}, got {self._shown()}")
+        self._advance()
+        return value
+
+    def _converted(self, kind: str) -> float | None:
+        """The token as a value of this kind; None if it is none."""
+        word, number = self._token, self._what == "number"
+        names = self._schema.enums.get(kind, [])
+        if word in names:
+            return names.index(word)
+        if kind == "bool":
+            return _BOOLS.get(word)
+        if kind in ARRAYS and (number or word in ("inf", "nan")):
+            return _real(word)
+        if kind in RANGES and number:
+            least, end = RANGES[kind]
+            value = _whole(word)
+            return value if value is not None and least <= value < end else None
+        return None
+
+    # ---- tokens --------------------------------------------------------------------------------------------------------
+
+    def _tokenized(self) -> Iterator[tuple[str, str, int]]:
+        """What each token is, its text, and where it begins."""
+        position = count = 0
+        while position < len(self._text):
+            match = _TOKEN.match(self._text, position)
+            if match is None:
+                self._at = position
+                raise self._error(f"no word, number, string or mark begins with {self._text[position]!r}")
+            if match.lastgroup != "space":
+                count += 1
+                if count > _MOST_TOKENS:
+                    raise ModelError(f"it has more than {_MOST_TOKENS} words, numbers and marks")
+                yield str(match.lastgroup), match[0], position
+            position = match.end()
+
+    def _advance(self) -> str:
+        """Take the next token; returns the one before."""
+        before = self._token
+        found = next(self._tokens, None)
+        if found is None:
+            self._what, self._token = "end", _END
+        else:
+            self._what, self._token, self._at = found
+        return before
+
+    def _shown(self) -> str:
+        if self._what == "end":
+            return _END
+        return repr(self._token if len(self._token) <= _LONGEST_SHOWN else f"{self._token[:_LONGEST_SHOWN]} ...")
+
+    def _error(self, message: str) -> ModelError:
+        line = self._text.count("\n", 0, self._at) + 1
+        return ModelError(f"{line}:{self._at - self._text.rfind(chr(10), 0, self._at)}: {message}")
+
+
+def _unescaped(text: str) -> bytes:
+    def one(match: re.Match[bytes]) -> bytes:
+        octal, hexadecimal, letter = match.groups()
+        if letter is not None:
+            return bytes([_ESCAPED.get(letter[0], letter[0])])
+        return bytes([int(octal, 8) & 0xFF if octal else int(hexadecimal, 16)])
+
+    return _ESCAPE.sub(one, text.encode("utf-8", "surrogatepass"))
+
+
+def _whole(word: str) -> int | None:
+    """The whole number that a token of no more than a number's length is in C."""
+    digits = word.replace(" ", "")
+    if len(digits) > _LONGEST_SHOWN:
+        return None
+    sign, digits = (-1, digits[1:]) if digits.startswith("-") else (1, digits)
+    base = 16 if digits[:2] in ("0x", "0X") else 8 if digits.startswith("0") and digits != "0" else 10
+    try:
+        return sign * int(digits, base)
+    except ValueError:
+        return None
+
+
+def _real(word: str) -> float | None:
+    whole = _whole(word)
+    return float(word.replace(" ", "").rstrip("fF") if word not in ("inf", "nan") else word) if whole is None else float(whole)

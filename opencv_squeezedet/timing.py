@@ -1,0 +1,58 @@
+"""How long each stage of a detection takes: a clock for a block, and the times of many pictures."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from time import perf_counter
+
+import numpy as np
+
+OnStage = Callable[[str, float, int], object]
+"""Called with the name of a stage, the seconds it took, and the number of pictures it was for."""
+
+
+@contextmanager
+def timed(on_stage: OnStage | None, stage: str, pictures: int = 1) -> Iterator[None]:
+    """Report how long the block took, unless it raises."""
+    start = perf_counter()
+    yield
+    if on_stage is not None:
+        on_stage(stage, perf_counter() - start, pictures)
+
+
+class StageTimes:
+    """The times of some stages; may be filled by several threads at once.
+
+    Parameters
+    ----------
+    *stages : str
+        Their names, in the order they are shown.
+
+    Attributes
+    ----------
+    seconds : dict of list of float
+        The seconds of each stage, one entry per picture.
+    """
+
+    def __init__(self, *stages: str) -> None:
+        self.seconds: dict[str, list[float]] = {stage: [] for stage in stages}
+        self._lock = threading.Lock()
+
+    def add(self, stage: str, seconds: float, pictures: int = 1) -> None:
+        """Add the time of a stage that worked on some pictures together: each gets an equal share."""
+        with self._lock:
+            self.seconds[stage] += [seconds / pictures] * pictures
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Return a context whose time is added to a stage, for one picture."""
+        return timed(self.add, name)
+
+    def milliseconds(self) -> dict[str, dict[str, float]]:
+        """Return the median ("p50") and the 95th percentile ("p95") per picture, of each stage that ran."""
+        return {
+            stage: dict(zip(("p50", "p95"), np.percentile(np.asarray(seconds) * 1e3, [50, 95]).tolist(), strict=True))
+            for stage, seconds in self.seconds.items()
+            if seconds
+        }

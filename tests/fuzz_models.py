@@ -1,0 +1,162 @@
+"""Open and run mutations of a model's files, each in a process that may die of it.
+
+    python tests/fuzz_models.py --count 20000 --kind onnx --backend opencv
+
+Prints, for each kind of file, how many cases ended how: opened (and ran), refused by which error, or a finding: a signal, a
+hang, too much memory, or an error that is none of the package's. Each finding is shown with its number, by which
+`--first NUMBER --count 1` repeats it; exit status 1 if there was one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from model_mutations import KINDS, Case, make
+
+import opencv_squeezedet as sd
+
+HANGS_AFTER = 20.0  # seconds, apart from a trial in a process of its own
+MOST_MEMORY = 2 << 30
+FINDINGS = ("signal", "hang", "memory", "unclean")
+PICTURE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+
+
+# ---- in the worker -----------------------------------------------------------------------------------------------------
+
+
+def outcome(case: Case, backend: Any) -> str:
+    """Open the case's model and run it: what came of that, in one line."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    result = _outcome(case, backend)
+    if status.exists():
+        found = re.search(r"VmHWM:\s+(\d+)", status.read_text())
+        if found and int(found[1]) * 1024 > MOST_MEMORY:
+            return f"memory: {int(found[1]) // 1024} MiB, {result}"
+    return result
+
+
+def _outcome(case: Case, backend: Any) -> str:
+    try:
+        if case.classifies:
+            sd.SqueezeNet(case.path, preprocess=sd.Preprocess(case.size), backend=backend).classify(PICTURE)
+        else:
+            sd.SqueezeDet(case.path, config=case.config, backend=backend).detect(PICTURE, score_threshold=0)
+    except sd.ModelError as error:
+        message = str(error)
+        return f"{type(error).__name__}{' after a trial' if 'crashes on it' in message else ''}: {message[:300]}"
+    except OSError as error:
+        return f"OSError: {error}"[:300]
+    except Exception as error:
+        return f"unclean {type(error).__name__}: {error}"[:600]
+    return "opened"
+
+
+def work(kind: str, backend: str, first: int, count: int, seed: int) -> None:
+    """Print the number of each case before it is tried, and its outcome after."""
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(first, first + count):
+            case = make(kind, random.Random(f"{seed} {kind} {number}"), Path(folder))
+            print(number, flush=True)
+            print(json.dumps(outcome(case, backend)), flush=True)
+
+
+# ---- in the parent -----------------------------------------------------------------------------------------------------
+
+
+def outcomes(kind: str, backend: str, first: int, count: int, seed: int) -> Iterator[tuple[int, str]]:
+    """The outcome of each case; a worker that dies is followed by another."""
+    number, end = first, first + count
+    while number < end:
+        command = [sys.executable, __file__, "--worker", "--kind", kind, "--backend", backend]
+        command += ["--first", str(number), "--count", str(end - number), "--seed", str(seed)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as worker:
+            for line in _lines(worker):
+                if line.isdigit():
+                    number = int(line)
+                else:
+                    yield number, json.loads(line)
+                    number += 1
+            status = worker.wait()
+            if status and number < end:
+                yield number, f"signal: {signal.Signals(-status).name}" if status < 0 else f"hang or exit: {status}"
+                number += 1
+
+
+def _lines(worker: subprocess.Popen[str]) -> Iterator[str]:
+    assert worker.stdout is not None
+    while True:
+        ready, _, _ = select.select([worker.stdout], [], [], 60 + 2 * HANGS_AFTER)
+        if not ready:
+            worker.kill()
+            return
+        line = worker.stdout.readline()
+        if not line:
+            return
+        yield line.strip()
+
+
+def campaign(kind: str, backend: str, first: int, count: int, seed: int, limit: float) -> Counter[str]:
+    """Run cases until all are done or the time is over; prints findings as they come, and returns the counts."""
+    counts: Counter[str] = Counter()
+    shown: set[str] = set()
+    start = time.monotonic()
+    with contextlib.closing(outcomes(kind, backend, first, count, seed)) as found:
+        for number, result in found:
+            what = result.split(":")[0]
+            counts[what] += 1
+            if what.split()[0] in FINDINGS and re.sub(r"[\d']", "", result)[:120] not in shown:
+                shown.add(re.sub(r"[\d']", "", result)[:120])
+                print(f"  {kind} {number}: {result}", flush=True)
+            if time.monotonic() - start > limit:
+                break
+    return counts
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--kind", choices=KINDS, action="append")
+    parser.add_argument("--backend", default="opencv")
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="at most, for each kind")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    kinds = args.kind or list(KINDS)
+    if args.worker:
+        work(kinds[0], args.backend, args.first, args.count, args.seed)
+        return 0
+    failed = False
+    for kind in kinds:
+        start = time.monotonic()
+        counts = campaign(kind, args.backend, args.first, args.count, args.seed, args.seconds)
+        print(
+            f"{kind} in {args.backend}, OpenCV {cv2.__version__}: {sum(counts.values()):,} cases in "
+            f"{time.monotonic() - start:.0f} s: {', '.join(f'{what} {n:,}' for what, n in counts.most_common())}",
+            flush=True,
+        )
+        failed = failed or any(what.split()[0] in FINDINGS for what in counts)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

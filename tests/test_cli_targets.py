@@ -1,0 +1,148 @@
+"""Where detect writes: streams that are open already, files that are distinct, and labels that say more than they should."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from opencv_squeezedet import cli
+from opencv_squeezedet.files import own_descriptor, write_whole
+from opencv_squeezedet.model import EMBEDDED
+from opencv_squeezedet.model_files import models_folder
+
+ROOT = Path(__file__).parents[1]
+CODE = "import sys; from opencv_squeezedet.cli import detect_main; sys.exit(detect_main(sys.argv[1:]))"
+
+posix = pytest.mark.skipif(not Path("/dev/fd").exists(), reason="needs /dev/fd")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copy(ROOT / "samples" / "chelsea.jpg", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash in which ``detect`` is the command."""
+    line = line.replace("detect ", f"{sys.executable} -c '{CODE}' ", 1)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    return subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True, env=environment)
+
+
+@posix
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_standard_output_by_its_name(name: str, folder: Path) -> None:
+    """Appended to as the shell opened it: the file was replaced, and a pipe failed."""
+    if name.startswith("/proc") and not Path(name).parent.exists():
+        pytest.skip("no /proc here")
+    (folder / "link").symlink_to("/dev/stdout")
+    (folder / "all.json").write_text("before\n")
+    done = shell(f"detect chelsea.jpg --no-image --json {name} >> all.json", folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, _, rest = (folder / "all.json").read_text().partition("\n")
+    assert first == "before"
+    assert json.loads(rest)[0]["file"] == "chelsea.jpg", "nothing but JSON goes to standard output"
+    done = shell(f"detect chelsea.jpg --no-image --json {name} | cat", folder)
+    assert json.loads(done.stdout)[0]["file"] == "chelsea.jpg"
+
+
+@posix
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_process_substitution(folder: Path) -> None:
+    done = shell("detect chelsea.jpg --no-image --quiet --json >(cat) | cat", folder)
+    assert json.loads(done.stdout)[0]["file"] == "chelsea.jpg"
+    assert done.stderr == ""
+
+
+@posix
+def test_names_of_open_files(tmp_path: Path) -> None:
+    assert own_descriptor("/dev/stdout") == 1
+    assert own_descriptor("/dev/fd/63") == 63
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to("/dev/fd/5")
+    assert own_descriptor(tmp_path / "a") == 5
+    (tmp_path / "c").symlink_to("c")
+    for name in ("/dev/null", "/dev/fd/x", "-", tmp_path / "c", tmp_path / "nothing", tmp_path):
+        assert own_descriptor(name) is None
+    with (tmp_path / "log").open("ab") as file:
+        file.write(b"before ")
+        file.flush()
+        write_whole(Path(f"/dev/fd/{file.fileno()}"), b"after")
+    assert (tmp_path / "log").read_bytes() == b"before after"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-o", "d", "--json", "d/chelsea.jpg"],
+        ["--yolo", "d", "--csv", "d/data.yaml"],
+        ["--yolo", "d", "--csv", "d/other.txt"],
+        ["--voc", "d", "--json", "d/chelsea.xml"],
+        ["-o", "d", "--coco", "d/film.mp4"],
+        ["--json", "-", "--csv", "-"],
+        pytest.param(["--json", "-", "--csv", "/dev/stdout"], marks=posix),
+        ["--json", "one", "--csv", "./one"],
+    ],
+)
+def test_targets_that_are_the_same_file(options: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "d").mkdir()
+    assert cli.detect_main(["chelsea.jpg", *options]) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.count("\n") == 1
+    assert list((folder / "d").iterdir()) == []
+
+
+def test_targets_beside_the_copies(folder: Path) -> None:
+    assert cli.detect_main(["chelsea.jpg", "-o", "d", "--json", "d/found.json", "--yolo", "d", "--voc", "d", "--quiet"]) == 0
+    names = {path.name for path in (folder / "d").iterdir()}
+    assert names == {"chelsea.jpg", "found.json", "chelsea.txt", "data.yaml", "chelsea.xml"}
+
+
+HOSTILE = "cat\n\x1b[2Jdog\r/../x"
+
+
+@pytest.fixture
+def hostile(folder: Path) -> str:
+    """The embedded model with a label that moves the cursor."""
+    for suffix in (".prototxt", ".caffemodel", ".onnx"):
+        shutil.copy(Path(models_folder(), f"{EMBEDDED}{suffix}"), folder / f"hostile{suffix}")
+    description = json.loads(Path(models_folder(), f"{EMBEDDED}.json").read_text())
+    description["head"]["labels"][7] = HOSTILE
+    (folder / "hostile.json").write_text(json.dumps(description))
+    return "hostile"
+
+
+def test_labels_do_not_reach_the_terminal_raw(hostile: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.detect_main(["chelsea.jpg", "--model", hostile, "--crops", "crops"]) == 0
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err
+    assert out.count("\n") == 1
+    assert r"cat\n\x1b[2Jdog\r/../x 0." in out
+    (crops,) = (folder / "crops").iterdir()
+    assert crops.name.isprintable()
+    assert crops.parent == folder / "crops"
+    assert cli.detect_main(["chelsea.jpg", "--model", hostile, "--classes", "bird,whale"]) == 2
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err
+    assert err.count("\n") == 1
+    assert cli.main(["inspect", hostile]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_files_keep_labels_as_they_are(hostile: str) -> None:
+    """As every tool that writes CSV for programs does; a spreadsheet may take a label that begins with = for a formula."""
+    import csv
+
+    assert cli.detect_main(["chelsea.jpg", "--model", hostile, "--csv", "found.csv", "--json", "found.json", "--quiet"]) == 0
+    with open("found.csv", newline="") as file:
+        assert [row["label"] for row in csv.DictReader(file)] == [HOSTILE]
+    assert json.loads(Path("found.json").read_text())[0]["detections"][0]["label"] == HOSTILE

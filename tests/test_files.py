@@ -1,0 +1,157 @@
+"""Pictures from files that are no pictures, do not end or are too large; files that appear together or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from opencv_squeezedet import files
+from opencv_squeezedet.files import WholeFile, read_picture, real_path, temporary_beside, write_together, write_whole
+
+PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    return read_picture(PHOTO)
+
+
+# ---- reading -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+@pytest.mark.parametrize("name", ["pipe.jpg", "/dev/zero"])
+def test_what_may_never_end_is_not_read(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ValueError, match="it is a pipe or a device, and not a regular file"):
+        read_picture(tmp_path / name)
+
+
+def test_a_folder_is_no_picture(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"Is a directory|Permission denied"):
+        read_picture(tmp_path)
+
+
+def test_a_file_of_absurd_size_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.jpg"
+    with path.open("wb") as file:
+        try:
+            file.truncate(1 << 40)
+        except OSError:
+            pytest.skip("no file with a hole of this size can be made here")
+    with pytest.raises(ValueError, match=r"it has 1,099,511,627,776 bytes, at most 1,073,741,824 are read"):
+        read_picture(path)
+
+
+def test_what_grows_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_PIECE", 1000)
+    with open("/dev/zero", "rb") as endless, pytest.raises(ValueError, match=r"more than the 4,500 bytes"):
+        files.read_at_most(endless, 4500)
+    with PHOTO.open("rb") as file:
+        assert files.read_at_most(file, PHOTO.stat().st_size) == PHOTO.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".pfm", ".tiff", ".hdr"])
+def test_pictures_of_floats_are_the_same_pictures(tmp_path: Path, photo: np.ndarray, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    cv2.imwrite(str(path), (photo / np.float32(255)).astype(np.float32))
+    picture = read_picture(path)
+    assert (picture.dtype, picture.shape) == (np.uint8, photo.shape)
+    assert np.abs(picture.astype(int) - photo).max() <= (2 if suffix == ".hdr" else 0)
+
+
+def test_pictures_of_16_bits_are_the_same_pictures(tmp_path: Path, photo: np.ndarray) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), photo.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.png"), photo)
+
+
+def test_floats_that_are_no_picture(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.pfm"), np.full((4, 4, 3), 7e8, np.float32))
+    with pytest.raises(ValueError, match="a float image must count from 0 to 1 or to 255"):
+        read_picture(tmp_path / "a.pfm")
+
+
+def test_a_circle_of_links(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    for path in (tmp_path / "a", tmp_path / "a" / "deeper"):
+        with pytest.raises(OSError, match="symbolic links"):
+            write_whole(path, b"")
+    assert real_path(tmp_path / "c") == tmp_path.resolve() / "c"
+
+
+# ---- writing -----------------------------------------------------------------------------------------------------------
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_temporary_names_are_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of two containers with one process number and one folder, which draw the same name."""
+    drawn = iter(["same", "same", "same", "other"])
+    monkeypatch.setattr("secrets.token_hex", lambda count: next(drawn))
+    first = temporary_beside(tmp_path / "a.mp4")
+    first.write_text("the other container's")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: 1)
+        second = temporary_beside(tmp_path / "a.mp4")
+    assert (first.name, second.name) == (".same.mp4", ".other.mp4")
+    assert first.read_text() == "the other container's"
+
+
+def test_temporary_names_fit_and_tell_of_their_file(tmp_path: Path) -> None:
+    temporary = temporary_beside(tmp_path / ("a." + "x" * 250))
+    assert len(temporary.name) < 40
+    with pytest.raises(OSError, match=r"missing.a\.json"):
+        temporary_beside(tmp_path / "missing" / "a.json")
+
+
+def test_the_users_mask_counts(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_whole(tmp_path / "a", b"")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
+
+
+def test_all_together_or_none(tmp_path: Path) -> None:
+    one, two, three = (tmp_path / name for name in ("one", "two", "three"))
+    one.write_text("older")
+    three.mkdir()
+    with pytest.raises(OSError, match="three"):
+        write_together({one: b"1", two: b"2", three: b"3"})
+    assert one.read_text() == "older"
+    assert names(tmp_path) == ["one", "three"]
+    three.rmdir()
+    write_together({one: b"1", two: b"2", three: b"3"})
+    assert [path.read_bytes() for path in (one, two, three)] == [b"1", b"2", b"3"]
+    assert names(tmp_path) == ["one", "three", "two"]
+
+
+@pytest.mark.parametrize("error", [OSError(13, "Permission denied"), KeyboardInterrupt()])
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_what_was_there_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int, error: BaseException
+) -> None:
+    """Where a file cannot take its place, as in a folder in which one may only make files."""
+    paths = [tmp_path / str(i) for i in range(3)]
+    paths[1].write_text("older")
+    keep = WholeFile.keep
+
+    def fail(file: WholeFile) -> None:
+        if file.path == paths[failing]:
+            raise error
+        keep(file)
+
+    monkeypatch.setattr(WholeFile, "keep", fail)
+    with pytest.raises(type(error)):
+        write_together(dict.fromkeys(paths, b"new"))
+    assert names(tmp_path) == ["1"]
+    assert paths[1].read_text() == "older"
