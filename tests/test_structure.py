@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "opencv_squeezedet"
 NAME = PACKAGE.name
 
 FLOORS = (
+    "__main__",
     "cli",
     "batch training",
     "evaluation",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from opencv_squeezedet.cli import datasets
-from opencv_squeezedet.cli.common import Parser, positive, shown, usage_errors
+from opencv_squeezedet.cli.common import CommandError, Parser, positive, shown, usage_errors
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.network.architectures import TRAINABLE
@@ -64,7 +66,29 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with usage_errors():
         with needs("train"):
-            from opencv_squeezedet.training import Opinions, Training
+            from opencv_squeezedet.training.parallel import processes
+        with processes() as number, _apart(args, number):
+            return _train(args, first=number == 0)
+
+
+@contextmanager
+def _apart(args: argparse.Namespace, number: int) -> Iterator[None]:
+    """Let a process other than the first of torchrun's write to a folder of its own, which is removed, and print nothing."""
+    if number == 0:
+        yield
+        return
+    with TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        args.output, args.quiet, args.tensorboard = Path(folder), True, False
+        try:
+            yield
+        except CommandError as error:
+            raise CommandError(f"process {number}: {error}", error.status) from error
+
+
+def _train(args: argparse.Namespace, *, first: bool) -> int:
+    from opencv_squeezedet.training import Opinions, Training
+
+    with usage_errors():
         dataset = datasets.load(args)
         teacher = None if args.teacher is None else Opinions.read(Path(args.teacher), dataset.labels)
         with usage_errors(TypeError):  # JSON of the wrong types
@@ -78,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
             workers=args.workers,
         )
         _watch(training, args)
+        if not first:
+            return 0
         calibration = None if training.validation is None else training.calibrate()
         paths = training.write(args.output / _STEM, calibration=calibration)
     if not args.quiet:

@@ -20,6 +20,7 @@ from opencv_squeezedet.files import read_picture
 from opencv_squeezedet.preprocess import Picture
 from opencv_squeezedet.training.augment import Augmentation, Sample, augmented
 from opencv_squeezedet.training.losses import Targets
+from opencv_squeezedet.training.parallel import own
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class _Places(Sampler[list[tuple[int, tuple[int, int], bool]]]):
         self._feed, self._starts = feed, range(first, feed.pictures, feed.batch)
 
     def __iter__(self) -> Iterator[list[tuple[int, tuple[int, int], bool]]]:
-        return map(self._feed.places, self._starts)
+        return (own(self._feed.places(first)) for first in self._starts)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -132,7 +133,7 @@ class Feed:
     seed: int = 0
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches, starting at picture ``first``."""
+        """Yield the batches, or this process's part of each, starting at picture ``first``."""
         pictures = _Pictures(self.examples, self._order(), self.mean, self.augmentation, self.seed)
         loader: DataLoader[tuple[Sample, list[str]]] = DataLoader(
             pictures,

@@ -35,6 +35,7 @@ from opencv_squeezedet.training.lock import lock_folder
 from opencv_squeezedet.training.loop import LOGITS, Trainer
 from opencv_squeezedet.training.losses import AlignedLoss, Loss, Losses, PublishedLoss
 from opencv_squeezedet.training.module import TorchNetwork
+from opencv_squeezedet.training.parallel import from_first
 from opencv_squeezedet.training.recipe import Recipe
 from opencv_squeezedet.training.start import begin, describe
 from opencv_squeezedet.training.teacher import Opinions
@@ -210,7 +211,7 @@ class Training:
     def _waited(self) -> int:
         """How many measurements in a row brought no improvement."""
         measured = [row["map_voc07"] for row in self.trainer.history if "map_voc07" in row]
-        return len(measured) - 1 - int(np.argmax(measured)) if measured else 0
+        return from_first(lambda: len(measured) - 1 - int(np.argmax(measured)) if measured else 0)  # all stop together
 
     def _note(self, problems: Sequence[str]) -> None:
         self._problems.update(dict.fromkeys(problems))
