@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed, nn
@@ -79,7 +79,7 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     total = summed(torch.cat([gradient.flatten() for gradient in gradients]))
-    for gradient, part in zip(gradients, total.split([gradient.numel() for gradient in gradients]), strict=True):
+    for gradient, part in zip(gradients, torch.split(total, [gradient.numel() for gradient in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
 
 
@@ -89,8 +89,7 @@ def from_first(ask: Callable[[], Value]) -> Value:
         return ask()
     found = [ask() if distributed.get_rank() == 0 else None]
     distributed.broadcast_object_list(found)
-    value: Any = found[0]
-    return value  # type: ignore[no-any-return]
+    return cast(Value, found[0])
 
 
 def gathered(items: list[Value]) -> list[Value]:
@@ -121,9 +120,9 @@ class BatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         values = x.float()
         number = summed(values.new_tensor(x.numel() / x.shape[1]))
-        mean = _Summed.apply(values.sum((0, 2, 3))) / number
+        mean = _sum(values.sum((0, 2, 3))) / number
         centred = values - mean[:, None, None]
-        variance = _Summed.apply(centred.square().sum((0, 2, 3))) / number
+        variance = _sum(centred.square().sum((0, 2, 3))) / number
         self._follow(mean.detach(), variance.detach() * number / (number - 1))
         scale = self.weight / torch.sqrt(variance + self.eps)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
@@ -136,6 +135,10 @@ class BatchNorm(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance, self.momentum)
+
+
+def _sum(x: Tensor) -> Tensor:
+    return cast(Tensor, _Summed.apply(x))  # type: ignore[no-untyped-call]
 
 
 class _Summed(torch.autograd.Function):
