@@ -24,6 +24,9 @@ def _run(name: str) -> int:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the process, without a traceback of what was imported
     from opencv_squeezedet import cli
 
-    signal.signal(signal.SIGINT, handler)
-    status: int = getattr(cli, name)()
+    try:
+        signal.signal(signal.SIGINT, handler)
+        status: int = getattr(cli, name)()
+    except KeyboardInterrupt:  # between this line's handler and the command's own
+        return 130
     return status

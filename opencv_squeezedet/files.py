@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import shutil
 import stat
 import sys
@@ -32,7 +31,7 @@ MOST_PICTURE_BYTES = 1 << 30
 _PIECE = 1 << 20
 _MOST_LINKS = 40
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/([^/]+))/fd/([0-9]+)")
-_RADIANCE = b"#?"
+_PNG, _RADIANCE = b"\x89PNG\r\n\x1a\n", b"#?"
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------------
@@ -75,6 +74,12 @@ def read_regular(path: Path, most: int) -> bytes:
         return read_at_most(file, most)
 
 
+def read_whole(path: Path, most: int) -> bytes:
+    """Return the content of a file or a pipe, for which Ctrl-C ends the waiting; ValueError if it has more bytes than this."""
+    with path.open("rb", buffering=0) as file:
+        return read_at_most(file, most)
+
+
 def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe that nobody writes to would not open
 
@@ -99,6 +104,8 @@ def decode_picture(content: bytes) -> Picture:
     """
     if not content:
         raise ValueError("the file is empty")
+    if content.startswith(_PNG):
+        _check_chunks(content)
     data = np.frombuffer(content, np.uint8)
     image = _decoded(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image.dtype == np.uint8:
@@ -106,6 +113,16 @@ def decode_picture(content: bytes) -> Picture:
     if image.dtype.kind == "f" and not content.startswith(_RADIANCE):  # whose floats OpenCV knows how to take
         return as_bgr(image)
     return _decoded(data, cv2.IMREAD_COLOR)
+
+
+def _check_chunks(content: bytes) -> None:
+    """ValueError if a part of a PNG file claims more than there is: OpenCV makes room for it, up to 4 GiB, before it looks."""
+    place = len(_PNG)
+    while place + 8 <= len(content):
+        size = int.from_bytes(content[place : place + 4], "big")
+        if size > len(content):
+            raise ValueError(f"it is damaged: a part of {size:,} bytes in a file of {len(content):,}")
+        place += size + 12
 
 
 def _decoded(data: np.ndarray, flags: int) -> Picture:
@@ -157,7 +174,7 @@ def temporary_beside(path: Path) -> Path:
     """
     suffix = path.suffix if path.suffix.isascii() and len(path.suffix) < 16 else ""
     while True:
-        temporary = path.with_name(f".{secrets.token_hex(8)}{suffix}")
+        temporary = path.with_name(f".{os.urandom(8).hex()}{suffix}")
         with named_errors(path), suppress(FileExistsError):
             temporary.open("xb").close()
             return temporary

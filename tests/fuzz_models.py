@@ -2,8 +2,9 @@
 
     python tests/fuzz_models.py --count 20000 --kind onnx --backend opencv
 
-Prints, for each kind of file, how many cases ended how: opened (and ran), refused by which error, or a finding: a signal, a
-hang, too much memory, or an error that is none of the package's. Each finding is shown with its number, by which
+Prints, for each kind of file, how many cases ended how: opened (and ran), refused by which error, both before or after a trial
+in a child process, which may have crashed; or a finding: a signal, a hang, too much memory, or an error that is none of the
+package's. Each finding is shown with its number, by which
 `--first NUMBER --count 1` repeats it; exit status 1 if there was one.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import random
 import re
 import select
@@ -30,10 +32,13 @@ import numpy as np
 from model_mutations import KINDS, Case, make
 
 import opencv_squeezedet as sd
+from opencv_squeezedet.backends import trial
 
 HANGS_AFTER = 20.0  # seconds, apart from a trial in a process of its own
 MOST_MEMORY = 2 << 30
 FINDINGS = ("signal", "hang", "memory", "unclean")
+TRIALS: list[list[str]] = []
+"""Those of one case."""
 PICTURE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
 
 
@@ -45,7 +50,10 @@ def outcome(case: Case, backend: Any) -> str:
     status = Path("/proc/self/status")
     if status.exists():
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    TRIALS.clear()
     result = _outcome(case, backend)
+    if TRIALS:
+        result = result.replace(":", " after a trial:", 1) if ":" in result else f"{result} after a trial"
     if status.exists():
         found = re.search(r"VmHWM:\s+(\d+)", status.read_text())
         if found and int(found[1]) * 1024 > MOST_MEMORY:
@@ -60,8 +68,7 @@ def _outcome(case: Case, backend: Any) -> str:
         else:
             sd.SqueezeDet(case.path, config=case.config, backend=backend).detect(PICTURE, score_threshold=0)
     except sd.ModelError as error:
-        message = str(error)
-        return f"{type(error).__name__}{' after a trial' if 'crashes on it' in message else ''}: {message[:300]}"
+        return f"{'crash' if 'crashes on it' in str(error) else type(error).__name__}: {str(error)[:300]}"
     except OSError as error:
         return f"OSError: {error}"[:300]
     except Exception as error:
@@ -69,9 +76,29 @@ def _outcome(case: Case, backend: Any) -> str:
     return "opened"
 
 
+def forked(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Make a trial in a copy of this process, which has loaded the libraries already, instead of a new one."""
+    TRIALS.append(command)
+    with tempfile.TemporaryFile() as request:
+        request.write(options["input"])
+        request.seek(0)
+        result, to_parent = os.pipe()
+        child = os.fork()
+        if not child:
+            os.dup2(request.fileno(), 0)
+            os.dup2(to_parent, 1)
+            sys.stdin = open(0)  # noqa: SIM115
+            trial.answer(json.loads(sys.stdin.buffer.readline()))
+        os.close(to_parent)
+        with os.fdopen(result, "rb") as answers:
+            told = answers.read()
+        return subprocess.CompletedProcess(command, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), told)
+
+
 def work(kind: str, backend: str, first: int, count: int, seed: int) -> None:
     """Print the number of each case before it is tried, and its outcome after."""
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(1)  # and no others, which a copy of the process would not have
+    trial.subprocess.run = forked  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder:
         for number in range(first, first + count):
             case = make(kind, random.Random(f"{seed} {kind} {number}"), Path(folder))
@@ -123,8 +150,9 @@ def campaign(kind: str, backend: str, first: int, count: int, seed: int, limit: 
         for number, result in found:
             what = result.split(":")[0]
             counts[what] += 1
-            if what.split()[0] in FINDINGS and re.sub(r"[\d']", "", result)[:120] not in shown:
-                shown.add(re.sub(r"[\d']", "", result)[:120])
+            alike = f"{number if what == 'signal' else ''}{re.sub(r'[0-9]', '', result)[:120]}"  # a signal tells nothing
+            if what.split()[0] in FINDINGS and alike not in shown:
+                shown.add(alike)
                 print(f"  {kind} {number}: {result}", flush=True)
             if time.monotonic() - start > limit:
                 break

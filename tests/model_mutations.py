@@ -137,7 +137,7 @@ def make(kind: str, rng: random.Random, folder: Path) -> Case:
         Path(f"{stem}.net").write_bytes(_net(bytearray(files["net"]), rng))
         return Case(f"{stem}.net", None, (227, 227))
     if kind == "onnx":
-        name = rng.choices(["onnx", "half", "embedded", "foreign"], [70, 15, 5, 10])[0]
+        name = rng.choices(["onnx", "half", "embedded", "foreign"], [75, 16, 1, 8])[0]
         content = mutated(files[name], rng) if rng.random() < 0.4 else _changed(_onnx_message(files[name]), rng, _ONNX)
         Path(f"{stem}.onnx").write_bytes(content)
         if name == "foreign":

@@ -158,7 +158,7 @@ def test_the_picture_is_not_changed(detector: sd.SqueezeDet, photo: np.ndarray) 
 @pytest.mark.parametrize(
     ("image", "error", "message"),
     [
-        (None, TypeError, "cv2.imread gives None"),
+        (None, TypeError, "cv2.imread returns None"),
         ("photo.jpg", TypeError, "must be an array, got str"),
         (np.zeros((4, 4, 3), np.int32), TypeError, "uint8, uint16 or floats, got int32"),
         (np.zeros((4, 4, 3), bool), TypeError, "got bool"),

@@ -56,6 +56,14 @@ def test_what_grows_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         assert files.read_at_most(file, PHOTO.stat().st_size) == PHOTO.read_bytes()
 
 
+def test_a_part_of_a_png_that_is_larger_than_the_file(photo: np.ndarray) -> None:
+    """OpenCV 5 would fill 4 GiB with zeros first, which takes it half a minute."""
+    content = bytearray(cv2.imencode(".png", photo)[1].tobytes())
+    content[33:37] = b"\xff\xff\xff\x17"
+    with pytest.raises(ValueError, match=r"it is damaged: a part of 4,294,967,063 bytes in a file of"):
+        files.decode_picture(bytes(content))
+
+
 @pytest.mark.parametrize("suffix", [".pfm", ".tiff", ".hdr"])
 def test_pictures_of_floats_are_the_same_pictures(tmp_path: Path, photo: np.ndarray, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
@@ -72,7 +80,7 @@ def test_pictures_of_16_bits_are_the_same_pictures(tmp_path: Path, photo: np.nda
 
 def test_floats_that_are_no_picture(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.pfm"), np.full((4, 4, 3), 7e8, np.float32))
-    with pytest.raises(ValueError, match="a float image must count from 0 to 1 or to 255"):
+    with pytest.raises(ValueError, match="a float image must range from 0 to 1 or to 255"):
         read_picture(tmp_path / "a.pfm")
 
 
@@ -94,14 +102,14 @@ def names(folder: Path) -> list[str]:
 
 def test_temporary_names_are_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As of two containers with one process number and one folder, which draw the same name."""
-    drawn = iter(["same", "same", "same", "other"])
-    monkeypatch.setattr("secrets.token_hex", lambda count: next(drawn))
+    drawn = iter([b"same", b"same", b"same", b"other"])
+    monkeypatch.setattr(os, "urandom", lambda count: next(drawn))
     first = temporary_beside(tmp_path / "a.mp4")
     first.write_text("the other container's")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "getpid", lambda: 1)
         second = temporary_beside(tmp_path / "a.mp4")
-    assert (first.name, second.name) == (".same.mp4", ".other.mp4")
+    assert (first.name, second.name) == (f".{b'same'.hex()}.mp4", f".{b'other'.hex()}.mp4")
     assert first.read_text() == "the other container's"
 
 

@@ -408,6 +408,15 @@ def test_an_archive_that_is_none(content: bytes, caffe: Path) -> None:
         sd.SqueezeDet(caffe, path, config=SMALL)
 
 
+@pytest.mark.usefixtures("unseen")
+@pytest.mark.parametrize("array", [np.zeros((6, 3, 3, 3), int), np.full((6, 3, 3, 3), "x"), np.full(6, None)])
+def test_an_archive_of_something_else(array: Any, caffe: Path) -> None:
+    path = caffe.with_suffix(".npz")
+    np.savez(path, conv1_w=array, conv1_b=array)
+    with pytest.raises(sd.ModelError, match=r"npz': arrays LAYER_w and LAYER_b were expected: (floats|Object arrays)"):
+        sd.SqueezeDet(caffe, path, config=SMALL)
+
+
 # ---- too much of everything --------------------------------------------------------------------------------------------
 
 
@@ -509,6 +518,20 @@ def test_a_sound_network_of_other_layers_is_used(backend: Any, tmp_path: Path) -
         read_onnx(tmp_path / "it.onnx")
     classifier = sd.SqueezeNet(tmp_path / "it.onnx", preprocess=sd.Preprocess((32, 24)), backend=backend)
     assert classifier.classify(cv2.imread(str(PHOTO)), top=3)[0].probability > 0
+
+
+def test_no_sound_network_is_taken_for_a_damaged_one() -> None:
+    """Those that ONNX's own tests are made of: all operators, and exports of well-known networks."""
+    import onnx
+
+    paths = list(Path(onnx.__file__).parent.glob("backend/test/data/**/*.onnx"))
+    if not paths:
+        pytest.skip("this onnx comes without its tests")
+    for path in paths:
+        try:
+            read_onnx(path)
+        except UnknownLayerError:
+            continue
 
 
 @pytest.mark.usefixtures("unseen")

@@ -24,7 +24,8 @@ from opencv_squeezedet.cli import train as command
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_help_fits_a_screen() -> None:
+def test_the_help_fits_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     for name in ("train", "label"):
         module = import_module(f"opencv_squeezedet.cli.{name}")
         lines = common.make_parser(module, name).format_help().splitlines()
@@ -135,9 +136,10 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
         (["data.yaml", "--start", "unknown-name"], "the published models are"),
         (["data.yaml", "--start", "data.npz"], "LAYER_w"),
         (["data.yaml", "--recipe", "missing.json"], "missing.json: No such file"),
-        (["data.yaml", "--recipe", "data.yaml"], "Expecting value"),
+        (["data.yaml", "--recipe", "data.yaml"], "--recipe: Expecting value"),
+        (["data.yaml", "--recipe", "/dev/zero"], "--recipe: it has more than the 16,777,216 bytes"),
         (["data.yaml", "--anchors", "missing.json"], "missing.json: No such file"),
-        (["data.yaml", "--anchors", "data.yaml"], "Expecting value"),
+        (["data.yaml", "--anchors", "data.yaml"], "--anchors: Expecting value"),
         (["data.yaml", "--teacher", "missing.json"], "missing.json: No such file"),
         (["data.yaml", "--teacher", "data.yaml"], "data.yaml: Expecting value"),
         (["data.yaml", "-o", "data.yaml"], "data.yaml"),

@@ -29,6 +29,7 @@ torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 from training_cases import recipe, squares  # noqa: E402
 
 from opencv_squeezedet.training import Augmentation, Progress, Recipe, Schedule, Training  # noqa: E402
+from opencv_squeezedet.training.data import Example  # noqa: E402
 from opencv_squeezedet.training.losses import PublishedLoss  # noqa: E402
 from opencv_squeezedet.training.session import class_weights, examples_of  # noqa: E402
 
@@ -274,6 +275,25 @@ def test_ctrl_c_in_a_terminal(data: tuple[Dataset, Dataset], tmp_path: Path, wor
     assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["seen"] >= 4
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_reading_process_that_is_killed(
+    data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a system without memory left."""
+    parent, read = os.getpid(), Example.read
+
+    def fatal(example: Example, mean: tuple[float, float, float]) -> object:
+        if os.getpid() != parent and example.path.stem == "train7":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(example, mean)
+
+    monkeypatch.setattr(Example, "read", fatal)
+    run = Training(recipe(), data[0], tmp_path, workers=1)
+    with pytest.raises(ChildProcessError, match="a process that reads pictures was ended, perhaps for want of memory"):
+        list(run.run())
+    assert (tmp_path / "checkpoint.pt").exists()
+
+
 def test_a_disk_that_is_full(data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = training(data, tmp_path)
     run.trainer.save()
@@ -356,7 +376,7 @@ def test_other_pictures_are_refused(data: tuple[Dataset, Dataset], tmp_path: Pat
         (replace(train, pictures=(replace(first, xyxy=first.xyxy + 1), *train.pictures[1:])), val),
         (train, replace(val, pictures=val.pictures[1:])),
     ):
-        with pytest.raises(ModelError, match=r"checkpoint.pt is of a training with other pictures or objects"):
+        with pytest.raises(ModelError, match=r"checkpoint.pt belongs to a (training )?run on other pictures"):
             training(others, tmp_path)
 
 

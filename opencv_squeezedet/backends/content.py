@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from opencv_squeezedet._opencv import read_net_from_caffe
 from opencv_squeezedet.backends.base import BackendName, no_layer, no_top
@@ -36,9 +37,6 @@ class NetworkContent:
         self._contents: dict[str, bytes] = {}
         self._forms: dict[str, tuple[Form, Misfit]] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_forms": {}}  # another process makes them of what was read, and needs no files
-
     def form(self, backend: BackendName, outputs: Places | None) -> tuple[Form, Misfit]:
         """Return the network as the backend takes it, checked, and what tells of an input's size whether it takes that.
 
@@ -65,7 +63,7 @@ class NetworkContent:
             used, name = Files(onnx=files.onnx), repr(files.onnx)
         else:
             return self._converted(outputs)
-        misfit = _of_files(used) if self.trusted else self._checked(used)
+        misfit = partial(_misfit_of_files, used) if self.trusted else self._checked(used)
         paths = (path for path in (used.definition, used.weights, used.onnx) if path is not None)
         form = Form(tuple(map(self._read, paths)), name, outputs)
         return form, misfit or self._trial(form, backend)
@@ -75,7 +73,7 @@ class NetworkContent:
         from opencv_squeezedet.formats import load_network  # takes time to import
 
         try:
-            return _of_network(load_network(files, read=self._read)[0])
+            return partial(_misfit_of_network, load_network(files, read=self._read)[0])
         except UnknownLayerError:
             return None
 
@@ -90,9 +88,11 @@ class NetworkContent:
         network, weights = load_network(self.files, read=self._read)
         name = str(self.files)
         if outputs is None:
-            return Form((onnx_bytes(network, weights),), name, None), _of_network(network)
+            return Form((onnx_bytes(network, weights),), name, None), partial(_misfit_of_network, network)
         tops = {blob: _top(network, name, place, blob) for blob, place in outputs.items()}
-        return Form((onnx_bytes(_up_to(network, set(tops.values())), weights),), name, tops), _of_network(network)
+        return Form((onnx_bytes(_up_to(network, set(tops.values())), weights),), name, tops), partial(
+            _misfit_of_network, network
+        )
 
     def _read(self, path: str, *most: int) -> bytes:
         """The content of a file, the same whenever it is asked for: what was checked is what runs."""
@@ -108,30 +108,22 @@ class NetworkContent:
         return content_of
 
 
-def _of_network(network: Network) -> Misfit:
-    """What tells by the shapes of a network's layers."""
+def _misfit_of_network(network: Network, size: tuple[int, int] | None) -> str | None:
+    """What the shapes of a network's layers say."""
+    try:
+        _ = network.steps if size is None else replace(network, input_shape=(1, 3, size[1], size[0])).steps
+    except ModelError as error:
+        return str(error)
+    return None
 
-    def misfit(size: tuple[int, int] | None) -> str | None:
-        try:
-            _ = network.steps if size is None else replace(network, input_shape=(1, 3, size[1], size[0])).steps
-        except ModelError as error:
-            return str(error)
+
+def _misfit_of_files(files: Files, size: tuple[int, int] | None) -> str | None:
+    """The same for a network that is known to be sound, which is read only when an input's size is asked about."""
+    if size is None:
         return None
+    from opencv_squeezedet.formats import load_definition  # takes time to import
 
-    return misfit
-
-
-def _of_files(files: Files) -> Misfit:
-    """What reads a network that is known to be sound when it is first asked for an input's size."""
-
-    def misfit(size: tuple[int, int] | None) -> str | None:
-        if size is None:
-            return None
-        from opencv_squeezedet.formats import load_definition  # takes time to import
-
-        return _of_network(load_definition(files))(size)
-
-    return misfit
+    return _misfit_of_network(load_definition(files), size)
 
 
 def _top(network: Network, name: str, place: Place, blob: str) -> str:

@@ -99,8 +99,9 @@ class Detect:
 
     Examples
     --------
-    >>> rows = Detect(score_threshold=0.4)({"path": ["photo.jpg"]})
-    >>> rows["label"][0], rows["confidence"][0]
+    >>> rows = Detect(score_threshold=0.4)({"path": ["samples/chelsea.jpg"]})
+    >>> rows["label"][0]
+    ['cat']
     """
 
     def __init__(

@@ -22,6 +22,7 @@ from opencv_squeezedet.files import (
     read_at_most,
     read_picture,
     read_regular,
+    read_whole,
     real_path,
 )
 from opencv_squeezedet.preprocess import Picture
@@ -261,8 +262,7 @@ def _from_standard_input() -> Frame:
 
 
 def _from_pipe(path: Path) -> Frame:
-    with path.open("rb", buffering=0) as file:
-        content = read_at_most(file, MOST_PICTURE_BYTES)
+    content = read_whole(path, MOST_PICTURE_BYTES)
     return Frame(str(path), path.stem, path.suffix, lambda: decode_picture(content))
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opencv_squeezedet.cli import datasets
 from opencv_squeezedet.cli.common import CommandError, Parser, positive, shown, usage_errors
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.extras import needs
+from opencv_squeezedet.files import read_whole
 from opencv_squeezedet.network.architectures import TRAINABLE
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ USAGE = "[options] DATASET -o FOLDER"
 EXAMPLE = "bolts.yaml --split train --val-split val -o runs/bolts --pictures 20000"
 _STEM = "model"
 _MOST_EVERY = 20_000
+_MOST_JSON_BYTES = 1 << 24
+
+Read = TypeVar("Read")
 
 
 def add_arguments(parser: Parser) -> None:
@@ -91,10 +95,8 @@ def _train(args: argparse.Namespace, *, first: bool) -> int:
     with usage_errors():
         dataset = datasets.load(args)
         teacher = None if args.teacher is None else Opinions.read(Path(args.teacher), dataset.labels)
-        with usage_errors(TypeError):  # JSON of the wrong types
-            recipe = _recipe(args)
         training = Training(
-            recipe,
+            _recipe(args),
             dataset,
             args.output,
             validation=_validation(args, dataset),
@@ -117,7 +119,7 @@ def _train(args: argparse.Namespace, *, first: bool) -> int:
 def _recipe(args: argparse.Namespace) -> Recipe:
     from opencv_squeezedet.training import Recipe
 
-    recipe = Recipe() if args.recipe is None else Recipe.from_json(Path(args.recipe).read_text("utf-8"))
+    recipe = Recipe() if args.recipe is None else _read("--recipe", args.recipe, Recipe.from_json)
     options: dict[str, Any] = {
         name: getattr(args, name)
         for name in ("network", "loss", "pictures", "batch", "start", "seed")
@@ -126,11 +128,16 @@ def _recipe(args: argparse.Namespace) -> Recipe:
     if args.size is not None:
         options["input_size"] = args.size
     if args.anchors is not None:
-        config = HeadConfig.from_json(Path(args.anchors).read_text("utf-8"))
+        config = _read("--anchors", args.anchors, HeadConfig.from_json)
         if args.size not in (None, config.input_size):
             raise ValueError("--anchors: they are for an input of {}x{}, not of {}x{}".format(*config.input_size, *args.size))
         options |= {"anchors": config.anchors, "input_size": config.input_size}
     return replace(recipe, **options)
+
+
+def _read(option: str, name: str, parse: Callable[[str], Read]) -> Read:
+    with usage_errors(TypeError, RecursionError, about=f"{option}: "):  # JSON of the wrong types
+        return parse(read_whole(Path(name), _MOST_JSON_BYTES).decode())
 
 
 def _validation(args: argparse.Namespace, dataset: Dataset) -> Dataset | None:

@@ -12,8 +12,9 @@ import numpy as np
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.datasets.names import class_table
 from opencv_squeezedet.detections import Detections
-from opencv_squeezedet.files import write_whole
+from opencv_squeezedet.files import read_whole, write_whole
 
+_MOST_BYTES = 1 << 32
 _MOST = float(np.finfo(np.float32).max) / 2  # of two added numbers, which must fit
 
 
@@ -53,7 +54,7 @@ def _default_categories(dataset: Dataset) -> dict[int, str]:
 def read_categories(path: Path) -> dict[int, str]:
     """Return the names of the category ids in a COCO file; ValueError if it has no ``categories``."""
     try:
-        return {entry["id"]: str(entry["name"]) for entry in json.loads(path.read_bytes())["categories"]}
+        return {entry["id"]: str(entry["name"]) for entry in json.loads(read_whole(path, _MOST_BYTES))["categories"]}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: COCO's categories were expected: {error!r}") from error
 
@@ -83,7 +84,7 @@ def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | N
         If it is not such a file, or nothing in it is for a picture and a class of the data set.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_whole(path, _MOST_BYTES))
         if isinstance(content, dict):
             rows, categories = content["annotations"], {entry["id"]: str(entry["name"]) for entry in content["categories"]}
             names = {picture.path.name: i for i, picture in enumerate(dataset.pictures)}

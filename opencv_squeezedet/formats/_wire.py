@@ -13,7 +13,7 @@ from opencv_squeezedet.formats._schema import ARRAYS, RANGES, Field, Message, Sc
 
 _VARINT, _LENGTH = 0, 2
 _WIDTHS = {1: 8, 5: 4}
-_ALWAYS, _BYTES_PER_FIELD = 10_000, 32
+_ALWAYS, _BYTES_PER_FIELD = 50_000, 32
 _CHUNK = 1 << 12
 _DEEPEST = 64
 _MOST_LISTED = 1 << 16

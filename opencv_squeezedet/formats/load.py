@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from io import BytesIO
-from zipfile import ZipFile
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
@@ -91,16 +92,25 @@ def read_weights(path: StrPath, *, read: Read = read_file) -> Weights:
 
 def _read_archive(content: bytes, path: str) -> Weights:
     """NumPy's archive; what its reader makes of a damaged one has many names."""
+    from zipfile import ZipFile  # not everybody's import time
+
     try:
         with ZipFile(BytesIO(content)) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
                 raise ModelError(f"{path!r}: arrays of at most {MOST_BYTES} bytes were expected")
         with np.load(BytesIO(content)) as arrays:
-            return {name[:-2]: [arrays[name], arrays[f"{name[:-2]}_b"]] for name in arrays if name.endswith("_w")}
+            names = [name[:-2] for name in arrays if name.endswith("_w")]
+            return {name: [_floats(arrays[f"{name}_{part}"]) for part in "wb"] for name in names}
     except ModelError:
         raise
     except Exception as error:
         raise ModelError(f"{path!r}: arrays LAYER_w and LAYER_b were expected: {error}") from error
+
+
+def _floats(array: NDArray[Any]) -> NDArray[np.float32]:
+    if array.dtype.kind != "f":
+        raise ValueError(f"floats were expected, got {array.dtype}")
+    return array.astype(np.float32)
 
 
 def _classifier_of(path: str, weights: Weights) -> Network:

@@ -381,6 +381,8 @@ def _split(reader: _Reader, node: _Node) -> nw.Layer:
         lengths = reader.integers(node, 1)
     else:
         length, parts = reader.shape(node)[axis], len(node.outputs)
+        if length % parts and not node.has("split"):
+            raise node.error(f"an axis of {length} does not fall into {parts} equal parts")
         lengths = node.integers("split", (length // parts,) * parts)
     if len(lengths) != len(node.outputs) or sum(lengths) != reader.shape(node)[axis]:
         raise node.damage(f"lengths {lengths} for {len(node.outputs)} outputs do not fit {reader.shape(node)}, axis {axis}")
@@ -393,6 +395,11 @@ def _reshape(reader: _Reader, node: _Node) -> nw.Layer:
     if node.integer("allowzero", 0) and 0 in dims:
         raise node.error(f"lengths above 0 were expected, got {dims}")
     return _layer(reader, node, nw.Reshape, constants=1, dims=dims)
+
+
+def _transpose(reader: _Reader, node: _Node) -> nw.Layer:
+    backwards = tuple(range(len(reader.shape(node))))[::-1]
+    return _layer(reader, node, nw.Permute, order=node.integers("perm", backwards))
 
 
 def _dropout(reader: _Reader, node: _Node) -> nw.Layer:
@@ -420,7 +427,7 @@ _KINDS: dict[str, Callable[[_Reader, _Node], nw.Layer]] = {
     "Concat": lambda reader, node: _layer(reader, node, nw.Concat, most=len(node.inputs), axis=reader.axis(node, 1)),
     "Add": _sum,
     "Sum": _sum,
-    "Transpose": lambda reader, node: _layer(reader, node, nw.Permute, order=node.integers("perm", ())),
+    "Transpose": _transpose,
     "Split": _split,
     "Reshape": _reshape,
 }

@@ -133,7 +133,13 @@ class Feed:
     seed: int = 0
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches, or this process's part of each, starting at picture ``first``."""
+        """Yield the batches, or this process's part of each, starting at picture ``first``.
+
+        Raises
+        ------
+        ChildProcessError
+            If a process that reads pictures is killed.
+        """
         pictures = _Pictures(self.examples, self._order(), self.mean, self.augmentation, self.seed)
         loader: DataLoader[tuple[Sample, list[str]]] = DataLoader(
             pictures,
@@ -144,7 +150,14 @@ class Feed:
             persistent_workers=False,
             prefetch_factor=4 if self.workers else None,
         )
-        yield from loader
+        try:
+            yield from loader
+        except RuntimeError as error:  # all that torch says of it
+            if "DataLoader worker" not in str(error):
+                raise
+            raise ChildProcessError(
+                f"a process that reads pictures was ended, perhaps for want of memory: try fewer workers, or none ({error})"
+            ) from error
 
     def places(self, first: int) -> list[tuple[int, tuple[int, int], bool]]:
         """Return the number and input size of each picture of the batch that begins here, and whether it may be a mosaic."""

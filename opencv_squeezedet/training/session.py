@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from opencv_squeezedet.blobs import BLOBS
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
@@ -41,8 +42,7 @@ from opencv_squeezedet.training.start import begin, describe
 from opencv_squeezedet.training.teacher import Opinions
 
 _BATCH = 16  # pictures per forward pass while measuring
-_BLOBS = ("delta_bbox", "class_scores", "conf_scores")
-_CALIBRATED_ON = 1000  # at most so many pictures, whose logits are all in memory
+_CALIBRATED_ON = 1000  # at most this many pictures, whose logits are all in memory
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Training:
         every : int
             Pictures between measurements.
         patience : int, optional
-            Stops after so many measurements in a row without improvement.
+            Stops after this many measurements in a row without improvement.
         log_every : int
             Steps between rows of the log.
         save_seconds : float
@@ -182,6 +182,8 @@ class Training:
         ------
         ValueError
             If none of the pictures can be read.
+        ChildProcessError
+            If a process that reads them is killed.
         """
         trainer, saved = self.trainer, time.monotonic()
         if patience is not None and self._waited() >= patience:
@@ -204,7 +206,7 @@ class Training:
                     trainer.save()
                     saved = time.monotonic()
             trainer.save()
-        except (KeyboardInterrupt, GeneratorExit):
+        except (KeyboardInterrupt, GeneratorExit, ChildProcessError):
             trainer.save()
             raise
 
@@ -246,7 +248,7 @@ class Training:
     def detections(self, dataset: Dataset) -> list[Detections]:
         """Return the averaged network's detections in a data set's pictures, down to low scores."""
         found: list[Detections] = []
-        for (delta_bbox, class_scores, conf_scores), sizes in self._passes(self.trainer.averaged(), dataset.pictures, _BLOBS):
+        for (delta_bbox, class_scores, conf_scores), sizes in self._passes(self.trainer.averaged(), dataset.pictures, BLOBS):
             found += postprocess_batch(
                 delta_bbox, class_scores, conf_scores, self.config, score_threshold=MEASURED_FROM, image_size=sizes
             )

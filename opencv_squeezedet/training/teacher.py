@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from opencv_squeezedet.detector import SqueezeDet
-from opencv_squeezedet.files import read_picture, real_path, write_whole
+from opencv_squeezedet.files import read_picture, read_whole, real_path, write_whole
 from opencv_squeezedet.postprocess import decode, nms, score
 from opencv_squeezedet.preprocess import MOST_SIDE, Picture, placement
 from opencv_squeezedet.training.data import Example
@@ -24,6 +24,7 @@ _SURE, _UNSURE = 0.45, 0.2  # a box with a teacher's score above these counts as
 _HINTED = 0.25  # the score for an object whose class is known from elsewhere
 _SHARE = 0.35  # weight of the teacher's classes in those of an annotated object
 _MOST = 100  # boxes per picture
+_MOST_BYTES = 1 << 32
 _MOST_BOX = 2.0 * MOST_SIDE  # the largest distance of a corner from the picture's
 
 
@@ -187,7 +188,7 @@ class Opinions:
     def read(cls, path: Path, labels: Sequence[str]) -> Opinions:
         """Read what `write_opinions` wrote; ValueError if it is not such a file, or has other classes."""
         try:
-            content = json.loads(path.read_bytes())
+            content = json.loads(read_whole(path, _MOST_BYTES))
             names = [category["name"] for category in content["categories"]]
             if names != list(labels):
                 raise ValueError(f"its classes are {', '.join(names)}; those of the training are {', '.join(labels)}")

@@ -1,0 +1,94 @@
+"""What pages take from elsewhere in the repository, each by a mark alone on its line.
+
+``<!-- file: ../CONTRIBUTING.md -->`` is that file, without its title where the page has one. ``<!-- commands -->`` is the
+help of all commands, and ``<!-- zoo -->`` the table of ``measured/zoo.json``. A line ``/page?`` in a list of pages counts if
+that page exists, and what is between ``<!-- if NAME -->`` and ``<!-- end -->`` if that is a field of `HeadConfig` or an NMS
+rule.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import posixpath
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from opencv_squeezedet.cli import SUBCOMMANDS
+from opencv_squeezedet.config import NMS_KINDS, HeadConfig
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = "https://github.com/opencv-squeezedet/opencv-squeezedet/blob/main"
+PAGES = {
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "README.md": "index.md",
+    "SECURITY.md": "security.md",
+    "models/README.md": "models.md",
+}
+_MARK = re.compile(r"^<!-- file: \.\./(\S+) -->$", re.MULTILINE)
+_PERHAPS = re.compile(r"^/(\S+)\?\n", re.MULTILINE)
+_IF = re.compile(r"^<!-- if (\w+) -->\n(.*?)^<!-- end -->\n", re.MULTILINE | re.DOTALL)
+_KNOWN = {field.name for field in dataclasses.fields(HeadConfig)} | set(NMS_KINDS)
+_LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)")
+
+
+def insert(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Put the texts in the places of their marks."""
+    source[0] = _MARK.sub(lambda match: _text(match[1], docname, app), source[0])
+    source[0] = _PERHAPS.sub(lambda match: f"/{match[1]}\n" if Path(app.srcdir, f"{match[1]}.md").exists() else "", source[0])
+    source[0] = _IF.sub(lambda match: match[2] if match[1] in _KNOWN else "", source[0])
+    for mark, text in (("commands", _commands), ("zoo", _zoo)):
+        if f"<!-- {mark} -->" in source[0]:
+            source[0] = source[0].replace(f"<!-- {mark} -->", text())
+
+
+def _commands() -> str:
+    """A section for each command, which runs its ``--help``."""
+    return "\n\n".join(f"## {name}\n\n```{{shell}}\n$ squeezedet {name} --help\n```" for name in SUBCOMMANDS)
+
+
+def _zoo() -> str:
+    """The table of the detectors, and the machine."""
+    told = json.loads((ROOT / "docs" / "measured" / "zoo.json").read_text(encoding="utf-8"))
+    header = ("detector", "runs in", "trained on", "MB", "VOC07", "VOC10", "COCO AP", "ms")
+    keys = ("name", "engine", "trained_on", "megabytes", "voc07", "voc10", "coco", "milliseconds")
+    rows = [[f"{row[key]:.1f}" if isinstance(row[key], float) else row[key] for key in keys] for row in told["detectors"]]
+    lines = [header, ["---"] * 3 + ["---:"] * 5, *rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{table}\n\n{told['pictures']} photos; {told['machine']}."
+
+
+def _text(path: str, docname: str, app: Sphinx) -> str:
+    """The file, with links that lead to the site's pages or to the repository."""
+    file = ROOT / path
+    app.env.note_dependency(str(file))
+    folder = posixpath.dirname(path)
+
+    def link(match: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(folder, match[1]))
+        if target in PAGES:
+            return f"](/{PAGES[target]}{match[2] or ''})"
+        if target.startswith("docs/") and target.endswith(".md"):
+            return f"](/{target.removeprefix('docs/')}{match[2] or ''})"
+        if not (ROOT / target).exists():
+            raise ValueError(f"{path} leads to {target}, which does not exist")
+        return f"]({SOURCE}/{target})"
+
+    text = _LINK.sub(link, file.read_text(encoding="utf-8"))
+    # The title is that of the page, where the page has one of its own already.
+    return re.sub(r"\A# .*\n", "", text) if app.env.doc2path(docname) and _has_title(docname, app) else text
+
+
+def _has_title(docname: str, app: Sphinx) -> bool:
+    return Path(app.env.doc2path(docname)).read_text(encoding="utf-8").startswith("# ")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register."""
+    app.connect("source-read", insert)
+    return {"parallel_read_safe": True}
