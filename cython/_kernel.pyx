@@ -72,8 +72,10 @@ _INTP = np.dtype(np.intp)
 cdef Limits _limits(object record) except *:
     """The struct of an `opencv_squeezedet.config.Limits`, whose fields are in the same order."""
     cdef Limits limits
+    if not isinstance(record, tuple):
+        raise TypeError(f"Limits were expected, got {record!r}")
     (limits.score_threshold, limits.nms_threshold, limits.nms_kind, limits.soft_sigma, limits.vote_threshold,
-     limits.cross_class_threshold, limits.top_n, limits.class_agnostic, limits.multi_label, limits.drop_empty) = record
+     limits.cross_class_threshold, limits.top_n, limits.class_agnostic, limits.multi_label, limits.drop_empty) = <tuple>record
     return limits
 
 

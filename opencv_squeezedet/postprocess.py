@@ -257,12 +257,8 @@ def nms(
     if nms_kind == "soft":
         raise ValueError("nms_kind 'soft' changes scores: soft_nms returns them with the indices")
     _checks.choice("nms_kind", nms_kind, NMS_KINDS)
-    limits = VOC.limits._replace(
-        score_threshold=-math.inf,
-        nms_threshold=_checks.fraction("nms_threshold", nms_threshold),
-        nms_kind=NMS_KINDS.index(nms_kind),
-        top_n=_top_n(top_n, len(values)),
-    )
+    threshold = _checks.fraction("nms_threshold", nms_threshold)
+    limits = _limits(nms_kind, top_n, len(values), score_threshold=-math.inf, nms_threshold=threshold)
     return _kernel.nms(boxes, values, classes, limits)[0]
 
 
@@ -307,12 +303,8 @@ def soft_nms(
     threshold = _checks.finite("score_threshold", score_threshold)
     if threshold < 0:
         raise ValueError(f"score_threshold must be at least 0, got {threshold}")
-    limits = VOC.limits._replace(
-        score_threshold=threshold,
-        nms_kind=NMS_KINDS.index("soft"),
-        soft_sigma=_checks.positive("soft_sigma", soft_sigma),
-        top_n=_top_n(top_n, len(values)),
-    )
+    sigma = _checks.positive("soft_sigma", soft_sigma)
+    limits = _limits("soft", top_n, len(values), score_threshold=threshold, soft_sigma=sigma)
     return _kernel.nms(boxes, values, classes, limits)
 
 
@@ -375,8 +367,28 @@ def _boxes(
     return boxes, values, classes
 
 
-def _top_n(top_n: SupportsIndex | None, count: int) -> int:
-    return count if top_n is None else min(_checks.count("top_n", top_n), count)
+def _limits(
+    nms_kind: NmsKind,
+    top_n: SupportsIndex | None,
+    count: int,
+    *,
+    score_threshold: float,
+    nms_threshold: float = 1.0,
+    soft_sigma: float = 1.0,
+) -> Limits:
+    """NMS of ``count`` boxes and nothing else."""
+    return Limits(
+        score_threshold=score_threshold,
+        nms_threshold=nms_threshold,
+        nms_kind=NMS_KINDS.index(nms_kind),
+        soft_sigma=soft_sigma,
+        vote_threshold=math.inf,
+        cross_class_threshold=math.inf,
+        top_n=count if top_n is None else min(_checks.count("top_n", top_n), count),
+        class_agnostic=False,
+        multi_label=False,
+        drop_empty=False,
+    )
 
 
 def _alternatives(shapes: tuple[tuple[int, ...], ...], lead: str = "") -> str:

@@ -26,7 +26,7 @@ try:
     import atheris
 except ImportError:
     atheris = None
-with nullcontext() if atheris is None else atheris.instrument_imports(include=["opencv_squeezedet", "google"]):
+with nullcontext() if atheris is None else atheris.instrument_imports(include=["opencv_squeezedet"]):
     from format_seeds import READERS, mutated, read_it, seeds
 
     seeds()  # imports what the package imports where it is used

@@ -29,12 +29,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from model_mutations import KINDS, Case, make
+from model_mutations import KINDS, Case, make, sound
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.backends import trial
+from opencv_squeezedet.backends import open_backend, trial
+from opencv_squeezedet.model_files import find_files
 
-HANGS_AFTER = 20.0  # seconds, apart from a trial in a process of its own
+HANGS_AFTER = 20.0 + trial.SECONDS  # seconds, with those of a trial
 MOST_MEMORY = 2 << 30
 FINDINGS = ("signal", "hang", "memory", "unclean")
 TRIALS: list[list[str]] = []
@@ -63,7 +64,11 @@ def outcome(case: Case, backend: Any) -> str:
 
 def _outcome(case: Case, backend: Any) -> str:
     try:
-        if case.classifies:
+        if case.blob is not None:
+            opened = open_backend(find_files(case.path), None, backend, size=case.size)
+            opened.shapes(case.size)
+            opened.forward(case.blob)
+        elif case.config is None:
             sd.SqueezeNet(case.path, preprocess=sd.Preprocess(case.size), backend=backend).classify(PICTURE)
         else:
             sd.SqueezeDet(case.path, config=case.config, backend=backend).detect(PICTURE, score_threshold=0)
@@ -100,6 +105,7 @@ def work(kind: str, backend: str, first: int, count: int, seed: int) -> None:
     cv2.setNumThreads(1)  # and no others, which a copy of the process would not have
     trial.subprocess.run = forked  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder:
+        sound()  # before the clock of the first case runs
         for number in range(first, first + count):
             case = make(kind, random.Random(f"{seed} {kind} {number}"), Path(folder))
             print(number, flush=True)
@@ -122,23 +128,30 @@ def outcomes(kind: str, backend: str, first: int, count: int, seed: int) -> Iter
                 else:
                     yield number, json.loads(line)
                     number += 1
-            status = worker.wait()
-            if status and number < end:
-                yield number, f"signal: {signal.Signals(-status).name}" if status < 0 else f"hang or exit: {status}"
+            if worker.poll() is None:
+                worker.kill()
+                yield number, f"hang: no answer in {HANGS_AFTER} s"
+                number += 1
+            elif number < end:
+                yield number, f"signal: {_name(worker.wait())}"
                 number += 1
 
 
+def _name(status: int) -> str:
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+
 def _lines(worker: subprocess.Popen[str]) -> Iterator[str]:
+    """What a worker prints, until it is through, dead or hangs."""
     assert worker.stdout is not None
-    while True:
-        ready, _, _ = select.select([worker.stdout], [], [], 60 + 2 * HANGS_AFTER)
-        if not ready:
-            worker.kill()
-            return
+    patience = 60.0  # for the imports before the first case
+    while select.select([worker.stdout], [], [], patience)[0]:
         line = worker.stdout.readline()
         if not line:
+            worker.wait()
             return
         yield line.strip()
+        patience = HANGS_AFTER
 
 
 def campaign(kind: str, backend: str, first: int, count: int, seed: int, limit: float) -> Counter[str]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from embedded import STEM
 from format_seeds import compressed_file, mutated
 from networks import random_weights
+from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
@@ -34,7 +36,7 @@ from opencv_squeezedet.network import (
     Softmax,
 )
 
-KINDS = ("onnx", "caffemodel", "prototxt", "net")
+KINDS = ("onnx", "caffemodel", "prototxt", "net", "layers")
 SMALL = sd.HeadConfig(
     input_size=(32, 24), grid=(3, 4), anchors=((8, 8), (4, 6)), labels=("a", "b", "c"), first_axis="y", score_threshold=0.1
 )
@@ -42,15 +44,12 @@ SMALL = sd.HeadConfig(
 
 @dataclass(frozen=True)
 class Case:
-    """A model to be opened: a detector's with its config, or a classifier's."""
+    """A model to be opened: a detector's with its config, a classifier's, or, where it has a blob, a network of one output."""
 
     path: str
     config: sd.HeadConfig | None
     size: tuple[int, int]
-
-    @property
-    def classifies(self) -> bool:
-        return self.config is None
+    blob: NDArray[np.float32] | None = None
 
 
 def detector() -> Network:
@@ -110,7 +109,7 @@ def foreign() -> bytes:
         "v": rng.standard_normal((4, 1000)) / 2,
     }
     nodes = [
-        helper.make_node("Conv", ["x", "w"], ["c"], strides=[2, 2], pads=[0, 0, 1, 1]),
+        helper.make_node("Conv", ["x", "w"], ["c"], kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1]),
         helper.make_node("BatchNormalization", ["c", "scale", "bias", "mean", "var"], ["n"]),
         helper.make_node("Clip", ["n", "low", "high"], ["k"]),
         helper.make_node("GlobalAveragePool", ["k"], ["p"]),
@@ -133,6 +132,8 @@ def foreign() -> bytes:
 def make(kind: str, rng: random.Random, folder: Path) -> Case:
     """Write a model of which one file is mutated."""
     files, stem = sound(), folder / "case"
+    if kind == "layers":
+        return _layers(rng, stem)
     if kind == "net":
         Path(f"{stem}.net").write_bytes(_net(bytearray(files["net"]), rng))
         return Case(f"{stem}.net", None, (227, 227))
@@ -153,6 +154,84 @@ def make(kind: str, rng: random.Random, folder: Path) -> Case:
     for suffix, content in contents.items():
         Path(f"{stem}.{suffix}").write_bytes(content)
     return Case(f"{stem}.prototxt", SMALL, SMALL.input_size)
+
+
+# ---- sound networks of unusual layers ----------------------------------------------------------------------------------
+
+_LENGTHS = (1, 1, 1, 2, 2, 3, 3, 5, 7, 16, 33, 100, 1000, 32768)
+
+
+def _layers(rng: random.Random, stem: Path) -> Case:
+    """Layers whose shapes fit, whatever their options are: what this package passes on, nothing may die of."""
+    while True:
+        network = _odd_network(rng)
+        weights = random_weights(network)
+        try:
+            content = onnx_bytes(network, weights)
+        except sd.ModelError:  # what ONNX cannot say
+            continue
+        shape = network.input_shape
+        blob = np.random.default_rng(0).uniform(-9, 9, shape).astype(np.float32)
+        if not weights or not hasattr(cv2.dnn, "readNetFromCaffe") or rng.random() < 0.5:
+            Path(f"{stem}.onnx").write_bytes(content)
+            return Case(f"{stem}.onnx", None, (shape[3], shape[2]), blob)
+        Path(f"{stem}.onnx").unlink(missing_ok=True)
+        Path(f"{stem}.prototxt").write_text(prototxt_text(network))
+        Path(f"{stem}.caffemodel").write_bytes(caffemodel_bytes(network, weights))
+        return Case(f"{stem}.prototxt", None, (shape[3], shape[2]), blob)
+
+
+def _odd_network(rng: random.Random) -> Network:
+    network = Network("odd", "data", (1, 3, rng.choice([1, 2, 5, 24, 33, 100]), rng.choice([1, 3, 8, 32, 77])), ())
+    for number in range(rng.randrange(1, 6)):
+        for _ in range(20):
+            longer = replace(network, layers=(*network.layers, _any_layer(rng, f"l{number}", network)))
+            try:
+                *_, last = longer.steps
+            except sd.ModelError:
+                continue
+            if longer.parameters < 200_000 and last.layer.work(last.bottoms, last.tops) < 10**8:
+                network = longer
+                break
+    return network if network.layers else _odd_network(rng)
+
+
+def _any_layer(rng: random.Random, name: str, network: Network) -> Any:
+    def pair(*least: int) -> tuple[int, int]:
+        lengths = [*least, *_LENGTHS]
+        return (
+            rng.choice([(length, length) for length in lengths])
+            if rng.random() < 0.6
+            else (rng.choice(lengths), rng.choice(lengths))
+        )
+
+    before = network.layers[-1].tops[0] if network.layers else "data"
+    blob = network.steps[-1].tops[0] if network.layers else network.input_shape
+    common: dict[str, Any] = {"name": name, "bottoms": (before,), "tops": (name,)}
+    options: dict[str, Any] = {"kernel": pair(), "stride": pair(), "pad": pair(0, 0, 0, 0)}
+    axis = rng.randrange(len(blob))
+    makers: list[Callable[[], Any]] = [
+        lambda: Convolution(
+            **common,
+            **options,
+            outputs=rng.choice(_LENGTHS),
+            dilation=pair(),
+            groups=rng.choice([1, 1, 2, 3]),
+            bias=rng.random() < 0.5,
+        ),
+        lambda: Deconvolution(**common, **options, outputs=rng.choice(_LENGTHS), groups=rng.choice([1, 1, 2, 3])),
+        lambda: Pooling(**common, **options, method=rng.choice(["max", "average"])),
+        lambda: Pooling(**common, method=rng.choice(["max", "average"])),
+        lambda: ReLU(**common, slope=rng.choice([0.0, 0.1, -3.0, 1e30])),
+        lambda: Softmax(**common, axis=axis),
+        lambda: Sigmoid(**common),
+        lambda: Dropout(**common),
+        lambda: Permute(**common, order=tuple(rng.sample(range(len(blob)), len(blob)))),
+        lambda: Reshape(**common, dims=rng.choice([(0, -1), (1, -1, 1, 1), (0, 0, -1), (0, -1, 1), (1, 1, 1, 1, -1)])),
+        lambda: Concat(name=name, bottoms=(before,) * rng.choice([1, 2, 9]), tops=(name,), axis=axis),
+        lambda: Eltwise(name=name, bottoms=(before,) * rng.choice([1, 2, 9]), tops=(name,)),
+    ]
+    return rng.choice(makers)()
 
 
 def _onnx_message(content: bytes) -> Any:

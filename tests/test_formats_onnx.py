@@ -91,6 +91,18 @@ def test_a_batch_that_a_layer_fixes_is_fixed() -> None:
     assert [dim.dim_value for dim in graph.output[0].type.tensor_type.shape.dim] == [2, 60]
 
 
+def test_a_network_without_a_name_is_written_too(tmp_path: Path) -> None:
+    """Caffe's need none, ONNX's do."""
+    network = Network("", "data", (1, 3, 4, 5), (ReLU(name="relu", bottoms=("data",), tops=("y",)),))
+    (tmp_path / "it.onnx").write_bytes(onnx_bytes(network, {}))
+    assert read_onnx(tmp_path / "it.onnx")[0] == dataclasses.replace(network, name="network")
+
+
+def test_a_blob_without_a_name() -> None:
+    with pytest.raises(sd.ModelError, match="layer 'relu': a top of it has no name"):
+        onnx_bytes(Network("it", "data", (1, 3, 4, 5), (ReLU(name="relu", bottoms=("data",), tops=("",)),)), {})
+
+
 @pytest.mark.parametrize(
     ("layer", "message"),
     [

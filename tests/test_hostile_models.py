@@ -162,6 +162,10 @@ def no_output(model: Any) -> None:
     model.graph.output[0].name = "nothing"
 
 
+def an_output_twice(model: Any) -> None:
+    model.graph.output.append(model.graph.output[0])
+
+
 def no_second_input(model: Any) -> None:
     next(one for one in model.graph.node if one.name == "sum").input[1] = ""
 
@@ -194,6 +198,7 @@ def no_operator(model: Any) -> None:
         (lengths, r"layer 'reshape': a bottom of \(1, 3, 4, 6\) has 72 values, which cannot be reshaped"),
         (input_shape, r"'data': a shape was expected, got \(3, -24, 32\)"),
         (no_output, "no node gives the output 'nothing'"),
+        (an_output_twice, "each output once was expected, got 'delta_bbox', 'class_scores', 'conf_scores', 'delta_bbox'"),
         (no_second_input, r"node 'sum' \(Sum\): names of all its inputs and outputs were expected, got \['grouped', ''\]"),
         (no_operator, r"node 'conv1' \(\): an operator with an output was expected"),
     ],
@@ -366,7 +371,7 @@ def caffe(tmp_path: Path) -> Path:
     ("old", "new", "message"),
     [
         ("pool: MAX\n    kernel_size: 2", "pool: MAX } convolution_param { pad: 4294967295", "pool1"),
-        ('type: "Sigmoid"', 'type: "Nonsense"', 'Nonsense|"sigmoid"'),
+        ('type: "Sigmoid"', 'type: "Nonsense"', "it.caffemodel' does not fit itself, or the input of 32x24: layer 'sigmoid'"),
         ('type: "Permute"', 'type: "DetectionOutput"', "num_classes|permute"),
         ('type: "Sigmoid"', 'type: "Scale"', "of 32x24: "),
     ],
@@ -473,7 +478,7 @@ def test_layers_that_would_take_gigabytes(layer: Any, message: str) -> None:
 
 def test_an_input_of_gigabytes_in_a_definition(tmp_path: Path) -> None:
     (tmp_path / "it.prototxt").write_text('input: "data" input_dim: [100000, 3, 4000, 4000]')
-    with pytest.raises(sd.ModelError, match=r"an input of \(100000, 3, 4000, 4000\) has \d+ values, at most 268435456"):
+    with pytest.raises(sd.ModelError, match=r"an input of \(100000, 3, 4000, 4000\) has \d+ values, at most 134217728"):
         read_prototxt(tmp_path / "it.prototxt")
 
 
@@ -551,10 +556,10 @@ def form() -> Form:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("import os; print('started', flush=True); os.kill(os.getpid(), 11)", r"opencv crashes on it \(SIGSEGV\)"),
-        ("import os; print('started', flush=True); os.kill(os.getpid(), 8)", r"opencv crashes on it \(SIGFPE\)"),
-        ("print('started'); raise SystemExit(77)", r"opencv crashes on it \(exit status 0x4d\)"),
-        ("print('started'); print('\"no such layer\"')", "no such layer"),
+        ("import os; print('\\nstarted', flush=True); os.kill(os.getpid(), 11)", r"opencv crashes on it \(SIGSEGV\)"),
+        ("import os; print('\\nstarted', flush=True); os.kill(os.getpid(), 8)", r"opencv crashes on it \(SIGFPE\)"),
+        ("print('\\nstarted'); raise SystemExit(77)", r"opencv crashes on it \(exit status 0x4d\)"),
+        ("print('\\nstarted'); print('\"no such layer\"')", "no such layer"),
     ],
     ids=["SIGSEGV", "SIGFPE", "exit", "error"],
 )

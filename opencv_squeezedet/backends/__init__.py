@@ -7,6 +7,8 @@ opencv        prototxt and caffemodel                `CaffeNet`, where cv2 reads
 opencv        onnx, or Caffe's two, converted        `OnnxNet`
 onnxruntime   onnx, or Caffe's two, converted        `OnnxSession`
 ============  =====================================  ==============================================
+
+`NetworkContent` reads and checks the files before; `Trial` opens in a child process what it does not know.
 """
 
 from opencv_squeezedet.backends.base import Backend, BackendName

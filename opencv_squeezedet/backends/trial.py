@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from opencv_squeezedet.backends.base import BackendName, reason
+from opencv_squeezedet.backends.base import BackendName, not_taken, reason
 from opencv_squeezedet.backends.forms import Form, open_form
 from opencv_squeezedet.errors import ModelError
 
@@ -30,7 +30,8 @@ sys.path[:] = request["path"]
 from opencv_squeezedet.backends.trial import answer
 answer(request)
 """
-_STARTED = "started"
+_STARTED = b"\nstarted\n"
+_TOO_LATE = 1  # how faulthandler ends a process
 
 
 class Trial:
@@ -53,27 +54,35 @@ class Trial:
         if not sys.executable or getattr(sys, "frozen", False):
             return None
         form = self._form
-        request = {"path": sys.path, "backend": self._backend, "name": form.name, "outputs": form.outputs, "size": size}
-        lines = json.dumps({**request, "lengths": [len(content) for content in form.contents]}).encode() + b"\n"
+        request = {
+            "path": list(map(str, sys.path)),
+            "backend": self._backend,
+            "name": form.name,
+            "outputs": form.outputs and dict(form.outputs),
+            "size": size,
+            "lengths": [len(content) for content in form.contents],
+        }
         try:
             done = subprocess.run(
                 [sys.executable, "-I", "-c", _START],
-                input=b"".join((lines, *form.contents)),
+                input=b"".join((json.dumps(request).encode(), b"\n", *form.contents)),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 timeout=_SECONDS_TO_START + SECONDS,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
-        except (OSError, subprocess.TimeoutExpired):
+        except OSError:
             return None
-        started, *answers = done.stdout.decode().splitlines() or [""]
-        if started != _STARTED:
+        except subprocess.TimeoutExpired:
+            return self._end(_TOO_LATE)
+        _, started, answered = done.stdout.partition(_STARTED)
+        if not started:
             return None
-        return cast("str | None", json.loads(answers[0])) if answers else self._end(done.returncode)
+        return cast("str | None", json.loads(answered)) if answered.strip() else self._end(done.returncode)
 
     def _end(self, status: int) -> str:
         """What became of a child that did not answer."""
-        if status == 1:
+        if status == _TOO_LATE:
             return f"{self._backend} did not open and run it within {SECONDS} s"
         with suppress(ValueError):
             return f"{self._backend} crashes on it ({signal.Signals(-status).name})"
@@ -83,26 +92,26 @@ class Trial:
 def answer(request: dict[str, Any]) -> None:
     """Open and run the network that the parent sends, in the child; what is wrong with it goes to the parent."""
     contents = tuple(map(sys.stdin.buffer.read, request["lengths"]))
-    with os.fdopen(os.dup(1), "w") as parent, open(os.devnull, "w") as nowhere:
+    with os.fdopen(os.dup(1), "wb", buffering=0) as parent, open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)  # libraries print
         _limit_memory()
         if request["backend"] == "onnxruntime":
             importlib.import_module("onnxruntime")
-        print(_STARTED, file=parent, flush=True)
+        parent.write(_STARTED)
         faulthandler.dump_traceback_later(SECONDS, exit=True, file=nowhere)
-        print(json.dumps(_problem(request, contents)), file=parent, flush=True)
+        parent.write(json.dumps(_problem(request, contents)).encode())
         os._exit(0)
 
 
 def _problem(request: dict[str, Any], contents: tuple[bytes, ...]) -> str | None:
-    size = request["size"]
+    size = None if request["size"] is None else tuple(request["size"])
     try:
         network = open_form(Form(contents, request["name"], request["outputs"]), request["backend"])
         if size is not None:
-            network.shapes(tuple(size))
+            network.shapes(size)
             network.forward(np.random.default_rng(0).uniform(-150, 150, (1, 3, size[1], size[0])).astype(np.float32))
     except ModelError as error:
-        return str(error)
+        return str(error).removeprefix(str(not_taken(request["name"], size, "")))  # which the parent says again
     except Exception as error:
         return reason(error) or type(error).__name__
     return None

@@ -10,5 +10,5 @@ from opencv_squeezedet.extras import needs
 
 def extra(module: str) -> Any:
     """Return a module of protobuf or onnx; ImportError, that names the extra, where it is missing."""
-    with needs("onnx", what="reading and writing network files"):
+    with needs("onnx", what="writing network files"):
         return importlib.import_module(module)

@@ -60,13 +60,13 @@ def check_structure(model: Any) -> None:
 def _check_graph(graph: Any, outer: _Names) -> None:
     """Names of graphs around this one are known in it too."""
     names = outer.new_child()
-    constants = [tensor.name for tensor in graph.initializer]
     for tensor in graph.initializer:
         check_tensor(tensor, tensor.name)
-    _declare(names, constants, "a constant")
+    _declare(names, [tensor.name for tensor in graph.initializer], "a constant")
+    constants = set(names.maps[0])
     for value in (*graph.input, *graph.output, *graph.value_info):
         _check_type(value)
-    _declare(names, [value.name for value in graph.input if value.name not in set(constants)], "an input")
+    _declare(names, [value.name for value in graph.input if value.name not in constants], "an input")
     for node in graph.node:
         shown = f"node {(node.name or ', '.join(node.output[:1]))!r} ({node.op_type})"
         if not node.op_type or not any(node.output):
@@ -75,8 +75,11 @@ def _check_graph(graph: Any, outer: _Names) -> None:
             raise ModelError(f"{shown}: no earlier node gives its input {missing[0]!r}")
         _check_attributes(node, shown, names)
         _declare(names, [name for name in node.output if name], shown)
-    if missing := [value.name for value in graph.output if value.name not in names]:
+    outputs = [value.name for value in graph.output]
+    if missing := [name for name in outputs if name not in names]:
         raise ModelError(f"no node gives the output {missing[0]!r}")
+    if len(set(outputs)) < len(outputs):
+        raise ModelError(f"each output once was expected, got {', '.join(map(repr, outputs[:8]))}")
 
 
 def _declare(names: _Names, new: Iterable[str], what: str) -> None:

@@ -145,7 +145,7 @@ class _Decoder:
         elif wire == _LENGTH and (end - begin) % kind.itemsize == 0:
             return np.frombuffer(self._content, kind, (end - begin) // kind.itemsize, begin)
         elif _WIDTHS.get(wire) == kind.itemsize:
-            run = np.dtype([("key", "u1", begin - start), ("value", kind)])
+            run = np.dtype([("key", "u1", (begin - start,)), ("value", kind)])
             return np.frombuffer(self._content, run, (end - start) // run.itemsize, start)["value"]
         raise self._stored_otherwise(field, begin)
 

@@ -407,6 +407,8 @@ def _dropout(reader: _Reader, node: _Node) -> nw.Layer:
 
 
 def _sum(reader: _Reader, node: _Node) -> nw.Layer:
+    if len(node.inputs) < 2:
+        raise node.error("two inputs or more were expected")
     if len(shapes := {reader.shape_of(name) for name in reader.bottoms(node, len(node.inputs))}) > 1:
         raise node.error(f"inputs of one shape were expected, got {', '.join(map(str, sorted(shapes)))}")
     return _layer(reader, node, nw.Eltwise, most=len(node.inputs))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import network as nw
+from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats._extra import extra
 from opencv_squeezedet.formats.caffemodel import to_half
 from opencv_squeezedet.network import Network, Shape, Step
@@ -88,7 +89,7 @@ class _Writer:
         shapes = {top: shape for step in network.steps for top, shape in zip(step.layer.tops, step.tops, strict=True)}
         graph = helper.make_graph(
             self._nodes,
-            network.name,
+            network.name or "network",  # without a name it would not be ONNX
             [self._declared(network.input_name, network.input_shape)],
             [self._declared(top, shapes[top]) for top in network.output_names],
             self._initializers,
@@ -96,7 +97,10 @@ class _Writer:
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="opencv-squeezedet"
         )
-        self._onnx.checker.check_model(model)
+        try:
+            self._onnx.checker.check_model(model)
+        except self._onnx.checker.ValidationError as error:
+            raise ModelError(f"{network.name!r} cannot be written as ONNX: {' '.join(str(error).split())}") from error
         return bytes(model.SerializeToString())
 
     def _declared(self, name: str, shape: Shape) -> Any:

@@ -15,8 +15,8 @@ from opencv_squeezedet.network.layers import MOST_BLOB, Layer, Shape
 
 MOST_VALUES = 1 << 30
 """How many values all blobs of a network may have together: 4 GiB as float32."""
-MOST_WORK = 10**12
-"""How many multiplications, or values looked at by pooling, one pass may take: some ten seconds."""
+MOST_WORK = 5 * 10**11
+"""How many multiplications one pass may take, or what takes as long: some ten seconds. Networks here take 10^9 to 10^10."""
 
 Weights = dict[str, list[NDArray[np.float32]]]
 """Each layer's blobs in Caffe's order and shapes: for a convolution its kernel (O, I / groups, h, w) and bias (O,)."""
@@ -87,6 +87,8 @@ class Network:
             if layer.name in names:
                 raise layer.error("another layer has the same name")
             names.add(layer.name)
+            if not all(layer.tops):
+                raise layer.error("a top of it has no name")
             if missing := [bottom for bottom in layer.bottoms if bottom not in blobs]:
                 raise layer.error(f"no earlier layer gives its bottom {missing[0]!r}")
             bottoms = [blobs[bottom] for bottom in layer.bottoms]

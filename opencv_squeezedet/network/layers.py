@@ -12,8 +12,10 @@ import numpy as np
 
 from opencv_squeezedet.errors import ModelError
 
-MOST_BLOB = 1 << 28
-"""How many values a blob may have: 1 GiB as float32."""
+MOST_BLOB = 1 << 27
+"""How many values a blob may have: half a GiB as float32."""
+_SLOWER = 30
+"""How much longer than a convolution's multiplication the steps of other layers take."""
 MOST_LENGTH = 1 << 15
 """Of a kernel, a stride, a pad and a dilation."""
 
@@ -50,7 +52,7 @@ class Layer(ABC):
         return 0
 
     def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
-        """Return how many operations of any kind one pass takes, about."""
+        """Return how many multiplications of a convolution take as long as one pass."""
         return self.macs(bottoms, tops)
 
     def error(self, message: str) -> ModelError:
@@ -143,6 +145,10 @@ class Deconvolution(_Filter):
         """Return kernel size times input values."""
         return math.prod(bottoms[0]) * self.outputs // self.groups * math.prod(self.kernel)
 
+    def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """Return kernel size times output values: OpenCV 5 looks for all inputs that a value may come from."""
+        return _SLOWER * math.prod(tops[0]) * math.prod(self.kernel) * bottoms[0][1] // self.groups
+
 
 class _SameShape(Layer):
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
@@ -210,7 +216,8 @@ class Pooling(Layer):
 
     def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         """Return the size of the windows times output values."""
-        return math.prod(bottoms[0]) if self.kernel is None else math.prod(tops[0]) * math.prod(self.kernel)
+        looked_at = math.prod(bottoms[0]) if self.kernel is None else math.prod(tops[0]) * math.prod(self.kernel)
+        return _SLOWER * looked_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,6 +244,8 @@ class Eltwise(Layer):
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """Return the bottoms' shape."""
+        if len(bottoms) < 2:
+            raise self.error(f"two bottoms or more were expected, got {len(bottoms)}")
         if any(shape != bottoms[0] for shape in bottoms):
             raise self.error(f"bottoms of the same shape were expected, got {', '.join(map(str, bottoms))}")
         return [bottoms[0]]
