@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ from training_cases import recipe, squares  # noqa: E402
 
 import opencv_squeezedet as sd  # noqa: E402
 from opencv_squeezedet import cli  # noqa: E402
+from opencv_squeezedet.training import Training  # noqa: E402
 
 MOST_SECONDS = 900
 STEP = """
@@ -51,17 +54,27 @@ with parallel.processes() as number:
     }
     torch.save(result, f"{sys.argv[1]}-{number}.pt")
 """
-STOPPED = """
+KILLED = """
+import os
 from pathlib import Path
+import numpy as np
 from opencv_squeezedet.datasets import load_dataset
 from opencv_squeezedet.training import Recipe, Training, parallel
 
 made = Recipe.from_json(Path("recipe.json").read_text())
 with parallel.processes() as number:
     train, val = (load_dataset("data.yaml", split=split) for split in ("train", "val"))
-    steps = Training(made, train, Path(("two", "other")[number]), validation=val, workers=0).run(every=8, log_every=1)
+    training = Training(made, train, Path(("two", "other")[number]), validation=val, workers=0)
+    steps = training.run(every=8, log_every=1)
     assert [next(steps).seen for _ in range(3)] == [4, 8, 12]
-    steps.close()
+    np.save(f"confidence-{number}.npy", np.concatenate([found.confidence for found in training.detections(val)]))
+    if number == 1:
+        os._exit(9)
+    try:
+        next(steps)
+    except ChildProcessError as error:
+        assert str(error).startswith("another process of this training has ended")
+        os._exit(7)  # not waiting for the other
 """
 
 
@@ -80,11 +93,34 @@ def torchrun(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return python(*launcher, *arguments, cwd=cwd)
 
 
-def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def without_torchrun(script: str, cwd: Path) -> list[tuple[int, str]]:
+    """Status and standard error of two processes that nobody ends when the other has gone."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": "2"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, script],
+            cwd=cwd,
+            env={**environment(), **address, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    said = [process.communicate(timeout=MOST_SECONDS)[1] for process in started]
+    return [(process.returncode, err) for process, err in zip(started, said, strict=True)]
+
+
+def environment() -> dict[str, str]:
     here = [str(Path(__file__).parent), str(Path(sd.__file__).parents[1])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(here), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(here), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=MOST_SECONDS, check=False)
+    options = {"capture_output": True, "text": True, "timeout": MOST_SECONDS}
+    return subprocess.run(command, cwd=cwd, env=environment(), check=False, **options)
 
 
 @pytest.mark.parametrize(("network", "size", "loss"), [("pyramid", 96, "aligned"), ("gsoc", 128, "published")])
@@ -110,16 +146,21 @@ def test_two_processes_step_as_one(network: str, size: int, loss: str, tmp_path:
         np.testing.assert_allclose(first["statistics"][name], value, rtol=1e-8, atol=1e-9)
 
 
-def test_a_stopped_training_is_resumed_and_one_process_writes(
+def test_a_killed_training_is_resumed_and_one_process_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    squares(tmp_path, 12)
-    (tmp_path / "bad.json").write_text("{}")
+    train, val = squares(tmp_path, 12)
     made = recipe(pictures=16, small=0.0)
     (tmp_path / "recipe.json").write_text(made.to_json())
-    (tmp_path / "stopped.py").write_text(STOPPED)
-    done = torchrun("stopped.py", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    (tmp_path / "killed.py").write_text(KILLED)
+    (first, err), (second, _) = without_torchrun("killed.py", tmp_path)
+    assert (first, second) == (7, 9), err
+    shutil.copytree(tmp_path / "two", tmp_path / "copy")
+    alone = Training(made, train, tmp_path / "copy", validation=val)
+    wanted = np.concatenate([found.confidence for found in alone.detections(val)])
+    assert len(wanted) > 20
+    for number in (0, 1):
+        np.testing.assert_allclose(np.load(tmp_path / f"confidence-{number}.npy"), wanted, rtol=1e-4)
     command = ["train", "data.yaml", "--split", "train", "--val-split", "val", "--recipe", "recipe.json", "--workers", "1"]
     command += ["--every", "8", "-o"]
     done = torchrun("-m", "opencv_squeezedet", *command, "two", cwd=tmp_path)
@@ -127,14 +168,14 @@ def test_a_stopped_training_is_resumed_and_one_process_writes(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     assert cli.main([*command, "one"]) == 0
-    wanted = capsys.readouterr().out.splitlines()
-    lines = done.stdout.splitlines()
-    assert [line.split(":")[0] for line in lines] == [line.split(":")[0].replace("one", "two") for line in wanted[1:]]
+    lines, expected = done.stdout.splitlines(), capsys.readouterr().out.splitlines()[1:]
+    assert [line.split(":")[0] for line in lines] == [line.split(":")[0].replace("one", "two") for line in expected]
     assert lines[0].startswith("16 pictures: mAP ")
     assert sorted(os.listdir("two")) == sorted(os.listdir("one"))
     rows, others = (list(csv.DictReader(Path(name, "log.csv").read_text().splitlines())) for name in ("two", "one"))
     assert [row["seen"] for row in rows] == ["4.0", "8.0", "12.0", "16.0"]
     assert float(rows[-1]["box"]) == pytest.approx(float(others[-1]["box"]), rel=0.5)
+    assert float(rows[-1]["map_voc07"]) == pytest.approx(float(others[-1]["map_voc07"]), abs=0.2)
     assert sd.SqueezeDet("two/model").config.labels == ("red", "blue")
 
 

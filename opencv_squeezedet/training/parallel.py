@@ -22,9 +22,15 @@ Sliceable = TypeVar("Sliceable", list[Any], Tensor)
 
 @contextmanager
 def processes() -> Iterator[int]:
-    """Join the processes that torchrun has started, for as long as the block lasts; the value is this one's number.
+    """Join the processes that torchrun has started, for as long as the ``with`` block lasts.
 
-    Number 0 alone is to write and to print. GPUs talk to each other by NCCL, where there are any, and processors by Gloo.
+    GPUs talk to each other by NCCL, where there are any, and processors by Gloo.
+
+    Yields
+    ------
+    int
+        The number of this process, from 0 on: 0 if torchrun has not started it. Number 0 alone is to print, and to keep what
+        it writes.
 
     Raises
     ------
@@ -51,6 +57,15 @@ def _are_several() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
+@contextmanager
+def _loss_of_a_process() -> Iterator[None]:
+    """ChildProcessError, after which a training is saved, where Gloo finds that a process has gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ChildProcessError(f"another process of this training has ended, or cannot be reached ({error})") from error
+
+
 def count() -> int:
     """Return how many processes there are."""
     return distributed.get_world_size() if _are_several() else 1
@@ -69,7 +84,8 @@ def summed(tensor: Tensor) -> Tensor:
     if not _are_several():
         return tensor
     total = tensor.detach().clone()
-    distributed.all_reduce(total)
+    with _loss_of_a_process():
+        distributed.all_reduce(total)
     return total
 
 
@@ -88,7 +104,8 @@ def from_first(ask: Callable[[], Value]) -> Value:
     if not _are_several():
         return ask()
     found = [ask() if distributed.get_rank() == 0 else None]
-    distributed.broadcast_object_list(found)
+    with _loss_of_a_process():
+        distributed.broadcast_object_list(found)
     return cast(Value, found[0])
 
 
@@ -97,7 +114,8 @@ def gathered(items: list[Value]) -> list[Value]:
     if not _are_several():
         return items
     lists: list[Any] = [None] * count()
-    distributed.all_gather_object(lists, items)
+    with _loss_of_a_process():
+        distributed.all_gather_object(lists, items)
     return [item for part in lists for item in part]
 
 
