@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import shlex
@@ -92,6 +93,47 @@ def test_a_short_training(data: str, capsys: pytest.CaptureFixture[str]) -> None
     assert "run holds a training run with another recipe" in capsys.readouterr().err
     assert cli.main(["train", data, "--recipe", "run/recipe.json", "-o", "other", "--workers", "0", "--quiet"]) == 0
     assert Path("other/recipe.json").read_text() == Path("run/recipe.json").read_text()
+
+
+def test_a_fifth_is_held_apart_of_xml_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the layout of most small data sets; `eval` measures on the same pictures."""
+    pytest.importorskip("faster_coco_eval", reason="eval needs it")
+    squares(tmp_path, 10)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    labels = write_xml(tmp_path)
+    told = "bolts: PASCAL VOC's XML files in annotations/, pictures in images/\n"
+    assert cli.main(["train", "bolts", "--split", "0.2", "-o", "run", *SHORT]) == 0
+    out, err = capsys.readouterr()
+    assert err == f"squeezedet train: {told}"
+    assert "pictures: mAP" in out
+    assert cli.main(["eval", "bolts", "--split", ".2", "--model", "run/model", "--json", "found.json", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", f"squeezedet eval: {told}")
+    assert json.loads(Path("found.json").read_text())["pictures"] == 2
+    assert sd.SqueezeDet("run/model").config.labels == labels
+    assert cli.main(["train", "bolts", "--split", "0.2", "--val-split", "val", "-o", "run", *SHORT]) == 2
+    assert capsys.readouterr().err == (
+        "squeezedet train: --split 0.2 holds pictures apart to measure on: --val and --val-split do not apply\n"
+    )
+
+
+def write_xml(folder: Path) -> tuple[str, ...]:
+    """The pictures to train on as VOC's XML files in folders beside each other; returns the labels, sorted."""
+    dataset = load_dataset(folder / "data.yaml", split="train")
+    (folder / "bolts" / "annotations").mkdir(parents=True)
+    (folder / "bolts" / "images").mkdir()
+    for picture in dataset.pictures:
+        shutil.copy(picture.path, folder / "bolts" / "images")
+        things = "".join(
+            f"<object><name>{dataset.labels[label]}</name><bndbox><xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin><xmax>{x2}</xmax>"
+            f"<ymax>{y2}</ymax></bndbox></object>"
+            for label, (x1, y1, x2, y2) in zip(picture.class_id, picture.xyxy, strict=True)
+        )
+        xml = f"<annotation><filename>{picture.path.name}</filename>{things}</annotation>"
+        (folder / "bolts" / "annotations" / f"{picture.path.stem}.xml").write_text(xml)
+    return tuple(sorted(dataset.labels))
 
 
 def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,7 @@ Read = TypeVar("Read")
 
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of the command."""
-    datasets.add_dataset_arguments(parser)
+    datasets.add_dataset_arguments(parser, split="split (all); 0.2: hold it apart")
     add = parser.add_argument_group("validation").add_argument
     add("--val", metavar="DATASET", help="the validation data set")
     add("--val-split", metavar="S", help="its split, or DATASET's")
@@ -92,14 +92,16 @@ def _apart(args: argparse.Namespace, number: int) -> Iterator[None]:
 def _train(args: argparse.Namespace, *, first: bool) -> int:
     from opencv_squeezedet.training import Opinions, Training
 
+    if datasets.is_share(args.split) and (args.val is not None or args.val_split is not None):
+        raise CommandError(f"--split {args.split} holds pictures apart to measure on: --val and --val-split do not apply")
     with usage_errors():
-        dataset = datasets.load(args)
+        dataset, apart = datasets.load_parts(args)
         teacher = None if args.teacher is None else Opinions.read(Path(args.teacher), dataset.labels)
         training = Training(
             _recipe(args),
             dataset,
             args.output,
-            validation=_validation(args, dataset),
+            validation=_validation(args, dataset) if apart is None else apart,
             teacher=teacher,
             workers=args.workers,
         )
