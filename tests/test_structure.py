@@ -28,6 +28,7 @@ FLOORS = (
     "model_files",
     "architectures head",
     "network",
+    "show",
     "postprocess draw",
     "detections",
     "export",
