@@ -37,8 +37,10 @@ def show(image: Picture, detections: Detections) -> None:
         If the image is not a picture.
     """
     drawn = draw(image, detections)
-    if _in_notebook():
-        _show_in_notebook(drawn)
+    ipython: Any = sys.modules.get("IPython")
+    if ipython is not None and _is_notebook(ipython.get_ipython()):
+        _, png = cv2.imencode(".png", drawn)
+        ipython.display.display(ipython.display.Image(data=png.tobytes()))
     elif display_works():
         _show_in_window(drawn)
     else:
@@ -54,17 +56,9 @@ def display_works() -> bool:
     return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
-def _in_notebook() -> bool:
-    """Whether a kernel of Jupyter runs this, rather than IPython in a terminal."""
-    ipython: Any = sys.modules.get("IPython")
-    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
-
-
-def _show_in_notebook(drawn: NDArray[np.uint8]) -> None:
-    from IPython.display import Image, display
-
-    _, png = cv2.imencode(".png", drawn)
-    display(Image(data=png.tobytes()))
+def _is_notebook(shell: Any) -> bool:
+    """Whether this is the shell of a kernel of Jupyter's, not one in a terminal."""
+    return getattr(shell, "kernel", None) is not None
 
 
 def _show_in_window(drawn: NDArray[np.uint8]) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -59,12 +58,8 @@ def test_a_window(ended_by: str, size: tuple[int, int], window: tuple[int, int],
 def ipython(monkeypatch: pytest.MonkeyPatch, shell: object) -> list[bytes]:
     """What is displayed by a substitute for IPython."""
     displayed: list[bytes] = []
-    module, display = ModuleType("IPython"), ModuleType("IPython.display")
-    module.get_ipython = lambda: shell
-    display.Image = lambda data: data
-    display.display = displayed.append
-    monkeypatch.setitem(sys.modules, "IPython", module)
-    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    display = SimpleNamespace(Image=lambda data: data, display=displayed.append)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell, display=display))
     return displayed
 
 
@@ -82,23 +77,6 @@ def test_ipython_that_is_no_notebook(shell: object, monkeypatch: pytest.MonkeyPa
     with pytest.raises(RuntimeError, match="a notebook or a display was expected"):
         sd.show(IMAGE, FOUND)
     assert displayed == []
-
-
-def test_a_real_notebook(tmp_path: Path) -> None:
-    """The cell's output is the picture; the detections themselves are a table."""
-    nbclient = pytest.importorskip("nbclient", reason="runs notebooks")
-    nbformat = pytest.importorskip("nbformat", reason="runs notebooks")
-    pytest.importorskip("ipykernel", reason="runs notebooks")
-    code = (
-        "import numpy as np, opencv_squeezedet as sd\n"
-        "found = sd.Detections([(20, 30, 120, 80)], [0.9], [7], sd.VOC.labels)\n"
-        "sd.show(np.full((90, 160, 3), 30, np.uint8), found)\nfound"
-    )
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": tmp_path}}).execute()
-    picture, table = (output["data"] for output in notebook.cells[0].outputs)
-    assert picture["image/png"]
-    assert "<td>cat</td>" in table["text/html"]
 
 
 def test_show_needs_no_library_at_import() -> None:
