@@ -19,7 +19,7 @@ import pytest
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
-from opencv_squeezedet.cli import common
+from opencv_squeezedet.cli import common, progress
 from opencv_squeezedet.cli import train as command
 
 ROOT = Path(__file__).parents[1]
@@ -93,6 +93,22 @@ def test_a_short_training(data: str, capsys: pytest.CaptureFixture[str]) -> None
     assert "run holds a training run with another recipe" in capsys.readouterr().err
     assert cli.main(["train", data, "--recipe", "run/recipe.json", "-o", "other", "--workers", "0", "--quiet"]) == 0
     assert Path("other/recipe.json").read_text() == Path("run/recipe.json").read_text()
+
+
+def test_a_line_a_minute_without_a_terminal(
+    data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the pictures that this run has seen, not those of one that it resumes."""
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    arguments = ["train", data, "--split", "train", "--val-split", "val", "-o", "run", *SHORT, "--every", "4"]
+    assert cli.main(arguments) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    words = r"squeezedet train: {} of 8 pictures, \d+\.\d per second, {} left"
+    assert re.fullmatch(words.format(4, r"(\d+ min )?\d+ s"), first)
+    assert re.fullmatch(words.format(8, "0 s"), second)
+    for options in (["--quiet"], []):
+        assert cli.main([*arguments, *options]) == 0  # all has been seen before
+        assert capsys.readouterr().err == ""
 
 
 def test_a_fifth_is_held_apart_of_xml_files(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from opencv_squeezedet.cli import datasets
 from opencv_squeezedet.cli.common import CommandError, Parser, positive, shown, usage_errors
+from opencv_squeezedet.cli.progress import Lines
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import read_whole
@@ -157,11 +158,13 @@ def _watch(training: Training, args: argparse.Namespace) -> None:
         from tqdm import tqdm
     total, seen, hidden = training.recipe.pictures, training.trainer.seen, True if args.quiet else None
     every = args.every or min(_MOST_EVERY, -(-total // 10))
+    lines = Lines(args.program, total, seen, quiet=args.quiet)
     with ExitStack() as stack:
         board = stack.enter_context(_board(args.output, seen)) if args.tensorboard else None
         bar = stack.enter_context(tqdm(total=total, initial=seen, unit=" pictures", dynamic_ncols=True, disable=hidden))
         progress = stack.enter_context(closing(training.run(every=every, patience=args.patience)))
         for step in progress:
+            lines.at(step.seen)
             bar.update(step.seen - bar.n)
             bar.set_postfix_str(_losses(step))
             for problem in step.problems:
