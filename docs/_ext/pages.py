@@ -1,8 +1,7 @@
 """What pages take from elsewhere in the repository, each by a mark alone on its line.
 
 ``<!-- file: ../CONTRIBUTING.md -->`` is that file, without its title where the page has one. ``<!-- commands -->`` is the
-help of all commands, and ``<!-- zoo -->`` the table of ``measured/zoo.json``. A line ``/page?`` in a list of pages counts if
-that page exists.
+help of all commands, and ``<!-- zoo -->`` the table of ``measured/zoo.json``.
 """
 
 from __future__ import annotations
@@ -28,14 +27,12 @@ PAGES = {
     "models/README.md": "models.md",
 }
 _MARK = re.compile(r"^<!-- file: \.\./(\S+) -->$", re.MULTILINE)
-_PERHAPS = re.compile(r"^/(\S+)\?\n", re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)")
 
 
 def insert(app: Sphinx, docname: str, source: list[str]) -> None:
     """Put the texts in the places of their marks."""
     source[0] = _MARK.sub(lambda match: _text(match[1], docname, app), source[0])
-    source[0] = _PERHAPS.sub(lambda match: f"/{match[1]}\n" if Path(app.srcdir, f"{match[1]}.md").exists() else "", source[0])
     for mark, text in (("commands", _commands), ("zoo", _zoo)):
         if f"<!-- {mark} -->" in source[0]:
             source[0] = source[0].replace(f"<!-- {mark} -->", text())
