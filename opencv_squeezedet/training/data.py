@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple
 
 import cv2
@@ -206,6 +208,13 @@ def _collate(items: list[tuple[Sample, list[str]]]) -> Batch:
 def _serve(_: int) -> None:
     """Leave Ctrl-C to the training, and the cores to its threads, which wait for each other: reading uses what they leave."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _told
     cv2.setNumThreads(0)
     if hasattr(os, "nice"):
         os.nice(10)
+
+
+def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback, unless it says that the training has ended while its threads were handing it a picture."""
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
