@@ -1,6 +1,6 @@
 """Whether memory and open files stay as they are: `detect` on a looped video, and eight threads on one detector (Linux).
 
-python benchmarks/soak.py [--minutes 60] [--pause 0.02]
+python benchmarks/soak.py [--minutes 60] [--pause 0.04]
 
 Both run at the same time, each in a process of its own, with a pause after each frame. A table shows the resident memory and
 the open descriptors at the start (after twenty frames), after a sixth of the time and at the end, the most there was, and the
@@ -151,13 +151,14 @@ def main() -> int:
     """Run both, or with ``--run`` one of them, in this process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--pause", type=float, default=0.02, help="seconds after each frame")
+    parser.add_argument("--pause", type=float, default=0.04, help="seconds between frames, of all threads together")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run is not None:
         cv2.setNumThreads(1)
-        return RUNS[args.run](args.folder, Clock(args.folder, args.run, args.minutes, args.pause))
+        pause = args.pause * (THREADS if args.run == "threads" else 1)
+        return RUNS[args.run](args.folder, Clock(args.folder, args.run, args.minutes, pause))
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
         runs = [Watched(name, Path(folder, name), args.minutes, args.pause) for name in RUNS]
