@@ -280,6 +280,8 @@ class WholeFile:
 def write_together(contents: Mapping[Path, bytes]) -> None:
     """Write several files, of which either all appear, whole, or none.
 
+    Each is whole even if the process is killed; but those that had appeared by then stay.
+
     Raises
     ------
     OSError
