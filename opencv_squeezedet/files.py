@@ -172,12 +172,18 @@ def temporary_beside(path: Path) -> Path:
     OSError
         With the name of ``path``, if its folder cannot be written to.
     """
+    temporary, file = _open_beside(path)
+    file.close()
+    return temporary
+
+
+def _open_beside(path: Path) -> tuple[Path, BinaryIO]:
+    """The same, opened to write: whoever shares the folder cannot put a link to another file in its place before that."""
     suffix = path.suffix if path.suffix.isascii() and len(path.suffix) < 16 else ""
     while True:
         temporary = path.with_name(f".{os.urandom(8).hex()}{suffix}")
         with named_errors(path), suppress(FileExistsError):
-            temporary.open("xb").close()
-            return temporary
+            return temporary, temporary.open("xb")
 
 
 def own_descriptor(path: StrPath) -> int | None:
@@ -206,6 +212,9 @@ class WholeFile:
     to directly.
     """
 
+    _temporary: Path | None
+    _file: BinaryIO
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
@@ -217,13 +226,10 @@ class WholeFile:
                 self._file = open(os.dup(descriptor), "wb")
                 return self
             self._place = real_path(self.path)
-            whole = self._place.is_file() or not self._place.exists()
-            self._temporary = temporary_beside(self._place) if whole else None
-            try:
-                self._file = (self._temporary or self._place).open("wb")
-            except BaseException:
-                _remove(self._temporary)
-                raise
+            if self._place.is_file() or not self._place.exists():
+                self._temporary, self._file = _open_beside(self._place)
+            else:
+                self._temporary, self._file = None, self._place.open("wb")
         return self
 
     def write(self, content: bytes) -> None:
@@ -253,10 +259,11 @@ class WholeFile:
         """Return a copy, under a temporary name, of what is there before it is kept; None where there is nothing."""
         if self._temporary is None or not self._place.exists():
             return None
-        copy = temporary_beside(self._place)
+        copy, file = _open_beside(self._place)
         try:
-            with named_errors(self.path):
-                shutil.copy2(self._place, copy)
+            with named_errors(self.path), file, self._place.open("rb") as before:
+                shutil.copyfileobj(before, file)
+                shutil.copystat(self._place, copy)
         except BaseException:
             _remove(copy)
             raise

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from embedded import STEM
 
 import opencv_squeezedet as sd
 
@@ -101,7 +102,7 @@ def started(options: list[str], variables: dict[str, str | None], code: str, fol
         errors="surrogateescape",
         cwd=folder,
         env={name: value for name, value in environment.items() if value is not None},
-        timeout=120,
+        timeout=300,
     )
 
 
@@ -128,11 +129,12 @@ def test_detect_however_python_is_started(options: list[str], variables: dict[st
 def test_errors_however_python_is_started(options: list[str], variables: dict[str, str | None], tmp_path: Path) -> None:
     """What `assert` would check is checked with -O too: one line, status 2."""
     (tmp_path / "it.onnx").write_bytes(b"\x00" * 100)
+    shutil.copy(f"{STEM}.json", tmp_path / "it.json")
     code = f"from opencv_squeezedet.cli import main; sys.exit(main(['detect', {str(PHOTO)!r}, '--model', 'it.onnx']))"
     done = started(options, variables, code, tmp_path)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("squeezedet detect: ")
+    assert line == "squeezedet detect: 'it.onnx': no ONNX file: it has no nodes"
 
 
 def test_the_package_asserts_nothing_but_types() -> None:

@@ -172,6 +172,24 @@ def test_what_was_there_comes_back(
     assert paths[1].read_text() == "older"
 
 
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="links")
+def test_a_link_in_the_place_of_a_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As someone puts it there who may write to the same folder, the moment the file is there."""
+    victim, opened = tmp_path / "victim", Path.open
+    victim.write_text("mine")
+
+    def swap(path: Path, *args: Any, **options: Any) -> Any:
+        file = opened(path, *args, **options)
+        if args == ("xb",):
+            path.unlink()
+            path.symlink_to(victim)
+        return file
+
+    monkeypatch.setattr(Path, "open", swap)
+    write_whole(tmp_path / "a", b"content")
+    assert victim.read_text() == "mine"
+
+
 NAMES = st.sampled_from(["a", "b.txt", "c.json", "d"])
 
 
@@ -204,7 +222,7 @@ def test_all_or_none_whatever_goes_wrong_and_when(
         folder = Path(place)
         for name, content in before.items():
             (folder / name).write_bytes(content)
-        for owner, name in ((Path, "open"), (Path, "replace"), (Path, "unlink"), (files.shutil, "copy2")):
+        for owner, name in ((Path, "open"), (Path, "replace"), (Path, "unlink"), (files.shutil, "copyfileobj")):
             patch.setattr(owner, name, faulty(name, getattr(owner, name)))
         try:
             write_together({folder / name: content for name, content in contents.items()})
