@@ -420,8 +420,9 @@ def test_a_job_is_resumed_only_as_what_it_is(here: Path, pictures: list[str], mo
     Path("in/00011.jpg").unlink()
     os.utime("in/00007.jpg", ns=(1, begun.entries(1)[3].modified))
     refused("with other inputs: .*/00011.jpg is no longer among them")
-    Path("out/_job.json").write_text("{}")
-    refused("_job.json is damaged")
+    for content in ("{}", "[" * 100_000):
+        Path("out/_job.json").write_text(content)
+        refused("_job.json is damaged")
 
 
 def test_folders_that_are_not_a_job_s(here: Path, pictures: list[str]) -> None:

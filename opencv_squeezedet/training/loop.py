@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import pickle
 import time
 from collections.abc import Callable, Iterator
@@ -254,7 +255,10 @@ class Trainer:
         new = self.checkpoint.with_suffix(".new")  # a name of its own, so that what a kill leaves is written over
         try:
             with named_errors(self.checkpoint):
-                new.write_bytes(content.getbuffer())
+                with new.open("wb") as file:
+                    file.write(content.getbuffer())
+                    file.flush()
+                    os.fsync(file.fileno())  # hours of work should not hang on what a power cut makes of a rename
                 new.replace(self.checkpoint)
         finally:
             new.unlink(missing_ok=True)

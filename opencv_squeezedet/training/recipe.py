@@ -104,7 +104,10 @@ class Recipe:
     @classmethod
     def from_json(cls, text: str) -> Recipe:
         """Make the recipe from the result of `to_json`; ValueError or TypeError for anything else."""
-        fields: Any = json.loads(text)
+        try:
+            fields: Any = json.loads(text)
+        except RecursionError as error:
+            raise ValueError(f"a recipe was expected: {error}") from error
         if isinstance(fields, dict):
             for name, kind in (("augmentation", Augmentation), ("schedule", Schedule)):
                 if name in fields:
