@@ -20,6 +20,7 @@ from embedded import HAS_ONNX
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
 from opencv_squeezedet.cli import common
+from opencv_squeezedet.cli.progress import duration
 from opencv_squeezedet.files import decode_picture, read_picture
 from opencv_squeezedet.model import find_model
 
@@ -569,14 +570,14 @@ def test_progress_and_the_words_for_time(monkeypatch: pytest.MonkeyPatch, capsys
 
     from opencv_squeezedet.cli import batch as command
 
-    assert [command._duration(s) for s in (0.4, 59, 61, 3600, 360_000)] == [
+    assert [duration(s) for s in (0.4, 59, 61, 3600, 360_000)] == [
         "0 s",
         "59 s",
         "1 min 1 s",
         "1 h 0 min",
         "100 h 0 min",
     ]
-    clock = iter([0.0, 30.0, 61.0, 100.0])
+    clock = iter([0.0, 0.0, 30.0, 61.0, 100.0])
     monkeypatch.setattr(command.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
     begun = batch.Job("out", reading(), parts=10, pictures=1000)

@@ -15,6 +15,7 @@ PACKAGE = TESTS.parent / "opencv_squeezedet"
 NAME = PACKAGE.name
 
 FLOORS = (
+    "__main__",
     "cli",
     "batch training",
     "evaluation",
@@ -29,6 +30,7 @@ FLOORS = (
     "model_files",
     "architectures head",
     "network",
+    "show",
     "postprocess draw",
     "detections",
     "export",

@@ -34,7 +34,7 @@ class Recipe:
     pictures : int
         How many pictures are seen in total.
     batch : int
-        Pictures in a step.
+        Pictures in a step, of all processes together.
     small : float
         Fraction of the training, at its start, at about 10/13 of the input size (320 for 416), where steps take half as long.
     start : str
