@@ -151,8 +151,8 @@ def _print(evaluation: Evaluation, done: Run | None) -> None:
         f"all classes with one score threshold, {best.threshold:.3f}: precision {percent(best.precision)}, "
         f"recall {percent(best.recall)}, F1 {percent(best.f1)}"
     )
-    if done is not None:
-        stages = ", ".join(f"{stage} {times['p50']:.1f}" for stage, times in done.stages.milliseconds().items())
+    if done is not None and (milliseconds := done.stages.milliseconds()):  # of pictures that cannot be read there are none
+        stages = ", ".join(f"{stage} {times['p50']:.1f}" for stage, times in milliseconds.items())
         print(f"{done.pictures_per_second:.1f} pictures/s, {done.workers} at a time; median ms: {stages}")
 
 
