@@ -72,7 +72,7 @@ def three_passes(detector: sd.SqueezeDet, image: np.ndarray) -> list[sd.InferBbo
 
 
 def write_gsoc(stem: Path) -> None:
-    """Write the GSoC network with random weights; needs the extra ``[onnx]``."""
+    """Write the GSoC network with random weights."""
     from opencv_squeezedet import architectures, formats
 
     network, rng = architectures.squeezedet_gsoc(), np.random.default_rng(0)

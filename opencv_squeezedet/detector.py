@@ -51,7 +51,7 @@ class SqueezeDet:
         How pictures are brought to the input's size, instead of the preprocessing's own way; see `Preprocess`.
     backend : {"opencv", "onnxruntime"}
         What runs the network. OpenCV 4 uses Caffe's files if they exist. OpenCV 5, which cannot, and onnxruntime use ONNX, or
-        Caffe's files converted with the extra ``[onnx]``. onnxruntime is an extra.
+        Caffe's files converted in memory. onnxruntime is an extra.
     target : str, optional
         What the network runs on. Default: "cpu". With OpenCV also "cpu_fp16", "opencl", "opencl_fp16", "vulkan", "cuda",
         "cuda_fp16", "openvino", "cann" and "timvx", with onnxruntime "cuda", "tensorrt", "dml", "coreml" and others,

@@ -47,8 +47,6 @@ class NetworkContent:
             what it has and what was expected.
         OSError
             If a file cannot be read.
-        ImportError
-            If Caffe's files are to be converted without the extra ``[onnx]``.
         """
         key = f"{backend} {outputs}"
         if key not in self._forms:

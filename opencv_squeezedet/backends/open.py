@@ -49,7 +49,7 @@ def open_backend(
     ValueError
         If there is no such backend, or no such target here.
     ImportError
-        If the backend, or what converts the files for it, is not installed: it names the extra.
+        If the backend is not installed: it names the extra.
     """
     _checks.choice("backend", backend, get_args(BackendName))
     if isinstance(network, cv2.dnn.Net):

@@ -1,4 +1,4 @@
-"""Network files: Caffe's prototxt and caffemodel, ONNX, Deep Compression's; to write them takes the extra ``[onnx]``."""
+"""Network files: Caffe's prototxt and caffemodel, ONNX, Deep Compression's; read and written without any extra."""
 
 from opencv_squeezedet.formats.caffemodel import caffemodel_bytes, read_caffemodel
 from opencv_squeezedet.formats.deep_compression import read_compressed
