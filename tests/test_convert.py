@@ -131,7 +131,9 @@ def test_what_cannot_be_converted(stem: Path, capsys: pytest.CaptureFixture[str]
     assert f"no network definition at '{tmp_path / 'nothing.prototxt'}', and no" in error_of(
         capsys, "convert", tmp_path / "nothing", target
     )
-    assert ".onnx, .caffemodel or .prototxt was expected, got" in error_of(capsys, "convert", stem, tmp_path / "other.net")
+    assert ".onnx, .sdz, .caffemodel or .prototxt was expected, got" in error_of(
+        capsys, "convert", stem, tmp_path / "other.net"
+    )
     assert "No such file or directory" in error_of(capsys, "convert", stem, tmp_path / "nowhere" / "other.onnx")
     assert "has weights of its own" in error_of(
         capsys, "convert", f"{EMBEDDED}.onnx", target, "--weights", f"{stem}.caffemodel"

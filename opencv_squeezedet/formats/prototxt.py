@@ -38,7 +38,7 @@ def read_prototxt(path: StrPath, *, read: Read = read_file) -> Network:
     path = os.fspath(path)
     content = read(path, _MOST_BYTES)
     with named(path):
-        return _parsed(content)
+        return parse_prototxt(content)
 
 
 def prototxt_text(network: Network) -> str:
@@ -46,7 +46,8 @@ def prototxt_text(network: Network) -> str:
     return text_of(net_record(network), SCHEMA, "NetParameter")
 
 
-def _parsed(content: bytes) -> Network:
+def parse_prototxt(content: bytes) -> Network:
+    """Return the network that the bytes of a prototxt describe; ModelError as `read_prototxt`."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
