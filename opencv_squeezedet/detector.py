@@ -37,10 +37,10 @@ class SqueezeDet:
     Parameters
     ----------
     model : path, Model or cv2.dnn.Net, optional
-        A model's files ``NAME.prototxt`` and ``NAME.caffemodel``, or ``NAME.onnx``, with ``NAME.json``; or ``NAME.sdz``: their common stem, or
-        one of them; or the name of a published model, see `registry`. Or a `Model` from `find_model`, so that several
-        detectors read it only once. Or a network with the same outputs as opencv_contrib's. Default: the embedded model,
-        PASCAL VOC's 20 classes.
+        A model's files ``NAME.prototxt`` and ``NAME.caffemodel``, or ``NAME.onnx``, with ``NAME.json``; or ``NAME.sdz``: their
+        common stem, or one of them; or the name of a published model, see `registry`. Or a `Model` from `find_model`, so that
+        several detectors read it only once. Or a network with the same outputs as opencv_contrib's. Default: the embedded
+        model, PASCAL VOC's 20 classes.
     weights : path, optional
         The caffemodel, if its stem is different.
     config : HeadConfig, optional

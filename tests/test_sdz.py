@@ -25,7 +25,8 @@ import opencv_squeezedet as sd
 from opencv_squeezedet import _coding
 from opencv_squeezedet.cli import main
 from opencv_squeezedet.formats import load_network, read_sdz, sdz_bytes
-from opencv_squeezedet.formats._shared_weights import (
+from opencv_squeezedet.formats.sdz import stored_of
+from opencv_squeezedet.formats.shared_weights import (
     FLOAT16,
     FLOAT32,
     GAP_BITS,
@@ -36,7 +37,6 @@ from opencv_squeezedet.formats._shared_weights import (
     read_values,
     values_bytes,
 )
-from opencv_squeezedet.formats.sdz import stored_of
 from opencv_squeezedet.network import Network
 
 PUBLISHED = DATA / "weights" / "compressed_SqueezeNet.net"

@@ -1,6 +1,6 @@
 """``NAME.sdz``: a compressed model in one file, with its description, its definition and its weights.
 
-models/README.md has the bytes. Weights are what `_shared_weights` makes of them: any network can be written, bit for bit;
+models/README.md has the bytes. Weights are what `shared_weights` makes of them: any network can be written, bit for bit;
 one whose weights are pruned and shared becomes small.
 """
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
-from opencv_squeezedet.formats._shared_weights import Layout, layout_of, read_values, values_bytes
+from opencv_squeezedet.formats.shared_weights import Layout, layout_of, read_values, values_bytes
 from opencv_squeezedet.model_files import Read, named, read_file
 
 if TYPE_CHECKING:

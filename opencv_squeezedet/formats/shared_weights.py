@@ -80,7 +80,7 @@ def layout_of(content: bytes, values: int) -> Layout:
         raise ModelError(
             f"gaps of {GAP_BITS} bits and centroids of form 0 or 1 were expected, got {gap_bits} and {float_form}"
         )
-    tables = _HEADER.size + (last + 1) * _FLOATS[float_form].itemsize + (last + 2) // 2 + (1 << gap_bits) // 2
+    tables = table_bytes(last + 1, _FLOATS[float_form].itemsize, gap_bits)
     gaps = len(content) - tables - codes
     if gaps < 0 or (gaps and not gap_bits):
         raise ModelError(f"tables of {tables} bytes and codes of {codes} were expected, got {len(content)} bytes")
@@ -197,17 +197,18 @@ def _entries(patterns: NDArray[np.uint32], numbers: NDArray[np.intp], gap_bits: 
     if len(centroids) == 1:  # a code has two words at least
         centroids = np.repeat(centroids, 2)
     _, kind = _float_form(centroids)
-    tables = _HEADER.size + len(centroids) * kind.itemsize + (len(centroids) + 1) // 2 + (1 << gap_bits) // 2
-    estimate = tables + (_huffman_bits(codes) + _huffman_bits(gaps)) / 8
+    estimate = (
+        table_bytes(len(centroids), kind.itemsize, gap_bits)
+        + (huffman_bits(np.bincount(codes)) + huffman_bits(np.bincount(gaps))) / 8
+    )
     return _Entries(gap_bits, centroids, codes.astype(np.uint8), gaps, estimate)
 
 
-def _huffman_bits(symbols: NDArray[Any]) -> int:
-    """Bits that Huffman's code takes for these symbols, without a limit of the longest word."""
-    heap = np.bincount(symbols).tolist() if symbols.size else []
-    heap = [count for count in heap if count]
+def huffman_bits(counts: NDArray[Any]) -> int:
+    """Return the bits that Huffman's code takes for so many of each symbol, without a limit of the longest word."""
+    heap: list[int] = counts[counts > 0].tolist()
     if len(heap) < 2:
-        return len(symbols)
+        return sum(heap)
     heapify(heap)
     bits = 0
     while len(heap) > 1:
@@ -227,6 +228,11 @@ def _coded(entries: _Entries) -> bytes:
     if gap_lengths is not None:
         return b"".join((*parts, _packed(gap_lengths), codes, _stream(entries.gaps, gap_lengths)))
     return b"".join((*parts, codes))
+
+
+def table_bytes(centroids: int, size: int, gap_bits: int) -> int:
+    """Return the bytes of the header, of centroids of so many bytes each, and of the lengths of all words."""
+    return _HEADER.size + centroids * size + (centroids + 1) // 2 + (1 << gap_bits) // 2
 
 
 def _packed(lengths: NDArray[np.uint8]) -> bytes:
