@@ -14,6 +14,7 @@ NAME = PACKAGE.name
 
 FLOORS = (
     "cli",
+    "compression",
     "batch training",
     "evaluation",
     "anchor_shapes",

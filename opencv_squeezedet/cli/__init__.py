@@ -15,6 +15,7 @@ SUBCOMMANDS = {
     "classify": "classify whole pictures",
     "models": "published weights: list, fetch, verify",
     "convert": "convert a network to another format: Caffe, ONNX",
+    "compress": "prune a network, share and Huffman-code its weights",
     "inspect": "show a network's layers, shapes, costs, head and config",
     "eval": "measure a detector on a data set",
     "anchors": "find anchor shapes for a data set",

@@ -72,7 +72,7 @@ def choices_of(kernel: Kernel, limits: Limits) -> list[Choice]:
     ascending = np.argsort(kernel, axis=None, kind="stable")
     flat = kernel.ravel()
     for density in limits.densities:
-        kept = min(round(density * kernel.size), np.count_nonzero(kernel))
+        kept = min(round(density * kernel.size), int(np.count_nonzero(kernel)))
         if kept == 0:
             continue
         left = np.zeros(kernel.size, np.bool_)

@@ -31,8 +31,3 @@ def prune(kernel: Kernel, density: float) -> Kernel:
     pruned = kernel.copy()
     pruned.ravel()[order[kept:]] = 0
     return pruned
-
-
-def mask(kernel: Kernel) -> NDArray[np.bool_]:
-    """Return which weights are left, in the kernel's shape."""
-    return kernel != 0

@@ -22,7 +22,13 @@ _FLOAT, _INT, _INTS = 1, 2, 7  # of attributes; the first is also that of float3
 Attributes = dict[str, Any]
 
 
-def onnx_bytes(network: Network, weights: Mapping[str, Sequence[NDArray[np.float32]]], *, half: bool = False) -> bytes:
+def onnx_bytes(
+    network: Network,
+    weights: Mapping[str, Sequence[NDArray[np.float32]]],
+    *,
+    half: bool = False,
+    outputs: Sequence[str] | None = None,
+) -> bytes:
     """Return the content of an ONNX file.
 
     Nodes have the names of the layers; input and outputs have those of their blobs. The batch's size is free, unless a layer
@@ -36,6 +42,8 @@ def onnx_bytes(network: Network, weights: Mapping[str, Sequence[NDArray[np.float
         For each of its layers that has weights.
     half : bool
         Store the weights as float16, each followed by a Cast: half the size, and computed in float32 all the same.
+    outputs : sequence of str, optional
+        The blobs that are outputs. Default: those that no layer reads.
 
     Raises
     ------
@@ -46,7 +54,7 @@ def onnx_bytes(network: Network, weights: Mapping[str, Sequence[NDArray[np.float
     writer = _Writer(network, half=half)
     for step in network.steps:
         writer.add(step, weights.get(step.layer.name, ()))
-    return writer.content()
+    return writer.content(network.output_names if outputs is None else outputs)
 
 
 class _Writer:
@@ -84,7 +92,7 @@ class _Writer:
         self._nodes.append(_node_record("Pad", [bottom, pads], [name], f"{layer.name}.pad", {}))
         return name
 
-    def content(self) -> bytes:
+    def content(self, outputs: Sequence[str]) -> bytes:
         network = self._network
         shapes = {top: shape for step in network.steps for top, shape in zip(step.layer.tops, step.tops, strict=True)}
         graph = {
@@ -92,7 +100,7 @@ class _Writer:
             "name": network.name or "network",  # without a name it would not be ONNX
             "initializer": self._initializers,
             "input": [self._declared(network.input_name, network.input_shape)],
-            "output": [self._declared(top, shapes[top]) for top in network.output_names],
+            "output": [self._declared(top, shapes[top]) for top in outputs],
         }
         model = {
             "ir_version": IR_VERSION,

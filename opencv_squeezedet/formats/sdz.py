@@ -142,7 +142,7 @@ def read_sdz(path: StrPath, *, read: Read = read_file) -> CompressedModel:
     path = os.fspath(path)
     content = read(path, _MOST_BYTES)
     with named(path):
-        return _parsed(content)
+        return parse_sdz(content)
 
 
 def sdz_bytes(
@@ -189,7 +189,8 @@ def sdz_bytes(
     return body + _CHECKSUM.pack(zlib.crc32(body))
 
 
-def _parsed(content: bytes) -> CompressedModel:
+def parse_sdz(content: bytes) -> CompressedModel:
+    """Return what the bytes of a file have in them; ModelError as `read_sdz`."""
     packed, size = _checked_header(content)
     blobs_at = _HEADER.size + packed
     head = _unpacked(content[_HEADER.size : blobs_at], size)

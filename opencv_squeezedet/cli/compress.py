@@ -1,0 +1,193 @@
+"""``squeezedet compress``: a network pruned, its weights shared and Huffman-coded, in one file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from opencv_squeezedet.cli.common import (
+    CommandError,
+    Parser,
+    check_targets,
+    positive,
+    print_table,
+    shown,
+    unit_fraction,
+    usage_errors,
+    write_errors,
+)
+from opencv_squeezedet.compression import Compressed, Outputs, Settings, compress, measure_sensitivity
+from opencv_squeezedet.compression.sharing import INITS
+from opencv_squeezedet.compression.table import HEADER
+from opencv_squeezedet.config import from_fields
+from opencv_squeezedet.files import PICTURE_SUFFIXES, read_picture, write_together
+from opencv_squeezedet.formats import load_network
+from opencv_squeezedet.model import description_of, read_description
+from opencv_squeezedet.model_files import Files
+from opencv_squeezedet.network import Network, Weights
+from opencv_squeezedet.preprocess import Picture, Preprocess
+from opencv_squeezedet.registry import find_network
+
+if TYPE_CHECKING:
+    from opencv_squeezedet.compression.compress import Curves, Report
+
+DESCRIPTION = "\n".join(
+    [
+        "Compress a network: weights pruned, shared by k-means and Huffman-coded, as in 'Deep Compression', in one .sdz file.",
+        "With pictures, bytes go where the outputs need them; without, where the weights do.",
+    ]
+)
+USAGE = "[options] MODEL -o OUT.sdz"
+EXAMPLE = "models/squeezedet_pyramid_voc -o small.sdz --size 900K --pictures photos/ --html report.html"
+_SIZE = re.compile(r"(\d+)([KM]?)", re.IGNORECASE)
+_FACTORS = {"": 1, "K": 1000, "M": 1_000_000}
+_SHOWN = 6
+
+
+def size(text: str) -> int:
+    """Read a number of bytes: 900000, 900K or 1M."""
+    found = _SIZE.fullmatch(text)
+    number = 0 if found is None else int(found[1]) * _FACTORS[found[2].upper()]
+    if not 0 < number < 1 << 31:
+        raise argparse.ArgumentTypeError(f"bytes, as in 900000, 900K or 1M, were expected, got {text!r}")
+    return number
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add compress's arguments."""
+    add = parser.add_argument_group("files").add_argument
+    add("model", metavar="MODEL", help="a model's stem, .prototxt, .onnx, .sdz or .net, or a published name")
+    add("-o", "--output", required=True, type=Path, metavar="OUT", help="NAME.sdz")
+    add("--weights", metavar="W", help="the model's caffemodel, if its name differs")
+    add = parser.add_argument_group("how far").add_argument
+    add("--size", type=size, metavar="S", help="bytes at most, as in 900K (an eighth of float32's)")
+    add("--density", type=unit_fraction, metavar="D", help="share of all weights that is left (what is best for the size)")
+    add("--bits", type=positive, metavar="B", help="of a code, 2 to 8 (what is best for the size)")
+    add("--init", choices=INITS, default="linear", metavar="I", help="start of k-means: linear (the default), density, random")
+    add = parser.add_argument_group("pictures").add_argument
+    add("--pictures", type=Path, metavar="DIR", help="measure what each layer's weights do to the outputs for these")
+    add("--count", type=positive, default=16, metavar="N", help="how many of them (16)")
+    add = parser.add_argument_group("output").add_argument
+    add("--json", type=Path, metavar="FILE", help="the table and all numbers")
+    add("--html", type=Path, metavar="FILE", help="a report in one file")
+    add("--quiet", action="store_true", help="no table, no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    if args.output.suffix != ".sdz":
+        raise CommandError(f"--output: a name that ends in .sdz was expected, got {shown(args.output)}")
+    check_targets({"--output": args.output, "--json": args.json, "--html": args.html}, what="the model")
+    with usage_errors():
+        settings = Settings(args.size, args.density, args.bits, args.init)
+        files = find_network(args.model, args.weights)
+        network, weights = load_network(files)
+        description = description_of(files)
+        pictures = [] if args.pictures is None else _pictures(args.pictures, args.count)
+    stage = args.output.with_suffix(".stages")
+    with usage_errors(), _progress(hidden=args.quiet) as report:
+        outputs, curves = _measured(files, network, weights, pictures, stage, report)
+        found = compress(network, weights, settings, description=description, outputs=outputs, curves=curves, report=report)
+        contents = {args.output: found.content}
+        if args.json is not None:
+            contents[args.json] = f"{json.dumps(found.to_dict(), indent=1)}\n".encode()
+        if args.html is not None:
+            contents[args.html] = _html(files, found, pictures[:_SHOWN]).encode()
+    with write_errors():
+        write_together(contents)
+        rmtree(stage, ignore_errors=True)
+    if not args.quiet:
+        _print(found)
+    return 0
+
+
+def _measured(
+    files: Files, network: Network, weights: Weights, pictures: list[Picture], stage: Path, report: Report
+) -> tuple[Outputs | None, Curves]:
+    if not pictures:
+        return None, {}
+    preprocess = _preprocess(files, network)
+    outputs = Outputs(network, weights, [preprocess.blob(picture) for picture in pictures])
+    with write_errors():
+        stage.mkdir(exist_ok=True)
+    return outputs, measure_sensitivity(network, weights, outputs, stage=stage / "sensitivity.json", report=report)
+
+
+def _preprocess(files: Files, network: Network) -> Preprocess:
+    """How the model's input is made: as its description says, or else stretched to the network's size."""
+
+    def take(described: Any) -> Preprocess | None:
+        fields = described.get("preprocess") if isinstance(described, dict) else None
+        return None if fields is None else from_fields(Preprocess, fields)
+
+    _, _, height, width = network.input_shape
+    return read_description(files, take) or Preprocess((width, height))
+
+
+def _pictures(folder: Path, count: int) -> list[Picture]:
+    """So many pictures of a folder, from all over it."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    if not paths:
+        raise ValueError(f"no pictures in {str(folder)!r}")
+    return [read_picture(paths[i * len(paths) // count]) for i in range(min(count, len(paths)))]
+
+
+@contextmanager
+def _progress(*, hidden: bool) -> Iterator[Report]:
+    """A bar of layers for each thing that takes time, where there is a terminal."""
+    if hidden or not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    from opencv_squeezedet.extras import needs
+
+    with needs("progress"):
+        from tqdm import tqdm
+    with tqdm(unit=" layers", dynamic_ncols=True, leave=False) as bar:
+
+        def report(what: str, done: int, total: int) -> None:
+            bar.set_description(what, refresh=False)
+            bar.total, bar.n = total, done
+            bar.refresh()
+
+        yield report
+
+
+def _html(files: Files, found: Compressed, pictures: list[Picture]) -> str:
+    from opencv_squeezedet.compression.report import to_html  # an extra
+
+    total = found.rows[-1]
+    subtitle = f"{total.size:,} bytes, 1/{total.ratio:.1f} of float32's; {100 * total.kept:.0f} % of the weights kept"
+    seen = _seen(files, found, pictures)
+    return to_html(found, title=f"{found.network.name}, compressed", subtitle=subtitle, pictures=seen)
+
+
+def _seen(files: Files, found: Compressed, pictures: list[Picture]) -> list[tuple[Picture, Picture]]:
+    """Each picture with the detections before and after; none if the model is not a detector."""
+    from opencv_squeezedet.detector import SqueezeDet  # not everybody's import time
+    from opencv_squeezedet.draw import draw
+    from opencv_squeezedet.model import Model, find_model
+
+    try:
+        before = find_model(files.main, files.weights if files.definition else None)
+    except (OSError, ValueError):
+        return []
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "it.sdz"
+        path.write_bytes(found.content)
+        after = Model(Files(compressed=str(path)), before.config, before.preprocess, before.outputs)
+        one, other = SqueezeDet(before), SqueezeDet(after)
+    return [(draw(picture, one.detect(picture)), draw(picture, other.detect(picture))) for picture in pictures]
+
+
+def _print(found: Compressed) -> None:
+    print_table(HEADER, [row.cells() for row in found.rows], numbers=len(HEADER) - 1)
+    for stage, error in found.errors.items():
+        print(f"output error, {stage}: {100 * error:.2f} % of the outputs' power")
