@@ -37,7 +37,7 @@ from opencv_squeezedet.preprocess import Picture, Preprocess
 from opencv_squeezedet.registry import find_network
 
 if TYPE_CHECKING:
-    from opencv_squeezedet.compression.compress import Curves, Report
+    from opencv_squeezedet.compression.compress import Report
 
 DESCRIPTION = "\n".join(
     [
@@ -94,8 +94,8 @@ def run(args: argparse.Namespace) -> int:
         pictures = [] if args.pictures is None else _pictures(args.pictures, args.count)
     stage = args.output.with_suffix(".stages")
     with usage_errors(), _progress(hidden=args.quiet) as report:
-        outputs, curves = _measured(files, network, weights, pictures, stage, report)
-        found = compress(network, weights, settings, description=description, outputs=outputs, curves=curves, report=report)
+        measured = _measured(files, network, weights, pictures, stage, report)
+        found = compress(network, weights, settings, description=description, report=report, **measured)
         contents = {args.output: found.content}
         if args.json is not None:
             contents[args.json] = f"{json.dumps(found.to_dict(), indent=1)}\n".encode()
@@ -111,14 +111,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _measured(
     files: Files, network: Network, weights: Weights, pictures: list[Picture], stage: Path, report: Report
-) -> tuple[Outputs | None, Curves]:
+) -> dict[str, Any]:
+    """What pictures tell, as arguments of `compress`."""
     if not pictures:
-        return None, {}
+        return {}
     preprocess = _preprocess(files, network)
     outputs = Outputs(network, weights, [preprocess.blob(picture) for picture in pictures])
     with write_errors():
         stage.mkdir(exist_ok=True)
-    return outputs, measure_sensitivity(network, weights, outputs, stage=stage / "sensitivity.json", report=report)
+    curves = measure_sensitivity(network, weights, outputs, stage=stage / "sensitivity.json", report=report)
+    moments = outputs.moments(weights, lambda done, total: report("inputs", done, total))
+    return {"outputs": outputs, "curves": curves, "moments": moments}
 
 
 def _preprocess(files: Files, network: Network) -> Preprocess:
@@ -142,7 +145,7 @@ def _pictures(folder: Path, count: int) -> list[Picture]:
 
 @contextmanager
 def _progress(*, hidden: bool) -> Iterator[Report]:
-    """A bar of layers for each thing that takes time, where there is a terminal."""
+    """A bar for each thing that takes time, where there is a terminal."""
     if hidden or not sys.stderr.isatty():
         yield lambda what, done, total: None
         return
@@ -150,7 +153,7 @@ def _progress(*, hidden: bool) -> Iterator[Report]:
 
     with needs("progress"):
         from tqdm import tqdm
-    with tqdm(unit=" layers", dynamic_ncols=True, leave=False) as bar:
+    with tqdm(dynamic_ncols=True, leave=False) as bar:
 
         def report(what: str, done: int, total: int) -> None:
             bar.set_description(what, refresh=False)

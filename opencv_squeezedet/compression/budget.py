@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from opencv_squeezedet.compression.layer_inputs import Floats, compensated
 from opencv_squeezedet.compression.pruning import Kernel, prune
-from opencv_squeezedet.compression.sharing import Init, Numbers, codes_of, share
+from opencv_squeezedet.compression.sharing import Init, Numbers, codebook, codes_of, half, nearest, share
 from opencv_squeezedet.formats.shared_weights import GAP_BITS, MOST_CENTROIDS, estimated_bytes, huffman_bits, table_bytes
 
 DENSITIES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.32, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05)
@@ -88,11 +89,21 @@ def choices_of(kernel: Kernel, limits: Limits) -> list[Choice]:
     return found
 
 
-def apply(kernel: Kernel, choice: Choice, init: Init = "linear") -> Kernel:
-    """Return the kernel as a choice stores it."""
+def apply(kernel: Kernel, choice: Choice, init: Init = "linear", moments: Floats | None = None) -> Kernel:
+    """Return the kernel as a choice stores it; with the moments of its inputs, its weights make up for each other's errors."""
     if choice.bits == 0:
         return kernel.astype(np.float16).astype(np.float32)
-    return share(prune(kernel, choice.density), choice.bits, init)
+    pruned = prune(kernel, choice.density)
+    if moments is None or not pruned.any():
+        return share(pruned, choice.bits, init)
+    centroids = codebook(pruned, choice.bits, init)
+    stored = half(centroids).astype(np.float64)
+    smallest = np.abs(pruned[pruned != 0]).min() if choice.density < 1 else 0.0
+
+    def rounded(weights: Floats) -> Floats:
+        return np.where(np.abs(weights) < smallest, 0.0, stored[nearest(centroids, weights)])
+
+    return compensated(kernel, moments, rounded)
 
 
 class _Gaps:

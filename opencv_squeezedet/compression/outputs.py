@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from opencv_squeezedet.backends import BackendName
 from opencv_squeezedet.backends.base import Backend
 from opencv_squeezedet.backends.forms import Form, open_form
+from opencv_squeezedet.compression.layer_inputs import Floats, Moments, has_moments
 from opencv_squeezedet.formats import onnx_bytes
 from opencv_squeezedet.network import Network, Weights
 
@@ -38,12 +39,21 @@ class Outputs:
 
     def error(self, weights: Weights) -> float:
         """Return the squared difference of the outputs, relative to their power, mean of all output blobs."""
-        found = self._outputs(weights)
+        return self._error(self._passes(weights, self._network.output_names))
+
+    def _error(self, passes: Sequence[tuple[Blob, ...]]) -> float:
+        found = [np.concatenate(blobs) for blobs in zip(*passes, strict=True)]
         parts = [
             float(((one - other).astype(np.float64) ** 2).sum()) / power
             for one, other, power in zip(found, self._expected, self._powers, strict=True)
         ]
         return sum(parts) / len(parts)
+
+    def error_of(self, content: bytes) -> float:
+        """Return the same of another network with the same outputs, the content of an ONNX file."""
+        names = self._network.output_names
+        backend = open_form(Form((content,), self._network.name, {name: name for name in names}), self._backend)
+        return self._error([backend.forward(blob) for blob in self._blobs])
 
     def agreement(self, weights: Weights) -> float:
         """Return for how many of the pictures the largest value of the first output is at the same place."""
@@ -62,12 +72,18 @@ class Outputs:
         shares = dict(zip(names, (counts / len(self._blobs)).tolist(), strict=True))
         return {layer: shares.get(blob, 1.0) for layer, blob in read.items()}
 
-    def inputs(self, weights: Weights, layer: str) -> list[Blob]:
-        """Return the blob that a layer reads, for each picture."""
-        bottom = self._network.step(layer).layer.bottoms[0]
-        if bottom == self._network.input_name:
-            return self._blobs
-        return [outputs[0] for outputs in self._passes(weights, [bottom])]
+    def moments(self, weights: Weights, report: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Floats]:
+        """Return the matrix of `Moments` for each convolution that has one; ``report`` is told how many pictures are done."""
+        layers = [step.layer for step in self._network.weighted() if has_moments(step.layer)]
+        found = {layer.name: Moments(layer) for layer in layers}
+        names = sorted({layer.bottoms[0] for layer in layers} - {self._network.input_name})
+        backend = self._opened(weights, names)
+        for done, blob in enumerate(self._blobs):
+            report(done, len(self._blobs))
+            read = dict(zip(names, backend.forward(blob), strict=True)) | {self._network.input_name: blob}
+            for layer in layers:
+                found[layer.name].add(read[layer.bottoms[0]])
+        return {name: one.matrix for name, one in found.items()}
 
     def _outputs(self, weights: Weights) -> list[Blob]:
         return [np.concatenate(blobs) for blobs in zip(*self._passes(weights, self._network.output_names), strict=True)]

@@ -48,12 +48,16 @@ class Numbers:
     ----------
     ascending : (n,) array
         The numbers.
+    importance : (n,) array, optional
+        What the square of each one's distance counts, above 0. Default: all the same.
     """
 
-    def __init__(self, ascending: NDArray[np.floating]) -> None:
+    def __init__(self, ascending: NDArray[np.floating], importance: NDArray[np.floating] | None = None) -> None:
         self.values = ascending.astype(np.float64)
-        self._sums = np.concatenate(([0.0], np.cumsum(self.values)))
-        self._squares = np.concatenate(([0.0], np.cumsum(self.values**2)))
+        counts = np.ones(len(ascending)) if importance is None else importance.astype(np.float64)
+        self._counts = np.concatenate(([0.0], np.cumsum(counts)))
+        self._sums = np.concatenate(([0.0], np.cumsum(counts * self.values)))
+        self._squares = np.concatenate(([0.0], np.cumsum(counts * self.values**2)))
 
     def clusters(self, count: int, init: Init = "linear", seed: int = 0) -> Clusters:
         """Return at most so many clusters by Lloyd's algorithm, from one of the starts of the paper.
@@ -71,9 +75,9 @@ class Numbers:
         centroids = self._start(min(count, len(self.values)), init, seed)
         bounds = self._bounds(centroids)
         for _ in range(_MOST_ROUNDS):
-            counts = np.diff(bounds)
-            means = np.diff(self._sums[bounds]) / np.maximum(counts, 1)
-            centroids = np.sort(np.where(counts > 0, means, centroids))
+            filled = np.diff(bounds) > 0
+            counts, sums = np.diff(self._counts[bounds]), np.diff(self._sums[bounds])
+            centroids = np.sort(np.divide(sums, counts, out=centroids.copy(), where=filled))
             before, bounds = bounds, self._bounds(centroids)
             if np.array_equal(before, bounds):
                 break
@@ -93,7 +97,7 @@ class Numbers:
         return np.concatenate(([0], inner, [len(self.values)])).astype(np.intp)
 
     def _inertia(self, centroids: Floats, bounds: NDArray[np.intp]) -> float:
-        counts, sums = np.diff(bounds), np.diff(self._sums[bounds])
+        counts, sums = np.diff(self._counts[bounds]), np.diff(self._sums[bounds])
         parts = np.diff(self._squares[bounds]) - 2 * centroids * sums + centroids**2 * counts
         return float(np.maximum(parts, 0).sum())
 
@@ -120,17 +124,25 @@ def share(kernel: Kernel, bits: int, init: Init = "linear", seed: int = 0) -> Ke
     shared, left = kernel.copy(), kernel != 0
     if not left.any():
         return shared
-    numbers = Numbers(np.sort(kernel[left]))
-    found = numbers.clusters(codes_of(bits, pruned=not left.all()), init, seed)
-    centroids = half(found.centroids)
-    numbered = np.searchsorted((found.centroids[1:] + found.centroids[:-1]) / 2, kernel[left].astype(np.float64), side="right")
-    shared[left] = centroids[numbered]
+    found = codebook(kernel, bits, init, seed)
+    shared[left] = half(found)[nearest(found, kernel[left])]
     return shared
+
+
+def codebook(kernel: Kernel, bits: int, init: Init = "linear", seed: int = 0) -> Floats:
+    """Return the centroids of the weights that are not zero, of which there has to be one."""
+    left = kernel != 0
+    return Numbers(np.sort(kernel[left])).clusters(codes_of(bits, pruned=not left.all()), init, seed).centroids
 
 
 def codes_of(bits: int, *, pruned: bool) -> int:
     """Return how many values the weights that are left may have: one code is the zero's, if there are zeros."""
     return (1 << bits) - pruned
+
+
+def nearest(centroids: Floats, values: NDArray[np.floating]) -> NDArray[np.intp]:
+    """Return the number of the nearest centroid of each value."""
+    return np.searchsorted((centroids[1:] + centroids[:-1]) / 2, values.astype(np.float64), side="right")
 
 
 def half(centroids: Floats) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from opencv_squeezedet.formats.caffemodel import to_half
 from opencv_squeezedet.network import Network, Shape, Step
 
 OPSET, IR_VERSION = 11, 6
+_OPTIONS_AS_INPUTS = 13
 _DATA_TYPES = {"<f4": 1, "<f2": 10, "<i8": 7}
 _FLOAT, _INT, _INTS = 1, 2, 7  # of attributes; the first is also that of float32 among the types of data
 
@@ -28,6 +29,7 @@ def onnx_bytes(
     *,
     half: bool = False,
     outputs: Sequence[str] | None = None,
+    opset: int = OPSET,
 ) -> bytes:
     """Return the content of an ONNX file.
 
@@ -44,6 +46,8 @@ def onnx_bytes(
         Store the weights as float16, each followed by a Cast: half the size, and computed in float32 all the same.
     outputs : sequence of str, optional
         The blobs that are outputs. Default: those that no layer reads.
+    opset : {11, 13}
+        The version of the operators.
 
     Raises
     ------
@@ -51,7 +55,7 @@ def onnx_bytes(
         If the weights do not fit the network, float16 cannot hold them, or a layer has no equal in ONNX.
     """
     network.check_weights(weights)
-    writer = _Writer(network, half=half)
+    writer = _Writer(network, half=half, opset=opset)
     for step in network.steps:
         writer.add(step, weights.get(step.layer.name, ()))
     return writer.content(network.output_names if outputs is None else outputs)
@@ -60,8 +64,8 @@ def onnx_bytes(
 class _Writer:
     """Collects nodes. A blob that a layer overwrites in place has one ONNX value for each writer, the last under its name."""
 
-    def __init__(self, network: Network, *, half: bool) -> None:
-        self._network, self._half = network, half
+    def __init__(self, network: Network, *, half: bool, opset: int) -> None:
+        self._network, self._half, self._opset = network, half, opset
         self._values = {network.input_name: network.input_name}
         self._writers: dict[str, int] = {}
         for top in (top for layer in network.layers for top in layer.tops):
@@ -80,10 +84,20 @@ class _Writer:
         inputs = bottoms + [
             self._constant(f"{layer.name}.{part}", blob) for part, blob in zip(("weight", "bias"), blobs, strict=False)
         ]
+        if self._opset >= _OPTIONS_AS_INPUTS:
+            inputs += self._options(layer.name, attributes)
         if isinstance(layer, nw.Reshape):
             inputs.append(self._stored(f"{layer.name}.shape", np.array(layer.dims, "<i8")))
         tops = [self._value_for(top, layer.name) for top in layer.tops]
         self._nodes.append(_node_record(op, inputs, tops, layer.name, attributes))
+
+    def _options(self, layer: str, attributes: Attributes) -> list[str]:
+        """The options that later versions take as inputs, and no longer among the attributes."""
+        found = []
+        for name, kind in (("split", "<i8"), ("ratio", "<f4")):
+            if name in attributes:
+                found.append(self._stored(f"{layer}.{name}", np.array(attributes.pop(name), kind)))
+        return found
 
     def _padded(self, layer: nw.Convolution, bottom: str) -> str:
         """The bottom with the layer's pads around it, by a node of its own."""
@@ -106,7 +120,7 @@ class _Writer:
             "ir_version": IR_VERSION,
             "producer_name": "opencv-squeezedet",
             "graph": graph,
-            "opset_import": [{"domain": "", "version": OPSET}],
+            "opset_import": [{"domain": "", "version": self._opset}],
         }
         return encode(model, SCHEMA, "ModelProto")
 
