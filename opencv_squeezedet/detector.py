@@ -49,9 +49,9 @@ class SqueezeDet:
         The preprocessing, instead of the one in the JSON file.
     resize : {"stretch", "letterbox", "crop"}, optional
         How pictures are brought to the input's size, instead of the preprocessing's own way; see `Preprocess`.
-    backend : {"opencv", "onnxruntime"}
+    backend : {"opencv", "onnxruntime", "auto"}
         What runs the network. OpenCV 4 uses Caffe's files if they exist. OpenCV 5, which cannot, and onnxruntime use ONNX, or
-        Caffe's files converted in memory. onnxruntime is an extra.
+        Caffe's files converted in memory. onnxruntime is an extra, and faster; "auto" is onnxruntime where it is installed.
     target : str, optional
         What the network runs on. Default: "cpu". With OpenCV also "cpu_fp16", "opencl", "opencl_fp16", "vulkan", "cuda",
         "cuda_fp16", "openvino", "cann" and "timvx", with onnxruntime "cuda", "tensorrt", "dml", "coreml" and others,

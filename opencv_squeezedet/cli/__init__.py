@@ -17,6 +17,7 @@ SUBCOMMANDS = {
     "convert": "convert a network to another format: Caffe, ONNX",
     "compress": "prune a network, share and Huffman-code its weights",
     "inspect": "show a network's layers, shapes, costs, head and config",
+    "quantize": "make a network of 8-bit numbers, for speed",
     "eval": "measure a detector on a data set",
     "anchors": "find anchor shapes for a data set",
     "label": "label pictures with a teacher, for training",

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from opencv_squeezedet.cli.calibration import Report, pictures_of, preprocess_of, progress
 from opencv_squeezedet.cli.common import (
     CommandError,
     Parser,
@@ -27,17 +25,13 @@ from opencv_squeezedet.cli.common import (
 from opencv_squeezedet.compression import Compressed, Outputs, Settings, compress, measure_sensitivity
 from opencv_squeezedet.compression.sharing import INITS
 from opencv_squeezedet.compression.table import HEADER
-from opencv_squeezedet.config import from_fields
-from opencv_squeezedet.files import PICTURE_SUFFIXES, read_picture, write_together
+from opencv_squeezedet.files import write_together
 from opencv_squeezedet.formats import load_network
-from opencv_squeezedet.model import description_of, read_description
+from opencv_squeezedet.model import description_of
 from opencv_squeezedet.model_files import Files
 from opencv_squeezedet.network import Network, Weights
-from opencv_squeezedet.preprocess import Picture, Preprocess
+from opencv_squeezedet.preprocess import Picture
 from opencv_squeezedet.registry import find_network
-
-if TYPE_CHECKING:
-    from opencv_squeezedet.compression.compress import Report
 
 DESCRIPTION = "\n".join(
     [
@@ -91,9 +85,9 @@ def run(args: argparse.Namespace) -> int:
         files = find_network(args.model, args.weights)
         network, weights = load_network(files)
         description = description_of(files)
-        pictures = [] if args.pictures is None else _pictures(args.pictures, args.count)
+        pictures = [] if args.pictures is None else pictures_of(args.pictures, args.count)
     stage = args.output.with_suffix(".stages")
-    with usage_errors(), _progress(hidden=args.quiet) as report:
+    with usage_errors(), progress(hidden=args.quiet) as report:
         measured = _measured(files, network, weights, pictures, stage, report)
         found = compress(network, weights, settings, description=description, report=report, **measured)
         contents = {args.output: found.content}
@@ -115,52 +109,13 @@ def _measured(
     """What pictures tell, as arguments of `compress`."""
     if not pictures:
         return {}
-    preprocess = _preprocess(files, network)
+    preprocess = preprocess_of(files, network)
     outputs = Outputs(network, weights, [preprocess.blob(picture) for picture in pictures])
     with write_errors():
         stage.mkdir(exist_ok=True)
     curves = measure_sensitivity(network, weights, outputs, stage=stage / "sensitivity.json", report=report)
     moments = outputs.moments(weights, lambda done, total: report("inputs", done, total))
     return {"outputs": outputs, "curves": curves, "moments": moments}
-
-
-def _preprocess(files: Files, network: Network) -> Preprocess:
-    """How the model's input is made: as its description says, or else stretched to the network's size."""
-
-    def take(described: Any) -> Preprocess | None:
-        fields = described.get("preprocess") if isinstance(described, dict) else None
-        return None if fields is None else from_fields(Preprocess, fields)
-
-    _, _, height, width = network.input_shape
-    return read_description(files, take) or Preprocess((width, height))
-
-
-def _pictures(folder: Path, count: int) -> list[Picture]:
-    """So many pictures of a folder, from all over it."""
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
-    if not paths:
-        raise ValueError(f"no pictures in {str(folder)!r}")
-    return [read_picture(paths[i * len(paths) // count]) for i in range(min(count, len(paths)))]
-
-
-@contextmanager
-def _progress(*, hidden: bool) -> Iterator[Report]:
-    """A bar for each thing that takes time, where there is a terminal."""
-    if hidden or not sys.stderr.isatty():
-        yield lambda what, done, total: None
-        return
-    from opencv_squeezedet.extras import needs
-
-    with needs("progress"):
-        from tqdm import tqdm
-    with tqdm(dynamic_ncols=True, leave=False) as bar:
-
-        def report(what: str, done: int, total: int) -> None:
-            bar.set_description(what, refresh=False)
-            bar.total, bar.n = total, done
-            bar.refresh()
-
-        yield report
 
 
 def _html(files: Files, found: Compressed, pictures: list[Picture]) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opencv_squeezedet.backends import BackendName
+from opencv_squeezedet.backends import fastest_backend
 from opencv_squeezedet.backends.base import Backend
 from opencv_squeezedet.backends.forms import Form, open_form
 from opencv_squeezedet.compression.layer_inputs import Floats, Moments, has_moments
@@ -33,7 +32,7 @@ class Outputs:
 
     def __init__(self, network: Network, weights: Weights, blobs: Sequence[Blob]) -> None:
         self._network, self._blobs = network, list(blobs)
-        self._backend: BackendName = "onnxruntime" if find_spec("onnxruntime") else "opencv"  # the faster one
+        self._backend = fastest_backend()
         self._expected = self._outputs(weights)
         self._powers = [float((whole.astype(np.float64) ** 2).sum()) or 1.0 for whole in self._expected]
 

@@ -162,4 +162,5 @@ def _quantized(tools: _Tools, source: Any, ranges: Any, floats: Sequence[str]) -
         {},
     )
     quantizer.quantize_model()
+    quantizer.model.topological_sort()
     return bytes(quantizer.model.model.SerializeToString())
