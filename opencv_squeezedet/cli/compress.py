@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from opencv_squeezedet.cli import datasets
 from opencv_squeezedet.cli.calibration import Report, pictures_of, preprocess_of, progress
 from opencv_squeezedet.cli.common import (
     CommandError,
@@ -25,9 +27,11 @@ from opencv_squeezedet.cli.common import (
 from opencv_squeezedet.compression import Compressed, Outputs, Settings, compress, measure_sensitivity
 from opencv_squeezedet.compression.sharing import INITS
 from opencv_squeezedet.compression.table import HEADER
+from opencv_squeezedet.datasets import Dataset
+from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import write_together
 from opencv_squeezedet.formats import load_network
-from opencv_squeezedet.model import description_of
+from opencv_squeezedet.model import Model, description_of, find_model
 from opencv_squeezedet.model_files import Files
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.preprocess import Picture
@@ -69,6 +73,13 @@ def add_arguments(parser: Parser) -> None:
     add = parser.add_argument_group("pictures").add_argument
     add("--pictures", type=Path, metavar="DIR", help="measure what each layer's weights do to the outputs for these")
     add("--count", type=positive, default=16, metavar="N", help="how many of them (16)")
+    add = parser.add_argument_group("training").add_argument
+    add("--train", metavar="DATASET", help="train in between on this, as the command train does")
+    add("--val", metavar="DATASET", help="measure each stage on this")
+    add("--images", metavar="DIR", help="the pictures of both, if elsewhere")
+    add("--teacher", metavar="FILE", help="opinions of a teacher")
+    add("--seen", type=positive, default=20_000, metavar="N", help="pictures seen in each stage (20000)")
+    add("--steps", type=positive, default=2, metavar="N", help="of pruning (2)")
     add = parser.add_argument_group("output").add_argument
     add("--json", type=Path, metavar="FILE", help="the table and all numbers")
     add("--html", type=Path, metavar="FILE", help="a report in one file")
@@ -89,7 +100,10 @@ def run(args: argparse.Namespace) -> int:
     stage = args.output.with_suffix(".stages")
     with usage_errors(), progress(hidden=args.quiet) as report:
         measured = _measured(files, network, weights, pictures, stage, report)
-        found = compress(network, weights, settings, description=description, report=report, **measured)
+        if args.train is None:
+            found = compress(network, weights, settings, description=description, report=report, **measured)
+        else:
+            found = _trained(args, files, network, weights, settings, stage, report, measured)
         contents = {args.output: found.content}
         if args.json is not None:
             contents[args.json] = f"{json.dumps(found.to_dict(), indent=1)}\n".encode()
@@ -118,6 +132,41 @@ def _measured(
     return {"outputs": outputs, "curves": curves, "moments": moments}
 
 
+def _trained(
+    args: argparse.Namespace,
+    files: Files,
+    network: Network,
+    weights: Weights,
+    settings: Settings,
+    stage: Path,
+    report: Report,
+    measured: dict[str, Any],
+) -> Compressed:
+    """Compress with training in between."""
+    with needs("train"):
+        from opencv_squeezedet.compression.retraining import Retraining, compress_trained
+        from opencv_squeezedet.training import Opinions
+
+    def load(place: str, labels: Sequence[str] | None = None) -> Dataset:
+        return datasets.load(argparse.Namespace(dataset=place, split=None, images=args.images, program=args.program), labels)
+
+    dataset = load(args.train)
+    return compress_trained(
+        find_model(files.main, files.weights if files.definition else None),
+        network,
+        weights,
+        settings,
+        dataset,
+        stage,
+        description=description_of(files),
+        validation=None if args.val is None else load(args.val, dataset.labels),
+        teacher=None if args.teacher is None else Opinions.read(Path(args.teacher), dataset.labels),
+        retraining=Retraining(pictures=args.seen, steps=args.steps),
+        moments=measured.get("moments"),
+        report=report,
+    )
+
+
 def _html(files: Files, found: Compressed, pictures: list[Picture]) -> str:
     from opencv_squeezedet.compression.report import to_html  # an extra
 
@@ -131,7 +180,6 @@ def _seen(files: Files, found: Compressed, pictures: list[Picture]) -> list[tupl
     """Each picture with the detections before and after; none if the model is not a detector."""
     from opencv_squeezedet.detector import SqueezeDet  # not everybody's import time
     from opencv_squeezedet.draw import draw
-    from opencv_squeezedet.model import Model, find_model
 
     try:
         before = find_model(files.main, files.weights if files.definition else None)
@@ -147,5 +195,7 @@ def _seen(files: Files, found: Compressed, pictures: list[Picture]) -> list[tupl
 
 def _print(found: Compressed) -> None:
     print_table(HEADER, [row.cells() for row in found.rows], numbers=len(HEADER) - 1)
+    for stage, accuracy in found.accuracies.items():
+        print(f"VOC07 mAP, {stage}: {100 * accuracy:.1f}")
     for stage, error in found.errors.items():
         print(f"output error, {stage}: {100 * error:.2f} % of the outputs' power")

@@ -87,6 +87,8 @@ class Compressed:
         For each layer the output error after the removal of each share of `REMOVED`; empty without pictures.
     errors : dict
         The output error after each stage; empty without pictures.
+    accuracies : dict
+        The VOC07 mAP after each stage; empty if none was measured.
     """
 
     content: bytes
@@ -97,6 +99,7 @@ class Compressed:
     choices: dict[str, Choice]
     curves: Curves = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
+    accuracies: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""
@@ -107,6 +110,7 @@ class Compressed:
             "choices": {name: choice._asdict() for name, choice in self.choices.items()},
             "sensitivity": {"removed": REMOVED, "errors": self.curves},
             "output_errors": self.errors,
+            "map_voc07": self.accuracies,
         }
 
 
@@ -116,6 +120,7 @@ def compress(
     settings: Settings,
     *,
     description: bytes | None = None,
+    densities: Mapping[str, float] | None = None,
     outputs: Outputs | None = None,
     moments: Mapping[str, Floats] | None = None,
     curves: Curves | None = None,
@@ -131,6 +136,8 @@ def compress(
         How far.
     description : bytes, optional
         The model's JSON, for the file.
+    densities : dict, optional
+        Each layer's, where that is decided already.
     outputs : Outputs, optional
         The network's outputs for pictures, with which those of the result are compared.
     moments : dict, optional
@@ -149,14 +156,15 @@ def compress(
     kernels = {name: blobs[0] for name, blobs in weights.items()}
     curves = curves or {}
     counts = {name: _slope(kernels[name], curves[name]) if name in curves else 1.0 for name in kernels}
-    densities = {} if settings.density is None else _densities(kernels, settings.density, counts)
+    if densities is None and settings.density is not None:
+        densities = _densities(kernels, settings.density, counts)
     bits = BITS if settings.bits is None else (settings.bits,)
     if settings.bits is None and settings.density is not None and settings.size is None:
         bits = (_DEFAULT_BITS,)
     choices = {}
     for number, (name, kernel) in enumerate(kernels.items()):
         report("choices", number, len(kernels))
-        limits = Limits((densities[name],) if densities else DENSITIES, bits, settings.init)
+        limits = Limits(DENSITIES if densities is None else (densities[name],), bits, settings.init)
         choices[name] = choices_of(kernel, limits)
     applied = _Applied(weights, settings.init, moments or {}, report)
     best, content, found = _within(network, settings, choices, counts, applied, description)
@@ -186,7 +194,7 @@ def measure_sensitivity(
     report : function, optional
         Is told the progress.
     """
-    key = _key(weights)
+    key = key_of(weights)
     curves = _resumed(stage, key)
     layers = [step.layer.name for step in network.weighted()]
     for number, name in enumerate(layers):
@@ -200,8 +208,8 @@ def measure_sensitivity(
     return curves
 
 
-def _key(weights: Weights) -> str:
-    """What tells the weights from others."""
+def key_of(weights: Weights) -> str:
+    """Return what tells the weights from others."""
     digest = sha256()
     for name, blobs in weights.items():
         digest.update(name.encode())
