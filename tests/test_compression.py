@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.cli import main
-from opencv_squeezedet.compression import Outputs, Settings, compress, measure_sensitivity, prune, share, textbook_ratio
+from opencv_squeezedet.compression import (
+    Outputs,
+    Settings,
+    compress,
+    layer_moments,
+    measure_sensitivity,
+    prune,
+    share,
+    textbook_ratio,
+)
 from opencv_squeezedet.compression.budget import Choice, Limits, apply, best_choices, choices_of
 from opencv_squeezedet.compression.compress import REMOVED
 from opencv_squeezedet.compression.layer_inputs import Moments, compensated
@@ -278,7 +287,7 @@ def test_moments_make_it_better() -> None:
     outputs = Outputs(network, weights, blobs)
     settings = Settings(density=0.7, bits=3)
     alone = compress(network, weights, settings, outputs=outputs)
-    found = compress(network, weights, settings, outputs=outputs, moments=outputs.moments(weights))
+    found = compress(network, weights, settings, outputs=outputs, moments=layer_moments(network, weights, blobs))
     assert found.errors["shared"] < alone.errors["shared"]
     assert found.rows[0].active == 1.0
 

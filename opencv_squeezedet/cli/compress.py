@@ -24,7 +24,7 @@ from opencv_squeezedet.cli.common import (
     usage_errors,
     write_errors,
 )
-from opencv_squeezedet.compression import Compressed, Outputs, Settings, compress, measure_sensitivity
+from opencv_squeezedet.compression import Compressed, Outputs, Settings, compress, layer_moments, measure_sensitivity
 from opencv_squeezedet.compression.sharing import INITS
 from opencv_squeezedet.compression.table import HEADER
 from opencv_squeezedet.datasets import Dataset
@@ -48,6 +48,7 @@ EXAMPLE = "models/squeezedet_pyramid_voc -o small.sdz --size 900K --pictures pho
 _SIZE = re.compile(r"(\d+)([KM]?)", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 1000, "M": 1_000_000}
 _SHOWN = 6
+_JUDGED = 12  # outputs are compared for so many of the pictures; what layers read is taken from all
 
 
 def size(text: str) -> int:
@@ -72,7 +73,7 @@ def add_arguments(parser: Parser) -> None:
     add("--init", choices=INITS, default="linear", metavar="I", help="start of k-means: linear (the default), density, random")
     add = parser.add_argument_group("pictures").add_argument
     add("--pictures", type=Path, metavar="DIR", help="measure what each layer's weights do to the outputs for these")
-    add("--count", type=positive, default=16, metavar="N", help="how many of them (16)")
+    add("--count", type=positive, default=32, metavar="N", help="how many of them (32)")
     add = parser.add_argument_group("training").add_argument
     add("--train", metavar="DATASET", help="train in between on this, as the command train does")
     add("--val", metavar="DATASET", help="measure each stage on this")
@@ -124,11 +125,12 @@ def _measured(
     if not pictures:
         return {}
     preprocess = preprocess_of(files, network)
-    outputs = Outputs(network, weights, [preprocess.blob(picture) for picture in pictures])
+    blobs = [preprocess.blob(picture) for picture in pictures]
+    outputs = Outputs(network, weights, blobs[:: -(-len(blobs) // _JUDGED)])
     with write_errors():
         stage.mkdir(exist_ok=True)
     curves = measure_sensitivity(network, weights, outputs, stage=stage / "sensitivity.json", report=report)
-    moments = outputs.moments(weights, lambda done, total: report("inputs", done, total))
+    moments = layer_moments(network, weights, blobs, lambda done, total: report("inputs", done, total))
     return {"outputs": outputs, "curves": curves, "moments": moments}
 
 

@@ -5,9 +5,19 @@ takes. The stages are functions of their own: `prune`, `share`, and `formats.sdz
 """
 
 from opencv_squeezedet.compression.compress import Compressed, Settings, compress, measure_sensitivity
-from opencv_squeezedet.compression.outputs import Outputs
+from opencv_squeezedet.compression.outputs import Outputs, layer_moments
 from opencv_squeezedet.compression.pruning import prune
 from opencv_squeezedet.compression.sharing import share
 from opencv_squeezedet.compression.table import textbook_ratio
 
-__all__ = ["Compressed", "Outputs", "Settings", "compress", "measure_sensitivity", "prune", "share", "textbook_ratio"]
+__all__ = [
+    "Compressed",
+    "Outputs",
+    "Settings",
+    "compress",
+    "layer_moments",
+    "measure_sensitivity",
+    "prune",
+    "share",
+    "textbook_ratio",
+]

@@ -141,7 +141,7 @@ def compress(
     outputs : Outputs, optional
         The network's outputs for pictures, with which those of the result are compared.
     moments : dict, optional
-        By `Outputs.moments`, for each convolution: its weights then make up for each other's errors, as far as those show
+        By `layer_moments`, for each convolution: its weights then make up for each other's errors, as far as those show
         in its outputs. That is worth more than anything else here.
     curves : dict, optional
         The sensitivity by `measure_sensitivity`. Default: every layer's error, relative to its weights, counts the same.

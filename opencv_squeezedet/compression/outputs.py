@@ -32,7 +32,6 @@ class Outputs:
 
     def __init__(self, network: Network, weights: Weights, blobs: Sequence[Blob]) -> None:
         self._network, self._blobs = network, list(blobs)
-        self._backend = fastest_backend()
         self._expected = self._outputs(weights)
         self._powers = [float((whole.astype(np.float64) ** 2).sum()) or 1.0 for whole in self._expected]
 
@@ -51,7 +50,7 @@ class Outputs:
     def error_of(self, content: bytes) -> float:
         """Return the same of another network with the same outputs, the content of an ONNX file."""
         names = self._network.output_names
-        backend = open_form(Form((content,), self._network.name, {name: name for name in names}), self._backend)
+        backend = open_form(Form((content,), self._network.name, {name: name for name in names}), fastest_backend())
         return self._error([backend.forward(blob) for blob in self._blobs])
 
     def agreement(self, weights: Weights) -> float:
@@ -71,26 +70,44 @@ class Outputs:
         shares = dict(zip(names, (counts / len(self._blobs)).tolist(), strict=True))
         return {layer: shares.get(blob, 1.0) for layer, blob in read.items()}
 
-    def moments(self, weights: Weights, report: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Floats]:
-        """Return the matrix of `Moments` for each convolution that has one; ``report`` is told how many pictures are done."""
-        layers = [step.layer for step in self._network.weighted() if has_moments(step.layer)]
-        found = {layer.name: Moments(layer) for layer in layers}
-        names = sorted({layer.bottoms[0] for layer in layers} - {self._network.input_name})
-        backend = self._opened(weights, names)
-        for done, blob in enumerate(self._blobs):
-            report(done, len(self._blobs))
-            read = dict(zip(names, backend.forward(blob), strict=True)) | {self._network.input_name: blob}
-            for layer in layers:
-                found[layer.name].add(read[layer.bottoms[0]])
-        return {name: one.matrix for name, one in found.items()}
-
     def _outputs(self, weights: Weights) -> list[Blob]:
         return [np.concatenate(blobs) for blobs in zip(*self._passes(weights, self._network.output_names), strict=True)]
 
     def _passes(self, weights: Weights, names: Sequence[str]) -> list[tuple[Blob, ...]]:
-        backend = self._opened(weights, names)
+        backend = _opened(self._network, weights, names)
         return [tuple(map(np.asarray, backend.forward(blob))) for blob in self._blobs]
 
-    def _opened(self, weights: Weights, names: Sequence[str]) -> Backend:
-        content = onnx_bytes(self._network, weights, outputs=names)
-        return open_form(Form((content,), self._network.name, {name: name for name in names}), self._backend)
+
+def layer_moments(
+    network: Network,
+    weights: Weights,
+    blobs: Sequence[Blob],
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Floats]:
+    """Return the matrix of `Moments` for each convolution that has one.
+
+    Parameters
+    ----------
+    network, weights
+        The network.
+    blobs : sequence of array
+        Each (1, C, H, W), one picture.
+    report : function, optional
+        Is told how many pictures are done, and how many there are.
+    """
+    layers = [step.layer for step in network.weighted() if has_moments(step.layer)]
+    found = {layer.name: Moments(layer) for layer in layers}
+    names = sorted({layer.bottoms[0] for layer in layers} - {network.input_name})
+    backend = _opened(network, weights, names)
+    for done, blob in enumerate(blobs):
+        report(done, len(blobs))
+        read = dict(zip(names, backend.forward(blob), strict=True)) | {network.input_name: blob}
+        for layer in layers:
+            found[layer.name].add(read[layer.bottoms[0]])
+    return {name: one.matrix for name, one in found.items()}
+
+
+def _opened(network: Network, weights: Weights, names: Sequence[str]) -> Backend:
+    """A backend that gives the named blobs."""
+    content = onnx_bytes(network, weights, outputs=names)
+    return open_form(Form((content,), network.name, {name: name for name in names}), fastest_backend())
