@@ -63,23 +63,23 @@ def size(text: str) -> int:
 def add_arguments(parser: Parser) -> None:
     """Add compress's arguments."""
     add = parser.add_argument_group("files").add_argument
-    add("model", metavar="MODEL", help="a model's stem, .prototxt, .onnx, .sdz or .net, or a published name")
+    add("model", metavar="MODEL", help="a model's files, or its name")
     add("-o", "--output", required=True, type=Path, metavar="OUT", help="NAME.sdz")
-    add("--weights", metavar="W", help="the model's caffemodel, if its name differs")
+    add("--weights", metavar="W", help="its caffemodel, if elsewhere")
     add = parser.add_argument_group("how far").add_argument
-    add("--size", type=size, metavar="S", help="bytes at most, as in 900K (an eighth of float32's)")
-    add("--density", type=unit_fraction, metavar="D", help="share of all weights that is left (what is best for the size)")
-    add("--bits", type=positive, metavar="B", help="of a code, 2 to 8 (what is best for the size)")
-    add("--init", choices=INITS, default="linear", metavar="I", help="start of k-means: linear (the default), density, random")
+    add("--size", type=size, metavar="S", help="bytes at most: 900K (1/8 of float32's)")
+    add("--density", type=unit_fraction, metavar="D", help="share of weights left (what is best)")
+    add("--bits", type=positive, metavar="B", help="of a code, 2 to 8 (what is best)")
+    add("--init", choices=INITS, default="linear", metavar="I", help="linear, density, random: k-means")
     add = parser.add_argument_group("pictures").add_argument
-    add("--pictures", type=Path, metavar="DIR", help="measure what each layer's weights do to the outputs for these")
+    add("--pictures", type=Path, metavar="DIR", help="spare what these need")
     add("--count", type=positive, default=32, metavar="N", help="how many of them (32)")
-    add = parser.add_argument_group("training").add_argument
-    add("--train", metavar="DATASET", help="train in between on this, as the command train does")
-    add("--val", metavar="DATASET", help="measure each stage on this")
-    add("--images", metavar="DIR", help="the pictures of both, if elsewhere")
-    add("--teacher", metavar="FILE", help="opinions of a teacher")
-    add("--seen", type=positive, default=20_000, metavar="N", help="pictures seen in each stage (20000)")
+    add = parser.add_argument_group("training in between").add_argument
+    add("--train", metavar="DATASET", help="on this, as in train")
+    add("--val", metavar="DATASET", help="measure stages on this")
+    add("--images", metavar="DIR", help="pictures, if elsewhere")
+    add("--teacher", metavar="FILE", help="a teacher's opinions")
+    add("--seen", type=positive, default=20_000, metavar="N", help="pictures a stage (20000)")
     add("--steps", type=positive, default=2, metavar="N", help="of pruning (2)")
     add = parser.add_argument_group("output").add_argument
     add("--json", type=Path, metavar="FILE", help="the table and all numbers")
