@@ -529,6 +529,7 @@ def test_a_recipe_survives_json() -> None:
     [
         ("{", "Expecting"),
         ("[]", "JSON object"),
+        ("[" * 100_000, "a recipe was expected: maximum recursion depth"),
         ('{"colour": 3}', "Recipe has no field 'colour'"),
         ('{"network": "yolo"}', "network must be one of"),
         ('{"loss": "l2"}', "loss must be one of"),

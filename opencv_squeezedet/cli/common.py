@@ -74,6 +74,9 @@ def guarded(program: str, work: Callable[[], int]) -> int:
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except MemoryError as error:
+        complain(program, f"not enough memory: {reason(error)}")
+        return EXIT_SOME_FAILED
     except OSError as error:
         if not isinstance(error, BrokenPipeError):  # as in "detect ... | head": the reader is gone
             complain(program, f"{shown(error.filename or 'cannot write to standard output')}: {reason(error)}")

@@ -39,7 +39,7 @@ EXAMPLE = "VOCdevkit/VOC2007 --split test --model runs/best --html report.html"
 
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of the command."""
-    datasets.add_dataset_arguments(parser)
+    datasets.add_dataset_arguments(parser, split="split (all); 0.2: as in train")
     add = parser.add_argument_group("evaluation").add_argument
     add("--model", metavar="M", help="a model's files, or its name")
     add("--weights", metavar="W", help="its caffemodel, if elsewhere")
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         for problem in done.problems:
             complain(args.program, problem)
     else:
-        dataset = datasets.load(args)
+        dataset = datasets.load_measured(args)
         detections = _read(args, dataset)
     evaluation = evaluate(dataset, detections, iou_threshold=args.iou)
     if args.html is not None:
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _detect(args: argparse.Namespace) -> tuple[Dataset, Run]:
     detectors = load_detectors(args.model, args.weights, backend=args.backend, target=args.target, letterbox=args.letterbox)
-    dataset = datasets.load(args, detectors[0].config.labels)
+    dataset = datasets.load_measured(args, detectors[0].config.labels)
     if not dataset.box_count:
         raise CommandError(f"the data set has no objects of the model's classes, {', '.join(dataset.labels)}")
     with needs("eval"):

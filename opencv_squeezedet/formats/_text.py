@@ -15,7 +15,9 @@ _LONGEST_SHOWN = 40
 _TOKEN = re.compile(
     r"""(?P<space> \s+ | \#[^\n]* )
     | (?P<word> [A-Za-z_]\w* )
-    | (?P<number> -?[ ]* (?: 0[xX][0-9a-fA-F]+ | (?: \d+\.?\d* | \.\d+ ) (?: [eE][+-]?\d+ )? [fF]? | inf | nan ) (?![\w.]) )
+    | (?P<number> -?[ ]* (?:
+        0[xX][0-9a-fA-F]+ | (?: \d+ (?:\.\d*)? | \.\d+ ) (?: [eE][+-]?\d+ )? [fF]? | inf | nan
+      ) (?![\w.]) )
     | (?P<string> "(?: [^"\\\n] | \\. )*" | '(?: [^'\\\n] | \\. )*' )
     | (?P<mark> [][{}<>:;,] )""",
     re.VERBOSE | re.ASCII,
@@ -239,5 +241,11 @@ def _whole(word: str) -> int | None:
 
 
 def _real(word: str) -> float | None:
-    whole = _whole(word)
-    return float(word.replace(" ", "").rstrip("fF") if word not in ("inf", "nan") else word) if whole is None else float(whole)
+    """The number that a token is in C; None where it is none."""
+    whole, digits = _whole(word), word.replace(" ", "")
+    if whole is not None:
+        return float(whole)
+    try:
+        return float(digits if digits.endswith(("inf", "nan")) else digits.rstrip("fF"))
+    except ValueError:  # a number to the base of 16 that is too long to be one
+        return None

@@ -19,6 +19,7 @@ _ALWAYS, _BYTES_PER_FIELD = 50_000, 32
 _CHUNK = 1 << 12
 _DEEPEST = 64
 _MOST_LISTED = 1 << 16
+_LONGEST_VARINT = 10  # bytes
 
 
 def decode(content: bytes, schema: Schema, kind: str) -> Message:
@@ -161,11 +162,13 @@ class _Decoder:
     def _add(self, values: list[Any], field: Field, wire: int, begin: int, end: int, depth: int) -> None:
         """Add the value, or those in one run, of a repeated field."""
         if wire == _LENGTH and (field.kind in RANGES or field.kind in self._schema.enums):
-            values += [self._integer(field, number) for number in self._varints(begin, end).view(np.uint64).tolist()]
+            _check_count(field, (end - begin) // _LONGEST_VARINT)  # before there is an object for each
+            numbers = self._varints(begin, end)
+            _check_count(field, len(values) + len(numbers))
+            values += [self._integer(field, number) for number in numbers.view(np.uint64).tolist()]
         else:
+            _check_count(field, len(values) + 1)
             values.append(self._value(field, wire, begin, end, depth))
-        if len(values) > _MOST_LISTED:
-            raise ModelError(f"{field.name!r} has more than {_MOST_LISTED} values")
 
     def _array(self, field: Field, wire: int, start: int, begin: int, end: int) -> NDArray[Any]:
         """The numbers of a field of many: in one run, or each, or several, with the field's key before them."""
@@ -204,7 +207,7 @@ class _Decoder:
     def _varint(self, position: int, end: int) -> tuple[int, int]:
         """The number that begins at ``position``, and where it ends."""
         number = shift = 0
-        for i in range(position, min(position + 10, end)):
+        for i in range(position, min(position + _LONGEST_VARINT, end)):
             byte = self._content[i]
             number |= (byte & 0x7F) << shift
             if byte < 0x80:
@@ -222,7 +225,7 @@ class _Decoder:
             last = np.flatnonzero(data < 0x80)
             first = np.concatenate(([0], last[:-1] + 1))
             lengths = last - first + 1 if len(last) else np.array([_CHUNK])
-            if lengths.max() > 10 or (end - begin <= _CHUNK and last[-1] != len(data) - 1):
+            if lengths.max() > _LONGEST_VARINT or (end - begin <= _CHUNK and last[-1] != len(data) - 1):
                 raise ModelError(f"from byte {begin} on, whole numbers were expected")
             numbers = np.zeros(len(last), np.uint64)
             for i in range(int(lengths.max())):
@@ -241,3 +244,8 @@ class _Decoder:
         keys = np.frombuffer(content, np.uint8, fits, start)[: fits // width * width : width]
         other = np.flatnonzero(keys != content[start])
         return start + width * (int(other[0]) if len(other) else len(keys))
+
+
+def _check_count(field: Field, count: int) -> None:
+    if count > _MOST_LISTED:
+        raise ModelError(f"{field.name!r} has more than {_MOST_LISTED} values")
