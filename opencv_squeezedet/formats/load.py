@@ -57,7 +57,9 @@ def load_network(
     """
     files = (model if isinstance(model, Files) else find_files(model, weights)).with_weights()
     if files.compressed is not None:
-        return _read_compressed_model(files.compressed, read)
+        compressed = read_sdz(files.compressed, read=read)
+        with named(files.compressed):
+            return compressed.checked()
     if files.weights is None:
         return read_onnx(str(files.onnx), read=read)
     if files.definition is None:
@@ -77,14 +79,6 @@ def load_definition(files: Files) -> Network:
     if files.definition is None:
         return load_network(files)[0]
     return read_prototxt(files.definition)
-
-
-def _read_compressed_model(path: str, read: Read) -> tuple[Network, Weights]:
-    model = read_sdz(path, read=read)
-    with named(path):
-        network, weights = model.network(), model.weights()
-        network.check_weights(weights)
-    return network, {step.layer.name: weights[step.layer.name] for step in network.weighted()}
 
 
 def read_weights(path: StrPath, *, read: Read = read_file) -> Weights:
