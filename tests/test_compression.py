@@ -124,7 +124,7 @@ def test_small_centroids_do_not_become_zeros() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_best_choices(seed: int) -> None:
-    """Against all combinations: none that takes as little is better than a mixture of choices may be."""
+    """Against all combinations, of which the best need not be found, but nearly."""
     rng = np.random.default_rng(seed)
     choices = {
         name: [
@@ -139,10 +139,9 @@ def test_the_best_choices(seed: int) -> None:
         if min(sum(c.size for c in some) for some in itertools.product(*choices.values())) > most:
             continue
         assert taken <= most
-        best = min(
-            sum(c.error for c in some) for some in itertools.product(*choices.values()) if sum(c.size for c in some) <= taken
-        )
-        assert sum(choice.error for choice in found.values()) == pytest.approx(best)
+        within = [some for some in itertools.product(*choices.values()) if sum(c.size for c in some) <= most]
+        best = min(sum(c.error for c in some) for some in within)
+        assert best <= sum(choice.error for choice in found.values()) <= 1.2 * best
 
 
 def test_a_choice_takes_what_it_says() -> None:
