@@ -202,5 +202,7 @@ def _print(found: Compressed) -> None:
     print_table(HEADER, [row.cells() for row in found.rows], numbers=len(HEADER) - 1)
     for stage, accuracy in found.accuracies.items():
         print(f"VOC07 mAP, {stage}: {100 * accuracy:.1f}")
+    if found.agreement is not None:
+        print(f"the same first class: {100 * found.agreement:.1f} % of the pictures")
     for stage, error in found.errors.items():
         print(f"output error, {stage}: {100 * error:.2f} % of the outputs' power")
