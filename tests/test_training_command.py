@@ -262,7 +262,7 @@ def test_readme_trains_a_detector_that_finds_its_objects(tmp_path: Path) -> None
     programs = {"python": ["python"], "squeezedet": ["-c", entry, "main"], "detect": ["-c", entry, "detect_main"]}
     install, *others = map(shlex.split, commands())
     assert install == ["pip", "install", ".[train]"]
-    assert [words[0] for words in others] == ["python", "squeezedet", "detect"]
+    assert [words[0] for words in others] == ["python", "squeezedet", "detect", "squeezedet", "detect"]
     for program, *arguments in others:
         done = subprocess.run(
             [sys.executable, *programs[program][program == "python" :], *arguments],
@@ -285,4 +285,7 @@ def test_readme_trains_a_detector_that_finds_its_objects(tmp_path: Path) -> None
     found = evaluate(val, detect_dataset(val, [detector]).detections, coco=False)
     assert found.map_voc07 > 0.8
     assert found.pooled.best.f1 > 0.8
+    smaller = sd.SqueezeDet(tmp_path / "bolts.sdz")
+    assert (tmp_path / "bolts.sdz").stat().st_size <= 600_000
+    assert evaluate(val, detect_dataset(val, [smaller]).detections, coco=False).map_voc07 > 0.8
     assert cv2.imread(str(next((tmp_path / "detections").glob("*.jpg")))) is not None

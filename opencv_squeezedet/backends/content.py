@@ -15,7 +15,7 @@ from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.model_files import Files, named, read_file
 
 if TYPE_CHECKING:
-    from opencv_squeezedet.network import Layer, Network
+    from opencv_squeezedet.network import Layer, Network, Weights
 
 Misfit = Callable[[tuple[int, int] | None], str | None]
 """Says what is wrong with a network, or with an input of (width, height) for it; None if nothing is."""
@@ -70,15 +70,15 @@ class NetworkContent:
 
     def _unpacked(self, path: str, outputs: Places | None) -> tuple[Form, Misfit]:
         """Caffe's two files of a compressed model."""
-        from opencv_squeezedet.formats.caffemodel import bare_caffemodel  # takes time to import
+        from opencv_squeezedet.formats.bare_caffemodel import bare_caffemodel  # takes time to import
         from opencv_squeezedet.formats.sdz import read_sdz
 
         model, misfit = read_sdz(path, read=self._read), partial(_misfit_of_files, self.files)
-        weights = model.weights()
-        if not self.trusted:
+        if self.trusted:
+            weights = model.weights()
+        else:
             with named(path):
-                network = model.network()
-                network.check_weights(weights)
+                network, weights = model.checked()
             misfit = partial(_misfit_of_network, network)
         return Form((model.definition, bare_caffemodel(weights)), repr(path), outputs), misfit
 
@@ -97,9 +97,9 @@ class NetworkContent:
         return Trial(form, backend)
 
     def _converted(self, outputs: Places | None) -> tuple[Form, Misfit]:
-        from opencv_squeezedet.formats import load_network, onnx_bytes
+        from opencv_squeezedet.formats import onnx_bytes
 
-        network, weights = load_network(self.files, read=self._read)
+        network, weights = self._network()
         name = str(self.files)
         if outputs is None:
             return Form((onnx_bytes(network, weights),), name, None), partial(_misfit_of_network, network)
@@ -107,6 +107,17 @@ class NetworkContent:
         return Form((onnx_bytes(_up_to(network, set(tops.values())), weights),), name, tops), partial(
             _misfit_of_network, network
         )
+
+    def _network(self) -> tuple[Network, Weights]:
+        if self.files.compressed is not None:  # without the other readers, which a detector then need not import
+            from opencv_squeezedet.formats import read_sdz
+
+            model = read_sdz(self.files.compressed, read=self._read)
+            with named(self.files.compressed):
+                return model.checked()
+        from opencv_squeezedet.formats import load_network
+
+        return load_network(self.files, read=self._read)
 
     def _read(self, path: str, *most: int) -> bytes:
         """The content of a file, the same whenever it is asked for: what was checked is what runs."""

@@ -77,6 +77,8 @@ def add_arguments(parser: Parser) -> None:
     add = parser.add_argument_group("training in between").add_argument
     add("--train", metavar="DATASET", help="on this, as in train")
     add("--val", metavar="DATASET", help="measure stages on this")
+    add("--split", metavar="S", help="which split of the first")
+    add("--val-split", metavar="S", help="which one to measure on")
     add("--images", metavar="DIR", help="pictures, if elsewhere")
     add("--teacher", metavar="FILE", help="a teacher's opinions")
     add("--seen", type=positive, default=20_000, metavar="N", help="pictures a stage (20000)")
@@ -149,10 +151,11 @@ def _trained(
         from opencv_squeezedet.compression.retraining import Retraining, compress_trained
         from opencv_squeezedet.training import Opinions
 
-    def load(place: str, labels: Sequence[str] | None = None) -> Dataset:
-        return datasets.load(argparse.Namespace(dataset=place, split=None, images=args.images, program=args.program), labels)
+    def load(place: str, split: str | None, labels: Sequence[str] | None = None) -> Dataset:
+        return datasets.load(argparse.Namespace(dataset=place, split=split, images=args.images, program=args.program), labels)
 
-    dataset = load(args.train)
+    measured_on = args.val or (args.train if args.val_split else None)
+    dataset = load(args.train, args.split)
     return compress_trained(
         find_model(files.main, files.weights if files.definition else None),
         network,
@@ -161,7 +164,7 @@ def _trained(
         dataset,
         stage,
         description=description_of(files),
-        validation=None if args.val is None else load(args.val, dataset.labels),
+        validation=None if measured_on is None else load(measured_on, args.val_split, dataset.labels),
         teacher=None if args.teacher is None else Opinions.read(Path(args.teacher), dataset.labels),
         retraining=Retraining(pictures=args.seen, steps=args.steps),
         moments=measured.get("moments"),
@@ -199,5 +202,7 @@ def _print(found: Compressed) -> None:
     print_table(HEADER, [row.cells() for row in found.rows], numbers=len(HEADER) - 1)
     for stage, accuracy in found.accuracies.items():
         print(f"VOC07 mAP, {stage}: {100 * accuracy:.1f}")
+    if found.agreement is not None:
+        print(f"the same first class: {100 * found.agreement:.1f} % of the pictures")
     for stage, error in found.errors.items():
         print(f"output error, {stage}: {100 * error:.2f} % of the outputs' power")

@@ -168,4 +168,28 @@ def best_choices(
             best, high = found, middle
         else:
             low = middle
-    return best
+    return _filled(best, choices, weights, measure, most)
+
+
+def _filled(
+    best: dict[str, Choice],
+    choices: Mapping[str, Sequence[Choice]],
+    weights: Mapping[str, float],
+    measure: Callable[[Choice], float],
+    most: float,
+) -> dict[str, Choice]:
+    """Spend what is left: no lambda gives what lies between two steps of a large layer."""
+    best = dict(best)
+    left = most - sum(map(measure, best.values()))
+    while True:
+        gains = [
+            (weights[name] * (best[name].error - choice.error) / (measure(choice) - measure(best[name])), name, choice)
+            for name, some in choices.items()
+            for choice in some
+            if choice.error < best[name].error and 0 < measure(choice) - measure(best[name]) <= left
+        ]
+        if not gains:
+            return best
+        _, name, choice = max(gains, key=lambda gain: gain[0])
+        left -= measure(choice) - measure(best[name])
+        best[name] = choice

@@ -87,6 +87,8 @@ class Compressed:
         For each layer the output error after the removal of each share of `REMOVED`; empty without pictures.
     errors : dict
         The output error after each stage; empty without pictures.
+    agreement : float or None
+        For which share of the pictures a classifier's first class is still the same.
     accuracies : dict
         The VOC07 mAP after each stage; empty if none was measured.
     """
@@ -99,6 +101,7 @@ class Compressed:
     choices: dict[str, Choice]
     curves: Curves = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
+    agreement: float | None = None
     accuracies: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,6 +113,7 @@ class Compressed:
             "choices": {name: choice._asdict() for name, choice in self.choices.items()},
             "sensitivity": {"removed": REMOVED, "errors": self.curves},
             "output_errors": self.errors,
+            "agreement": self.agreement,
             "map_voc07": self.accuracies,
         }
 
@@ -171,11 +175,13 @@ def compress(
     model = parse_sdz(content)
     active = None if outputs is None else outputs.active_inputs(found)
     rows = rows_of(network, stored_of(model), active)
-    errors = {}
+    errors, agreement = {}, None
     if outputs is not None:
         pruned = {name: [prune(blobs[0], best[name].density), *blobs[1:]] for name, blobs in weights.items()}
         errors = {"pruned": outputs.error(pruned), "shared": outputs.error(found)}
-    return Compressed(content, network, weights, found, (*rows, total_of(rows, len(content))), best, curves, errors)
+        if len(network.output_names) == 1:
+            agreement = outputs.agreement(found)
+    return Compressed(content, network, weights, found, (*rows, total_of(rows, len(content))), best, curves, errors, agreement)
 
 
 def measure_sensitivity(

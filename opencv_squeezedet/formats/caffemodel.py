@@ -76,14 +76,6 @@ def caffemodel_bytes(network: Network, weights: Mapping[str, Sequence[NDArray[np
     return encode(net_record(network, blobs), SCHEMA, "NetParameter")
 
 
-def bare_caffemodel(weights: Mapping[str, Sequence[NDArray[np.float32]]]) -> bytes:
-    """Return a caffemodel of names and weights alone, all that OpenCV looks for in one beside a prototxt."""
-    layers = [
-        {"name": name, "blobs": [_blob(values, name, half=False) for values in blobs]} for name, blobs in weights.items()
-    ]
-    return encode({"layer": layers}, SCHEMA, "NetParameter")
-
-
 def _blob(values: NDArray[np.float32], layer: str, *, half: bool) -> dict[str, Any]:
     shape = {"shape": {"dim": values.shape}}
     if half:

@@ -57,7 +57,9 @@ def load_network(
     """
     files = (model if isinstance(model, Files) else find_files(model, weights)).with_weights()
     if files.compressed is not None:
-        return _read_compressed_model(files.compressed, read)
+        compressed = read_sdz(files.compressed, read=read)
+        with named(files.compressed):
+            return compressed.checked()
     if files.weights is None:
         return read_onnx(str(files.onnx), read=read)
     if files.definition is None:
@@ -65,6 +67,8 @@ def load_network(
         return _classifier_of(files.weights, all_weights), all_weights
     all_weights = read_weights(files.weights, read=read)
     network = read_prototxt(files.definition, read=read)
+    if files.weights.endswith(".npz"):
+        all_weights = _of_archive(network, all_weights)
     try:
         network.check_weights(all_weights)
     except ModelError as error:
@@ -79,16 +83,10 @@ def load_definition(files: Files) -> Network:
     return read_prototxt(files.definition)
 
 
-def _read_compressed_model(path: str, read: Read) -> tuple[Network, Weights]:
-    model = read_sdz(path, read=read)
-    with named(path):
-        network, weights = model.network(), model.weights()
-        network.check_weights(weights)
-    return network, {step.layer.name: weights[step.layer.name] for step in network.weighted()}
-
-
 def read_weights(path: StrPath, *, read: Read = read_file) -> Weights:
     """Read a caffemodel, a Deep-Compressed ``.net``, or a NumPy archive with arrays ``LAYER_w`` and ``LAYER_b``.
+
+    An archive may have ``_`` for each ``/`` in a layer's name, where `load_network` knows the network.
 
     Raises
     ------
@@ -116,6 +114,12 @@ def _read_archive(content: bytes, path: str) -> Weights:
         raise
     except Exception as error:
         raise ModelError(f"{path!r}: arrays LAYER_w and LAYER_b were expected: {error}") from error
+
+
+def _of_archive(network: Network, weights: Weights) -> Weights:
+    """An archive's weights under the layers' names, where it has them with ``_`` for ``/``."""
+    names = {step.layer.name.replace("/", "_"): step.layer.name for step in network.weighted()}
+    return {name if name in names.values() else names.get(name, name): blobs for name, blobs in weights.items()}
 
 
 def _floats(array: NDArray[Any]) -> NDArray[np.float32]:

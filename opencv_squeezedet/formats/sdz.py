@@ -77,6 +77,12 @@ class CompressedModel:
                 raise ModelError(f"layer {layer!r}: {error}") from error
         return found
 
+    def checked(self) -> tuple[Network, Weights]:
+        """Return the network and its weights; ModelError if they are damaged, or do not fit each other."""
+        network, weights = self.network(), self.weights()
+        network.check_weights(weights)
+        return network, {step.layer.name: weights[step.layer.name] for step in network.weighted()}
+
     def network(self) -> Network:
         """Parse the definition; errors as of `read_prototxt`."""
         from opencv_squeezedet.formats.prototxt import parse_prototxt  # not needed where OpenCV does it
