@@ -23,6 +23,7 @@ from terminal import open_terminal, read_terminal
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
+from opencv_squeezedet.cli.outputs import write_yolo_names
 from opencv_squeezedet.config import NMS_KINDS
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
@@ -510,6 +511,15 @@ def test_label_names_of_others_are_kept(capsys: pytest.CaptureFixture[str]) -> N
     assert Path("data.yaml").read_text() == "names: [bolt, nut]\n"
     for _ in range(2):  # its own it knows
         assert cli.detect_main([str(PHOTO), "--yolo", "labels", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize(
+    "label", ["😀", "a\x7f\x85b", "\u2028", "\ufeff", '"\\', "x\x00y", "Kätzchen 猫", "\x1b[31m", ": - #"]
+)
+def test_any_label_is_the_same_in_yaml(label: str) -> None:
+    yaml = pytest.importorskip("yaml", reason="the extra [eval] brings it")
+    write_yolo_names(Path(), (label, "nut"))
+    assert yaml.safe_load(Path("data.yaml").read_bytes()) == {"nc": 2, "names": {0: label, 1: "nut"}}
 
 
 def test_links_and_devices_stay_what_they_are() -> None:

@@ -16,7 +16,8 @@ from opencv_squeezedet.formats.deep_compression import read_compressed
 from opencv_squeezedet.formats.onnx_content import onnx_content
 from opencv_squeezedet.formats.onnx_reader import read_onnx
 from opencv_squeezedet.formats.prototxt import read_prototxt
-from opencv_squeezedet.model_files import MOST_BYTES, Files, Read, find_files, read_file
+from opencv_squeezedet.formats.sdz import read_sdz
+from opencv_squeezedet.model_files import MOST_BYTES, Files, Read, find_files, named, read_file
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.network.architectures import ARCHITECTURES
 
@@ -55,6 +56,8 @@ def load_network(
         may be sound, but has layers that are not described here.
     """
     files = (model if isinstance(model, Files) else find_files(model, weights)).with_weights()
+    if files.compressed is not None:
+        return _read_compressed_model(files.compressed, read)
     if files.weights is None:
         return read_onnx(str(files.onnx), read=read)
     if files.definition is None:
@@ -74,6 +77,14 @@ def load_definition(files: Files) -> Network:
     if files.definition is None:
         return load_network(files)[0]
     return read_prototxt(files.definition)
+
+
+def _read_compressed_model(path: str, read: Read) -> tuple[Network, Weights]:
+    model = read_sdz(path, read=read)
+    with named(path):
+        network, weights = model.network(), model.weights()
+        network.check_weights(weights)
+    return network, {step.layer.name: weights[step.layer.name] for step in network.weighted()}
 
 
 def read_weights(path: StrPath, *, read: Read = read_file) -> Weights:

@@ -44,6 +44,7 @@ from opencv_squeezedet.training.lock import lock_folder
 from opencv_squeezedet.training.loop import LOGITS, Trainer
 from opencv_squeezedet.training.losses import AlignedLoss, Assigned, Loss, Losses, PublishedLoss
 from opencv_squeezedet.training.module import TorchNetwork
+from opencv_squeezedet.training.parallel import from_first, gathered, own
 from opencv_squeezedet.training.predictions import anchors_of
 from opencv_squeezedet.training.recipe import Recipe
 from opencv_squeezedet.training.start import begin, describe
@@ -212,7 +213,7 @@ class Training:
         ValueError
             If none of the pictures can be read.
         ChildProcessError
-            If a process that reads them is killed.
+            If a process that reads them, or another process of this training, is killed.
         """
         trainer, saved = self.trainer, time.monotonic()
         if patience is not None and self._waited() >= patience:
@@ -243,7 +244,7 @@ class Training:
     def _waited(self) -> int:
         """How many measurements in a row brought no improvement."""
         measured = [row["map_voc07"] for row in self.trainer.history if "map_voc07" in row]
-        return len(measured) - 1 - int(np.argmax(measured)) if measured else 0
+        return from_first(lambda: len(measured) - 1 - int(np.argmax(measured)) if measured else 0)  # all stop together
 
     def _note(self, problems: Sequence[str]) -> None:
         self._problems.update(dict.fromkeys(problems))
@@ -306,11 +307,13 @@ class Training:
     def detections(self, dataset: Dataset) -> list[Detections]:
         """Return the averaged network's detections in a data set's pictures, down to low scores."""
         found: list[Detections] = []
-        for (delta_bbox, class_scores, conf_scores), sizes in self._passes(self.trainer.averaged(), dataset.pictures, BLOBS):
+        model, pictures = self.trainer.averaged(), own(list(dataset.pictures))
+        for (delta_bbox, class_scores, conf_scores), sizes in self._passes(model, pictures, BLOBS):
             found += postprocess_batch(
                 delta_bbox, class_scores, conf_scores, self.config, score_threshold=MEASURED_FROM, image_size=sizes
             )
-        return found
+        self._problems.update(dict.fromkeys(gathered(list(self._problems))))
+        return gathered(found)
 
     def _passes(
         self, model: TorchNetwork, pictures: Sequence[Annotated], names: Sequence[str]
