@@ -155,7 +155,7 @@ class Training:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(folder)
         self._keep_recipe()
-        if recipe.normalized == "all" and not (folder / "checkpoint.pt").is_file():
+        if recipe.normalized == "all" and not from_first((folder / "checkpoint.pt").is_file):
             model.settle(loaded, _some(feed))
         self._problems: dict[str, None] = {}  # of all files, in the order in which they were met
         self._start = self._layers(model.eval())
@@ -302,7 +302,7 @@ class Training:
 
     def _layers(self, model: TorchNetwork) -> list[LayerState]:
         blob = np.concatenate([self.preprocess.blob(self._read(path)) for path in self._looked_at])
-        return layer_states(model, torch.from_numpy(blob).to(next(model.parameters()).device))
+        return layer_states(model, torch.from_numpy(blob).to(next(model.parameters())))
 
     def detections(self, dataset: Dataset) -> list[Detections]:
         """Return the averaged network's detections in a data set's pictures, down to low scores."""
@@ -420,7 +420,7 @@ def _loss(recipe: Recipe, config: HeadConfig, weights: torch.Tensor) -> Loss:
 
 def _some(feed: Feed) -> torch.Tensor:
     """The first pictures of a training, as the network sees them."""
-    images = next(replace(feed, workers=0).batches()).images
+    images = torch.cat(gathered([next(replace(feed, workers=0).batches()).images]))
     return (images.float() - torch.tensor(feed.mean)).permute(0, 3, 1, 2)
 
 
