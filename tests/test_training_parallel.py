@@ -127,7 +127,9 @@ def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_two_processes_step_as_one(network: str, size: int, loss: str, tmp_path: Path) -> None:
     """Which has the pictures of both in its batch. Both have batch normalisation, the second one dropout."""
     squares(tmp_path, 12)
-    made = recipe(network=network, input_size=(size, size), loss=loss, batch=5, pictures=12, frozen=(), small=0.0, normalized="all")
+    made = recipe(
+        network=network, input_size=(size, size), loss=loss, batch=5, pictures=12, frozen=(), small=0.0, normalized="all"
+    )
     (tmp_path / "recipe.json").write_text(made.to_json())
     (tmp_path / "step.py").write_text(STEP)
     for done in (python("step.py", "one", cwd=tmp_path), torchrun("step.py", "two", cwd=tmp_path)):
