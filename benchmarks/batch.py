@@ -1,17 +1,20 @@
 """Pictures a second of ``squeezedet batch`` beside ``detect``, with one worker and with more, and the memory of a worker.
 
-python benchmarks/batch.py FOLDER [--pictures N] [--blocks N] [--model M]
-python benchmarks/batch.py FOLDER --memory 1000 20000 [--model M]
+python benchmarks/batch.py FOLDER [--pictures N] [--blocks N] [--price P] [--model M] [--backend B]
+python benchmarks/batch.py FOLDER --memory 1000 20000 [--model M] [--backend B]
 
 All commands get the same list of pictures and are measured in turns; ratios are medians of the blocks' ratios. A second rate
-is without the time that Ray takes to start, which a longer job does not notice.
+is without the time that Ray takes to start, which a longer job does not notice. From the last one follows what a thousand
+million such pictures would take, at a price per core-hour.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -40,10 +43,12 @@ def detect_seconds(sources: Path, model: list[str], out: Path) -> float:
 
 
 def batch_seconds(sources: Path, model: list[str], out: Path, workers: int) -> tuple[float, float]:
-    """Seconds of ``squeezedet batch``, and without its start."""
+    """Seconds of ``squeezedet batch``, and without its start; leaves its output."""
     start = time.perf_counter()
-    command = [*COMMAND, "batch", sources, "-o", out / f"{time.time_ns()}.parquet", "--workers", str(workers), *model]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    shutil.rmtree(out / "found.parquet", ignore_errors=True)
+    command = [*COMMAND, "batch", sources, "-o", out / "found.parquet", "--workers", str(workers), *model]
+    environment = {**os.environ, "RAY_worker_niceness": "0"}  # so that other programs slow ``detect`` down no less
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     rate = re.search(r"(\d+) pictures in .*, ([\d.]+) per second", done.stdout)
     assert rate is not None, done.stdout
     return time.perf_counter() - start, int(rate[1]) / float(rate[2])
@@ -69,6 +74,17 @@ def rates(options: argparse.Namespace, model: list[str], out: Path) -> None:
         rate = options.pictures / statistics.median(values)
         rows.append([name, f"{rate:.1f}", f"{beside[0]:.2f}", "" if name == "detect" else f"{beside[1]:.2f}"])
     print(table([f"{options.pictures} pictures", "pictures/s", "beside detect", f"beside {least}"], rows))
+    rate = options.pictures / statistics.median(values) / options.workers[-1]  # the last one, without its start
+    plan(rate, sources, out / "found.parquet", options)
+
+
+def plan(rate: float, sources: Path, found: Path, options: argparse.Namespace) -> None:
+    """Print what a thousand million pictures would take, if a core does ``rate`` in a second."""
+    read = statistics.mean(Path(line).stat().st_size for line in sources.read_text().splitlines())
+    written = sum(path.stat().st_size for path in found.glob("part-*")) / options.pictures
+    hours = 1e9 / rate / 3600
+    print(f"\n10^9 pictures at {3600 * rate:,.0f} a core-hour: {hours:,.0f} core-hours, {options.price * hours:,.0f} at")
+    print(f"{options.price} each; {read / 1e3:.0f} TB to read ({read:,.0f} bytes each), {written:,.0f} GB of Parquet to write")
 
 
 def memory(options: argparse.Namespace, model: list[str], out: Path) -> None:
@@ -100,10 +116,13 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=3)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--memory", type=int, nargs="+")
+    parser.add_argument("--price", type=float, default=0.04)
     parser.add_argument("--model")
+    parser.add_argument("--backend")
     options = parser.parse_args()
     print(machine())
-    model = [] if options.model is None else ["--model", options.model]
+    given = {"--model": options.model, "--backend": options.backend}
+    model = [text for option, value in given.items() if value is not None for text in (option, value)]
     with tempfile.TemporaryDirectory() as name:
         (rates if options.memory is None else memory)(options, model, Path(name))
 

@@ -12,6 +12,7 @@ from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.infer_bbox import InferBbox, InferBboxObject
 from opencv_squeezedet.postprocess import decode, nms, postprocess, postprocess_batch, score, soft_nms
 from opencv_squeezedet.preprocess import Preprocess
+from opencv_squeezedet.show import show
 
 __all__ = [
     "KITTI",
@@ -35,5 +36,6 @@ __all__ = [
     "postprocess",
     "postprocess_batch",
     "score",
+    "show",
     "soft_nms",
 ]

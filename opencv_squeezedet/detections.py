@@ -166,6 +166,9 @@ class Detections:
         shown = ", ".join(f"{d.label} {d.confidence:.3f} ({', '.join(f'{v:.0f}' for v in d.xyxy)})" for d in self[:8])
         return f"Detections({len(self)}: {shown}{', ...' if len(self) > 8 else ''})"
 
+    def _repr_html_(self) -> str:
+        return export.to_html(self)
+
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
         """Return JSON types: ``{"detections": [{"label", "class_id", "confidence", "xyxy"}, ...]}``.
 

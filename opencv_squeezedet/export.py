@@ -13,6 +13,8 @@ from opencv_squeezedet import _checks
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
+_MOST_ROWS = 50
+
 
 class Boxes(Protocol):
     """What this module reads of `Detections`, which has each of its functions as a method."""
@@ -28,6 +30,22 @@ class Boxes(Protocol):
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
         """Return JSON types."""
+
+
+def to_html(detections: Boxes) -> str:
+    """Return a table for a notebook, of the best detections if there are many; labels show as they are written."""
+    import html  # keeps import fast
+
+    head = "".join(f"<th>{name}</th>" for name in ("label", "confidence", "x1", "y1", "x2", "y2"))
+    rows = [
+        f"<tr><td>{html.escape(label)}</td><td>{confidence:.3f}</td>" + "".join(f"<td>{v:.1f}</td>" for v in xyxy) + "</tr>"
+        for label, confidence, xyxy in zip(
+            detections.labels[:_MOST_ROWS], detections.confidence, detections.xyxy, strict=False
+        )
+    ]
+    count = len(detections.confidence)
+    shown = f", of which the first {_MOST_ROWS}" if count > _MOST_ROWS else ""
+    return f"<table><caption>Detections: {count}{shown}</caption><tr>{head}</tr>{''.join(rows)}</table>"
 
 
 def to_coco(detections: Boxes, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:

@@ -172,12 +172,18 @@ def temporary_beside(path: Path) -> Path:
     OSError
         With the name of ``path``, if its folder cannot be written to.
     """
+    temporary, file = _open_beside(path)
+    file.close()
+    return temporary
+
+
+def _open_beside(path: Path) -> tuple[Path, BinaryIO]:
+    """The same, opened to write: whoever shares the folder cannot put a link to another file in its place before that."""
     suffix = path.suffix if path.suffix.isascii() and len(path.suffix) < 16 else ""
     while True:
         temporary = path.with_name(f".{os.urandom(8).hex()}{suffix}")
         with named_errors(path), suppress(FileExistsError):
-            temporary.open("xb").close()
-            return temporary
+            return temporary, temporary.open("xb")
 
 
 def own_descriptor(path: StrPath) -> int | None:
@@ -206,6 +212,9 @@ class WholeFile:
     to directly.
     """
 
+    _temporary: Path | None
+    _file: BinaryIO
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
@@ -217,13 +226,10 @@ class WholeFile:
                 self._file = open(os.dup(descriptor), "wb")
                 return self
             self._place = real_path(self.path)
-            whole = self._place.is_file() or not self._place.exists()
-            self._temporary = temporary_beside(self._place) if whole else None
-            try:
-                self._file = (self._temporary or self._place).open("wb")
-            except BaseException:
-                self._remove()
-                raise
+            if self._place.is_file() or not self._place.exists():
+                self._temporary, self._file = _open_beside(self._place)
+            else:
+                self._temporary, self._file = None, self._place.open("wb")
         return self
 
     def write(self, content: bytes) -> None:
@@ -247,40 +253,28 @@ class WholeFile:
         """Remove it, unless it was kept."""
         with suppress(OSError):
             self._file.close()
-        self._remove()
+        _remove(self._temporary)
 
-    def _remove(self) -> None:
-        if self._temporary is not None:
-            self._temporary.unlink(missing_ok=True)
-
-    @contextmanager
-    def kept_unless(self) -> Iterator[None]:
-        """Keep it, and put back what was there before if the block fails."""
-        before = self._copy_of_before()
-        try:
-            self.keep()
-            yield
-        except BaseException:
-            if before is not None:
-                before.replace(self._place)
-            elif self._temporary is not None and not self._temporary.exists():
-                self._place.unlink(missing_ok=True)
-            raise
-        finally:
-            if before is not None:
-                before.unlink(missing_ok=True)
-
-    def _copy_of_before(self) -> Path | None:
+    def copy_of_before(self) -> Path | None:
+        """Return a copy, under a temporary name, of what is there before it is kept; None where there is nothing."""
         if self._temporary is None or not self._place.exists():
             return None
-        copy = temporary_beside(self._place)
+        copy, file = _open_beside(self._place)
         try:
-            with named_errors(self.path):
-                shutil.copy2(self._place, copy)
+            with named_errors(self.path), file, self._place.open("rb") as before:
+                shutil.copyfileobj(before, file)
+                shutil.copystat(self._place, copy)
         except BaseException:
-            copy.unlink(missing_ok=True)
+            _remove(copy)
             raise
         return copy
+
+    def put_back(self, before: Path | None) -> None:
+        """Undo `keep`, if that was done, with what `copy_of_before` gave."""
+        if before is not None:
+            before.replace(self._place)
+        elif self._temporary is not None and not self._temporary.exists():
+            self._place.unlink(missing_ok=True)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
@@ -292,6 +286,8 @@ class WholeFile:
 
 def write_together(contents: Mapping[Path, bytes]) -> None:
     """Write several files, of which either all appear, whole, or none.
+
+    Each is whole even if the process is killed; but those that had appeared by then stay.
 
     Raises
     ------
@@ -306,10 +302,27 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
             file.write(content)
             file.close()
             files.append(file)
-        *others, last = files
-        for file in others:
-            stack.enter_context(file.kept_unless())
-        last.keep()
+        if len(files) == 1:
+            files[0].keep()
+            return
+        before = []
+        for file in files:
+            before.append(file.copy_of_before())
+            stack.callback(_remove, before[-1])
+        try:
+            for file in files:
+                file.keep()
+        except BaseException:
+            for file, copy in zip(files, before, strict=True):
+                file.put_back(copy)
+            raise
+
+
+def _remove(temporary: Path | None) -> None:
+    """Remove a file, if it is still there; what was wrong before is what the user should know, not that this fails too."""
+    if temporary is not None:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:

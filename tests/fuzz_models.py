@@ -37,6 +37,7 @@ from opencv_squeezedet.model_files import find_files
 
 HANGS_AFTER = 20.0 + trial.SECONDS  # seconds, with those of a trial
 MOST_MEMORY = 2 << 30
+MOST_WAITS = 10  # as long, of a worker that gets no processor
 FINDINGS = ("signal", "hang", "memory", "unclean")
 TRIALS: list[list[str]] = []
 """Those of one case."""
@@ -142,16 +143,29 @@ def _name(status: int) -> str:
 
 
 def _lines(worker: subprocess.Popen[str]) -> Iterator[str]:
-    """What a worker prints, until it is through, dead or hangs."""
+    """What a worker prints, until it is through, dead or hangs, which is not to wait for a processor."""
     assert worker.stdout is not None
     patience = 60.0  # for the imports before the first case
-    while select.select([worker.stdout], [], [], patience)[0]:
+    waits, used = 0, 0.0
+    while waits < MOST_WAITS and _processor_seconds(worker) - used < patience / 2:
+        if not select.select([worker.stdout], [], [], patience)[0]:
+            waits += 1
+            continue
         line = worker.stdout.readline()
         if not line:
             worker.wait()
             return
         yield line.strip()
-        patience = HANGS_AFTER
+        patience, waits, used = HANGS_AFTER, 0, _processor_seconds(worker)
+
+
+def _processor_seconds(worker: subprocess.Popen[str]) -> float:
+    """What a process and those that it has waited for have used; 0 where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def campaign(kind: str, backend: str, first: int, count: int, seed: int, limit: float) -> Counter[str]:

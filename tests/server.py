@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,6 +24,12 @@ FILE = "thing.caffemodel"
 
 def git_blob(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+@cache
+def bomb() -> bytes:
+    """A quarter of a megabyte that unpacks to a thousand times as much."""
+    return gzip.compress(bytes(1 << 28))
 
 
 def entry(url: str | list[str], content: bytes = CONTENT, **fields: object) -> Entry:
@@ -100,6 +107,12 @@ class _Handler(BaseHTTPRequestHandler):
     def redirect_elsewhere(self, content: bytes) -> None:
         self.send(302, b"", Location="ftp://127.0.0.1/x")
 
+    def redirect_to_a_file(self, content: bytes) -> None:
+        self.send(302, b"", Location="file:///etc/passwd")
+
+    def redirect_upwards(self, content: bytes) -> None:
+        self.send(302, b"", Location=f"/a/../../../../{FILE}")
+
     def corrupt(self, content: bytes) -> None:
         self.send(200, content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])
 
@@ -133,6 +146,30 @@ class _Handler(BaseHTTPRequestHandler):
 
     def compress(self, content: bytes) -> None:
         self.send(200, gzip.compress(content), **{"Content-Encoding": "gzip"})
+
+    def bomb(self, content: bytes) -> None:
+        self.send(200, bomb(), **{"Content-Encoding": "gzip"})
+
+    def bomb_in_a_bomb(self, content: bytes) -> None:
+        self.send(200, gzip.compress(bomb()), **{"Content-Encoding": "gzip, gzip"})
+
+    def huge_length(self, content: bytes) -> None:
+        self.send(200, content, **{"Content-Length": "9" * 5000})
+
+    def long_length(self, content: bytes) -> None:
+        self.send(200, content, **{"Content-Length": str(len(content) + 1)})
+
+    def short_length(self, content: bytes) -> None:
+        self.send(200, content, **{"Content-Length": str(len(content) - 1)})
+
+    def negative_length(self, content: bytes) -> None:
+        self.send(200, content, **{"Content-Length": "-5"})
+
+    def two_lengths(self, content: bytes) -> None:
+        self.send(200, content, **{"Content-Length": f"{len(content)}, 7"})
+
+    def other_name(self, content: bytes) -> None:
+        self.send(200, content, **{"Content-Disposition": 'attachment; filename="../../../evil"'})
 
     def good(self, content: bytes) -> None:
         found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))

@@ -20,6 +20,7 @@ from embedded import HAS_ONNX
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
 from opencv_squeezedet.cli import common
+from opencv_squeezedet.cli.progress import duration
 from opencv_squeezedet.files import decode_picture, read_picture
 from opencv_squeezedet.model import find_model
 
@@ -47,7 +48,7 @@ def test_without_the_extra(library: str, tmp_path: Path) -> None:
 
 pa = pytest.importorskip("pyarrow", reason="the extra [ray] brings pyarrow")
 if not HAS_ONNX:
-    pytest.skip("the small model is made with the extra [onnx]", allow_module_level=True)
+    pytest.skip("the small model is made with onnx, of the extra [test]", allow_module_level=True)
 
 import pandas as pd  # noqa: E402
 from batch_cases import make_pictures, small_model  # noqa: E402
@@ -419,8 +420,9 @@ def test_a_job_is_resumed_only_as_what_it_is(here: Path, pictures: list[str], mo
     Path("in/00011.jpg").unlink()
     os.utime("in/00007.jpg", ns=(1, begun.entries(1)[3].modified))
     refused("with other inputs: .*/00011.jpg is no longer among them")
-    Path("out/_job.json").write_text("{}")
-    refused("_job.json is damaged")
+    for content in ("{}", "[" * 100_000):
+        Path("out/_job.json").write_text(content)
+        refused("_job.json is damaged")
 
 
 def test_folders_that_are_not_a_job_s(here: Path, pictures: list[str]) -> None:
@@ -568,14 +570,14 @@ def test_progress_and_the_words_for_time(monkeypatch: pytest.MonkeyPatch, capsys
 
     from opencv_squeezedet.cli import batch as command
 
-    assert [command._duration(s) for s in (0.4, 59, 61, 3600, 360_000)] == [
+    assert [duration(s) for s in (0.4, 59, 61, 3600, 360_000)] == [
         "0 s",
         "59 s",
         "1 min 1 s",
         "1 h 0 min",
         "100 h 0 min",
     ]
-    clock = iter([0.0, 30.0, 61.0, 100.0])
+    clock = iter([0.0, 0.0, 30.0, 61.0, 100.0])
     monkeypatch.setattr(command.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
     begun = batch.Job("out", reading(), parts=10, pictures=1000)

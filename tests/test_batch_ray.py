@@ -28,7 +28,7 @@ from opencv_squeezedet.pipeline import in_order
 pytest.importorskip("ray", reason="the extra [ray] brings Ray")
 pytest.importorskip("pyarrow", reason="the extra [ray] brings pyarrow")
 if not HAS_ONNX:
-    pytest.skip("the small model is made with the extra [onnx]", allow_module_level=True)
+    pytest.skip("the small model is made with onnx, of the extra [test]", allow_module_level=True)
 if not sys.platform.startswith("linux"):
     pytest.skip("processes are found in Linux' /proc", allow_module_level=True)
 
@@ -37,7 +37,7 @@ from pyarrow import parquet as pq
 
 COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import main; sys.exit(main())"]
 SAMPLES = Path(__file__).parents[1] / "samples"
-MOST_SECONDS = 240
+MOST_SECONDS = 900
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +116,12 @@ def command(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([*COMMAND, "batch", *map(str, arguments)], text=True, cwd=cwd, **pipes)
 
 
-def finished(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """What a command printed that ended well."""
+def finished(process: subprocess.Popen[str]) -> str:
+    """What a command printed that ended well, with nothing on standard error but its progress where the machine is slow."""
     out, err = process.communicate(timeout=MOST_SECONDS)
     assert process.returncode == 0, err
-    return out, err
+    assert [line for line in err.splitlines() if " per second, " not in line] == []
+    return out
 
 
 def parts_in(folder: Path) -> list[str]:
@@ -172,8 +173,7 @@ def test_five_thousand_pictures_of_which_some_are_broken(
 ) -> None:
     folder = Path(pictures[0]).parent
     process = command(folder, "-o", "found.parquet", "--model", model, "--address", two_nodes.address, cwd=tmp_path)
-    out, err = finished(process)
-    assert err == ""
+    out = finished(process)
     check_rows(tmp_path / "found.parquet", expected, pictures)
     broken = sum(row["error"] is not None for row in expected.values())
     assert broken == 152
@@ -199,8 +199,7 @@ def test_a_killed_worker(
         wait_for_parts(tmp_path / "out", count, process)
         victims = actors(os.getpid())
         os.kill(victims[0], signal.SIGKILL)
-    out, err = finished(process)
-    assert err == ""
+    out = finished(process)
     assert "1500 pictures in 60 parts" in out
     check_rows(tmp_path / "out", expected, some)
 
@@ -223,12 +222,11 @@ def test_a_killed_job_is_resumed(
         time.sleep(0.1)
     before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in parts_in(tmp_path / "out")}
     assert 10 <= len(before) < 60
-    out, err = finished(command(*arguments, "--address", two_nodes.address, cwd=tmp_path))
-    assert err == ""
+    out = finished(command(*arguments, "--address", two_nodes.address, cwd=tmp_path))
     assert f"1500 pictures in 60 parts, {25 * len(before)} of them before" in out
     assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in before} == before
     check_rows(tmp_path / "out", expected, some)
-    out, err = finished(command(*arguments, cwd=tmp_path))
+    out = finished(command(*arguments, cwd=tmp_path))
     assert out == f"{tmp_path}/out: 1500 pictures in 60 parts, 1500 of them before\n"
 
 
@@ -352,7 +350,6 @@ def test_a_node_is_taken_away(
     process = command(*arguments, cwd=tmp_path)
     wait_for_parts(tmp_path / "out", 10, process)
     two_nodes.lose_one()
-    out, err = finished(process)
-    assert err == ""
+    out = finished(process)
     assert "1500 pictures in 60 parts" in out
     check_rows(tmp_path / "out", expected, some)

@@ -302,9 +302,15 @@ def test_the_commands_begin_where_ctrl_c_is_quiet(name: str) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("wait", [0.0, 0.05, 0.1, 0.2, 0.3])
 def test_ctrl_c_while_a_command_starts(wait: float) -> None:
-    code = """import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)
+    """From the first thing that a command does, which is to set what Ctrl-C does."""
+    code = """import signal, sys
+set_handler = signal.signal
+set_handler(signal.SIGINT, signal.default_int_handler)
+def told(*arguments):
+    set_handler(*arguments)
+    print(flush=True)
+signal.signal = told
 import opencv_squeezedet_command
-print(flush=True)
 sys.exit(opencv_squeezedet_command.detect())"""
     with subprocess.Popen(
         [sys.executable, "-c", code, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -315,5 +321,4 @@ sys.exit(opencv_squeezedet_command.detect())"""
         process.send_signal(signal.SIGINT)
         assert process.wait(30) in (-signal.SIGINT, 130)
         assert process.stderr is not None
-        error = process.stderr.read()
-        assert error == b"" or b'File "<string>", line 3' in error, error  # in the test's own line, before the command began
+        assert process.stderr.read() == b""

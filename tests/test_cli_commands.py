@@ -131,10 +131,14 @@ def test_what_ends_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     def refused() -> int:
         raise common.CommandError("no", 7)
 
+    def too_large() -> int:
+        raise MemoryError("Unable to allocate 9 TiB")
+
     assert common.guarded("x", lambda: 3) == 3
     assert common.guarded("x", interrupted) == 130
     assert common.guarded("x", refused) == 7
-    assert capsys.readouterr() == ("", "x: no\n")
+    assert common.guarded("x", too_large) == 1
+    assert capsys.readouterr() == ("", "x: no\nx: not enough memory: Unable to allocate 9 TiB\n")
 
 
 def test_faults_of_what_the_user_names_are_one_line_and_status_2(tmp_path: Path) -> None:

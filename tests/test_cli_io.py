@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from terminal import open_terminal, read_terminal
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
+from opencv_squeezedet.cli.outputs import write_yolo_names
+from opencv_squeezedet.cli.results import Names
+from opencv_squeezedet.cli.sources import Frame
 from opencv_squeezedet.config import NMS_KINDS
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
@@ -217,6 +221,19 @@ def test_a_camera_that_vanishes_ends_with_one_line(
     monkeypatch.undo()
     assert len(frames_of(folder / "seen.avi")) == 5
     assert len(json.loads((folder / "all.json").read_text())) == 5
+
+
+def test_names_of_a_camera_take_no_memory() -> None:
+    """However many frames it gives."""
+    for alone, fits in ((True, True), (False, False)):
+        names = Names(None, set(), alone=alone)
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(20_000):
+            assert names.stem(Frame("0", f"camera-0_{number:06}", ".jpg", np.empty), ".jpg") == f"camera-0_{number:06}"
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (after - before < 100_000) is fits
 
 
 def test_a_broken_video_does_not_stop_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
@@ -510,6 +527,15 @@ def test_label_names_of_others_are_kept(capsys: pytest.CaptureFixture[str]) -> N
     assert Path("data.yaml").read_text() == "names: [bolt, nut]\n"
     for _ in range(2):  # its own it knows
         assert cli.detect_main([str(PHOTO), "--yolo", "labels", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize(
+    "label", ["😀", "a\x7f\x85b", "\u2028", "\ufeff", '"\\', "x\x00y", "Kätzchen 猫", "\x1b[31m", ": - #"]
+)
+def test_any_label_is_the_same_in_yaml(label: str) -> None:
+    yaml = pytest.importorskip("yaml", reason="the extra [eval] brings it")
+    write_yolo_names(Path(), (label, "nut"))
+    assert yaml.safe_load(Path("data.yaml").read_bytes()) == {"nc": 2, "names": {0: label, 1: "nut"}}
 
 
 def test_links_and_devices_stay_what_they_are() -> None:

@@ -7,6 +7,7 @@ import shutil
 import struct
 import time
 import zlib
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,127 @@ def test_voc_xml_beside_the_pictures(tmp_path: Path) -> None:
     for name in ("Annotations", "JPEGImages"):
         (folder / name).rmdir()
     check(load_dataset(folder))
+
+
+def write_xml(folder: Path, xml: str, pictures: str, names: Sequence[str] = tuple(PICTURES), suffix: str = ".jpg") -> Path:
+    """A folder that is laid out as people do."""
+    for name in names:
+        size, objects = PICTURES[name]
+        for place in (xml, pictures):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / pictures / f"{name}{suffix}"), np.full((size[1], size[0], 3), 128, np.uint8))
+        (folder / xml / f"{name}.xml").write_text(voc_xml(name, size, objects))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("xml", "pictures", "told"),
+    [
+        ("annotations", "images", "in annotations/, pictures in images/"),
+        ("annots", "images", "in annots/, pictures in images/"),
+        ("labels", "images", "in labels/, pictures in images/"),
+        ("labels/train", "images/train", "in labels/train/, pictures in images/train/"),
+        ("Annotations", "images", "in Annotations/, pictures in images/"),
+        ("annotations/xmls", "images", "in annotations/xmls/, pictures in images/"),
+        (".", ".", "in the folder itself, beside their pictures"),
+        ("train", "train", "in train/, beside their pictures"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_voc_xml_in_other_folders(tmp_path: Path, xml: str, pictures: str, told: str, suffix: str) -> None:
+    folder = write_xml(tmp_path / "bolts", xml, pictures, suffix=suffix)
+    (folder / ".idea").mkdir()
+    (folder / ".idea" / "modules.xml").write_text("<project/>")
+    dataset = load_dataset(folder)
+    check(dataset)
+    assert dataset.layout == f"PASCAL VOC's XML files {told}"
+    assert {picture.path.parent for picture in dataset.pictures} == {folder / pictures}
+    folder.joinpath(pictures).rename(tmp_path / "elsewhere")
+    if xml != pictures:
+        check(load_dataset(folder, images=tmp_path / "elsewhere"))
+        with pytest.raises(ValueError, match=r"no picture that can be used: .*both\.(jpg|png): no such picture"):
+            load_dataset(folder)
+
+
+def test_the_layouts_of_the_formats_themselves_need_no_word(tmp_path: Path) -> None:
+    assert load_dataset(write_voc(tmp_path / "voc")).layout == ""
+    assert load_dataset(write_yolo(tmp_path / "yolo", described=False)).layout == ""
+
+
+@pytest.mark.parametrize(("xml", "pictures"), [("{}", "{}"), ("{}/annotations", "{}/images"), ("annots/{}", "images/{}")])
+def test_splits_of_xml_are_folders_of_which_each_has_its_own_pictures(tmp_path: Path, xml: str, pictures: str) -> None:
+    """Of the same names in both: the nearest one is a file's picture."""
+    for split in ("train", "valid"):
+        write_xml(
+            tmp_path, xml.format(split), pictures.format(split), ("one", "both") if split == "valid" else tuple(PICTURES)
+        )
+    dataset = load_dataset(tmp_path, split="valid")
+    check(dataset, names=("both", "one"))
+    assert {picture.path.parent for picture in dataset.pictures} == {tmp_path / pictures.format("valid")}
+    dataset = load_dataset(tmp_path)
+    assert (dataset.problems, len(dataset.pictures), dataset.box_count) == ((), 5, 6)
+    identifiers = [picture.image_id for picture in dataset.pictures]
+    assert len(set(identifiers)) == 5
+    assert "none" in identifiers
+    with pytest.raises(FileNotFoundError, match=r"no split 'test': .*and so is a folder test of XML files"):
+        load_dataset(tmp_path, split="test")
+
+
+def test_a_list_of_a_split_in_another_layout(tmp_path: Path) -> None:
+    folder = write_xml(tmp_path, "annotations", "images")
+    (folder / "ImageSets" / "Main").mkdir(parents=True)
+    (folder / "ImageSets" / "Main" / "val.txt").write_text("one\nboth\n")
+    check(load_dataset(folder, split="val"), names=("one", "both"))
+
+
+def test_which_of_several_pictures_is_meant(tmp_path: Path) -> None:
+    """The one that the XML file names; otherwise no guess."""
+    folder = write_xml(write_xml(tmp_path, "annotations", "images"), "annotations", "masks", suffix=".png")
+    dataset = load_dataset(folder)
+    check(dataset)
+    assert {picture.path.parent.name for picture in dataset.pictures} == {"images"}
+    for path in (folder / "annotations").iterdir():
+        path.write_text(path.read_text().replace(f"{path.stem}.jpg", rf"C:\photos\{path.stem}.jpg"))
+    check(load_dataset(folder))
+    path = folder / "annotations" / "one.xml"
+    path.write_text(path.read_text().replace("one.jpg", "One"))
+    dataset = load_dataset(folder)
+    assert list(by_name(dataset)) == ["both", "none"]
+    assert dataset.problems == ("one.xml: its picture may be images/one.jpg or masks/one.png: left out",)
+    path.rename(path.with_name("1.xml"))
+    path.with_name("1.xml").write_text(path.with_name("1.xml").read_text().replace("One", "one.png"))
+    assert {picture.path.name for picture in load_dataset(folder).pictures} == {"both.jpg", "none.jpg", "one.png"}
+
+
+def test_folders_of_links_in_a_circle(tmp_path: Path) -> None:
+    folder = write_xml(tmp_path / "bolts", "annotations", "images")
+    (folder / "images").rename(tmp_path / "photos")
+    (folder / "images").symlink_to(tmp_path / "photos")
+    (tmp_path / "photos" / "again").symlink_to(folder)
+    check(load_dataset(folder))
+
+
+def test_a_part_is_held_apart(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    boxes = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_))
+    pictures = tuple(Annotated(tmp_path / f"{i}.jpg", (9, 9), *boxes, image_id=i) for i in rng.permutation(50).tolist())
+    dataset = Dataset(LABELS, pictures, ("a",), "b")
+    rest, part = dataset.held_apart(0.2)
+    assert (len(rest.pictures), len(part.pictures)) == (40, 10)
+    for one in (rest, part):
+        assert (one.labels, one.problems, one.layout) == (LABELS, ("a",), "b")
+        assert [picture for picture in pictures if picture in one.pictures] == list(one.pictures)
+    assert {*rest.pictures, *part.pictures} == set(pictures)
+    assert dataset.held_apart(0.2)[1].pictures == part.pictures
+    places = [pictures.index(picture) for picture in part.pictures]
+    assert 10 < np.mean(places) < 40
+    two = Dataset(LABELS, pictures[:2], ())
+    assert [len(half.pictures) for half in two.held_apart(0.9)] == [1, 1]
+    for share in (0.0, 1.0, -0.2, float("nan")):
+        with pytest.raises(ValueError, match="a share between 0 and 1 was expected, got"):
+            dataset.held_apart(share)
+    with pytest.raises(ValueError, match="1 picture cannot be divided"):
+        Dataset(LABELS, pictures[:1], ()).held_apart(0.5)
 
 
 @pytest.mark.parametrize("described", [True, False])
@@ -538,7 +660,7 @@ def test_a_file_that_is_no_picture(tmp_path: Path) -> None:
 def test_what_is_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no data set at"):
         load_dataset(tmp_path / "nothing")
-    with pytest.raises(ValueError, match="is no data set"):
+    with pytest.raises(ValueError, match="is not a data set"):
         load_dataset(tmp_path)
     for content in ("{", "[]", '{"images": []}', '{"images": 5, "annotations": [], "categories": []}', "[" * 100_000):
         (tmp_path / "a.json").write_text(content)

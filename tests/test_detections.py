@@ -7,6 +7,7 @@ import json
 import math
 import pickle
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -428,3 +429,24 @@ def test_comparison_with_arrays(other: Any) -> None:
 def test_what_is_made_of_the_wrong_things(arguments: tuple[Any, ...], error: type[Exception]) -> None:
     with pytest.raises(error):
         Detections(*arguments)
+
+
+def test_a_table_in_a_notebook() -> None:
+    found = sd.Detections(
+        [(1.25, 2, 30, 40), (5, 6, 7, 8)], [0.98765, 0.5], [1, 0], ["cat", "<script>alert('1 & 2')</script>"]
+    )
+    page = found._repr_html_()
+    table = ElementTree.fromstring(page)
+    cells = [["".join(cell.itertext()) for cell in row] for row in table.iter("tr")]
+    assert cells == [
+        ["label", "confidence", "x1", "y1", "x2", "y2"],
+        ["<script>alert('1 & 2')</script>", "0.988", "1.2", "2.0", "30.0", "40.0"],
+        ["cat", "0.500", "5.0", "6.0", "7.0", "8.0"],
+    ]
+    assert table.findtext("caption") == "Detections: 2"
+    assert "<script" not in page
+    assert ElementTree.fromstring(found[:0]._repr_html_()).findtext("caption") == "Detections: 0"
+    many = sd.Detections(np.zeros((70, 4)), np.linspace(1, 0, 70), np.zeros(70, int), ["cat"])
+    table = ElementTree.fromstring(many._repr_html_())
+    assert table.findtext("caption") == "Detections: 70, of which the first 50"
+    assert len(list(table.iter("tr"))) == 51

@@ -211,6 +211,15 @@ def test_a_picture_that_cannot_be_read(data: Path, capsys: pytest.CaptureFixture
     assert "Problems in the data" in report.read_text()
 
 
+def test_no_speed_where_no_picture_can_be_read(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (data.parent / "images").iterdir():
+        path.write_bytes(b"no picture")
+    main(["eval", str(data)])
+    out, err = capsys.readouterr()
+    assert "pictures/s" not in out
+    assert len(err.splitlines()) == 2
+
+
 def test_a_data_set_of_other_classes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data.write_text(data.read_text().replace('"cat"', '"robot"').replace('"sofa"', '"rocket"'))
     assert main(["eval", str(data)]) == 2

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from opencv_squeezedet import files
 from opencv_squeezedet.files import WholeFile, read_picture, real_path, temporary_beside, write_together, write_whole
@@ -164,3 +170,67 @@ def test_what_was_there_comes_back(
         write_together(dict.fromkeys(paths, b"new"))
     assert names(tmp_path) == ["1"]
     assert paths[1].read_text() == "older"
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="links")
+def test_a_link_in_the_place_of_a_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As someone puts it there who may write to the same folder, the moment the file is there."""
+    victim, opened = tmp_path / "victim", Path.open
+    victim.write_text("mine")
+
+    def swap(path: Path, *args: Any, **options: Any) -> Any:
+        file = opened(path, *args, **options)
+        if args == ("xb",):
+            path.unlink()
+            path.symlink_to(victim)
+        return file
+
+    monkeypatch.setattr(Path, "open", swap)
+    write_whole(tmp_path / "a", b"content")
+    assert victim.read_text() == "mine"
+
+
+NAMES = st.sampled_from(["a", "b.txt", "c.json", "d"])
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    before=st.dictionaries(NAMES, st.binary(max_size=3)),
+    contents=st.dictionaries(NAMES, st.binary(min_size=4, max_size=9), min_size=1),
+    at=st.integers(1, 40),
+    late=st.booleans(),
+    error=st.sampled_from([OSError(28, "No space left on device"), KeyboardInterrupt()]),
+)
+def test_all_or_none_whatever_goes_wrong_and_when(
+    before: dict[str, bytes], contents: dict[str, bytes], at: int, late: bool, error: BaseException
+) -> None:
+    """One call fails, or is interrupted before or after it."""
+    calls: list[str] = []
+
+    def faulty(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            calls.append(name)
+            if len(calls) != at:
+                return real(*args, **options)
+            if late and isinstance(error, KeyboardInterrupt) and name != "open":
+                real(*args, **options)
+            raise error
+
+        return call
+
+    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+        folder = Path(place)
+        for name, content in before.items():
+            (folder / name).write_bytes(content)
+        for owner, name in ((Path, "open"), (Path, "replace"), (Path, "unlink"), (files.shutil, "copyfileobj")):
+            patch.setattr(owner, name, faulty(name, getattr(owner, name)))
+        try:
+            write_together({folder / name: content for name, content in contents.items()})
+            done = True
+        except (OSError, KeyboardInterrupt):
+            done = False
+        patch.undo()
+        found = {path.name: path.read_bytes() for path in folder.iterdir() if not re.fullmatch(r"\.[0-9a-f]{16}.*", path.name)}
+        left = len(list(folder.iterdir())) - len(found)
+    assert found in ((before | contents,) if done else (before, before | contents))
+    assert left <= (len(calls) >= at and calls[at - 1] == "unlink")

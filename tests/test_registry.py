@@ -15,12 +15,13 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from server import CONTENT, FILE, Server, entry, git_blob, in_a_process, serving
+from server import CONTENT, FILE, Server, bomb, entry, git_blob, in_a_process, serving
 from shared import DATA, needs
 
 import opencv_squeezedet as sd
@@ -276,6 +277,12 @@ def test_a_file_comes_once(server: Server, cache: Path) -> None:
         (["truncate", "redirect"], [None, "bytes=196608-", "bytes=196608-"]),
         (["compress"], [None]),
         (["no range"], [None]),
+        (["huge length"], [None]),
+        (["long length"], [None]),
+        (["short length"], [None, None]),
+        (["negative length"], [None]),
+        (["other name"], [None]),
+        (["redirect upwards"], [None, None]),
     ],
     ids=str,
 )
@@ -306,12 +313,16 @@ def test_a_server_that_falls_silent(server: Server, cache: Path, manner: str) ->
         (["drop"] * 4, r"\(4 attempts\)\. ", 4),
         (["mute"] * 4, r"the server did not answer in time \(4 attempts\)\. ", 4),
         (["redirect for ever"], r"Exceeded 30 redirects\. ", 31),
+        (["redirect to a file"], r"No connection adapters were found for 'file:///etc/passwd'\. ", 1),
+        (["two lengths"] * 4, r"\(4 attempts\)\. ", 4),
+        (["bomb in a bomb"], r"the server packs the file as 'gzip, gzip', which nobody asked for\. ", 1),
         (["redirect elsewhere"], r"No connection adapters were found for 'ftp://127.0.0.1/x'\. ", 1),
     ],
     ids=str,
 )
 def test_what_does_not_get_better(server: Server, cache: Path, manners: list[str | int], message: str, requests: int) -> None:
     server.manners = manners
+    bomb()  # which takes a moment
     with pytest.raises(FetchError, match=message) as caught:
         fetched(timeout=0.1)
     assert len(server.requests) == requests
@@ -326,6 +337,19 @@ def test_a_file_that_does_not_end(server: Server, cache: Path, monkeypatch: pyte
     server.manners = ["endless"]
     with pytest.raises(FetchError, match=r"the transfer exceeds the 393216 bytes that the file may have"):
         fetched()
+    assert left(cache) == set()
+
+
+def test_a_file_that_unpacks_to_a_thousand_times_as_much(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(monkeypatch, entry(f"{server.url}/{FILE}", size=len(CONTENT)))
+    server.manners = ["bomb"]
+    bomb()
+    tracemalloc.start()
+    with pytest.raises(FetchError, match=r"the transfer exceeds the 393216 bytes that the file may have"):
+        fetched()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 50 << 20  # urllib3 before 2.6 unpacks a whole piece at once
     assert left(cache) == set()
 
 

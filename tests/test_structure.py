@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "opencv_squeezedet"
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "opencv_squeezedet"
 NAME = PACKAGE.name
 
 FLOORS = (
+    "__main__",
     "cli",
+    "compression",
     "batch training",
     "evaluation",
     "anchor_shapes",
@@ -27,13 +31,14 @@ FLOORS = (
     "model_files",
     "architectures head",
     "network",
+    "show",
     "postprocess draw",
     "detections",
     "export",
     "config",
     "files",
     "preprocess",
-    "_kernel",
+    "_kernel _coding",
     "blobs pipeline timing extras errors _checks _opencv _environment _version",
 )
 """From the top down; rooms on one floor do not import each other."""
@@ -47,7 +52,7 @@ def module_name(path: Path) -> str:
 
 
 MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
-CODE = {*MODULES, f"{NAME}._kernel"}
+CODE = {*MODULES, f"{NAME}._coding", f"{NAME}._kernel"}
 
 
 def imports(module: str) -> Iterator[str]:
@@ -106,3 +111,19 @@ def test_no_module_takes_another_s_private_names() -> None:
         if alias.name.startswith("_") and not alias.name.startswith("__") and f"{node.module}.{alias.name}" not in CODE
     ]
     assert taken == []
+
+
+def test_the_sanitizers_see_every_test_of_the_kernel() -> None:
+    script = TESTS.parent / ".ci" / "sanitize"
+    if not script.exists():
+        pytest.skip("only in a clone")
+    found = re.search(r"tests/test_\{(.*?)\}\.py", script.read_text(encoding="utf-8"))
+    assert found is not None
+    listed = set(found[1].split(","))
+    calls = re.compile(r"\bsd\.(score|decode|nms|postprocess|postprocess_batch|InferBbox)\(")
+    kernel = {
+        path.stem.removeprefix("test_") for path in TESTS.glob("test_*.py") if calls.search(path.read_text(encoding="utf-8"))
+    }
+    elsewhere = {"stranger", "training_network", "training_calibration"}  # in another environment, or with torch
+    assert kernel - listed == {"detector", "detections", *elsewhere}  # more of Python than of the kernel
+    assert all((TESTS / f"test_{name}.py").exists() for name in listed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import shlex
@@ -18,7 +19,7 @@ import pytest
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
-from opencv_squeezedet.cli import common
+from opencv_squeezedet.cli import common, progress
 from opencv_squeezedet.cli import train as command
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +96,63 @@ def test_a_short_training(data: str, capsys: pytest.CaptureFixture[str]) -> None
     assert "run holds a training run with another recipe" in capsys.readouterr().err
     assert cli.main(["train", data, "--recipe", "run/recipe.json", "-o", "other", "--workers", "0", "--quiet"]) == 0
     assert Path("other/recipe.json").read_text() == Path("run/recipe.json").read_text()
+
+
+def test_a_line_a_minute_without_a_terminal(
+    data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the pictures that this run has seen, not those of one that it resumes."""
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    arguments = ["train", data, "--split", "train", "--val-split", "val", "-o", "run", *SHORT, "--every", "4"]
+    assert cli.main(arguments) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    words = r"squeezedet train: {} of 8 pictures, \d+\.\d per second, {} left"
+    assert re.fullmatch(words.format(4, r"(\d+ min )?\d+ s"), first)
+    assert re.fullmatch(words.format(8, "0 s"), second)
+    for options in (["--quiet"], []):
+        assert cli.main([*arguments, *options]) == 0  # all has been seen before
+        assert capsys.readouterr().err == ""
+
+
+def test_a_fifth_is_held_apart_of_xml_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the layout of most small data sets; `eval` measures on the same pictures."""
+    pytest.importorskip("faster_coco_eval", reason="eval needs it")
+    squares(tmp_path, 10)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    labels = write_xml(tmp_path)
+    told = "bolts: PASCAL VOC's XML files in annotations/, pictures in images/\n"
+    assert cli.main(["train", "bolts", "--split", "0.2", "-o", "run", *SHORT]) == 0
+    out, err = capsys.readouterr()
+    assert err == f"squeezedet train: {told}"
+    assert "pictures: mAP" in out
+    assert cli.main(["eval", "bolts", "--split", ".2", "--model", "run/model", "--json", "found.json", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", f"squeezedet eval: {told}")
+    assert json.loads(Path("found.json").read_text())["pictures"] == 2
+    assert sd.SqueezeDet("run/model").config.labels == labels
+    assert cli.main(["train", "bolts", "--split", "0.2", "--val-split", "val", "-o", "run", *SHORT]) == 2
+    assert capsys.readouterr().err == (
+        "squeezedet train: --split 0.2 holds pictures apart to measure on: --val and --val-split do not apply\n"
+    )
+
+
+def write_xml(folder: Path) -> tuple[str, ...]:
+    """The pictures to train on as VOC's XML files in folders beside each other; returns the labels, sorted."""
+    dataset = load_dataset(folder / "data.yaml", split="train")
+    (folder / "bolts" / "annotations").mkdir(parents=True)
+    (folder / "bolts" / "images").mkdir()
+    for picture in dataset.pictures:
+        shutil.copy(picture.path, folder / "bolts" / "images")
+        things = "".join(
+            f"<object><name>{dataset.labels[label]}</name><bndbox><xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin><xmax>{x2}</xmax>"
+            f"<ymax>{y2}</ymax></bndbox></object>"
+            for label, (x1, y1, x2, y2) in zip(picture.class_id, picture.xyxy, strict=True)
+        )
+        xml = f"<annotation><filename>{picture.path.name}</filename>{things}</annotation>"
+        (folder / "bolts" / "annotations" / f"{picture.path.stem}.xml").write_text(xml)
+    return tuple(sorted(dataset.labels))
 
 
 def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,7 +268,7 @@ def test_readme_trains_a_detector_that_finds_its_objects(tmp_path: Path) -> None
     programs = {"python": ["python"], "squeezedet": ["-c", entry, "main"], "detect": ["-c", entry, "detect_main"]}
     install, *others = map(shlex.split, commands())
     assert install == ["pip", "install", ".[train]"]
-    assert [words[0] for words in others] == ["python", "squeezedet", "detect"]
+    assert [words[0] for words in others] == ["python", "squeezedet", "detect", "squeezedet", "detect"]
     for program, *arguments in others:
         done = subprocess.run(
             [sys.executable, *programs[program][program == "python" :], *arguments],
@@ -233,4 +291,7 @@ def test_readme_trains_a_detector_that_finds_its_objects(tmp_path: Path) -> None
     found = evaluate(val, detect_dataset(val, [detector]).detections, coco=False)
     assert found.map_voc07 > 0.8
     assert found.pooled.best.f1 > 0.8
+    smaller = sd.SqueezeDet(tmp_path / "bolts.sdz")
+    assert (tmp_path / "bolts.sdz").stat().st_size <= 600_000
+    assert evaluate(val, detect_dataset(val, [smaller]).detections, coco=False).map_voc07 > 0.8
     assert cv2.imread(str(next((tmp_path / "detections").glob("*.jpg")))) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
 import training_cases  # noqa: E402, F401  (one thread)
 
-from opencv_squeezedet.training import Augmentation  # noqa: E402
+from opencv_squeezedet.training import Augmentation, data  # noqa: E402
 from opencv_squeezedet.training.augment import NONE, Sample, augmented  # noqa: E402
 from opencv_squeezedet.training.data import Batch, Example, Feed  # noqa: E402
 
@@ -316,3 +317,20 @@ def test_a_file_that_cannot_be_read_is_told_and_left_out(examples: list[Example]
     batches = list(feed(some[:2], augmentation=NONE, pictures=2, batch=2).batches())
     assert not len(batches[0].targets.xyxy)
     assert (batches[0].images == torch.tensor([104, 117, 123])).all()
+
+
+def test_a_reading_process_says_nothing_of_a_training_that_has_gone(capfd: pytest.CaptureFixture[str]) -> None:
+    """As after Ctrl-C, when a thread of multiprocessing's was handing it a picture."""
+    process = torch.multiprocessing.get_context("spawn").Process(target=_reset)
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0
+    _, err = capfd.readouterr()
+    assert err.splitlines()[-1] == "ValueError: told"
+    assert "ConnectionResetError" not in err
+
+
+def _reset() -> None:
+    data._serve(0)
+    for error in (ConnectionResetError("not told"), ValueError("told")):
+        sys.excepthook(type(error), error, None)

@@ -360,13 +360,12 @@ def test_a_disk_that_is_full(data: tuple[Dataset, Dataset], tmp_path: Path, monk
     run = training(data, tmp_path)
     run.trainer.save()
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    write = Path.write_bytes
 
-    def half(path: Path, content: bytes) -> None:
-        write(path, before[:1000])
-        raise OSError(28, "No space left on device", str(path))
+    def full(descriptor: int) -> None:
+        os.truncate(descriptor, 1000)
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", half)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         run.trainer.save()
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
@@ -623,6 +622,7 @@ def test_a_recipe_survives_json() -> None:
     [
         ("{", "Expecting"),
         ("[]", "JSON object"),
+        ("[" * 100_000, "a recipe was expected: maximum recursion depth"),
         ('{"colour": 3}', "Recipe has no field 'colour'"),
         ('{"network": "yolo"}', "network must be one of"),
         ('{"loss": "l2"}', "loss must be one of"),

@@ -175,31 +175,24 @@ def candidates(scene: list[tuple[str, float, tuple[int, ...]]], **options: Any) 
     return sd.postprocess(deltas, classes, confidences, head)
 
 
-def rules() -> dict[str, dict[str, Any]]:
-    """Each rule that this version has, and its options."""
-    found: dict[str, dict[str, Any]] = {
-        "candidates": {"nms_threshold": 1.0},
-        '"reference"': {"nms_kind": "reference"},
-        '"greedy"': {},
-    }
-    fields = {field.name for field in dataclasses.fields(sd.HeadConfig)}
-    if "soft" in sd.config.NMS_KINDS:
-        found['"soft"'] = {"nms_kind": "soft"}
-    if "vote_threshold" in fields:
-        found['"greedy",\nvote_threshold=0.5'] = {"vote_threshold": 0.5}
-    if "cross_class_threshold" in fields:
-        found['"greedy",\ncross_class_threshold=0.8'] = {"cross_class_threshold": 0.8}
-    return found | {'"greedy",\nclass_agnostic=True': {"class_agnostic": True}}
+RULES: dict[str, dict[str, Any]] = {
+    "candidates": {"nms_threshold": 1.0},
+    '"reference"': {"nms_kind": "reference"},
+    '"greedy"': {},
+    '"soft"': {"nms_kind": "soft"},
+    '"greedy",\nvote_threshold=0.5': {"vote_threshold": 0.5},
+    '"greedy", cross_\nclass_threshold=0.8': {"cross_class_threshold": 0.8},
+    '"greedy",\nclass_agnostic=True': {"class_agnostic": True},
+}
 
 
 def nms() -> None:
     """The same candidates by every rule."""
-    ways = rules()
-    figure, grid_of_axes = panels(len(SCENES), 6, 2.1 * len(ways), rows=len(ways))
+    figure, grid_of_axes = panels(len(SCENES), 6, 2.1 * len(RULES), rows=len(RULES))
     for column, (axes, (name, scene)) in enumerate(zip(grid_of_axes.T, SCENES.items(), strict=True)):
         axes[0].set_title(name)
         places = np.array([place for _, _, place in scene])
-        for axis, (rule, options) in zip(axes, ways.items(), strict=True):
+        for axis, (rule, options) in zip(axes, RULES.items(), strict=True):
             axis.set(xlim=(0, SIZE[0]), ylim=(SIZE[1], 0), xticks=[], yticks=[], aspect="equal", facecolor="#f4f4f0")
             if column == 0:
                 axis.set_ylabel(rule)

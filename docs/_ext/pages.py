@@ -1,14 +1,11 @@
 """What pages take from elsewhere in the repository, each by a mark alone on its line.
 
 ``<!-- file: ../CONTRIBUTING.md -->`` is that file, without its title where the page has one. ``<!-- commands -->`` is the
-help of all commands, and ``<!-- zoo -->`` the table of ``measured/zoo.json``. A line ``/page?`` in a list of pages counts if
-that page exists, and what is between ``<!-- if NAME -->`` and ``<!-- end -->`` if that is a field of `HeadConfig` or an NMS
-rule.
+help of all commands, and ``<!-- zoo -->`` the table of ``measured/zoo.json``.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import posixpath
 import re
@@ -16,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opencv_squeezedet.cli import SUBCOMMANDS
-from opencv_squeezedet.config import NMS_KINDS, HeadConfig
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -31,17 +27,12 @@ PAGES = {
     "models/README.md": "models.md",
 }
 _MARK = re.compile(r"^<!-- file: \.\./(\S+) -->$", re.MULTILINE)
-_PERHAPS = re.compile(r"^/(\S+)\?\n", re.MULTILINE)
-_IF = re.compile(r"^<!-- if (\w+) -->\n(.*?)^<!-- end -->\n", re.MULTILINE | re.DOTALL)
-_KNOWN = {field.name for field in dataclasses.fields(HeadConfig)} | set(NMS_KINDS)
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)")
 
 
 def insert(app: Sphinx, docname: str, source: list[str]) -> None:
     """Put the texts in the places of their marks."""
     source[0] = _MARK.sub(lambda match: _text(match[1], docname, app), source[0])
-    source[0] = _PERHAPS.sub(lambda match: f"/{match[1]}\n" if Path(app.srcdir, f"{match[1]}.md").exists() else "", source[0])
-    source[0] = _IF.sub(lambda match: match[2] if match[1] in _KNOWN else "", source[0])
     for mark, text in (("commands", _commands), ("zoo", _zoo)):
         if f"<!-- {mark} -->" in source[0]:
             source[0] = source[0].replace(f"<!-- {mark} -->", text())

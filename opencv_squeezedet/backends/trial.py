@@ -91,21 +91,21 @@ class Trial:
 
 def answer(request: dict[str, Any]) -> None:
     """Open and run the network that the parent sends, in the child; what is wrong with it goes to the parent."""
-    contents = tuple(map(sys.stdin.buffer.read, request["lengths"]))
     with os.fdopen(os.dup(1), "wb", buffering=0) as parent, open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)  # libraries print
-        _limit_memory()
         if request["backend"] == "onnxruntime":
             importlib.import_module("onnxruntime")
-        parent.write(_STARTED)
+        parent.write(_STARTED)  # from here on it is the network that ends this process
         faulthandler.dump_traceback_later(SECONDS, exit=True, file=nowhere)
-        parent.write(json.dumps(_problem(request, contents)).encode())
+        parent.write(json.dumps(_problem(request)).encode())
         os._exit(0)
 
 
-def _problem(request: dict[str, Any], contents: tuple[bytes, ...]) -> str | None:
+def _problem(request: dict[str, Any]) -> str | None:
     size = None if request["size"] is None else tuple(request["size"])
     try:
+        contents = tuple(map(sys.stdin.buffer.read, request["lengths"]))
+        _limit_memory()
         network = open_form(Form(contents, request["name"], request["outputs"]), request["backend"])
         if size is not None:
             network.shapes(size)

@@ -267,7 +267,7 @@ def _stored(folder: str) -> Job:
     try:
         fields = json.loads(places.read(places.join(folder, _JOB)))
         return Job(folder, Reading(**fields["reading"]), fields["parts"], fields["pictures"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise JobError(f"{places.join(folder, _JOB)} is damaged: choose another folder") from error
 
 

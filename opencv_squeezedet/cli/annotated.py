@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import cv2
 from opencv_squeezedet.cli.results import Job, Output, Seen, picture_suffix
 from opencv_squeezedet.cli.sources import Video, is_utf8
 from opencv_squeezedet.files import encode_picture, real_path, temporary_beside, write_whole
+from opencv_squeezedet.show import display_works
 
 _CODECS = {".avi": "MJPG", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".mp4": "mp4v"}
 _LEAST_FREE_BYTES = 8 << 20  # OpenCV does not report that a video no longer fits on the disk
@@ -155,9 +154,3 @@ def window(_: bool, __: Job) -> Output:
     if not display_works():
         raise ValueError("no window can be opened (no display, or an OpenCV without windows)")
     return Window()
-
-
-def display_works() -> bool:
-    """Whether a window can be opened; tried in another process, because a toolkit without a display may end its own."""
-    code = "import cv2; cv2.namedWindow('x'); cv2.destroyAllWindows()"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

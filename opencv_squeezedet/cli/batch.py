@@ -23,6 +23,7 @@ from opencv_squeezedet.cli.common import (
     shown,
     usage_errors,
 )
+from opencv_squeezedet.cli.progress import Lines, duration
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.model import find_model
 
@@ -35,7 +36,6 @@ DESCRIPTION = (
 )
 USAGE = "[options] SOURCE ... -o OUT"
 EXAMPLE = "photos/ s3://bucket/more/ -r -o found.parquet --resume"
-_SECONDS_BETWEEN_LINES = 60.0
 
 
 def add_arguments(parser: Parser) -> None:
@@ -132,7 +132,8 @@ class _Progress:
         self._bar: Any = None
 
     def __enter__(self) -> _Progress:
-        self._start = self._told = time.monotonic()
+        self._start = time.monotonic()
+        self._lines = Lines(self._args.program, self._job.pictures, self._before, quiet=self._args.quiet)
         if sys.stderr.isatty() and not self._args.quiet:
             from tqdm import tqdm
 
@@ -150,14 +151,9 @@ class _Progress:
         self._seen += done.pictures
         self._failed += done.failed
         self._objects += done.objects
-        now = time.monotonic()
+        self._lines.at(self._seen)
         if self._bar is not None:
             self._bar.update(done.pictures)
-        elif now - self._told >= _SECONDS_BETWEEN_LINES and not self._args.quiet:
-            self._told = now
-            rate = (self._seen - self._before) / (now - self._start)
-            left = _duration((self._job.pictures - self._seen) / rate)
-            complain(self._args.program, f"{self._seen} of {self._job.pictures} pictures, {rate:.1f} per second, {left} left")
 
     def summary(self) -> None:
         """Print what was done."""
@@ -167,14 +163,5 @@ class _Progress:
         before = f", {self._before} of them before" if self._before else ""
         print(f"{shown(self._job.folder)}: {self._job.pictures} pictures in {self._job.parts} parts{before}")
         if new:
-            rate, time_taken = new / self._seconds, _duration(self._seconds)
+            rate, time_taken = new / self._seconds, duration(self._seconds)
             print(f"{new} pictures in {time_taken}, {rate:.1f} per second: {self._objects} objects, {self._failed} unreadable")
-
-
-def _duration(seconds: float) -> str:
-    """A time as people say it: 45 s, 3 min 20 s, 2 h 5 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -74,6 +74,9 @@ def guarded(program: str, work: Callable[[], int]) -> int:
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except MemoryError as error:
+        complain(program, f"not enough memory: {reason(error)}")
+        return EXIT_SOME_FAILED
     except OSError as error:
         if not isinstance(error, BrokenPipeError):  # as in "detect ... | head": the reader is gone
             complain(program, f"{shown(error.filename or 'cannot write to standard output')}: {reason(error)}")
@@ -230,7 +233,7 @@ def unit_fraction(text: str) -> float:
 
 def add_backend(add: Callable[..., object]) -> None:
     """Add the options that choose what runs the network, with an ``add_argument``."""
-    add("--backend", choices=get_args(BackendName), default="opencv", metavar="B", help="opencv or onnxruntime")
+    add("--backend", choices=get_args(BackendName), default="opencv", metavar="B", help="opencv, onnxruntime or auto")
     add("--target", metavar="T", help="cpu, or another of B")
 
 

@@ -14,11 +14,11 @@ from opencv_squeezedet.files import write_whole
 _MOST_PROBLEMS = 10
 
 
-def add_dataset_arguments(parser: Parser) -> None:
+def add_dataset_arguments(parser: Parser, *, split: str = "VOC, YOLO: which split (all)") -> None:
     """Add the data set and the options that select its parts."""
     parser.add_argument("dataset", metavar="DATASET", help="COCO's JSON, a VOC folder, YOLO's folder or YAML")
     add = parser.add_argument_group("input").add_argument
-    add("--split", metavar="S", help="VOC, YOLO: which split (all)")
+    add("--split", metavar="S", help=split)
     add("--images", metavar="DIR", help="the pictures, if elsewhere")
 
 
@@ -40,11 +40,39 @@ def load(args: argparse.Namespace, labels: Sequence[str] | None = None) -> Datas
     """
     with usage_errors():
         dataset = load_dataset(args.dataset, images=args.images, split=args.split, labels=labels)
+    if dataset.layout:
+        complain(args.program, f"{args.dataset}: {dataset.layout}")
     for problem in dataset.problems[:_MOST_PROBLEMS]:
         complain(args.program, problem)
     if len(dataset.problems) > _MOST_PROBLEMS:
         complain(args.program, f"and {len(dataset.problems) - _MOST_PROBLEMS} more problems in the data set")
     return dataset
+
+
+def is_share(split: str | None) -> bool:
+    """Whether a split is a number, as in ``--split 0.2``."""
+    return re.fullmatch(r"0?\.\d+", split or "") is not None
+
+
+def load_parts(args: argparse.Namespace, labels: Sequence[str] | None = None) -> tuple[Dataset, Dataset | None]:
+    """Load the data set that the arguments name; for ``--split 0.2`` all but a random fifth of it, and that fifth.
+
+    Raises
+    ------
+    CommandError
+        If it cannot be used.
+    """
+    if not is_share(args.split):
+        return load(args, labels), None
+    dataset = load(argparse.Namespace(**{**vars(args), "split": None}), labels)
+    with usage_errors(about="--split: "):
+        return dataset.held_apart(float(args.split))
+
+
+def load_measured(args: argparse.Namespace, labels: Sequence[str] | None = None) -> Dataset:
+    """Load the data set that the arguments name; for ``--split 0.2`` the fifth that `load_parts` holds apart."""
+    dataset, apart = load_parts(args, labels)
+    return dataset if apart is None else apart
 
 
 def write(target: str, content: bytes) -> None:

@@ -39,7 +39,7 @@ EXAMPLE = "VOCdevkit/VOC2007 --split test --model runs/best --html report.html"
 
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of the command."""
-    datasets.add_dataset_arguments(parser)
+    datasets.add_dataset_arguments(parser, split="split (all); 0.2: as in train")
     add = parser.add_argument_group("evaluation").add_argument
     add("--model", metavar="M", help="a model's files, or its name")
     add("--weights", metavar="W", help="its caffemodel, if elsewhere")
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         for problem in done.problems:
             complain(args.program, problem)
     else:
-        dataset = datasets.load(args)
+        dataset = datasets.load_measured(args)
         detections = _read(args, dataset)
     evaluation = evaluate(dataset, detections, iou_threshold=args.iou)
     diagnosis = diagnose(dataset, detections, evaluation.pooled.best.threshold, iou_threshold=args.iou)
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _detect(args: argparse.Namespace) -> tuple[Dataset, Run]:
     detectors = load_detectors(args.model, args.weights, backend=args.backend, target=args.target, letterbox=args.letterbox)
-    dataset = datasets.load(args, detectors[0].config.labels)
+    dataset = datasets.load_measured(args, detectors[0].config.labels)
     if not dataset.box_count:
         raise CommandError(f"the data set has no objects of the model's classes, {', '.join(dataset.labels)}")
     with needs("eval"):
@@ -163,8 +163,8 @@ def _print(evaluation: Evaluation, diagnosis: Diagnosis, done: Run | None) -> No
     print(
         f"objects found at that score, by size: {found}; scores are off by {percent(diagnosis.calibration_error)} in the mean"
     )
-    if done is not None:
-        stages = ", ".join(f"{stage} {times['p50']:.1f}" for stage, times in done.stages.milliseconds().items())
+    if done is not None and (milliseconds := done.stages.milliseconds()):  # of pictures that cannot be read there are none
+        stages = ", ".join(f"{stage} {times['p50']:.1f}" for stage, times in milliseconds.items())
         print(f"{done.pictures_per_second:.1f} pictures/s, {done.workers} at a time; median ms: {stages}")
 
 

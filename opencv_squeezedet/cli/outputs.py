@@ -44,11 +44,16 @@ def write_yolo(folder: Path, seen: Seen) -> None:
 
 def write_yolo_names(folder: Path, names: tuple[str, ...]) -> None:
     """Write the label table as YOLO's ``data.yaml``; ValueError if another one is there."""
-    rows = "".join(f"  {i}: {json.dumps(name)}\n" for i, name in enumerate(names))  # JSON's strings are YAML's
+    rows = "".join(f"  {i}: {_in_yaml(name)}\n" for i, name in enumerate(names))
     content, path = f"nc: {len(names)}\nnames:\n{rows}".encode(), folder / "data.yaml"
     if path.exists() and path.read_bytes() != content:
         raise ValueError(f"{str(path)!r} is already there, with other names")
     write_whole(path, content)
+
+
+def _in_yaml(text: str) -> str:
+    """A text as YAML's, which differs from JSON's in how it tells what lies beyond 16 bits."""
+    return '"' + "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else f"\\U{ord(c):08X}" for c in text) + '"'
 
 
 def write_voc(folder: Path, seen: Seen) -> None:

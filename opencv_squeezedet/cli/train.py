@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from opencv_squeezedet.cli import datasets
-from opencv_squeezedet.cli.common import Parser, positive, shown, usage_errors
+from opencv_squeezedet.cli.common import CommandError, Parser, positive, shown, usage_errors
+from opencv_squeezedet.cli.progress import Lines
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import read_picture, read_whole
@@ -36,7 +38,7 @@ Read = TypeVar("Read")
 
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of the command."""
-    datasets.add_dataset_arguments(parser)
+    datasets.add_dataset_arguments(parser, split="split (all); 0.2: hold it apart")
     add = parser.add_argument_group("validation").add_argument
     add("--val", metavar="DATASET", help="the validation data set")
     add("--val-split", metavar="S", help="its split, or DATASET's")
@@ -74,19 +76,45 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with usage_errors():
         with needs("train"):
-            from opencv_squeezedet.training import Opinions, Training
-        dataset = datasets.load(args)
+            from opencv_squeezedet.training.parallel import processes
+        with processes() as number, _apart(args, number):
+            return _train(args, first=number == 0)
+
+
+@contextmanager
+def _apart(args: argparse.Namespace, number: int) -> Iterator[None]:
+    """Let a process other than the first of torchrun's write to a folder of its own, which is removed, and print nothing."""
+    if number == 0:
+        yield
+        return
+    with TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        args.output, args.quiet, args.tensorboard = Path(folder), True, False
+        try:
+            yield
+        except CommandError as error:
+            raise CommandError(f"process {number}: {error}", error.status) from error
+
+
+def _train(args: argparse.Namespace, *, first: bool) -> int:
+    from opencv_squeezedet.training import Opinions, Training
+
+    if datasets.is_share(args.split) and (args.val is not None or args.val_split is not None):
+        raise CommandError(f"--split {args.split} holds pictures apart to measure on: --val and --val-split do not apply")
+    with usage_errors():
+        dataset, apart = datasets.load_parts(args)
         files = args.teacher or ()
         teacher = Opinions.joined(Opinions.read(Path(file), dataset.labels) for file in files) if files else None
         training = Training(
             _recipe(args, dataset),
             dataset,
             args.output,
-            validation=_validation(args, dataset),
+            validation=_validation(args, dataset) if apart is None else apart,
             teacher=teacher,
             workers=args.workers,
         )
         _watch(training, args)
+        if not first:
+            return 0
         calibration = None if training.validation is None else training.calibrate()
         paths = training.write(args.output / _STEM, calibration=calibration)
         advice = [] if args.quiet or training.validation is None else training.advice()
@@ -150,11 +178,13 @@ def _watch(training: Training, args: argparse.Namespace) -> None:
         from tqdm import tqdm
     total, seen, hidden = training.recipe.pictures, training.trainer.seen, True if args.quiet else None
     every = args.every or min(_MOST_EVERY, -(-total // 10))
+    lines = Lines(args.program, total, seen, quiet=args.quiet)
     with ExitStack() as stack:
         board = stack.enter_context(_board(args.output, seen)) if args.tensorboard else None
         bar = stack.enter_context(tqdm(total=total, initial=seen, unit=" pictures", dynamic_ncols=True, disable=hidden))
         progress = stack.enter_context(closing(training.run(every=every, patience=args.patience)))
         for step in progress:
+            lines.at(step.seen)
             bar.update(step.seen - bar.n)
             bar.set_postfix_str(_losses(step))
             for problem in step.problems:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,13 +58,44 @@ class Dataset:
         Those that can be used, in the order of the data set.
     problems : tuple of str
         What was wrong with the annotations, a line each: what was left out, and what was clipped.
+    layout : str
+        What the files were taken for and in which folders they are, if that had to be found out.
     """
 
     labels: tuple[str, ...]
     pictures: tuple[Annotated, ...]
     problems: tuple[str, ...]
+    layout: str = ""
 
     @property
     def box_count(self) -> int:
         """How many boxes the pictures have together."""
         return sum(len(picture.class_id) for picture in self.pictures)
+
+    def held_apart(self, share: float) -> tuple[Dataset, Dataset]:
+        """Divide the pictures at random, in the same way each time.
+
+        Parameters
+        ----------
+        share : float
+            The part to hold apart, between 0 and 1.
+
+        Returns
+        -------
+        (Dataset, Dataset)
+            The rest, and the part, both in the order of the data set.
+
+        Raises
+        ------
+        ValueError
+            If the share is not between 0 and 1, or there is one picture only.
+        """
+        if not 0 < share < 1:
+            raise ValueError(f"a share between 0 and 1 was expected, got {share}")
+        if len(self.pictures) < 2:
+            raise ValueError(f"{len(self.pictures)} picture cannot be divided")
+        count = min(max(1, round(share * len(self.pictures))), len(self.pictures) - 1)
+        apart = set(np.random.default_rng(0).permutation(len(self.pictures))[:count].tolist())
+        parts = ([picture for i, picture in enumerate(self.pictures) if (i in apart) == held] for held in (False, True))
+        rest, part = (replace(self, pictures=tuple(pictures)) for pictures in parts)
+        return rest, part

@@ -27,14 +27,16 @@ def load_dataset(
     Parameters
     ----------
     path : path
-        COCO: the JSON file. VOC: the folder with ``Annotations``, ``ImageSets`` and ``JPEGImages``, or one with XML files and
-        pictures. YOLO: the YAML file that describes the data set, or the folder with ``images`` and ``labels``.
+        COCO: the JSON file. VOC: the folder with ``Annotations``, ``ImageSets`` and ``JPEGImages``, or any with XML files and
+        the pictures of their names somewhere below it: side by side, in ``images`` and ``annotations``, and so on; the
+        `Dataset`'s ``layout`` says where they are. YOLO: the YAML file that describes the data set, or the folder with
+        ``images`` and ``labels``.
     images : path, optional
         The folder of the pictures. Default: COCO: ``images`` beside the file, the file's own, or ``../NAME`` for
-        ``annotations/instances_NAME.json``; VOC: ``JPEGImages``; YOLO: as described.
+        ``annotations/instances_NAME.json``; VOC: ``JPEGImages``, or anywhere below the path; YOLO: as described.
     split : str, optional
-        VOC: of ``ImageSets/Main``. YOLO: of the description, or the folder's name. Default: everything. COCO has a file a
-        split.
+        VOC: of ``ImageSets/Main``, or the name of a folder of XML files. YOLO: of the description, or the folder's name.
+        Default: everything. COCO has a file a split.
     labels : sequence of str, optional
         The class names, in the order of the class ids: objects of others are left out and listed. Where VOC and COCO spell a
         class differently (sofa, couch) both names will do. Default: the data set's own names; VOC has none: those that occur,
@@ -49,7 +51,7 @@ def load_dataset(
     FileNotFoundError
         If there is nothing at the path, no such split, or none of the pictures.
     ValueError
-        If it is no data set, or nothing in it can be used; says what was expected.
+        If it is not a data set, or nothing in it can be used; says what was expected.
     ImportError
         If a library of the extras [eval] and [train] is missing that this format needs: PyYAML for YOLO's descriptions,
         Pillow for the sizes of pictures.
@@ -70,9 +72,9 @@ def _read(path: Path, images: Path | None, split: str | None, labels: Sequence[s
         return coco.read(path, images)
     if path.suffix.lower() in (".yaml", ".yml") or (path.is_dir() and yolo.is_yolo(path)):
         return yolo.read(path, images, split, labels)
-    if path.is_dir() and ((path / "Annotations").is_dir() or any(path.glob("*.xml"))):
+    if path.is_dir() and voc.is_voc(path):
         return voc.read(path, images, split)
     raise ValueError(
-        f"{str(path)!r} is no data set: COCO's JSON file, a folder with VOC's Annotations, YOLO's YAML file, "
+        f"{str(path)!r} is not a data set: COCO's JSON file, a folder with VOC's XML files, YOLO's YAML file, "
         "or a folder with YOLO's images and labels was expected"
     )

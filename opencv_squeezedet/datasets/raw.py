@@ -54,6 +54,7 @@ class Raw:
     fractions: bool = False
     pictures: list[RawPicture] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    layout: str = ""
 
 
 def checked(raw: Raw, labels: Sequence[str] | None) -> Dataset:
@@ -78,7 +79,7 @@ def checked(raw: Raw, labels: Sequence[str] | None) -> Dataset:
     )
     if not pictures:
         raise ValueError("the data set has no picture that can be used" + _first(raw.problems))
-    return Dataset(tuple(labels), tuple(pictures), tuple(map(_of_bounded_length, raw.problems)))
+    return Dataset(tuple(labels), tuple(pictures), tuple(map(_of_bounded_length, raw.problems)), raw.layout)
 
 
 def _of_bounded_length(line: str) -> str:

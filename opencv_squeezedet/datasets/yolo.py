@@ -18,7 +18,10 @@ _MOST_DESCRIPTION_BYTES, _DEEPEST = 1 << 20, 10
 
 def is_yolo(folder: Path) -> bool:
     """Whether a folder looks like such a data set."""
-    return _description(folder) is not None or any((folder / place).is_dir() for place in ("labels", "train/labels"))
+    if _description(folder) is not None:
+        return True
+    places = [folder / place for place in ("labels", "train/labels") if (folder / place).is_dir()]
+    return any(next(place.rglob("*.txt"), None) or not next(place.rglob("*.xml"), None) for place in places)
 
 
 def read(path: Path, images: Path | None, split: str | None, labels: Sequence[str] | None) -> Raw:

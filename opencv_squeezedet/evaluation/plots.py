@@ -56,7 +56,7 @@ def pooled_curves(evaluation: Evaluation) -> str:
         right.set(xlabel="score threshold", title=f"Best F1 at {best.threshold:.3f}", xlim=(0, 1), ylim=(0, 1.02))
         right.legend(frameon=False)
 
-    return _svg((9.5, 3.4), draw)
+    return svg((9.5, 3.4), draw)
 
 
 def class_bars(evaluation: Evaluation) -> str:
@@ -77,7 +77,7 @@ def class_bars(evaluation: Evaluation) -> str:
         axes.grid(axis="y", visible=False)
         axes.legend(frameon=False, loc="lower right")
 
-    return _svg((9.5, 0.9 + 0.26 * len(results)), draw)
+    return svg((9.5, 0.9 + 0.26 * len(results)), draw)
 
 
 def error_bars(diagnosis: Diagnosis) -> str:
@@ -98,7 +98,7 @@ def error_bars(diagnosis: Diagnosis) -> str:
         right.plot([one.score for one in bins], [one.right for one in bins], "o-", color=BLUE, linewidth=2)
         right.set(xlabel="score", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
 
-    return _svg((9.5, 3.2), draw)
+    return svg((9.5, 3.2), draw)
 
 
 def class_curves(evaluation: Evaluation) -> str:
@@ -116,7 +116,7 @@ def class_curves(evaluation: Evaluation) -> str:
         figure.supxlabel("recall", fontsize=9)
         figure.supylabel("precision", fontsize=9)
 
-    return _svg((9.5, 0.4 + 1.75 * rows), draw)
+    return svg((9.5, 0.4 + 1.75 * rows), draw)
 
 
 def _class_curve(axes: Axes, result: ClassResult) -> None:
@@ -134,7 +134,8 @@ def _reached(result: ClassResult) -> NDArray[np.float64]:
     return np.where(precision > 0, precision, np.nan)
 
 
-def _svg(size: tuple[float, float], draw: Any) -> str:
+def svg(size: tuple[float, float], draw: Any) -> str:
+    """Return what ``draw`` puts into a figure of this size, in inches, as SVG; ImportError without matplotlib."""
     with needs("eval"):
         import matplotlib as mpl
         from matplotlib.figure import Figure

@@ -75,17 +75,20 @@ def to_html(
     has_objects = evaluation.pooled.objects > 0
     sections = [
         _cards(evaluation, run),
-        _section("Precision and recall", _plot(plots.pooled_curves(evaluation), "precision and recall"))
-        if has_objects
-        else "",
-        _section("Classes", _plot(plots.class_bars(evaluation), "average precision of each class")) if has_objects else "",
-        _section("Numbers", _class_table(evaluation)),
-        _section("Mistakes", _mistakes(diagnosis, evaluation)) if has_objects and diagnosis is not None else "",
-        _section("Curves of the classes", _plot(plots.class_curves(evaluation), "curves")) if has_objects else "",
-        "" if run is None else _section("Speed", _speed(run)),
+        section("Precision and recall", plot(plots.pooled_curves(evaluation), "precision and recall")) if has_objects else "",
+        section("Classes", plot(plots.class_bars(evaluation), "average precision of each class")) if has_objects else "",
+        section("Numbers", _class_table(evaluation)),
+        section("Mistakes", _mistakes(diagnosis, evaluation)) if has_objects and diagnosis is not None else "",
+        section("Curves of the classes", plot(plots.class_curves(evaluation), "curves")) if has_objects else "",
+        "" if run is None else section("Speed", _speed(run)),
         *_galleries(evaluation, dataset, detections),
         _problems((*dataset.problems, *(run.problems if run else ()))),
     ]
+    return page(title, subtitle, sections)
+
+
+def page(title: str, subtitle: str, sections: Iterable[str]) -> str:
+    """Return an HTML file of a headline, a line below it, and sections, of which empty ones are left out."""
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -95,11 +98,13 @@ def to_html(
     )
 
 
-def _section(title: str, content: str) -> str:
+def section(title: str, content: str) -> str:
+    """Return a part of a page with a headline of its own."""
     return f"<section><h2>{escape(title)}</h2>\n{content}</section>"
 
 
-def _plot(svg: str, what: str) -> str:
+def plot(svg: str, what: str) -> str:
+    """Return a figure of `plots` for a page, with what is said of it where it cannot be seen."""
     return f'<img class="plot" alt="{escape(what)}" src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}">'
 
 
@@ -151,7 +156,7 @@ def _mistakes(diagnosis: Diagnosis, evaluation: Evaluation) -> str:
     head = ["objects by size", "objects", "found, %", f"found at score {diagnosis.threshold:.3f}, %"]
     by_size = f"<table>{_row(head, 'th')}{''.join(map(_row, sizes))}</table>"
     return (
-        f"{_plot(plots.error_bars(diagnosis), 'what mistakes cost, and how reliable scores are')}"
+        f"{plot(plots.error_bars(diagnosis), 'what mistakes cost, and how reliable scores are')}"
         "<p>Points of VOC10 mAP that would be gained if the mistakes of one kind were mended: a box of the right class that "
         "overlaps too little (place), a good box of the wrong class (class), both, a second box (double), nothing there "
         "(background), an object without any of these (missed). Right: of the detections in a tenth of the scores, the share "
@@ -187,7 +192,7 @@ def _galleries(evaluation: Evaluation, dataset: Dataset, detections: Sequence[De
         figures = [_figure(one, evaluation, dataset, detections) for one in pictures]
         if figures:
             text = f"<p>{legend} &ensp; at score {threshold:.3f}, IoU {evaluation.iou_threshold:g}</p>"
-            parts.append(_section(title, f'{text}<div class="gallery">{"".join(figures)}</div>'))
+            parts.append(section(title, f'{text}<div class="gallery">{"".join(figures)}</div>'))
     return parts
 
 
@@ -208,4 +213,4 @@ def _problems(problems: Sequence[str]) -> str:
     items = "".join(f"<li>{escape(problem)}</li>" for problem in problems[:_MOST_PROBLEMS])
     more = f"<p>and {len(problems) - _MOST_PROBLEMS} more</p>" if len(problems) > _MOST_PROBLEMS else ""
     content = f"<details><summary>{len(problems)}</summary><ul>{items}</ul>{more}</details>"
-    return _section("Problems in the data", content)
+    return section("Problems in the data", content)

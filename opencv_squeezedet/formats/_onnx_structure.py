@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.formats._schema import Message
 
 _EXTERNAL = 1
 _MOST_AXES = 8
@@ -55,6 +56,8 @@ def check_structure(model: Any) -> None:
     if len(set(domains)) < len(domains) or not all(0 < entry.version < _NEWEST_OPSET for entry in model.opset_import):
         raise ModelError(f"each opset once, of a number below {_NEWEST_OPSET}, was expected")
     _check_graph(model.graph, ChainMap())
+    for part in (*model.functions, *model.training_info):
+        _check_tensors_in(part)
 
 
 def _check_graph(graph: Any, outer: _Names) -> None:
@@ -62,6 +65,8 @@ def _check_graph(graph: Any, outer: _Names) -> None:
     names = outer.new_child()
     for tensor in graph.initializer:
         check_tensor(tensor, tensor.name)
+    for sparse in graph.sparse_initializer:
+        _check_tensors_in(sparse)
     _declare(names, [tensor.name for tensor in graph.initializer], "a constant")
     constants = set(names.maps[0])
     for value in (*graph.input, *graph.output, *graph.value_info):
@@ -101,8 +106,21 @@ def _check_attributes(node: Any, shown: str, names: _Names) -> None:
             raise ModelError(f"{shown}: its attribute {attribute.name!r} does not have the one value of its type")
         for tensor in (*([attribute.t] if attribute.has("t") else []), *attribute.tensors):
             check_tensor(tensor, tensor.name or attribute.name)
+        for sparse in (*([attribute.sparse_tensor] if attribute.has("sparse_tensor") else []), *attribute.sparse_tensors):
+            _check_tensors_in(sparse)
         for graph in (*([attribute.g] if attribute.has("g") else []), *attribute.graphs):
             _check_graph(graph, names)
+
+
+def _check_tensors_in(message: Message) -> None:
+    """Check the constants of what is not looked into otherwise: no library may find the name of a file there."""
+    for name, value in message.given.items():
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, Message):
+                if message.fields[name].kind == "TensorProto":
+                    check_tensor(part, part.name)
+                else:
+                    _check_tensors_in(part)
 
 
 def _is_zero(given: Sequence[str], declared: str | None) -> bool:

@@ -1,7 +1,8 @@
-"""Protobuf's files, read without the library and without trust: nothing is made that the bytes do not pay for."""
+"""Protobuf's files without the library: written, and read without trust; nothing is made that the bytes do not pay for."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -9,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats._schema import ARRAYS, RANGES, Field, Message, Schema
+from opencv_squeezedet.formats._schema import ARRAYS, RANGES, Field, Message, Record, Schema
 
 _VARINT, _LENGTH = 0, 2
 _WIDTHS = {1: 8, 5: 4}
+_SCALARS = {"float": (5, "<f"), "double": (1, "<d")}
 _ALWAYS, _BYTES_PER_FIELD = 50_000, 32
 _CHUNK = 1 << 12
 _DEEPEST = 64
 _MOST_LISTED = 1 << 16
+_LONGEST_VARINT = 10  # bytes
 
 
 def decode(content: bytes, schema: Schema, kind: str) -> Message:
@@ -54,13 +57,42 @@ def parts(content: bytes, begin: int, end: int) -> Iterator[Part]:
 
 def written(number: int, content: bytes) -> bytes:
     """Return a field that is a message, a text or bytes."""
-    numbers = bytearray()
-    for value in (number << 3 | _LENGTH, len(content)):
-        while value > 0x7F:
-            numbers.append(value & 0x7F | 0x80)
-            value >>= 7
-        numbers.append(value)
-    return bytes(numbers) + content
+    return b"".join((_number(number << 3 | _LENGTH), _number(len(content)), content))
+
+
+def encode(record: Record, schema: Schema, kind: str) -> bytes:
+    """Return the bytes of a message, its fields in the order of their numbers, as protobuf's own library writes them."""
+    return b"".join(_encoded(field, value, schema) for field, value in schema.fields_of(record, kind))
+
+
+def _encoded(field: Field, value: Any, schema: Schema) -> bytes:
+    if field.packed:
+        content = np.asarray(value, ARRAYS[field.kind]).tobytes() if field.kind in ARRAYS else b"".join(map(_number, value))
+        return written(field.number, content)
+    values = value if field.repeated else (value,)
+    return b"".join(_one(field, each, schema) for each in values)
+
+
+def _one(field: Field, value: Any, schema: Schema) -> bytes:
+    if field.kind in schema.fields:
+        return written(field.number, encode(value, schema, field.kind))
+    if field.kind in ("string", "bytes"):
+        return written(field.number, value.encode() if isinstance(value, str) else value)
+    if field.kind in _SCALARS:
+        wire, layout = _SCALARS[field.kind]
+        return _number(field.number << 3 | wire) + struct.pack(layout, value)
+    return _number(field.number << 3 | _VARINT) + _number(int(value))
+
+
+def _number(value: int) -> bytes:
+    """A whole number, seven bits a byte; a negative one as 64 bits."""
+    value &= (1 << 64) - 1
+    content = bytearray()
+    while value > 0x7F:
+        content.append(value & 0x7F | 0x80)
+        value >>= 7
+    content.append(value)
+    return bytes(content)
 
 
 class _Decoder:
@@ -130,11 +162,13 @@ class _Decoder:
     def _add(self, values: list[Any], field: Field, wire: int, begin: int, end: int, depth: int) -> None:
         """Add the value, or those in one run, of a repeated field."""
         if wire == _LENGTH and (field.kind in RANGES or field.kind in self._schema.enums):
-            values += [self._integer(field, number) for number in self._varints(begin, end).view(np.uint64).tolist()]
+            _check_count(field, (end - begin) // _LONGEST_VARINT)  # before there is an object for each
+            numbers = self._varints(begin, end)
+            _check_count(field, len(values) + len(numbers))
+            values += [self._integer(field, number) for number in numbers.view(np.uint64).tolist()]
         else:
+            _check_count(field, len(values) + 1)
             values.append(self._value(field, wire, begin, end, depth))
-        if len(values) > _MOST_LISTED:
-            raise ModelError(f"{field.name!r} has more than {_MOST_LISTED} values")
 
     def _array(self, field: Field, wire: int, start: int, begin: int, end: int) -> NDArray[Any]:
         """The numbers of a field of many: in one run, or each, or several, with the field's key before them."""
@@ -173,7 +207,7 @@ class _Decoder:
     def _varint(self, position: int, end: int) -> tuple[int, int]:
         """The number that begins at ``position``, and where it ends."""
         number = shift = 0
-        for i in range(position, min(position + 10, end)):
+        for i in range(position, min(position + _LONGEST_VARINT, end)):
             byte = self._content[i]
             number |= (byte & 0x7F) << shift
             if byte < 0x80:
@@ -191,7 +225,7 @@ class _Decoder:
             last = np.flatnonzero(data < 0x80)
             first = np.concatenate(([0], last[:-1] + 1))
             lengths = last - first + 1 if len(last) else np.array([_CHUNK])
-            if lengths.max() > 10 or (end - begin <= _CHUNK and last[-1] != len(data) - 1):
+            if lengths.max() > _LONGEST_VARINT or (end - begin <= _CHUNK and last[-1] != len(data) - 1):
                 raise ModelError(f"from byte {begin} on, whole numbers were expected")
             numbers = np.zeros(len(last), np.uint64)
             for i in range(int(lengths.max())):
@@ -210,3 +244,8 @@ class _Decoder:
         keys = np.frombuffer(content, np.uint8, fits, start)[: fits // width * width : width]
         other = np.flatnonzero(keys != content[start])
         return start + width * (int(other[0]) if len(other) else len(keys))
+
+
+def _check_count(field: Field, count: int) -> None:
+    if count > _MOST_LISTED:
+        raise ModelError(f"{field.name!r} has more than {_MOST_LISTED} values")

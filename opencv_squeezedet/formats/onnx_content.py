@@ -91,4 +91,6 @@ class _Inlined:
         path = os.path.realpath(os.path.join(self._folder, location)) if location and "\0" not in location else ""
         if os.path.isabs(location) or not path.startswith(os.path.join(self._folder, "")):
             raise ModelError(f"constant {name!r}: its values were expected in the model's folder, got {location[:200]!r}")
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ModelError(f"constant {name!r}: its values were expected in a regular file, got {location[:200]!r}")
         return path

@@ -31,6 +31,8 @@ _MOST_OUTPUTS = {"Split": 1 << 16}
 """Of those with more than one that is read; Dropout's mask is not."""
 _DOMAINS = ("", "ai.onnx")
 _LONGEST = 1 << 31
+_ALWAYS, _BYTES_PER_BYTE = 1 << 26, 4
+"""How many bytes of weights the layers may have, in all and for each byte of the file: several may have the same ones."""
 
 
 def read_onnx(path: StrPath, *, read: Read = onnx_content) -> tuple[Network, Weights]:
@@ -54,7 +56,7 @@ def read_onnx(path: StrPath, *, read: Read = onnx_content) -> tuple[Network, Wei
     path = os.fspath(path)
     content = read(path, MOST_BYTES)
     with named(path):
-        return _Reader(_decoded(content)).result()
+        return _Reader(_decoded(content), len(content)).result()
 
 
 def _decoded(content: bytes) -> Any:
@@ -133,8 +135,9 @@ class _Node:
 class _Reader:
     """Makes layers of nodes, in their order; a value that only an activation reads is that activation's own, in place."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, size: int) -> None:
         graph = model.graph
+        self._left = _ALWAYS + _BYTES_PER_BYTE * size
         self._opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
         self._graph_name = graph.name
         self._constants: dict[str, NDArray[Any]] = {}
@@ -176,9 +179,12 @@ class _Reader:
         return name, shape
 
     def _final(self, value: str) -> str:
-        while value in self._renamed:
-            value = self._renamed[value]
-        return value
+        last = value
+        while last in self._renamed:
+            last = self._renamed[last]
+        while value != last:  # so that the way is short for all that come later
+            self._renamed[value], value = last, self._renamed[value]
+        return last
 
     # ---- nodes ---------------------------------------------------------------------------------------------------------
 
@@ -296,11 +302,21 @@ class _Reader:
 
     def take_weights(self, node: _Node) -> tuple[Shape, bool]:
         """Note a convolution's weights, and return its kernel's shape and whether it has a bias."""
-        blobs = [self._constant(node, place) for place in range(1, len(node.inputs))]
+        blobs = [self._floats(node, place) for place in range(1, len(node.inputs))]
         if not 1 <= len(blobs) <= 2 or blobs[0].ndim != 4 or any(blob.dtype.kind != "f" for blob in blobs):
             raise node.error(f"a kernel of four axes and perhaps a bias were expected, got {[blob.shape for blob in blobs]}")
-        self.weights[node.name] = [np.array(blob, np.float32) for blob in blobs]
+        self._left -= sum(blob.nbytes for blob in blobs)
+        if self._left < 0:
+            raise node.damage("with its weights, which others have too, they are far more than the file has")
+        self.weights[node.name] = blobs
         return blobs[0].shape, len(blobs) == 2
+
+    def _floats(self, node: _Node, place: int) -> NDArray[Any]:
+        """A constant; if of floats, as an array of float32 of its own, made once however many nodes have it."""
+        values = self._constant(node, place)
+        if values.dtype.kind == "f" and not (values.dtype == np.float32 and values.flags.writeable):
+            values = self._constants[node.inputs[place]] = np.array(values, np.float32)
+        return values
 
 
 def _values(tensor: Any, name: str) -> NDArray[Any]:

@@ -23,7 +23,8 @@ ATTEMPTS = 4
 BACKOFF = 0.5
 """Seconds before the second attempt; twice as many before each further one."""
 
-_PIECE = 1 << 16
+_PIECE = 1 << 14  # unpacked it may be a thousand times as much
+_PACKED = ("", "identity", "gzip", "deflate")  # in two layers it may be a million times as much
 _FINAL = (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL, requests.TooManyRedirects)
 _PASSING = {408, 425, 429}  # and all from 500 up: errors that may soon pass
 
@@ -130,9 +131,12 @@ class _Transfer:
                 raise _PassingError("the server did not resume the partial file")
             if status not in (200, 206):
                 raise FetchError(f"the server answered {status} {response.reason}")
+            packed = response.headers.get("Content-Encoding", "").strip().lower()
+            if packed not in _PACKED:
+                raise FetchError(f"the server packs the file as {packed[:40]!r}, which nobody asked for")
             length = response.headers.get("Content-Length", "")
             start = start if status == 206 else 0
-            total = start + int(length) if length.isdecimal() else None
+            total = start + int(length) if length.isdecimal() and len(length) < 20 else None
             self._write(response.iter_content(_PIECE), start, total)
 
     def _from_file(self, path: str) -> None:

@@ -6,6 +6,7 @@ from opencv_squeezedet.training.calibration import Calibration
 from opencv_squeezedet.training.coco_detectors import CocoDetector
 from opencv_squeezedet.training.loop import Schedule
 from opencv_squeezedet.training.opinion import Ensemble, Opinion, Teacher
+from opencv_squeezedet.training.parallel import processes
 from opencv_squeezedet.training.recipe import Recipe
 from opencv_squeezedet.training.session import Progress, Training, write_model
 from opencv_squeezedet.training.teacher import Opinions, ask, load_teacher, write_opinions
@@ -26,6 +27,7 @@ __all__ = [
     "ask",
     "fitted_anchors",
     "load_teacher",
+    "processes",
     "usual_pictures",
     "write_model",
     "write_opinions",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple
 
 import cv2
@@ -20,6 +22,7 @@ from opencv_squeezedet.files import read_picture
 from opencv_squeezedet.preprocess import Picture
 from opencv_squeezedet.training.augment import Augmentation, Sample, augmented
 from opencv_squeezedet.training.losses import Targets
+from opencv_squeezedet.training.parallel import own
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class _Places(Sampler[list[tuple[int, tuple[int, int], bool]]]):
         self._feed, self._starts = feed, range(first, feed.pictures, feed.batch)
 
     def __iter__(self) -> Iterator[list[tuple[int, tuple[int, int], bool]]]:
-        return map(self._feed.places, self._starts)
+        return (own(self._feed.places(first)) for first in self._starts)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -137,7 +140,13 @@ class Feed:
     seed: int = 0
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches, starting at picture ``first``; ChildProcessError if a process that reads them is killed."""
+        """Yield the batches, or this process's part of each, starting at picture ``first``.
+
+        Raises
+        ------
+        ChildProcessError
+            If a process that reads pictures is killed.
+        """
         pictures = _Pictures(self.examples, self._order(), self.mean, self.augmentation, self.seed)
         loader: DataLoader[tuple[Sample, list[str]]] = DataLoader(
             pictures,
@@ -209,6 +218,13 @@ def _collate(items: list[tuple[Sample, list[str]]]) -> Batch:
 def _serve(_: int) -> None:
     """Leave Ctrl-C to the training, and the cores to its threads, which wait for each other: reading uses what they leave."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _told
     cv2.setNumThreads(0)
     if hasattr(os, "nice"):
         os.nice(10)
+
+
+def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback, unless it says that the training has ended while its threads were handing it a picture."""
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)

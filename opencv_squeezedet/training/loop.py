@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import pickle
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from opencv_squeezedet import _checks
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import named_errors
+from opencv_squeezedet.training import parallel
 from opencv_squeezedet.training.data import Batch, Feed
 from opencv_squeezedet.training.losses import Assigned, Loss, Losses, Targets
 from opencv_squeezedet.training.module import TorchNetwork
@@ -145,8 +147,16 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self._groups(), lr=self.schedule.rate, betas=(0.9, 0.99))
         self.best, self.best_average = -1.0, self.average
         self._before: dict[str, Any] | None = None
-        if self.checkpoint.is_file():
-            self._load()
+        if parallel.from_first(lambda: self.data) != self.data:
+            raise ValueError("the processes do not have the same pictures and objects")
+        for size in {self.feed.batch, self.feed.pictures % self.feed.batch} - {0}:
+            if size < parallel.count():
+                raise ValueError(
+                    f"a batch of {size} is too small for {parallel.count()} processes: choose other pictures or batch"
+                )
+        content = parallel.from_first(lambda: self.checkpoint.read_bytes() if self.checkpoint.is_file() else None)
+        if content is not None:
+            self._load(content)
 
     def _groups(self) -> list[dict[str, Any]]:
         trunk = {self.model.filters[name.replace(".", "_")] for name in self.loaded}
@@ -178,10 +188,10 @@ class Trainer:
         for batch in self.feed.batches(self.seen):
             self._before = self._state()
             losses, norm = self.step(batch, mean)
-            self.seen += len(batch.images)
+            self.seen = min(self.seen + self.feed.batch, self.feed.pictures)
             self.seconds = time.monotonic() - start
             self.pending.append(torch.stack([*losses, norm]).tolist())
-            yield batch
+            yield batch._replace(problems=parallel.gathered(batch.problems))
             self.accept()
 
     def accept(self) -> None:
@@ -206,10 +216,11 @@ class Trainer:
         losses = loss(found, targets)
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+        parallel.sum_gradients(self.model.parameters())
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
         self.optimizer.step()
         self._follow()
-        return Losses(*(part.detach() for part in losses)), norm
+        return Losses(*parallel.summed(torch.stack(losses).detach())), norm
 
     def assigned(self, batch: Batch) -> Assigned:
         """Return which anchors are assigned to the objects of a batch, as the network is now."""
@@ -267,7 +278,10 @@ class Trainer:
         new = self.checkpoint.with_suffix(".new")  # a name of its own, so that what a kill leaves is written over
         try:
             with named_errors(self.checkpoint):
-                new.write_bytes(content.getbuffer())
+                with new.open("wb") as file:
+                    file.write(content.getbuffer())
+                    file.flush()
+                    os.fsync(file.fileno())  # hours of work should not hang on what a power cut makes of a rename
                 new.replace(self.checkpoint)
         finally:
             new.unlink(missing_ok=True)
@@ -283,9 +297,9 @@ class Trainer:
         for name in _KEPT:
             setattr(self, name, state[name])
 
-    def _load(self) -> None:
+    def _load(self, content: bytes) -> None:
         try:
-            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            state = torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
             labels, data = tuple(state["labels"]), state["data"]
             kept = {name: state[name] for name in ("model", "optimizer", *_KEPT)}
         except (RuntimeError, ValueError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from opencv_squeezedet.config import HeadConfig
+from opencv_squeezedet.training.parallel import summed
 from opencv_squeezedet.training.predictions import Anchors, Predictions, anchors_of, ciou_loss, decode_xyxy, iou_xyxy
 
 
@@ -69,7 +70,7 @@ class Loss(Protocol):
     config: HeadConfig
 
     def __call__(self, found: Predictions, targets: Targets) -> Losses:
-        """Return the loss of a batch."""
+        """Return the loss of a batch, of which other processes may have other parts: the sum of all is the batch's."""
 
     def assigned(self, found: Predictions, targets: Targets) -> Assigned:
         """Return which anchors are assigned to which objects."""
@@ -121,7 +122,7 @@ class AlignedLoss:
             wanted = torch.zeros_like(found.confidence)
             wanted[assigned.picture, assigned.anchor] = assigned.score
             weight = ((~ignored) | (wanted > 0)).float()
-            total = assigned.score.sum().clamp(min=1.0)
+            total = summed(assigned.score.sum()).clamp(min=1.0)
         confidence = functional.binary_cross_entropy_with_logits(found.confidence, wanted, weight, reduction="sum")
 
         where = assigned.picture, assigned.anchor
@@ -193,10 +194,10 @@ class PublishedLoss:
             left = torch.ones_like(found.confidence)
             left[assigned.picture, assigned.anchor] = 0
         where = assigned.picture, assigned.anchor
-        count = max(1, len(assigned.anchor))
+        count = max(1, int(summed(boxes.new_tensor(len(assigned.anchor)))))
         confidence = found.confidence.sigmoid()
         with_object = self.positive / count * (confidence[where] - assigned.score).square().sum()
-        without = self.negative / left.sum().clamp(min=1) * (confidence.square() * left).sum()
+        without = self.negative / summed(left.sum()).clamp(min=1) * (confidence.square() * left).sum()
 
         chance = found.classes[where].softmax(-1)
         classes = -(targets.classes[assigned.target] * (chance + 1e-7).log()).sum() / count

@@ -28,6 +28,7 @@ from opencv_squeezedet.network import (
     Softmax,
     Weights,
 )
+from opencv_squeezedet.training.parallel import BatchNorm, dropout
 
 _Filter = nn.Conv2d | nn.ConvTranspose2d
 
@@ -55,7 +56,7 @@ class TorchNetwork(nn.Module):
             key = _key(layer.name)
             self.filters[key] = _filter(layer, step.bottoms[0][1])
             if layer.name in normalized:
-                self.norms[key] = nn.BatchNorm2d(layer.outputs)
+                self.norms[key] = BatchNorm(layer.outputs)
         for key in self.filters:
             _initialize(self._filter(key))
 
@@ -222,7 +223,7 @@ def _reshape(layer: Reshape, bottoms: list[Tensor], training: bool) -> Sequence[
 
 _OPERATIONS: dict[type[Layer], Callable[..., Sequence[Tensor]]] = {
     ReLU: _relu,
-    Dropout: lambda layer, bottoms, training: (functional.dropout(bottoms[0], layer.ratio, training),),
+    Dropout: lambda layer, bottoms, training: (dropout(bottoms[0], layer.ratio, training),),
     Sigmoid: lambda layer, bottoms, training: (bottoms[0].sigmoid(),),
     Softmax: lambda layer, bottoms, training: (bottoms[0].softmax(layer.axis),),
     Concat: lambda layer, bottoms, training: (torch.cat(bottoms, layer.axis),),

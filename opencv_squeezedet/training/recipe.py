@@ -39,7 +39,7 @@ class Recipe:
     pictures : int
         How many pictures are seen in total.
     batch : int
-        Pictures in a step.
+        Pictures in a step, of all processes together.
     small : float
         Fraction of the training, at its start, at about 10/13 of the input size (320 for 416), where steps take half as long.
     vary : int
@@ -139,7 +139,10 @@ class Recipe:
     @classmethod
     def from_json(cls, text: str) -> Recipe:
         """Make the recipe from the result of `to_json`; ValueError or TypeError for anything else."""
-        fields: Any = json.loads(text)
+        try:
+            fields: Any = json.loads(text)
+        except RecursionError as error:
+            raise ValueError(f"a recipe was expected: {error}") from error
         if isinstance(fields, dict):
             for name, kind in (("augmentation", Augmentation), ("schedule", Schedule)):
                 if name in fields:

@@ -44,6 +44,7 @@ from opencv_squeezedet.training.lock import lock_folder
 from opencv_squeezedet.training.loop import LOGITS, Trainer
 from opencv_squeezedet.training.losses import AlignedLoss, Assigned, Loss, Losses, PublishedLoss
 from opencv_squeezedet.training.module import TorchNetwork
+from opencv_squeezedet.training.parallel import from_first, gathered, own
 from opencv_squeezedet.training.predictions import anchors_of
 from opencv_squeezedet.training.recipe import Recipe
 from opencv_squeezedet.training.start import begin, describe
@@ -154,7 +155,7 @@ class Training:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(folder)
         self._keep_recipe()
-        if recipe.normalized == "all" and not (folder / "checkpoint.pt").is_file():
+        if recipe.normalized == "all" and not from_first((folder / "checkpoint.pt").is_file):
             model.settle(loaded, _some(feed))
         self._problems: dict[str, None] = {}  # of all files, in the order in which they were met
         self._start = self._layers(model.eval())
@@ -212,7 +213,7 @@ class Training:
         ValueError
             If none of the pictures can be read.
         ChildProcessError
-            If a process that reads them is killed.
+            If a process that reads them, or another process of this training, is killed.
         """
         trainer, saved = self.trainer, time.monotonic()
         if patience is not None and self._waited() >= patience:
@@ -243,7 +244,7 @@ class Training:
     def _waited(self) -> int:
         """How many measurements in a row brought no improvement."""
         measured = [row["map_voc07"] for row in self.trainer.history if "map_voc07" in row]
-        return len(measured) - 1 - int(np.argmax(measured)) if measured else 0
+        return from_first(lambda: len(measured) - 1 - int(np.argmax(measured)) if measured else 0)  # all stop together
 
     def _note(self, problems: Sequence[str]) -> None:
         self._problems.update(dict.fromkeys(problems))
@@ -301,16 +302,18 @@ class Training:
 
     def _layers(self, model: TorchNetwork) -> list[LayerState]:
         blob = np.concatenate([self.preprocess.blob(self._read(path)) for path in self._looked_at])
-        return layer_states(model, torch.from_numpy(blob).to(next(model.parameters()).device))
+        return layer_states(model, torch.from_numpy(blob).to(next(model.parameters())))
 
     def detections(self, dataset: Dataset) -> list[Detections]:
         """Return the averaged network's detections in a data set's pictures, down to low scores."""
         found: list[Detections] = []
-        for (delta_bbox, class_scores, conf_scores), sizes in self._passes(self.trainer.averaged(), dataset.pictures, BLOBS):
+        model, pictures = self.trainer.averaged(), own(list(dataset.pictures))
+        for (delta_bbox, class_scores, conf_scores), sizes in self._passes(model, pictures, BLOBS):
             found += postprocess_batch(
                 delta_bbox, class_scores, conf_scores, self.config, score_threshold=MEASURED_FROM, image_size=sizes
             )
-        return found
+        self._problems.update(dict.fromkeys(gathered(list(self._problems))))
+        return gathered(found)
 
     def _passes(
         self, model: TorchNetwork, pictures: Sequence[Annotated], names: Sequence[str]
@@ -417,7 +420,7 @@ def _loss(recipe: Recipe, config: HeadConfig, weights: torch.Tensor) -> Loss:
 
 def _some(feed: Feed) -> torch.Tensor:
     """The first pictures of a training, as the network sees them."""
-    images = next(replace(feed, workers=0).batches()).images
+    images = torch.cat(gathered([next(replace(feed, workers=0).batches()).images]))
     return (images.float() - torch.tensor(feed.mean)).permute(0, 3, 1, 2)
 
 
