@@ -1,4 +1,4 @@
-"""Builds the extension; everything else is in pyproject.toml."""
+"""Builds the extensions; everything else is in pyproject.toml."""
 
 import os
 
@@ -39,6 +39,8 @@ class BuildExt(build_ext):
 
 
 setup(
-    ext_modules=cythonize([Extension("opencv_squeezedet._kernel", ["cython/_kernel.pyx"])], build_dir="build"),
+    ext_modules=cythonize(
+        [Extension(f"opencv_squeezedet.{name}", [f"cython/{name}.pyx"]) for name in ("_coding", "_kernel")], build_dir="build"
+    ),
     cmdclass={"build_ext": BuildExt},
 )

@@ -4,6 +4,9 @@ Milliseconds for the forward pass alone and from the picture to its boxes, and t
 that, for the embedded model and for the GSoC network with random weights. Two OpenCVs cannot be in one process: each Python
 that is named measures what it has, in its own processes, and the tables are put together.
 
+With ``--int8 NAME.int8.onnx`` the embedded model as ``squeezedet quantize`` made it has rows too, and with ``--sdz NAME.sdz``
+loading it as ``squeezedet compress`` made it.
+
 The variants are measured in turn, in blocks; "gain" is the median of the blocks' ratios to three passes in the same OpenCV.
 """
 
@@ -40,18 +43,22 @@ Row = dict[str, Any]
 # ---- what is compared --------------------------------------------------------------------------------------------------
 
 
-def engines() -> dict[str, Callable[[str], sd.SqueezeDet]]:
-    """What this Python has, by name; each makes a detector from the files of a stem."""
+def engines(int8: str | None = None) -> dict[str, Callable[[str], sd.SqueezeDet]]:
+    """What this Python has, by name; each makes a detector from the files of a stem, or from those of 8-bit numbers."""
     found: dict[str, Callable[[str], sd.SqueezeDet]] = {}
     opencv = f"cv2 {cv2.__version__}"
     if hasattr(cv2.dnn, "readNetFromCaffe"):
         found[f"{opencv} Caffe"] = sd.SqueezeDet
     found[f"{opencv} ONNX"] = lambda stem: sd.SqueezeDet(f"{stem}.onnx")
+    if int8 is not None:
+        found[f"{opencv} ONNX, 8 bits"] = lambda stem: sd.SqueezeDet(int8)
     try:
         import onnxruntime
     except ImportError:
         return found
     found[f"onnxruntime {onnxruntime.__version__}"] = lambda stem: sd.SqueezeDet(f"{stem}.onnx", backend="onnxruntime")
+    if int8 is not None:
+        found[f"onnxruntime {onnxruntime.__version__}, 8 bits"] = lambda stem: sd.SqueezeDet(int8, backend="onnxruntime")
     return found
 
 
@@ -72,7 +79,7 @@ def three_passes(detector: sd.SqueezeDet, image: np.ndarray) -> list[sd.InferBbo
 
 
 def write_gsoc(stem: Path) -> None:
-    """Write the GSoC network with random weights; needs the extra ``[onnx]``."""
+    """Write the GSoC network with random weights."""
     from opencv_squeezedet import architectures, formats
 
     network, rng = architectures.squeezedet_gsoc(), np.random.default_rng(0)
@@ -99,13 +106,14 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
     for network in options.networks:
         for threads in options.threads:
             cv2.setNumThreads(threads)
-            for row in measure_network(stem_of(network, options.folder), options.blocks):
+            int8 = options.int8 if network == "embedded" else None
+            for row in measure_network(stem_of(network, options.folder), options.blocks, int8):
                 yield {"network": network, "threads": threads, **row}
 
 
-def measure_network(stem: str, blocks: int) -> Iterator[Row]:
+def measure_network(stem: str, blocks: int, int8: str | None = None) -> Iterator[Row]:
     """Measure one network with OpenCV's present number of threads; the three passes are run by the first engine."""
-    image, made = cv2.imread(str(PICTURE)), engines()
+    image, made = cv2.imread(str(PICTURE)), engines(int8)
     detectors = {name: make(stem) for name, make in made.items()}
     first = next(iter(made))
     three = f"{first}, {THREE}"
@@ -119,20 +127,21 @@ def measure_network(stem: str, blocks: int) -> Iterator[Row]:
         row: Row = {"way": name, "boxes": typical(boxes, name) * 1e3, "gain": ratio(boxes, three, name)}
         if name in passes:
             row["forward"] = typical(forward, name) * 1e3
-            row["memory"] = [peak_of(what, name, stem) for what in ("forward", "boxes")]
+            row["memory"] = [peak_of(what, name, stem, int8) for what in ("forward", "boxes")]
         yield row
 
 
-def peak_of(what: str, engine: str, stem: str) -> float:
+def peak_of(what: str, engine: str, stem: str, int8: str | None) -> float:
     """Peak MiB of a fresh process that makes a detector and runs it a few times, with as many threads as OpenCV has here."""
     command = [sys.executable, __file__, "--peak", what, engine, stem, "--threads", str(cv2.getNumThreads())]
+    command += [] if int8 is None else ["--int8", int8]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def tell_peak(what: str, engine: str, stem: str, threads: int) -> None:
+def tell_peak(what: str, engine: str, stem: str, threads: int, int8: str | None) -> None:
     """Run one detector, and print this process' peak memory."""
     cv2.setNumThreads(threads)
-    detector, image = engines()[engine](stem), cv2.imread(str(PICTURE))
+    detector, image = engines(int8)[engine](stem), cv2.imread(str(PICTURE))
     blob = detector.preprocess.blob(image)
     for _ in range(5):
         _ = detector.backend.forward(blob) if what == "forward" else detector.detect(image)
@@ -154,13 +163,14 @@ _LOADS = {
 }
 
 
-def loading(python: str, count: int) -> list[tuple[str, ...]]:
+def loading(python: str, count: int, sdz: str | None) -> list[tuple[str, ...]]:
     """Median milliseconds of processor time of fresh processes, started in turn, beyond ``import cv2``."""
-    seconds: dict[str, list[float]] = {name: [] for name in _LOADS}
+    loads = _LOADS if sdz is None else {**_LOADS, "and SqueezeDet('it.sdz')": _LOADS["and SqueezeDet()"][:-1] + f"{sdz!r})"}
+    seconds: dict[str, list[float]] = {name: [] for name in loads}
     with tempfile.TemporaryDirectory() as folder:
         processes = Processes(folder, python)
         for _ in range(count + 1):  # the first of each writes bytecode
-            for name, code in _LOADS.items():
+            for name, code in loads.items():
                 try:
                     seconds[name].append(processes.seconds(code))
                 except subprocess.CalledProcessError:  # no onnxruntime
@@ -192,12 +202,14 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=9, help="alternating blocks (default 9)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads (default 1 2)")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--int8", metavar="FILE", help="the embedded model of 8-bit numbers")
+    parser.add_argument("--sdz", metavar="FILE", help="the embedded model, compressed")
     parser.add_argument("--loads", type=int, default=9, help="fresh processes that load the embedded model (default 9)")
     parser.add_argument("--folder", help=argparse.SUPPRESS)  # where the GSoC network lies: measure, and print JSON
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak:
-        tell_peak(*options.peak, options.threads[0])
+        tell_peak(*options.peak, options.threads[0], options.int8)
         return
     if options.folder:
         print(json.dumps({"machine": machine(), "rows": list(measure(options))}))
@@ -209,6 +221,7 @@ def main() -> None:
         for python in pythons:
             numbers = ["--blocks", str(options.blocks), "--threads", *map(str, options.threads)]
             command = [python, __file__, "--folder", folder, *numbers, "--networks", *options.networks]
+            command += [] if options.int8 is None else ["--int8", options.int8]
             told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
             print(told["machine"])
             rows += told["rows"]
@@ -218,7 +231,7 @@ def main() -> None:
             print(f"\n{shown(rows, network, threads)}")
     for python in pythons:
         header = (f"processor time of a fresh process, {python}", "ms", "beyond import cv2")
-        print(f"\n{table(header, loading(python, options.loads))}")
+        print(f"\n{table(header, loading(python, options.loads, options.sdz))}")
 
 
 if __name__ == "__main__":

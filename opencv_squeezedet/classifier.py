@@ -69,10 +69,10 @@ class SqueezeNet:
     Parameters
     ----------
     model : path, str or Classifier
-        ``NAME.prototxt`` with ``NAME.caffemodel``, or ``NAME.onnx``: their stem, or one of them. Or a caffemodel without a
-        prototxt, of SqueezeNet v1.0, v1.1 or the GSoC work. Or a Deep-Compressed ``.net``. Or, if there is no such file, the
-        name of a published model, see `registry`. Or the result of `find_classifier`. The package contains no classifier
-        weights.
+        ``NAME.prototxt`` with ``NAME.caffemodel``, ``NAME.onnx``, or ``NAME.sdz``: their stem, or one of them. Or a caffemodel
+        without a prototxt, of SqueezeNet v1.0, v1.1 or the GSoC work. Or a Deep-Compressed ``.net``. Or, if there is no such
+        file, the name of a published model, see `registry`. Or the result of `find_classifier`. The package contains no
+        classifier weights.
     weights : path, optional
         The caffemodel, if its stem is different.
     labels : sequence of str, optional
@@ -190,7 +190,7 @@ def find_classifier(
     from opencv_squeezedet.registry import find_network  # keeps import fast
 
     files = find_network(model, weights, task="classifier").with_weights()
-    described = {} if files.description is None else read_description(files.description, _described)
+    described = read_description(files, _described) or {}
     if labels is None:
         labels = described.get("labels") or imagenet_labels()
     if preprocess is None:

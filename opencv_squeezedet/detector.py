@@ -37,10 +37,10 @@ class SqueezeDet:
     Parameters
     ----------
     model : path, Model or cv2.dnn.Net, optional
-        A model's files ``NAME.prototxt`` and ``NAME.caffemodel``, or ``NAME.onnx``, with ``NAME.json``: their common stem, or
-        one of them; or the name of a published model, see `registry`. Or a `Model` from `find_model`, so that several
-        detectors read it only once. Or a network with the same outputs as opencv_contrib's. Default: the embedded model,
-        PASCAL VOC's 20 classes.
+        A model's files ``NAME.prototxt`` and ``NAME.caffemodel``, or ``NAME.onnx``, with ``NAME.json``; or ``NAME.sdz``: their
+        common stem, or one of them; or the name of a published model, see `registry`. Or a `Model` from `find_model`, so that
+        several detectors read it only once. Or a network with the same outputs as opencv_contrib's. Default: the embedded
+        model, PASCAL VOC's 20 classes.
     weights : path, optional
         The caffemodel, if its stem is different.
     config : HeadConfig, optional
@@ -49,9 +49,9 @@ class SqueezeDet:
         The preprocessing, instead of the one in the JSON file.
     resize : {"stretch", "letterbox", "crop"}, optional
         How pictures are brought to the input's size, instead of the preprocessing's own way; see `Preprocess`.
-    backend : {"opencv", "onnxruntime"}
+    backend : {"opencv", "onnxruntime", "auto"}
         What runs the network. OpenCV 4 uses Caffe's files if they exist. OpenCV 5, which cannot, and onnxruntime use ONNX, or
-        Caffe's files converted with the extra ``[onnx]``. onnxruntime is an extra.
+        Caffe's files converted in memory. onnxruntime is an extra, and faster; "auto" is onnxruntime where it is installed.
     target : str, optional
         What the network runs on. Default: "cpu". With OpenCV also "cpu_fp16", "opencl", "opencl_fp16", "vulkan", "cuda",
         "cuda_fp16", "openvino", "cann" and "timvx", with onnxruntime "cuda", "tensorrt", "dml", "coreml" and others,

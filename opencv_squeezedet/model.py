@@ -105,9 +105,10 @@ def find_model(
     """
     _check_types(config, preprocess)
     files = _find_detector(model, weights)
-    if files.description is not None:
-        known = model is None and weights is None and config is None
-        return read_description(files.description, lambda content: _described(files, content, config, preprocess, known))
+    known = model is None and weights is None and config is None
+    described = read_description(files, lambda content: _described(files, content, config, preprocess, known))
+    if described is not None:
+        return described
     config = config or undescribed
     if config is None:
         raise FileNotFoundError(
@@ -126,15 +127,26 @@ def _find_detector(model: StrPath | None, weights: StrPath | None) -> Files:
     return found.with_definition().with_weights()
 
 
-def read_description(path: str, take: Callable[[Any], Description]) -> Description:
-    """Return what ``take`` makes of a model's JSON file; ModelError if it is not valid JSON, or ``take`` rejects it."""
+def read_description(files: Files, take: Callable[[Any], Description]) -> Description | None:
+    """Return what ``take`` makes of a model's JSON, None without one; ModelError if it is no JSON, or ``take`` rejects it."""
     import json  # keeps import fast
 
-    content = read_file(path, _MOST_DESCRIPTION)
+    content = description_of(files)
+    if content is None:
+        return None
     try:
         return take(json.loads(content))
     except (ValueError, TypeError, RecursionError) as error:
-        raise ModelError(f"{path!r}: {error}") from error
+        raise ModelError(f"{files.description!r}: {error}") from error
+
+
+def description_of(files: Files) -> bytes | None:
+    """Return the content of a model's JSON, a file of its own or in a compressed model; None if there is none."""
+    if files.compressed is not None:
+        from opencv_squeezedet.formats import read_sdz  # keeps import fast
+
+        return read_sdz(files.compressed).description
+    return None if files.description is None else read_file(files.description, _MOST_DESCRIPTION)
 
 
 def bare_model(network: Files | cv2.dnn.Net, config: HeadConfig, preprocess: Preprocess | None) -> Model:

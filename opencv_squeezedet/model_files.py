@@ -6,6 +6,7 @@ file                          what it holds
 ``NAME.prototxt``             Caffe's definition of the network
 ``NAME.caffemodel``, ``.net``  its weights: Caffe's, or Deep Compression's
 ``NAME.onnx``                 definition and weights in one
+``NAME.sdz``                  definition, weights and description in one, compressed
 ``NAME.json``                 description: how the input is made, and what the outputs mean
 ============================  ==================================================================
 """
@@ -20,10 +21,10 @@ from dataclasses import dataclass
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
 
-SUFFIXES = (".prototxt", ".caffemodel", ".net", ".onnx", ".json")
+SUFFIXES = (".prototxt", ".caffemodel", ".net", ".onnx", ".sdz", ".json")
 MOST_BYTES = 2**31 - 1
 """The largest file that is read, as of protobuf."""
-_COMPLETE = (".onnx", ".net")  # contain their own weights
+_COMPLETE = (".onnx", ".net", ".sdz")  # contain their own weights
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,16 @@ class Files:
     onnx : str or None
         The network as ONNX; if Caffe's two files are beside it, the same network.
     description : str or None
-        The JSON file.
+        The JSON file, or the compressed model, which has it inside.
+    compressed : str or None
+        The ``.sdz``; there is then no definition, no weights and no ONNX file apart.
     """
 
     definition: str | None = None
     weights: str | None = None
     onnx: str | None = None
     description: str | None = None
+    compressed: str | None = None
 
     @property
     def are_caffe(self) -> bool:
@@ -55,7 +59,7 @@ class Files:
     @property
     def main(self) -> str:
         """The file that defines the network's layers, or else its weights."""
-        return str(self.definition or self.onnx or self.weights)
+        return str(self.definition or self.onnx or self.compressed or self.weights)
 
     @property
     def stem(self) -> str:
@@ -67,13 +71,13 @@ class Files:
 
     def with_weights(self) -> Files:
         """Return the files themselves if they have weights; if not, FileNotFoundError names the missing file."""
-        if self.weights is None and self.onnx is None:
+        if self.weights is None and self.onnx is None and self.compressed is None:
             raise FileNotFoundError(f"no weights at {self.stem + '.caffemodel'!r}, and no {self.stem + '.onnx'!r}")
         return self
 
     def with_definition(self) -> Files:
         """Return the files themselves if they define the layers; if not, FileNotFoundError names the missing file."""
-        if self.definition is None and self.onnx is None:
+        if self.definition is None and self.onnx is None and self.compressed is None:
             raise FileNotFoundError(f"no network definition at {self.stem + '.prototxt'!r}, and no {self.stem + '.onnx'!r}")
         return self
 
@@ -84,7 +88,8 @@ def find_files(model: StrPath, weights: StrPath | None = None) -> Files:
     Parameters
     ----------
     model : path
-        The stem ``NAME``, or one of the files. ``NAME.onnx`` and ``NAME.net`` mean that file even if others are beside it.
+        The stem ``NAME``, or one of the files. ``NAME.onnx``, ``NAME.net`` and ``NAME.sdz`` mean that file even if
+        others are beside it.
     weights : path, optional
         The weights, if their stem is different.
 
@@ -92,7 +97,8 @@ def find_files(model: StrPath, weights: StrPath | None = None) -> Files:
     -------
     Files
         Caffe's definition and weights if both exist, and the ONNX file if there is one; the definition alone if
-        there are no weights. An ONNX file is preferred to a prototxt of the same stem without weights.
+        there are no weights. An ONNX file, or else a compressed model, is preferred to a prototxt of the same stem without
+        weights.
 
     Raises
     ------
@@ -103,7 +109,7 @@ def find_files(model: StrPath, weights: StrPath | None = None) -> Files:
     """
     path = os.fspath(model)
     stem = path if any(os.path.isfile(path + suffix) for suffix in SUFFIXES) else stem_of(path)  # "my.net" may be a stem
-    definition, caffemodel, compressed, onnx, description = (_existing(stem + suffix) for suffix in SUFFIXES)
+    definition, caffemodel, net, onnx, compressed, description = (_existing(stem + suffix) for suffix in SUFFIXES)
     own = path if path.endswith(_COMPLETE) and os.path.isfile(path) else None
     if weights is not None:
         given = os.fspath(weights)
@@ -116,16 +122,23 @@ def find_files(model: StrPath, weights: StrPath | None = None) -> Files:
             beside = onnx if caffemodel is not None and _same(given, caffemodel) else None  # else it holds other weights
             return Files(definition, given, beside, description)
     if own is not None:
-        return Files(weights=own, description=description) if own == compressed else Files(onnx=own, description=description)
+        return _complete(own, description)
     if definition is not None and caffemodel is not None:
         return Files(definition, caffemodel, onnx, description)
-    if onnx is not None:
-        return Files(onnx=onnx, description=description)
-    if definition is None and caffemodel is None and compressed is None:
+    if onnx is not None or compressed is not None:
+        return _complete(str(onnx or compressed), description)
+    if definition is None and caffemodel is None and net is None:
         what = "weights" if path.endswith((".net", ".caffemodel")) else "network definition"
         expected = path if path.endswith(SUFFIXES) and not path.endswith(".json") else f"{stem}.prototxt"
         raise FileNotFoundError(f"no {what} at {expected!r}" + (f", and no {stem + '.onnx'!r}" if path == stem else ""))
-    return Files(definition, caffemodel or compressed, description=description)
+    return Files(definition, caffemodel or net, description=description)
+
+
+def _complete(path: str, description: str | None) -> Files:
+    """The files of a network whose weights are in its own."""
+    if path.endswith(".sdz"):
+        return Files(compressed=path, description=path)
+    return Files(weights=path, description=description) if path.endswith(".net") else Files(onnx=path, description=description)
 
 
 def is_model(model: str) -> bool:

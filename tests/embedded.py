@@ -15,10 +15,7 @@ HAS_CAFFE = hasattr(cv2.dnn, "readNetFromCaffe")
 HAS_ONNX = all(map(importlib.util.find_spec, ("google", "google.protobuf", "onnx")))
 needs_caffe_importer = pytest.mark.skipif(not HAS_CAFFE, reason="this OpenCV does not read Caffe's files")
 
-needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="the extra [onnx] is not installed")
-needs_caffes_files = pytest.mark.skipif(
-    not (HAS_CAFFE or HAS_ONNX), reason="this OpenCV does not read Caffe's files, and the extra [onnx] is not installed"
-)
+needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="onnx and protobuf, of the extra [test], are not installed")
 
 
 def read_net() -> cv2.dnn.Net:

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import random
+import struct
+import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from networks import MODELS, random_weights
+from numpy.typing import NDArray
 from shared import DATA
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
 from opencv_squeezedet.formats import (
     caffemodel_bytes,
+    load_network,
     onnx_bytes,
     prototxt_text,
     read_caffemodel,
     read_compressed,
     read_onnx,
     read_prototxt,
+    sdz_bytes,
 )
+from opencv_squeezedet.formats.sdz import MAGIC
+from opencv_squeezedet.model_files import Files, read_file
 from opencv_squeezedet.network import (
     Convolution,
     Deconvolution,
@@ -33,13 +40,50 @@ from opencv_squeezedet.network import (
     Sigmoid,
     Slice,
     Softmax,
+    Weights,
 )
+
+
+def _with_checksum(path: str, most: int) -> bytes:
+    """A compressed model whose size and checksum are right, whatever else is not."""
+    content = bytearray(read_file(path, most))
+    content[12:16] = struct.pack("<I", len(content))
+    content[-4:] = struct.pack("<I", zlib.crc32(content[:-4]))
+    return bytes(content)
+
+
+def _packed(path: str, most: int) -> bytes:
+    """A compressed model of the length of a head, the head, which is text, and blobs."""
+    content = read_file(path, most)
+    size = int.from_bytes(content[:2], "little")
+    return sealed(content[2 : 2 + size], content[2 + size :])
+
+
+def sealed(head: bytes, blobs: bytes) -> bytes:
+    """A compressed model of these parts, with the right sizes and checksum."""
+    packed = zlib.compress(head, 1)
+    size = 24 + len(packed) + len(blobs) + 4
+    body = struct.pack("<8sHHIII", MAGIC, 1, 0, size, len(packed), len(head)) + packed + blobs
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def parts_of(content: bytes) -> tuple[bytes, bytes]:
+    """The head and the blobs of a compressed model."""
+    packed = int.from_bytes(content[16:20], "little")
+    return zlib.decompress(content[24 : 24 + packed]), content[24 + packed : -4]
+
+
+def _read_model(read: Callable[[str, int], bytes]) -> Callable[[Path], object]:
+    return lambda path: load_network(Files(compressed=str(path)), read=read)
+
 
 READERS: dict[str, Callable[[Path], object]] = {
     "prototxt": read_prototxt,
     "caffemodel": read_caffemodel,
     "onnx": read_onnx,
     "net": read_compressed,
+    "sdz": _read_model(_with_checksum),
+    "sdz-parts": _read_model(_packed),
 }
 
 
@@ -70,11 +114,25 @@ def seeds() -> dict[str, list[bytes]]:
         "caffemodel": [caffemodel_bytes(network, weights), caffemodel_bytes(network, weights, half=True)],
         "onnx": [onnx_bytes(network, weights), onnx_bytes(network, weights, half=True)],
         "net": [compressed_file()],
+        "sdz": [sdz_bytes(network, shared(weights), b'{"head": {}}'), sdz_bytes(network, weights)],
     }
+    files["sdz-parts"] = [struct.pack("<H", len(head)) + head + blobs for head, blobs in map(parts_of, files["sdz"])]
     published = DATA / "weights" / "compressed_SqueezeNet.net"
     if published.is_file():
         files["net"].append(published.read_bytes())
     return files
+
+
+def shared(weights: Weights, density: float = 0.5, values: int = 16) -> Weights:
+    """The weights pruned and shared: few values, and zeros in between."""
+    rng = np.random.default_rng(0)
+
+    def blob(array: NDArray[np.float32]) -> NDArray[np.float32]:
+        codes = rng.integers(0, values, array.shape)
+        found = array.ravel()[codes % array.size].astype(np.float16).astype(np.float32)
+        return np.where(rng.random(array.shape) < density, found, np.float32(0))
+
+    return {name: [blob(array) for array in blobs] for name, blobs in weights.items()}
 
 
 def compressed_file(seed: int = 0) -> bytes:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
-from opencv_squeezedet.formats._caffe_schema import net_parameter
 from opencv_squeezedet.network import (
     Concat,
     Convolution,
@@ -241,6 +240,8 @@ def _onnx_message(content: bytes) -> Any:
 
 
 def _caffe_message(content: bytes) -> Any:
+    from protobuf_oracle import net_parameter
+
     return net_parameter().FromString(content)
 
 

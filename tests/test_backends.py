@@ -272,7 +272,7 @@ def test_a_target_that_cannot_be_had(backend: Any, target: str) -> None:
 
 
 def test_an_unknown_backend() -> None:
-    with pytest.raises(ValueError, match="backend must be one of 'opencv', 'onnxruntime', got 'caffe'"):
+    with pytest.raises(ValueError, match="backend must be one of 'opencv', 'onnxruntime', 'auto', got 'caffe'"):
         sd.SqueezeDet(backend="caffe")  # type: ignore[arg-type]
 
 
@@ -354,24 +354,19 @@ def test_the_embedded_model_needs_no_extra() -> None:
     assert (done.stdout, done.stderr) == ("['cat']\n[7]\n", "")
 
 
-@pytest.mark.parametrize(
-    ("module", "call", "extra"),
-    [
-        ("onnxruntime", "SqueezeDet(backend='onnxruntime')", "[onnxruntime]"),
-        pytest.param("onnx", "SqueezeDet({stem!r}, backend='onnxruntime')", "[onnx]", marks=needs_onnxruntime),
-        pytest.param(
-            "onnx",
-            "SqueezeDet({stem!r})",
-            "[onnx]",
-            marks=pytest.mark.skipif(HAS_CAFFE, reason="this OpenCV reads Caffe's files"),
-        ),
-    ],
-)
-def test_a_missing_extra_is_named(module: str, call: str, extra: str, stem: Path) -> None:
-    done = without(module, code=f"import opencv_squeezedet as sd; sd.{call.format(stem=str(stem))}")
+@pytest.mark.parametrize("backend", ["opencv", pytest.param("onnxruntime", marks=needs_onnxruntime)])
+def test_caffes_files_need_no_extra_on_any_backend(backend: str, stem: Path) -> None:
+    """Also where they are converted: in OpenCV 5 and onnxruntime."""
+    code = f"import opencv_squeezedet as sd; print(sd.SqueezeDet({str(stem)!r}, backend={backend!r}).backend.blobs[0])"
+    done = without("onnx", "google.protobuf", code=code)
+    assert (done.stdout, done.stderr) == ("delta_bbox\n", "")
+
+
+def test_a_missing_extra_is_named() -> None:
+    done = without("onnxruntime", code="import opencv_squeezedet as sd; sd.SqueezeDet(backend='onnxruntime')")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("ImportError: ")
-    assert f"pip install 'opencv-squeezedet{extra}'" in done.stderr.splitlines()[-1]
+    assert "pip install 'opencv-squeezedet[onnxruntime]'" in done.stderr.splitlines()[-1]
     command = "from opencv_squeezedet.cli import detect_main; sys.exit(detect_main(['x.jpg', '--backend', 'onnxruntime']))"
     done = without("onnxruntime", code=command)
     assert done.returncode == 2

@@ -48,7 +48,7 @@ def test_without_the_extra(library: str, tmp_path: Path) -> None:
 
 pa = pytest.importorskip("pyarrow", reason="the extra [ray] brings pyarrow")
 if not HAS_ONNX:
-    pytest.skip("the small model is made with the extra [onnx]", allow_module_level=True)
+    pytest.skip("the small model is made with onnx, of the extra [test]", allow_module_level=True)
 
 import pandas as pd  # noqa: E402
 from batch_cases import make_pictures, small_model  # noqa: E402

@@ -28,7 +28,7 @@ from opencv_squeezedet.pipeline import in_order
 pytest.importorskip("ray", reason="the extra [ray] brings Ray")
 pytest.importorskip("pyarrow", reason="the extra [ray] brings pyarrow")
 if not HAS_ONNX:
-    pytest.skip("the small model is made with the extra [onnx]", allow_module_level=True)
+    pytest.skip("the small model is made with onnx, of the extra [test]", allow_module_level=True)
 if not sys.platform.startswith("linux"):
     pytest.skip("processes are found in Linux' /proc", allow_module_level=True)
 

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import HAS_CAFFE, needs_caffe_importer, needs_onnx
+from embedded import HAS_CAFFE, needs_onnx
 from format_seeds import compressed_file
 from shared import DATA, needs
 
@@ -288,8 +288,7 @@ def test_compressed_weights_with_a_definition(backend: str, tmp_path: Path) -> N
     np.testing.assert_array_equal(both.forward(image), alone.forward(image))
 
 
-@needs_caffe_importer
-def test_published_names_need_no_extra_where_opencv_reads_caffe(tmp_path: Path) -> None:
+def test_published_names_need_no_extra(tmp_path: Path) -> None:
     for name, network in (("v1.0", architectures.squeezenet_v1_0()), ("v1.1", architectures.squeezenet_v1_1())):
         path = tmp_path / f"{name}.caffemodel"
         path.write_bytes(formats.caffemodel_bytes(network, random_weights(network)))

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import DEFINITION, HAS_CAFFE, ONNX, STEM, WEIGHTS, needs_caffe_importer, needs_caffes_files, output, read_net
+from embedded import DEFINITION, HAS_CAFFE, ONNX, STEM, WEIGHTS, needs_caffe_importer, output, read_net
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.detection_model import ArgumentError
@@ -146,7 +146,6 @@ def test_a_network(ours: sd.DetectionModel, photo: np.ndarray) -> None:
         assert np.array_equal(found[1], expected.confidence)
 
 
-@needs_caffes_files
 def test_files_without_a_description_have_the_voc_head(tmp_path: Path, photo: np.ndarray) -> None:
     weights, definition = (shutil.copy(path, tmp_path) for path in (WEIGHTS, DEFINITION))
     found = sd.DetectionModel(weights, definition).detect(photo, 0.3)

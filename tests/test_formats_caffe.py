@@ -22,7 +22,6 @@ from opencv_squeezedet.formats import (
     read_caffemodel,
     read_prototxt,
 )
-from opencv_squeezedet.formats._caffe_schema import net_parameter
 from opencv_squeezedet.model_files import Files, find_files
 from opencv_squeezedet.network import Convolution, Deconvolution, Eltwise, Network, Pooling, ReLU, Reshape, Slice, Softmax
 
@@ -253,6 +252,31 @@ def test_written_weights_are_read_back(network: Network, tmp_path: Path) -> None
     assert all(blob.dtype == np.float32 and blob.flags.writeable for blobs in read.values() for blob in blobs)
 
 
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("name", architectures.ARCHITECTURES)
+def test_protobufs_own_library_writes_the_same(name: str, half: bool) -> None:
+    from google.protobuf import text_format
+    from protobuf_oracle import net_parameter
+
+    network = architectures.ARCHITECTURES[name].build()
+    content, text = caffemodel_bytes(network, random_weights(network), half=half), prototxt_text(network)
+    assert net_parameter().FromString(content).SerializeToString() == content
+    assert text_format.MessageToString(text_format.Parse(text, net_parameter()()), as_utf8=False) == text
+
+
+def test_names_of_any_characters(tmp_path: Path) -> None:
+    """Also those that a line of text cannot hold."""
+    from google.protobuf import text_format
+    from protobuf_oracle import net_parameter
+
+    layer = ReLU(name="a\"b'\\\n\t\0é☃", bottoms=("data",), tops=("data",), slope=0.1)
+    network = Network("ü", "data", (1, 3, 4, 5), (layer,))
+    text = prototxt_text(network)
+    assert text_format.MessageToString(text_format.Parse(text, net_parameter()()), as_utf8=False) == text
+    (tmp_path / "it.prototxt").write_text(text)
+    assert read_prototxt(tmp_path / "it.prototxt") == network
+
+
 def test_the_embedded_weights_are_what_opencv_has_of_them() -> None:
     """An independent reader of the same float16 file."""
     cv2 = pytest.importorskip("cv2")
@@ -269,6 +293,8 @@ def test_the_embedded_weights_are_what_opencv_has_of_them() -> None:
 
 def message_with(blob: Callable[[Any], None], *, v1: bool = False) -> bytes:
     """A caffemodel whose layer ``conv`` has a kernel made by ``blob`` and a bias in the old four sizes."""
+    from protobuf_oracle import net_parameter
+
     message = net_parameter()()
     layer = (message.layers if v1 else message.layer).add(name="conv")
     blob(layer.blobs.add())

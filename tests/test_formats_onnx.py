@@ -28,7 +28,7 @@ from opencv_squeezedet.network import (
 )
 from opencv_squeezedet.network.architectures import ARCHITECTURES
 
-onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
+onnx = pytest.importorskip("onnx", reason="needs onnx, of the extra [test]")
 TensorProto, helper, numpy_helper = onnx.TensorProto, onnx.helper, onnx.numpy_helper
 
 
@@ -45,6 +45,16 @@ def test_what_is_written_reads_back(name: str, half: bool, tmp_path: Path) -> No
         weights = {key: [blob.astype(np.float16).astype(np.float32) for blob in blobs] for key, blobs in weights.items()}
     assert same_weights(read_weights, weights)
     assert all(blob.dtype == np.float32 and blob.flags.writeable for blobs in read_weights.values() for blob in blobs)
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_what_is_written_is_onnx_to_its_own_library(name: str, half: bool) -> None:
+    network = ARCHITECTURES[name].build()
+    content = onnx_bytes(network, random_weights(network), half=half)
+    model = onnx.load_model_from_string(content)
+    onnx.checker.check_model(model, full_check=True)
+    assert model.SerializeToString() == content
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from embedded import needs_onnx
-from format_seeds import READERS, mutated, read_it, seeds
+from format_seeds import READERS, mutated, read_it, sealed, seeds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from opencv_squeezedet.formats.shared_weights import values_bytes
 
 pytestmark = needs_onnx
 
@@ -59,6 +62,8 @@ def nested(depth: int) -> bytes:
 
 
 MILLION = 1_000_000
+FEW = values_bytes(np.zeros(1 << 12, np.float32))
+CLAIM = b'{"description":null,"definition":"","blobs":[["conv",[268435456],%d]]}' % len(FEW)
 BOMBS = {
     "empty layers": ("caffemodel", field(100, b"") * MILLION),
     "empty V1 layers": ("caffemodel", field(2, b"") * MILLION),
@@ -78,6 +83,9 @@ BOMBS = {
     "many layers of text": ("prototxt", b"layer{}" * (MILLION // 28)),
     "deep text": ("prototxt", b"layer{" * (MILLION // 24)),
     "long numbers": ("prototxt", b"input_dim:" + b"9" * (MILLION // 4)),
+    "claimed weights": ("sdz", sealed(CLAIM, FEW)),
+    "empty rows": ("sdz", sealed(b'{"description":null,"definition":"","blobs":[' + b"[]," * (MILLION // 3) + b"[]]}", b"")),
+    "empty head": ("sdz", sealed(bytes(MILLION), b"")),
     "many tops": (
         "prototxt",
         b'input:"x" input_dim:[1,3,9,9] layer{name:"s" type:"Slice" bottom:"x"' + b' top:"t"' * 30_000 + b"}",

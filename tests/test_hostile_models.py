@@ -241,9 +241,9 @@ def test_the_check_needs_no_extra(suffix: str, tmp_path: Path) -> None:
 def test_an_image_of_what_protobuf_reads() -> None:
     """Of the files that this package and others write, both readers make the same."""
     import onnx
+    from protobuf_oracle import net_parameter
 
     from opencv_squeezedet.formats._caffe_schema import SCHEMA as CAFFE
-    from opencv_squeezedet.formats._caffe_schema import net_parameter
     from opencv_squeezedet.formats._onnx_schema import SCHEMA
     from opencv_squeezedet.formats._text import parse
     from opencv_squeezedet.formats._wire import decode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -64,10 +65,16 @@ def test_version() -> None:
 def test_sdist_holds_all_sources(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    needed = {"cython/_kernel.pyx", "opencv_squeezedet/nms.pxd", "models/squeezedet_pyramid_voc.caffemodel"}
+    needed = {
+        "cython/_coding.pyx",
+        "cython/_kernel.pyx",
+        "opencv_squeezedet/nms.pxd",
+        "models/squeezedet_pyramid_voc.caffemodel",
+    }
     needed |= {"samples/chelsea.jpg", "tests/golden/infer_bbox.json", "benchmarks/postprocess.py", "LICENSE", "CHANGELOG.md"}
     assert needed <= names
-    assert [name for name in names if name.endswith((".so", ".pyc", ".c", ".o"))] == []
+    made = re.compile(r"(?!tests/).*\.c|.*\.(so|pyc|o)")
+    assert list(filter(made.fullmatch, names)) == []
 
 
 @needs_tools
@@ -82,6 +89,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     inside = {name.removeprefix("opencv_squeezedet/") for name in names}
     needed = {
         "py.typed",
+        "_coding.pyi",
         "_kernel.pyi",
         "_kernel.pxd",
         "anchors.pxd",
@@ -92,7 +100,8 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     }
     needed |= {f"models/squeezedet_pyramid_voc.{suffix}" for suffix in ("prototxt", "caffemodel", "json")}
     assert needed <= inside
-    assert any(name.startswith("_kernel.") and name.endswith((".so", ".pyd")) for name in inside)
+    for extension in ("_coding.", "_kernel."):
+        assert any(name.startswith(extension) and name.endswith((".so", ".pyd")) for name in inside)
     assert {"LICENSE", "LICENSE.SqueezeNet"} <= {Path(name).name for name in names if "dist-info" in name}
 
 

@@ -17,12 +17,13 @@ NAME = PACKAGE.name
 FLOORS = (
     "__main__",
     "cli",
+    "compression",
     "batch training",
     "evaluation",
     "anchor_shapes",
     "datasets",
     "detection_model",
-    "detector classifier infer_bbox",
+    "detector classifier infer_bbox activations",
     "model",
     "backends",
     "registry",
@@ -37,7 +38,7 @@ FLOORS = (
     "config",
     "files",
     "preprocess",
-    "_kernel",
+    "_kernel _coding",
     "blobs pipeline timing extras errors _checks _opencv _environment _version",
 )
 """From the top down; rooms on one floor do not import each other."""
@@ -51,7 +52,7 @@ def module_name(path: Path) -> str:
 
 
 MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
-CODE = {*MODULES, f"{NAME}._kernel"}
+CODE = {*MODULES, f"{NAME}._coding", f"{NAME}._kernel"}
 
 
 def imports(module: str) -> Iterator[str]:

@@ -71,7 +71,10 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_short_training(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["train", data, "--split", "train", "--val-split", "val", "-o", "run", *SHORT, "--every", "4"]
     assert cli.main(arguments) == 0
-    lines = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr().out.splitlines()
+    lines = [line for line in said if not line.startswith("next: ")]
+    assert 1 <= len(said) - len(lines) <= 3
+    assert said.index(lines[-1]) == len(said) - 1
     assert re.fullmatch(r"4 pictures: mAP \d+\.\d \(box \d+\.\d\d, classes \d+\.\d\d, confidence \d+\.\d\d\)", lines[0])
     assert re.fullmatch(
         r"calibrated: class logits x\d\.\d\d, confidence logits x\d\.\d\d, NMS threshold 0\.\d\d, score threshold 0\.\d\d: "
@@ -172,7 +175,10 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
     np.testing.assert_allclose(detector.config.anchors, expected)
     (events,) = Path("run").glob("events.out.tfevents.*")
     content = events.read_bytes()
-    for name in (b"loss/box", b"loss/classes", b"loss/confidence", b"mAP/VOC07", b"predictions"):
+    for name in (
+        *(b"loss/box", b"loss/classes", b"loss/confidence", b"training/rate", b"training/gradient", b"mAP/VOC07"),
+        *(b"AP of classes/red", b"dead ReLUs/conv13", b"weights/conv14", b"activations/conv1", b"predictions", b"assigned"),
+    ):
         assert name in content
     assert cli.main(["train", data, "--anchors", "head.json", "-o", "x", "--size", "128"]) == 2
     assert "--anchors: they are for an input of 96x96, not of 128x128" in capsys.readouterr().err
@@ -262,7 +268,7 @@ def test_readme_trains_a_detector_that_finds_its_objects(tmp_path: Path) -> None
     programs = {"python": ["python"], "squeezedet": ["-c", entry, "main"], "detect": ["-c", entry, "detect_main"]}
     install, *others = map(shlex.split, commands())
     assert install == ["pip", "install", ".[train]"]
-    assert [words[0] for words in others] == ["python", "squeezedet", "detect"]
+    assert [words[0] for words in others] == ["python", "squeezedet", "detect", "squeezedet", "detect"]
     for program, *arguments in others:
         done = subprocess.run(
             [sys.executable, *programs[program][program == "python" :], *arguments],
@@ -285,4 +291,7 @@ def test_readme_trains_a_detector_that_finds_its_objects(tmp_path: Path) -> None
     found = evaluate(val, detect_dataset(val, [detector]).detections, coco=False)
     assert found.map_voc07 > 0.8
     assert found.pooled.best.f1 > 0.8
+    smaller = sd.SqueezeDet(tmp_path / "bolts.sdz")
+    assert (tmp_path / "bolts.sdz").stat().st_size <= 600_000
+    assert evaluate(val, detect_dataset(val, [smaller]).detections, coco=False).map_voc07 > 0.8
     assert cv2.imread(str(next((tmp_path / "detections").glob("*.jpg")))) is not None

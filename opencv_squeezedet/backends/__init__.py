@@ -14,7 +14,7 @@ onnxruntime   onnx, or Caffe's two, converted        `OnnxSession`
 from opencv_squeezedet.backends.base import Backend, BackendName
 from opencv_squeezedet.backends.content import NetworkContent
 from opencv_squeezedet.backends.onnxruntime import OnnxSession, onnxruntime_targets
-from opencv_squeezedet.backends.open import open_backend
+from opencv_squeezedet.backends.open import fastest_backend, open_backend
 from opencv_squeezedet.backends.opencv import CaffeNet, OnnxNet, opencv_targets
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "NetworkContent",
     "OnnxNet",
     "OnnxSession",
+    "fastest_backend",
     "onnxruntime_targets",
     "open_backend",
     "opencv_targets",

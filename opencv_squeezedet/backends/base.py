@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet.errors import ModelError
 
-BackendName = Literal["opencv", "onnxruntime"]
+BackendName = Literal["opencv", "onnxruntime", "auto"]
 MOST_PIXELS = 1 << 24
 """Of an input, 4096x4096: eight times Full HD."""
 Arrays = tuple[NDArray[np.float32], ...]

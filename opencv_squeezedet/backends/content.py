@@ -12,10 +12,10 @@ from opencv_squeezedet.backends.base import BackendName, no_layer, no_top
 from opencv_squeezedet.backends.forms import Form
 from opencv_squeezedet.blobs import Place, Places
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
-from opencv_squeezedet.model_files import Files, read_file
+from opencv_squeezedet.model_files import Files, named, read_file
 
 if TYPE_CHECKING:
-    from opencv_squeezedet.network import Layer, Network
+    from opencv_squeezedet.network import Layer, Network, Weights
 
 Misfit = Callable[[tuple[int, int] | None], str | None]
 """Says what is wrong with a network, or with an input of (width, height) for it; None if nothing is."""
@@ -47,8 +47,6 @@ class NetworkContent:
             what it has and what was expected.
         OSError
             If a file cannot be read.
-        ImportError
-            If Caffe's files are to be converted without the extra ``[onnx]``.
         """
         key = f"{backend} {outputs}"
         if key not in self._forms:
@@ -57,6 +55,8 @@ class NetworkContent:
 
     def _form(self, backend: BackendName, outputs: Places | None) -> tuple[Form, Misfit]:
         files = self.files
+        if files.compressed is not None and backend == "opencv" and read_net_from_caffe is not None:
+            return self._unpacked(files.compressed, outputs)
         if backend == "opencv" and files.are_caffe and read_net_from_caffe is not None:
             used, name = replace(files, onnx=None), str(files)
         elif files.onnx is not None:
@@ -67,6 +67,20 @@ class NetworkContent:
         paths = (path for path in (used.definition, used.weights, used.onnx) if path is not None)
         form = Form(tuple(map(self._read, paths)), name, outputs)
         return form, misfit or self._trial(form, backend)
+
+    def _unpacked(self, path: str, outputs: Places | None) -> tuple[Form, Misfit]:
+        """Caffe's two files of a compressed model."""
+        from opencv_squeezedet.formats.bare_caffemodel import bare_caffemodel  # takes time to import
+        from opencv_squeezedet.formats.sdz import read_sdz
+
+        model, misfit = read_sdz(path, read=self._read), partial(_misfit_of_files, self.files)
+        if self.trusted:
+            weights = model.weights()
+        else:
+            with named(path):
+                network, weights = model.checked()
+            misfit = partial(_misfit_of_network, network)
+        return Form((model.definition, bare_caffemodel(weights)), repr(path), outputs), misfit
 
     def _checked(self, files: Files) -> Misfit | None:
         """What tells by the layers, after a check of the files; None if some layers are not described here."""
@@ -83,16 +97,27 @@ class NetworkContent:
         return Trial(form, backend)
 
     def _converted(self, outputs: Places | None) -> tuple[Form, Misfit]:
-        from opencv_squeezedet.formats import load_network, onnx_bytes
+        from opencv_squeezedet.formats import onnx_bytes
 
-        network, weights = load_network(self.files, read=self._read)
+        network, weights = self._network()
         name = str(self.files)
         if outputs is None:
             return Form((onnx_bytes(network, weights),), name, None), partial(_misfit_of_network, network)
         tops = {blob: _top(network, name, place, blob) for blob, place in outputs.items()}
-        return Form((onnx_bytes(_up_to(network, set(tops.values())), weights),), name, tops), partial(
+        return Form((onnx_bytes(up_to(network, set(tops.values())), weights),), name, tops), partial(
             _misfit_of_network, network
         )
+
+    def _network(self) -> tuple[Network, Weights]:
+        if self.files.compressed is not None:  # without the other readers, which a detector then need not import
+            from opencv_squeezedet.formats import read_sdz
+
+            model = read_sdz(self.files.compressed, read=self._read)
+            with named(self.files.compressed):
+                return model.checked()
+        from opencv_squeezedet.formats import load_network
+
+        return load_network(self.files, read=self._read)
 
     def _read(self, path: str, *most: int) -> bytes:
         """The content of a file, the same whenever it is asked for: what was checked is what runs."""
@@ -138,7 +163,7 @@ def _top(network: Network, name: str, place: Place, blob: str) -> str:
     return tops[layer][top]
 
 
-def _up_to(network: Network, tops: set[str]) -> Network:
+def up_to(network: Network, tops: set[str]) -> Network:
     """The part of a network that makes these tops, which then are its outputs."""
     layers: list[Layer] = []
     needed = set(tops)

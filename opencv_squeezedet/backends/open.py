@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import get_args
 
 import cv2
@@ -11,6 +12,7 @@ from opencv_squeezedet.backends import opencv
 from opencv_squeezedet.backends.base import Backend, BackendName, check_size, not_taken
 from opencv_squeezedet.backends.content import NetworkContent
 from opencv_squeezedet.backends.forms import open_form
+from opencv_squeezedet.backends.onnxruntime import onnxruntime_targets
 from opencv_squeezedet.blobs import Places
 from opencv_squeezedet.model_files import Files
 
@@ -34,8 +36,8 @@ def open_backend(
         Its files; a `NetworkContent` of them reads and converts them once, however often it is opened.
     outputs : Places or None
         The blobs that `Backend.forward` returns. None: the network's only output.
-    backend : {"opencv", "onnxruntime"}
-        What runs it.
+    backend : {"opencv", "onnxruntime", "auto"}
+        What runs it; "auto" as `fastest_backend` chooses.
     target : str, optional
         On what it runs: "cpu", or another name of `opencv_targets` or `onnxruntime_targets`. Default: the processor; for
         a ``cv2.dnn.Net``, what it was set to.
@@ -49,9 +51,11 @@ def open_backend(
     ValueError
         If there is no such backend, or no such target here.
     ImportError
-        If the backend, or what converts the files for it, is not installed: it names the extra.
+        If the backend is not installed: it names the extra.
     """
     _checks.choice("backend", backend, get_args(BackendName))
+    if backend == "auto":
+        backend = "opencv" if isinstance(network, cv2.dnn.Net) else fastest_backend(target)
     if isinstance(network, cv2.dnn.Net):
         if backend == "onnxruntime":
             raise ValueError("a cv2.dnn.Net runs in OpenCV; backend 'onnxruntime' takes a model's files")
@@ -68,3 +72,10 @@ def open_backend(
     if target is not None and backend == "opencv":
         opencv.set_target(opened.net, target)
     return opened
+
+
+def fastest_backend(target: str | None = None) -> BackendName:
+    """Return onnxruntime if it is installed and has the target, else OpenCV: `benchmarks/backends.py` measures both."""
+    if find_spec("onnxruntime") is None:
+        return "opencv"
+    return "onnxruntime" if target is None or target in onnxruntime_targets() else "opencv"

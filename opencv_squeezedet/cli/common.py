@@ -233,7 +233,7 @@ def unit_fraction(text: str) -> float:
 
 def add_backend(add: Callable[..., object]) -> None:
     """Add the options that choose what runs the network, with an ``add_argument``."""
-    add("--backend", choices=get_args(BackendName), default="opencv", metavar="B", help="opencv or onnxruntime")
+    add("--backend", choices=get_args(BackendName), default="opencv", metavar="B", help="opencv, onnxruntime or auto")
     add("--target", metavar="T", help="cpu, or another of B")
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from opencv_squeezedet.cli.common import Parser, shown, usage_errors
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import real_path, write_together
-from opencv_squeezedet.formats import caffemodel_bytes, load_network, onnx_bytes, prototxt_text
+from opencv_squeezedet.formats import caffemodel_bytes, load_network, onnx_bytes, prototxt_text, sdz_bytes
+from opencv_squeezedet.model import description_of
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.registry import find_network
 
 DESCRIPTION = "\n".join(
     [
-        "Convert a network between Caffe's prototxt and caffemodel, ONNX, and (as a source) Han's .net.",
+        "Convert a network between Caffe's prototxt and caffemodel, ONNX, .sdz and (as a source) Han's .net.",
         "The model's JSON description is copied too. ONNX files work with OpenCV 4.8 to 5 and onnxruntime.",
     ]
 )
@@ -25,8 +26,16 @@ EXAMPLE = "SqueezeDet.prototxt SqueezeDet.onnx --half"
 def add_arguments(parser: Parser) -> None:
     """Add convert's arguments."""
     add = parser.add_argument_group("files").add_argument
-    add("source", metavar="SOURCE", help="a model's stem, .prototxt, .onnx or .net (SqueezeNet v1.0), or a published name")
-    add("target", metavar="TARGET", help="NAME.onnx; or NAME.caffemodel or NAME.prototxt, either of which writes both")
+    add(
+        "source",
+        metavar="SOURCE",
+        help="a model's stem, .prototxt, .onnx, .sdz or .net (SqueezeNet v1.0), or a published name",
+    )
+    add(
+        "target",
+        metavar="TARGET",
+        help="NAME.onnx; NAME.sdz; or NAME.caffemodel or NAME.prototxt, either of which writes both",
+    )
     add = parser.add_argument_group("options").add_argument
     add("--weights", metavar="W", help="the source's caffemodel, if its name differs")
     add("--half", action="store_true", help="weights as float16, half the size; Caffe itself cannot read such caffemodels")
@@ -45,10 +54,12 @@ def convert(source: str, target: Path | str, *, weights: str | None = None, half
     """Write the network's files, all or none; returns their sizes."""
     target = Path(target)
     files = find_network(source, weights)
-    contents = _contents(target, *load_network(files), half=half)
-    if files.description is not None:
-        contents |= _description(Path(files.description), target.with_suffix(".json"))
-    taken = {real_path(Path(path)) for path in (files.definition, files.weights, files.onnx) if path is not None}
+    description = description_of(files)
+    contents = _contents(target, *load_network(files), description, half=half)
+    if description is not None and target.suffix != ".sdz":
+        contents |= _description(description, target.with_suffix(".json"))
+    parts = (files.definition, files.weights, files.onnx, files.compressed)
+    taken = {real_path(Path(path)) for path in parts if path is not None}
     for path in contents:
         if real_path(path) in taken:
             raise ModelError(f"{str(path)!r} is the source itself, which is not overwritten")
@@ -56,8 +67,10 @@ def convert(source: str, target: Path | str, *, weights: str | None = None, half
     return {path: len(content) for path, content in contents.items()}
 
 
-def _contents(target: Path, network: Network, weights: Weights, *, half: bool) -> dict[Path, bytes]:
+def _contents(target: Path, network: Network, weights: Weights, description: bytes | None, *, half: bool) -> dict[Path, bytes]:
     """The content of each file."""
+    if target.suffix == ".sdz":
+        return {target: sdz_bytes(network, weights, description)}
     if target.suffix == ".onnx":
         return {target: onnx_bytes(network, weights, half=half)}
     if target.suffix in (".caffemodel", ".prototxt"):
@@ -65,12 +78,11 @@ def _contents(target: Path, network: Network, weights: Weights, *, half: bool) -
             target.with_suffix(".caffemodel"): caffemodel_bytes(network, weights, half=half),
             target.with_suffix(".prototxt"): prototxt_text(network).encode(),
         }
-    raise ModelError(f"a target that ends in .onnx, .caffemodel or .prototxt was expected, got {str(target)!r}")
+    raise ModelError(f"a target that ends in .onnx, .sdz, .caffemodel or .prototxt was expected, got {str(target)!r}")
 
 
-def _description(source: Path, target: Path) -> dict[Path, bytes]:
-    """The JSON file beside the source, unless the target's is the same; another one may have the user's edits."""
-    content = source.read_bytes()
+def _description(content: bytes, target: Path) -> dict[Path, bytes]:
+    """The source's JSON, unless the target's is the same; another one may have the user's edits."""
     if not target.exists():
         return {target: content}
     if target.read_bytes() != content:

@@ -8,13 +8,27 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from opencv_squeezedet.blobs import BLOBS
-from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, Parser, complain, print_table, reason, shown, usage_errors
+from opencv_squeezedet.cli.common import (
+    EXIT_SOME_FAILED,
+    CommandError,
+    Parser,
+    check_targets,
+    complain,
+    print_table,
+    reason,
+    shown,
+    usage_errors,
+    write_errors,
+)
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats import load_definition, load_network
+from opencv_squeezedet.files import encode_picture, read_picture, write_whole
+from opencv_squeezedet.formats import load_definition, load_network, read_sdz
+from opencv_squeezedet.formats.sdz import Stored, stored_of
 from opencv_squeezedet.model import config_of, outputs_of, read_description
 from opencv_squeezedet.model_files import Files
 from opencv_squeezedet.network import Shape, Step
@@ -34,7 +48,7 @@ def add_arguments(parser: Parser) -> None:
         nargs="?",
         default="embedded",
         metavar="MODEL",
-        help="a model's stem, .prototxt, .onnx or .net, or a published name (default: embedded)",
+        help="a model's stem, .prototxt, .onnx, .sdz or .net, or a published name (default: embedded)",
     )
     add(
         "--weights",
@@ -42,10 +56,18 @@ def add_arguments(parser: Parser) -> None:
         help="the prototxt's caffemodel, if its name differs; without one only shapes are shown",
     )
     add("--json", action="store_true", help="all as JSON instead of the table")
+    add = parser.add_argument_group("what a layer makes of a picture").add_argument
+    add("--activations", metavar="PICTURE", help="draw a layer's maps instead")
+    add("--layer", metavar="L", help="which layer (the last one with a ReLU)")
+    add("-o", "--output", metavar="FILE", help="where they are drawn, as PNG or JPEG")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status: 1 if parts of the model do not fit each other."""
+    if (args.activations is None) != (args.output is None) or (args.layer is not None and args.activations is None):
+        raise CommandError("--activations and --output need each other, and --layer needs both")
+    if args.activations is not None:
+        return _draw(args)
     with usage_errors():
         inspected = _Inspected(find_network(args.model, args.weights))
     if args.json:
@@ -57,6 +79,24 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_SOME_FAILED if inspected.problems else 0
 
 
+def _draw(args: argparse.Namespace) -> int:
+    """Draw what a layer makes of a picture."""
+    from opencv_squeezedet.activations import draw_maps, layer_maps
+
+    check_targets({"--output": args.output}, [Path(args.activations)], "the picture")
+    if Path(args.output).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise CommandError(f"--output: a name that ends in .png or .jpg was expected, got {shown(args.output)!r}")
+    with usage_errors():
+        image = read_picture(Path(args.activations))
+        layer, maps = layer_maps(find_network(args.model, args.weights), image, args.layer)
+    with write_errors():
+        write_whole(Path(args.output), encode_picture(draw_maps(maps), Path(args.output).suffix))
+    count, height, width = maps.shape
+    dead = int((maps == 0).all((1, 2)).sum())
+    print(f"{shown(layer)}: {count} maps of {width}x{height}, {dead} of them 0 everywhere; wrote {shown(args.output)}")
+    return 0
+
+
 class _Inspected:
     """A model's parts, as far as they can be read, and what does not fit."""
 
@@ -66,31 +106,34 @@ class _Inspected:
         self.network = load_definition(files)
         if files.definition is not None and files.weights is not None:
             self._try(lambda: load_network(files))
+        self.stored = {} if files.compressed is None else stored_of(read_sdz(files.compressed))
         self.head: Head | None = None
         self.config: HeadConfig | None = None
-        if files.description is not None:
-            self._try(lambda: read_description(str(files.description), self._take_description))
-        elif set(BLOBS) <= {top for layer in self.network.layers for top in layer.tops}:
+        described = self._try(lambda: read_description(files, self._take_description))
+        tops = {top for layer in self.network.layers for top in layer.tops}
+        if not described and not self.problems and set(BLOBS) <= tops:
             self._try(self._derive_head)
 
-    def _try(self, part: Any) -> None:
+    def _try(self, part: Any) -> Any:
         try:
-            part()
+            return part()
         except ModelError as error:
             self.problems.append(reason(error))
+            return None
 
     def _derive_head(self) -> None:
         self.head = head_of(self.network)
 
-    def _take_description(self, content: Any) -> None:
+    def _take_description(self, content: Any) -> bool:
         if isinstance(content, dict) and content.keys() <= {"preprocess", "labels"}:
-            return  # a classifier's
+            return True  # a classifier's
         if not isinstance(content, dict) or "head" not in content:
             raise ValueError("a JSON object with a 'head' was expected")
         outputs = outputs_of(content["outputs"]) if "outputs" in content else None
         self.config = config_of(content["head"], outputs, lambda: self.network)
         self.head = head_of(self.network, outputs)
         check_config(self.head, self.config)
+        return True
 
     # ---- what is shown -------------------------------------------------------------------------------------------------
 
@@ -120,7 +163,7 @@ class _Inspected:
             "weights": step.weights,
             "parameters": step.parameters,
             "macs": self._macs(step),
-        }
+        } | ({"stored": self.stored[step.layer.name]._asdict()} if step.layer.name in self.stored else {})
 
     def _macs(self, step: Step) -> int:
         return step.macs // self.network.input_shape[0]
@@ -128,13 +171,19 @@ class _Inspected:
     def print(self) -> None:
         paths = dict.fromkeys(path for path in (self.files.main, self.files.weights) if path is not None)
         with_sizes = ", ".join(f"{shown(path)} ({os.path.getsize(path):,} bytes)" for path in paths)
-        rows = [(self.network.input_name, "Input", _shapes([self.network.input_shape]), "", "")]
+        header, numbers = ["layer", "type", "output", "parameters", "MACs"], 2
+        rows = [[self.network.input_name, "Input", _shapes([self.network.input_shape]), "", ""]]
         for step in self.network.steps:
             counts = [f"{count:,}" if count else "" for count in (step.parameters, self._macs(step))]
-            rows.append((step.layer.name, type(step.layer).__name__, _shapes(step.tops), counts[0], counts[1]))
-        rows.append(("total", "", "", f"{self.network.parameters:,}", f"{self.network.macs:,}"))
+            rows.append([step.layer.name, type(step.layer).__name__, _shapes(step.tops), *counts])
+        rows.append(["total", "", "", f"{self.network.parameters:,}", f"{self.network.macs:,}"])
+        if self.stored:
+            header, numbers = [*header, "kept", "centroids", "bytes"], 5
+            cells = [_stored_cells(self.stored.get(step.layer.name)) for step in self.network.steps]
+            total = ["", "", f"{sum(stored.size for stored in self.stored.values()):,}"]
+            rows = [row + more for row, more in zip(rows, [["", "", ""], *cells, total], strict=True)]
         print(f"{shown(self.network.name)}: {with_sizes}")
-        print_table(["layer", "type", "output", "parameters", "MACs"], rows, numbers=2)
+        print_table(header, rows, numbers=numbers)
         print("\n".join(self._head_lines()))
 
     def _head_lines(self) -> list[str]:
@@ -151,6 +200,13 @@ class _Inspected:
             derived = {"input_size", "grid", "layout", "activated"}
             lines += [f"  {name:<16} {_value(value)}" for name, value in config.to_dict().items() if name not in derived]
         return lines
+
+
+def _stored_cells(stored: Stored | None) -> list[str]:
+    """What a compressed model stores of a layer: the share of its kernel that is not zero, how many values that has, bytes."""
+    if stored is None:
+        return ["", "", ""]
+    return [f"{stored.kept:.1%}", f"{stored.centroids}" if stored.centroids else "floats", f"{stored.size:,}"]
 
 
 def _shapes(shapes: Sequence[Shape]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from opencv_squeezedet import network as nw
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
+from opencv_squeezedet.formats._schema import Record
 
 Options = dict[str, Any]
 
@@ -48,14 +49,24 @@ def layer_of(message: Any, kind: str) -> nw.Layer:
         raise UnknownLayerError(f"layer {name!r}: {error}") from None
 
 
-def fill_message(layer: nw.Layer, message: Any) -> None:
-    """Write a layer into an empty LayerParameter."""
+def net_record(network: nw.Network, blobs: Mapping[str, Sequence[Record]] | None = None) -> Record:
+    """Return the NetParameter of a network, the layers with their blobs, if there are any."""
+    blobs = {} if blobs is None else blobs
+    return {
+        "name": network.name,
+        "input": [network.input_name],
+        "input_shape": [{"dim": network.input_shape}],
+        "layer": [_record_of(layer) | {"blobs": blobs.get(layer.name, ())} for layer in network.layers],
+    }
+
+
+def _record_of(layer: nw.Layer) -> Options:
+    """The LayerParameter of a layer."""
     kind = type(layer).__name__
-    message.name, message.type = layer.name, kind
-    message.bottom.extend(layer.bottoms)
-    message.top.extend(layer.tops)
+    record = {"name": layer.name, "type": kind, "bottom": layer.bottoms, "top": layer.tops}
     write = _KINDS[kind][3]
-    write(layer, message)
+    options = write(layer)
+    return record | {_PARAMS[kind]: options} if options else record
 
 
 class _OptionError(ValueError):
@@ -82,18 +93,22 @@ def _read_filter(message: Any) -> Options:
     }
 
 
-def _write_filter(layer: nw.Convolution | nw.Deconvolution, message: Any) -> None:
-    param = message.convolution_param
-    param.num_output = layer.outputs
+def _write_filter(layer: nw.Convolution | nw.Deconvolution) -> Options:
+    options: Options = {"num_output": layer.outputs}
     if not layer.bias:
-        param.bias_term = False
+        options["bias_term"] = False
     if layer.groups != 1:
-        param.group = layer.groups
-    _write_pair(layer.pad, 0, param.pad, param, "pad")
-    _write_pair(layer.kernel, None, param.kernel_size, param, "kernel")
-    _write_pair(layer.stride, 1, param.stride, param, "stride")
+        options["group"] = layer.groups
     if layer.dilation != (1, 1):
-        param.dilation.extend(layer.dilation)
+        options["dilation"] = layer.dilation
+    for name, stem, pair, default in (
+        ("pad", "pad", layer.pad, 0),
+        ("kernel_size", "kernel", layer.kernel, None),
+        ("stride", "stride", layer.stride, 1),
+    ):
+        written = _write_pair(name, stem, pair, default)
+        options |= {key: [value] if key == name else value for key, value in written.items()}  # there may be many of them
+    return options
 
 
 def _pair(name: str, values: Sequence[int], param: Any, stem: str | None, default: int | None, *, least: int) -> nw.Pair:
@@ -108,14 +123,10 @@ def _pair(name: str, values: Sequence[int], param: Any, stem: str | None, defaul
     return pair[0], pair[1]
 
 
-def _write_pair(pair: nw.Pair, default: int | None, values: Any, param: Any, stem: str) -> None:
+def _write_pair(name: str, stem: str, pair: nw.Pair, default: int | None) -> Options:
     if pair == (default, default):
-        return
-    if pair[0] == pair[1]:
-        values.append(pair[0])
-    else:
-        setattr(param, f"{stem}_h", pair[0])
-        setattr(param, f"{stem}_w", pair[1])
+        return {}
+    return {name: pair[0]} if pair[0] == pair[1] else {f"{stem}_h": pair[0], f"{stem}_w": pair[1]}
 
 
 # ---- pooling -----------------------------------------------------------------------------------------------------------
@@ -145,24 +156,16 @@ def _read_pooling(message: Any) -> Options:
     return options
 
 
-def _write_pooling(layer: nw.Pooling, message: Any) -> None:
-    param = message.pooling_param
-    param.pool = {name: number for number, name in _METHODS.items()}[layer.method]
+def _write_pooling(layer: nw.Pooling) -> Options:
+    options: Options = {"pool": {name: number for number, name in _METHODS.items()}[layer.method]}
     if layer.kernel is None:
-        param.global_pooling = True
-        return
-    for stem, field, pair, default in (
-        ("kernel", "kernel_size", layer.kernel, None),
-        ("stride", "stride", layer.stride, 1),
-        ("pad", "pad", layer.pad, 0),
-    ):
-        if pair == (default, default):
-            continue
-        if pair[0] == pair[1]:
-            setattr(param, field, pair[0])
-        else:
-            setattr(param, f"{stem}_h", pair[0])
-            setattr(param, f"{stem}_w", pair[1])
+        return options | {"global_pooling": True}
+    return (
+        options
+        | _write_pair("kernel_size", "kernel", layer.kernel, None)
+        | _write_pair("stride", "stride", layer.stride, 1)
+        | _write_pair("pad", "pad", layer.pad, 0)
+    )
 
 
 # ---- the others --------------------------------------------------------------------------------------------------------
@@ -191,59 +194,44 @@ def _read_permute(message: Any) -> Options:
     return {"order": tuple(message.permute_param.order)}
 
 
-def _write_relu(layer: nw.ReLU, message: Any) -> None:
-    if layer.slope:
-        message.relu_param.negative_slope = layer.slope
-
-
-def _write_concat(layer: nw.Concat, message: Any) -> None:
-    if layer.axis != 1:
-        message.concat_param.axis = layer.axis
-
-
-def _write_slice(layer: nw.Slice, message: Any) -> None:
-    message.slice_param.slice_point.extend(layer.points)
-    message.slice_param.axis = layer.axis
-
-
-def _write_softmax(layer: nw.Softmax, message: Any) -> None:
-    message.softmax_param.axis = layer.axis
-
-
-def _write_dropout(layer: nw.Dropout, message: Any) -> None:
-    message.dropout_param.dropout_ratio = layer.ratio
-
-
-def _write_reshape(layer: nw.Reshape, message: Any) -> None:
-    message.reshape_param.shape.dim.extend(layer.dims)
-
-
-def _write_permute(layer: nw.Permute, message: Any) -> None:
-    message.permute_param.order.extend(layer.order)
-
-
 def _nothing(*_: Any) -> Options:
     return {}
 
 
-_KINDS: dict[str, tuple[Callable[..., nw.Layer], tuple[int, int], Callable[[Any], Options], Callable[[Any, Any], Any]]] = {
+_Write = Callable[[Any], Options]
+_KINDS: dict[str, tuple[Callable[..., nw.Layer], tuple[int, int], Callable[[Any], Options], _Write]] = {
     "Convolution": (nw.Convolution, (1, 1), _read_filter, _write_filter),
     "Deconvolution": (nw.Deconvolution, (1, 1), _read_filter, _write_filter),
-    "ReLU": (nw.ReLU, (1, 1), lambda m: {"slope": nw.shortest(m.relu_param.negative_slope)}, _write_relu),
-    "Dropout": (nw.Dropout, (1, 1), lambda m: {"ratio": nw.shortest(m.dropout_param.dropout_ratio)}, _write_dropout),
+    "ReLU": (
+        nw.ReLU,
+        (1, 1),
+        lambda m: {"slope": nw.shortest(m.relu_param.negative_slope)},
+        lambda layer: {"negative_slope": layer.slope} if layer.slope else {},
+    ),
+    "Dropout": (
+        nw.Dropout,
+        (1, 1),
+        lambda m: {"ratio": nw.shortest(m.dropout_param.dropout_ratio)},
+        lambda layer: {"dropout_ratio": layer.ratio},
+    ),
     "Sigmoid": (nw.Sigmoid, (1, 1), _nothing, _nothing),
-    "Softmax": (nw.Softmax, (1, 1), lambda m: {"axis": m.softmax_param.axis}, _write_softmax),
+    "Softmax": (nw.Softmax, (1, 1), lambda m: {"axis": m.softmax_param.axis}, lambda layer: {"axis": layer.axis}),
     "Pooling": (nw.Pooling, (1, 1), _read_pooling, _write_pooling),
-    "Concat": (nw.Concat, (0, 1), lambda m: {"axis": _axis(m.concat_param, "concat_dim")}, _write_concat),
+    "Concat": (
+        nw.Concat,
+        (0, 1),
+        lambda m: {"axis": _axis(m.concat_param, "concat_dim")},
+        lambda layer: {"axis": layer.axis} if layer.axis != 1 else {},
+    ),
     "Eltwise": (nw.Eltwise, (0, 1), _read_eltwise, _nothing),
-    "Permute": (nw.Permute, (1, 1), _read_permute, _write_permute),
+    "Permute": (nw.Permute, (1, 1), _read_permute, lambda layer: {"order": layer.order}),
     "Slice": (
         nw.Slice,
         (1, 0),
         lambda m: {"points": tuple(m.slice_param.slice_point), "axis": _axis(m.slice_param, "slice_dim")},
-        _write_slice,
+        lambda layer: {"slice_point": layer.points, "axis": layer.axis},
     ),
-    "Reshape": (nw.Reshape, (1, 1), _read_reshape, _write_reshape),
+    "Reshape": (nw.Reshape, (1, 1), _read_reshape, lambda layer: {"shape": {"dim": layer.dims}}),
 }
 """For each type: the class, how many bottoms and tops it has (0: any number), and both directions."""
 

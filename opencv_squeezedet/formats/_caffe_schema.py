@@ -6,11 +6,7 @@ deployment files carry besides (fillers, learning rates, phases). OpenCV's FP16 
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
-
-from opencv_squeezedet.formats._extra import extra
-from opencv_squeezedet.formats._schema import Field, Schema
+from opencv_squeezedet.formats._schema import Schema
 
 _ENUMS = {
     "Phase": "TRAIN TEST",
@@ -24,7 +20,7 @@ _ENUMS = {
     "TANH WINDOW_DATA ELTWISE POWER SIGMOID_CROSS_ENTROPY_LOSS HINGE_LOSS MEMORY_DATA ARGMAX THRESHOLD DUMMY_DATA SLICE MVN "
     "ABSVAL SILENCE CONTRASTIVE_LOSS EXP DECONVOLUTION",
 }
-"""Names in the order of their numbers, from 0. Each enum is in a message of its own name, as protobuf's scopes want."""
+"""Names in the order of their numbers, from 0."""
 
 _MESSAGES = {
     "BlobShape": "1 dim int64*packed",
@@ -78,47 +74,4 @@ _MESSAGES = {
 }
 
 SCHEMA = Schema(_MESSAGES, _ENUMS)
-"""What prototxt and caffemodel are read by."""
-
-_PACKAGE = "opencv_squeezedet.caffe"
-
-
-@cache
-def net_parameter() -> Any:
-    """Return the message class that both prototxt and caffemodel are written by.
-
-    Raises
-    ------
-    ImportError
-        That names the extra, where protobuf is missing.
-    """
-    descriptor_pb2, descriptor_pool, message_factory = (
-        extra(f"google.protobuf.{name}") for name in ("descriptor_pb2", "descriptor_pool", "message_factory")
-    )
-    file = descriptor_pb2.FileDescriptorProto(name="opencv_squeezedet/caffe.proto", package=_PACKAGE, syntax="proto2")
-    for name, values in _ENUMS.items():
-        enum = file.message_type.add(name=f"{name}Scope").enum_type.add(name=name)
-        for number, value in enumerate(values.split()):
-            enum.value.add(name=value, number=number)
-    for name, fields in SCHEMA.fields.items():
-        message = file.message_type.add(name=name)
-        for entry in fields.values():
-            _add_field(message, entry)
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.NetParameter"))
-
-
-def _add_field(message: Any, entry: Field) -> None:
-    field = message.field.add(name=entry.name, number=entry.number)
-    field.label = field.LABEL_REPEATED if entry.repeated else field.LABEL_OPTIONAL
-    if entry.kind in _ENUMS:
-        field.type, field.type_name = field.TYPE_ENUM, f".{_PACKAGE}.{entry.kind}Scope.{entry.kind}"
-    elif entry.kind in _MESSAGES:
-        field.type, field.type_name = field.TYPE_MESSAGE, f".{_PACKAGE}.{entry.kind}"
-    else:
-        field.type = getattr(field, f"TYPE_{entry.kind.upper()}")
-    if entry.packed:
-        field.options.packed = True
-    if entry.declared:
-        field.default_value = entry.declared
+"""What prototxt and caffemodel are read and written by."""

@@ -7,8 +7,8 @@ from opencv_squeezedet.formats._schema import Schema
 SCHEMA = Schema(
     {
         "ModelProto": """
-            1 ir_version int64; 7 graph GraphProto; 8 opset_import OperatorSetIdProto*; 20 training_info TrainingInfoProto*;
-            25 functions FunctionProto*""",
+            1 ir_version int64; 2 producer_name string; 7 graph GraphProto; 8 opset_import OperatorSetIdProto*;
+            20 training_info TrainingInfoProto*; 25 functions FunctionProto*""",
         "OperatorSetIdProto": "1 domain string; 2 version int64",
         "GraphProto": """
             1 node NodeProto*; 2 name string; 5 initializer TensorProto*; 11 input ValueInfoProto*; 12 output ValueInfoProto*;

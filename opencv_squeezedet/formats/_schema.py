@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ ARRAYS: dict[str, np.dtype[Any]] = {"float": np.dtype("<f4"), "double": np.dtype
 """Kinds of which a repeated field is an array, whatever its length; of integers it is a list, unless the table says array."""
 RANGES = {"int32": (-(1 << 31), 1 << 31), "int64": (-(1 << 63), 1 << 63), "uint32": (0, 1 << 32), "bool": (0, 2)}
 """The whole numbers of each kind, from the first to below the second."""
+Record = Mapping[str, Any]
+"""A message to be written: its fields' values by name, other messages as records, what is repeated as a sequence."""
 _ZEROS = {"string": "", "bytes": b"", "bool": False, "float": 0.0, "double": 0.0}
 
 
@@ -47,6 +49,13 @@ class Schema:
             name: {field.name: field for field in map(self._field, fields.split(";"))} for name, fields in messages.items()
         }
         self.numbers = {name: {field.number: field for field in fields.values()} for name, fields in self.fields.items()}
+
+    def fields_of(self, record: Record, kind: str) -> Iterator[tuple[Field, Any]]:
+        """Yield the fields that a record gives, in the order of their numbers; a repeated one without a value is none."""
+        fields = self.fields[kind]
+        for name in sorted(record, key=lambda name: fields[name].number):
+            if not fields[name].repeated or len(record[name]):
+                yield fields[name], record[name]
 
     def _field(self, text: str) -> Field:
         number, name, kind = text.split()

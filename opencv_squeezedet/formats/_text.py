@@ -1,4 +1,4 @@
-"""Protobuf's text, in which Caffe's definitions are written, read without the library."""
+"""Protobuf's text, the form of Caffe's definitions, read and written without the library."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats._schema import ARRAYS, RANGES, Field, Message, Schema
+from opencv_squeezedet.formats._schema import ARRAYS, RANGES, Field, Message, Record, Schema
 
 _DEEPEST = 64
 _MOST_TOKENS = 1 << 16  # thirty times what the networks of this family need
@@ -24,6 +24,7 @@ _TOKEN = re.compile(
 )
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
 _ESCAPED = dict(zip(b"abfnrtv\\'\"?", b"\a\b\f\n\r\t\v\\'\"?", strict=True))
+_WRITTEN = {byte: f"\\{name}" for name, byte in zip("nrt\\'\"", b"\n\r\t\\'\"", strict=True)}
 _CLOSING = {"{": "}", "<": ">"}
 _BOOLS = {"true": True, "false": False, "t": True, "f": False, "1": True, "0": False}
 _END = "the end of the text"
@@ -39,6 +40,37 @@ def parse(text: str, schema: Schema, kind: str) -> tuple[Message, str | None]:
     """
     parser = _Parser(text, schema)
     return parser.message(kind, _END, 0), parser.unknown
+
+
+def text_of(record: Record, schema: Schema, kind: str) -> str:
+    """Return the text of a message, its fields in the order of their numbers, as protobuf's own library writes it."""
+    return "".join(f"{line}\n" for line in _lines(record, schema, kind))
+
+
+def _lines(record: Record, schema: Schema, kind: str) -> Iterator[str]:
+    for field, values in schema.fields_of(record, kind):
+        for value in values if field.repeated else (values,):
+            if field.kind in schema.fields:
+                yield f"{field.name} {{"
+                yield from (f"  {line}" for line in _lines(value, schema, field.kind))
+                yield "}"
+            else:
+                yield f"{field.name}: {_shown(field, value, schema)}"
+
+
+def _shown(field: Field, value: Any, schema: Schema) -> str:
+    if field.kind in schema.enums:
+        return schema.enums[field.kind][int(value)]
+    if field.kind == "string":
+        return f'"{_quoted(value)}"'
+    if field.kind == "bool":
+        return "true" if value else "false"
+    return str(value)
+
+
+def _quoted(text: str) -> str:
+    """The text with what a line of it cannot hold as escapes."""
+    return "".join(_WRITTEN.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}") for byte in text.encode())
 
 
 class _Parser:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
-from opencv_squeezedet.formats._caffe_layers import fill_message
-from opencv_squeezedet.formats._caffe_schema import SCHEMA, net_parameter
-from opencv_squeezedet.formats._wire import decode
+from opencv_squeezedet.formats._caffe_layers import net_record
+from opencv_squeezedet.formats._caffe_schema import SCHEMA
+from opencv_squeezedet.formats._wire import decode, encode
 from opencv_squeezedet.model_files import MOST_BYTES, Read, named, read_file
 from opencv_squeezedet.network import Network, Shape, Weights
 
@@ -67,24 +67,20 @@ def caffemodel_bytes(network: Network, weights: Mapping[str, Sequence[NDArray[np
     ------
     ModelError
         If the weights do not fit the network, or float16 cannot hold them.
-    ImportError
-        Without the extra ``[onnx]``.
     """
     network.check_weights(weights)
-    message = net_parameter()(name=network.name, input=[network.input_name])
-    message.input_shape.add().dim.extend(network.input_shape)
-    for step in network.steps:
-        entry = message.layer.add()
-        fill_message(step.layer, entry)
-        for values in weights[step.layer.name] if step.weights else ():
-            blob = entry.blobs.add()
-            blob.shape.dim.extend(values.shape)
-            if half:
-                blob.raw_data_type = _FLOAT16
-                blob.raw_data = to_half(values, step.layer.name).tobytes()
-            else:
-                blob.data.extend(values.ravel().tolist())
-    return bytes(message.SerializeToString())
+    blobs = {
+        step.layer.name: [_blob(values, step.layer.name, half=half) for values in weights[step.layer.name]]
+        for step in network.weighted()
+    }
+    return encode(net_record(network, blobs), SCHEMA, "NetParameter")
+
+
+def _blob(values: NDArray[np.float32], layer: str, *, half: bool) -> dict[str, Any]:
+    shape = {"shape": {"dim": values.shape}}
+    if half:
+        return {**shape, "raw_data_type": _FLOAT16, "raw_data": to_half(values, layer).tobytes()}
+    return {**shape, "data": values}
 
 
 def to_half(values: NDArray[np.float32], layer: str) -> NDArray[np.float16]:

@@ -16,7 +16,8 @@ from opencv_squeezedet.formats.deep_compression import read_compressed
 from opencv_squeezedet.formats.onnx_content import onnx_content
 from opencv_squeezedet.formats.onnx_reader import read_onnx
 from opencv_squeezedet.formats.prototxt import read_prototxt
-from opencv_squeezedet.model_files import MOST_BYTES, Files, Read, find_files, read_file
+from opencv_squeezedet.formats.sdz import read_sdz
+from opencv_squeezedet.model_files import MOST_BYTES, Files, Read, find_files, named, read_file
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.network.architectures import ARCHITECTURES
 
@@ -55,6 +56,10 @@ def load_network(
         may be sound, but has layers that are not described here.
     """
     files = (model if isinstance(model, Files) else find_files(model, weights)).with_weights()
+    if files.compressed is not None:
+        compressed = read_sdz(files.compressed, read=read)
+        with named(files.compressed):
+            return compressed.checked()
     if files.weights is None:
         return read_onnx(str(files.onnx), read=read)
     if files.definition is None:
@@ -62,6 +67,8 @@ def load_network(
         return _classifier_of(files.weights, all_weights), all_weights
     all_weights = read_weights(files.weights, read=read)
     network = read_prototxt(files.definition, read=read)
+    if files.weights.endswith(".npz"):
+        all_weights = _of_archive(network, all_weights)
     try:
         network.check_weights(all_weights)
     except ModelError as error:
@@ -78,6 +85,8 @@ def load_definition(files: Files) -> Network:
 
 def read_weights(path: StrPath, *, read: Read = read_file) -> Weights:
     """Read a caffemodel, a Deep-Compressed ``.net``, or a NumPy archive with arrays ``LAYER_w`` and ``LAYER_b``.
+
+    An archive may have ``_`` for each ``/`` in a layer's name, where `load_network` knows the network.
 
     Raises
     ------
@@ -105,6 +114,12 @@ def _read_archive(content: bytes, path: str) -> Weights:
         raise
     except Exception as error:
         raise ModelError(f"{path!r}: arrays LAYER_w and LAYER_b were expected: {error}") from error
+
+
+def _of_archive(network: Network, weights: Weights) -> Weights:
+    """An archive's weights under the layers' names, where it has them with ``_`` for ``/``."""
+    names = {step.layer.name.replace("/", "_"): step.layer.name for step in network.weighted()}
+    return {name if name in names.values() else names.get(name, name): blobs for name, blobs in weights.items()}
 
 
 def _floats(array: NDArray[Any]) -> NDArray[np.float32]:

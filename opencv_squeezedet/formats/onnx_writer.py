@@ -9,17 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import network as nw
-from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats._extra import extra
+from opencv_squeezedet.formats._onnx_schema import SCHEMA
+from opencv_squeezedet.formats._schema import Record
+from opencv_squeezedet.formats._wire import encode
 from opencv_squeezedet.formats.caffemodel import to_half
 from opencv_squeezedet.network import Network, Shape, Step
 
 OPSET, IR_VERSION = 11, 6
+_OPTIONS_AS_INPUTS = 13
+_DATA_TYPES = {"<f4": 1, "<f2": 10, "<i8": 7}
+_FLOAT, _INT, _INTS = 1, 2, 7  # of attributes; the first is also that of float32 among the types of data
 
 Attributes = dict[str, Any]
 
 
-def onnx_bytes(network: Network, weights: Mapping[str, Sequence[NDArray[np.float32]]], *, half: bool = False) -> bytes:
+def onnx_bytes(
+    network: Network,
+    weights: Mapping[str, Sequence[NDArray[np.float32]]],
+    *,
+    half: bool = False,
+    outputs: Sequence[str] | None = None,
+    opset: int = OPSET,
+) -> bytes:
     """Return the content of an ONNX file.
 
     Nodes have the names of the layers; input and outputs have those of their blobs. The batch's size is free, unless a layer
@@ -33,33 +44,34 @@ def onnx_bytes(network: Network, weights: Mapping[str, Sequence[NDArray[np.float
         For each of its layers that has weights.
     half : bool
         Store the weights as float16, each followed by a Cast: half the size, and computed in float32 all the same.
+    outputs : sequence of str, optional
+        The blobs that are outputs. Default: those that no layer reads.
+    opset : {11, 13}
+        The version of the operators.
 
     Raises
     ------
     ModelError
         If the weights do not fit the network, float16 cannot hold them, or a layer has no equal in ONNX.
-    ImportError
-        Without the extra ``[onnx]``.
     """
     network.check_weights(weights)
-    writer = _Writer(network, half=half)
+    writer = _Writer(network, half=half, opset=opset)
     for step in network.steps:
         writer.add(step, weights.get(step.layer.name, ()))
-    return writer.content()
+    return writer.content(network.output_names if outputs is None else outputs)
 
 
 class _Writer:
     """Collects nodes. A blob that a layer overwrites in place has one ONNX value for each writer, the last under its name."""
 
-    def __init__(self, network: Network, *, half: bool) -> None:
-        self._onnx = extra("onnx")
-        self._network, self._half = network, half
+    def __init__(self, network: Network, *, half: bool, opset: int) -> None:
+        self._network, self._half, self._opset = network, half, opset
         self._values = {network.input_name: network.input_name}
         self._writers: dict[str, int] = {}
         for top in (top for layer in network.layers for top in layer.tops):
             self._writers[top] = self._writers.get(top, 0) + 1
-        self._nodes: list[Any] = []
-        self._initializers: list[Any] = []
+        self._nodes: list[Record] = []
+        self._initializers: list[Record] = []
 
     def add(self, step: Step, blobs: Sequence[NDArray[np.float32]]) -> None:
         layer = step.layer
@@ -72,40 +84,51 @@ class _Writer:
         inputs = bottoms + [
             self._constant(f"{layer.name}.{part}", blob) for part, blob in zip(("weight", "bias"), blobs, strict=False)
         ]
+        if self._opset >= _OPTIONS_AS_INPUTS:
+            inputs += self._options(layer.name, attributes)
         if isinstance(layer, nw.Reshape):
-            inputs.append(self._stored(f"{layer.name}.shape", np.array(layer.dims, np.int64)))
+            inputs.append(self._stored(f"{layer.name}.shape", np.array(layer.dims, "<i8")))
         tops = [self._value_for(top, layer.name) for top in layer.tops]
-        self._nodes.append(self._onnx.helper.make_node(op, inputs, tops, name=layer.name, **attributes))
+        self._nodes.append(_node_record(op, inputs, tops, layer.name, attributes))
+
+    def _options(self, layer: str, attributes: Attributes) -> list[str]:
+        """The options that later versions take as inputs, and no longer among the attributes."""
+        found = []
+        for name, kind in (("split", "<i8"), ("ratio", "<f4")):
+            if name in attributes:
+                found.append(self._stored(f"{layer}.{name}", np.array(attributes.pop(name), kind)))
+        return found
 
     def _padded(self, layer: nw.Convolution, bottom: str) -> str:
         """The bottom with the layer's pads around it, by a node of its own."""
         name = f"{layer.name}/padded"
-        pads = self._stored(f"{layer.name}.pads", np.array([0, 0, *layer.pad] * 2, np.int64))
-        self._nodes.append(self._onnx.helper.make_node("Pad", [bottom, pads], [name], name=f"{layer.name}.pad"))
+        pads = self._stored(f"{layer.name}.pads", np.array([0, 0, *layer.pad] * 2, "<i8"))
+        self._nodes.append(_node_record("Pad", [bottom, pads], [name], f"{layer.name}.pad", {}))
         return name
 
-    def content(self) -> bytes:
-        helper, network = self._onnx.helper, self._network
+    def content(self, outputs: Sequence[str]) -> bytes:
+        network = self._network
         shapes = {top: shape for step in network.steps for top, shape in zip(step.layer.tops, step.tops, strict=True)}
-        graph = helper.make_graph(
-            self._nodes,
-            network.name or "network",  # without a name it would not be ONNX
-            [self._declared(network.input_name, network.input_shape)],
-            [self._declared(top, shapes[top]) for top in network.output_names],
-            self._initializers,
-        )
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="opencv-squeezedet"
-        )
-        try:
-            self._onnx.checker.check_model(model)
-        except self._onnx.checker.ValidationError as error:
-            raise ModelError(f"{network.name!r} cannot be written as ONNX: {' '.join(str(error).split())}") from error
-        return bytes(model.SerializeToString())
+        graph = {
+            "node": self._nodes,
+            "name": network.name or "network",  # without a name it would not be ONNX
+            "initializer": self._initializers,
+            "input": [self._declared(network.input_name, network.input_shape)],
+            "output": [self._declared(top, shapes[top]) for top in outputs],
+        }
+        model = {
+            "ir_version": IR_VERSION,
+            "producer_name": "opencv-squeezedet",
+            "graph": graph,
+            "opset_import": [{"domain": "", "version": self._opset}],
+        }
+        return encode(model, SCHEMA, "ModelProto")
 
-    def _declared(self, name: str, shape: Shape) -> Any:
-        batch = "batch" if all(map(_leaves_batch, self._network.steps)) else shape[0]
-        return self._onnx.helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, [batch, *shape[1:]])
+    def _declared(self, name: str, shape: Shape) -> Record:
+        free = all(map(_leaves_batch, self._network.steps))
+        batch = {"dim_param": "batch"} if free else {"dim_value": shape[0]}
+        dims = [batch, *({"dim_value": length} for length in shape[1:])]
+        return {"name": name, "type": {"tensor_type": {"elem_type": _FLOAT, "shape": {"dim": dims}}}}
 
     def _value_for(self, top: str, layer: str) -> str:
         self._writers[top] -= 1
@@ -116,14 +139,37 @@ class _Writer:
         if not self._half:
             return self._stored(name, values.astype("<f4"))
         half = self._stored(f"{name}.half", to_half(values, name))
-        self._nodes.append(
-            self._onnx.helper.make_node("Cast", [half], [name], name=f"{name}.cast", to=self._onnx.TensorProto.FLOAT)
-        )
+        self._nodes.append(_node_record("Cast", [half], [name], f"{name}.cast", {"to": _FLOAT}))
         return name
 
     def _stored(self, name: str, values: NDArray[Any]) -> str:
-        self._initializers.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self._initializers.append(
+            {
+                "dims": values.shape,
+                "data_type": _DATA_TYPES[values.dtype.str],
+                "name": name,
+                "raw_data": values.tobytes(),
+            }
+        )
         return name
+
+
+def _node_record(op: str, inputs: Sequence[str], outputs: Sequence[str], name: str, attributes: Attributes) -> Record:
+    return {
+        "input": inputs,
+        "output": outputs,
+        "name": name,
+        "op_type": op,
+        "attribute": [_attribute(key, attributes[key]) for key in sorted(attributes)],
+    }
+
+
+def _attribute(name: str, value: int | float | Sequence[int]) -> Record:
+    if isinstance(value, int):
+        return {"name": name, "i": value, "type": _INT}
+    if isinstance(value, float):
+        return {"name": name, "f": value, "type": _FLOAT}
+    return {"name": name, "ints": value, "type": _INTS}
 
 
 def _leaves_batch(step: Step) -> bool:

@@ -7,10 +7,9 @@ from typing import Any
 
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.files import StrPath
-from opencv_squeezedet.formats._caffe_layers import fill_message, layer_of
-from opencv_squeezedet.formats._caffe_schema import SCHEMA, net_parameter
-from opencv_squeezedet.formats._extra import extra
-from opencv_squeezedet.formats._text import parse
+from opencv_squeezedet.formats._caffe_layers import layer_of, net_record
+from opencv_squeezedet.formats._caffe_schema import SCHEMA
+from opencv_squeezedet.formats._text import parse, text_of
 from opencv_squeezedet.model_files import Read, named, read_file
 from opencv_squeezedet.network import Layer, Network, Shape
 
@@ -39,25 +38,16 @@ def read_prototxt(path: StrPath, *, read: Read = read_file) -> Network:
     path = os.fspath(path)
     content = read(path, _MOST_BYTES)
     with named(path):
-        return _parsed(content)
+        return parse_prototxt(content)
 
 
 def prototxt_text(network: Network) -> str:
-    """Return the deployment prototxt of a network.
-
-    Raises
-    ------
-    ImportError
-        Without the extra ``[onnx]``.
-    """
-    message = net_parameter()(name=network.name, input=[network.input_name])
-    message.input_shape.add().dim.extend(network.input_shape)
-    for layer in network.layers:
-        fill_message(layer, message.layer.add())
-    return str(extra("google.protobuf.text_format").MessageToString(message))
+    """Return the deployment prototxt of a network."""
+    return text_of(net_record(network), SCHEMA, "NetParameter")
 
 
-def _parsed(content: bytes) -> Network:
+def parse_prototxt(content: bytes) -> Network:
+    """Return the network that the bytes of a prototxt describe; ModelError as `read_prototxt`."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:

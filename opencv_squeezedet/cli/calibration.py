@@ -1,0 +1,57 @@
+"""Pictures by which `compress` and `quantize` see what a network does with its weights."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from opencv_squeezedet.config import from_fields
+from opencv_squeezedet.extras import needs
+from opencv_squeezedet.files import PICTURE_SUFFIXES, read_picture
+from opencv_squeezedet.model import read_description
+from opencv_squeezedet.model_files import Files
+from opencv_squeezedet.network import Network
+from opencv_squeezedet.preprocess import Picture, Preprocess
+
+Report = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is."""
+
+
+def preprocess_of(files: Files, network: Network) -> Preprocess:
+    """How the model's input is made: as its description says, or else stretched to the network's size."""
+
+    def take(described: Any) -> Preprocess | None:
+        fields = described.get("preprocess") if isinstance(described, dict) else None
+        return None if fields is None else from_fields(Preprocess, fields)
+
+    _, _, height, width = network.input_shape
+    return read_description(files, take) or Preprocess((width, height))
+
+
+def pictures_of(folder: Path, count: int) -> list[Picture]:
+    """So many pictures of a folder, from all over it."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    if not paths:
+        raise ValueError(f"no pictures in {str(folder)!r}")
+    return [read_picture(paths[i * len(paths) // count]) for i in range(min(count, len(paths)))]
+
+
+@contextmanager
+def progress(*, hidden: bool) -> Iterator[Report]:
+    """A bar for each thing that takes time, where there is a terminal."""
+    if hidden or not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    with needs("progress"):
+        from tqdm import tqdm
+    with tqdm(dynamic_ncols=True, leave=False) as bar:
+
+        def report(what: str, done: int, total: int) -> None:
+            bar.set_description(what, refresh=False)
+            bar.total, bar.n = total, done
+            bar.refresh()
+
+        yield report

@@ -1,0 +1,208 @@
+"""``squeezedet compress``: a network pruned, its weights shared and Huffman-coded, in one file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from opencv_squeezedet.cli import datasets
+from opencv_squeezedet.cli.calibration import Report, pictures_of, preprocess_of, progress
+from opencv_squeezedet.cli.common import (
+    CommandError,
+    Parser,
+    check_targets,
+    positive,
+    print_table,
+    shown,
+    unit_fraction,
+    usage_errors,
+    write_errors,
+)
+from opencv_squeezedet.compression import Compressed, Outputs, Settings, compress, layer_moments, measure_sensitivity
+from opencv_squeezedet.compression.sharing import INITS
+from opencv_squeezedet.compression.table import HEADER
+from opencv_squeezedet.datasets import Dataset
+from opencv_squeezedet.extras import needs
+from opencv_squeezedet.files import write_together
+from opencv_squeezedet.formats import load_network
+from opencv_squeezedet.model import Model, description_of, find_model
+from opencv_squeezedet.model_files import Files
+from opencv_squeezedet.network import Network, Weights
+from opencv_squeezedet.preprocess import Picture
+from opencv_squeezedet.registry import find_network
+
+DESCRIPTION = "\n".join(
+    [
+        "Compress a network: weights pruned, shared by k-means and Huffman-coded, as in 'Deep Compression', in one .sdz file.",
+        "With pictures, bytes go where the outputs need them; without, where the weights do.",
+    ]
+)
+USAGE = "[options] MODEL -o OUT.sdz"
+EXAMPLE = "models/squeezedet_pyramid_voc -o small.sdz --size 900K --pictures photos/ --html report.html"
+_SIZE = re.compile(r"(\d+)([KM]?)", re.IGNORECASE)
+_FACTORS = {"": 1, "K": 1000, "M": 1_000_000}
+_SHOWN = 6
+_JUDGED = 12  # outputs are compared for so many of the pictures; what layers read is taken from all
+
+
+def size(text: str) -> int:
+    """Read a number of bytes: 900000, 900K or 1M."""
+    found = _SIZE.fullmatch(text)
+    number = 0 if found is None else int(found[1]) * _FACTORS[found[2].upper()]
+    if not 0 < number < 1 << 31:
+        raise argparse.ArgumentTypeError(f"bytes, as in 900000, 900K or 1M, were expected, got {text!r}")
+    return number
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add compress's arguments."""
+    add = parser.add_argument_group("files").add_argument
+    add("model", metavar="MODEL", help="a model's files, or its name")
+    add("-o", "--output", required=True, type=Path, metavar="OUT", help="NAME.sdz")
+    add("--weights", metavar="W", help="its caffemodel, if elsewhere")
+    add = parser.add_argument_group("how far").add_argument
+    add("--size", type=size, metavar="S", help="bytes at most: 900K (1/8 of float32's)")
+    add("--density", type=unit_fraction, metavar="D", help="share of weights left (what is best)")
+    add("--bits", type=positive, metavar="B", help="of a code, 2 to 8 (what is best)")
+    add("--init", choices=INITS, default="linear", metavar="I", help="linear, density, random: k-means")
+    add = parser.add_argument_group("pictures").add_argument
+    add("--pictures", type=Path, metavar="DIR", help="spare what these need")
+    add("--count", type=positive, default=32, metavar="N", help="how many of them (32)")
+    add = parser.add_argument_group("training in between").add_argument
+    add("--train", metavar="DATASET", help="on this, as in train")
+    add("--val", metavar="DATASET", help="measure stages on this")
+    add("--split", metavar="S", help="which split of the first")
+    add("--val-split", metavar="S", help="which one to measure on")
+    add("--images", metavar="DIR", help="pictures, if elsewhere")
+    add("--teacher", metavar="FILE", help="a teacher's opinions")
+    add("--seen", type=positive, default=20_000, metavar="N", help="pictures a stage (20000)")
+    add("--steps", type=positive, default=2, metavar="N", help="of pruning (2)")
+    add = parser.add_argument_group("output").add_argument
+    add("--json", type=Path, metavar="FILE", help="the table and all numbers")
+    add("--html", type=Path, metavar="FILE", help="a report in one file")
+    add("--quiet", action="store_true", help="no table, no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    if args.output.suffix != ".sdz":
+        raise CommandError(f"--output: a name that ends in .sdz was expected, got {shown(args.output)}")
+    check_targets({"--output": args.output, "--json": args.json, "--html": args.html}, what="the model")
+    with usage_errors():
+        settings = Settings(args.size, args.density, args.bits, args.init)
+        files = find_network(args.model, args.weights)
+        network, weights = load_network(files)
+        description = description_of(files)
+        pictures = [] if args.pictures is None else pictures_of(args.pictures, args.count)
+    stage = args.output.with_suffix(".stages")
+    with usage_errors(), progress(hidden=args.quiet) as report:
+        measured = _measured(files, network, weights, pictures, stage, report)
+        if args.train is None:
+            found = compress(network, weights, settings, description=description, report=report, **measured)
+        else:
+            found = _trained(args, files, network, weights, settings, stage, report, measured)
+        contents = {args.output: found.content}
+        if args.json is not None:
+            contents[args.json] = f"{json.dumps(found.to_dict(), indent=1)}\n".encode()
+        if args.html is not None:
+            contents[args.html] = _html(files, found, pictures[:_SHOWN]).encode()
+    with write_errors():
+        write_together(contents)
+        rmtree(stage, ignore_errors=True)
+    if not args.quiet:
+        _print(found)
+    return 0
+
+
+def _measured(
+    files: Files, network: Network, weights: Weights, pictures: list[Picture], stage: Path, report: Report
+) -> dict[str, Any]:
+    """What pictures tell, as arguments of `compress`."""
+    if not pictures:
+        return {}
+    preprocess = preprocess_of(files, network)
+    blobs = [preprocess.blob(picture) for picture in pictures]
+    outputs = Outputs(network, weights, blobs[:: -(-len(blobs) // _JUDGED)])
+    with write_errors():
+        stage.mkdir(exist_ok=True)
+    curves = measure_sensitivity(network, weights, outputs, stage=stage / "sensitivity.json", report=report)
+    moments = layer_moments(network, weights, blobs, lambda done, total: report("inputs", done, total))
+    return {"outputs": outputs, "curves": curves, "moments": moments}
+
+
+def _trained(
+    args: argparse.Namespace,
+    files: Files,
+    network: Network,
+    weights: Weights,
+    settings: Settings,
+    stage: Path,
+    report: Report,
+    measured: dict[str, Any],
+) -> Compressed:
+    """Compress with training in between."""
+    with needs("train"):
+        from opencv_squeezedet.compression.retraining import Retraining, compress_trained
+        from opencv_squeezedet.training import Opinions
+
+    def load(place: str, split: str | None, labels: Sequence[str] | None = None) -> Dataset:
+        return datasets.load(argparse.Namespace(dataset=place, split=split, images=args.images, program=args.program), labels)
+
+    measured_on = args.val or (args.train if args.val_split else None)
+    dataset = load(args.train, args.split)
+    return compress_trained(
+        find_model(files.main, files.weights if files.definition else None),
+        network,
+        weights,
+        settings,
+        dataset,
+        stage,
+        description=description_of(files),
+        validation=None if measured_on is None else load(measured_on, args.val_split, dataset.labels),
+        teacher=None if args.teacher is None else Opinions.read(Path(args.teacher), dataset.labels),
+        retraining=Retraining(pictures=args.seen, steps=args.steps),
+        moments=measured.get("moments"),
+        report=report,
+    )
+
+
+def _html(files: Files, found: Compressed, pictures: list[Picture]) -> str:
+    from opencv_squeezedet.compression.report import to_html  # an extra
+
+    total = found.rows[-1]
+    subtitle = f"{total.size:,} bytes, 1/{total.ratio:.1f} of float32's; {100 * total.kept:.0f} % of the weights kept"
+    seen = _seen(files, found, pictures)
+    return to_html(found, title=f"{found.network.name}, compressed", subtitle=subtitle, pictures=seen)
+
+
+def _seen(files: Files, found: Compressed, pictures: list[Picture]) -> list[tuple[Picture, Picture]]:
+    """Each picture with the detections before and after; none if the model is not a detector."""
+    from opencv_squeezedet.detector import SqueezeDet  # not everybody's import time
+    from opencv_squeezedet.draw import draw
+
+    try:
+        before = find_model(files.main, files.weights if files.definition else None)
+    except (OSError, ValueError):
+        return []
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "it.sdz"
+        path.write_bytes(found.content)
+        after = Model(Files(compressed=str(path)), before.config, before.preprocess, before.outputs)
+        one, other = SqueezeDet(before), SqueezeDet(after)
+    return [(draw(picture, one.detect(picture)), draw(picture, other.detect(picture))) for picture in pictures]
+
+
+def _print(found: Compressed) -> None:
+    print_table(HEADER, [row.cells() for row in found.rows], numbers=len(HEADER) - 1)
+    for stage, accuracy in found.accuracies.items():
+        print(f"VOC07 mAP, {stage}: {100 * accuracy:.1f}")
+    if found.agreement is not None:
+        print(f"the same first class: {100 * found.agreement:.1f} % of the pictures")
+    for stage, error in found.errors.items():
+        print(f"output error, {stage}: {100 * error:.2f} % of the outputs' power")

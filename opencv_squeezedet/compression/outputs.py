@@ -1,0 +1,113 @@
+"""What a network gives for some pictures: how far other weights lead away from that, and which inputs are zero."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencv_squeezedet.backends import fastest_backend
+from opencv_squeezedet.backends.base import Backend
+from opencv_squeezedet.backends.forms import Form, open_form
+from opencv_squeezedet.compression.layer_inputs import Floats, Moments, has_moments
+from opencv_squeezedet.formats import onnx_bytes
+from opencv_squeezedet.network import Network, Weights
+
+Blob = NDArray[np.float32]
+
+
+class Outputs:
+    """The outputs of a network for blobs of pictures, with any weights.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    weights : Weights
+        The original ones.
+    blobs : sequence of array
+        Each (1, C, H, W), one picture.
+    """
+
+    def __init__(self, network: Network, weights: Weights, blobs: Sequence[Blob]) -> None:
+        self._network, self._blobs = network, list(blobs)
+        self._expected = self._outputs(weights)
+        self._powers = [float((whole.astype(np.float64) ** 2).sum()) or 1.0 for whole in self._expected]
+
+    def error(self, weights: Weights) -> float:
+        """Return the squared difference of the outputs, relative to their power, mean of all output blobs."""
+        return self._error(self._passes(weights, self._network.output_names))
+
+    def _error(self, passes: Sequence[tuple[Blob, ...]]) -> float:
+        found = [np.concatenate(blobs) for blobs in zip(*passes, strict=True)]
+        parts = [
+            float(((one - other).astype(np.float64) ** 2).sum()) / power
+            for one, other, power in zip(found, self._expected, self._powers, strict=True)
+        ]
+        return sum(parts) / len(parts)
+
+    def error_of(self, content: bytes) -> float:
+        """Return the same of another network with the same outputs, the content of an ONNX file."""
+        names = self._network.output_names
+        backend = open_form(Form((content,), self._network.name, {name: name for name in names}), fastest_backend())
+        return self._error([backend.forward(blob) for blob in self._blobs])
+
+    def agreement(self, weights: Weights) -> float:
+        """Return for how many of the pictures the largest value of the first output is at the same place."""
+        found = [out[0].reshape(-1).argmax() for out in self._passes(weights, self._network.output_names)]
+        expected = self._expected[0].reshape(len(self._blobs), -1).argmax(axis=1)
+        return float((np.array(found) == expected).mean())
+
+    def active_inputs(self, weights: Weights) -> dict[str, float]:
+        """Return for each layer with weights the share of its inputs that are not zero."""
+        read = {step.layer.name: step.layer.bottoms[0] for step in self._network.weighted()}
+        made = {top for layer in self._network.layers for top in layer.tops}
+        names = sorted(set(read.values()) & made)
+        counts = np.zeros(len(names))
+        for outputs in self._passes(weights, names):
+            counts += [np.count_nonzero(output) / output.size for output in outputs]
+        shares = dict(zip(names, (counts / len(self._blobs)).tolist(), strict=True))
+        return {layer: shares.get(blob, 1.0) for layer, blob in read.items()}
+
+    def _outputs(self, weights: Weights) -> list[Blob]:
+        return [np.concatenate(blobs) for blobs in zip(*self._passes(weights, self._network.output_names), strict=True)]
+
+    def _passes(self, weights: Weights, names: Sequence[str]) -> list[tuple[Blob, ...]]:
+        backend = _opened(self._network, weights, names)
+        return [tuple(map(np.asarray, backend.forward(blob))) for blob in self._blobs]
+
+
+def layer_moments(
+    network: Network,
+    weights: Weights,
+    blobs: Sequence[Blob],
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Floats]:
+    """Return the matrix of `Moments` for each convolution that has one.
+
+    Parameters
+    ----------
+    network, weights
+        The network.
+    blobs : sequence of array
+        Each (1, C, H, W), one picture.
+    report : function, optional
+        Is told how many pictures are done, and how many there are.
+    """
+    layers = [step.layer for step in network.weighted() if has_moments(step.layer)]
+    found = {layer.name: Moments(layer) for layer in layers}
+    names = sorted({layer.bottoms[0] for layer in layers} - {network.input_name})
+    backend = _opened(network, weights, names)
+    for done, blob in enumerate(blobs):
+        report(done, len(blobs))
+        read = dict(zip(names, backend.forward(blob), strict=True)) | {network.input_name: blob}
+        for layer in layers:
+            found[layer.name].add(read[layer.bottoms[0]])
+    return {name: one.matrix for name, one in found.items()}
+
+
+def _opened(network: Network, weights: Weights, names: Sequence[str]) -> Backend:
+    """A backend that gives the named blobs."""
+    content = onnx_bytes(network, weights, outputs=names)
+    return open_form(Form((content,), network.name, {name: name for name in names}), fastest_backend())

@@ -1,0 +1,135 @@
+"""A compression as one self-contained HTML file (extra ``[eval]``, for its plots)."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencv_squeezedet.compression.compress import REMOVED, Compressed
+from opencv_squeezedet.compression.table import HEADER
+from opencv_squeezedet.evaluation.plots import BLUE, GREY, ORANGE, svg
+from opencv_squeezedet.evaluation.report import page, plot, section
+from opencv_squeezedet.files import encode_picture
+from opencv_squeezedet.preprocess import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLUMNS = 5
+_BINS = 80
+_MOST_CENTROIDS_SHOWN = 64
+
+
+def to_html(
+    compressed: Compressed, *, title: str, subtitle: str = "", pictures: Sequence[tuple[Picture, Picture]] = ()
+) -> str:
+    """Return the report: table, size by layer, histograms, sensitivity, pictures before and after.
+
+    Parameters
+    ----------
+    compressed : Compressed
+        What is reported.
+    title, subtitle : str
+        The headline, and a line below it.
+    pictures : sequence of (array, array), optional
+        With the detections before and after, BGR.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    sections = [
+        section("Layers", _table(compressed)),
+        section("Bytes of each layer", plot(_sizes(compressed), "bytes of codes, gaps, tables and biases by layer")),
+        section(
+            "Weights before and after",
+            "<p>Grey: before. Blue: what is left. Orange: the centroids, as far as there are not too many to see.</p>"
+            + plot(_histograms(compressed), "histograms of each layer's weights before and after, with centroids"),
+        ),
+    ]
+    if compressed.curves:
+        sections.append(
+            section("Sensitivity", plot(_sensitivity(compressed), "output error against the share of weights removed"))
+        )
+    if pictures:
+        rows = "".join(f"<figure>{_jpeg(one)}</figure><figure>{_jpeg(other)}</figure>" for one, other in pictures)
+        sections.append(section("Before, and after", f'<div class="gallery">{rows}</div>'))
+    return page(title, subtitle, sections)
+
+
+def _jpeg(picture: Picture) -> str:
+    return f'<img alt="" src="data:image/jpeg;base64,{b64encode(encode_picture(picture, ".jpg")).decode()}">'
+
+
+def _table(compressed: Compressed) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in HEADER)
+    lines = []
+    for row in compressed.rows:
+        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row.cells())
+        lines.append(f'<tr class="mean">{cells}</tr>' if row is compressed.rows[-1] else f"<tr>{cells}</tr>")
+    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+
+
+def _sizes(compressed: Compressed) -> str:
+    rows = compressed.rows[-2::-1]
+    parts = {
+        "codes": [row.codes for row in rows],
+        "gaps": [row.gaps for row in rows],
+        "tables and biases": [row.size - row.codes - row.gaps for row in rows],
+    }
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        places, start = np.arange(len(rows)), np.zeros(len(rows))
+        for (name, sizes), colour in zip(parts.items(), (BLUE, ORANGE, GREY), strict=True):
+            axes.barh(places, np.array(sizes) / 1000, left=start / 1000, label=name, color=colour, height=0.7)
+            start += sizes
+        axes.set(yticks=places, xlabel="kB", ylim=(-0.6, len(rows) - 0.4))
+        axes.set_yticklabels([row.layer for row in rows])
+        axes.legend(frameon=False)
+
+    return svg((9.5, 0.9 + 0.2 * len(rows)), draw)
+
+
+def _histograms(compressed: Compressed) -> str:
+    names = list(compressed.choices)
+    lines = -(-len(names) // _COLUMNS)
+
+    def draw(figure: Figure) -> None:
+        for place, name in enumerate(names):
+            axes = figure.add_subplot(lines, _COLUMNS, place + 1)
+            before, after = compressed.original[name][0].ravel(), compressed.weights[name][0].ravel()
+            reach = float(np.quantile(np.abs(before), 0.999)) or 1.0
+            bins = np.linspace(-reach, reach, _BINS).tolist()
+            left = before[after != 0]
+            axes.hist(np.clip(before, -reach, reach), bins, color=GREY, alpha=0.5)
+            axes.hist(np.clip(left, -reach, reach), bins, color=BLUE, alpha=0.8)
+            centroids: NDArray[np.float32] = np.unique(after[after != 0])
+            if len(centroids) <= _MOST_CENTROIDS_SHOWN:
+                top = axes.get_ylim()[1]
+                shown = centroids[np.abs(centroids) <= reach]
+                axes.vlines(shown, 0, 0.06 * top, color=ORANGE, linewidth=0.8)
+            axes.set_title(name, fontsize=7)
+            axes.tick_params(labelsize=5, labelleft=False, length=2)
+
+    return svg((9.5, 0.4 + 1.3 * lines), draw)
+
+
+def _sensitivity(compressed: Compressed) -> str:
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for place, (name, errors) in enumerate(compressed.curves.items()):
+            shade = place / max(1, len(compressed.curves) - 1)
+            axes.plot(
+                REMOVED, np.maximum(errors, 1e-9), "o-", color=(0.05 + 0.8 * shade, 0.35, 0.75 - 0.6 * shade), lw=1, ms=2
+            )
+            axes.annotate(name, (REMOVED[-1], max(errors[-1], 1e-9)), fontsize=5, xytext=(3, 0), textcoords="offset points")
+        axes.set(xlabel="share of the layer's weights removed", ylabel="output error, relative", yscale="log")
+
+    return svg((9.5, 6.0), draw)

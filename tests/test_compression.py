@@ -1,0 +1,393 @@
+"""Deep Compression's stages, against plain arithmetic and kept libraries; the command from end to end."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from embedded import STEM
+from format_seeds import small_network
+from hypothesis import given
+from hypothesis import strategies as st
+from networks import ROOT, a_blob, by_onnx, random_weights, same_weights
+from numpy.typing import NDArray
+
+import opencv_squeezedet as sd
+from opencv_squeezedet.cli import main
+from opencv_squeezedet.compression import (
+    Outputs,
+    Settings,
+    compress,
+    layer_moments,
+    measure_sensitivity,
+    prune,
+    share,
+    textbook_ratio,
+)
+from opencv_squeezedet.compression.budget import Choice, Limits, apply, best_choices, choices_of
+from opencv_squeezedet.compression.compress import REMOVED
+from opencv_squeezedet.compression.layer_inputs import Moments, compensated
+from opencv_squeezedet.compression.sharing import INITS, Init, Numbers, nearest
+from opencv_squeezedet.formats import load_network, onnx_bytes, prototxt_text
+from opencv_squeezedet.formats.shared_weights import values_bytes
+from opencv_squeezedet.network import Convolution, Deconvolution, Network, ReLU
+
+Array = NDArray[np.float32]
+
+
+def kernel(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+# ---- pruning -----------------------------------------------------------------------------------------------------------
+
+
+@given(count=st.integers(1, 500), density=st.floats(0, 1), seed=st.integers(0, 1000), coarse=st.booleans())
+def test_the_largest_weights_are_left(count: int, density: float, seed: int, coarse: bool) -> None:
+    weights = kernel(count, seed=seed)
+    if coarse:  # many of one size
+        weights = np.round(weights)
+    pruned = prune(weights, density)
+    left = pruned != 0
+    assert left.sum() == min(round(density * count), np.count_nonzero(weights))
+    np.testing.assert_array_equal(pruned[left], weights[left])
+    if left.any() and not left.all():
+        assert np.abs(weights[left]).min() >= np.abs(weights[~left]).max()
+
+
+def test_a_density_is_a_share() -> None:
+    with pytest.raises(ValueError, match=r"density must lie in \[0, 1\], got 1.1"):
+        prune(kernel(3), 1.1)
+
+
+# ---- shared weights ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("init", "count"), [*itertools.product(INITS, (2, 7, 16)), ("density", 100), ("random", 100)])
+def test_clusters_are_those_of_scikit_learn(init: Init, count: int) -> None:
+    """From the same start; none of these leaves a cluster without numbers, for which the other finds a place elsewhere."""
+    cluster = pytest.importorskip("sklearn.cluster")
+    values = np.sort(kernel(5000, seed=count).astype(np.float64))
+    numbers = Numbers(values)
+    start = numbers._start(count, init, 0)
+    other = cluster.KMeans(count, init=start[:, None], n_init=1, max_iter=200, tol=0, algorithm="lloyd").fit(values[:, None])
+    found = numbers.clusters(count, init)
+    assert found.inertia == pytest.approx(other.inertia_, rel=1e-9)
+    np.testing.assert_allclose(found.centroids, np.sort(other.cluster_centers_[:, 0]), atol=1e-9)
+    np.testing.assert_array_equal(found.counts, np.bincount(nearest(found.centroids, values), minlength=count))
+
+
+@given(count=st.integers(1, 300), clusters=st.integers(1, 20), seed=st.integers(0, 100), init=st.sampled_from(INITS))
+def test_clusters_of_any_numbers(count: int, clusters: int, seed: int, init: Init) -> None:
+    values = np.sort(np.round(kernel(count, seed=seed) * 4).astype(np.float64))
+    found = Numbers(values).clusters(clusters, init)
+    assert found.counts.sum() == count
+    distances = np.abs(values[:, None] - found.centroids).min(axis=1)
+    assert found.inertia == pytest.approx((distances**2).sum(), abs=1e-6)
+
+
+def test_numbers_of_more_importance_are_nearer_to_their_centroid() -> None:
+    values, importance = np.array([0.0, 1, 10, 11]), np.array([3.0, 1, 1, 1])
+    found = Numbers(values, importance).clusters(2)
+    assert found.centroids.tolist() == [0.25, 10.5]
+    assert found.inertia == pytest.approx(3 * 0.25**2 + 0.75**2 + 0.5)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 5, 8])
+@pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
+def test_shared_weights(bits: int, density: float) -> None:
+    weights = prune(kernel(64, 16, 3, 3), density)
+    shared = share(weights, bits)
+    np.testing.assert_array_equal(shared == 0, weights == 0)
+    assert len(np.unique(shared)) <= 1 << bits
+    np.testing.assert_array_equal(shared, shared.astype(np.float16))
+    assert len(values_bytes(shared)) <= weights.size * bits / 8 + 800
+
+
+def test_more_bits_than_a_code_has() -> None:
+    with pytest.raises(ValueError, match="bits must be at most 8, got 9"):
+        share(kernel(3), 9)
+
+
+def test_small_centroids_do_not_become_zeros() -> None:
+    weights = np.array([1e-9, -1e-9, 0, 1], np.float32)
+    np.testing.assert_array_equal(share(weights, 8) == 0, weights == 0)
+
+
+# ---- the budget --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_best_choices(seed: int) -> None:
+    """Against all combinations, of which the best need not be found, but nearly."""
+    rng = np.random.default_rng(seed)
+    choices = {
+        name: [
+            Choice(1, bits, 100 / 2**-bits * rng.uniform(0.9, 1.1), 2.0 ** (-2 * bits) * rng.uniform(0.5, 2))
+            for bits in range(6)
+        ]
+        for name in "abcd"
+    }
+    for most in (300.0, 1000.0, 3000.0):
+        found = best_choices(choices, dict.fromkeys("abcd", 1.0), lambda choice: choice.size, most)
+        taken = sum(choice.size for choice in found.values())
+        if min(sum(c.size for c in some) for some in itertools.product(*choices.values())) > most:
+            continue
+        assert taken <= most
+        within = [some for some in itertools.product(*choices.values()) if sum(c.size for c in some) <= most]
+        best = min(sum(c.error for c in some) for some in within)
+        assert best <= sum(choice.error for choice in found.values()) <= 1.2 * best
+
+
+def test_a_choice_takes_what_it_says() -> None:
+    weights = kernel(96, 64, 3, 3)
+    power = float((weights.astype(np.float64) ** 2).sum())
+    for choice in choices_of(weights, Limits((1.0, 0.6, 0.1), (2, 5, 8))):
+        stored = apply(weights, choice)
+        assert len(values_bytes(stored)) == pytest.approx(choice.size, rel=0.01)
+        assert float(((stored - weights).astype(np.float64) ** 2).sum()) / power == pytest.approx(choice.error, rel=0.01)
+
+
+# ---- what a layer reads ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stride", "pad", "size"), [((1, 1), (1, 1), (3, 3)), ((2, 1), (0, 2), (3, 2)), ((1, 1), (0, 0), (1, 1))]
+)
+def test_moments_tell_what_an_error_does_to_the_outputs(stride: Any, pad: Any, size: Any) -> None:
+    """The power of D x is the sum of D H D^T, here by another program's convolution."""
+    layer = Convolution(name="c", bottoms=("data",), tops=("c",), outputs=5, kernel=size, stride=stride, pad=pad, bias=False)
+    network = Network("one", "data", (1, 4, 20, 23), (layer,))
+    blob, change = kernel(1, 4, 20, 23, seed=1), kernel(5, 4, *size)
+    moments = Moments(layer)
+    moments.add(blob)
+    flat = change.reshape(5, -1).astype(np.float64)
+    expected = float((by_onnx(network, {"c": [change]}, blob)["c"].astype(np.float64) ** 2).sum())
+    assert np.einsum("oi,ij,oj", flat, moments.matrix, flat) == pytest.approx(expected, rel=1e-4)
+
+
+def test_layers_without_moments() -> None:
+    grouped = Deconvolution(name="up", bottoms=("data",), tops=("up",), outputs=4, kernel=(2, 2), groups=4)
+    with pytest.raises(sd.ModelError, match="layer 'up': a convolution in one group"):
+        Moments(grouped)
+
+
+def test_weights_make_up_for_each_others_errors() -> None:
+    """The outputs of inputs that depend on each other change several times less."""
+    rng = np.random.default_rng(0)
+    inputs = rng.standard_normal((2000, 12)) @ rng.standard_normal((12, 48)) + 0.1 * rng.standard_normal((2000, 48))
+    weights = kernel(32, 48)
+
+    def error(rounded: Any) -> float:
+        return float(((inputs @ (rounded - weights).T) ** 2).sum())
+
+    found = compensated(weights, inputs.T @ inputs, lambda values: np.round(values * 2) / 2)
+    np.testing.assert_array_equal(found * 2, np.round(found * 2))
+    assert error(found) < error(np.round(weights * 2) / 2) / 4
+
+
+# ---- whole networks ----------------------------------------------------------------------------------------------------
+
+
+def small() -> tuple[Network, dict[str, list[Array]], list[Array]]:
+    network = small_network()
+    return network, random_weights(network), [a_blob(network, seed=seed) for seed in range(3)]
+
+
+def test_a_size_is_kept_and_used(tmp_path: Path) -> None:
+    network, weights = load_network(STEM)
+    for size in (600_000, 1_200_000):
+        found = compress(network, weights, Settings(size=size))
+        assert 0.98 * size < len(found.content) <= size
+        (tmp_path / "it.sdz").write_bytes(found.content)
+        assert same_weights(load_network(tmp_path / "it.sdz")[1], found.weights)
+        assert found.rows[-1].size == len(found.content)
+        assert sum(row.size for row in found.rows[:-1]) < len(found.content)
+
+
+def test_density_and_bits(tmp_path: Path) -> None:
+    network, weights = load_network(STEM)
+    found = compress(network, weights, Settings(density=0.3, bits=5))
+    kernels = [blobs[0] for blobs in found.weights.values()]
+    assert sum(map(np.count_nonzero, kernels)) / sum(one.size for one in kernels) == pytest.approx(0.3, abs=0.01)
+    assert max(len(np.unique(one)) for one in kernels) <= 32
+    assert {choice.bits for choice in found.choices.values()} == {5}
+    shares = [choice.density for choice in found.choices.values()]
+    assert min(shares) < 0.3 < max(shares)
+
+
+def test_what_cannot_be_so_small() -> None:
+    network, weights, _ = small()
+    with pytest.raises(sd.ModelError, match="a file of at most 300 bytes was expected, the smallest that was found has"):
+        compress(network, weights, Settings(size=300))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size": 0}, "size must be at least 1, got 0"),
+        ({"density": 0}, "density must be above 0"),
+        ({"density": 1.5}, r"density must lie in \[0, 1\]"),
+        ({"bits": 1}, "bits must be from 2 to 8, got 1"),
+        ({"bits": 9}, "bits must be from 2 to 8, got 9"),
+        ({"init": "best"}, "init must be one of 'linear', 'density', 'random'"),
+    ],
+)
+def test_wrong_settings(settings: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Settings(**settings)
+
+
+def test_pictures_tell_errors_and_which_inputs_are_zero() -> None:
+    network, weights, blobs = small()
+    outputs = Outputs(network, weights, blobs)
+    assert outputs.error(weights) == pytest.approx(0, abs=1e-12)
+    changed = {**weights, "conv": [weights["conv"][0] * 1.1, weights["conv"][1]]}
+    parts = []
+    for name in network.output_names:
+        one, other = (np.stack([by_onnx(network, some, blob)[name] for blob in blobs]) for some in (weights, changed))
+        parts.append(float(((one - other) ** 2).sum() / (one**2).sum()))
+    assert outputs.error(changed) == pytest.approx(np.mean(parts), rel=1e-3)
+    layers = (
+        Convolution(name="a", bottoms=("data",), tops=("a",), outputs=3, kernel=(1, 1)),
+        ReLU(name="r", bottoms=("a",), tops=("a",)),
+        Convolution(name="b", bottoms=("a",), tops=("b",), outputs=3, kernel=(1, 1)),
+    )
+    two = Network("two", "data", (1, 3, 8, 8), layers)
+    known = random_weights(two)
+    values = np.maximum(by_onnx(Network("one", "data", (1, 3, 8, 8), layers[:1]), known, a_blob(two))["a"], 0)
+    active = Outputs(two, known, [a_blob(two)]).active_inputs(known)
+    assert active == {"a": 1.0, "b": pytest.approx(np.count_nonzero(values) / values.size)}
+
+
+def test_sensitivity_is_resumed(tmp_path: Path) -> None:
+    network, weights, blobs = small()
+    outputs, stage = Outputs(network, weights, blobs), tmp_path / "stage.json"
+    curves = measure_sensitivity(network, weights, outputs, stage=stage)
+    assert list(curves) == [step.layer.name for step in network.weighted()]
+    assert all(len(errors) == len(REMOVED) for errors in curves.values())
+    told = json.loads(stage.read_text())
+    told["errors"]["conv"] = [1, 2, 3, 4]
+    del told["errors"]["around"]
+    stage.write_text(json.dumps(told))
+    assert measure_sensitivity(network, weights, outputs, stage=stage) == {**curves, "conv": (1, 2, 3, 4)}
+    for damage in ("{", "[]", '{"key": 3}', json.dumps({**told, "errors": 5}), json.dumps({**told, "key": "other"})):
+        stage.write_text(damage)
+        assert measure_sensitivity(network, weights, outputs, stage=stage) == curves
+
+
+def test_moments_make_it_better() -> None:
+    network, weights, blobs = small()
+    outputs = Outputs(network, weights, blobs)
+    settings = Settings(density=0.7, bits=3)
+    alone = compress(network, weights, settings, outputs=outputs)
+    found = compress(network, weights, settings, outputs=outputs, moments=layer_moments(network, weights, blobs))
+    assert found.errors["shared"] < alone.errors["shared"]
+    assert found.rows[0].active == 1.0
+
+
+# ---- the table ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_textbooks_ratio() -> None:
+    """The example of the courses: 1,000 weights of 32 bits that share 256 values."""
+    assert textbook_ratio(1000, 256) == pytest.approx(1.98, abs=0.005)
+
+
+# ---- the command -------------------------------------------------------------------------------------------------------
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "small.sdz"
+    assert main(["compress", str(STEM), "-o", str(out), "--size", "1M", "--json", str(tmp_path / "it.json")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["layer", "weights", "MACs"]
+    assert lines[-1].split()[0] == "total"
+    assert out.stat().st_size <= 1_000_000
+    told = json.loads((tmp_path / "it.json").read_text())
+    assert told["bytes"] == out.stat().st_size == told["total"]["size"]
+    assert len(told["layers"]) == 41
+    photo = cv2.imread(str(ROOT / "samples" / "chelsea.jpg"))
+    assert sd.SqueezeDet(out).detect(photo).labels == ["cat"]
+
+
+def test_the_command_with_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network, weights, _ = small()
+    (tmp_path / "it.onnx").write_bytes(onnx_bytes(network, weights))
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        picture = np.random.default_rng(number).integers(0, 255, (30, 40, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "photos" / f"{number}.png"), picture)
+    command = ["compress", str(tmp_path / "it.onnx"), "-o", str(tmp_path / "it.sdz"), "--density", "0.6", "--bits", "4"]
+    command += [
+        "--pictures",
+        str(tmp_path / "photos"),
+        "--html",
+        str(tmp_path / "it.html"),
+        "--json",
+        str(tmp_path / "it.json"),
+    ]
+    pytest.importorskip("matplotlib")
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "output error, pruned: " in out
+    assert "output error, shared: " in out
+    told = json.loads((tmp_path / "it.json").read_text())
+    assert told["sensitivity"]["errors"].keys() == weights.keys()
+    html = (tmp_path / "it.html").read_text()
+    assert html.count("<h2>") == 4
+    assert "http" not in html.replace("http://www.w3.org", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["it.html", "it.json", "it.onnx", "it.sdz", "photos"]
+    assert main([*command, "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "x.onnx"], "--output: a name that ends in .sdz was expected, got x.onnx"),
+        (["-o", "no/x.sdz"], "--output: no/x.sdz: its folder does not exist"),
+        (["-o", "x.sdz", "--size", "0"], "bytes, as in 900000, 900K or 1M, were expected, got '0'"),
+        (["-o", "x.sdz", "--size", "9"], "a file of at most 9 bytes was expected"),
+        (["-o", "x.sdz", "--bits", "9"], "bits must be from 2 to 8, got 9"),
+        (["-o", "x.sdz", "--density", "0"], "density must be above 0"),
+        (["-o", "x.sdz", "--pictures", "."], "no pictures in '.'"),
+        (["-o", "x.sdz", "--pictures", "nowhere"], "nowhere: No such file or directory"),
+    ],
+)
+def test_wrong_arguments(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    network, weights, _ = small()
+    Path("it.onnx").write_bytes(onnx_bytes(network, weights))
+    assert main(["compress", "it.onnx", *arguments]) == 2
+    out, error = capsys.readouterr()
+    assert message in error
+    assert (out, error.count("\n")) == ("", 1)
+    assert [path.name for path in Path().iterdir()] == ["it.onnx"]
+
+
+def test_a_classifier_agrees_with_itself(tmp_path: Path) -> None:
+    """Its weights from an archive, whose names have no strokes."""
+    network = sd.architectures.squeezenet_v1_0(classes=9)
+    weights = random_weights(network)
+    arrays = {
+        f"{name.replace('/', '_')}_{part}": blob
+        for name, blobs in weights.items()
+        for part, blob in zip("wb", blobs, strict=True)
+    }
+    np.savez(tmp_path / "it.npz", **arrays)
+    (tmp_path / "it.prototxt").write_text(prototxt_text(network))
+    read, found = load_network(tmp_path / "it.prototxt", tmp_path / "it.npz")
+    assert read == network
+    assert same_weights(found, weights)
+    outputs = Outputs(network, weights, [a_blob(network, seed=seed) for seed in range(3)])
+    assert compress(network, weights, Settings(bits=8), outputs=outputs).agreement == 1.0
+    other = random_weights(network, seed=1)
+    assert outputs.agreement(other) < 1.0

@@ -1,0 +1,474 @@
+"""Compressed models: their bytes, against coders written out here; damaged ones; the same boxes wherever they load."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import shutil
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from embedded import HAS_CAFFE, STEM
+from format_seeds import parts_of, sealed, seeds, shared, small_network
+from hypothesis import given
+from hypothesis import strategies as st
+from networks import ROOT, random_weights, same_weights
+from numpy.typing import NDArray
+from shared import DATA, needs
+
+import opencv_squeezedet as sd
+from opencv_squeezedet import _coding
+from opencv_squeezedet.cli import main
+from opencv_squeezedet.formats import load_network, read_sdz, sdz_bytes
+from opencv_squeezedet.formats.sdz import stored_of
+from opencv_squeezedet.formats.shared_weights import (
+    FLOAT16,
+    FLOAT32,
+    GAP_BITS,
+    SHARED,
+    code_lengths,
+    estimated_bytes,
+    layout_of,
+    read_values,
+    values_bytes,
+)
+from opencv_squeezedet.network import Network
+
+PUBLISHED = DATA / "weights" / "compressed_SqueezeNet.net"
+
+
+def bits(values: NDArray[np.float32]) -> list[int]:
+    found: list[int] = values.view(np.uint32).tolist()
+    return found
+
+
+def decoded_step_by_step(content: bytes, count: int) -> NDArray[np.float32]:
+    """One bit after the other, by the description of the format in models/README.md."""
+    form = content[0]
+    if form != 2:
+        return np.frombuffer(content, {0: "<f4", 1: "<f2"}[form], offset=1).astype(np.float32)
+    _, gap_bits, float_form, last, entries, code_bytes = struct.unpack_from("<BBBBII", content)
+    place, size = 12, {0: 4, 1: 2}[float_form]
+    centroids = struct.unpack_from(f"<{last + 1}{'fe'[float_form]}", content, place)
+    place += size * (last + 1)
+
+    def words(count: int) -> dict[str, int]:
+        nonlocal place
+        lengths = [content[place + i // 2] >> 4 * (i % 2) & 15 for i in range(count)]
+        place += (count + 1) // 2
+        found, word, length = {}, 0, 0
+        for symbol in sorted((i for i in range(count) if lengths[i]), key=lambda i: (lengths[i], i)):
+            word <<= lengths[symbol] - length
+            length = lengths[symbol]
+            found[f"{word:0{length}b}"] = symbol
+            word += 1
+        return found
+
+    def symbols(stream: bytes, words: dict[str, int]) -> list[int]:
+        found, word = [], ""
+        for bit in (byte >> i & 1 for byte in stream for i in range(8)):
+            word += str(bit)
+            if word in words and len(found) < entries:
+                found.append(words[word])
+                word = ""
+        assert len(found) == entries
+        assert len(word) < 8
+        return found
+
+    code_words = words(last + 1)
+    gap_words = words(1 << gap_bits) if gap_bits else {}
+    codes = symbols(content[place : place + code_bytes], code_words)
+    gaps = symbols(content[place + code_bytes :], gap_words) if gap_bits else [0] * entries
+    values, at = [0.0] * count, -1
+    for code, gap in zip(codes, gaps, strict=True):
+        at += gap + 1
+        values[at] = centroids[code]
+    return np.array(values, np.float32)
+
+
+# ---- arrays ------------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def arrays(draw: st.DrawFn) -> NDArray[np.float32]:
+    """Of any share of zeros and any number of values, some of which only float32 holds."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    count, values = draw(st.integers(1, 3000)), draw(st.sampled_from([1, 2, 3, 15, 255, 256, 257, 3000]))
+    some = rng.standard_normal(values).astype(draw(st.sampled_from([np.float16, np.float32]))).astype(np.float32)
+    array = some[rng.integers(0, values, count)]
+    array[rng.random(count) >= draw(st.sampled_from([0.0, 0.002, 0.05, 0.4, 1.0]))] = 0
+    if draw(st.booleans()):
+        array[rng.integers(0, count, 3)] = draw(st.sampled_from([-0.0, np.nan, np.inf, 1e-45, 65519.0, 3e38]))
+    return array
+
+
+@given(values=arrays())
+def test_what_is_coded_is_decoded_bit_for_bit(values: NDArray[np.float32]) -> None:
+    content = values_bytes(values)
+    assert bits(read_values(content, values.size)) == bits(values)
+    assert bits(decoded_step_by_step(content, values.size)) == bits(values)
+    assert len(content) <= 1 + 4 * values.size
+    assert len(content) <= estimated_bytes(values) * 1.02 + 4
+
+
+def made(count: int, density: float, values: int, seed: int = 0) -> NDArray[np.float32]:
+    """An array like a pruned layer: normal weights shared by centroids at equal distances."""
+    rng = np.random.default_rng(seed)
+    weights = np.round(rng.standard_normal(count) * values / 6).clip(-values // 2, values // 2).astype(np.float32)
+    weights[weights == 0] = 1
+    weights[rng.random(count) >= density] = 0
+    return weights
+
+
+def test_every_width_of_gaps_is_the_best_for_some_array() -> None:
+    """Narrow ones, whose tables are short, for small arrays."""
+    widths = {
+        layout_of(values_bytes(made(count, density, 32)), count).gap_bits
+        for density in np.geomspace(0.005, 1, 20)
+        for count in (300, 1000, 60_000)
+    }
+    assert widths == set(GAP_BITS)
+
+
+@pytest.mark.parametrize("density", [0.02, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("values", [4, 30, 200])
+def test_streams_are_near_the_entropy(density: float, values: int) -> None:
+    """As near as Huffman's code is (Gallager 1978): above it by the most frequent symbol's share and 0.086 bits at most."""
+    array = made(200_000, density, values)
+    layout = layout_of(values_bytes(array), array.size)
+    gaps, codes, before = [], [], -1
+    for place in np.flatnonzero(array).tolist() if layout.gap_bits else range(array.size):
+        fillers, gap = divmod(place - before - 1, 1 << layout.gap_bits)
+        gaps += [(1 << layout.gap_bits) - 1] * fillers + [gap]
+        codes += [0.0] * fillers + [float(array[place])]
+        before = place
+    for symbols, size in ((codes, layout.codes), (gaps, layout.gaps)):
+        share = np.unique(symbols, return_counts=True)[1] / len(symbols)
+        entropy = float(-(share * np.log2(share)).sum())
+        assert len(symbols) <= layout.entries <= len(symbols) + 1  # a filler behind the last
+        if size:
+            assert entropy * len(symbols) / 8 <= size <= (entropy + share.max() + 0.086) * layout.entries / 8 + 1
+    assert layout.tables < 700
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=2, max_size=60), st.integers(6, 12))
+def test_code_lengths_are_huffmans_unless_limited(counts: list[int], longest: int) -> None:
+    lengths = code_lengths(np.array(counts), longest)
+    used = lengths[lengths > 0].astype(int)
+    assert sum(2.0**-used) == 1
+    assert used.max() <= longest
+    heap = [count for count in counts if count]
+    if len(heap) < 2:
+        assert used.tolist() == [1, 1]
+        return
+    assert [bool(length) for length in lengths] == [bool(count) for count in counts]
+    heapq.heapify(heap)  # Huffman's own algorithm, whose cost is the sum of all that is merged
+    cost = 0
+    while len(heap) > 1:
+        pair = heapq.heappop(heap) + heapq.heappop(heap)
+        cost += pair
+        heapq.heappush(heap, pair)
+    total = int(np.array(counts) @ lengths)
+    assert total == cost if longest == 12 and max(counts) < 100 else total >= cost
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_limited_codes_are_the_best_of_all(seed: int) -> None:
+    """Against every choice of lengths whose words fill the code."""
+    rng = np.random.default_rng(seed)
+    counts = (rng.random(6) ** 6 * 1000).astype(int) + 1
+
+    def choices(left: int, room: float, most: int) -> Any:
+        if left == 0:
+            if room == 0:
+                yield ()
+            return
+        for length in range(1, most + 1):
+            if 2.0**-length <= room:
+                yield from ((length, *others) for others in choices(left - 1, room - 2.0**-length, most))
+
+    for longest in (3, 4):
+        best = min(int(counts @ lengths) for lengths in choices(6, 1.0, longest))
+        assert int(counts @ code_lengths(counts, longest)) == best
+
+
+def test_arrays_that_nobody_shares_stay_floats() -> None:
+    whole = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    halves = whole.astype(np.float16).astype(np.float32)
+    assert (values_bytes(whole)[0], values_bytes(halves)[0]) == (FLOAT32, FLOAT16)
+    assert values_bytes(np.sign(whole))[0] == SHARED
+
+
+# ---- damaged arrays ----------------------------------------------------------------------------------------------------
+
+GOOD = values_bytes(made(5000, 0.3, 20))
+LAYOUT = layout_of(GOOD, 5000)
+
+
+def changed(at: int, value: bytes) -> bytes:
+    return GOOD[:at] + value + GOOD[at + len(value) :]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "weights of form 0, 1 or 2 were expected, got nothing"),
+        (b"\x03" + bytes(50), "weights of form 0, 1 or 2 were expected, got 03"),
+        (b"\x00" + bytes(19999), "5000 values of 4 bytes were expected, got 19999 bytes"),
+        (GOOD[:8], "weights of form 0, 1 or 2 were expected, got 02"),
+        (GOOD[:40], "tables of [0-9]+ bytes and codes of [0-9]+ were expected, got 40 bytes"),
+        (changed(1, b"\x02"), "gaps of .* bits and centroids of form 0 or 1 were expected, got 2 and 1"),
+        (changed(2, b"\x02"), "centroids of form 0 or 1 were expected"),
+        (changed(4, struct.pack("<I", 5001)), "5001 entries in .* bytes, with gaps of . bits, cannot be 5000 values"),
+        (changed(4, struct.pack("<I", 3)), "3 entries in .* cannot be 5000 values"),
+        (changed(4, struct.pack("<I", LAYOUT.entries - 9)), "a stream is too long for its"),
+        (changed(4, struct.pack("<I", LAYOUT.entries + 9)), "an entry lies outside the 5000 weights|too short"),
+        (GOOD[:-2], "too short"),
+        (GOOD + b"\0", "too long"),
+        (GOOD[:-1] + b"\xff", "too (short|long)|outside"),
+        (changed(LAYOUT.tables - 1, b"\x11"), "the lengths of a complete prefix code of at most 12 bits were expected"),
+        (changed(LAYOUT.tables - 1, b"\xdd"), "the lengths of a complete prefix code of at most 12 bits were expected"),
+    ],
+)
+def test_damaged_arrays(content: bytes, message: str) -> None:
+    with pytest.raises(sd.ModelError, match=message):
+        read_values(content, 5000)
+
+
+def test_the_decoder_checks_what_it_is_given() -> None:
+    nothing, values = np.zeros(0, np.uint8), np.zeros(4, np.float32)
+    one = np.array([1, 1], np.uint8)
+    _coding.decode(b"\x05", nothing, one, nothing, np.array([2, 3], np.float32), 4, values)
+    assert values.tolist() == [3, 2, 3, 2]
+    for codes, lengths, centroids, entries, message in (
+        (b"\x05", one, [2], 4, "2 centroids were expected, got 1"),
+        (b"\x05", nothing, [], 4, "1 to 256 symbols were expected"),
+        (b"\x05", np.ones(257, np.uint8), np.zeros(257), 4, "1 to 256 symbols were expected"),
+        (b"\x05", one, [2, 3], -1, "a number of entries was expected"),
+        (b"\x05", one, [2, 3], 5, "an entry lies outside the 4 weights"),
+        (b"", one, [2, 3], 4, "too short"),
+        (b"\x05\0", one, [2, 3], 4, "too long"),
+        (b"\x15", one, [2, 3], 4, "too long"),
+        (b"\x05", np.array([1, 13], np.uint8), [2, 3], 4, "complete prefix code"),
+        (b"\x05", np.array([1, 2], np.uint8), [2, 3], 4, "complete prefix code"),
+        (b"\x05", np.array([0, 0], np.uint8), [2, 3], 4, "complete prefix code"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            _coding.decode(codes, nothing, lengths, nothing, np.array(centroids, np.float32), entries, values)
+    with pytest.raises(ValueError, match="complete prefix code"):
+        _coding.words(np.array([1, 2], np.uint8), np.zeros(2, np.uint32))
+    with pytest.raises(ValueError, match="got 2 lengths and 3 words"):
+        _coding.words(one, np.zeros(3, np.uint32))
+
+
+# ---- files -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_holds_all_of_a_model(tmp_path: Path) -> None:
+    network = small_network()
+    for weights in (random_weights(network), shared(random_weights(network))):
+        (tmp_path / "it.sdz").write_bytes(sdz_bytes(network, weights, b'{"a": "\xc3\xa9"}'))
+        model = read_sdz(tmp_path / "it.sdz")
+        assert model.description == b'{"a": "\xc3\xa9"}'
+        read, found = load_network(tmp_path / "it")
+        assert read == network
+        assert same_weights(found, weights)
+        assert all(blob.flags.writeable for blobs in found.values() for blob in blobs)
+        stored = stored_of(model)
+        assert sum(one.size for one in stored.values()) == sum(len(blob.content) for blob in model.blobs)
+        assert stored["conv"].kept == np.count_nonzero(weights["conv"][0]) / weights["conv"][0].size
+
+
+def changed_head(change: Any) -> bytes:
+    head, blobs = parts_of(seeds()["sdz"][0])
+    values = json.loads(head)
+    values = change(values) or values
+    return sealed(json.dumps(values).encode(), blobs)
+
+
+def set_to(name: str, value: Any) -> bytes:
+    return changed_head(lambda head: {**head, name: value})
+
+
+def claim(head: bytes, length: int) -> bytes:
+    return json.dumps({**json.loads(head), "blobs": [["conv", [1 << 28], length]]}).encode()
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    good = seeds()["sdz"][0]
+    path = tmp_path / "it.sdz"
+    head, blobs = parts_of(good)
+    bomb = zlib.compress(bytes(1 << 24), 9)
+    of_bomb = struct.pack("<8sHHIII", good[:8], 1, 0, 28 + len(bomb), len(bomb), 1 << 20) + bomb
+    for content, message in (
+        (b"PK\3\4" + good[4:], "a compressed model, which begins with"),
+        (good[:20], "a file of at least 28 bytes was expected, it has 20"),
+        (good[:8] + b"\2\0" + good[10:], "version 1 of the format was expected, got 2"),
+        (good[:-1], r"a file of \d+ bytes was expected from its beginning, it has \d+"),
+        (good + b"\0", r"a file of \d+ bytes was expected from its beginning, it has \d+"),
+        (of_bomb + struct.pack("<I", zlib.crc32(of_bomb)), "a head of 1048576 bytes was expected"),
+        (sealed(b"[", blobs), "its head cannot be read"),
+        (sealed(b"[" * 1_500, blobs), "its head cannot be read"),
+        (sealed(b"[" * 100_000, blobs), "a head of at most 1048576 bytes, and 100 times those it is packed to"),
+        (sealed(b"[]", blobs), "a head that is a JSON object was expected"),
+        (sealed(b"{}", blobs), "a head with a description, a definition and blobs was expected: KeyError"),
+        (set_to("description", 5), "AttributeError"),
+        (set_to("definition", None), "a head with a definition was expected"),
+        (set_to("definition", "layer {"), "no prototxt"),
+        (set_to("definition", 'input: "data" input_dim: [1, 3, 9, 9]'), ""),
+        (set_to("blobs", 3), "TypeError"),
+        (set_to("blobs", [["conv", [2, 2]]]), "ValueError"),
+        (set_to("blobs", [["conv", [2, "a"], 2]]), "ValueError"),
+        (set_to("blobs", [["conv", [], 2]]), "ValueError"),
+        (set_to("blobs", [["conv", [0], 2]]), "ValueError"),
+        (set_to("blobs", [["conv", [1] * 9, 2]]), "ValueError"),
+        (set_to("blobs", [["conv", [1 << 20, 1 << 20], len(blobs)]]), "at most 4096 blobs of 268435456 weights"),
+        (set_to("blobs", [[f"conv{i}", [1], 1] for i in range(4097)]), "at most 4096 blobs"),
+        (set_to("blobs", [["conv", [1 << 28], len(blobs)]]), "layer 'conv': tables of"),
+        (sealed(claim(head, len(GOOD)), GOOD), "layer 'conv': .* cannot be 268435456 values"),
+        (set_to("blobs", []), r"blobs up to byte \d+ were expected, they end at \d+"),
+        (sealed(head, blobs[:-1]), r"blobs up to byte \d+ were expected"),
+        (changed_head(lambda head: head["blobs"][0].__setitem__(1, [9, 3, 9])), "weights of 9x3x3x3 and 9 were expected"),
+        (changed_head(lambda head: head["blobs"][0].__setitem__(0, "other")), "layer 'conv': weights of"),
+    ):
+        path.write_bytes(content)
+        if not message:  # a network without layers needs no weights
+            assert load_network(path)[0].layers == ()
+            continue
+        with pytest.raises(sd.ModelError, match=rf"it\.sdz': .*{message}"):
+            load_network(path)
+        with pytest.raises(sd.ModelError, match=r"it\.sdz': "):
+            sd.SqueezeDet(path, config=sd.VOC)
+
+
+def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    good = bytearray(seeds()["sdz"][0])
+    for at in range(0, len(good), 7):
+        good[at] ^= 1 << at % 8
+        (tmp_path / "it.sdz").write_bytes(good)
+        with pytest.raises(sd.ModelError):
+            read_sdz(tmp_path / "it.sdz")
+        good[at] ^= 1 << at % 8
+
+
+# ---- models ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model, whole, and nothing beside it."""
+    path = tmp_path_factory.mktemp("model") / "it.sdz"
+    network, weights = load_network(STEM)
+    path.write_bytes(sdz_bytes(network, weights, Path(f"{STEM}.json").read_bytes()))
+    return path
+
+
+def photo() -> NDArray[np.uint8]:
+    return cv2.imread(str(ROOT / "samples" / "chelsea.jpg"))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("backend", ["opencv", "onnxruntime"])
+@pytest.mark.parametrize("name", ["it.sdz", "it"])
+def test_a_detector(model: Path, name: str, backend: Any) -> None:
+    if backend == "onnxruntime":
+        pytest.importorskip("onnxruntime")
+    found = sd.SqueezeDet(model.with_name(name), backend=backend).detect(photo())
+    expected = sd.SqueezeDet(backend=backend).detect(photo())
+    assert found.labels == expected.labels
+    np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=1e-3)
+    if backend == "opencv" and HAS_CAFFE:
+        np.testing.assert_array_equal(found.xyxy, expected.xyxy)
+
+
+def test_opencvs_interface(model: Path) -> None:
+    boxes = sd.DetectionModel(model).detect(photo())
+    for one, other in zip(boxes, sd.DetectionModel(f"{STEM}.onnx").detect(photo()), strict=True):
+        np.testing.assert_allclose(one, other, atol=1.001)
+
+
+def test_weights_of_its_own(model: Path) -> None:
+    with pytest.raises(sd.ModelError, match="has weights of its own"):
+        sd.SqueezeDet(model, f"{STEM}.caffemodel")
+
+
+def test_without_a_description(tmp_path: Path) -> None:
+    network, weights = load_network(STEM)
+    (tmp_path / "it.sdz").write_bytes(sdz_bytes(network, weights))
+    with pytest.raises(FileNotFoundError, match="no model description at"):
+        sd.SqueezeDet(tmp_path / "it.sdz")
+    config = sd.SqueezeDet().config
+    assert sd.SqueezeDet(tmp_path / "it.sdz", config=config).detect(photo()).labels == ["cat"]
+
+
+def test_whole_files_are_preferred(model: Path, tmp_path: Path) -> None:
+    for suffix in (".prototxt", ".caffemodel", ".json"):
+        shutil.copy(f"{STEM}{suffix}", tmp_path / f"it{suffix}")
+    shutil.copy(model, tmp_path)
+    files = sd.model_files.find_files(tmp_path / "it")
+    assert files.compressed is None
+    assert files.are_caffe
+    assert sd.model_files.find_files(tmp_path / "it.sdz").compressed == str(tmp_path / "it.sdz")
+
+
+def test_convert_there_and_back(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for target in ("a.onnx", "b.caffemodel", "c.prototxt"):
+        assert main(["convert", str(model), str(tmp_path / target), "--half"]) == 0
+    for one, other in (("a.onnx", "onnx"), ("b.caffemodel", "caffemodel"), ("c.prototxt", "prototxt"), ("a.json", "json")):
+        assert (tmp_path / one).read_bytes() == Path(f"{STEM}.{other}").read_bytes()
+    assert main(["convert", str(tmp_path / "b.caffemodel"), str(tmp_path / "d.sdz")]) == 0
+    assert (tmp_path / "d.sdz").read_bytes() == model.read_bytes()
+    capsys.readouterr()
+    assert main(["convert", str(model), str(model)]) == 2
+    assert "is the source itself" in capsys.readouterr().err
+
+
+def test_inspect(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(model)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[-3:] == ["kept", "centroids", "bytes"]
+    assert lines[3].split()[-3:] == ["100.0%", "floats", f"{2 + 2 * 1792:,}"]
+    assert "\nhead     input 416x416, grid 23x23" in "\n".join(lines)
+    assert main(["inspect", str(model), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["layers"][0]["stored"]["kept"] == 1
+    assert told["problems"] == []
+
+
+def a_classifier() -> Network:
+    return sd.architectures.squeezenet_v1_1(classes=7)
+
+
+def test_a_classifier(tmp_path: Path) -> None:
+    network = a_classifier()
+    weights = shared(random_weights(network), density=0.9, values=200)
+    (tmp_path / "it.sdz").write_bytes(sdz_bytes(network, weights, b'{"labels": ["a", "b", "c", "d", "e", "f", "g"]}'))
+    (tmp_path / "plain.sdz").write_bytes(sdz_bytes(network, weights))
+    found = sd.SqueezeNet(tmp_path / "it.sdz")
+    assert found.labels == tuple("abcdefg")
+    other = sd.SqueezeNet(tmp_path / "plain.sdz", labels=found.labels)
+    np.testing.assert_array_equal(found.forward(photo()), other.forward(photo()))
+
+
+@needs("weights")
+def test_the_published_file_gets_smaller_and_keeps_every_bit(tmp_path: Path) -> None:
+    network, weights = load_network(PUBLISHED)
+    content = sdz_bytes(network, weights)
+    assert len(content) < 0.82 * PUBLISHED.stat().st_size
+    (tmp_path / "it.sdz").write_bytes(content)
+    _, found = load_network(tmp_path / "it.sdz")
+    for name, blobs in weights.items():
+        for one, other in zip(found[name], blobs, strict=True):
+            assert bits(one.ravel()) == bits(other.ravel())
+
+
+def test_more_weights_than_a_file_may_have() -> None:
+    network = small_network()
+    weights = random_weights(network)
+    del weights["conv"]
+    with pytest.raises(sd.ModelError, match="layer 'conv': weights of 9x3x3x3 and 9 were expected, got none"):
+        sdz_bytes(network, weights)
