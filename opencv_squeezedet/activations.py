@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +9,12 @@ from numpy.typing import NDArray
 from opencv_squeezedet.backends import BackendName
 from opencv_squeezedet.backends.content import up_to
 from opencv_squeezedet.backends.forms import Form, open_form
-from opencv_squeezedet.config import from_fields
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats import load_network, onnx_bytes
-from opencv_squeezedet.model import read_description
+from opencv_squeezedet.model import preprocess_of
 from opencv_squeezedet.model_files import Files
 from opencv_squeezedet.network import ReLU
-from opencv_squeezedet.preprocess import Picture, Preprocess
+from opencv_squeezedet.preprocess import Picture
 
 _LEAST_SIDE = 48  # pixels of a map in the picture
 _MOST_WIDTH = 1600
@@ -67,17 +64,10 @@ def layer_maps(
     if len(shape) != 4:
         raise ModelError(f"{files}: layer {layer!r} puts out {'x'.join(map(str, shape))}, not maps")
     part = up_to(network, {top})
-    size = network.input_shape[3], network.input_shape[2]
-    preprocess = Preprocess(size) if files.description is None else read_description(files.description, _preprocess)
+    preprocess = preprocess_of(files, network.input_size)
     net = open_form(Form((onnx_bytes(part, weights),), str(files), None), backend)
     (maps,) = net.predict(preprocess.blob(image))
     return layer, np.asarray(maps[0], np.float32)
-
-
-def _preprocess(description: Any) -> Preprocess:
-    if not isinstance(description, dict) or "preprocess" not in description:
-        raise ValueError("a JSON object with 'preprocess' was expected")
-    return from_fields(Preprocess, description["preprocess"])
 
 
 def draw_maps(maps: NDArray[np.float32]) -> Picture:

@@ -105,13 +105,13 @@ def test_a_line_a_minute_without_a_terminal(
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     arguments = ["train", data, "--split", "train", "--val-split", "val", "-o", "run", *SHORT, "--every", "4"]
     assert cli.main(arguments) == 0
-    first, second = capsys.readouterr().err.splitlines()
+    first, second = (line for line in capsys.readouterr().err.splitlines() if " per second" in line)
     words = r"squeezedet train: {} of 8 pictures, \d+\.\d per second, {} left"
     assert re.fullmatch(words.format(4, r"(\d+ min )?\d+ s"), first)
     assert re.fullmatch(words.format(8, "0 s"), second)
     for options in (["--quiet"], []):
         assert cli.main([*arguments, *options]) == 0  # all has been seen before
-        assert capsys.readouterr().err == ""
+        assert " per second" not in capsys.readouterr().err
 
 
 def test_a_fifth_is_held_apart_of_xml_files(
@@ -126,7 +126,7 @@ def test_a_fifth_is_held_apart_of_xml_files(
     told = "bolts: PASCAL VOC's XML files in annotations/, pictures in images/\n"
     assert cli.main(["train", "bolts", "--split", "0.2", "-o", "run", *SHORT]) == 0
     out, err = capsys.readouterr()
-    assert err == f"squeezedet train: {told}"
+    assert err.startswith(f"squeezedet train: {told}")
     assert "pictures: mAP" in out
     assert cli.main(["eval", "bolts", "--split", ".2", "--model", "run/model", "--json", "found.json", "--quiet"]) == 0
     assert capsys.readouterr() == ("", f"squeezedet eval: {told}")

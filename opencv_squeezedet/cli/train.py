@@ -113,11 +113,11 @@ def _train(args: argparse.Namespace, *, first: bool) -> int:
             workers=args.workers,
         )
         _watch(training, args)
+        advice = [] if training.validation is None else training.advice()  # which all processes may have to measure for
         if not first:
             return 0
         calibration = None if training.validation is None else training.calibrate()
         paths = training.write(args.output / _STEM, calibration=calibration)
-        advice = [] if args.quiet or training.validation is None else training.advice()
     if not args.quiet:
         if calibration is not None:
             print(_calibrated(calibration))
