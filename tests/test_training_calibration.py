@@ -20,7 +20,7 @@ from training_cases import recipe, squares  # noqa: E402
 
 from opencv_squeezedet.evaluation.matching import ClassMatches  # noqa: E402
 from opencv_squeezedet.training import Training  # noqa: E402
-from opencv_squeezedet.training.calibration import Calibration, Logits, calibrate, climb, log_loss  # noqa: E402
+from opencv_squeezedet.training.calibration import Calibration, Logits, calibrate, climb, log_loss, platt  # noqa: E402
 
 HEAD = sd.HeadConfig(
     input_size=(90, 90), grid=(2, 2), anchors=((20, 20),), labels=("a", "b"), score_threshold=0.3, nms_kind="greedy"
@@ -105,6 +105,16 @@ def test_scores_become_probabilities() -> None:
         1 / (1 + math.exp(-(found.confidence_scale * logit + found.confidence_shift))) for logit in (0.405, -0.847, -2.197)
     ]
     assert scores == pytest.approx([0.8, 0.2, 0.0], abs=0.1)
+
+
+def test_the_scores_that_would_be_right() -> None:
+    """Logits of the share that is right are twice those of the scores, plus 1."""
+    logits = np.linspace(-3, 2, 11)
+    share = 1 / (1 + np.exp(-(2 * logits + 1)))
+    hits = np.concatenate([np.arange(1000) < 1000 * one for one in share])
+    score = np.repeat(1 / (1 + np.exp(-logits)), 1000).astype(np.float32)
+    assert platt(ClassMatches(score, hits, 1, 0)) == pytest.approx((2, 1), abs=0.03)
+    assert platt(ClassMatches(score, np.ones_like(hits), 1, 0)) == (1, 0)
 
 
 def test_the_log_loss_of_detections() -> None:

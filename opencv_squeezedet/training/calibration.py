@@ -16,6 +16,7 @@ from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import Evaluation, diagnose, evaluate
 from opencv_squeezedet.evaluation.matching import ClassMatches, match_classes
+from opencv_squeezedet.extras import needs
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.postprocess import postprocess_batch
 from opencv_squeezedet.training.predictions import logit_channels
@@ -111,7 +112,9 @@ def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibrati
     -----
     The two factors and the NMS threshold in turn move up or down in steps as long as that raises VOC2010's precision, which,
     unlike that of 2007, reflects every change. Then the factors and the shift move as long as that lowers the log-loss of the
-    scores as probabilities of being right, and costs no more than 0.2 points of precision. Together some fifty measurements.
+    scores as probabilities of being right, and costs no more than 0.2 points of precision. They begin where the logits of the
+    scores would have to be scaled and shifted if the confidence were all that counts (Platt scaling). Together some fifty
+    measurements.
     If no object is found, nothing changes.
     """
     raw = replace(config, activated=False)
@@ -137,7 +140,11 @@ def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibrati
         evaluation, loss = measured(class_scale, confidence_scale, shift, nms_threshold)
         return -loss if evaluation.map_voc10 >= least else -math.inf
 
-    class_scale, confidence_scale, shift = climb(honesty, (class_scale, confidence_scale, 0.0), (_SCALES, _SCALES, _SHIFTS))
+    *_, pooled = match_classes(dataset, known[class_scale, confidence_scale, 0.0, nms_threshold][2])
+    slope, offset = platt(pooled)
+    starts = [(class_scale * a, confidence_scale * slope, offset) for a in (1.0, slope)] if slope > 0 else []
+    start = max([(class_scale, confidence_scale, 0.0), *starts], key=lambda point: honesty(*point))
+    class_scale, confidence_scale, shift = climb(honesty, start, (_SCALES, _SCALES, _SHIFTS))
     first = known[1.0, 1.0, 0.0, config.nms_threshold]
     last = known[class_scale, confidence_scale, shift, nms_threshold]
     best_f1 = last[0].pooled.best
@@ -145,6 +152,17 @@ def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibrati
     before, after = (diagnose(dataset, found, threshold).calibration_error for _, _, found in (first, last))
     precisions = first[0].map_voc10, last[0].map_voc10
     return Calibration(class_scale, confidence_scale, shift, nms_threshold, threshold, *precisions, before, after)
+
+
+def platt(matches: ClassMatches) -> tuple[float, float]:
+    """Return slope and offset that make the scores' logits those of being right; 1 and 0 if nothing tells."""
+    if matches.hit.all() or not matches.hit.any():
+        return 1.0, 0.0
+    with needs("eval"):
+        from sklearn.linear_model import LogisticRegression
+    score = matches.score.astype(np.float64).clip(1e-6, 1 - 1e-6)
+    fitted = LogisticRegression(C=1e6).fit(np.log(score / (1 - score))[:, None], matches.hit)
+    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 
 def log_loss(matches: ClassMatches) -> float:
