@@ -266,7 +266,8 @@ def test_input_sizes_that_do_not_suit() -> None:
     for network in ("pyramid", "lite", "gsoc"):
         for side in (64, 97, 128, 208, 416, 511):
             recipe = Recipe(network=network, input_size=(side, 112))
-            shapes = [[step.weights for step in describe(recipe, ["nut"], size)[0].weighted()] for size, _ in recipe.sizes]
+            sizes = [size for some, _ in recipe.sizes for size in some]
+            shapes = [[step.weights for step in describe(recipe, ["nut"], size)[0].weighted()] for size in sizes]
             assert shapes[0] == shapes[1]
 
 

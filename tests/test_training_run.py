@@ -278,7 +278,7 @@ def test_interrupted_at_any_line(data: tuple[Dataset, Dataset], whole: Training,
         run = training(data, tmp_path)
         assert run.trainer.seen >= seen
         progress = [run.trainer.seen]
-        with suppress(KeyboardInterrupt), InterruptAfter(int(rng.integers(1, 14_000))):
+        with suppress(KeyboardInterrupt), InterruptAfter(int(rng.integers(1, 30_000))):
             for step in run.run(every=16, log_every=3, save_seconds=1000):
                 progress.append(step.seen)
         stops += run.trainer.seen < 48
