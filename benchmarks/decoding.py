@@ -1,4 +1,4 @@
-"""How fast a compressed model's weights are decoded, on one core: the whole file, and layers made at several densities and bits.
+"""How fast a compressed model's weights are decoded, on one core: whole files, and layers of several densities and bits.
 
     python benchmarks/decoding.py small.sdz
 
