@@ -3,13 +3,13 @@
 python benchmarks/zoo.py DATASET --folder WEIGHTS --json docs/measured/zoo.json
 
 The embedded model, with each backend that is installed, beside detectors that were trained on COCO: NanoDet-m,
-NanoDet-Plus-m-1.5x and YOLOX-Nano by ncnn (extra ``[teach]``), PicoDet-S by onnxruntime. Their files are in the folder:
+NanoDet-Plus-m-1.5x and YOLOX-Nano by ncnn, PicoDet-S by onnxruntime (extra ``[teach]``). Their files are in the folder:
 ``nanodet_m``, ``teachers/nanodet_plus_m_1.5x_416`` and ``teachers/yolox_nano`` as ``.param`` and ``.bin``, and
 ``teachers/picodet_s_416.onnx``. What is missing is left out.
 
 All detectors see a picture before the next one is read. The time is processor time, which other programs disturb little: the
 median over the pictures, without reading the file.
-Scores from 0.01 (NanoDet-m: from 0.05) and up to 100 boxes a picture count. COCO's classes that VOC lacks are left out.
+Scores from 0.01 and up to 100 boxes a picture count. COCO's classes that VOC lacks are left out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import process_time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -35,11 +35,11 @@ from opencv_squeezedet.files import read_picture
 from opencv_squeezedet.model import EMBEDDED, models_folder
 from opencv_squeezedet.postprocess import nms
 
+if TYPE_CHECKING:
+    from opencv_squeezedet.training import CocoDetector, Opinion
+
 Image = NDArray[np.uint8]
-Found = tuple[NDArray[Any], NDArray[Any]]  # boxes (N, 4) in fractions of the picture, scores of all classes (N, 80)
-SIDE = 416
 LEAST, NMS, MOST = 0.01, 0.6, 100
-IMAGENET = np.float32([0.485, 0.456, 0.406]) * 255, np.float32([0.229, 0.224, 0.225]) * 255  # RGB
 
 
 class Detector(NamedTuple):
@@ -79,144 +79,39 @@ def embedded() -> Iterator[Detector]:
 # ---- detectors trained on COCO --------------------------------------------------------------------------------------------
 
 
-def to_detections(found: Found, image: Image, names: tuple[str, ...], columns: list[int]) -> sd.Detections:
+def to_detections(found: Opinion, names: tuple[str, ...], columns: list[int]) -> sd.Detections:
     """The best class of each box among ours, and NMS."""
-    xyxy, scores = found
-    scores = scores[:, columns]
+    scores = found.scores[:, columns]
     class_id, best = scores.argmax(1).astype(np.int32), scores.max(1)
     seen = np.flatnonzero(best > LEAST)
-    xyxy = xyxy[seen].clip(0, 1) * np.float32(image.shape[1::-1] * 2)
-    kept = nms(xyxy, best[seen], class_id[seen], nms_threshold=NMS)[:MOST]
-    return sd.Detections(xyxy[kept], best[seen][kept], class_id[seen][kept], names)
+    kept = seen[nms(found.xyxy[seen], best[seen], class_id[seen], nms_threshold=NMS)[:MOST]]
+    return sd.Detections(found.xyxy[kept], best[kept], class_id[kept], names)
 
 
-def distances(scores: list[NDArray[Any]], bins: list[NDArray[Any]], shift: float) -> Found:
-    """Boxes of the strides 8, 16, 32 and 64 from the distributions of the distances to their four edges."""
-    boxes = []
-    likely = [np.flatnonzero(each.max(1) > LEAST) for each in scores]
-    for stride, distribution, seen in zip((8, 16, 32, 64), bins, likely, strict=True):
-        weights = np.exp(distribution[seen].reshape(-1, 4, 8))
-        edges = (weights * np.arange(8)).sum(-1) / weights.sum(-1)
-        row, column = np.divmod(seen, -(-SIDE // stride))
-        middle = np.stack([column, row], axis=1) + shift
-        boxes.append(np.concatenate([middle - edges[:, :2], middle + edges[:, 2:]], axis=1) * stride / SIDE)
-    return np.concatenate(boxes), np.concatenate([each[seen] for each, seen in zip(scores, likely, strict=True)])
-
-
-def load_ncnn(stem: Path) -> Any:
-    """A network of ncnn on one thread."""
-    import ncnn
-
-    net = ncnn.Net()
-    net.opt.num_threads = 1
-    net.load_param(f"{stem}.param")
-    net.load_model(f"{stem}.bin")
-    return net
-
-
-def nanodet_plus(stem: Path) -> Callable[[Image], Found]:
-    """NanoDet-Plus-m-1.5x: the picture stretched, BGR."""
-    import ncnn
-
-    net = load_ncnn(stem)
-
-    def detect(image: Image) -> Found:
-        blob = ncnn.Mat.from_pixels_resize(image, ncnn.Mat.PixelType.PIXEL_BGR, *image.shape[1::-1], SIDE, SIDE)
-        blob.substract_mean_normalize((103.53, 116.28, 123.675), (0.017429, 0.017507, 0.017125))
-        run = net.create_extractor()
-        run.input("data", blob)
-        scores = [np.array(run.extract(f"cls{stride}")[1]) for stride in (8, 16, 32, 64)]
-        scores = [each.reshape(each.shape[0], -1).T for each in scores]
-        bins = [np.array(run.extract(f"dis{stride}")[1]).reshape(-1, 32) for stride in (8, 16, 32, 64)]
-        return distances(scores, bins, 0.0)
-
-    return detect
-
-
-def picodet(file: Path) -> Callable[[Image], Found]:
-    """PicoDet-S: the picture stretched, RGB."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    outputs = [f"save_infer_model/scale_{i}.tmp_1" for i in range(8)]
-    mean, deviation = IMAGENET
-
-    def detect(image: Image) -> Found:
-        blob = (cv2.resize(image, (SIDE, SIDE))[:, :, ::-1] - mean) / deviation
-        given = session.run(outputs, {"image": blob.transpose(2, 0, 1)[None].astype(np.float32)})
-        given = [each.reshape(-1, each.shape[-1]) for each in given]
-        return distances(given[:4], given[4:], 0.5)
-
-    return detect
-
-
-def yolox(stem: Path) -> Callable[[Image], Found]:
-    """YOLOX-Nano without its first layer: the picture at the top left of a square, RGB, four pixels as channels."""
-    import ncnn
-
-    net = load_ncnn(stem)
-    mean, deviation = IMAGENET
-    strides = np.concatenate([np.full((SIDE // stride) ** 2, stride) for stride in (8, 16, 32)])
-    cells = np.concatenate([np.indices((SIDE // s, SIDE // s))[::-1].reshape(2, -1).T for s in (8, 16, 32)])
-
-    def detect(image: Image) -> Found:
-        scale = SIDE / max(image.shape[:2])
-        width, height = round(image.shape[1] * scale), round(image.shape[0] * scale)
-        square = np.full((SIDE, SIDE, 3), 114, np.uint8)
-        square[:height, :width] = cv2.resize(image, (width, height))
-        planes = ((square[:, :, ::-1] - mean) / deviation).transpose(2, 0, 1).astype(np.float32)
-        quarters = [planes[:, ::2, ::2], planes[:, 1::2, ::2], planes[:, ::2, 1::2], planes[:, 1::2, 1::2]]
-        blob = np.ascontiguousarray(np.concatenate(quarters))  # outlives the run: ncnn looks at its memory
-        run = net.create_extractor()
-        run.input("683", ncnn.Mat(blob))
-        given = np.array(run.extract("output")[1])
-        middle = (given[:, :2] + cells) * strides[:, None]
-        half = np.exp(given[:, 2:4]) * strides[:, None] / 2
-        return np.concatenate([middle - half, middle + half], axis=1) / np.float32([width, height] * 2), given[:, 5:] * given[
-            :, 4:5
-        ]
-
-    return detect
+ON_COCO = (
+    ("NanoDet-m", "ncnn", "nanodet", "nanodet_m"),
+    ("NanoDet-Plus-m-1.5x", "ncnn", "nanodet-plus", "teachers/nanodet_plus_m_1.5x_416"),
+    ("YOLOX-Nano", "ncnn", "yolox", "teachers/yolox_nano"),
+    ("PicoDet-S", "onnxruntime", "picodet", "teachers/picodet_s_416"),
+)
 
 
 def on_coco(folder: Path, names: tuple[str, ...]) -> Iterator[Detector]:
     """Those whose files and packages are there."""
-    try:
-        from opencv_squeezedet.training import nanodet
-    except ImportError as error:
-        print(f"without the detectors trained on COCO: {error}")
-        return
-    columns = [nanodet.LABELS.index(name) for name in names]
+    for name, engine, kind, file in ON_COCO:
+        try:
+            from opencv_squeezedet.training import CocoDetector
 
-    def ours(find: Callable[[Image], Found]) -> Callable[[Image], sd.Detections]:
-        return lambda image: to_detections(find(image), image, names, columns)
+            teacher = CocoDetector(kind, folder / file, threads=1)
+        except (ImportError, FileNotFoundError) as error:
+            print(f"without {name}: {error}")
+            continue
+        columns = [teacher.labels.index(name) for name in names]
 
-    def first_nanodet(image: Image) -> Found:
-        opinion = teacher(image)
-        return opinion.xyxy / np.float32(image.shape[1::-1] * 2), opinion.scores
+        def detect(image: Image, teacher: CocoDetector = teacher, columns: list[int] = columns) -> sd.Detections:
+            return to_detections(teacher(image), names, columns)
 
-    def there(*files: Path) -> bool:
-        missing = [str(file) for file in files if not file.is_file()]
-        if missing:
-            print(f"without {' and '.join(missing)}")
-        return not missing
-
-    files = [folder / "nanodet_m.param", folder / "nanodet_m.bin"]
-    if there(*files):
-        teacher = nanodet.NanoDet(folder)
-        yield Detector("NanoDet-m", "ncnn", megabytes(*files), "COCO", ours(first_nanodet))
-    for name, make, file in (
-        ("NanoDet-Plus-m-1.5x", nanodet_plus, "nanodet_plus_m_1.5x_416"),
-        ("YOLOX-Nano", yolox, "yolox_nano"),
-    ):
-        files = [folder / "teachers" / f"{file}{suffix}" for suffix in (".param", ".bin")]
-        if there(*files):
-            yield Detector(name, "ncnn", megabytes(*files), "COCO", ours(make(files[0].with_suffix(""))))
-    file = folder / "teachers" / "picodet_s_416.onnx"
-    if there(file):
-        yield Detector("PicoDet-S", "onnxruntime", megabytes(file), "COCO", ours(picodet(file)))
+        yield Detector(name, engine, megabytes(*teacher.files), "COCO", detect)
 
 
 # ---- the measurement ------------------------------------------------------------------------------------------------------

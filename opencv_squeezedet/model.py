@@ -140,6 +140,16 @@ def read_description(files: Files, take: Callable[[Any], Description]) -> Descri
         raise ModelError(f"{files.description!r}: {error}") from error
 
 
+def preprocess_of(files: Files, size: tuple[int, int]) -> Preprocess:
+    """Return how a model's input is made: as its JSON says or, if it does not, stretched to ``size``."""
+
+    def take(described: Any) -> Preprocess | None:
+        fields = described.get("preprocess") if isinstance(described, dict) else None
+        return None if fields is None else from_fields(Preprocess, fields)
+
+    return read_description(files, take) or Preprocess(size)
+
+
 def description_of(files: Files) -> bytes | None:
     """Return the content of a model's JSON, a file of its own or in a compressed model; None if there is none."""
     if files.compressed is not None:

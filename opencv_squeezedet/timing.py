@@ -9,6 +9,9 @@ from time import perf_counter
 
 import numpy as np
 
+KEPT = 1 << 16
+"""Times of a stage that are kept at least: a camera gives frames for days."""
+
 OnStage = Callable[[str, float, int], object]
 """Called with the name of a stage, the seconds it took, and the number of pictures it was for."""
 
@@ -33,7 +36,7 @@ class StageTimes:
     Attributes
     ----------
     seconds : dict of list of float
-        The seconds of each stage, one entry per picture.
+        The seconds of each stage, one entry per picture; of more than `KEPT` pictures, those of the last ones.
     """
 
     def __init__(self, *stages: str) -> None:
@@ -43,7 +46,10 @@ class StageTimes:
     def add(self, stage: str, seconds: float, pictures: int = 1) -> None:
         """Add the time of a stage that worked on some pictures together: each gets an equal share."""
         with self._lock:
-            self.seconds[stage] += [seconds / pictures] * pictures
+            kept = self.seconds[stage]
+            kept += [seconds / pictures] * pictures
+            if len(kept) > 2 * KEPT:
+                del kept[:-KEPT]
 
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Return a context whose time is added to a stage, for one picture."""

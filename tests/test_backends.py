@@ -272,7 +272,7 @@ def test_a_target_that_cannot_be_had(backend: Any, target: str) -> None:
 
 
 def test_an_unknown_backend() -> None:
-    with pytest.raises(ValueError, match="backend must be one of 'opencv', 'onnxruntime', got 'caffe'"):
+    with pytest.raises(ValueError, match="backend must be one of 'opencv', 'onnxruntime', 'auto', got 'caffe'"):
         sd.SqueezeDet(backend="caffe")  # type: ignore[arg-type]
 
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from terminal import open_terminal, read_terminal
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
 from opencv_squeezedet.cli.outputs import write_yolo_names
+from opencv_squeezedet.cli.results import Names
+from opencv_squeezedet.cli.sources import Frame
 from opencv_squeezedet.config import NMS_KINDS
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
@@ -218,6 +221,19 @@ def test_a_camera_that_vanishes_ends_with_one_line(
     monkeypatch.undo()
     assert len(frames_of(folder / "seen.avi")) == 5
     assert len(json.loads((folder / "all.json").read_text())) == 5
+
+
+def test_names_of_a_camera_take_no_memory() -> None:
+    """However many frames it gives."""
+    for alone, fits in ((True, True), (False, False)):
+        names = Names(None, set(), alone=alone)
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(20_000):
+            assert names.stem(Frame("0", f"camera-0_{number:06}", ".jpg", np.empty), ".jpg") == f"camera-0_{number:06}"
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (after - before < 100_000) is fits
 
 
 def test_a_broken_video_does_not_stop_the_rest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from embedded import needs_onnx
@@ -17,6 +18,7 @@ from networks import MODELS, ROOT, a_blob, by_onnx, random_weights, same_weights
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures, registry
+from opencv_squeezedet.activations import layer_maps
 from opencv_squeezedet.cli import convert as convert_module
 from opencv_squeezedet.cli import inspect as inspect_module
 from opencv_squeezedet.cli import main
@@ -217,6 +219,46 @@ def test_networks_without_weights_head_or_description(capsys: pytest.CaptureFixt
     (tmp_path / "compressed.net").write_bytes(compressed_file())
     assert main(["inspect", str(tmp_path / "compressed.net")]) == 0
     assert capsys.readouterr().out.startswith("SqueezeNet v1.0: ")
+
+
+def test_maps_of_a_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As many as the layer has channels, none below 0 after its ReLU; the last layer's are the blobs themselves."""
+    photo = str(Path(__file__).parents[1] / "samples" / "chelsea.jpg")
+    out = tmp_path / "maps.png"
+    assert main(["inspect", "--activations", photo, "--layer", "fire5_squeeze", "-o", str(out)]) == 0
+    assert capsys.readouterr().out.startswith("fire5_squeeze: 32 maps of 51x51, ")
+    drawn = cv2.imread(str(out))
+    assert drawn.shape == (6 * 53, 6 * 53, 3)
+    assert main(["inspect", "--activations", photo, "-o", str(out)]) == 0
+    assert capsys.readouterr().out.startswith("conv13: 192 maps of 23x23, ")
+
+    where, image = registry.find_network("embedded"), cv2.imread(photo)
+    name, maps = layer_maps(where, image)
+    assert (name, maps.shape) == ("conv13", (192, 23, 23))
+    assert maps.min() == 0
+    _, logits = layer_maps(where, image, "conv14")
+    delta_bbox = sd.SqueezeDet().forward(image).delta_bbox
+    np.testing.assert_allclose(logits.transpose(2, 1, 0)[..., 189:], delta_bbox.reshape(23, 23, 36), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--activations", "x.png"], "--activations and --output need each other"),
+        (["--layer", "fire2"], "--activations and --output need each other"),
+        (["--activations", "{photo}", "-o", "x.gif"], "--output: a name that ends in .png or .jpg was expected"),
+        (["--activations", "none.png", "-o", "x.png"], "none.png"),
+        (["--activations", "{photo}", "-o", "x.png", "--layer", "fire99"], "no layer 'fire99'; it has conv1, "),
+        (["--activations", "{photo}", "-o", "x.png", "--layer", "softmax"], "layer 'softmax' puts out 1x4761x20, not maps"),
+    ],
+)
+def test_maps_that_cannot_be(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photo = str(Path(__file__).parents[1] / "samples" / "chelsea.jpg")
+    assert message in error_of(capsys, "inspect", *(argument.format(photo=photo) for argument in arguments))
+    assert not list(tmp_path.iterdir())
 
 
 def test_parts_that_do_not_fit_are_told_after_the_table(stem: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,12 +19,14 @@ from embedded import STEM
 import opencv_squeezedet as sd
 
 PACKAGE = Path(sd.__file__).parent
+NOT_EDITABLE = "import sys; sys.meta_path[:] = [one for one in sys.meta_path if '__editable__' not in str(one)]"
+"""An editable installation would find what is missing in a copy."""
 
 
 def error_of_import(*first_on_path: Path) -> str:
     path = os.pathsep.join(map(str, (*first_on_path, PACKAGE.parent)))
     done = subprocess.run(
-        [sys.executable, "-c", "import opencv_squeezedet"],
+        [sys.executable, "-c", f"{NOT_EDITABLE}; import opencv_squeezedet"],
         capture_output=True,
         text=True,
         cwd=first_on_path[0],

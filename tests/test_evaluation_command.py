@@ -79,6 +79,10 @@ def test_the_embedded_model(data: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert (cat["objects"], cat["voc07"], cat["voc10"], cat["recall"]) == (1, 1.0, 1.0, 1.0)
     assert numbers["map_voc07"] == 0.5  # nothing is where the sofa is said to be
     assert numbers["pictures"] == 2
+    costs = {error["name"]: error["cost"] for error in numbers["diagnosis"]["errors"]}
+    assert (costs["missed"], costs["class"]) == (0.0, 0.0)
+    assert sum(size["objects"] for size in numbers["diagnosis"]["sizes"]) == 2
+    assert "mAP (VOC10) that mistakes cost: class 0.0, place" in printed
     assert set(numbers["speed"]["milliseconds"]) == {"read", "preprocess", "network", "post-process"}
     rows = list(csv.DictReader(places["csv"].read_text().splitlines()))
     assert [row["label"] for row in rows] == [*sd.VOC.labels, "mean"]
@@ -88,7 +92,7 @@ def test_the_embedded_model(data: Path, capsys: pytest.CaptureFixture[str]) -> N
     report = places["html"].read_text()
     images = _Images()
     images.feed(report)
-    assert len(images.sources) == 5  # three plots, and each picture
+    assert len(images.sources) == 6  # four plots, and each picture
     assert all(source.startswith("data:image/") for source in images.sources)
     assert "http" not in report.replace("http://www.w3.org/", "")
 
@@ -205,6 +209,15 @@ def test_a_picture_that_cannot_be_read(data: Path, capsys: pytest.CaptureFixture
     assert main(["eval", str(data), "--quiet", "--html", str(report)]) == 1
     assert "grey.png: it is not a picture" in capsys.readouterr().err
     assert "Problems in the data" in report.read_text()
+
+
+def test_no_speed_where_no_picture_can_be_read(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (data.parent / "images").iterdir():
+        path.write_bytes(b"no picture")
+    main(["eval", str(data)])
+    out, err = capsys.readouterr()
+    assert "pictures/s" not in out
+    assert len(err.splitlines()) == 2
 
 
 def test_a_data_set_of_other_classes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

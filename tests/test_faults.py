@@ -89,14 +89,14 @@ def work():
     return 0
 """
 PART = """
-import pickle
+import pickle, sys
 from opencv_squeezedet.batch.parts import Worker
 def work():
     job, detect = pickle.loads(open("worker.pickle", "rb").read())
     try:
         Worker(job, detect).do(0)
     except OSError as error:
-        print(error)
+        print(error, file=sys.stderr)
         return 1
     return 0
 """
@@ -159,7 +159,7 @@ def _content(path: Path) -> bytes:
     if path.suffix == ".parquet":
         from pyarrow import parquet as pq
 
-        return repr(pq.read_table(path)["path"]).encode()
+        return repr(pq.read_table(path)["path"].to_pylist()).encode()
     return content
 
 

@@ -23,7 +23,7 @@ FLOORS = (
     "anchor_shapes",
     "datasets",
     "detection_model",
-    "detector classifier infer_bbox",
+    "detector classifier infer_bbox activations",
     "model",
     "backends",
     "registry",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.timing import StageTimes
+from opencv_squeezedet.timing import KEPT, StageTimes
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
 
@@ -30,6 +30,15 @@ def test_a_block_that_raises_is_not_timed() -> None:
     with times.stage("read"):
         pass
     assert len(times.seconds["read"]) == 1
+
+
+def test_a_camera_that_runs_for_days() -> None:
+    times = StageTimes("network")
+    for i in range(300_000):
+        times.add("network", float(i))
+    kept = times.seconds["network"]
+    assert KEPT <= len(kept) <= 2 * KEPT
+    assert kept == [float(i) for i in range(300_000 - len(kept), 300_000)]
 
 
 def test_threads() -> None:

@@ -212,7 +212,7 @@ def feed(examples: list[Example], **options: object) -> Feed:
     defaults: dict[str, object] = {
         "pictures": 44,
         "batch": 8,
-        "sizes": [((64, 64), 0.0), ((96, 64), 0.5)],
+        "sizes": [([(64, 64)], 0.0), ([(96, 64)], 0.5)],
         "mean": MEAN,
         "augmentation": Augmentation(),
         "workers": 0,
@@ -247,6 +247,15 @@ def test_sizes_change_where_they_should(examples: list[Example]) -> None:
     assert sides == [(64, 64)] * 3 + [(64, 96)] * 3  # from picture 24 on, the first batch that begins after a half
 
 
+def test_a_batch_has_one_of_several_sizes(examples: list[Example]) -> None:
+    sizes = [([(64, 64), (96, 96)], 0.0), ([(32, 32)], 0.75)]
+    batches = list(feed(examples, sizes=sizes, pictures=128).batches())
+    sides = [batch.images.shape[1] for batch in batches]
+    assert set(sides[:12]) == {64, 96}
+    assert set(sides[12:]) == {32}
+    assert same(list(feed(examples, sizes=sizes, pictures=128).batches(56)), batches[7:])
+
+
 def test_the_end_is_without_mosaics(examples: list[Example]) -> None:
     augmentation = replace(NONE, mosaic=1.0)
     counts = [len(batch.targets.xyxy) for batch in feed(examples, augmentation=augmentation, plain_end=0.5).batches()]
@@ -277,6 +286,20 @@ def test_rare_classes_come_more_often(examples: list[Example]) -> None:
     order = feed(examples, pictures=20_000, repeat_below=0.225)._order()  # sqrt(2.25) = 1.5: once or twice, by chance
     counts = np.bincount(order)
     assert counts[3] / counts[0] == pytest.approx(1.5, abs=0.06)
+
+
+def test_the_share_of_unlabelled_pictures(examples: list[Example]) -> None:
+    """The last four are not annotated; the order's beginning does not depend on its length."""
+    some = [replace(example, annotated=i < 6) for i, example in enumerate(examples)]
+    for share in (0.0, 0.25, 0.7):
+        order = feed(some, pictures=20_000, repeat_below=0.0, unlabelled=share)._order()
+        assert (order >= 6).mean() == pytest.approx(share, abs=0.01)
+        counts = np.bincount(order[order < 6])
+        assert counts.max() - counts.min() <= 1
+        longer = feed(some, pictures=30_000, repeat_below=0.0, unlabelled=share)._order()
+        assert np.array_equal(longer[:20_000], order)
+    order = feed(examples, pictures=1000, repeat_below=0.0, unlabelled=0.5)._order()  # none is unlabelled
+    assert set(np.bincount(order)) == {100}
 
 
 def test_a_file_that_cannot_be_read_is_told_and_left_out(examples: list[Example], tmp_path: Path) -> None:

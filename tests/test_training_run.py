@@ -30,8 +30,12 @@ from training_cases import recipe, squares  # noqa: E402
 
 from opencv_squeezedet.training import Augmentation, Progress, Recipe, Schedule, Training  # noqa: E402
 from opencv_squeezedet.training.data import Example  # noqa: E402
-from opencv_squeezedet.training.losses import PublishedLoss  # noqa: E402
+from opencv_squeezedet.training.diagnostics import assigned_sheet, mostly_dead, states_csv, states_png  # noqa: E402
+from opencv_squeezedet.training.loop import Trainer  # noqa: E402
+from opencv_squeezedet.training.losses import Assigned, PublishedLoss  # noqa: E402
+from opencv_squeezedet.training.predictions import anchors_of  # noqa: E402
 from opencv_squeezedet.training.session import class_weights, examples_of  # noqa: E402
+from opencv_squeezedet.training.start import start_weights  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +84,67 @@ def test_progress_and_log(data: tuple[Dataset, Dataset], whole: Training, tmp_pa
         assert row["map_voc07"] == ("" if step.evaluation is None else str(round(step.evaluation.map_voc07, 4)))
     assert rows == log(whole.folder)
     assert Recipe.from_json((tmp_path / "recipe.json").read_text()) == recipe()
-    assert cv2.imread(str(tmp_path / "predictions.jpg")).shape == (3 * 256, 4 * 256, 3)
-    files = {"checkpoint.pt", "lock", "log.csv", "predictions.jpg", "recipe.json"}
-    assert {path.name for path in tmp_path.iterdir()} == files
+    for name in ("assigned.jpg", *(f"predictions/{seen:08d}.jpg" for seen in (16, 32, 48))):
+        assert cv2.imread(str(tmp_path / name)).shape == (3 * 256, 4 * 256, 3)
+    files = {"assigned.jpg", "checkpoint.pt", "classes.csv", "layers.csv", "layers.png", "lock", "log.csv", "predictions"}
+    assert {path.name for path in tmp_path.iterdir()} == {*files, "recipe.json"}
+    assert [float(row["rate"]) for row in rows] == pytest.approx([step.rate for step in steps], rel=1e-3)
+    assert all(float(row["gradient"]) > 0 for row in rows)
+
+
+def test_the_classes_over_time(whole: Training) -> None:
+    with open(whole.folder / "classes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["seen"]) for row in rows] == [16, 32, 48]
+    for row in rows:
+        classes = [float(row[f"voc07 {label}"]) for label in ("red", "blue")]
+        assert float(row["map_voc07"]) == pytest.approx(sum(classes) / 2, abs=1e-3)
+
+
+def test_the_layers_in_numbers(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    """A layer that is made to put out nothing is named, and its table says so."""
+    run = training(data, tmp_path)
+    with torch.no_grad():
+        run.trainer.model.filters["fire12_squeeze"].bias.fill_(-1e4)
+    run.trainer.average = {name: tensor.detach().clone() for name, tensor in run.trainer.model.state_dict().items()}
+    states = {state.name: state for state in run._layers(run.trainer.averaged())}
+    assert states["fire12_squeeze"].dead == 1
+    assert states["fire2_squeeze"].dead < 0.5
+    assert np.isnan(states["conv14"].dead)
+    assert any(line.startswith("fire12_squeeze: 100 % of its channels are dead") for line in mostly_dead([*states.values()]))
+    assert mostly_dead([states["fire2_squeeze"], states["conv14"]]) == []
+    kernel = start_weights("embedded")["fire2_squeeze"][0]
+    histogram = states["fire2_squeeze"].weights
+    assert histogram.counts.sum() == kernel.size
+    assert (histogram.mean, histogram.deviation) == pytest.approx((kernel.mean(), kernel.std()), rel=1e-3)
+    assert histogram.edges[[0, -1]] == pytest.approx([kernel.min(), kernel.max()])
+    rows = states_csv(list(states.values())).decode().splitlines()
+    assert len(rows) == 1 + len(run.trainer.model.filters)
+    assert next(row for row in rows if row.startswith("fire12_squeeze")).endswith(",1")
+    picture = cv2.imdecode(np.frombuffer(states_png(run._start, list(states.values())), np.uint8), cv2.IMREAD_COLOR)
+    assert min(picture.shape[:2]) > 500
+
+
+def test_assigned_anchors_are_drawn(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    """Objects are green, what is assigned to them orange, and what is ignored grey."""
+    run = training(data, tmp_path, recipe(small=0.0))
+    batch = next(iter(run.trainer.feed.batches()))
+    assigned = run.trainer.assigned(batch)
+    assert set(assigned.target.tolist()) == set(range(len(batch.targets.xyxy)))
+    assert (batch.targets.picture[assigned.target] == assigned.picture).all()
+    anchors = anchors_of(run.config)
+    ignored = batch._replace(targets=batch.targets._replace(quality=torch.zeros(len(batch.targets.quality))))
+    empty = Assigned(*(part[:0] for part in assigned))
+    known = {"green": (60, 200, 60), "orange": (0, 140, 255), "grey": (150, 150, 150)}
+
+    def pixels(*shown: object) -> dict[str, int]:
+        image = cv2.imdecode(np.frombuffer(assigned_sheet(*shown, anchors), np.uint8), cv2.IMREAD_COLOR)
+        return {name: int((np.abs(image.astype(int) - colour).max(-1) < 25).sum()) for name, colour in known.items()}
+
+    taught, left_out = pixels(batch, assigned), pixels(ignored, empty)
+    assert taught["green"] > 300 > 10 * left_out["green"]
+    assert taught["orange"] > left_out["orange"] + 300
+    assert left_out["grey"] > taught["grey"] + 300
 
 
 def test_the_loss_falls(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
@@ -298,13 +360,12 @@ def test_a_disk_that_is_full(data: tuple[Dataset, Dataset], tmp_path: Path, monk
     run = training(data, tmp_path)
     run.trainer.save()
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    write = Path.write_bytes
 
-    def half(path: Path, content: bytes) -> None:
-        write(path, before[:1000])
-        raise OSError(28, "No space left on device", str(path))
+    def full(descriptor: int) -> None:
+        os.truncate(descriptor, 1000)
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", half)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         run.trainer.save()
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
@@ -356,6 +417,38 @@ def test_another_recipe_is_refused(data: tuple[Dataset, Dataset], tmp_path: Path
     with pytest.raises(ValueError, match=r"another recipe, see recipe\.json"):
         training(data, tmp_path, recipe(seed=7))
     assert Recipe.from_json((tmp_path / "recipe.json").read_text()) == recipe()
+
+
+def test_a_run_is_made_longer(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    """While its rate is flat, the steps are those of the longer run from its start."""
+    same = {"small": 0.0, "schedule": Schedule(bfloat16=False, warm_up=0.0, flat=1.0), "plain_end": 0.0}
+    finish(training(data, tmp_path / "a", recipe(pictures=24, **same)), every=24)
+    longer = training(data, tmp_path / "a", recipe(pictures=40, **same))
+    assert longer.trainer.seen == 24
+    assert finish(longer, every=24)[-1].seen == 40
+    whole = training(data, tmp_path / "b", recipe(pictures=40, **same))
+    finish(whole, every=24)
+    assert weights_of(longer.trainer) == weights_of(whole.trainer)
+
+
+def test_all_layers_are_normalised(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    """At the start that changes nothing, and what was trained is resumed with it."""
+    kept = {"frozen": ("conv1", "fire2"), "vary": 1, "input_size": (128, 128)}
+    plain = training(data, tmp_path / "plain", recipe(**kept))
+    run = training(data, tmp_path / "all", recipe(normalized="all", **kept))
+    assert {"fire3_squeeze", "fire9_expand_3x3"} < set(run.trainer.model.norms) - set(plain.trainer.model.norms)
+    assert not {"conv1", "fire2_squeeze", "conv14"} & set(run.trainer.model.norms)
+    blob = torch.from_numpy(np.random.default_rng(0).normal(0, 50, (2, 3, 128, 128)).astype(np.float32))
+    with torch.no_grad():
+        expected = plain.trainer.averaged()(blob, ["fire9"])[0]
+        torch.testing.assert_close(run.trainer.averaged()(blob, ["fire9"])[0], expected, rtol=1e-3, atol=1e-3)
+    finish(run)
+    again = training(data, tmp_path / "all", recipe(normalized="all", **kept))
+    assert weights_of(again.trainer) == weights_of(run.trainer)
+
+
+def weights_of(trainer: Trainer) -> dict[str, list[float]]:
+    return {name: tensor.flatten().tolist() for name, tensor in trainer.average.items()}
 
 
 def test_other_classes_are_refused(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
@@ -551,9 +644,18 @@ def test_recipes_of_nonsense(text: str, message: str) -> None:
 
 
 def test_sizes() -> None:
-    assert Recipe().sizes == [((320, 320), 0.0), ((416, 416), 0.6)]
-    assert Recipe(small=0).sizes == [((416, 416), 0.0)]
-    assert Recipe(input_size=(224, 640), small=0.3).sizes == [((160, 480), 0.0), ((224, 640), 0.3)]
+    assert Recipe().sizes == [([(320, 320)], 0.0), ([(416, 416)], 0.6)]
+    assert Recipe(small=0).sizes == [([(416, 416)], 0)]
+    assert Recipe(input_size=(224, 640), small=0.3).sizes == [([(160, 480)], 0.0), ([(224, 640)], 0.3)]
+    assert Recipe(small=0.5, vary=1, plain_end=0.1).sizes == [
+        ([(288, 288), (320, 320), (352, 352)], 0.0),
+        ([(384, 384), (416, 416), (448, 448)], 0.5),
+        ([(416, 416)], 0.9),
+    ]
+    assert Recipe(input_size=(96, 64), small=0, vary=2, plain_end=0).sizes == [
+        ([(64, 32), (96, 64), (128, 96), (160, 128)], 0),
+        ([(96, 64)], 1),
+    ]
 
 
 def test_the_rate_rises_and_falls() -> None:
@@ -565,6 +667,11 @@ def test_the_rate_rises_and_falls() -> None:
     assert factors[100] == pytest.approx(0.05)
     assert factors[10:] == sorted(factors[10:], reverse=True)
     assert Schedule(warm_up=0).factor(0, 10) == 1
+    flat = Schedule(warm_up=0.1, flat=0.6, last_rate=0.05)
+    factors = [flat.factor(seen, 1000) for seen in range(0, 1001, 10)]
+    assert factors[10:61] == [1] * 51
+    assert factors[80] == pytest.approx((1 + 0.05) / 2)
+    assert factors[100] == pytest.approx(0.05)
 
 
 def test_classes_weigh_by_their_rarity(data: tuple[Dataset, Dataset]) -> None:

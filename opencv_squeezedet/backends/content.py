@@ -104,7 +104,7 @@ class NetworkContent:
         if outputs is None:
             return Form((onnx_bytes(network, weights),), name, None), partial(_misfit_of_network, network)
         tops = {blob: _top(network, name, place, blob) for blob, place in outputs.items()}
-        return Form((onnx_bytes(_up_to(network, set(tops.values())), weights),), name, tops), partial(
+        return Form((onnx_bytes(up_to(network, set(tops.values())), weights),), name, tops), partial(
             _misfit_of_network, network
         )
 
@@ -163,7 +163,7 @@ def _top(network: Network, name: str, place: Place, blob: str) -> str:
     return tops[layer][top]
 
 
-def _up_to(network: Network, tops: set[str]) -> Network:
+def up_to(network: Network, tops: set[str]) -> Network:
     """The part of a network that makes these tops, which then are its outputs."""
     layers: list[Layer] = []
     needed = set(tops)

@@ -6,29 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from opencv_squeezedet.config import from_fields
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import PICTURE_SUFFIXES, read_picture
-from opencv_squeezedet.model import read_description
-from opencv_squeezedet.model_files import Files
-from opencv_squeezedet.network import Network
-from opencv_squeezedet.preprocess import Picture, Preprocess
+from opencv_squeezedet.preprocess import Picture
 
 Report = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
-
-
-def preprocess_of(files: Files, network: Network) -> Preprocess:
-    """How the model's input is made: as its description says, or else stretched to the network's size."""
-
-    def take(described: Any) -> Preprocess | None:
-        fields = described.get("preprocess") if isinstance(described, dict) else None
-        return None if fields is None else from_fields(Preprocess, fields)
-
-    _, _, height, width = network.input_shape
-    return read_description(files, take) or Preprocess((width, height))
 
 
 def pictures_of(folder: Path, count: int) -> list[Picture]:

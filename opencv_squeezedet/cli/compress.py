@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from opencv_squeezedet.cli import datasets
-from opencv_squeezedet.cli.calibration import Report, pictures_of, preprocess_of, progress
+from opencv_squeezedet.cli.calibration import Report, pictures_of, progress
 from opencv_squeezedet.cli.common import (
     CommandError,
     Parser,
@@ -31,7 +31,7 @@ from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import write_together
 from opencv_squeezedet.formats import load_network
-from opencv_squeezedet.model import Model, description_of, find_model
+from opencv_squeezedet.model import Model, description_of, find_model, preprocess_of
 from opencv_squeezedet.model_files import Files
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.preprocess import Picture
@@ -128,7 +128,7 @@ def _measured(
     """What pictures tell, as arguments of `compress`."""
     if not pictures:
         return {}
-    preprocess = preprocess_of(files, network)
+    preprocess = preprocess_of(files, network.input_size)
     blobs = [preprocess.blob(picture) for picture in pictures]
     outputs = Outputs(network, weights, blobs[:: -(-len(blobs) // _JUDGED)])
     with write_errors():

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     times = StageTimes(*_STAGES)
     for detector in detectors:
         detector.on_stage = times.add
-    names = Names(None if args.no_image else args.output, sources.files)
+    names = Names(None if args.no_image else args.output, sources.files, alone=len(sources.frames) == 1)
     written = outputs.make_outputs(args, Job(sources, names, detectors[0].config.labels, args.every, args.video_out))
     lines = not args.quiet and not outputs.to_stdout(args)
     progress = _Progress(total, lines=lines, bar=not args.quiet, program=args.program)

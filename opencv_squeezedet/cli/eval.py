@@ -24,12 +24,12 @@ from opencv_squeezedet.cli.common import (
 from opencv_squeezedet.cli.detectors import load_detectors
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
-from opencv_squeezedet.evaluation import Evaluation, Run, detect_dataset, evaluate
+from opencv_squeezedet.evaluation import Diagnosis, Evaluation, Run, detect_dataset, diagnose, evaluate
 from opencv_squeezedet.evaluation.evaluate import ClassResult
 from opencv_squeezedet.evaluation.report import to_html
 from opencv_squeezedet.evaluation.results import read_categories, read_results, write_results
 from opencv_squeezedet.evaluation.run import LOWEST_SCORE
-from opencv_squeezedet.evaluation.tables import means, percent, to_csv, to_json
+from opencv_squeezedet.evaluation.tables import means, percent, share, to_csv, to_json
 from opencv_squeezedet.extras import needs
 
 DESCRIPTION = "Measure a detector on a data set: VOC's and COCO's metrics, curves, the best score threshold, speed."
@@ -78,11 +78,12 @@ def run(args: argparse.Namespace) -> int:
         dataset = datasets.load_measured(args)
         detections = _read(args, dataset)
     evaluation = evaluate(dataset, detections, iou_threshold=args.iou)
+    diagnosis = diagnose(dataset, detections, evaluation.pooled.best.threshold, iou_threshold=args.iou)
     if args.html is not None:
         title, subtitle = _headline(args, dataset)
-        html = to_html(evaluation, dataset, detections, title=title, subtitle=subtitle, run=done)
+        html = to_html(evaluation, dataset, detections, title=title, subtitle=subtitle, run=done, diagnosis=diagnosis)
         datasets.write(args.html, html.encode())
-    _write(args, evaluation, dataset, detections, done)
+    _write(args, evaluation, diagnosis, dataset, detections, done)
     return EXIT_SOME_FAILED if done is not None and done.problems else 0
 
 
@@ -123,10 +124,15 @@ def _headline(args: argparse.Namespace, dataset: Dataset) -> tuple[str, str]:
 
 
 def _write(
-    args: argparse.Namespace, evaluation: Evaluation, dataset: Dataset, detections: list[Detections], done: Run | None
+    args: argparse.Namespace,
+    evaluation: Evaluation,
+    diagnosis: Diagnosis,
+    dataset: Dataset,
+    detections: list[Detections],
+    done: Run | None,
 ) -> None:
     if args.json is not None:
-        datasets.write(args.json, to_json(evaluation, done).encode())
+        datasets.write(args.json, to_json(evaluation, done, diagnosis).encode())
     if args.csv is not None:
         datasets.write(args.csv, to_csv(evaluation).encode())
     if args.save_results is not None:
@@ -135,10 +141,10 @@ def _write(
         with write_errors():
             write_results(Path(args.save_results), dataset, detections, categories)
     if not args.quiet:
-        _print(evaluation, done)
+        _print(evaluation, diagnosis, done)
 
 
-def _print(evaluation: Evaluation, done: Run | None) -> None:
+def _print(evaluation: Evaluation, diagnosis: Diagnosis, done: Run | None) -> None:
     """Print the table, numbers in percent, and the results of all classes together."""
     header = ["", "objects", "VOC07", "VOC10", "AP", "AP50", "AP75", "recall", "best F1", "at score"]
     mean = ["mean", "", *map(percent, means(evaluation)), "", "", ""]
@@ -151,8 +157,14 @@ def _print(evaluation: Evaluation, done: Run | None) -> None:
         f"all classes with one score threshold, {best.threshold:.3f}: precision {percent(best.precision)}, "
         f"recall {percent(best.recall)}, F1 {percent(best.f1)}"
     )
-    if done is not None:
-        stages = ", ".join(f"{stage} {times['p50']:.1f}" for stage, times in done.stages.milliseconds().items())
+    costs = ", ".join(f"{error.name} {percent(error.cost)}" for error in diagnosis.errors)
+    print(f"mAP (VOC10) that mistakes cost: {costs}")
+    found = ", ".join(f"{size.name} {percent(share(size.found_at_best, size.objects))}" for size in diagnosis.sizes)
+    print(
+        f"objects found at that score, by size: {found}; scores are off by {percent(diagnosis.calibration_error)} in the mean"
+    )
+    if done is not None and (milliseconds := done.stages.milliseconds()):  # of pictures that cannot be read there are none
+        stages = ", ".join(f"{stage} {times['p50']:.1f}" for stage, times in milliseconds.items())
         print(f"{done.pictures_per_second:.1f} pictures/s, {done.workers} at a time; median ms: {stages}")
 
 

@@ -8,12 +8,25 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from opencv_squeezedet.blobs import BLOBS
-from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, Parser, complain, print_table, reason, shown, usage_errors
+from opencv_squeezedet.cli.common import (
+    EXIT_SOME_FAILED,
+    CommandError,
+    Parser,
+    check_targets,
+    complain,
+    print_table,
+    reason,
+    shown,
+    usage_errors,
+    write_errors,
+)
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.files import encode_picture, read_picture, write_whole
 from opencv_squeezedet.formats import load_definition, load_network, read_sdz
 from opencv_squeezedet.formats.sdz import Stored, stored_of
 from opencv_squeezedet.model import config_of, outputs_of, read_description
@@ -43,10 +56,18 @@ def add_arguments(parser: Parser) -> None:
         help="the prototxt's caffemodel, if its name differs; without one only shapes are shown",
     )
     add("--json", action="store_true", help="all as JSON instead of the table")
+    add = parser.add_argument_group("what a layer makes of a picture").add_argument
+    add("--activations", metavar="PICTURE", help="draw a layer's maps instead")
+    add("--layer", metavar="L", help="which layer (the last one with a ReLU)")
+    add("-o", "--output", metavar="FILE", help="where they are drawn, as PNG or JPEG")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status: 1 if parts of the model do not fit each other."""
+    if (args.activations is None) != (args.output is None) or (args.layer is not None and args.activations is None):
+        raise CommandError("--activations and --output need each other, and --layer needs both")
+    if args.activations is not None:
+        return _draw(args)
     with usage_errors():
         inspected = _Inspected(find_network(args.model, args.weights))
     if args.json:
@@ -56,6 +77,24 @@ def run(args: argparse.Namespace) -> int:
     for problem in inspected.problems:
         complain(args.program, problem)
     return EXIT_SOME_FAILED if inspected.problems else 0
+
+
+def _draw(args: argparse.Namespace) -> int:
+    """Draw what a layer makes of a picture."""
+    from opencv_squeezedet.activations import draw_maps, layer_maps
+
+    check_targets({"--output": args.output}, [Path(args.activations)], "the picture")
+    if Path(args.output).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise CommandError(f"--output: a name that ends in .png or .jpg was expected, got {shown(args.output)!r}")
+    with usage_errors():
+        image = read_picture(Path(args.activations))
+        layer, maps = layer_maps(find_network(args.model, args.weights), image, args.layer)
+    with write_errors():
+        write_whole(Path(args.output), encode_picture(draw_maps(maps), Path(args.output).suffix))
+    count, height, width = maps.shape
+    dead = int((maps == 0).all((1, 2)).sum())
+    print(f"{shown(layer)}: {count} maps of {width}x{height}, {dead} of them 0 everywhere; wrote {shown(args.output)}")
+    return 0
 
 
 class _Inspected:

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, check_targets, complain, shown, usage_errors
 from opencv_squeezedet.config import VOC
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import PICTURE_SUFFIXES
 
+if TYPE_CHECKING:
+    from opencv_squeezedet.training import Teacher
+
 DESCRIPTION = "Label pictures with a teacher, for train --teacher: boxes, each with a score for every class."
 USAGE = "[options] FOLDER ... -o FILE"
-EXAMPLE = "photos/ more/ --teacher opencv_squeezedet.training.nanodet:teacher -o teacher.json"
+EXAMPLE = "photos/ --teacher picodet=p.onnx --teacher yolox=y.param --weights 1,0.7 -o teacher.json"
 
 
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of the command."""
     parser.add_sources(metavar="FOLDER", help="pictures and folders of pictures")
     add = parser.add_argument_group("options").add_argument
-    add("--teacher", required=True, metavar="T", help="a model as detect takes it, or MODULE:FUNCTION that returns a teacher")
+    add(
+        "--teacher",
+        required=True,
+        action="append",
+        metavar="T",
+        help="a model as detect takes it, KIND=PATH (nanodet, nanodet-plus, picodet, yolox), or MODULE:FUNCTION that "
+        "returns a teacher; several are fused",
+    )
+    add("--weights", metavar="W,W", help="how much each of several teachers counts (all the same)")
+    add("--mirror", action="store_true", help="the first teacher looks at the mirrored picture too")
     add("--labels", metavar="A,B", help="the classes (default: PASCAL VOC's twenty)")
     add(
         "--hint",
@@ -42,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         if not equals or (label and label not in labels):
             raise CommandError(f"--hint: PREFIX=CLASS with one of {', '.join(labels)} was expected, got {shown(hint)!r}")
         hints[prefix] = label
+    weights = None if args.weights is None else _weights(args.weights)
     check_targets({"--output": args.output})
     problems: list[str] = []
 
@@ -55,10 +69,26 @@ def run(args: argparse.Namespace) -> int:
             from tqdm import tqdm
 
             from opencv_squeezedet.training import ask, load_teacher, write_opinions
-        teacher = load_teacher(args.teacher)
+        teacher = _teacher([load_teacher(name) for name in args.teacher], labels, weights, mirror=args.mirror)
         with tqdm(paths, unit=" pictures", dynamic_ncols=True, leave=False, disable=True if args.quiet else None) as bar:
             write_opinions(args.output, labels, ask(teacher, bar, labels, hints, report))
     return EXIT_SOME_FAILED if problems else 0
+
+
+def _weights(text: str) -> list[float]:
+    try:
+        return [float(weight) for weight in text.split(",")]
+    except ValueError:
+        raise CommandError(f"--weights: numbers with commas between were expected, got {shown(text)!r}") from None
+
+
+def _teacher(teachers: Sequence[Teacher], labels: Sequence[str], weights: Sequence[float] | None, *, mirror: bool) -> Teacher:
+    """One teacher as it is, or several as one."""
+    from opencv_squeezedet.training import Ensemble
+
+    if len(teachers) == 1 and weights is None and not mirror:
+        return teachers[0]
+    return Ensemble(teachers, labels, weights, mirror=mirror)
 
 
 def _pictures(sources: Iterable[str], report: Callable[[str], None]) -> Iterator[Path]:

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from opencv_squeezedet.cli.calibration import pictures_of, preprocess_of, progress
+from opencv_squeezedet.cli.calibration import pictures_of, progress
 from opencv_squeezedet.cli.common import (
     CommandError,
     Parser,
@@ -19,7 +19,7 @@ from opencv_squeezedet.cli.common import (
 from opencv_squeezedet.compression.quantize import Quantized, quantize
 from opencv_squeezedet.files import write_together
 from opencv_squeezedet.formats import load_network
-from opencv_squeezedet.model import description_of, find_model
+from opencv_squeezedet.model import description_of, find_model, preprocess_of
 from opencv_squeezedet.model_files import Files
 from opencv_squeezedet.registry import find_network
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     with usage_errors():
         files = find_network(args.model, args.weights)
         network, weights = load_network(files)
-        preprocess = preprocess_of(files, network)
+        preprocess = preprocess_of(files, network.input_size)
         blobs = [preprocess.blob(picture) for picture in pictures_of(args.pictures, args.count)]
     with usage_errors(), progress(hidden=args.quiet) as report:
         found = quantize(network, weights, blobs, floats=args.floats, judged=_JUDGED, report=report)

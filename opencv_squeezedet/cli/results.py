@@ -69,10 +69,13 @@ class Names:
         Where annotated copies go; None if none are made.
     sources : set of Path
         All files that are read, resolved. If some are in the folder, nothing that is already there is overwritten.
+    alone : bool
+        Whether there is only one source, whose frames are told apart by their numbers: then no names are remembered, of which
+        a camera would make more and more.
     """
 
-    def __init__(self, folder: Path | None, sources: set[Path]) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | None, sources: set[Path], *, alone: bool = False) -> None:
+        self._folder, self._alone = folder, alone
         self._among_sources = folder is not None and any(path.parent == folder.resolve() for path in sources)
         self._taken: set[str] = set()
         self._next_number: dict[str, int] = {}
@@ -85,8 +88,9 @@ class Names:
             number += 1
             key = stem.casefold()  # some file systems ignore case
             if key not in self._taken and not self._is_users(stem + suffix):
-                self._taken.add(key)
-                self._next_number[frame.stem] = number
+                if not self._alone:
+                    self._taken.add(key)
+                    self._next_number[frame.stem] = number
                 return stem
 
     def _is_users(self, name: str) -> bool:

@@ -17,18 +17,20 @@ from opencv_squeezedet.cli.common import CommandError, Parser, positive, shown, 
 from opencv_squeezedet.cli.progress import Lines
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.files import read_whole
+from opencv_squeezedet.files import read_picture, read_whole
 from opencv_squeezedet.network.architectures import TRAINABLE
 
 if TYPE_CHECKING:
     from opencv_squeezedet.datasets import Dataset
     from opencv_squeezedet.training import Calibration, Progress, Recipe, Training
+    from opencv_squeezedet.training.diagnostics import Histogram
 
 DESCRIPTION = "Train a detector on annotated pictures. If it is interrupted, run it again and it resumes."
 USAGE = "[options] DATASET -o FOLDER"
 EXAMPLE = "bolts.yaml --split train --val-split val -o runs/bolts --pictures 20000"
 _STEM = "model"
 _MOST_EVERY = 20_000
+_MOST_ADVICE = 3
 _MOST_JSON_BYTES = 1 << 24
 
 Read = TypeVar("Read")
@@ -42,17 +44,20 @@ def add_arguments(parser: Parser) -> None:
     add("--val-split", metavar="S", help="its split, or DATASET's")
     add("--every", type=positive, metavar="N", help="pictures between (a tenth)")
     add("--patience", type=positive, metavar="N", help="stop after N without a gain")
-    add = parser.add_argument_group("training").add_argument
+    parser_group = parser.add_argument_group("training")
+    add = parser_group.add_argument
     add("--recipe", metavar="FILE", help="a Recipe as JSON")
     default, *others = TRAINABLE
     add("--network", choices=tuple(TRAINABLE), metavar="N", help=f"{default} (default), {' or '.join(others)}")
     add("--size", type=datasets.input_size, metavar="WxH", help="input size (416x416)")
     add("--anchors", metavar="FILE", help="from squeezedet anchors")
     add("--loss", choices=("aligned", "published"), metavar="L", help="aligned (default) or published")
-    add("--pictures", type=positive, metavar="N", help="pictures in total (240000)")
+    length = parser_group.add_mutually_exclusive_group().add_argument
+    length("--pictures", type=positive, metavar="N", help="in total (100 times each)")
+    length("--epochs", type=positive, metavar="N", help="times that each is seen")
     add("--batch", type=positive, metavar="N", help="pictures per step (32)")
     add("--start", metavar="W", help="weights: name, model, file")
-    add("--teacher", metavar="FILE", help="from squeezedet label")
+    add("--teacher", action="append", metavar="FILE", help="from squeezedet label")
     add("--seed", type=int, metavar="N", help="random seed (0)")
     add = parser.add_argument_group("run").add_argument
     add("-o", "--output", required=True, type=Path, metavar="FOLDER", help="checkpoint, logs, model")
@@ -97,9 +102,10 @@ def _train(args: argparse.Namespace, *, first: bool) -> int:
         raise CommandError(f"--split {args.split} holds pictures apart to measure on: --val and --val-split do not apply")
     with usage_errors():
         dataset, apart = datasets.load_parts(args)
-        teacher = None if args.teacher is None else Opinions.read(Path(args.teacher), dataset.labels)
+        files = args.teacher or ()
+        teacher = Opinions.joined(Opinions.read(Path(file), dataset.labels) for file in files) if files else None
         training = Training(
-            _recipe(args),
+            _recipe(args, dataset),
             dataset,
             args.output,
             validation=_validation(args, dataset) if apart is None else apart,
@@ -107,6 +113,7 @@ def _train(args: argparse.Namespace, *, first: bool) -> int:
             workers=args.workers,
         )
         _watch(training, args)
+        advice = [] if training.validation is None else training.advice()  # which all processes may have to measure for
         if not first:
             return 0
         calibration = None if training.validation is None else training.calibrate()
@@ -115,12 +122,13 @@ def _train(args: argparse.Namespace, *, first: bool) -> int:
         if calibration is not None:
             print(_calibrated(calibration))
         print("\n".join(f"wrote {shown(path)}" for path in paths))
+        print("\n".join(f"next: {line}" for line in advice[:_MOST_ADVICE]), end="\n" if advice else "")
         print(f"try it: detect --model {shown(args.output / _STEM)} PICTURE")
     return 0
 
 
-def _recipe(args: argparse.Namespace) -> Recipe:
-    from opencv_squeezedet.training import Recipe
+def _recipe(args: argparse.Namespace, dataset: Dataset) -> Recipe:
+    from opencv_squeezedet.training import Recipe, fitted_anchors, usual_pictures
 
     recipe = Recipe() if args.recipe is None else _read("--recipe", args.recipe, Recipe.from_json)
     options: dict[str, Any] = {
@@ -128,6 +136,10 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         for name in ("network", "loss", "pictures", "batch", "start", "seed")
         if getattr(args, name) is not None
     }
+    if args.epochs is not None:
+        options["pictures"] = args.epochs * len(dataset.pictures)
+    elif args.recipe is None:
+        options.setdefault("pictures", usual_pictures(len(dataset.pictures)))
     if args.size is not None:
         options["input_size"] = args.size
     if args.anchors is not None:
@@ -135,7 +147,15 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         if args.size not in (None, config.input_size):
             raise ValueError("--anchors: they are for an input of {}x{}, not of {}x{}".format(*config.input_size, *args.size))
         options |= {"anchors": config.anchors, "input_size": config.input_size}
-    return replace(recipe, **options)
+    recipe = replace(recipe, **options)
+    if args.recipe is None and recipe.anchors is None and dataset.box_count:
+        fitted = fitted_anchors(dataset, recipe.input_size)
+        if fitted is not None:
+            if not args.quiet:
+                better = f"mean IoU of boxes with them {fitted.mean_iou:.2f}, with those of 2017 {fitted.usual_mean_iou:.2f}"
+                print(f"anchors are fitted to the data set: {better}")
+            recipe = replace(recipe, anchors=fitted.shapes)
+    return recipe
 
 
 def _read(option: str, name: str, parse: Callable[[str], Read]) -> Read:
@@ -194,13 +214,36 @@ def _board(folder: Path, seen: int) -> Any:
 
 
 def _show(board: Any, step: Progress, folder: Path) -> None:
-    for name, value in step.losses._asdict().items():
-        board.add_scalar(f"loss/{name}", float(value), step.seen)
+    scalars = {f"loss/{name}": float(value) for name, value in step.losses._asdict().items()}
+    scalars |= {"training/rate": step.rate, "training/gradient": step.gradient}
     if step.evaluation is not None:
-        from opencv_squeezedet.files import read_picture
-
-        board.add_scalar("mAP/VOC07", step.evaluation.map_voc07, step.seen)
-        board.add_image(
-            "predictions", read_picture(folder / "predictions.jpg")[..., ::-1].copy(), step.seen, dataformats="HWC"
-        )
+        scalars["mAP/VOC07"] = step.evaluation.map_voc07
+        scalars |= {f"AP of classes/{one.label}": one.voc07 for one in step.evaluation.classes if one.objects}
+    scalars |= {f"dead ReLUs/{layer.name}": layer.dead for layer in step.layers if layer.dead == layer.dead}
+    for name, value in scalars.items():
+        board.add_scalar(name, value, step.seen)
+    for layer in step.layers:
+        for kind in ("weights", "activations"):
+            _add_histogram(board, f"{kind}/{layer.name}", getattr(layer, kind), step.seen)
+    pictures = {"assigned": folder / "assigned.jpg"} if step.layers else {}
+    if step.evaluation is not None:
+        pictures["predictions"] = folder / "predictions" / f"{step.seen:08d}.jpg"
+    for name, file in pictures.items():
+        board.add_image(name, read_picture(file)[..., ::-1].copy(), step.seen, dataformats="HWC")
+    if pictures:
         board.flush()
+
+
+def _add_histogram(board: Any, name: str, histogram: Histogram, seen: int) -> None:
+    count = int(histogram.counts.sum())
+    board.add_histogram_raw(
+        name,
+        min=histogram.edges[0],
+        max=histogram.edges[-1],
+        num=count,
+        sum=histogram.mean * count,
+        sum_squares=(histogram.deviation**2 + histogram.mean**2) * count,
+        bucket_limits=histogram.edges[1:].tolist(),
+        bucket_counts=histogram.counts.tolist(),
+        global_step=seen,
+    )

@@ -214,7 +214,7 @@ def _hold(parameter: nn.Parameter, groups: Tensor, optimizer: torch.optim.Optimi
     left = groups != 0
 
     def summed(changed: Tensor) -> None:
-        assert changed.grad is not None
+        assert isinstance(changed.grad, Tensor)
         gradient = changed.grad.reshape(-1)
         if not alone:
             gradient = torch.zeros(count, dtype=gradient.dtype, device=gradient.device).index_add_(0, groups, gradient)[groups]

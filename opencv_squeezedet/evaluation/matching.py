@@ -62,6 +62,15 @@ class ClassMatches(NamedTuple):
     difficult: int
 
 
+def check_fit(dataset: Dataset, detections: Sequence[Detections]) -> None:
+    """Raise ValueError if there is not one `Detections` per picture, or their label table is not the data set's."""
+    if len(detections) != len(dataset.pictures):
+        raise ValueError(f"detections for {len(dataset.pictures)} pictures were expected, got {len(detections)}")
+    for found in detections:
+        if found.label_table != dataset.labels:
+            raise ValueError(f"the detections' label table {found.label_table} is not the data set's, {dataset.labels}")
+
+
 def match_classes(dataset: Dataset, detections: Sequence[Detections], iou_threshold: float = 0.5) -> list[ClassMatches]:
     """Return the results of `match` over all pictures: for each class, and last for all classes together.
 
@@ -70,11 +79,7 @@ def match_classes(dataset: Dataset, detections: Sequence[Detections], iou_thresh
     ValueError
         If there is not one `Detections` per picture, or their label table is not the data set's.
     """
-    if len(detections) != len(dataset.pictures):
-        raise ValueError(f"detections for {len(dataset.pictures)} pictures were expected, got {len(detections)}")
-    for found in detections:
-        if found.label_table != dataset.labels:
-            raise ValueError(f"the detections' label table {found.label_table} is not the data set's, {dataset.labels}")
+    check_fit(dataset, detections)
     rows = [match(found, truth, iou_threshold) for found, truth in zip(detections, dataset.pictures, strict=True)]
     kept = ~_joined([row.ignored for row in rows], np.bool_)
     hit = _joined([row.hit for row in rows], np.bool_)[kept]

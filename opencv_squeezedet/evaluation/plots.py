@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet.evaluation.curves import interpolated
+from opencv_squeezedet.evaluation.diagnosis import Diagnosis
 from opencv_squeezedet.evaluation.evaluate import RECALL_LEVELS, ClassResult, Evaluation
 from opencv_squeezedet.extras import needs
 
@@ -77,6 +78,27 @@ def class_bars(evaluation: Evaluation) -> str:
         axes.legend(frameon=False, loc="lower right")
 
     return svg((9.5, 0.9 + 0.26 * len(results)), draw)
+
+
+def error_bars(diagnosis: Diagnosis) -> str:
+    """What each kind of mistakes costs, and the share of detections that is right at each score."""
+
+    def draw(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2)
+        errors = diagnosis.errors[::-1]
+        values = [100 * error.cost for error in errors]
+        left.barh(range(len(errors)), values, color=BLUE, height=0.66)
+        for place, value in enumerate(values):
+            left.text(value + 0.1, place, f"{value:.1f}", va="center", fontsize=8.5, color="#3a444e")
+        left.set_yticks(range(len(errors)), [f"{error.name}  ({error.mistakes})" for error in errors])
+        left.set(xlabel="mAP it costs, points (mistakes in brackets)", xlim=(0, max(*values, 1) * 1.15))
+        left.grid(axis="y", visible=False)
+        bins = [one for one in diagnosis.reliability if one.detections]
+        right.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
+        right.plot([one.score for one in bins], [one.right for one in bins], "o-", color=BLUE, linewidth=2)
+        right.set(xlabel="score", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
+
+    return svg((9.5, 3.2), draw)
 
 
 def class_curves(evaluation: Evaluation) -> str:

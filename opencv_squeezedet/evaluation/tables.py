@@ -7,6 +7,7 @@ import io
 import json
 import math
 
+from opencv_squeezedet.evaluation.diagnosis import Diagnosis
 from opencv_squeezedet.evaluation.evaluate import Evaluation
 from opencv_squeezedet.evaluation.run import Run
 
@@ -21,10 +22,15 @@ def percent(value: float, digits: int = 1) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.{digits}f}"
 
 
-def to_json(evaluation: Evaluation, run: Run | None = None) -> str:
-    """Return all numbers as JSON, with ``speed`` if a detector was run."""
-    speed = {} if run is None else {"speed": run.to_dict()}
-    return json.dumps({**evaluation.to_dict(), **speed}, indent=1) + "\n"
+def share(part: int, whole: int) -> float:
+    """Return a ratio, NaN if there is nothing."""
+    return part / whole if whole else math.nan
+
+
+def to_json(evaluation: Evaluation, run: Run | None = None, diagnosis: Diagnosis | None = None) -> str:
+    """Return all numbers as JSON, with ``diagnosis``, and with ``speed`` if a detector was run."""
+    more = {name: part.to_dict() for name, part in (("diagnosis", diagnosis), ("speed", run)) if part is not None}
+    return json.dumps({**evaluation.to_dict(), **more}, indent=1) + "\n"
 
 
 def to_csv(evaluation: Evaluation) -> str:

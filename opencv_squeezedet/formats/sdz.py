@@ -32,6 +32,7 @@ _HEADER = struct.Struct("<8sHHIII")
 _CHECKSUM = struct.Struct("<I")
 _MOST_BYTES = 1 << 28
 _MOST_HEAD = 1 << 20
+_MOST_UNPACKED = 100  # times the packed head: JSON that zlib packs better takes much memory to parse
 _MOST_BLOBS, _MOST_AXES = 1 << 12, 8
 _MOST_VALUES = 1 << 28
 
@@ -187,6 +188,8 @@ def sdz_bytes(
         separators=(",", ":"),
     ).encode()
     packed = zlib.compress(head, 9)
+    if len(head) > _MOST_UNPACKED * len(packed):
+        packed = zlib.compress(head, 0)
     size = _HEADER.size + len(packed) + sum(len(blob.content) for blob in blobs) + _CHECKSUM.size
     if size > _MOST_BYTES or len(head) > _MOST_HEAD or network.parameters > _MOST_VALUES:
         raise ModelError(f"a file of {size} bytes, of which at most {_MOST_BYTES} are possible, would be needed")
@@ -238,8 +241,10 @@ def _checked_header(content: bytes) -> tuple[int, int]:
     (checksum,) = _CHECKSUM.unpack_from(content, size - _CHECKSUM.size)
     if zlib.crc32(memoryview(content)[: size - _CHECKSUM.size]) != checksum:
         raise ModelError("it is damaged: its checksum is not that of its content")
-    if unpacked > _MOST_HEAD or packed > size - _HEADER.size - _CHECKSUM.size:
-        raise ModelError(f"a head of at most {_MOST_HEAD} bytes, packed within the file, was expected")
+    if unpacked > min(_MOST_HEAD, _MOST_UNPACKED * packed) or packed > size - _HEADER.size - _CHECKSUM.size:
+        raise ModelError(
+            f"a head of at most {_MOST_HEAD} bytes, and {_MOST_UNPACKED} times those it is packed to in the file, was expected"
+        )
     return packed, unpacked
 
 

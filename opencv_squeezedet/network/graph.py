@@ -104,6 +104,11 @@ class Network:
         return tuple(steps)
 
     @property
+    def input_size(self) -> tuple[int, int]:
+        """Width and height of the input, pixels."""
+        return self.input_shape[3], self.input_shape[2]
+
+    @property
     def parameters(self) -> int:
         """How many weights it has."""
         return sum(step.parameters for step in self.steps)

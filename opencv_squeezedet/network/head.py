@@ -72,7 +72,7 @@ def head_of(network: Network, outputs: Places | None = None) -> Head:
         step = places["class_scores" if kinds[1] else "conf_scores"][0]
         raise step.layer.error("class scores from a Softmax and confidences from a Sigmoid were expected, or neither")
     return Head(
-        input_size=(network.input_shape[3], network.input_shape[2]),
+        input_size=network.input_size,
         grid=grid,
         first_axis=first_axis,
         anchors=anchors,

@@ -27,12 +27,13 @@ from opencv_squeezedet.training.parallel import own
 
 @dataclass(frozen=True)
 class Example:
-    """A picture file and its objects; see `Sample` for the arrays."""
+    """A picture file and its objects, annotated by people or seen by a teacher; see `Sample` for the arrays."""
 
     path: Path
     xyxy: NDArray[np.float32]
     classes: NDArray[np.float32]
     quality: NDArray[np.float32]
+    annotated: bool = True
 
     def read(self, mean: tuple[float, float, float]) -> tuple[Sample, list[str]]:
         """Read the picture; if that fails, return one without objects, of one colour, and a line that says why."""
@@ -106,8 +107,9 @@ class Feed:
         How many pictures the training run sees.
     batch : int
         Pictures in a batch.
-    sizes : sequence of ((int, int), float)
-        Input sizes, width and height, and after which fraction of the training each begins.
+    sizes : sequence of (sequence of (int, int), float)
+        Input sizes, width and height, of which each batch has one by chance, and after which fraction of the training these
+        begin.
     mean : (float, float, float)
         What the network's preprocessing subtracts.
     augmentation : Augmentation
@@ -117,6 +119,8 @@ class Feed:
     repeat_below : float
         Pictures with a class that is in less than this share of the pictures are seen up to sqrt(repeat_below / share) times
         as often (repeat factor sampling: Gupta et al., arXiv:1908.03195).
+    unlabelled : float, optional
+        Share of the pictures without annotations, if there are any. Default: as many as there are.
     workers : int
         Processes that read and change pictures.
     seed : int
@@ -126,11 +130,12 @@ class Feed:
     examples: Sequence[Example]
     pictures: int
     batch: int
-    sizes: Sequence[tuple[tuple[int, int], float]]
+    sizes: Sequence[tuple[Sequence[tuple[int, int]], float]]
     mean: tuple[float, float, float]
     augmentation: Augmentation
     plain_end: float = 0.15
     repeat_below: float = 0.1
+    unlabelled: float | None = None
     workers: int = 2
     seed: int = 0
 
@@ -164,13 +169,18 @@ class Feed:
     def places(self, first: int) -> list[tuple[int, tuple[int, int], bool]]:
         """Return the number and input size of each picture of the batch that begins here, and whether it may be a mosaic."""
         share = first / self.pictures
-        size = [size for size, begin in self.sizes if begin <= share][-1]
+        sizes = [sizes for sizes, begin in self.sizes if begin <= share][-1]
+        size = sizes[int(np.random.default_rng((self.seed, first, 1)).integers(len(sizes)))] if len(sizes) > 1 else sizes[0]
         mosaic = share < 1 - self.plain_end
         return [(k, size, mosaic) for k in range(first, min(first + self.batch, self.pictures))]
 
     def _order(self) -> NDArray[np.int32]:
         rng = np.random.default_rng(self.seed)
         factors = _repeat_factors(self.examples, self.repeat_below)
+        annotated = np.array([example.annotated for example in self.examples])
+        if self.unlabelled is not None and annotated.any() and not annotated.all():
+            wanted = factors[annotated].sum() * self.unlabelled / max(1 - self.unlabelled, 1e-6)
+            factors = np.where(annotated, factors, factors * wanted / factors[~annotated].sum())
         rounds: list[NDArray[np.int32]] = []
         while sum(map(len, rounds)) < self.pictures:
             counts = np.floor(factors + rng.random(len(factors))).astype(int)

@@ -20,7 +20,7 @@ from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import named_errors
 from opencv_squeezedet.training import parallel
 from opencv_squeezedet.training.data import Batch, Feed
-from opencv_squeezedet.training.losses import Loss, Losses, Targets
+from opencv_squeezedet.training.losses import Assigned, Loss, Losses, Targets
 from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.predictions import Predictions, predictions
 
@@ -39,7 +39,10 @@ class Schedule:
     trunk_rate : float
         Factor on it for layers that started from loaded weights.
     warm_up : float
-        Fraction of the training over which the rate rises; after that it falls along a cosine.
+        Fraction of the training over which the rate rises.
+    flat : float
+        Fraction of the training from which the rate falls along a cosine. A training whose rate is still flat can be made
+        longer or shorter.
     last_rate : float
         Factor on the rate at the end.
     decay : float
@@ -61,6 +64,7 @@ class Schedule:
     rate: float = 1.2e-3
     trunk_rate: float = 0.33
     warm_up: float = 0.03
+    flat: float = 0.0
     last_rate: float = 0.02
     decay: float = 0.02
     average: float = 0.998
@@ -69,7 +73,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        for name in ("warm_up", "last_rate", "average"):
+        for name in ("warm_up", "flat", "last_rate", "average"):
             _checks.fraction(name, getattr(self, name))
         for name in ("rate", "trunk_rate", "decay", "clip"):
             if _checks.finite(name, getattr(self, name)) < 0:
@@ -81,8 +85,9 @@ class Schedule:
         rise = self.warm_up * total
         if seen < rise:
             return min(1.0, (seen + 1) / rise)
-        done = (seen - rise) / max(1.0, total - rise)
-        return self.last_rate + (1 - self.last_rate) * (1 + math.cos(math.pi * min(1.0, done))) / 2
+        begin = max(rise, self.flat * total)
+        done = (seen - begin) / max(1.0, total - begin)
+        return self.last_rate + (1 - self.last_rate) * (1 + math.cos(math.pi * min(1.0, max(0.0, done)))) / 2
 
 
 @dataclass
@@ -110,7 +115,7 @@ class Trainer:
     seen, seconds : int, float
         Pictures seen, and how long that took.
     pending : list
-        Losses of the steps since the last row of ``history``.
+        Losses of the steps since the last row of ``history``, and the norm of the gradient.
     history : list
         Rows of the log.
 
@@ -182,10 +187,10 @@ class Trainer:
         start = time.monotonic() - self.seconds
         for batch in self.feed.batches(self.seen):
             self._before = self._state()
-            losses = self.step(batch, mean)
+            losses, norm = self.step(batch, mean)
             self.seen = min(self.seen + self.feed.batch, self.feed.pictures)
             self.seconds = time.monotonic() - start
-            self.pending.append(torch.stack(losses).tolist())
+            self.pending.append(torch.stack([*losses, norm]).tolist())
             yield batch._replace(problems=parallel.gathered(batch.problems))
             self.accept()
 
@@ -193,25 +198,43 @@ class Trainer:
         """Let the last step count, and what was measured after it."""
         self._before = None
 
-    def step(self, batch: Batch, mean: Tensor) -> Losses:
-        """Update the weights with one batch; the result depends only on the weights, the batch and ``seen``."""
+    @property
+    def rate(self) -> float:
+        """The learning rate of new layers."""
+        return self.schedule.rate * self.schedule.factor(self.seen, self.feed.pictures)
+
+    def step(self, batch: Batch, mean: Tensor) -> tuple[Losses, Tensor]:
+        """Update the weights with one batch, and return its losses and the norm of the gradient.
+
+        The result depends only on the weights, the batch and ``seen``.
+        """
         torch.manual_seed(self.seen)  # for dropout
         self.model.train()
-        factor = self.schedule.factor(self.seen, self.feed.pictures)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate * factor * group["factor"]
-        blob = (batch.images.to(self.device).float() - mean).permute(0, 3, 1, 2)
-        targets = Targets(*(tensor.to(self.device) for tensor in batch.targets))
-        size = blob.shape[3], blob.shape[2]
-        loss = self.losses(size)
-        losses = loss(self.predict(blob, loss), targets)
+            group["lr"] = self.rate * group["factor"]
+        loss, found, targets = self.forward(batch, mean)
+        losses = loss(found, targets)
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         parallel.sum_gradients(self.model.parameters())
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
         self.optimizer.step()
         self._follow()
-        return Losses(*parallel.summed(torch.stack(losses).detach()))
+        return Losses(*parallel.summed(torch.stack(losses).detach())), norm
+
+    def assigned(self, batch: Batch) -> Assigned:
+        """Return which anchors are assigned to the objects of a batch, as the network is now."""
+        self.model.eval()
+        with torch.no_grad():
+            loss, found, targets = self.forward(batch, torch.tensor(self.feed.mean, device=self.device))
+        return loss.assigned(found, targets)
+
+    def forward(self, batch: Batch, mean: Tensor) -> tuple[Loss, Predictions, Targets]:
+        """Return what the network makes of a batch, its objects on the same device, and the loss for its size."""
+        blob = (batch.images.to(self.device).float() - mean).permute(0, 3, 1, 2)
+        targets = Targets(*(tensor.to(self.device) for tensor in batch.targets))
+        loss = self.losses((blob.shape[3], blob.shape[2]))
+        return loss, self.predict(blob, loss), targets
 
     def predict(self, blob: Tensor, loss: Loss) -> Predictions:
         """Run the network."""

@@ -43,6 +43,27 @@ class Losses(NamedTuple):
     confidence: Tensor
 
 
+class Assigned(NamedTuple):
+    """Which anchors are assigned to which objects: rows are pairs.
+
+    Parameters
+    ----------
+    picture : (P,) int64
+        Which picture of the batch.
+    anchor : (P,) int64
+        Which anchor, in the order of the blobs.
+    target : (P,) int64
+        Which row of the targets.
+    score : (P,) float32
+        What the confidence should be.
+    """
+
+    picture: Tensor
+    anchor: Tensor
+    target: Tensor
+    score: Tensor
+
+
 class Loss(Protocol):
     """A loss that a network is trained with."""
 
@@ -51,14 +72,8 @@ class Loss(Protocol):
     def __call__(self, found: Predictions, targets: Targets) -> Losses:
         """Return the loss of a batch, of which other processes may have other parts: the sum of all is the batch's."""
 
-
-class _Assigned(NamedTuple):
-    """Which anchors are assigned to which objects: rows are pairs."""
-
-    picture: Tensor  # (P,)
-    anchor: Tensor  # (P,)
-    target: Tensor  # (P,) row of the targets
-    score: Tensor  # (P,) what the confidence should be
+    def assigned(self, found: Predictions, targets: Targets) -> Assigned:
+        """Return which anchors are assigned to which objects."""
 
 
 @dataclass
@@ -121,7 +136,14 @@ class AlignedLoss:
         box = ciou_loss(predicted, targets.xyxy[assigned.target]) * assigned.score
         return Losses(self.box * box.sum() / total, self.classes * classes.sum() / total, self.confidence * confidence / total)
 
-    def _assign(self, boxes: Tensor, found: Predictions, targets: Targets, anchors: Anchors) -> _Assigned:
+    def assigned(self, found: Predictions, targets: Targets) -> Assigned:
+        """Return which anchors are assigned to which objects."""
+        anchors = _on(self._anchors, found.deltas.device)
+        with torch.no_grad():
+            boxes = decode_xyxy(found.deltas, anchors.centers, anchors.sizes, self.config)
+            return self._assign(boxes, found, targets, anchors)
+
+    def _assign(self, boxes: Tensor, found: Predictions, targets: Targets, anchors: Anchors) -> Assigned:
         objects = torch.nonzero(targets.quality > 0).squeeze(1)
         picture, truth = targets.picture[objects], targets.xyxy[objects]
         iou = iou_xyxy(boxes[picture], truth[:, None])  # objects x anchors
@@ -135,7 +157,7 @@ class AlignedLoss:
         scale = iou.amax(1) / metric.amax(1).clamp(min=1e-12)
         row, column = torch.nonzero(metric, as_tuple=True)
         target = metric[row, column] * scale[row] * targets.quality[objects][row]
-        return _Assigned(picture[row], column, objects[row], target.clamp(max=1.0))
+        return Assigned(picture[row], column, objects[row], target.clamp(max=1.0))
 
 
 @dataclass
@@ -184,7 +206,14 @@ class PublishedLoss:
         box = self.box / count * (found.deltas[where] - wanted).square().sum()
         return Losses(box, classes, with_object + without)
 
-    def _assign(self, boxes: Tensor, targets: Targets, anchors: Anchors) -> _Assigned:
+    def assigned(self, found: Predictions, targets: Targets) -> Assigned:
+        """Return which anchors are assigned to which objects."""
+        anchors = _on(self._anchors, found.deltas.device)
+        with torch.no_grad():
+            boxes = decode_xyxy(found.deltas, anchors.centers, anchors.sizes, self.config)
+            return self._assign(boxes, targets, anchors)
+
+    def _assign(self, boxes: Tensor, targets: Targets, anchors: Anchors) -> Assigned:
         taken = torch.zeros(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
         rows = torch.nonzero(targets.quality > 0).squeeze(1)
         chosen, scores = [], []
@@ -201,7 +230,7 @@ class PublishedLoss:
             scores.append(iou[best].clamp(min=0))
         anchor = torch.tensor(chosen, dtype=torch.int64, device=boxes.device)
         score = torch.stack(scores) if scores else boxes.new_zeros(0)
-        return _Assigned(targets.picture[rows], anchor, rows, score)
+        return Assigned(targets.picture[rows], anchor, rows, score)
 
     def _deltas(self, anchors: Anchors, which: Tensor, truth: Tensor) -> Tensor:
         """The deltas that give boxes (P, 4), whose sides here are one pixel longer than the distance of their corners."""

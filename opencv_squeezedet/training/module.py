@@ -130,11 +130,39 @@ class TorchNetwork(nn.Module):
             blobs = [kernel * scale[:, None, None, None], bias * scale + shift]
         return [blob.float().numpy() for blob in blobs]
 
+    def kernel(self, layer: str) -> Tensor:
+        """Return a layer's kernel, without its batch normalisation."""
+        return self._filter(_key(layer)).weight
+
+    def settle(self, layers: Collection[str], blob: Tensor) -> None:
+        """Give the named layers' batch normalisation the statistics of a blob, so that it changes nothing at first."""
+        norms = [self._norm(_key(name)) for name in layers if _key(name) in self.norms]
+        hooks = [norm.register_forward_pre_hook(_neutral) for norm in norms]
+        *_, last = self.network.weighted()
+        try:
+            with torch.no_grad():
+                self.eval()(blob, last.layer.tops)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
     def freeze(self, layers: Collection[str]) -> None:
         """Keep the named layers as they are while the rest is trained."""
         for step in self.network.weighted():
             for parameter in self.filters[_key(step.layer.name)].parameters():
                 parameter.requires_grad_(step.layer.name not in layers)
+
+
+def _neutral(module: nn.Module, inputs: tuple[Tensor]) -> None:
+    norm = cast(nn.BatchNorm2d, module)
+    variance, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
+    for tensor, value in (
+        (norm.running_mean, mean),
+        (norm.running_var, variance),
+        (norm.bias, mean),
+        (norm.weight, (variance + norm.eps).sqrt()),
+    ):
+        cast(Tensor, tensor).copy_(value)
 
 
 def _key(name: str) -> str:

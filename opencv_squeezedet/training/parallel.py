@@ -146,10 +146,10 @@ class BatchNorm(nn.BatchNorm2d):
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
+        assert isinstance(self.running_mean, Tensor)
+        assert isinstance(self.running_var, Tensor)
+        assert isinstance(self.num_batches_tracked, Tensor)
+        assert isinstance(self.momentum, float)
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance, self.momentum)

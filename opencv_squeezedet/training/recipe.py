@@ -14,6 +14,7 @@ from opencv_squeezedet.training.augment import Augmentation
 from opencv_squeezedet.training.loop import Schedule
 
 LossName = Literal["aligned", "published"]
+Normalized = Literal["new", "all"]
 _STEP = 32  # input sides in steps of it suit every network
 
 
@@ -31,16 +32,26 @@ class Recipe:
         Anchor shapes at that size. Default: opencv_contrib's nine, stretched to it.
     loss : {"aligned", "published"}
         `AlignedLoss` or `PublishedLoss`.
+    candidates, alpha, beta, box : int, float, float, float
+        Of `AlignedLoss`; the published loss has none of these.
+    teaching : float
+        Weight of the teacher's classes in those of an annotated object.
     pictures : int
         How many pictures are seen in total.
     batch : int
         Pictures in a step, of all processes together.
     small : float
         Fraction of the training, at its start, at about 10/13 of the input size (320 for 416), where steps take half as long.
+    vary : int
+        How many steps of 32 pixels the input's sides are longer or shorter at most, by chance, from batch to batch, except at
+        the training's end (see ``plain_end``).
     start : str
         Where the first weights come from: published weights by name, a model as for `SqueezeDet`, or a file of weights.
     frozen : sequence of str
         Convolutions and fire modules that keep those weights.
+    normalized : {"new", "all"}
+        Which convolutions get batch normalisation while they are trained: those without weights to start from, or all that
+        are not frozen. The last one never does.
     rare : float
         Exponent of a class's rarity in its weight: 0 weights all objects equally, 1 all classes.
     augmentation : Augmentation
@@ -48,7 +59,9 @@ class Recipe:
     schedule : Schedule
         Learning rates.
     plain_end : float
-        Fraction of the training, at its end, without mosaics.
+        Fraction of the training, at its end, without mosaics, and at one input size.
+    unlabelled : float, optional
+        Share of the pictures that only a teacher has seen. Default: as many as there are.
     seed : int
         Seed of everything that is random.
 
@@ -62,26 +75,41 @@ class Recipe:
     input_size: tuple[int, int] = VOC.input_size
     anchors: tuple[tuple[float, float], ...] | None = None
     loss: LossName = "aligned"
+    candidates: int = 10
+    alpha: float = 0.5
+    beta: float = 5.0
+    box: float = 5.0
+    teaching: float = 0.5
     pictures: int = 240_000
     batch: int = 32
     small: float = 0.6
+    vary: int = 0
     start: str = "embedded"
     frozen: tuple[str, ...] = ("conv1", "fire2", "fire3")
+    normalized: Normalized = "new"
     rare: float = 0.35
     augmentation: Augmentation = field(default_factory=Augmentation)
     schedule: Schedule = field(default_factory=Schedule)
     plain_end: float = 0.15
+    unlabelled: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Check what nothing else checks."""
         _checks.choice("network", self.network, tuple(TRAINABLE))
         _checks.choice("loss", self.loss, get_args(LossName))
-        for name in ("pictures", "batch"):
+        _checks.choice("normalized", self.normalized, get_args(Normalized))
+        for name in ("pictures", "batch", "candidates"):
             _checks.count(name, getattr(self, name))
-        for name in ("small", "rare", "plain_end"):
+        for name in ("small", "rare", "plain_end", "teaching"):
             _checks.fraction(name, getattr(self, name))
-        _checks.count("seed", self.seed, least=0)
+        for name in ("alpha", "beta", "box"):
+            if _checks.finite(name, getattr(self, name)) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        for name in ("seed", "vary"):
+            _checks.count(name, getattr(self, name), least=0)
+        if self.unlabelled is not None:
+            _checks.fraction("unlabelled", self.unlabelled)
         object.__setattr__(self, "input_size", _checks.size("input_size", self.input_size))
         if isinstance(self.frozen, str) or not all(isinstance(name, str) for name in self.frozen):
             raise TypeError(f"frozen must be names of layers, got {self.frozen!r}")
@@ -90,12 +118,19 @@ class Recipe:
             object.__setattr__(self, "anchors", checked_anchors(self.anchors))
 
     @property
-    def sizes(self) -> list[tuple[tuple[int, int], float]]:
-        """Input sizes, and the fraction of the training after which each begins."""
-        if not self.small:
-            return [(self.input_size, 0.0)]
-        width, height = (side - round(side * 3 / 13 / _STEP) * _STEP for side in self.input_size)
-        return [((width, height), 0.0), (self.input_size, self.small)]
+    def sizes(self) -> list[tuple[list[tuple[int, int]], float]]:
+        """Input sizes to choose from, and the fraction of the training after which these begin."""
+        found = [(self._around(self.input_size), self.small)]
+        if self.small:
+            width, height = (side - round(side * 3 / 13 / _STEP) * _STEP for side in self.input_size)
+            found.insert(0, (self._around((width, height)), 0.0))
+        if self.vary:
+            found.append(([self.input_size], max(self.small, 1 - self.plain_end)))
+        return found
+
+    def _around(self, size: tuple[int, int]) -> list[tuple[int, int]]:
+        steps = range(-self.vary * _STEP, self.vary * _STEP + 1, _STEP)
+        return [(size[0] + step, size[1] + step) for step in steps if min(size) + step >= _STEP]
 
     def to_json(self) -> str:
         """Return the recipe as JSON."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import time
@@ -13,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,24 +21,38 @@ from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.draw import draw
 from opencv_squeezedet.evaluation import Evaluation, evaluate
-from opencv_squeezedet.files import encode_picture, write_together, write_whole
+from opencv_squeezedet.files import write_together, write_whole
 from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.pipeline import chunks
 from opencv_squeezedet.postprocess import postprocess_batch
 from opencv_squeezedet.preprocess import Picture, Preprocess
+from opencv_squeezedet.training.advice import what_next
 from opencv_squeezedet.training.calibration import MEASURED_FROM, Calibration, Logits, calibrate
-from opencv_squeezedet.training.data import Example, Feed, read_or_empty
+from opencv_squeezedet.training.data import Batch, Example, Feed, read_or_empty
+from opencv_squeezedet.training.diagnostics import (
+    LayerState,
+    assigned_sheet,
+    layer_states,
+    mostly_dead,
+    sheet,
+    states_csv,
+    states_png,
+    table_of,
+)
 from opencv_squeezedet.training.lock import lock_folder
 from opencv_squeezedet.training.loop import LOGITS, Trainer
-from opencv_squeezedet.training.losses import AlignedLoss, Loss, Losses, PublishedLoss
+from opencv_squeezedet.training.losses import AlignedLoss, Assigned, Loss, Losses, PublishedLoss
 from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.parallel import from_first, gathered, own
+from opencv_squeezedet.training.predictions import anchors_of
 from opencv_squeezedet.training.recipe import Recipe
 from opencv_squeezedet.training.start import begin, describe
 from opencv_squeezedet.training.teacher import Opinions
 
 _BATCH = 16  # pictures per forward pass while measuring
+_LOOKED_AT = 8  # pictures for the layers' activations
+_OF_CLASS = "voc07 "
 _CALIBRATED_ON = 1000  # at most this many pictures, whose logits are all in memory
 
 
@@ -57,6 +68,10 @@ class Progress:
         Means since the last progress.
     evaluation : Evaluation or None
         Of the averaged weights on the validation set, if they have just been measured.
+    rate, gradient : float
+        The learning rate of new layers, and the mean norm of the gradient since the last progress.
+    layers : list of LayerState
+        The layers of the averaged network, if it has just been measured, or was due to be.
     problems : list of str
         Files that could not be read, each reported once; training continues without them.
     """
@@ -66,6 +81,9 @@ class Progress:
     losses: Losses
     evaluation: Evaluation | None = None
     problems: Sequence[str] = ()
+    rate: float = 0.0
+    gradient: float = 0.0
+    layers: Sequence[LayerState] = ()
 
 
 class Training:
@@ -90,7 +108,7 @@ class Training:
     ------
     ValueError
         If the data set or the validation set has no object, the validation set's labels are different, the folder holds a
-        training run with another recipe, or another process is training in it.
+        training run with another recipe (apart from its length), or another process is training in it.
     ModelError
         If the folder's checkpoint cannot be resumed, the input's sides do not suit the network, or none of the weights to
         start from fits it.
@@ -110,7 +128,7 @@ class Training:
             raise ValueError(f"the validation set's labels are {validation.labels}, the data set's {dataset.labels}")
         self.recipe, self.folder, self.validation = recipe, folder, validation
         self.network, self.config = describe(recipe, dataset.labels)
-        examples = examples_of(dataset, teacher, validation)
+        examples = examples_of(dataset, teacher, validation, recipe.teaching)
         if not any((example.quality > 0).any() for example in examples):
             raise ValueError(f"none of the {len(examples)} pictures has an object to be found")
         if validation is not None and all(picture.difficult.all() for picture in validation.pictures):
@@ -125,14 +143,22 @@ class Training:
             mean=self.preprocess.mean,
             augmentation=recipe.augmentation,
             plain_end=recipe.plain_end,
+            unlabelled=recipe.unlabelled,
             workers=workers,
             seed=recipe.seed,
         )
+        looked_at = (dataset if validation is None else validation).pictures
+        self._looked_at = [picture.path for picture in looked_at[:: -(-len(looked_at) // _LOOKED_AT)]]
         weights = class_weights(examples, recipe.rare)
-        losses = {size: _loss(recipe, describe(recipe, dataset.labels, size)[1], weights) for size, _ in recipe.sizes}
+        sizes = {size for sizes, _ in recipe.sizes for size in sizes}
+        losses = {size: _loss(recipe, describe(recipe, dataset.labels, size)[1], weights) for size in sizes}
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(folder)
         self._keep_recipe()
+        if recipe.normalized == "all" and not from_first((folder / "checkpoint.pt").is_file):
+            model.settle(loaded, _some(feed))
+        self._problems: dict[str, None] = {}  # of all files, in the order in which they were met
+        self._start = self._layers(model.eval())
         self.trainer = Trainer(
             model,
             loaded,
@@ -144,8 +170,9 @@ class Training:
             mark_of(examples, validation),
         )
         self._pictures, self._unread = len(examples), set[str]()
-        self._problems: dict[str, None] = {}  # of all files, in the order in which they were met
         self._told = 0
+        self._dataset = dataset
+        self._last: tuple[list[Detections], Evaluation] | None = None
 
     def _keep_recipe(self) -> None:
         path = self.folder / "recipe.json"
@@ -155,7 +182,7 @@ class Training:
 
     def _is_recipe(self, content: bytes) -> bool:
         try:
-            return Recipe.from_json(content.decode()) == self.recipe
+            return replace(Recipe.from_json(content.decode()), pictures=self.recipe.pictures) == self.recipe
         except (ValueError, TypeError):  # edited by hand
             return False
 
@@ -164,7 +191,10 @@ class Training:
     ) -> Generator[Progress]:
         """Train to the end and yield the progress; may be stopped anywhere, and resumed.
 
-        The folder gets ``log.csv`` with the losses and the accuracy, and ``predictions.jpg`` with detections in some pictures.
+        The folder gets ``log.csv`` with losses, rate, norm of the gradient and accuracy, ``classes.csv`` with the accuracy of
+        each class, ``layers.csv`` and ``layers.png`` with the layers' weights and activations, ``assigned.jpg`` with pictures
+        as they were fed and the anchors assigned to their objects, and in ``predictions`` detections in the same pictures
+        after each measurement.
 
         Parameters
         ----------
@@ -196,7 +226,8 @@ class Training:
                 )
                 progress = None
                 if due or len(trainer.pending) >= log_every:
-                    progress = self._progress(self.measure() if due and self.validation is not None else None)
+                    evaluation = self.measure() if due and self.validation is not None else None
+                    progress = self._progress(evaluation, self._look(batch) if due else ())
                 trainer.accept()
                 if progress is not None:
                     yield progress
@@ -221,12 +252,21 @@ class Training:
         if len(self._unread) >= self._pictures:
             raise ValueError(f"none of the {self._pictures} pictures can be read: {next(iter(self._problems))}")
 
-    def _progress(self, evaluation: Evaluation | None) -> Progress:
-        losses = Losses(*torch.tensor(self.trainer.pending).mean(0))
+    def _progress(self, evaluation: Evaluation | None, layers: Sequence[LayerState]) -> Progress:
+        *losses, gradient = torch.tensor(self.trainer.pending).mean(0)
         self.trainer.pending.clear()
-        problems = list(self._problems)[self._told :]
+        problems = [*list(self._problems)[self._told :], *mostly_dead(layers)]
         self._told = len(self._problems)
-        progress = Progress(self.trainer.seen, self.recipe.pictures, losses, evaluation, problems)
+        progress = Progress(
+            self.trainer.seen,
+            self.recipe.pictures,
+            Losses(*losses),
+            evaluation,
+            problems,
+            self.trainer.rate,
+            float(gradient),
+            layers,
+        )
         self._log(progress)
         return progress
 
@@ -234,16 +274,35 @@ class Training:
         row = {
             "seen": float(progress.seen),
             "seconds": round(self.trainer.seconds, 1),
+            "rate": float(f"{progress.rate:.4g}"),
             **{name: round(float(value), 4) for name, value in zip(Losses._fields, progress.losses, strict=True)},
+            "gradient": float(f"{progress.gradient:.4g}"),
         }
+        history = self.trainer.history
+        history.append(row)
         if progress.evaluation is not None:
             row["map_voc07"] = round(progress.evaluation.map_voc07, 4)
-        self.trainer.history.append(row)
-        table = io.StringIO()
-        writer = csv.DictWriter(table, ["seen", "seconds", *Losses._fields, "map_voc07"])
-        writer.writeheader()
-        writer.writerows(self.trainer.history)
-        write_whole(self.folder / "log.csv", table.getvalue().encode())
+            row |= {_OF_CLASS + one.label: round(one.voc07, 4) for one in progress.evaluation.classes if one.objects}
+            labels = [_OF_CLASS + label for label in self.config.labels]
+            measured = [one for one in history if "map_voc07" in one]
+            write_whole(self.folder / "classes.csv", table_of(measured, ["seen", "map_voc07", *labels]))
+        columns = ["seen", "seconds", "rate", *Losses._fields, "gradient", "map_voc07"]
+        write_whole(self.folder / "log.csv", table_of(history, columns))
+
+    def _look(self, batch: Batch) -> list[LayerState]:
+        """Draw how the network is taught and what it is like, and return its layers."""
+        size = batch.images.shape[2], batch.images.shape[1]
+        anchors = anchors_of(self.trainer.losses(size).config)
+        assigned = Assigned(*(tensor.cpu() for tensor in self.trainer.assigned(batch)))
+        write_whole(self.folder / "assigned.jpg", assigned_sheet(batch, assigned, anchors))
+        layers = self._layers(self.trainer.averaged())
+        write_whole(self.folder / "layers.csv", states_csv(layers))
+        write_whole(self.folder / "layers.png", states_png(self._start, layers))
+        return layers
+
+    def _layers(self, model: TorchNetwork) -> list[LayerState]:
+        blob = np.concatenate([self.preprocess.blob(self._read(path)) for path in self._looked_at])
+        return layer_states(model, torch.from_numpy(blob).to(next(model.parameters())))
 
     def detections(self, dataset: Dataset) -> list[Detections]:
         """Return the averaged network's detections in a data set's pictures, down to low scores."""
@@ -283,9 +342,27 @@ class Training:
         dataset = self._validation_set()
         detections = self.detections(dataset)
         evaluation = evaluate(dataset, detections, coco=False)
+        self._last = detections, evaluation
         self.trainer.measured(evaluation.map_voc07)
-        write_whole(self.folder / "predictions.jpg", self._sheet(dataset, detections))
+        folder = self.folder / "predictions"
+        folder.mkdir(exist_ok=True)
+        write_whole(folder / f"{self.trainer.seen:08d}.jpg", self._sheet(dataset, detections))
         return evaluation
+
+    def advice(self) -> list[str]:
+        """Return what to try for a higher accuracy than that of the last measurement, a line each; see `what_next`.
+
+        Raises
+        ------
+        ValueError
+            If there is no validation set.
+        """
+        validation = self._validation_set()
+        if self._last is None:
+            detections = self.detections(validation)
+            self._last = detections, evaluate(validation, detections, coco=False)
+        curve = [row["map_voc07"] for row in self.trainer.history if "map_voc07" in row]
+        return what_next(self._dataset, validation, *self._last, self.recipe.input_size, curve)
 
     def _validation_set(self) -> Dataset:
         if self.validation is None:
@@ -294,17 +371,11 @@ class Training:
 
     def _sheet(self, dataset: Dataset, detections: Sequence[Detections]) -> bytes:
         """Some pictures, chosen at even intervals, with their detections."""
-        rows, columns, side = 3, 4, 256
-        places = np.linspace(0, len(dataset.pictures) - 1, rows * columns).round().astype(int)
-        sheet = np.zeros((rows * side, columns * side, 3), np.uint8)
-        for i, place in enumerate(places):
-            found = detections[place]
-            image = draw(self._read(dataset.pictures[place].path), found[found.confidence > self.config.score_threshold])
-            scale = side / max(image.shape[:2])
-            small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[:side, :side]
-            row, column = i // columns * side, i % columns * side
-            sheet[row : row + small.shape[0], column : column + small.shape[1]] = small
-        return encode_picture(sheet, ".jpg")
+        places = np.linspace(0, len(dataset.pictures) - 1, 12).round().astype(int)
+        shown = [detections[place][detections[place].confidence > self.config.score_threshold] for place in places]
+        return sheet(
+            [draw(self._read(dataset.pictures[place].path), found) for place, found in zip(places, shown, strict=True)]
+        )
 
     def calibrate(self) -> Calibration:
         """Choose the logits' scale and the thresholds of the network that measured best, on up to 1000 validation pictures.
@@ -341,13 +412,25 @@ class Training:
 
 
 def _loss(recipe: Recipe, config: HeadConfig, weights: torch.Tensor) -> Loss:
-    return AlignedLoss(config, weights) if recipe.loss == "aligned" else PublishedLoss(config)
+    if recipe.loss == "published":
+        return PublishedLoss(config)
+    options = {name: getattr(recipe, name) for name in ("candidates", "alpha", "beta", "box")}
+    return AlignedLoss(config, weights, **options)
 
 
-def examples_of(dataset: Dataset, teacher: Opinions | None = None, validation: Dataset | None = None) -> list[Example]:
+def _some(feed: Feed) -> torch.Tensor:
+    """The first pictures of a training, as the network sees them."""
+    images = torch.cat(gathered([next(replace(feed, workers=0).batches()).images]))
+    return (images.float() - torch.tensor(feed.mean)).permute(0, 3, 1, 2)
+
+
+def examples_of(
+    dataset: Dataset, teacher: Opinions | None = None, validation: Dataset | None = None, teaching: float = 0.5
+) -> list[Example]:
     """Return a data set's pictures as they are trained on, with a teacher's opinions of them and of others.
 
-    Pictures to measure on are never among the others, whatever the teacher has seen.
+    The teacher's classes have the weight ``teaching`` in those of annotated objects. Pictures to measure on are never among
+    the others, whatever the teacher has seen.
     """
     eye = np.eye(len(dataset.labels), dtype=np.float32)
     examples = [
@@ -356,8 +439,12 @@ def examples_of(dataset: Dataset, teacher: Opinions | None = None, validation: D
     ]
     if teacher is not None:
         measured = () if validation is None else validation.pictures
-        others = teacher.pictures((picture.path.name for picture in (*dataset.pictures, *measured)), dataset.labels)
-        examples = [teacher.taught(example) for example in examples] + others
+        others = teacher.pictures(
+            (picture.path.name for picture in (*dataset.pictures, *measured)),
+            dataset.labels,
+            teacher.reliability(examples, dataset.labels),
+        )
+        examples = [teacher.taught(example, teaching) for example in examples] + others
     return examples
 
 

@@ -60,7 +60,8 @@ def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None
 def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
     """Return the network to train, and the layers that start from weights of ``recipe.start``.
 
-    Convolutions that do not, except the last one, get batch normalisation, so that they learn as fast as the others.
+    Convolutions that do not, except the last one, get batch normalisation, so that they learn as fast as the others; the
+    others only if the recipe says so, and `TorchNetwork.settle` then makes it neutral.
 
     Raises
     ------
@@ -78,12 +79,14 @@ def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
     if not fitting:
         raise ModelError(f"{recipe.start} has no weights that fit a layer of {network.name}")
     *inner, last = [step.layer for step in network.weighted()]
-    new = [layer.name for layer in inner if layer.name not in fitting and isinstance(layer, Convolution)]
-    model = TorchNetwork(network, new)
+    frozen = [name for name in fitting if _module_name(name) in recipe.frozen]
+    kept = frozen if recipe.normalized == "all" else fitting
+    normalized = [layer.name for layer in inner if layer.name not in kept and isinstance(layer, Convolution)]
+    model = TorchNetwork(network, normalized)
     loaded = model.load_weights(fitting, strict=False)
     if last.name not in fitting:
         _quiet(model, network)
-    model.freeze([name for name in loaded if _module_name(name) in recipe.frozen])
+    model.freeze(frozen)
     return model, loaded
 
 

@@ -7,47 +7,36 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from opencv_squeezedet.datasets import Annotated, Dataset
+from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
+from opencv_squeezedet.evaluation.matching import match_classes
+from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import read_picture, read_whole, real_path, write_whole
 from opencv_squeezedet.postprocess import decode, nms, score
 from opencv_squeezedet.preprocess import MOST_SIDE, Picture, placement
+from opencv_squeezedet.training.coco_detectors import KINDS, CocoDetector
 from opencv_squeezedet.training.data import Example
+from opencv_squeezedet.training.opinion import Opinion, Pupil, Teacher
 from opencv_squeezedet.training.predictions import iou_xyxy
 
-_SURE, _UNSURE = 0.45, 0.2  # a box with a teacher's score above these counts as an object; is ignored
+with needs("eval"):
+    from sklearn.isotonic import IsotonicRegression
+
+_UNSURE = 0.2  # boxes with a lower score are not kept
+_LIKELY, _POSSIBLE = 0.4, 0.1  # a box that is right with this probability counts as an object; is ignored
 _HINTED = 0.25  # the score for an object whose class is known from elsewhere
-_SHARE = 0.35  # weight of the teacher's classes in those of an annotated object
+_APART = 0.3  # a teacher's box that overlaps no annotated object by more is another thing
+_ENOUGH = 100  # boxes of a class from which its own reliability is taken
 _MOST = 100  # boxes per picture
 _MOST_BYTES = 1 << 32
 _MOST_BOX = 2.0 * MOST_SIDE  # the largest distance of a corner from the picture's
-
-
-class Opinion(NamedTuple):
-    """What a teacher sees in a picture: boxes (N, 4), pixels, and the score of each class (N, C), each in [0, 1]."""
-
-    xyxy: NDArray[np.float32]
-    scores: NDArray[np.float32]
-
-
-class Teacher(Protocol):
-    """A detector that gives each class of a box its own score.
-
-    Attributes
-    ----------
-    labels : sequence of str
-        The classes, in the order of the scores.
-    """
-
-    labels: Sequence[str]
-
-    def __call__(self, image: Picture) -> Opinion:
-        """Return what is seen in a picture (H, W, 3) uint8, BGR."""
 
 
 def load_teacher(name: str) -> Teacher:
@@ -56,8 +45,8 @@ def load_teacher(name: str) -> Teacher:
     Parameters
     ----------
     name : str
-        ``module:function`` of any Python module that can be imported, where ``function()`` returns a teacher; otherwise a
-        model as for `SqueezeDet`.
+        ``KIND=PATH`` for a detector trained on COCO, see `CocoDetector`; ``module:function`` of any Python module that can be
+        imported, where ``function()`` returns a teacher; otherwise a model as for `SqueezeDet`.
 
     Raises
     ------
@@ -66,6 +55,9 @@ def load_teacher(name: str) -> Teacher:
     FileNotFoundError, ModelError
         As for `SqueezeDet`.
     """
+    kind, equals, path = name.partition("=")
+    if equals and kind in KINDS:
+        return CocoDetector(kind, Path(path))
     module, colon, function = name.partition(":")
     if not colon or not function.isidentifier():
         return DetectorTeacher(SqueezeDet(name))
@@ -138,9 +130,7 @@ def ask(
     ValueError
         If the teacher has no class with one of these names.
     """
-    if unknown := [label for label in labels if label not in teacher.labels]:
-        raise ValueError(f"the teacher has no class {', '.join(map(repr, unknown))}; it has {', '.join(teacher.labels)}")
-    columns = [list(teacher.labels).index(label) for label in labels]
+    pupil = Pupil(teacher, labels)
     for path in paths:
         hint = next((hint for start, hint in hints.items() if path.name.startswith(start)), None)
         if hint == "":
@@ -150,18 +140,21 @@ def ask(
         except (OSError, ValueError) as error:
             on_problem(f"{path}: {getattr(error, 'strerror', None) or error}")
             continue
-        xyxy, scores = teacher(image)
-        scores = scores[:, columns]
+        xyxy, scores = pupil(image)
         kept = scores.max(1, initial=0) > _UNSURE
         yield {"path": path, "hint": hint, "xyxy": xyxy[kept], "scores": scores[kept]}
 
 
 def write_opinions(path: Path, labels: Sequence[str], opinions: Iterable[Mapping[str, Any]]) -> None:
-    """Write opinions as COCO JSON whose annotations also have ``score`` and ``scores``, one for each category."""
+    """Write opinions as COCO JSON whose annotations also have ``score`` and ``scores``, one for each category.
+
+    Paths of pictures below the file's folder are relative to it, so that the folder can be moved.
+    """
+    folder = Path(real_path(path.parent))
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for opinion in opinions:
-        images.append({"id": len(images) + 1, "file_name": str(real_path(opinion["path"])), "hint": opinion["hint"]})
+        images.append({"id": len(images) + 1, "file_name": _below(folder, opinion["path"]), "hint": opinion["hint"]})
         for (x1, y1, x2, y2), scores in zip(opinion["xyxy"].tolist(), opinion["scores"].tolist(), strict=True):
             annotations.append(
                 {
@@ -178,6 +171,11 @@ def write_opinions(path: Path, labels: Sequence[str], opinions: Iterable[Mapping
     write_whole(path, json.dumps(content, separators=(",", ":")).encode())
 
 
+def _below(folder: Path, path: Path) -> str:
+    file = Path(real_path(path))
+    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
+
+
 @dataclass(frozen=True)
 class Opinions:
     """A teacher's opinions of many pictures, by their file name."""
@@ -186,7 +184,13 @@ class Opinions:
 
     @classmethod
     def read(cls, path: Path, labels: Sequence[str]) -> Opinions:
-        """Read what `write_opinions` wrote; ValueError if it is not such a file, or has other classes."""
+        """Read what `write_opinions` wrote; paths of pictures are relative to the file's folder.
+
+        Raises
+        ------
+        ValueError
+            If it is not such a file, or has other classes.
+        """
         try:
             content = json.loads(read_whole(path, _MOST_BYTES))
             names = [category["name"] for category in content["categories"]]
@@ -202,7 +206,7 @@ class Opinions:
                 boxes, scores = table[:, :4], table[:, 4:]
                 if not (np.abs(boxes) <= _MOST_BOX).all() or not ((scores >= 0) & (scores <= 1)).all():  # false for NaN too
                     raise ValueError(f"boxes, and scores in [0, 1], were expected of image {image['id']!r}")
-                file = Path(image["file_name"])
+                file = path.parent / image["file_name"]
                 if file.name in found:
                     raise ValueError(f"two pictures have the name {file.name}, but pictures are identified by their names")
                 found[file.name] = (file, image["hint"], Opinion(boxes.astype(np.float32), scores.astype(np.float32)))
@@ -212,41 +216,106 @@ class Opinions:
             raise ValueError(f"{path}: {error}") from error
         return cls(found)
 
-    def taught(self, example: Example) -> Example:
-        """Return an annotated picture whose objects' classes are mixed with those that the teacher gives them."""
-        if example.path.name not in self.by_name or not len(example.xyxy):
-            return example
-        opinion = self.by_name[example.path.name][2]
-        if not len(opinion.xyxy):
-            return example
-        iou = pairwise_iou_xyxy(example.xyxy, opinion.xyxy)
-        best = iou.argmax(1)
-        scores = opinion.scores[best]
-        known = (iou.max(1) >= 0.5) & (scores.max(1) > _UNSURE)
-        soft = scores / scores.sum(1, keepdims=True)
-        classes = np.where(known[:, None], (1 - _SHARE) * example.classes + _SHARE * soft, example.classes)
-        return replace(example, classes=classes.astype(np.float32))
+    @classmethod
+    def joined(cls, parts: Iterable[Opinions]) -> Opinions:
+        """Return the opinions of several files as one; ValueError if a file name is in two of them."""
+        found: dict[str, tuple[Path, str | None, Opinion]] = {}
+        for part in parts:
+            if again := sorted(found.keys() & part.by_name.keys()):
+                raise ValueError(
+                    f"two files have opinions of a picture {again[0]}, but pictures are identified by their names"
+                )
+            found |= part.by_name
+        return cls(found)
 
-    def pictures(self, without: Iterable[str], labels: Sequence[str]) -> list[Example]:
+    def taught(self, example: Example, share: float = 0.5) -> Example:
+        """Return an annotated picture to whose objects' classes the teacher's are mixed with a weight.
+
+        What the teacher sees beside them, and people have not annotated, is ignored: it is not background.
+        """
+        if example.path.name not in self.by_name:
+            return example
+        xyxy, scores = self.by_name[example.path.name][2]
+        if not len(xyxy):
+            return example
+        iou = pairwise_iou_xyxy(example.xyxy, xyxy)
+        classes = example.classes
+        if len(example.xyxy):
+            best = iou.argmax(1)
+            known = (iou.max(1) >= 0.5) & (scores[best].max(1) > _UNSURE)
+            soft = _shares(scores[best])
+            classes = np.where(known[:, None], (1 - share) * classes + share * soft, classes).astype(np.float32)
+        other = (iou.max(0, initial=0) < _APART) & (scores.max(1) >= 0.5)
+        return replace(
+            example,
+            xyxy=np.concatenate([example.xyxy, xyxy[other]]),
+            classes=np.concatenate([classes, _shares(scores[other])]),
+            quality=np.concatenate([example.quality, np.zeros(int(other.sum()), np.float32)]),
+        )
+
+    def reliability(self, examples: Iterable[Example], labels: Sequence[str]) -> Reliability:
+        """Return how often the teacher is right, measured on annotated pictures."""
+        pictures, detections = [], []
+        for example in examples:
+            if example.path.name in self.by_name:
+                xyxy, scores = self.by_name[example.path.name][2]
+                seen = Detections(xyxy, scores.max(1, initial=0), scores.argmax(1), tuple(labels))
+                certain = example.quality > 0
+                size = (MOST_SIDE, MOST_SIDE)  # nobody asks for it
+                truth = Annotated(example.path, size, example.xyxy, example.classes.argmax(1), ~certain, example.path.name)
+                pictures.append(truth)
+                detections.append(seen)
+        *classes, pooled = match_classes(Dataset(tuple(labels), tuple(pictures), ()), detections)
+        every = _isotonic(pooled.score, pooled.hit)
+        return Reliability([_isotonic(one.score, one.hit) if len(one.score) >= _ENOUGH else every for one in classes])
+
+    def pictures(self, without: Iterable[str], labels: Sequence[str], reliability: Reliability) -> list[Example]:
         """Return the pictures that are not among the given file names, with the teacher's boxes as objects.
 
-        A box counts as an object if its score is high, or somewhat lower if the picture's hint names its class. It is ignored
-        if the teacher is not sure.
+        A box counts as an object, with the probability that it is right as its quality, if that is high, or if the picture's
+        hint names its class. It is ignored if it might be right.
         """
         names = self.by_name.keys() - set(without)
         examples = []
         for name in sorted(names):
             path, hint, (xyxy, scores) = self.by_name[name]
             best = scores.max(1, initial=0)
+            right = reliability(scores)
             hinted = np.array([labels[i] == hint for i in scores.argmax(1)], bool)
-            quality = np.where(best > _SURE, best, 0)
+            quality = np.where(right >= _LIKELY, right, 0)
             quality = np.where(hinted & (best > _HINTED), np.minimum(1, 0.5 + best / 2), quality).astype(np.float32)
-            kept = (best > _UNSURE) | (quality > 0)
+            kept = (right >= _POSSIBLE) | (quality > 0)
             if hint is not None and not quality.any():
                 continue  # its object was not found, but is not background
-            classes = scores[kept] / scores[kept].sum(1, keepdims=True)
-            examples.append(Example(path, xyxy[kept], classes, quality[kept]))
+            examples.append(Example(path, xyxy[kept], _shares(scores[kept]), quality[kept], annotated=False))
         return examples
+
+
+class Reliability:
+    """The probability that a teacher's box is right, by its class and score: monotone in the score."""
+
+    def __init__(self, curves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> None:
+        self._curves = curves
+
+    def __call__(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probabilities (N,) for boxes with scores (N, C)."""
+        best, class_id = scores.max(1, initial=0), scores.argmax(1)
+        right = [np.interp(score, *self._curves[i]) for score, i in zip(best.tolist(), class_id.tolist(), strict=True)]
+        return np.array(right, np.float32)
+
+
+def _isotonic(score: NDArray[np.float32], hit: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The points of the non-decreasing function of the score that fits best; without data, the score itself."""
+    if not len(score):
+        return np.array([0.0, 1.0]), np.array([0.0, 1.0])
+    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(score.astype(np.float64), hit.astype(np.float64))
+    return fitted.X_thresholds_, fitted.y_thresholds_
+
+
+def _shares(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores (N, C) as distributions over the classes."""
+    shares: NDArray[np.float32] = scores / np.maximum(scores.sum(1, keepdims=True), np.float32(1e-6))
+    return shares
 
 
 def pairwise_iou_xyxy(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:

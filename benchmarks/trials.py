@@ -1,0 +1,165 @@
+"""Short trainings that differ in one thing each, and a table of what came of them.
+
+python benchmarks/trials.py TRAIN --val VAL --teacher opinions.json --folder trials --table trials.md
+
+Every trial sees 60,000 pictures at 320x320 from the same start, and is measured at its end on VAL at that size. The table has
+the mean over the seeds, and how far they lie apart. What is close to the base needs a second seed: --seeds 0 1. Trials that
+were done are not repeated, and one that was interrupted goes on: everything is kept in the folder. NAMEs choose some of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from _timing import table
+
+from opencv_squeezedet.datasets import Dataset, load_dataset
+from opencv_squeezedet.evaluation import diagnose, evaluate
+from opencv_squeezedet.files import write_whole
+from opencv_squeezedet.training import Augmentation, Opinions, Recipe, Schedule, Training
+
+BASE = Recipe(
+    input_size=(320, 320),
+    pictures=60_000,
+    small=0.0,
+    frozen=("conv1", "fire2"),
+    normalized="all",
+    augmentation=Augmentation(mosaic=0.4),
+    schedule=Schedule(rate=8e-4, trunk_rate=1.0, warm_up=0.02, decay=0.05, average=0.999),
+    unlabelled=0.3,
+)
+"""What all trials share, but for their one change."""
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "base": {},
+    "from ImageNet's weights": {"start": "squeezenet-v1.1"},
+    "no batch normalisation in loaded layers": {"normalized": "new"},
+    "nothing frozen": {"frozen": ()},
+    "conv1, fire2, fire3 frozen": {"frozen": ("conv1", "fire2", "fire3")},
+    "rate 4e-4": {"schedule": {"rate": 4e-4}},
+    "rate 1.6e-3": {"schedule": {"rate": 1.6e-3}},
+    "as many unlabelled pictures as there are": {"unlabelled": None},
+    "no unlabelled pictures": {"unlabelled": 0.0},
+    "classes by people alone": {"teaching": 0.0},
+    "classes by the teacher alone": {"teaching": 1.0},
+    "5 anchors per object": {"candidates": 5},
+    "20 anchors per object": {"candidates": 20},
+    "alpha 1, beta 6 (TOOD's)": {"alpha": 1.0, "beta": 6.0},
+    "boxes weigh 2.5": {"box": 2.5},
+    "boxes weigh 10": {"box": 10.0},
+    "mosaics 0.1": {"augmentation": {"mosaic": 0.1}},
+    "mosaics 0.7": {"augmentation": {"mosaic": 0.7}},
+    "sizes 288 to 352": {"vary": 1},
+    "decay 0.02": {"schedule": {"decay": 0.02}},
+}
+"""The trials: fields of the recipe that differ from the base."""
+
+
+def changed(base: Recipe, changes: dict[str, Any]) -> Recipe:
+    """The base with other fields; those of augmentation and schedule one by one."""
+    parts = {name: replace(getattr(base, name), **value) for name, value in changes.items() if isinstance(value, dict)}
+    return replace(base, **{**changes, **parts})
+
+
+def run(recipe: Recipe, folder: Path, train: Dataset, val: Dataset, teacher: Opinions | None, workers: int) -> None:
+    """Train to the end, and measure, unless that was done."""
+    if done(recipe, folder) is not None:
+        return
+    training = Training(recipe, train, folder, validation=val, teacher=teacher, workers=workers)
+    for progress in training.run(every=recipe.pictures):
+        print(f"\r{folder.name}: {progress.seen} of {progress.pictures} pictures", end="", flush=True)
+    print()
+    found = training.detections(val)
+    evaluation = evaluate(val, found)
+    costs = {error.name: error.cost for error in diagnose(val, found, evaluation.pooled.best.threshold).errors}
+    result = {
+        "recipe": plain(recipe),
+        "accuracy": {
+            "VOC07": evaluation.map_voc07,
+            "VOC10": evaluation.map_voc10,
+            **{name: evaluation.coco[name] for name in ("AP", "AP75")},
+            **{f"{name} costs": costs[name] for name in ("place", "class", "background")},
+        },
+        "hours": training.trainer.seconds / 3600,
+    }
+    write_whole(folder / "result.json", json.dumps(result, indent=1).encode())
+
+
+def done(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
+    """The result of a trial, if it was done with this recipe."""
+    file = folder / "result.json"
+    result: dict[str, Any] | None = json.loads(file.read_bytes()) if file.is_file() else None
+    return None if result is None or result["recipe"] != plain(recipe) else result
+
+
+def plain(recipe: Recipe) -> Any:
+    """A recipe in JSON's types."""
+    return json.loads(recipe.to_json())
+
+
+def rows(folder: Path, seeds: Sequence[int], base: Recipe) -> list[list[str]]:
+    """A row for each trial that is done: means over the seeds, in percent, the best first."""
+    found: list[tuple[float, list[str]]] = []
+    for name, changes in CHANGES.items():
+        recipes = {seed: replace(changed(base, changes), seed=seed) for seed in seeds}
+        results = [done(recipe, place(folder, name, seed)) for seed, recipe in recipes.items()]
+        known = [result for result in results if result is not None]
+        if known:
+            means = {key: mean(one["accuracy"][key] for one in known) for key in known[0]["accuracy"]}
+            reached = [one["accuracy"]["VOC10"] for one in known]
+            apart = f"{100 * (max(reached) - min(reached)):.1f}" if len(known) > 1 else ""
+            hours = mean(one["hours"] for one in known)
+            cells = [*(f"{100 * value:.1f}" for value in means.values()), f"{hours:.1f}", str(len(known)), apart]
+            found.append((-means["VOC10"], [name, *cells]))
+    return [row for _, row in sorted(found, key=lambda pair: pair[0])]
+
+
+def place(folder: Path, name: str, seed: int) -> Path:
+    """Where a trial is kept."""
+    letters = "".join(letter if letter.isalnum() or letter in ".-" else "_" for letter in name)
+    return folder / f"{letters}-{seed}"
+
+
+HEADER = ("trial", "VOC07", "VOC10", "AP", "AP75", "place costs", "class costs", "background costs", "hours", "seeds", "apart")
+
+
+def main() -> None:
+    """Read the options, train and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", help="annotated pictures to train on")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of trials (all): {', '.join(CHANGES)}")
+    parser.add_argument("--val", required=True, help="annotated pictures to measure on")
+    parser.add_argument("--teacher", action="append", type=Path, default=[], help="from squeezedet label")
+    parser.add_argument("--folder", type=Path, required=True, help="where the trials are kept")
+    parser.add_argument("--pictures", type=int, default=BASE.pictures, help="of each trial (60000)")
+    parser.add_argument("--size", type=int, default=BASE.input_size[0], help="side of the input (320)")
+    parser.add_argument("--start", default=BASE.start, help="weights of the base (embedded)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="(0)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that read pictures (2)")
+    parser.add_argument("--table", type=Path, help="a Markdown file for the table")
+    options = parser.parse_args()
+    names = options.names or list(CHANGES)
+    if unknown := [name for name in names if name not in CHANGES]:
+        parser.error(f"no trial {', '.join(unknown)}; there are {', '.join(CHANGES)}")
+    train = load_dataset(options.dataset)
+    val = load_dataset(options.val, labels=train.labels)
+    teacher = Opinions.joined(Opinions.read(file, train.labels) for file in options.teacher) if options.teacher else None
+    base = replace(BASE, pictures=options.pictures, input_size=(options.size, options.size), start=options.start)
+    for seed in options.seeds:
+        for name in names:
+            recipe = replace(changed(base, CHANGES[name]), seed=seed)
+            run(recipe, place(options.folder, name, seed), train, val, teacher, options.workers)
+            text = table(HEADER, rows(options.folder, options.seeds, base))
+            print(text)
+            if options.table is not None:
+                write_whole(options.table, f"{text}\n".encode())
+
+
+if __name__ == "__main__":
+    main()

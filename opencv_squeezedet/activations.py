@@ -1,0 +1,87 @@
+"""What a layer of a network makes of a picture, to look at."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from opencv_squeezedet.backends import BackendName
+from opencv_squeezedet.backends.content import up_to
+from opencv_squeezedet.backends.forms import Form, open_form
+from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.formats import load_network, onnx_bytes
+from opencv_squeezedet.model import preprocess_of
+from opencv_squeezedet.model_files import Files
+from opencv_squeezedet.network import ReLU
+from opencv_squeezedet.preprocess import Picture
+
+_LEAST_SIDE = 48  # pixels of a map in the picture
+_MOST_WIDTH = 1600
+_GAP = 2
+
+
+def layer_maps(
+    files: Files, image: Picture, layer: str | None = None, *, backend: BackendName = "opencv"
+) -> tuple[str, NDArray[np.float32]]:
+    """Return what a layer puts out for a picture, after its ReLU if it has one.
+
+    Parameters
+    ----------
+    files : Files
+        A network with weights.
+    image : (H, W, 3) uint8
+        BGR; it is preprocessed as the model's JSON file says, or as for opencv_contrib's networks.
+    layer : str, optional
+        The layer's name. Default: the last one with a ReLU.
+    backend : {"opencv", "onnxruntime"}
+        What runs it.
+
+    Returns
+    -------
+    (str, (C, H, W) float32)
+        The layer's name, and its maps.
+
+    Raises
+    ------
+    ModelError
+        If the files cannot be read or do not fit each other, there is no such layer, or it does not put out maps.
+    FileNotFoundError
+        If the weights are missing.
+    """
+    network, weights = load_network(files.with_weights())
+    if layer is None:
+        rectified = {name for one in network.layers if isinstance(one, ReLU) for name in one.tops}
+        named = [step.layer.name for step in network.weighted() if step.layer.tops[0] in rectified]
+        if not named:
+            raise ModelError(f"{files}: no layer has a ReLU: name one")
+        layer = named[-1]
+    known = {one.name: one for one in network.layers}
+    if layer not in known:
+        raise ModelError(f"{files}: no layer {layer!r}; it has {', '.join(known)}")
+    top = known[layer].tops[0]
+    shape = network.shape_of(top)
+    if len(shape) != 4:
+        raise ModelError(f"{files}: layer {layer!r} puts out {'x'.join(map(str, shape))}, not maps")
+    part = up_to(network, {top})
+    preprocess = preprocess_of(files, network.input_size)
+    net = open_form(Form((onnx_bytes(part, weights),), str(files), None), backend)
+    (maps,) = net.predict(preprocess.blob(image))
+    return layer, np.asarray(maps[0], np.float32)
+
+
+def draw_maps(maps: NDArray[np.float32]) -> Picture:
+    """Return maps (C, H, W) beside each other, each in colours from its own 0 (or least value) to its largest one."""
+    count, height, width = maps.shape
+    scale = max(1, -(-_LEAST_SIDE // max(height, width)))
+    cell = height * scale + _GAP, width * scale + _GAP
+    columns = max(1, min(count, _MOST_WIDTH // cell[1], int(np.ceil(np.sqrt(count * cell[0] / cell[1])))))
+    canvas = np.full((-(-count // columns) * cell[0], columns * cell[1], 3), 255, np.uint8)
+    for i, one in enumerate(maps):
+        low, high = min(0.0, float(one.min())), float(one.max())
+        grey = np.clip((one - low) / max(high - low, 1e-12) * 255, 0, 255).astype(np.uint8)
+        coloured = cv2.applyColorMap(grey.repeat(scale, 0).repeat(scale, 1), cv2.COLORMAP_VIRIDIS)
+        row, column = divmod(i, columns)
+        y, x = row * cell[0], column * cell[1]
+        canvas[y : y + height * scale, x : x + width * scale] = coloured
+    return canvas
