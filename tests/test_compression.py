@@ -357,6 +357,10 @@ def test_the_command_with_pictures(tmp_path: Path, capsys: pytest.CaptureFixture
         (["-o", "x.sdz", "--bits", "9"], "bits must be from 2 to 8, got 9"),
         (["-o", "x.sdz", "--density", "0"], "density must be above 0"),
         (["-o", "x.sdz", "--pictures", "."], "no pictures in '.'"),
+        (
+            ["-o", "x.sdz", "--pictures", "photos", "--train", "d"],
+            "--pictures: with --train the pictures are those of the data",
+        ),
         (["-o", "x.sdz", "--pictures", "nowhere"], "nowhere: No such file or directory"),
     ],
 )
@@ -366,11 +370,13 @@ def test_wrong_arguments(
     monkeypatch.chdir(tmp_path)
     network, weights, _ = small()
     Path("it.onnx").write_bytes(onnx_bytes(network, weights))
+    Path("photos").mkdir()
+    cv2.imwrite("photos/it.png", np.zeros((9, 9, 3), np.uint8))
     assert main(["compress", "it.onnx", *arguments]) == 2
     out, error = capsys.readouterr()
     assert message in error
     assert (out, error.count("\n")) == ("", 1)
-    assert [path.name for path in Path().iterdir()] == ["it.onnx"]
+    assert sorted(path.name for path in Path().iterdir()) == ["it.onnx", "photos"]
 
 
 def test_a_classifier_agrees_with_itself(tmp_path: Path) -> None:

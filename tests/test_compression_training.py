@@ -120,7 +120,7 @@ def test_the_whole_chain(trained: Path, tmp_path: Path) -> None:
     told.clear()
     again = compressed()
     assert again.content == found.content  # type: ignore[attr-defined]
-    assert set(told) == {"choices", "weights"}  # nothing was trained or measured again
+    assert set(told) == {"choices", "inputs", "weights"}  # nothing was trained or measured again
     with pytest.raises(ValueError, match=r"holds another compression, see compression\.json"):
         compressed(seen=20)
 

@@ -100,13 +100,15 @@ def run(args: argparse.Namespace) -> int:
         network, weights = load_network(files)
         description = description_of(files)
         pictures = [] if args.pictures is None else pictures_of(args.pictures, args.count)
+        if args.train is not None and pictures:
+            raise CommandError("--pictures: with --train the pictures are those of the data set")
     stage = args.output.with_suffix(".stages")
     with usage_errors(), progress(hidden=args.quiet) as report:
-        measured = _measured(files, network, weights, pictures, stage, report)
         if args.train is None:
+            measured = _measured(files, network, weights, pictures, stage, report)
             found = compress(network, weights, settings, description=description, report=report, **measured)
         else:
-            found = _trained(args, files, network, weights, settings, stage, report, measured)
+            found = _trained(args, files, network, weights, settings, stage, report)
         contents = {args.output: found.content}
         if args.json is not None:
             contents[args.json] = f"{json.dumps(found.to_dict(), indent=1)}\n".encode()
@@ -144,7 +146,6 @@ def _trained(
     settings: Settings,
     stage: Path,
     report: Report,
-    measured: dict[str, Any],
 ) -> Compressed:
     """Compress with training in between."""
     with needs("train"):
@@ -167,7 +168,6 @@ def _trained(
         validation=None if measured_on is None else load(measured_on, args.val_split, dataset.labels),
         teacher=None if args.teacher is None else Opinions.read(Path(args.teacher), dataset.labels),
         retraining=Retraining(pictures=args.seen, steps=args.steps),
-        moments=measured.get("moments"),
         report=report,
     )
 

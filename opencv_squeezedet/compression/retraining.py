@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet.compression.compress import Compressed, Report, Settings, compress, key_of
+from opencv_squeezedet.compression.outputs import layer_moments
 from opencv_squeezedet.compression.pruning import prune
 from opencv_squeezedet.compression.sharing import half
 from opencv_squeezedet.compression.table import rows_of, total_of
@@ -24,7 +25,7 @@ from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.evaluation import detect_dataset, evaluate
-from opencv_squeezedet.files import write_whole
+from opencv_squeezedet.files import read_picture, write_whole
 from opencv_squeezedet.formats import load_network, sdz_bytes
 from opencv_squeezedet.formats.sdz import parse_sdz, stored_of
 from opencv_squeezedet.model import Model
@@ -33,6 +34,8 @@ from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.training import Opinions, Recipe, Schedule, Training
 from opencv_squeezedet.training.loop import Trainer
+
+_LOOKED_AT = 32  # pictures, by what layers read of which shared weights make up for each other's errors
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,12 @@ def compress_trained(
     validation: Dataset | None = None,
     teacher: Opinions | None = None,
     retraining: Retraining | None = None,
-    moments: Mapping[str, NDArray[np.float64]] | None = None,
     report: Report = lambda what, done, total: None,
 ) -> Compressed:
     """Compress a detector, and train it after each step with what that decided held.
 
-    Pruned weights stay exactly 0. Shared ones have one gradient, the sum of all their own, so that the centroids are what is
+    Pruned weights stay exactly 0. When weights are shared, they make up for each other's errors as far as some of the pictures
+    show them. Shared ones have one gradient, the sum of all their own, so that the centroids are what is
     trained (figure 3 of "Deep Compression"). Each stage is kept in the folder when it is done, and training has its own
     checkpoints, so that a compression that was stopped is resumed by the same call.
 
@@ -110,8 +113,6 @@ def compress_trained(
         As for `Training`.
     retraining : Retraining, optional
         How much is trained.
-    moments : dict, optional
-        As for `compress`; used when weights are shared.
     report : function, optional
         Is told the progress.
 
@@ -136,6 +137,8 @@ def compress_trained(
         if min(at.values()) < 1:
             weights = stages.trained(f"pruned{step}", _pruned(weights, at), _mask)
             accuracies |= stages.accuracy(f"pruned{step}", weights)
+    blobs = _inputs(model, dataset)
+    moments = layer_moments(network, weights, blobs, lambda done, total: report("inputs", done, total))
     found = compress(network, weights, settings, description=description, densities=densities, moments=moments, report=report)
     accuracies |= stages.accuracy("shared", found.weights)
     tuned = _joined(found.weights, stages.trained("tuned", found.weights, _groups))
@@ -145,6 +148,15 @@ def compress_trained(
     content = sdz_bytes(network, tuned, description)
     rows = rows_of(network, stored_of(parse_sdz(content)))
     return replace(found, content=content, weights=tuned, rows=(*rows, total_of(rows, len(content))), accuracies=accuracies)
+
+
+def _inputs(model: Model, dataset: Dataset) -> list[NDArray[np.float32]]:
+    """The network's input for some of the pictures, those that can be read."""
+    blobs = []
+    for picture in dataset.pictures[:: -(-len(dataset.pictures) // _LOOKED_AT)]:
+        with suppress(OSError, ValueError):
+            blobs.append(model.preprocess.blob(read_picture(picture.path)))
+    return blobs
 
 
 def _keep(folder: Path, told: dict[str, Any]) -> None:

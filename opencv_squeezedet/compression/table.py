@@ -23,7 +23,7 @@ HEADER = (
     "tables",
     "bytes",
     "ratio",
-    "by k-means",
+    "textbook",
 )
 FLOAT_BITS = 32
 
