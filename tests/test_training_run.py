@@ -249,7 +249,7 @@ PACKAGE = str(Path(sd.__file__).parent)
 
 
 class InterruptAfter:
-    """Raises KeyboardInterrupt, once, after so many lines of the package; within a `with`."""
+    """Raises KeyboardInterrupt, once, after so many lines of the package; within a `with`. With 0 it only counts, down."""
 
     def __init__(self, lines: int) -> None:
         self.lines = lines
@@ -264,8 +264,9 @@ class InterruptAfter:
             raise KeyboardInterrupt
         return self.trace
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> InterruptAfter:
         sys.settrace(self.trace)
+        return self
 
     def __exit__(self, *_: object) -> None:
         sys.settrace(None)
@@ -273,19 +274,22 @@ class InterruptAfter:
 
 def test_interrupted_at_any_line(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
     """Nothing is lost but the step under way, and in the end log and weights are those of the run that nothing disturbed."""
+    run = training(data, tmp_path / "counted")
+    with InterruptAfter(0) as never:
+        finish(run)
     rng, stops, seen = np.random.default_rng(4), 0, 0
     while seen < 48 and stops < 99:
         run = training(data, tmp_path)
         assert run.trainer.seen >= seen
         progress = [run.trainer.seen]
-        with suppress(KeyboardInterrupt), InterruptAfter(int(rng.integers(1, 22_000))):
+        with suppress(KeyboardInterrupt), InterruptAfter(int(rng.integers(1, -never.lines * 3 // 10))):
             for step in run.run(every=16, log_every=3, save_seconds=1000):
                 progress.append(step.seen)
         stops += run.trainer.seen < 48
         torch.set_grad_enabled(True)  # Python itself may leave a `with` without its end, if just there it is interrupted
         seen = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"]
         assert seen >= max(progress[-1], run.trainer.seen - 4)
-    assert 5 < stops < 99
+    assert 3 < stops < 99
     assert log(tmp_path) == log(whole.folder)
     np.testing.assert_array_equal(weights(run), weights(whole))
     assert run.trainer.best == whole.trainer.best
