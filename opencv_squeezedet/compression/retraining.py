@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -108,7 +109,7 @@ def compress_trained(
     description : bytes, optional
         The model's JSON, for the file.
     validation : Dataset, optional
-        Pictures to measure each stage on.
+        Pictures to measure each stage on; the score threshold in the file is then the one that is best on them.
     teacher : Opinions, optional
         As for `Training`.
     retraining : Retraining, optional
@@ -143,11 +144,21 @@ def compress_trained(
     accuracies |= stages.accuracy("shared", found.weights)
     tuned = _joined(found.weights, stages.trained("tuned", found.weights, _groups))
     accuracies |= stages.accuracy("tuned", tuned)
+    chosen = "tuned"
     if accuracies and accuracies["tuned"] < accuracies["shared"]:
-        tuned = found.weights
+        chosen, tuned = "shared", found.weights
+    if description is not None and chosen in stages.thresholds:
+        description = _with_threshold(description, stages.thresholds[chosen])
     content = sdz_bytes(network, tuned, description)
     rows = rows_of(network, stored_of(parse_sdz(content)))
     return replace(found, content=content, weights=tuned, rows=(*rows, total_of(rows, len(content))), accuracies=accuracies)
+
+
+def _with_threshold(description: bytes, threshold: float) -> bytes:
+    """The description with another score threshold: training moves the scores."""
+    fields = json.loads(description)
+    fields.setdefault("head", {})["score_threshold"] = threshold
+    return json.dumps(fields, indent=2).encode()
 
 
 def _inputs(model: Model, dataset: Dataset) -> list[NDArray[np.float32]]:
@@ -258,6 +269,7 @@ class _Stages:
     teacher: Opinions | None
     retraining: Retraining
     report: Report
+    thresholds: dict[str, float] = field(default_factory=dict)
 
     def trained(self, stage: str, weights: Weights, groups: Callable[[NDArray[np.float32]], NDArray[np.int64]]) -> Weights:
         """Return the weights after training, with the groups of weights held."""
@@ -303,12 +315,13 @@ class _Stages:
         raise ModelError(f"{self.network.name!r} is none of the networks that can be trained: {', '.join(TRAINABLE)}")
 
     def accuracy(self, stage: str, weights: Weights) -> dict[str, float]:
-        """Return the VOC07 mAP under the stage's name; nothing without pictures to measure on."""
+        """Return the VOC07 mAP under the stage's name, and note the best score threshold; nothing without pictures."""
         if self.validation is None:
             return {}
         kept = self.folder / f"{stage}.accuracy"
         if kept.is_file():
-            return {stage: float(kept.read_text())}
+            accuracy, self.thresholds[stage] = json.loads(kept.read_bytes())
+            return {stage: accuracy}
         self.report(f"mAP, {stage}", 0, len(self.validation.pictures))
         with TemporaryDirectory() as folder:
             path = Path(folder) / "it.sdz"
@@ -316,8 +329,10 @@ class _Stages:
             files = Files(compressed=str(path))
             detector = SqueezeDet(Model(files, self.model.config, self.model.preprocess), backend="auto")
         found = detect_dataset(self.validation, [detector])
-        accuracy = evaluate(self.validation, found.detections, coco=False).map_voc07
-        write_whole(kept, f"{accuracy!r}\n".encode())
+        evaluation = evaluate(self.validation, found.detections, coco=False)
+        accuracy, best = evaluation.map_voc07, evaluation.pooled.best.threshold
+        self.thresholds[stage] = math.floor(100 * best) / 100
+        write_whole(kept, json.dumps([accuracy, self.thresholds[stage]]).encode())
         return {stage: accuracy}
 
 
