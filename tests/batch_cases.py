@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from embedded import ONNX
 
 from opencv_squeezedet.config import VOC
+from opencv_squeezedet.detector import SqueezeDet
+from opencv_squeezedet.files import read_picture
 from opencv_squeezedet.formats import load_network, onnx_bytes
 from opencv_squeezedet.model import find_model
 from opencv_squeezedet.model_files import Files
@@ -49,3 +52,23 @@ def make_pictures(folder: Path, count: int, *, broken: int = 0) -> list[str]:
         path.write_bytes(content)
         paths.append(str(path))
     return paths
+
+
+def expected_row(detector: SqueezeDet, path: str, **options: Any) -> dict[str, Any]:
+    """The row of a picture, from `SqueezeDet.detect`, without its milliseconds."""
+    try:
+        image = read_picture(Path(path))
+    except (OSError, ValueError) as error:
+        nothing: dict[str, Any] = {name: [] for name in ("class_id", "label", "confidence", "xyxy")}
+        return {"path": path, "width": 0, "height": 0, **nothing, "error": getattr(error, "strerror", None) or str(error)}
+    found = detector.detect(image, **options)
+    return {
+        "path": path,
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "class_id": found.class_id.tolist(),
+        "label": found.labels,
+        "confidence": found.confidence.tolist(),
+        "xyxy": found.xyxy.tolist(),
+        "error": None,
+    }

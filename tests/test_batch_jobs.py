@@ -51,7 +51,7 @@ if not HAS_ONNX:
     pytest.skip("the small model is made with onnx, of the extra [test]", allow_module_level=True)
 
 import pandas as pd  # noqa: E402
-from batch_cases import make_pictures, small_model  # noqa: E402
+from batch_cases import expected_row, make_pictures, small_model  # noqa: E402
 from pyarrow import parquet as pq  # noqa: E402
 
 from opencv_squeezedet import batch  # noqa: E402
@@ -73,35 +73,6 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def expected(detector: sd.SqueezeDet, path: str, **options: Any) -> dict[str, Any]:
-    """The row of a picture, from `SqueezeDet.detect`."""
-    try:
-        image = read_picture(Path(path))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        return {
-            "path": path,
-            "width": 0,
-            "height": 0,
-            "class_id": [],
-            "label": [],
-            "confidence": [],
-            "xyxy": [],
-            "error": reason,
-        }
-    found = detector.detect(image, **options)
-    return {
-        "path": path,
-        "width": image.shape[1],
-        "height": image.shape[0],
-        "class_id": found.class_id.tolist(),
-        "label": found.labels,
-        "confidence": found.confidence.tolist(),
-        "xyxy": found.xyxy.tolist(),
-        "error": None,
-    }
 
 
 def rows(table: Any) -> list[dict[str, Any]]:
@@ -146,7 +117,7 @@ def test_every_kind_of_batch(kind: str, container: str, model: str, pictures: li
         table = pa.table(found, schema=batch.SCHEMA)
     assert table.schema == batch.SCHEMA
     detector = sd.SqueezeDet(model)
-    wanted = [expected(detector, path, score_threshold=0.1, nms_threshold=0.3, top_n=40) for path in paths]
+    wanted = [expected_row(detector, path, score_threshold=0.1, nms_threshold=0.3, top_n=40) for path in paths]
     assert rows(table) == wanted
     assert sum(len(row["label"]) for row in wanted) > 20
     assert sum(row["error"] is not None for row in wanted) == (0 if kind == "image" else 3)
@@ -224,7 +195,7 @@ def test_what_is_not_a_picture_is_said_in_its_row(model: str, tmp_path: Path) ->
 def test_hugging_faces_structs(model: str, pictures: list[str]) -> None:
     given = [{"bytes": Path(pictures[1]).read_bytes(), "path": None}, {"bytes": None, "path": pictures[2]}]
     found = batch.Detect(model)(pa.table({"image": given}))
-    assert [row["label"] for row in rows(found)] == [expected(sd.SqueezeDet(model), p)["label"] for p in pictures[1:3]]
+    assert [row["label"] for row in rows(found)] == [expected_row(sd.SqueezeDet(model), p)["label"] for p in pictures[1:3]]
 
 
 def test_a_broken_network_is_not_the_pictures_fault(model: str, pictures: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +215,7 @@ def test_a_picture_that_the_network_cannot_take_is_alone(
     good = read_picture(Path(pictures[1]))
     found = detect({"image": [good, np.zeros((3, 3, 7), np.uint8), good, good]})
     assert [error is None for error in found["error"]] == [True, False, True, True]
-    assert found["label"][0] == found["label"][2] == expected(sd.SqueezeDet(model), pictures[1])["label"]
+    assert found["label"][0] == found["label"][2] == expected_row(sd.SqueezeDet(model), pictures[1])["label"]
 
 
 def test_wrong_arguments_show_at_once(model: str, tmp_path: Path) -> None:
@@ -339,7 +310,7 @@ def test_parquet_with_bytes(here: Path, model: str, pictures: list[str]) -> None
     write_parquet(here / "one.parquet", bytes=contents, other=list(range(12)))
     found = parts_of(model, ["one.parquet"], "out1")
     detector = sd.SqueezeDet(model)
-    wanted = [expected(detector, path) for path in pictures]
+    wanted = [expected_row(detector, path) for path in pictures]
     assert found == [row | {"path": f"{here}/one.parquet#{i}"} for i, row in enumerate(wanted)]
     write_parquet(here / "named.parquet", jpg=contents, path=[f"picture {i}" for i in range(12)])
     found = parts_of(model, ["named.parquet"], "out2", column="jpg")
@@ -358,8 +329,8 @@ def test_parquet_with_paths(here: Path, model: str, pictures: list[str]) -> None
     write_parquet(here / "set/all.parquet", path=[*relative[:6], *pictures[6:], None], label=["x"] * 13)
     found = parts_of(model, ["set"], "out")
     detector = sd.SqueezeDet(model)
-    assert found[:6] == [expected(detector, str(here / "set" / path)) for path in relative[:6]]
-    assert found[6:12] == [expected(detector, path) for path in pictures[6:]]
+    assert found[:6] == [expected_row(detector, str(here / "set" / path)) for path in relative[:6]]
+    assert found[6:12] == [expected_row(detector, path) for path in pictures[6:]]
     assert found[12]["path"] == f"{here}/set/all.parquet#12"
     assert found[12]["error"] == "bytes, a path or a picture was expected, got None"
 
@@ -476,7 +447,7 @@ def test_json_lines_have_the_digits_of_float32(here: Path, model: str, pictures:
     detector = sd.SqueezeDet(model)
     for row, path in zip(found, pictures, strict=True):
         assert list(row) == batch.SCHEMA.names
-        wanted = expected(detector, path)
+        wanted = expected_row(detector, path)
         for name in ("confidence", "xyxy"):
             assert np.array_equal(np.asarray(row[name], np.float32), np.asarray(wanted[name], np.float32))
             assert len(str(row[name])) <= len(str(wanted[name]))
@@ -492,7 +463,7 @@ def test_names_that_are_not_utf8(here: Path, model: str, pictures: list[str]) ->
         file.write(Path(pictures[1]).read_bytes())
     Path("list.txt").write_bytes(strange + b"\n")
     (row,) = parts_of(model, ["list.txt"], "out")
-    assert row == expected(sd.SqueezeDet(model), pictures[1]) | {"path": f"{here}/in/caf\\udce9.jpg"}
+    assert row == expected_row(sd.SqueezeDet(model), pictures[1]) | {"path": f"{here}/in/caf\\udce9.jpg"}
 
 
 def test_a_picture_that_ends_its_worker_is_left_out(here: Path, model: str, pictures: list[str]) -> None:
@@ -516,7 +487,7 @@ print(pickle.load(open("worker.bin", "rb")).do(0))
     found = {row["path"]: row for row in rows(pq.read_table("out"))}
     assert found.pop(pictures[6])["error"] == "the process ended while it worked on this picture, 2 times"
     detector = sd.SqueezeDet(model)
-    assert found == {path: expected(detector, path) for path in pictures if path != pictures[6]}
+    assert found == {path: expected_row(detector, path) for path in pictures if path != pictures[6]}
     assert sorted(os.listdir("out")) == ["_job.json", "_manifest.arrow", "part-000000.parquet"]
 
 

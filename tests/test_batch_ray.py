@@ -32,7 +32,7 @@ if not HAS_ONNX:
 if not sys.platform.startswith("linux"):
     pytest.skip("processes are found in Linux' /proc", allow_module_level=True)
 
-from batch_cases import make_pictures, small_model
+from batch_cases import expected_row, make_pictures, small_model
 from pyarrow import parquet as pq
 
 COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import main; sys.exit(main())"]
@@ -54,29 +54,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="module")
 def expected(model: str, pictures: list[str]) -> dict[str, dict[str, Any]]:
     """The row of each picture, from `SqueezeDet.detect`."""
-
-    def row(detector: sd.SqueezeDet, path: str) -> dict[str, Any]:
-        try:
-            image = read_picture(Path(path))
-        except ValueError as error:
-            nothing: dict[str, Any] = {name: [] for name in ("class_id", "label", "confidence", "xyxy")}
-            return {"path": path, "width": 0, "height": 0, **nothing, "error": str(error)}
-        found = detector.detect(image)
-        return {
-            "path": path,
-            "width": image.shape[1],
-            "height": image.shape[0],
-            "class_id": found.class_id.tolist(),
-            "label": found.labels,
-            "confidence": found.confidence.tolist(),
-            "xyxy": found.xyxy.tolist(),
-            "error": None,
-        }
-
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        rows = list(in_order(row, pictures, [sd.SqueezeDet(model) for _ in range(2)]))
+        rows = list(in_order(expected_row, pictures, [sd.SqueezeDet(model) for _ in range(2)]))
     finally:
         cv2.setNumThreads(before)
     return {one["path"]: one for one in rows}
