@@ -97,13 +97,14 @@ def sound() -> dict[str, bytes]:
         "halves": caffemodel_bytes(network, weights, half=True),
         "prototxt": prototxt_text(network).encode(),
         "net": compressed_file(),
-        "sdz": sdz_bytes(network, weights, _description()),
-        "shared": sdz_bytes(network, shared(weights), _description()),
+        "sdz": sdz_bytes(network, weights, description()),
+        "shared": sdz_bytes(network, shared(weights), description()),
         "embedded": Path(f"{STEM}.onnx").read_bytes(),
     }
 
 
-def _description() -> bytes:
+def description() -> bytes:
+    """The JSON of the detector."""
     return json.dumps({"preprocess": asdict(sd.Preprocess(SMALL.input_size)), "head": SMALL.to_dict()}).encode()
 
 
