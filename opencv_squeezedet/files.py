@@ -74,6 +74,11 @@ def read_regular(path: Path, most: int) -> bytes:
         return read_at_most(file, most)
 
 
+def has_content(path: Path, content: bytes) -> bool:
+    """Whether there is a regular file of exactly this content; OSError if it cannot be read."""
+    return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
+
+
 def read_whole(path: Path, most: int) -> bytes:
     """Return the content of a file or a pipe, for which Ctrl-C ends the waiting; ValueError if it has more bytes than this."""
     with path.open("rb", buffering=0) as file:

@@ -62,6 +62,12 @@ class Files:
         return str(self.definition or self.onnx or self.compressed or self.weights)
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """All that are there, each once."""
+        paths = (self.definition, self.weights, self.onnx, self.compressed, self.description)
+        return tuple(dict.fromkeys(path for path in paths if path is not None))
+
+    @property
     def stem(self) -> str:
         """The common part of the names, by which the description is found."""
         return stem_of(self.main)
@@ -143,7 +149,16 @@ def _complete(path: str, description: str | None) -> Files:
 
 def is_model(model: str) -> bool:
     """Whether there is a file of this name, or of this stem and one of `SUFFIXES`."""
-    return any(os.path.isfile(model + suffix) for suffix in ("", *SUFFIXES))
+    return bool(_of_name(model))
+
+
+def may_be_read(*names: str | None) -> list[str]:
+    """Return the files of a model and its weights, given as to `find_files`, and others beside them of the same stem."""
+    return [path for name in names if name is not None for path in (*_of_name(name), *_of_name(stem_of(name)))]
+
+
+def _of_name(name: str) -> list[str]:
+    return [name + suffix for suffix in ("", *SUFFIXES) if os.path.isfile(name + suffix)]
 
 
 def stem_of(path: str) -> str:

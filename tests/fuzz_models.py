@@ -69,7 +69,7 @@ def _outcome(case: Case, backend: Any) -> str:
             opened = open_backend(find_files(case.path), None, backend, size=case.size)
             opened.shapes(case.size)
             opened.forward(case.blob)
-        elif case.config is None:
+        elif case.classifier:
             sd.SqueezeNet(case.path, preprocess=sd.Preprocess(case.size), backend=backend).classify(PICTURE)
         else:
             sd.SqueezeDet(case.path, config=case.config, backend=backend).detect(PICTURE, score_threshold=0)

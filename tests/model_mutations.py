@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,12 @@ from typing import Any
 import cv2
 import numpy as np
 from embedded import STEM
-from format_seeds import compressed_file, mutated
+from format_seeds import compressed_file, mutated, parts_of, sealed, shared
 from networks import random_weights
 from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
+from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text, sdz_bytes
 from opencv_squeezedet.network import (
     Concat,
     Convolution,
@@ -35,7 +37,7 @@ from opencv_squeezedet.network import (
     Softmax,
 )
 
-KINDS = ("onnx", "caffemodel", "prototxt", "net", "layers")
+KINDS = ("onnx", "caffemodel", "prototxt", "net", "sdz", "layers")
 SMALL = sd.HeadConfig(
     input_size=(32, 24), grid=(3, 4), anchors=((8, 8), (4, 6)), labels=("a", "b", "c"), first_axis="y", score_threshold=0.1
 )
@@ -43,11 +45,13 @@ SMALL = sd.HeadConfig(
 
 @dataclass(frozen=True)
 class Case:
-    """A model to be opened: a detector's with its config, a classifier's, or, where it has a blob, a network of one output."""
+    """A model to be opened: a detector's, a classifier's, or, where it has a blob, a network of one output."""
 
     path: str
-    config: sd.HeadConfig | None
     size: tuple[int, int]
+    config: sd.HeadConfig | None = None
+    """None: it describes its head itself."""
+    classifier: bool = False
     blob: NDArray[np.float32] | None = None
 
 
@@ -93,8 +97,15 @@ def sound() -> dict[str, bytes]:
         "halves": caffemodel_bytes(network, weights, half=True),
         "prototxt": prototxt_text(network).encode(),
         "net": compressed_file(),
+        "sdz": sdz_bytes(network, weights, description()),
+        "shared": sdz_bytes(network, shared(weights), description()),
         "embedded": Path(f"{STEM}.onnx").read_bytes(),
     }
+
+
+def description() -> bytes:
+    """The JSON of the detector."""
+    return json.dumps({"preprocess": asdict(sd.Preprocess(SMALL.input_size)), "head": SMALL.to_dict()}).encode()
 
 
 def foreign() -> bytes:
@@ -135,14 +146,17 @@ def make(kind: str, rng: random.Random, folder: Path) -> Case:
         return _layers(rng, stem)
     if kind == "net":
         Path(f"{stem}.net").write_bytes(_net(bytearray(files["net"]), rng))
-        return Case(f"{stem}.net", None, (227, 227))
+        return Case(f"{stem}.net", (227, 227), classifier=True)
+    if kind == "sdz":
+        Path(f"{stem}.sdz").write_bytes(_sdz(files[rng.choice(["sdz", "shared"])], rng))
+        return Case(f"{stem}.sdz", SMALL.input_size, None if rng.random() < 0.6 else SMALL)
     if kind == "onnx":
         name = rng.choices(["onnx", "half", "embedded", "foreign"], [75, 16, 1, 8])[0]
         content = mutated(files[name], rng) if rng.random() < 0.4 else _changed(_onnx_message(files[name]), rng, _ONNX)
         Path(f"{stem}.onnx").write_bytes(content)
         if name == "foreign":
-            return Case(f"{stem}.onnx", None, (32, 24))
-        return Case(f"{stem}.onnx", sd.VOC if name == "embedded" else SMALL, SMALL.input_size)
+            return Case(f"{stem}.onnx", (32, 24), classifier=True)
+        return Case(f"{stem}.onnx", SMALL.input_size, sd.VOC if name == "embedded" else SMALL)
     contents = {name: files[name] for name in ("prototxt", "caffemodel")}
     if kind == "prototxt":
         contents[kind] = mutated(files[kind], rng) if rng.random() < 0.3 else _prototxt(files[kind].decode(), rng).encode()
@@ -152,7 +166,7 @@ def make(kind: str, rng: random.Random, folder: Path) -> Case:
         contents[kind] = content
     for suffix, content in contents.items():
         Path(f"{stem}.{suffix}").write_bytes(content)
-    return Case(f"{stem}.prototxt", SMALL, SMALL.input_size)
+    return Case(f"{stem}.prototxt", SMALL.input_size, SMALL)
 
 
 # ---- sound networks of unusual layers ----------------------------------------------------------------------------------
@@ -173,11 +187,11 @@ def _layers(rng: random.Random, stem: Path) -> Case:
         blob = np.random.default_rng(0).uniform(-9, 9, shape).astype(np.float32)
         if not weights or not hasattr(cv2.dnn, "readNetFromCaffe") or rng.random() < 0.5:
             Path(f"{stem}.onnx").write_bytes(content)
-            return Case(f"{stem}.onnx", None, (shape[3], shape[2]), blob)
+            return Case(f"{stem}.onnx", (shape[3], shape[2]), blob=blob)
         Path(f"{stem}.onnx").unlink(missing_ok=True)
         Path(f"{stem}.prototxt").write_text(prototxt_text(network))
         Path(f"{stem}.caffemodel").write_bytes(caffemodel_bytes(network, weights))
-        return Case(f"{stem}.prototxt", None, (shape[3], shape[2]), blob)
+        return Case(f"{stem}.prototxt", (shape[3], shape[2]), blob=blob)
 
 
 def _odd_network(rng: random.Random) -> Network:
@@ -521,6 +535,9 @@ def _one(pattern: str, change: Callable[[str], str], text: str, rng: random.Rand
     return text[: match.start()] + change(match[0]) + text[match.end() :]
 
 
+# ---- compressed models -------------------------------------------------------------------------------------------------
+
+
 def _net(data: bytearray, rng: random.Random) -> bytes:
     if rng.random() < 0.5:
         return mutated(bytes(data), rng)
@@ -528,3 +545,61 @@ def _net(data: bytearray, rng: random.Random) -> bytes:
         at = rng.randrange(26)
         data[4 * at : 4 * at + 4] = (_number(rng, 5) % 2**32).to_bytes(4, "little")
     return bytes(data)
+
+
+def _sdz(content: bytes, rng: random.Random) -> bytes:
+    """Damage inside of what the checksum covers, which is made right again, and now and then outside."""
+    if rng.random() < 0.1:
+        return mutated(content, rng)
+    head, blobs = parts_of(content)
+    for _ in range(rng.choice([1, 1, 2, 4])):
+        action = rng.randrange(6)
+        if action == 0:
+            head = mutated(head, rng)
+        elif action < 4:
+            with suppress(ValueError, KeyError, TypeError, IndexError):  # no head of this kind any more
+                values = json.loads(head)
+                (_change_definition, _change_value, _change_row)[action - 1](values, rng)
+                head = json.dumps(values).encode()
+        elif action == 4:
+            blobs = mutated(blobs, rng)
+        else:
+            at = rng.randrange(len(blobs))  # as of the counts of entries and bytes, and the lengths of code words
+            blobs = blobs[:at] + (_number(rng, blobs[at]) % 2**32).to_bytes(4, "little") + blobs[at + 4 :]
+    return sealed(head, blobs)
+
+
+def _change_definition(head: dict[str, Any], rng: random.Random) -> None:
+    head["definition"] = _prototxt(head["definition"], rng)
+
+
+def _change_row(head: dict[str, Any], rng: random.Random) -> None:
+    """A layer's name, a shape or a length, or the rows' order."""
+    rows = head["blobs"]
+    row = rng.choice(rows)
+    action = rng.randrange(5)
+    if action == 0:
+        row[0] = rng.choice(rows)[0]
+    elif action == 1:
+        at = rng.randrange(len(row[1]))
+        row[1][at] = _number(rng, row[1][at])
+    elif action == 2:
+        row[2] = _number(rng, row[2])
+    elif action == 3:
+        rng.shuffle(row[1])
+    else:
+        rng.shuffle(rows)
+
+
+def _change_value(head: dict[str, Any], rng: random.Random) -> None:
+    """A value of the description: another number, another type, or gone."""
+    description = json.loads(head["description"])
+    values = rng.choice([description, *description.values()])
+    name = rng.choice(list(values))
+    if rng.random() < 0.2:
+        del values[name]
+    elif isinstance(values[name], list) and rng.random() < 0.7:
+        values[name][rng.randrange(len(values[name]))] = rng.choice([_number(rng, 5), "a", [], [1, 1e300], 0.5, -1e9])
+    else:
+        values[name] = rng.choice([_number(rng, 5), 1e30, -0.5, "", None, [], {}, True])
+    head["description"] = json.dumps(description)

@@ -10,9 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from model_mutations import SMALL, description, detector
+from networks import random_weights
 
 from opencv_squeezedet import cli
 from opencv_squeezedet.files import own_descriptor, write_whole
+from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text, sdz_bytes
 from opencv_squeezedet.model import EMBEDDED
 from opencv_squeezedet.model_files import models_folder
 
@@ -105,6 +108,65 @@ def test_targets_beside_the_copies(folder: Path) -> None:
     assert cli.detect_main(["chelsea.jpg", "-o", "d", "--json", "d/found.json", "--yolo", "d", "--voc", "d", "--quiet"]) == 0
     names = {path.name for path in (folder / "d").iterdir()}
     assert names == {"chelsea.jpg", "found.json", "chelsea.txt", "data.yaml", "chelsea.xml"}
+
+
+@pytest.fixture
+def inputs(folder: Path) -> dict[Path, bytes]:
+    """Every file that a command may read: a small model, a picture, a data set."""
+    network = detector()
+    weights = random_weights(network)
+    Path("net.onnx").write_bytes(onnx_bytes(network, weights))
+    Path("net.prototxt").write_text(prototxt_text(network))
+    Path("net.caffemodel").write_bytes(caffemodel_bytes(network, weights))
+    Path("net.json").write_bytes(description())
+    Path("packed.sdz").write_bytes(sdz_bytes(network, weights, description()))
+    image = {"id": 1, "file_name": "chelsea.jpg", "width": 451, "height": 300}
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 3, 60, 60], "score": 0.5}
+    categories = [{"id": i + 1, "name": name} for i, name in enumerate(SMALL.labels)]
+    Path("data.json").write_text(json.dumps({"images": [image], "annotations": [box], "categories": categories}))
+    Path("classes.json").write_text(json.dumps({"categories": categories}))
+    Path("found.json").write_text(json.dumps([box]))
+    return {path: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("detect chelsea.jpg --model net.onnx --json net.json", "--json: net.json is a file of the model"),
+        ("detect chelsea.jpg --model net --csv net.prototxt", "--csv: net.prototxt is a file of the model"),
+        ("detect chelsea.jpg --model packed --jsonl ./packed.sdz", "packed.sdz is a file of the model"),
+        ("classify chelsea.jpg --model net.onnx --json net.json", "--json: net.json is a file of the model"),
+        ("eval data.json --model net --csv net.json", "--csv: net.json is a file of the model"),
+        ("eval data.json --results found.json --json found.json", "--json: found.json is what --results names"),
+        ("eval data.json --results found.json --categories classes.json --html classes.json", "is what --categories names"),
+        ("inspect net --activations chelsea.jpg -o chelsea.jpg", "--output: chelsea.jpg is the picture"),
+        ("label chelsea.jpg --teacher net -o chelsea.jpg", "--output: chelsea.jpg is one of the sources"),
+        ("label . --teacher yolox=net.onnx -o net.json", "--output: net.json is a file of the model"),
+        ("compress net.onnx -o new.sdz --json net.json", "--json: net.json is a file of the model"),
+        ("compress net -o new.sdz --html net.caffemodel", "--html: net.caffemodel is a file of the model"),
+        ("compress packed.sdz -o packed.sdz", "--output: packed.sdz is a file of the model"),
+        ("compress net -o new.sdz --train data.json --json data.json", "--json: data.json is the data set"),
+        ("compress net -o new.sdz --train . --teacher found.json --json found.json", "is what --teacher names"),
+        ("quantize net.onnx --pictures . -o net.onnx", "--output: net.onnx is a file of the model"),
+        ("quantize net.onnx --pictures . -o new.onnx --json new.json", "--json: new.json is the new model's JSON"),
+        ("quantize packed.sdz --pictures . -o net.onnx", "'net.json' already exists and describes another model"),
+        ("convert packed.sdz net.onnx", "'net.json' already exists and describes another model"),
+    ],
+)
+def test_what_is_read_is_not_overwritten(
+    line: str, message: str, inputs: dict[Path, bytes], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a slip of the hand, as in --json with the name of the model's own JSON, which was replaced."""
+    if line.startswith("quantize"):
+        pytest.importorskip("onnx", reason="the extra [quantize] brings it")
+    if "describes another" in message:
+        Path("net.json").write_text("{}\n")
+    before = {path: path.read_bytes() for path in inputs}
+    assert cli.main(line.split()) == 2
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    assert message in error
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
 HOSTILE = "cat\n\x1b[2Jdog\r/../x"

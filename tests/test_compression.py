@@ -279,6 +279,9 @@ def test_sensitivity_is_resumed(tmp_path: Path) -> None:
     for damage in ("{", "[]", '{"key": 3}', json.dumps({**told, "errors": 5}), json.dumps({**told, "key": "other"})):
         stage.write_text(damage)
         assert measure_sensitivity(network, weights, outputs, stage=stage) == curves
+    stage.write_text(json.dumps(told))
+    others = Outputs(network, weights, blobs[1:])
+    assert measure_sensitivity(network, weights, others, stage=stage) == measure_sensitivity(network, weights, others)
 
 
 def test_moments_make_it_better() -> None:
@@ -345,6 +348,24 @@ def test_the_command_with_pictures(tmp_path: Path, capsys: pytest.CaptureFixture
     assert sorted(path.name for path in tmp_path.iterdir()) == ["it.html", "it.json", "it.onnx", "it.sdz", "photos"]
     assert main([*command, "--quiet"]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_a_folder_of_the_users_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The one for work in progress is removed at the end, and had the name of one that was there before."""
+    network, weights, _ = small()
+    (tmp_path / "it.onnx").write_bytes(onnx_bytes(network, weights))
+    stages = tmp_path / "it.stages"
+    stages.mkdir()
+    (stages / "mine.txt").write_text("years of work")
+    cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((9, 9, 3), np.uint8))
+    command = ["compress", str(tmp_path / "it.onnx"), "-o", str(tmp_path / "it.sdz"), "--density", "0.6", "--bits", "4"]
+    assert main([*command, "--pictures", str(tmp_path)]) == 2
+    assert "it.stages, which has other files" in capsys.readouterr().err
+    assert main(command) == 0  # which needs no such folder
+    assert (stages / "mine.txt").read_text() == "years of work"
+    (stages / "mine.txt").rename(stages / ".0123456789abcdef.json")  # what a kill leaves behind
+    assert main([*command, "--pictures", str(tmp_path)]) == 0
+    assert not stages.exists()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -123,6 +126,24 @@ def test_the_whole_chain(trained: Path, tmp_path: Path) -> None:
     assert set(told) == {"choices", "inputs", "weights"}  # nothing was trained or measured again
     with pytest.raises(ValueError, match=r"holds another compression, see compression\.json"):
         compressed(seen=20)
+    validation = train  # whose accuracies are others
+    with pytest.raises(ValueError, match=r"holds another compression, see compression\.json"):
+        compressed()
+
+
+def test_one_process_at_a_time(trained: Path, tmp_path: Path) -> None:
+    train, _ = squares(tmp_path / "data")
+    network, weights = load_network(trained / "model")
+    code = "import sys; from pathlib import Path; from opencv_squeezedet.training.lock import lock_folder\n"
+    code += "lock = lock_folder(Path(sys.argv[1])); print('taken', flush=True); sys.stdin.read()"
+    (tmp_path / "stages").mkdir()
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "stages")], stdin=PIPE, stdout=PIPE) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"taken\n"
+        with pytest.raises(ValueError, match=r"another process is training in .*: wait for its end, or choose another folder"):
+            compress_trained(find_model(trained / "model"), network, weights, Settings(), train, tmp_path / "stages")
+        other.stdin.close()
 
 
 def test_the_command(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -62,8 +63,13 @@ def nested(depth: int) -> bytes:
 
 
 MILLION = 1_000_000
+SMALLEST = 'input: "data" input_dim: [1, 3, 9, 9] layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
 FEW = values_bytes(np.zeros(1 << 12, np.float32))
 CLAIM = b'{"description":null,"definition":"","blobs":[["conv",[268435456],%d]]}' % len(FEW)
+SPARSE = np.zeros(1 << 22, np.float32)
+SPARSE[255::256] = 1  # a quarter of a byte for each
+MANY = values_bytes(SPARSE)
+NO_LAYER = json.dumps({"description": None, "definition": SMALLEST, "blobs": [["none", SPARSE.shape, len(MANY)]]}).encode()
 BOMBS = {
     "empty layers": ("caffemodel", field(100, b"") * MILLION),
     "empty V1 layers": ("caffemodel", field(2, b"") * MILLION),
@@ -84,6 +90,7 @@ BOMBS = {
     "deep text": ("prototxt", b"layer{" * (MILLION // 24)),
     "long numbers": ("prototxt", b"input_dim:" + b"9" * (MILLION // 4)),
     "claimed weights": ("sdz", sealed(CLAIM, FEW)),
+    "weights of no layer": ("sdz", sealed(NO_LAYER, MANY)),
     "empty rows": ("sdz", sealed(b'{"description":null,"definition":"","blobs":[' + b"[]," * (MILLION // 3) + b"[]]}", b"")),
     "empty head": ("sdz", sealed(bytes(MILLION), b"")),
     "many tops": (

@@ -320,7 +320,10 @@ def test_damaged_files(tmp_path: Path) -> None:
         (set_to("description", 5), "AttributeError"),
         (set_to("definition", None), "a head with a definition was expected"),
         (set_to("definition", "layer {"), "no prototxt"),
-        (set_to("definition", 'input: "data" input_dim: [1, 3, 9, 9]'), ""),
+        (
+            set_to("definition", 'input: "data" input_dim: [1, 3, 9, 9]'),
+            "definition's layers were expected, got those of 'around' too",
+        ),
         (set_to("blobs", 3), "TypeError"),
         (set_to("blobs", [["conv", [2, 2]]]), "ValueError"),
         (set_to("blobs", [["conv", [2, "a"], 2]]), "ValueError"),
@@ -337,9 +340,6 @@ def test_damaged_files(tmp_path: Path) -> None:
         (changed_head(lambda head: head["blobs"][0].__setitem__(0, "other")), "layer 'conv': weights of"),
     ):
         path.write_bytes(content)
-        if not message:  # a network without layers needs no weights
-            assert load_network(path)[0].layers == ()
-            continue
         with pytest.raises(sd.ModelError, match=rf"it\.sdz': .*{message}"):
             load_network(path)
         with pytest.raises(sd.ModelError, match=r"it\.sdz': "):

@@ -520,6 +520,7 @@ def test_label_tells_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureF
         (["photo.jpg", "--teacher", "no:thing", "-o", "x"], "No module named 'no'"),
         (["photo.jpg", "--teacher", "embedded", "-o", "x", "--labels", "cat,unicorn"], "has no class 'unicorn'"),
         (["photo.jpg", "--teacher", "embedded", "-o", "no/folder/x"], "--output: no/folder/x: its folder does not exist"),
+        ([".", "--teacher", "embedded", "-o", "before"], "no pictures to label"),
     ],
 )
 def test_label_with_wrong_arguments(

@@ -211,10 +211,10 @@ def begin(folder: str, entries: Iterable[Entry], reading: Reading, *, resume: bo
         return job
     if places.exists(folder) and (not places.is_folder(folder) or not _only_begun(folder)):
         raise JobError(f"{folder} is not an empty folder, and holds no job")
+    entries = iter(entries)
+    known = list(itertools.islice(entries, _KNOWN))  # before there is a folder: a wrong name is often the first
     places.make_folder(folder)
     places.remove_leftovers(folder)
-    entries = iter(entries)
-    known = list(itertools.islice(entries, _KNOWN))
     if not reading.part:
         pictures = sum(entry.pictures for entry in known)
         reading = replace(reading, part=_part_size(pictures if len(known) < _KNOWN else None))

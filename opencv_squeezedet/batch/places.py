@@ -5,6 +5,7 @@ A place is a path, or an address ``SCHEME://BUCKET/KEY`` whose key is taken as i
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -63,7 +64,9 @@ def read(place: str) -> bytes:
 
 
 def open_input(place: str) -> Any:
-    """Return a file that can be read anywhere in it."""
+    """Return a file that can be read anywhere in it; OSError for a pipe, where pyarrow would not hear Ctrl-C."""
+    if not is_remote(place) and os.path.exists(place) and not os.path.isfile(place):
+        raise OSError(errno.EINVAL, "a regular file was expected", place)
     store, path = locate(place)
     return store.open_input_file(path)
 

@@ -120,7 +120,8 @@ class _Finder:
             matches = _matches(place)
             entries = (entry for match, one in matches for entry in self._matched(match, one))
         else:
-            raise SourceError(f"{title}: no such file or folder")
+            missing = found.type == fs.FileType.NotFound
+            raise SourceError(f"{title}: {'no such' if missing else 'it is no regular'} file or folder")
         first = next(entries, None)
         if first is None:
             what = "nothing matches this pattern" if glob.has_magic(name) else "no pictures and no Parquet files in it"

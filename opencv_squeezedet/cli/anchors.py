@@ -41,7 +41,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    check_targets({"--json": args.json, "--plot": args.plot}, [Path(args.dataset)], "the data set")
+    check_targets({"--json": args.json, "--plot": args.plot}, {"the data set": [args.dataset]})
     dataset = datasets.load(args)
     with usage_errors():
         boxes = box_shapes(dataset, args.size)

@@ -11,6 +11,8 @@ import cv2
 from opencv_squeezedet.classifier import Classes, SqueezeNet, find_classifier
 from opencv_squeezedet.cli.common import (
     EXIT_SOME_FAILED,
+    OF_MODEL,
+    OF_SOURCES,
     SOURCE_HELP,
     Parser,
     add_backend,
@@ -24,6 +26,7 @@ from opencv_squeezedet.cli.common import (
 )
 from opencv_squeezedet.cli.outputs import JsonOutput
 from opencv_squeezedet.cli.sources import Frame, Source, SourceError, find_sources
+from opencv_squeezedet.model_files import may_be_read
 
 DESCRIPTION = (
     "Classify pictures: the most probable classes of each. No classifier comes with the package, so --model is required."
@@ -59,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
         without=(),
         complain=lambda message: complain(args.program, message),
     )
-    check_targets({"--json": args.json}, sources.files)
+    model = may_be_read(args.model, args.weights)
+    check_targets({"--json": args.json}, {OF_SOURCES: sources.files, OF_MODEL: model})
     with usage_errors():
         found = find_classifier(args.model, args.weights)
         classifier = SqueezeNet(found, backend=args.backend, target=args.target)

@@ -25,6 +25,7 @@ from opencv_squeezedet.config import NMS_KINDS, Options
 from opencv_squeezedet.files import own_descriptor, real_path
 
 SOURCE_HELP = "picture, video, folder, 'pattern', list of sources (.txt), camera number, - for stdin"
+OF_SOURCES, OF_MODEL = "one of the sources", "a file of the model"
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 _NO_MORE_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -274,26 +275,22 @@ def postprocessing(args: argparse.Namespace) -> Options:
     }
 
 
-def check_targets(
-    targets: Mapping[str, str | Path | None], sources: Iterable[Path] = (), what: str = "one of the sources"
-) -> None:
-    """Refuse now what could not be written at the end.
+def check_targets(targets: Mapping[str, str | Path | None], inputs: Mapping[str, Iterable[str | Path | None]]) -> None:
+    """Refuse now what could not be written at the end, or would overwrite what is read.
 
     Parameters
     ----------
     targets : dict
         The file that each option names: None if it names none, "-" for standard output.
-    sources : iterable of Path
-        Files that must not be overwritten.
-    what : str
-        What each of them is, for the message.
+    inputs : dict
+        The files that are read, which must not be overwritten, under what they are, as in "a file of the model".
 
     Raises
     ------
     CommandError
         That names the option.
     """
-    taken = {real_place(path): what for path in sources}
+    taken = {real_place(path): what for what, paths in inputs.items() for path in paths if path is not None}
     for option, target in targets.items():
         if target is None:
             continue

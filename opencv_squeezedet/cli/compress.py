@@ -14,6 +14,7 @@ from typing import Any
 from opencv_squeezedet.cli import datasets
 from opencv_squeezedet.cli.calibration import Report, pictures_of, progress
 from opencv_squeezedet.cli.common import (
+    OF_MODEL,
     CommandError,
     Parser,
     check_targets,
@@ -47,6 +48,7 @@ USAGE = "[options] MODEL -o OUT.sdz"
 EXAMPLE = "models/squeezedet_pyramid_voc -o small.sdz --size 900K --pictures photos/ --html report.html"
 _SIZE = re.compile(r"(\d+)([KM]?)", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 1000, "M": 1_000_000}
+_OF_STAGES = {"lock", "compression.json", "sensitivity.json"}
 _SHOWN = 6
 _JUDGED = 12  # outputs are compared for so many of the pictures; what layers read is taken from all
 
@@ -93,19 +95,20 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     if args.output.suffix != ".sdz":
         raise CommandError(f"--output: a name that ends in .sdz was expected, got {shown(args.output)}")
-    check_targets({"--output": args.output, "--json": args.json, "--html": args.html}, what="the model")
     with usage_errors():
         settings = Settings(args.size, args.density, args.bits, args.init)
         files = find_network(args.model, args.weights)
+        inputs = {OF_MODEL: files.paths, "the data set": [args.train, args.val], "what --teacher names": [args.teacher]}
+        check_targets({"--output": args.output, "--json": args.json, "--html": args.html}, inputs)
         network, weights = load_network(files)
         description = description_of(files)
         pictures = [] if args.pictures is None else pictures_of(args.pictures, args.count)
         if args.train is not None and pictures:
             raise CommandError("--pictures: with --train the pictures are those of the data set")
-    stage = args.output.with_suffix(".stages")
+    stage = _stage(args.output) if pictures or args.train is not None else None
     with usage_errors(), progress(hidden=args.quiet) as report:
-        if args.train is None:
-            measured = _measured(files, network, weights, pictures, stage, report)
+        if args.train is None or stage is None:
+            measured = {} if stage is None else _measured(files, network, weights, pictures, stage, report)
             found = compress(network, weights, settings, description=description, report=report, **measured)
         else:
             found = _trained(args, files, network, weights, settings, stage, report)
@@ -116,23 +119,31 @@ def run(args: argparse.Namespace) -> int:
             contents[args.html] = _html(files, found, pictures[:_SHOWN]).encode()
     with write_errors():
         write_together(contents)
-        rmtree(stage, ignore_errors=True)
+        if stage is not None:
+            rmtree(stage, ignore_errors=True)
     if not args.quiet:
         _print(found)
     return 0
+
+
+def _stage(output: Path) -> Path:
+    """The folder for what is done so far, made or left by a run before; CommandError if it is another, which would be lost."""
+    stage = output.with_suffix(".stages")
+    with write_errors():
+        stage.mkdir(exist_ok=True)
+        names = {path.name for path in stage.iterdir() if not path.name.startswith(".")}
+    if names and names.isdisjoint(_OF_STAGES):
+        raise CommandError(f"--output: what is done so far would be kept in {shown(stage)}, which has other files")
+    return stage
 
 
 def _measured(
     files: Files, network: Network, weights: Weights, pictures: list[Picture], stage: Path, report: Report
 ) -> dict[str, Any]:
     """What pictures tell, as arguments of `compress`."""
-    if not pictures:
-        return {}
     preprocess = preprocess_of(files, network.input_size)
     blobs = [preprocess.blob(picture) for picture in pictures]
     outputs = Outputs(network, weights, blobs[:: -(-len(blobs) // _JUDGED)])
-    with write_errors():
-        stage.mkdir(exist_ok=True)
     curves = measure_sensitivity(network, weights, outputs, stage=stage / "sensitivity.json", report=report)
     moments = layer_moments(network, weights, blobs, lambda done, total: report("inputs", done, total))
     return {"outputs": outputs, "curves": curves, "moments": moments}

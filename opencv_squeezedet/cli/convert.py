@@ -7,7 +7,7 @@ from pathlib import Path
 
 from opencv_squeezedet.cli.common import Parser, shown, usage_errors
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.files import real_path, write_together
+from opencv_squeezedet.files import has_content, real_path, write_together
 from opencv_squeezedet.formats import caffemodel_bytes, load_network, onnx_bytes, prototxt_text, sdz_bytes
 from opencv_squeezedet.model import description_of
 from opencv_squeezedet.network import Network, Weights
@@ -57,9 +57,8 @@ def convert(source: str, target: Path | str, *, weights: str | None = None, half
     description = description_of(files)
     contents = _contents(target, *load_network(files), description, half=half)
     if description is not None and target.suffix != ".sdz":
-        contents |= _description(description, target.with_suffix(".json"))
-    parts = (files.definition, files.weights, files.onnx, files.compressed)
-    taken = {real_path(Path(path)) for path in parts if path is not None}
+        contents |= description_beside(description, target)
+    taken = {real_path(Path(path)) for path in files.paths if path != files.description or path == files.compressed}
     for path in contents:
         if real_path(path) in taken:
             raise ModelError(f"{str(path)!r} is the source itself, which is not overwritten")
@@ -81,10 +80,19 @@ def _contents(target: Path, network: Network, weights: Weights, description: byt
     raise ModelError(f"a target that ends in .onnx, .sdz, .caffemodel or .prototxt was expected, got {str(target)!r}")
 
 
-def _description(content: bytes, target: Path) -> dict[Path, bytes]:
-    """The source's JSON, unless the target's is the same; another one may have the user's edits."""
-    if not target.exists():
-        return {target: content}
-    if target.read_bytes() != content:
-        raise ModelError(f"{str(target)!r} already exists and describes another model; it is not overwritten")
-    return {}
+def description_beside(content: bytes, target: Path) -> dict[Path, bytes]:
+    """Return what is to be written beside a network: its JSON, or nothing if that is there.
+
+    Raises
+    ------
+    ModelError
+        If another one is there, which may have the user's edits.
+    OSError
+        If that cannot be read.
+    """
+    path = target.with_suffix(".json")
+    if has_content(path, content):
+        return {}
+    if path.exists():
+        raise ModelError(f"{str(path)!r} already exists and describes another model; it is not overwritten")
+    return {path: content}

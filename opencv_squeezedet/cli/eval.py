@@ -9,6 +9,7 @@ from pathlib import Path
 from opencv_squeezedet.cli import datasets
 from opencv_squeezedet.cli.common import (
     EXIT_SOME_FAILED,
+    OF_MODEL,
     CommandError,
     Parser,
     add_backend,
@@ -31,6 +32,7 @@ from opencv_squeezedet.evaluation.results import read_categories, read_results, 
 from opencv_squeezedet.evaluation.run import LOWEST_SCORE
 from opencv_squeezedet.evaluation.tables import means, percent, share, to_csv, to_json
 from opencv_squeezedet.extras import needs
+from opencv_squeezedet.model_files import may_be_read
 
 DESCRIPTION = "Measure a detector on a data set: VOC's and COCO's metrics, curves, the best score threshold, speed."
 USAGE = "[options] DATASET"
@@ -60,7 +62,13 @@ def add_arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     targets = {"--html": args.html, "--json": args.json, "--csv": args.csv, "--save-results": args.save_results}
-    check_targets(targets, [Path(args.dataset)], "the data set")
+    inputs = {
+        "the data set": [args.dataset],
+        "what --results names": [args.results],
+        "what --categories names": [args.categories],
+        OF_MODEL: may_be_read(args.model, args.weights),
+    }
+    check_targets(targets, inputs)
     if args.categories is not None and args.results is None:
         raise CommandError("--categories names the classes of --results, which is missing")
     if args.results is not None and (args.model is not None or args.weights is not None):

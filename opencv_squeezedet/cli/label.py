@@ -7,10 +7,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opencv_squeezedet.cli.common import EXIT_SOME_FAILED, CommandError, Parser, check_targets, complain, shown, usage_errors
+from opencv_squeezedet.cli.common import (
+    EXIT_SOME_FAILED,
+    OF_MODEL,
+    OF_SOURCES,
+    CommandError,
+    Parser,
+    check_targets,
+    complain,
+    shown,
+    usage_errors,
+)
 from opencv_squeezedet.config import VOC
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import PICTURE_SUFFIXES
+from opencv_squeezedet.model_files import may_be_read
 
 if TYPE_CHECKING:
     from opencv_squeezedet.training import Teacher
@@ -56,7 +67,6 @@ def run(args: argparse.Namespace) -> int:
             raise CommandError(f"--hint: PREFIX=CLASS with one of {', '.join(labels)} was expected, got {shown(hint)!r}")
         hints[prefix] = label
     weights = None if args.weights is None else _weights(args.weights)
-    check_targets({"--output": args.output})
     problems: list[str] = []
 
     def report(problem: str) -> None:
@@ -64,6 +74,10 @@ def run(args: argparse.Namespace) -> int:
         complain(args.program, problem)
 
     paths = list(_pictures(args.sources, report))
+    teachers = [name.partition("=")[2] or name for name in args.teacher]
+    check_targets({"--output": args.output}, {OF_SOURCES: paths, OF_MODEL: may_be_read(*teachers)})
+    if not paths:
+        raise CommandError("no pictures to label")
     with usage_errors():
         with needs("train"):
             from tqdm import tqdm
@@ -98,4 +112,4 @@ def _pictures(sources: Iterable[str], report: Callable[[str], None]) -> Iterator
         elif source.is_file():
             yield source
         else:
-            report(f"{source}: no such file or folder")
+            report(f"{source}: a file or a folder was expected" if source.exists() else f"{source}: no such file or folder")

@@ -17,11 +17,20 @@ from typing import Any, Literal
 import numpy as np
 
 from opencv_squeezedet.cli import annotated
-from opencv_squeezedet.cli.common import CommandError, check_targets, real_place, shown, usage_errors
+from opencv_squeezedet.cli.common import (
+    OF_MODEL,
+    OF_SOURCES,
+    CommandError,
+    check_targets,
+    real_place,
+    shown,
+    usage_errors,
+)
 from opencv_squeezedet.cli.results import Job, Output, Seen, picture_suffix
 from opencv_squeezedet.cli.sources import Frame
 from opencv_squeezedet.export import coco_categories
-from opencv_squeezedet.files import PICTURE_SUFFIXES, WholeFile, encode_picture, own_descriptor, write_whole
+from opencv_squeezedet.files import PICTURE_SUFFIXES, WholeFile, encode_picture, has_content, own_descriptor, write_whole
+from opencv_squeezedet.model_files import may_be_read
 
 # ---- files for each frame ----------------------------------------------------------------------------------------------
 
@@ -46,7 +55,9 @@ def write_yolo_names(folder: Path, names: tuple[str, ...]) -> None:
     """Write the label table as YOLO's ``data.yaml``; ValueError if another one is there."""
     rows = "".join(f"  {i}: {_in_yaml(name)}\n" for i, name in enumerate(names))
     content, path = f"nc: {len(names)}\nnames:\n{rows}".encode(), folder / "data.yaml"
-    if path.exists() and path.read_bytes() != content:
+    if has_content(path, content):
+        return
+    if path.exists():
         raise ValueError(f"{str(path)!r} is already there, with other names")
     write_whole(path, content)
 
@@ -280,7 +291,7 @@ def make_outputs(args: argparse.Namespace, job: Job) -> Outputs:
     folders = [(row, folder) for row, folder in asked if row.kind == "folder"]
     for _, folder in folders:
         _make_folder(folder)
-    check_targets(files, job.sources.files)
+    check_targets(files, {OF_SOURCES: job.sources.files, OF_MODEL: may_be_read(args.model, args.weights)})
     for row, folder in folders:
         place = real_place(folder)
         for path in job.sources.files:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from opencv_squeezedet.cli.calibration import pictures_of, progress
 from opencv_squeezedet.cli.common import (
+    OF_MODEL,
     CommandError,
     Parser,
     check_targets,
@@ -16,10 +17,11 @@ from opencv_squeezedet.cli.common import (
     usage_errors,
     write_errors,
 )
+from opencv_squeezedet.cli.convert import description_beside
 from opencv_squeezedet.compression.quantize import Quantized, quantize
 from opencv_squeezedet.files import write_together
 from opencv_squeezedet.formats import load_network
-from opencv_squeezedet.model import description_of, find_model, preprocess_of
+from opencv_squeezedet.model import description_of, find_model, preprocess_of, read_description
 from opencv_squeezedet.model_files import Files
 from opencv_squeezedet.registry import find_network
 
@@ -59,21 +61,20 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     if args.output.suffix != ".onnx":
         raise CommandError(f"--output: a name that ends in .onnx was expected, got {shown(args.output)}")
-    description = args.output.with_suffix(".json")
-    check_targets({"--output": args.output, "--json": args.json})
     with usage_errors():
         files = find_network(args.model, args.weights)
+        description = _description(files)
+        told = [] if description is None else [args.output.with_suffix(".json")]
+        check_targets({"--output": args.output, "--json": args.json}, {OF_MODEL: files.paths, "the new model's JSON": told})
+        contents = {} if description is None else description_beside(description, args.output)
         network, weights = load_network(files)
         preprocess = preprocess_of(files, network.input_size)
         blobs = [preprocess.blob(picture) for picture in pictures_of(args.pictures, args.count)]
     with usage_errors(), progress(hidden=args.quiet) as report:
         found = quantize(network, weights, blobs, floats=args.floats, judged=_JUDGED, report=report)
-        contents = {args.output: found.content}
+        contents[args.output] = found.content
         if args.json is not None:
             contents[args.json] = f"{json.dumps(found.to_dict(), indent=1)}\n".encode()
-        told = _description(files)
-        if told is not None:
-            contents[description] = told
     with write_errors():
         write_together(contents)
     if not args.quiet:
@@ -83,8 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _description(files: Files) -> bytes | None:
     """The model's JSON; a detector's with all that its network's layers told, which are others now."""
-    content = description_of(files)
-    told = None if content is None else json.loads(content)
+    content, told = description_of(files), read_description(files, lambda value: value)
     if not isinstance(told, dict) or "head" not in told:
         return content
     head = find_model(files.main, files.weights if files.definition else None).config.to_dict()

@@ -200,7 +200,7 @@ def measure_sensitivity(
     report : function, optional
         Is told the progress.
     """
-    key = key_of(weights)
+    key = f"{key_of(weights)} {outputs.key}"
     curves = _resumed(stage, key)
     layers = [step.layer.name for step in network.weighted()]
     for number, name in enumerate(layers):

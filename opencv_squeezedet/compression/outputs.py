@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,14 @@ class Outputs:
         self._network, self._blobs = network, list(blobs)
         self._expected = self._outputs(weights)
         self._powers = [float((whole.astype(np.float64) ** 2).sum()) or 1.0 for whole in self._expected]
+
+    @property
+    def key(self) -> str:
+        """What tells the pictures from others."""
+        digest = sha256()
+        for blob in self._blobs:
+            digest.update(str(blob.shape).encode() + np.ascontiguousarray(blob).tobytes())
+        return digest.hexdigest()
 
     def error(self, weights: Weights) -> float:
         """Return the squared difference of the outputs, relative to their power, mean of all output blobs."""

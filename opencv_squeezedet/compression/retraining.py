@@ -34,7 +34,9 @@ from opencv_squeezedet.model_files import Files
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.training import Opinions, Recipe, Schedule, Training
+from opencv_squeezedet.training.lock import FolderLock, lock_folder
 from opencv_squeezedet.training.loop import Trainer
+from opencv_squeezedet.training.session import examples_of, mark_of
 
 _LOOKED_AT = 32  # pictures, by what layers read of which shared weights make up for each other's errors
 
@@ -122,14 +124,17 @@ def compress_trained(
     ModelError
         If the network is not one that can be trained.
     ValueError
-        If the data set does not fit the model, or the folder holds another compression.
+        If the data set does not fit the model, the folder holds another compression, or another process works in it.
     """
     if dataset.labels != model.config.labels:
         raise ValueError(f"the model's labels are {model.config.labels}, the data set's {dataset.labels}")
     retraining = retraining or Retraining()
+    told = {"settings": asdict(settings), "retraining": asdict(retraining), "weights": key_of(weights)}
+    pictures = mark_of(examples_of(dataset, teacher, validation), validation)
     folder.mkdir(parents=True, exist_ok=True)
-    _keep(folder, {"settings": asdict(settings), "retraining": asdict(retraining), "weights": key_of(weights)})
-    stages = _Stages(model, network, dataset, folder, validation, teacher, retraining, report)
+    lock = lock_folder(folder)
+    _keep(folder, {**told, "pictures": pictures, "head": model.config.to_dict()})
+    stages = _Stages(model, network, dataset, folder, lock, validation, teacher, retraining, report)
     accuracies = stages.accuracy("float", weights)
     first = compress(network, weights, settings, report=report)
     densities = {name: choice.density for name, choice in first.choices.items()}
@@ -265,6 +270,7 @@ class _Stages:
     network: Network
     dataset: Dataset
     folder: Path
+    lock: FolderLock
     validation: Dataset | None
     teacher: Opinions | None
     retraining: Retraining

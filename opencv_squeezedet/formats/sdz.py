@@ -80,9 +80,20 @@ class CompressedModel:
 
     def checked(self) -> tuple[Network, Weights]:
         """Return the network and its weights; ModelError if they are damaged, or do not fit each other."""
-        network, weights = self.network(), self.weights()
-        network.check_weights(weights)
+        network = self.network()
+        shapes = self._shapes()
+        network.check_weights(shapes)  # before weights are decoded, of which a byte may tell a thousand
+        if others := shapes.keys() - {step.layer.name for step in network.weighted()}:
+            raise ModelError(f"weights of the definition's layers were expected, got those of {min(others)!r} too")
+        weights = self.weights()
         return network, {step.layer.name: weights[step.layer.name] for step in network.weighted()}
+
+    def _shapes(self) -> Weights:
+        """Arrays of the weights' shapes, which take no memory."""
+        found: Weights = {}
+        for blob in self.blobs:
+            found.setdefault(blob.layer, []).append(np.broadcast_to(np.float32(0), blob.shape))
+        return found
 
     def network(self) -> Network:
         """Parse the definition; errors as of `read_prototxt`."""
