@@ -1,10 +1,12 @@
 """Feed the readers of network files mutations of real files, for as long as you like.
 
     python tests/fuzz_formats.py --seconds 300
+    python tests/fuzz_formats.py --seconds 300 --kind sdz-parts
 
-By atheris, that follows which lines are reached, where it is installed; else by the mutations of the test suite. Prints how
-many cases were read in what time, the peak of memory and of one case's time, and in full each case that raised anything but
-ModelError; exit status 1 if there was one.
+By atheris, that follows which lines are reached, where it is installed; else, or with ``--mutations``, by the mutations of the
+test suite. ``sdz`` corrects the size and the checksum of a compressed model, ``sdz-parts`` also packs its head, so that
+mutations get past them. Prints how many cases were read in what time, the peak of memory and of one case's time, and in full
+each case that raised anything but ModelError; exit status 1 if there was one.
 """
 
 from __future__ import annotations
@@ -31,16 +33,16 @@ with nullcontext() if atheris is None else atheris.instrument_imports(include=["
 
     seeds()  # imports what the package imports where it is used
 
-KINDS = list(READERS)
 HANGS_AFTER = 20  # seconds
 
 
 class Fuzzer:
     """Runs cases and keeps the account."""
 
-    def __init__(self, seconds: float, folder: Path) -> None:
+    def __init__(self, kinds: list[str], seconds: float, folder: Path) -> None:
         self.folder, self.start, self.end = folder, time.monotonic(), time.monotonic() + seconds
-        self.cases = dict.fromkeys(KINDS, 0)
+        self.kinds, self.how = kinds, "by mutations of its own"
+        self.cases = dict.fromkeys(kinds, 0)
         self.findings: list[str] = []
         self.longest = 0.0
         self.memory_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -65,7 +67,7 @@ class Fuzzer:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(
             f"{sum(self.cases.values()):,} cases {self.cases} in {time.monotonic() - self.start:.0f} s "
-            f"{'by atheris' if atheris else 'by mutations of its own'}; peak memory {peak / 1024:.0f} MiB, "
+            f"{self.how}; peak memory {peak / 1024:.0f} MiB, "
             f"{(peak - self.memory_before) / 1024:.0f} MiB above the start; longest case {self.longest:.2f} s; "
             f"{len(self.findings)} findings",
             flush=True,
@@ -81,16 +83,17 @@ def by_mutations(fuzzer: Fuzzer, seed: int) -> int:
     rng = random.Random(seed)
     files = seeds()
     while time.monotonic() < fuzzer.end:
-        for kind in KINDS:
+        for kind in fuzzer.kinds:
             fuzzer.case(kind, mutated(rng.choice(files[kind]), rng))
     return fuzzer.report()
 
 
 def by_atheris(fuzzer: Fuzzer, seed: int) -> None:
     """The first byte of a case names the reader. libFuzzer ends the process itself, so the end is found here."""
+    fuzzer.how, kinds = "by atheris", fuzzer.kinds
     corpus = fuzzer.folder / "corpus"
     corpus.mkdir()
-    for number, kind in enumerate(KINDS):
+    for number, kind in enumerate(kinds):
         for i, content in enumerate(seeds()[kind]):
             (corpus / f"{kind}{i}").write_bytes(bytes([number]) + content)
 
@@ -100,7 +103,7 @@ def by_atheris(fuzzer: Fuzzer, seed: int) -> None:
             sys.stdout.flush()
             signal.alarm(0)
             os._exit(status)
-        fuzzer.case(KINDS[data[0] % len(KINDS)] if data else KINDS[0], data[1:])
+        fuzzer.case(kinds[data[0] % len(kinds)] if data else kinds[0], data[1:])
 
     def mutate(data: bytes, most: int, number: int) -> bytes:
         rng = random.Random(number)
@@ -117,10 +120,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kind", choices=READERS, action="append", help="which readers; default: all")
+    parser.add_argument("--mutations", action="store_true", help="those of the test suite, even where atheris is installed")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        fuzzer = Fuzzer(args.seconds, Path(folder))
-        if atheris is None:
+        fuzzer = Fuzzer(args.kind or list(READERS), args.seconds, Path(folder))
+        if atheris is None or args.mutations:
             return by_mutations(fuzzer, args.seed)
         by_atheris(fuzzer, args.seed)
     return 0
