@@ -4,8 +4,9 @@ Milliseconds for the forward pass alone and from the picture to its boxes, and t
 that, for the embedded model and for the GSoC network with random weights. Two OpenCVs cannot be in one process: each Python
 that is named measures what it has, in its own processes, and the tables are put together.
 
-With ``--int8 NAME.int8.onnx`` the embedded model as ``squeezedet quantize`` made it has rows too, and with ``--sdz NAME.sdz``
-loading it as ``squeezedet compress`` made it.
+The embedded model's weights are taken from plain files; how long they take to load, and how long the compressed file that
+`SqueezeDet()` reads, is told in the end. With ``--int8 NAME.int8.onnx`` the embedded model as ``squeezedet quantize`` made it
+has rows too.
 
 The variants are measured in turn, in blocks; "gain" is the median of the blocks' ratios to three passes in the same OpenCV.
 """
@@ -32,7 +33,9 @@ from _timing import Call, alternate, machine, ratio, sampler, table, typical
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.backends import CaffeNet
-from opencv_squeezedet.model import EMBEDDED, models_folder
+from opencv_squeezedet.model import EMBEDDED
+from opencv_squeezedet.model_files import models_folder
+from opencv_squeezedet.network import Network, Weights
 
 PICTURE = Path(__file__).resolve().parents[1] / "samples" / "chelsea.jpg"
 NETWORKS = {"embedded": "embedded model, 1.45 GMAC", "gsoc": "GSoC network, 4.34 GMAC"}
@@ -78,8 +81,8 @@ def three_passes(detector: sd.SqueezeDet, image: np.ndarray) -> list[sd.InferBbo
     return found.detections
 
 
-def write_gsoc(stem: Path) -> None:
-    """Write the GSoC network with random weights."""
+def write_networks(folder: Path) -> None:
+    """Write the files of the embedded model, and those of the GSoC network with random weights."""
     from opencv_squeezedet import architectures, formats
 
     network, rng = architectures.squeezedet_gsoc(), np.random.default_rng(0)
@@ -87,15 +90,19 @@ def write_gsoc(stem: Path) -> None:
         step.layer.name: [rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape).astype(np.float32) for shape in step.weights]
         for step in network.weighted()
     }
+    description = {"preprocess": {"size": [416, 416]}, "head": sd.VOC.to_dict()}
+    embedded = Path(models_folder(), EMBEDDED)
+    _write(folder / "gsoc", network, weights, json.dumps(description).encode(), half=False)
+    _write(folder / "embedded", *formats.load_network(embedded), Path(f"{embedded}.json").read_bytes(), half=True)
+
+
+def _write(stem: Path, network: Network, weights: Weights, description: bytes, *, half: bool) -> None:
+    from opencv_squeezedet import formats
+
     stem.with_suffix(".prototxt").write_text(formats.prototxt_text(network))
-    stem.with_suffix(".caffemodel").write_bytes(formats.caffemodel_bytes(network, weights))
-    stem.with_suffix(".onnx").write_bytes(formats.onnx_bytes(network, weights))
-    stem.with_suffix(".json").write_text(json.dumps({"preprocess": {"size": [416, 416]}, "head": sd.VOC.to_dict()}))
-
-
-def stem_of(network: str, folder: str) -> str:
-    """The stem of a network's files."""
-    return os.path.join(models_folder(), EMBEDDED) if network == "embedded" else os.path.join(folder, network)
+    stem.with_suffix(".caffemodel").write_bytes(formats.caffemodel_bytes(network, weights, half=half))
+    stem.with_suffix(".onnx").write_bytes(formats.onnx_bytes(network, weights, half=half))
+    stem.with_suffix(".json").write_bytes(description)
 
 
 # ---- one Python's measurements -----------------------------------------------------------------------------------------
@@ -107,7 +114,7 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
         for threads in options.threads:
             cv2.setNumThreads(threads)
             int8 = options.int8 if network == "embedded" else None
-            for row in measure_network(stem_of(network, options.folder), options.blocks, int8):
+            for row in measure_network(os.path.join(options.folder, network), options.blocks, int8):
                 yield {"network": network, "threads": threads, **row}
 
 
@@ -155,22 +162,40 @@ def tell_peak(what: str, engine: str, stem: str, threads: int, int8: str | None)
 
 # ---- loading -----------------------------------------------------------------------------------------------------------
 
-_LOADS = {
-    "import cv2": "import cv2",
-    "and the package": "import cv2, opencv_squeezedet",
-    "and SqueezeDet()": "import cv2, opencv_squeezedet as sd; sd.SqueezeDet()",
-    "and SqueezeDet(backend='onnxruntime')": "import cv2, opencv_squeezedet as sd; sd.SqueezeDet(backend='onnxruntime')",
-}
+_PACKAGE = "import cv2, opencv_squeezedet as sd"
+_PLAIN = """
+import json
+from opencv_squeezedet.config import from_fields
+from opencv_squeezedet.model import Model
+from opencv_squeezedet.model_files import find_files
+with open({stem!r} + ".json") as file:
+    told = json.load(file)
+parts = sd.HeadConfig.from_dict(told["head"]), from_fields(sd.Preprocess, told["preprocess"])
+plain = Model(find_files({stem!r}), *parts, fits=True)
+"""  # nothing is looked up and nothing checked, as with the embedded model
 
 
-def loading(python: str, count: int, sdz: str | None) -> list[tuple[str, ...]]:
+def loads(stem: str) -> dict[str, str]:
+    """What is loaded: the embedded model, and its plain files of this stem."""
+    plain = _PACKAGE + _PLAIN.format(stem=stem)
+    return {
+        "import cv2": "import cv2",
+        "and the package": _PACKAGE,
+        "and SqueezeDet()": f"{_PACKAGE}; sd.SqueezeDet()",
+        "and its plain files": f"{plain}sd.SqueezeDet(plain)",
+        "and SqueezeDet(backend='onnxruntime')": f"{_PACKAGE}; sd.SqueezeDet(backend='onnxruntime')",
+        "and its plain files in onnxruntime": f"{plain}sd.SqueezeDet(plain, backend='onnxruntime')",
+    }
+
+
+def loading(python: str, count: int, stem: str) -> list[tuple[str, ...]]:
     """Median milliseconds of processor time of fresh processes, started in turn, beyond ``import cv2``."""
-    loads = _LOADS if sdz is None else {**_LOADS, "and SqueezeDet('it.sdz')": _LOADS["and SqueezeDet()"][:-1] + f"{sdz!r})"}
-    seconds: dict[str, list[float]] = {name: [] for name in loads}
+    statements = loads(stem)
+    seconds: dict[str, list[float]] = {name: [] for name in statements}
     with tempfile.TemporaryDirectory() as folder:
         processes = Processes(folder, python)
         for _ in range(count + 1):  # the first of each writes bytecode
-            for name, code in loads.items():
+            for name, code in statements.items():
                 try:
                     seconds[name].append(processes.seconds(code))
                 except subprocess.CalledProcessError:  # no onnxruntime
@@ -199,13 +224,12 @@ def main() -> None:
     """Read the options, measure in separate processes, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", action="append", default=[], help="another Python to measure as well, with another OpenCV")
-    parser.add_argument("--blocks", type=int, default=9, help="alternating blocks (default 9)")
+    parser.add_argument("--blocks", type=int, default=9, help="alternating blocks (default 9; 0: only loading)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads (default 1 2)")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--int8", metavar="FILE", help="the embedded model of 8-bit numbers")
-    parser.add_argument("--sdz", metavar="FILE", help="the embedded model, compressed")
     parser.add_argument("--loads", type=int, default=9, help="fresh processes that load the embedded model (default 9)")
-    parser.add_argument("--folder", help=argparse.SUPPRESS)  # where the GSoC network lies: measure, and print JSON
+    parser.add_argument("--folder", help=argparse.SUPPRESS)  # where the networks lie: measure, and print JSON
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak:
@@ -217,21 +241,22 @@ def main() -> None:
     pythons = [sys.executable, *options.python]
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        write_gsoc(Path(folder, "gsoc"))
-        for python in pythons:
+        write_networks(Path(folder))
+        for python in pythons if options.blocks else ():
             numbers = ["--blocks", str(options.blocks), "--threads", *map(str, options.threads)]
             command = [python, __file__, "--folder", folder, *numbers, "--networks", *options.networks]
             command += [] if options.int8 is None else ["--int8", options.int8]
             told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
             print(told["machine"])
             rows += told["rows"]
-    print("\nMiB: the peak memory of a process that only runs forward passes, and of one that goes from picture to boxes.")
-    for network in options.networks:
-        for threads in options.threads:
-            print(f"\n{shown(rows, network, threads)}")
-    for python in pythons:
-        header = (f"processor time of a fresh process, {python}", "ms", "beyond import cv2")
-        print(f"\n{table(header, loading(python, options.loads, options.sdz))}")
+        if rows:
+            print("\nMiB: the peak memory of a process that only runs forward passes, and of one that goes to the boxes.")
+        for network in options.networks if rows else ():
+            for threads in options.threads:
+                print(f"\n{shown(rows, network, threads)}")
+        for python in pythons:
+            header = (f"processor time of a fresh process, {python}", "ms", "beyond import cv2")
+            print(f"\n{table(header, loading(python, options.loads, os.path.join(folder, 'embedded')))}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,10 @@ cdef enum:
     MOST_SYMBOLS = 256
     SYMBOLS_A_FILL = 4  # of at most 12 bits, out of the 56 that a fill leaves at least
 
+ctypedef fused Value:  # a float32, or a float16's bits
+    float
+    uint16_t
+
 cdef enum Fault:
     NONE, OUTSIDE, TOO_SHORT, TOO_LONG
 
@@ -125,7 +129,7 @@ cdef Bits stream(const uint8_t[::1] content) noexcept nogil:
 # ---- weights ------------------------------------------------------------------------------------------------------------
 
 cdef Fault place_weights(Bits codes, Bits gaps, const uint16_t* code_table, const uint16_t* gap_table, bint sparse,
-                         const float* centroids, Py_ssize_t entries, float* weights, Py_ssize_t length) noexcept nogil:
+                         const Value* centroids, Py_ssize_t entries, Value* weights, Py_ssize_t length) noexcept nogil:
     """Writes each entry's centroid, a gap behind the entry before it, or directly behind where there are no gaps."""
     cdef Py_ssize_t place = -1
     cdef Py_ssize_t left = entries
@@ -152,8 +156,8 @@ cdef Fault place_weights(Bits codes, Bits gaps, const uint16_t* code_table, cons
 
 
 def decode(const uint8_t[::1] codes not None, const uint8_t[::1] gaps not None, const uint8_t[::1] code_lengths not None,
-           const uint8_t[::1] gap_lengths not None, const float[::1] centroids not None, Py_ssize_t entries,
-           float[::1] weights not None):
+           const uint8_t[::1] gap_lengths not None, const Value[::1] centroids not None, Py_ssize_t entries,
+           Value[::1] weights not None):
     """Decode one array of shared weights; what is not an entry stays as it is.
 
     Parameters
@@ -162,11 +166,11 @@ def decode(const uint8_t[::1] codes not None, const uint8_t[::1] gaps not None, 
         Streams of one code word for each entry: its centroid, and how many weights lie between it and the entry before.
     code_lengths, gap_lengths : (symbols,) uint8
         The lengths of the canonical code words, 0 for a symbol without one. Without gap lengths there are no gaps.
-    centroids : (symbols,) float32
-        The value of each code.
+    centroids : (symbols,) float32 or uint16
+        The value of each code; as uint16 the bits of a float16.
     entries : int
         How many there are.
-    weights : (values,) float32
+    weights : (values,) of the centroids' type
         Where they go.
 
     Raises
@@ -179,7 +183,7 @@ def decode(const uint8_t[::1] codes not None, const uint8_t[::1] gaps not None, 
     cdef bint sparse = gap_lengths.shape[0] > 0
     cdef Fault fault
     cdef bint complete
-    cdef float* target = &weights[0] if weights.shape[0] else NULL
+    cdef Value* target = &weights[0] if weights.shape[0] else NULL
     if entries < 0:
         raise ValueError(f"a number of entries was expected, got {entries}")
     if not 0 < code_lengths.shape[0] <= MOST_SYMBOLS or gap_lengths.shape[0] > MOST_SYMBOLS:

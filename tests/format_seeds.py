@@ -62,15 +62,15 @@ def _packed(path: str, most: int) -> bytes:
 def sealed(head: bytes, blobs: bytes) -> bytes:
     """A compressed model of these parts, with the right sizes and checksum."""
     packed = zlib.compress(head, 1)
-    size = 24 + len(packed) + len(blobs) + 4
-    body = struct.pack("<8sHHIII", MAGIC, 1, 0, size, len(packed), len(head)) + packed + blobs
+    size = 28 + len(packed) + len(blobs) + 4
+    body = struct.pack("<8sHHIIII", MAGIC, 1, 0, size, len(packed), len(head), len(head)) + packed + blobs
     return body + struct.pack("<I", zlib.crc32(body))
 
 
 def parts_of(content: bytes) -> tuple[bytes, bytes]:
-    """The head and the blobs of a compressed model."""
-    packed = int.from_bytes(content[16:20], "little")
-    return zlib.decompress(content[24 : 24 + packed]), content[24 + packed : -4]
+    """The head's JSON and the blobs of a compressed model."""
+    packed, _, told = struct.unpack_from("<III", content, 16)
+    return zlib.decompress(content[28 : 28 + packed])[:told], content[28 + packed : -4]
 
 
 def _read_model(read: Callable[[str, int], bytes]) -> Callable[[Path], object]:

@@ -24,8 +24,9 @@ from shared import DATA, needs
 import opencv_squeezedet as sd
 from opencv_squeezedet import _coding
 from opencv_squeezedet.cli import main
-from opencv_squeezedet.formats import load_network, read_sdz, sdz_bytes
-from opencv_squeezedet.formats.sdz import stored_of
+from opencv_squeezedet.formats import load_network, onnx_bytes, read_sdz, sdz_bytes
+from opencv_squeezedet.formats.bare_weights import with_weights
+from opencv_squeezedet.formats.sdz import parse_sdz, stored_of
 from opencv_squeezedet.formats.shared_weights import (
     FLOAT16,
     FLOAT32,
@@ -37,7 +38,7 @@ from opencv_squeezedet.formats.shared_weights import (
     read_values,
     values_bytes,
 )
-from opencv_squeezedet.network import Network
+from opencv_squeezedet.network import Network, Pooling
 
 PUBLISHED = DATA / "weights" / "compressed_SqueezeNet.net"
 
@@ -284,6 +285,35 @@ def test_a_file_holds_all_of_a_model(tmp_path: Path) -> None:
         assert stored["conv"].kept == np.count_nonzero(weights["conv"][0]) / weights["conv"][0].size
 
 
+@pytest.mark.parametrize("index", [0, 1])
+def test_the_skeleton_and_the_weights_are_the_onnx_file(index: int) -> None:
+    """With weights that are float16, and with others."""
+    model = parse_sdz(seeds()["sdz"][index])
+    stored = model.weights(as_stored=True)
+    kinds = {values.dtype.name for blobs in stored.values() for values in blobs}
+    assert "float16" in kinds if index == 0 else kinds == {"float32"}
+    network, weights = model.checked()
+    assert same_weights(weights, {name: [v.astype(np.float32) for v in blobs] for name, blobs in stored.items()})
+    blob = np.random.default_rng(0).standard_normal(network.input_shape).astype(np.float32)
+    outputs = []
+    for content in (with_weights(model.skeleton, stored), onnx_bytes(network, weights)):
+        net = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
+        net.setInput(blob)
+        outputs.append(net.forward(network.output_names))
+    for one, other in zip(*outputs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_without_an_equal_in_onnx_there_is_no_skeleton() -> None:
+    layer = Pooling(name="p", bottoms=("data",), tops=("p",), method="average", kernel=(2, 2), stride=(2, 2))
+    network = Network("it", "data", (1, 1, 5, 5), (layer,))
+    with pytest.raises(sd.ModelError, match="layer 'p'"):
+        onnx_bytes(network, {})
+    model = parse_sdz(sdz_bytes(network, {}))
+    assert model.skeleton == b""
+    assert model.network() == network
+
+
 def changed_head(change: Any) -> bytes:
     head, blobs = parts_of(seeds()["sdz"][0])
     values = json.loads(head)
@@ -304,10 +334,10 @@ def test_damaged_files(tmp_path: Path) -> None:
     path = tmp_path / "it.sdz"
     head, blobs = parts_of(good)
     bomb = zlib.compress(bytes(1 << 24), 9)
-    of_bomb = struct.pack("<8sHHIII", good[:8], 1, 0, 28 + len(bomb), len(bomb), 1 << 20) + bomb
+    of_bomb = struct.pack("<8sHHIIII", good[:8], 1, 0, 32 + len(bomb), len(bomb), 1 << 20, 1) + bomb
     for content, message in (
         (b"PK\3\4" + good[4:], "a compressed model, which begins with"),
-        (good[:20], "a file of at least 28 bytes was expected, it has 20"),
+        (good[:20], "a file of at least 32 bytes was expected, it has 20"),
         (good[:8] + b"\2\0" + good[10:], "version 1 of the format was expected, got 2"),
         (good[:-1], r"a file of \d+ bytes was expected from its beginning, it has \d+"),
         (good + b"\0", r"a file of \d+ bytes was expected from its beginning, it has \d+"),

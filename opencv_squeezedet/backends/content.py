@@ -55,9 +55,10 @@ class NetworkContent:
 
     def _form(self, backend: BackendName, outputs: Places | None) -> tuple[Form, Misfit]:
         files = self.files
-        if files.compressed is not None and backend == "opencv" and read_net_from_caffe is not None:
-            return self._unpacked(files.compressed, outputs)
-        if backend == "opencv" and files.are_caffe and read_net_from_caffe is not None:
+        takes_caffe = backend == "opencv" and read_net_from_caffe is not None
+        if files.compressed is not None and (takes_caffe or self.trusted):
+            return self._unpacked(files.compressed, outputs, as_caffe=takes_caffe)
+        if takes_caffe and files.are_caffe:
             used, name = replace(files, onnx=None), str(files)
         elif files.onnx is not None:
             used, name = Files(onnx=files.onnx), repr(files.onnx)
@@ -68,19 +69,20 @@ class NetworkContent:
         form = Form(tuple(map(self._read, paths)), name, outputs)
         return form, misfit or self._trial(form, backend)
 
-    def _unpacked(self, path: str, outputs: Places | None) -> tuple[Form, Misfit]:
-        """Caffe's two files of a compressed model."""
-        from opencv_squeezedet.formats.bare_caffemodel import bare_caffemodel  # takes time to import
+    def _unpacked(self, path: str, outputs: Places | None, *, as_caffe: bool) -> tuple[Form, Misfit]:
+        """A compressed model as Caffe's two files; or, if it is trusted, as the ONNX file that it has in it."""
+        from opencv_squeezedet.formats.bare_weights import bare_caffemodel, with_weights  # takes time to import
         from opencv_squeezedet.formats.sdz import read_sdz
 
         model, misfit = read_sdz(path, read=self._read), partial(_misfit_of_files, self.files)
         if self.trusted:
-            weights = model.weights()
+            weights = model.weights(as_stored=True)
         else:
             with named(path):
-                network, weights = model.checked()
+                network, weights = model.checked(as_stored=True)
             misfit = partial(_misfit_of_network, network)
-        return Form((model.definition, bare_caffemodel(weights)), repr(path), outputs), misfit
+        contents = (model.definition, bare_caffemodel(weights)) if as_caffe else (with_weights(model.skeleton, weights),)
+        return Form(contents, repr(path), outputs), misfit
 
     def _checked(self, files: Files) -> Misfit | None:
         """What tells by the layers, after a check of the files; None if some layers are not described here."""

@@ -21,6 +21,8 @@ _DEEPEST = 64
 _MOST_LISTED = 1 << 16
 _LONGEST_VARINT = 10  # bytes
 
+Piece = bytes | memoryview
+
 
 def decode(content: bytes, schema: Schema, kind: str) -> Message:
     """Read a message; fields that the schema does not have are passed over.
@@ -57,31 +59,48 @@ def parts(content: bytes, begin: int, end: int) -> Iterator[Part]:
 
 def written(number: int, content: bytes) -> bytes:
     """Return a field that is a message, a text or bytes."""
-    return b"".join((_number(number << 3 | _LENGTH), _number(len(content)), content))
+    return b"".join(_delimited(number, [content]))
 
 
 def encode(record: Record, schema: Schema, kind: str) -> bytes:
     """Return the bytes of a message, its fields in the order of their numbers, as protobuf's own library writes them."""
-    return b"".join(_encoded(field, value, schema) for field, value in schema.fields_of(record, kind))
+    return b"".join(pieces(record, schema, kind))
 
 
-def _encoded(field: Field, value: Any, schema: Schema) -> bytes:
+def pieces(record: Record, schema: Schema, kind: str) -> list[Piece]:
+    """Return what `encode` joins: megabytes of weights are then copied once, however many messages they lie in."""
+    return [piece for field, value in schema.fields_of(record, kind) for piece in _encoded(field, value, schema)]
+
+
+def _encoded(field: Field, value: Any, schema: Schema) -> list[Piece]:
+    if field.packed and field.kind in ARRAYS:
+        return _delimited(field.number, [_raw(np.asarray(value, ARRAYS[field.kind]))])
     if field.packed:
-        content = np.asarray(value, ARRAYS[field.kind]).tobytes() if field.kind in ARRAYS else b"".join(map(_number, value))
-        return written(field.number, content)
+        return _delimited(field.number, [b"".join(map(_number, value))])
     values = value if field.repeated else (value,)
-    return b"".join(_one(field, each, schema) for each in values)
+    return [piece for each in values for piece in _one(field, each, schema)]
 
 
-def _one(field: Field, value: Any, schema: Schema) -> bytes:
+def _one(field: Field, value: Any, schema: Schema) -> list[Piece]:
     if field.kind in schema.fields:
-        return written(field.number, encode(value, schema, field.kind))
-    if field.kind in ("string", "bytes"):
-        return written(field.number, value.encode() if isinstance(value, str) else value)
+        return _delimited(field.number, pieces(value, schema, field.kind))
+    if field.kind == "bytes":
+        return _delimited(field.number, [_raw(value) if isinstance(value, np.ndarray) else value])
+    if field.kind == "string":
+        return _delimited(field.number, [value.encode()])
     if field.kind in _SCALARS:
         wire, layout = _SCALARS[field.kind]
-        return _number(field.number << 3 | wire) + struct.pack(layout, value)
-    return _number(field.number << 3 | _VARINT) + _number(int(value))
+        return [_number(field.number << 3 | wire) + struct.pack(layout, value)]
+    return [_number(field.number << 3 | _VARINT) + _number(int(value))]
+
+
+def _delimited(number: int, content: list[Piece]) -> list[Piece]:
+    return [_number(number << 3 | _LENGTH) + _number(sum(map(len, content))), *content]
+
+
+def _raw(values: NDArray[Any]) -> memoryview:
+    """The bytes of an array."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
 
 def _number(value: int) -> bytes:

@@ -15,11 +15,11 @@ from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.formats._caffe_layers import net_record
 from opencv_squeezedet.formats._caffe_schema import SCHEMA
 from opencv_squeezedet.formats._wire import decode, encode
+from opencv_squeezedet.formats.bare_weights import caffe_blob
 from opencv_squeezedet.model_files import MOST_BYTES, Read, named, read_file
 from opencv_squeezedet.network import Network, Shape, Weights
 
 _RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
-_FLOAT16 = 2
 _MOST_AXES = 8
 
 
@@ -70,17 +70,12 @@ def caffemodel_bytes(network: Network, weights: Mapping[str, Sequence[NDArray[np
     """
     network.check_weights(weights)
     blobs = {
-        step.layer.name: [_blob(values, step.layer.name, half=half) for values in weights[step.layer.name]]
+        step.layer.name: [
+            caffe_blob(to_half(values, step.layer.name) if half else values) for values in weights[step.layer.name]
+        ]
         for step in network.weighted()
     }
     return encode(net_record(network, blobs), SCHEMA, "NetParameter")
-
-
-def _blob(values: NDArray[np.float32], layer: str, *, half: bool) -> dict[str, Any]:
-    shape = {"shape": {"dim": values.shape}}
-    if half:
-        return {**shape, "raw_data_type": _FLOAT16, "raw_data": to_half(values, layer).tobytes()}
-    return {**shape, "data": values}
 
 
 def to_half(values: NDArray[np.float32], layer: str) -> NDArray[np.float16]:

@@ -12,13 +12,13 @@ from opencv_squeezedet import network as nw
 from opencv_squeezedet.formats._onnx_schema import SCHEMA
 from opencv_squeezedet.formats._schema import Record
 from opencv_squeezedet.formats._wire import encode
+from opencv_squeezedet.formats.bare_weights import FLOAT, INT, cast, stored_tensor, tensor, weight_names
 from opencv_squeezedet.formats.caffemodel import to_half
 from opencv_squeezedet.network import Network, Shape, Step
 
 OPSET, IR_VERSION = 11, 6
 _OPTIONS_AS_INPUTS = 13
-_DATA_TYPES = {"<f4": 1, "<f2": 10, "<i8": 7}
-_FLOAT, _INT, _INTS = 1, 2, 7  # of attributes; the first is also that of float32 among the types of data
+_FLOAT, _INTS = 1, 7  # of attributes
 
 Attributes = dict[str, Any]
 
@@ -55,16 +55,26 @@ def onnx_bytes(
         If the weights do not fit the network, float16 cannot hold them, or a layer has no equal in ONNX.
     """
     network.check_weights(weights)
-    writer = _Writer(network, half=half, opset=opset)
-    for step in network.steps:
-        writer.add(step, weights.get(step.layer.name, ()))
-    return writer.content(network.output_names if outputs is None else outputs)
+    return _Writer(network, weights, half=half, opset=opset).content(network.output_names if outputs is None else outputs)
+
+
+def onnx_skeleton(network: Network) -> bytes:
+    """Return an ONNX file without the weights, which `bare_weights.with_weights` puts in.
+
+    Raises
+    ------
+    ModelError
+        If a layer has no equal in ONNX.
+    """
+    return _Writer(network, {}, half=False, opset=OPSET).content(network.output_names)
 
 
 class _Writer:
     """Collects nodes. A blob that a layer overwrites in place has one ONNX value for each writer, the last under its name."""
 
-    def __init__(self, network: Network, *, half: bool, opset: int) -> None:
+    def __init__(
+        self, network: Network, weights: Mapping[str, Sequence[NDArray[np.float32]]], *, half: bool, opset: int
+    ) -> None:
         self._network, self._half, self._opset = network, half, opset
         self._values = {network.input_name: network.input_name}
         self._writers: dict[str, int] = {}
@@ -72,8 +82,10 @@ class _Writer:
             self._writers[top] = self._writers.get(top, 0) + 1
         self._nodes: list[Record] = []
         self._initializers: list[Record] = []
+        for step in network.steps:
+            self._add(step, weights.get(step.layer.name, ()))
 
-    def add(self, step: Step, blobs: Sequence[NDArray[np.float32]]) -> None:
+    def _add(self, step: Step, blobs: Sequence[NDArray[np.float32]]) -> None:
         layer = step.layer
         bottoms = [self._values[bottom] for bottom in layer.bottoms]
         op, attributes = _node(step)
@@ -81,9 +93,10 @@ class _Writer:
             # OpenCV 5.0 leaves the border of such a convolution's output to chance; zeros put around its input do the same
             bottoms = [self._padded(layer, bottoms[0])]
             attributes["pads"] = (0, 0, 0, 0)
-        inputs = bottoms + [
-            self._constant(f"{layer.name}.{part}", blob) for part, blob in zip(("weight", "bias"), blobs, strict=False)
-        ]
+        names = weight_names(layer.name)[: len(step.weights)]
+        for name, blob in zip(names, blobs, strict=False):
+            self._add_weights(name, blob)
+        inputs = [*bottoms, *names]
         if self._opset >= _OPTIONS_AS_INPUTS:
             inputs += self._options(layer.name, attributes)
         if isinstance(layer, nw.Reshape):
@@ -128,29 +141,20 @@ class _Writer:
         free = all(map(_leaves_batch, self._network.steps))
         batch = {"dim_param": "batch"} if free else {"dim_value": shape[0]}
         dims = [batch, *({"dim_value": length} for length in shape[1:])]
-        return {"name": name, "type": {"tensor_type": {"elem_type": _FLOAT, "shape": {"dim": dims}}}}
+        return {"name": name, "type": {"tensor_type": {"elem_type": FLOAT, "shape": {"dim": dims}}}}
 
     def _value_for(self, top: str, layer: str) -> str:
         self._writers[top] -= 1
         self._values[top] = top if self._writers[top] == 0 else f"{top}/before_{layer}"
         return self._values[top]
 
-    def _constant(self, name: str, values: NDArray[np.float32]) -> str:
-        if not self._half:
-            return self._stored(name, values.astype("<f4"))
-        half = self._stored(f"{name}.half", to_half(values, name))
-        self._nodes.append(_node_record("Cast", [half], [name], f"{name}.cast", {"to": _FLOAT}))
-        return name
+    def _add_weights(self, name: str, values: NDArray[np.float32]) -> None:
+        if self._half:
+            self._nodes.append(cast(name))
+        self._initializers.append(stored_tensor(name, to_half(values, name) if self._half else np.asarray(values, "<f4")))
 
     def _stored(self, name: str, values: NDArray[Any]) -> str:
-        self._initializers.append(
-            {
-                "dims": values.shape,
-                "data_type": _DATA_TYPES[values.dtype.str],
-                "name": name,
-                "raw_data": values.tobytes(),
-            }
-        )
+        self._initializers.append(tensor(name, values))
         return name
 
 
@@ -166,7 +170,7 @@ def _node_record(op: str, inputs: Sequence[str], outputs: Sequence[str], name: s
 
 def _attribute(name: str, value: int | float | Sequence[int]) -> Record:
     if isinstance(value, int):
-        return {"name": name, "i": value, "type": _INT}
+        return {"name": name, "i": value, "type": INT}
     if isinstance(value, float):
         return {"name": name, "f": value, "type": _FLOAT}
     return {"name": name, "ints": value, "type": _INTS}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"\x89SDZ\r\n\x1a\n"
 VERSION = 1
-_HEADER = struct.Struct("<8sHHIII")
+_HEADER = struct.Struct("<8sHHIIII")
 _CHECKSUM = struct.Struct("<I")
 _MOST_BYTES = 1 << 28
 _MOST_HEAD = 1 << 20
@@ -60,32 +60,37 @@ class CompressedModel:
         The model's JSON.
     definition : bytes
         Its prototxt.
+    skeleton : bytes
+        The ONNX file but for its weights, as `onnx_skeleton` made it of the definition; empty if ONNX cannot say it. Only who
+        trusts the file uses it, for it is not checked.
     blobs : tuple of StoredBlob
         Each layer's weights, in Caffe's order.
     """
 
     description: bytes | None
     definition: bytes
+    skeleton: bytes
     blobs: tuple[StoredBlob, ...]
 
-    def weights(self) -> Weights:
-        """Decode the weights; ModelError, that names the layer, if they are damaged."""
+    def weights(self, *, as_stored: bool = False) -> Weights:
+        """Decode the weights to float32, or leave float16 what is stored so; ModelError, that names the layer, if damaged."""
         found: Weights = {}
         for layer, shape, content in self.blobs:
             try:
-                found.setdefault(layer, []).append(read_values(content, math.prod(shape)).reshape(shape))
+                values = read_values(content, math.prod(shape), as_stored=as_stored)
+                found.setdefault(layer, []).append(values.reshape(shape))
             except ModelError as error:
                 raise ModelError(f"layer {layer!r}: {error}") from error
         return found
 
-    def checked(self) -> tuple[Network, Weights]:
+    def checked(self, *, as_stored: bool = False) -> tuple[Network, Weights]:
         """Return the network and its weights; ModelError if they are damaged, or do not fit each other."""
         network = self.network()
         shapes = self._shapes()
         network.check_weights(shapes)  # before weights are decoded, of which a byte may tell a thousand
         if others := shapes.keys() - {step.layer.name for step in network.weighted()}:
             raise ModelError(f"weights of the definition's layers were expected, got those of {min(others)!r} too")
-        weights = self.weights()
+        weights = self.weights(as_stored=as_stored)
         return network, {step.layer.name: weights[step.layer.name] for step in network.weighted()}
 
     def _shapes(self) -> Weights:
@@ -182,15 +187,20 @@ def sdz_bytes(
     ModelError
         If the weights do not fit the network, or there are more than such a file may have.
     """
+    from opencv_squeezedet.formats.onnx_writer import onnx_skeleton
     from opencv_squeezedet.formats.prototxt import prototxt_text
 
     network.check_weights(weights)
+    try:
+        skeleton = onnx_skeleton(network)
+    except ModelError:
+        skeleton = b""
     blobs = [
         StoredBlob(step.layer.name, values.shape, values_bytes(np.ascontiguousarray(values, np.float32)))
         for step in network.weighted()
         for values in weights[step.layer.name]
     ]
-    head = json.dumps(
+    told = json.dumps(
         {
             "description": None if description is None else description.decode(),
             "definition": prototxt_text(network),
@@ -198,24 +208,26 @@ def sdz_bytes(
         },
         separators=(",", ":"),
     ).encode()
+    head = told + skeleton
     packed = zlib.compress(head, 9)
     if len(head) > _MOST_UNPACKED * len(packed):
         packed = zlib.compress(head, 0)
     size = _HEADER.size + len(packed) + sum(len(blob.content) for blob in blobs) + _CHECKSUM.size
     if size > _MOST_BYTES or len(head) > _MOST_HEAD or network.parameters > _MOST_VALUES:
         raise ModelError(f"a file of {size} bytes, of which at most {_MOST_BYTES} are possible, would be needed")
-    header = _HEADER.pack(MAGIC, VERSION, 0, size, len(packed), len(head))
+    header = _HEADER.pack(MAGIC, VERSION, 0, size, len(packed), len(head), len(told))
     body = b"".join((header, packed, *(blob.content for blob in blobs)))
     return body + _CHECKSUM.pack(zlib.crc32(body))
 
 
 def parse_sdz(content: bytes) -> CompressedModel:
     """Return what the bytes of a file have in them; ModelError as `read_sdz`."""
-    packed, size = _checked_header(content)
+    packed, size, told = _checked_header(content)
     blobs_at = _HEADER.size + packed
     head = _unpacked(content[_HEADER.size : blobs_at], size)
+    values = _json(head[:told])
     try:
-        description, definition, table = (head[name] for name in ("description", "definition", "blobs"))
+        description, definition, table = (values[name] for name in ("description", "definition", "blobs"))
         entries = [_entry(row) for row in table]
         texts = [None if text is None else text.encode() for text in (description, definition)]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -235,16 +247,16 @@ def parse_sdz(content: bytes) -> CompressedModel:
             raise ModelError(f"layer {blob.layer!r}: {error}") from error
     if texts[1] is None:
         raise ModelError("a head with a definition was expected")
-    return CompressedModel(texts[0], texts[1], tuple(blobs))
+    return CompressedModel(texts[0], texts[1], head[told:], tuple(blobs))
 
 
-def _checked_header(content: bytes) -> tuple[int, int]:
-    """The length of the head, packed and unpacked."""
+def _checked_header(content: bytes) -> tuple[int, int, int]:
+    """The length of the head, packed and unpacked, and of the JSON in it."""
     if not content.startswith(MAGIC):
         raise ModelError(f"a compressed model, which begins with {MAGIC!r}, was expected, got {content[: len(MAGIC)]!r}")
     if len(content) < _HEADER.size + _CHECKSUM.size:
         raise ModelError(f"a file of at least {_HEADER.size + _CHECKSUM.size} bytes was expected, it has {len(content)}")
-    _, version, reserved, size, packed, unpacked = _HEADER.unpack_from(content)
+    _, version, reserved, size, packed, unpacked, told = _HEADER.unpack_from(content)
     if (version, reserved) != (VERSION, 0):
         raise ModelError(f"version {VERSION} of the format was expected, got {version}; a newer release may read it")
     if size != len(content):
@@ -252,22 +264,29 @@ def _checked_header(content: bytes) -> tuple[int, int]:
     (checksum,) = _CHECKSUM.unpack_from(content, size - _CHECKSUM.size)
     if zlib.crc32(memoryview(content)[: size - _CHECKSUM.size]) != checksum:
         raise ModelError("it is damaged: its checksum is not that of its content")
-    if unpacked > min(_MOST_HEAD, _MOST_UNPACKED * packed) or packed > size - _HEADER.size - _CHECKSUM.size:
+    if unpacked > min(_MOST_HEAD, _MOST_UNPACKED * packed) or packed > size - _HEADER.size - _CHECKSUM.size or told > unpacked:
         raise ModelError(
             f"a head of at most {_MOST_HEAD} bytes, and {_MOST_UNPACKED} times those it is packed to in the file, was expected"
         )
-    return packed, unpacked
+    return packed, unpacked, told
 
 
-def _unpacked(packed: bytes, size: int) -> dict[str, Any]:
+def _unpacked(packed: bytes, size: int) -> bytes:
     """The head, of which no more than its size is unpacked."""
     stream = zlib.decompressobj()
     try:
         head = stream.decompress(packed, size)
         if len(head) != size or stream.unconsumed_tail or stream.unused_data or stream.decompress(b"") or not stream.eof:
             raise ModelError(f"a head of {size} bytes was expected")
-        found = json.loads(head)
-    except (zlib.error, ValueError, RecursionError) as error:
+    except zlib.error as error:
+        raise ModelError(f"its head cannot be read: {error}") from None
+    return head
+
+
+def _json(told: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(told)
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"its head cannot be read: {error}") from None
     if not isinstance(found, dict):
         raise ModelError("a head that is a JSON object was expected")

@@ -89,22 +89,25 @@ def layout_of(content: bytes, values: int) -> Layout:
     return Layout(SHARED, gap_bits, last + 1, entries, tables, codes, gaps)
 
 
-def read_values(content: bytes, values: int) -> Values:
-    """Return the array, flat; ModelError if it is damaged."""
+def read_values(content: bytes, values: int, *, as_stored: bool = False) -> NDArray[Any]:
+    """Return the array, flat: float32, or float16 where it is stored so and wanted so; ModelError if it is damaged."""
     layout = layout_of(content, values)
     if layout.form != SHARED:
-        return np.frombuffer(content, _FLOATS[layout.form], values, 1).astype(np.float32)
+        stored = np.frombuffer(content, _FLOATS[layout.form], values, 1)
+        return stored if as_stored else stored.astype(np.float32)
     kind = _FLOATS[content[2]]
     place = _HEADER.size + layout.centroids * kind.itemsize
-    centroids = np.frombuffer(content, kind, layout.centroids, _HEADER.size).astype(np.float32)
+    centroids = np.frombuffer(content, kind, layout.centroids, _HEADER.size)
+    if not as_stored:
+        centroids = centroids.astype(np.float32)
     lengths = _nibbles(content, place, layout.centroids)
     gap_lengths = _nibbles(content, place + (layout.centroids + 1) // 2, 1 << layout.gap_bits if layout.gap_bits else 0)
-    found = np.zeros(values, np.float32)
+    found = np.zeros(values, centroids.dtype)
+    as_bits = found.dtype if found.dtype == np.float32 else np.uint16
     streams = memoryview(content)[layout.tables :]
+    codes, gaps = streams[: layout.codes], streams[layout.codes :]
     try:
-        _coding.decode(
-            streams[: layout.codes], streams[layout.codes :], lengths, gap_lengths, centroids, layout.entries, found
-        )
+        _coding.decode(codes, gaps, lengths, gap_lengths, centroids.view(as_bits), layout.entries, found.view(as_bits))
     except ValueError as error:
         raise ModelError(str(error)) from None
     return found

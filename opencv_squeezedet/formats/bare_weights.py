@@ -1,0 +1,77 @@
+"""Weights as OpenCV 4, and readers of ONNX, take them beside a definition.
+
+Apart from the other readers and writers, because a detector starts with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencv_squeezedet.formats._schema import Record
+from opencv_squeezedet.formats._wire import encode, pieces
+
+FLOAT, INT = 1, 2
+"""ONNX's numbers: of float32 among the types of data, and of a whole number among those of attributes."""
+_DATA_TYPES = {"<f4": FLOAT, "<f2": 10, "<i8": 7}
+_CAFFES_HALF = 2
+
+Arrays = Mapping[str, Sequence[NDArray[Any]]]
+"""Each layer's weights, float32 or float16."""
+
+
+def bare_caffemodel(weights: Arrays) -> bytes:
+    """Return all that OpenCV looks for in a caffemodel beside a prototxt."""
+    from opencv_squeezedet.formats._caffe_schema import SCHEMA  # takes time to import
+
+    layers = [{"name": name, "blobs": list(map(caffe_blob, blobs))} for name, blobs in weights.items()]
+    return encode({"layer": layers}, SCHEMA, "NetParameter")
+
+
+def caffe_blob(values: NDArray[Any]) -> Record:
+    """Return the BlobProto of an array of float32, or of float16 as OpenCV stores it."""
+    shape = {"shape": {"dim": values.shape}}
+    if values.dtype == np.float16:
+        return {**shape, "raw_data_type": _CAFFES_HALF, "raw_data": values}
+    return {**shape, "data": values}
+
+
+def with_weights(skeleton: bytes, weights: Arrays) -> bytes:
+    """Return an ONNX file of what `onnx_skeleton` gives and the weights.
+
+    They lie in a graph of their own before it; of a message that is there twice, protobuf makes one.
+    """
+    from opencv_squeezedet.formats._onnx_schema import SCHEMA  # takes time to import
+
+    tensors, casts = [], []
+    for layer, blobs in weights.items():
+        for name, values in zip(weight_names(layer), blobs, strict=False):
+            tensors.append(stored_tensor(name, values))
+            if values.dtype == np.float16:
+                casts.append(cast(name))
+    graph = {"node": casts, "initializer": tensors}
+    return b"".join((*pieces({"graph": graph}, SCHEMA, "ModelProto"), skeleton))
+
+
+def weight_names(layer: str) -> tuple[str, str]:
+    """Return what a layer's kernel and its bias are called in an ONNX file."""
+    return f"{layer}.weight", f"{layer}.bias"
+
+
+def stored_tensor(name: str, values: NDArray[Any]) -> Record:
+    """Return the TensorProto of weights; those of float16 have a name of their own, for `cast` gives the plain one."""
+    return tensor(f"{name}.half" if values.dtype == np.float16 else name, values)
+
+
+def tensor(name: str, values: NDArray[Any]) -> Record:
+    """Return the TensorProto of an array of float32, float16 or int64."""
+    return {"dims": values.shape, "data_type": _DATA_TYPES[values.dtype.str], "name": name, "raw_data": values}
+
+
+def cast(name: str) -> Record:
+    """Return the node that makes float32 of a `stored_tensor` of float16."""
+    to = {"name": "to", "i": FLOAT, "type": INT}
+    return {"input": [f"{name}.half"], "output": [name], "name": f"{name}.cast", "op_type": "Cast", "attribute": [to]}
