@@ -68,6 +68,11 @@ class Files:
         return tuple(dict.fromkeys(path for path in paths if path is not None))
 
     @property
+    def reserved(self) -> tuple[str, ...]:
+        """Names under which nothing else may be written: the files, and what would be taken for their description."""
+        return self.paths if self.compressed is not None else (*self.paths, f"{self.stem}.json")
+
+    @property
     def stem(self) -> str:
         """The common part of the names, by which the description is found."""
         return stem_of(self.main)
@@ -152,9 +157,13 @@ def is_model(model: str) -> bool:
     return bool(_of_name(model))
 
 
-def may_be_read(*names: str | None) -> list[str]:
-    """Return the files of a model and its weights, given as to `find_files`, and others beside them of the same stem."""
-    return [path for name in names if name is not None for path in (*_of_name(name), *_of_name(stem_of(name)))]
+def reserved_by(*names: str | None) -> list[str]:
+    """Return the same for a model and its weights, given as to `find_files`, and for others beside them of the same stem."""
+    found = []
+    for name in names:
+        paths = [] if name is None else [*_of_name(name), *_of_name(stem_of(name))]
+        found += paths and [*paths, f"{stem_of(str(name))}.json"]
+    return found
 
 
 def _of_name(name: str) -> list[str]:

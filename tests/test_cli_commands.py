@@ -174,16 +174,18 @@ def test_outputs_that_cannot_be_written_are_one_line_and_status_1() -> None:
 
 def test_targets_are_checked_before_the_work() -> None:
     Path("folder").mkdir()
-    common.check_targets({"--a": "a.json", "--b": None, "--c": "-", "--d": Path("../a.json")}, [Path("a.jpg")])
+    inputs = {"one of the sources": [Path("a.jpg")], "what --x names": ["x", None]}
+    common.check_targets({"--a": "a.json", "--b": None, "--c": "-", "--d": Path("../a.json")}, inputs)
     for targets, line in (
         ({"--a": "./a.jpg"}, "--a: ./a.jpg is one of the sources"),
+        ({"--a": "folder/../x"}, "--a: folder/../x is what --x names"),
         ({"--a": "b", "--c": "folder/../b"}, "--c: folder/../b is the target of --a too"),
         ({"--a": "-", "--b": "-"}, "--b: - is the target of --a too"),
         ({"--a": "folder"}, "--a: folder is a folder"),
         ({"--a": "no/b"}, "--a: no/b: its folder does not exist"),
     ):
         with pytest.raises(common.CommandError, match=f"^{re.escape(line)}$"):
-            common.check_targets(targets, [Path("a.jpg")])
+            common.check_targets(targets, inputs)
 
 
 @pytest.mark.parametrize("numbers", [0, 1])
@@ -207,7 +209,7 @@ def test_a_table(numbers: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         (["eval", "loop"], 2),
         (["eval", "a.jpg", "--html", "loop"], 2),
         (["anchors", "loop/deeper"], 2),
-        (["label", "loop", "--teacher", "embedded", "-o", "out.json"], 1),
+        (["label", "loop", "--teacher", "embedded", "-o", "out.json"], 2),
         (["label", "a.jpg", "--teacher", "embedded", "-o", "loop"], 2),
         (["train", "loop", "-o", "out"], 2),
         (["inspect", "loop"], 2),

@@ -116,6 +116,7 @@ def inputs(folder: Path) -> dict[Path, bytes]:
     network = detector()
     weights = random_weights(network)
     Path("net.onnx").write_bytes(onnx_bytes(network, weights))
+    Path("bare.onnx").write_bytes(onnx_bytes(network, weights))
     Path("net.prototxt").write_text(prototxt_text(network))
     Path("net.caffemodel").write_bytes(caffemodel_bytes(network, weights))
     Path("net.json").write_bytes(description())
@@ -136,6 +137,8 @@ def inputs(folder: Path) -> dict[Path, bytes]:
         ("detect chelsea.jpg --model net --csv net.prototxt", "--csv: net.prototxt is a file of the model"),
         ("detect chelsea.jpg --model packed --jsonl ./packed.sdz", "packed.sdz is a file of the model"),
         ("classify chelsea.jpg --model net.onnx --json net.json", "--json: net.json is a file of the model"),
+        ("classify chelsea.jpg --model bare --json bare.json", "--json: bare.json is a file of the model"),  # if it were there
+        ("compress bare.onnx -o new.sdz --json bare.json", "--json: bare.json is a file of the model"),
         ("eval data.json --model net --csv net.json", "--csv: net.json is a file of the model"),
         ("eval data.json --results found.json --json found.json", "--json: found.json is what --results names"),
         ("eval data.json --results found.json --categories classes.json --html classes.json", "is what --categories names"),

@@ -333,19 +333,19 @@ def test_the_command_with_pictures(tmp_path: Path, capsys: pytest.CaptureFixture
         "--html",
         str(tmp_path / "it.html"),
         "--json",
-        str(tmp_path / "it.json"),
+        str(tmp_path / "told.json"),
     ]
     pytest.importorskip("matplotlib")
     assert main(command) == 0
     out = capsys.readouterr().out
     assert "output error, pruned: " in out
     assert "output error, shared: " in out
-    told = json.loads((tmp_path / "it.json").read_text())
+    told = json.loads((tmp_path / "told.json").read_text())
     assert told["sensitivity"]["errors"].keys() == weights.keys()
     html = (tmp_path / "it.html").read_text()
     assert html.count("<h2>") == 4
     assert "http" not in html.replace("http://www.w3.org", "")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["it.html", "it.json", "it.onnx", "it.sdz", "photos"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["it.html", "it.onnx", "it.sdz", "photos", "told.json"]
     assert main([*command, "--quiet"]) == 0
     assert capsys.readouterr().out == ""
 

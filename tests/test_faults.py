@@ -16,12 +16,15 @@ import numpy as np
 import pytest
 from embedded import HAS_ONNX, needs_onnx
 from faults import KILL, Fault, library, run_with_faults
-from networks import MODELS
+from model_mutations import description, detector
+from networks import MODELS, random_weights
+
+from opencv_squeezedet.formats import onnx_bytes
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
 MODEL = str(MODELS / "squeezedet_pyramid_voc")
 TEMPORARY = re.compile(
-    r"\.[0-9a-f]{16}(\.\w+)?|checkpoint\.new|_new-[0-9a-f]{32}|thing\.caffemodel\.(part|lock)|lock|_begun-.*"
+    r"\.[0-9a-f]{16}(\.\w+)?|sensitivity\.json|checkpoint\.new|_new-[0-9a-f]{32}|thing\.caffemodel\.(part|lock)|lock|_begun-.*"
 )
 """What may lie about after a kill: nothing that has the name of a result."""
 Seen = list[tuple[Fault, dict[str, bytes]]]
@@ -30,6 +33,10 @@ Seen = list[tuple[Fault, dict[str, bytes]]]
 needs_eval = pytest.mark.skipif(importlib.util.find_spec("faster_coco_eval") is None, reason="the extra [eval] is missing")
 needs_fetch = pytest.mark.skipif(importlib.util.find_spec("filelock") is None, reason="the extra [fetch] is missing")
 needs_train = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="the extra [train] is missing")
+needs_quantize = pytest.mark.skipif(
+    importlib.util.find_spec("onnxruntime") is None or importlib.util.find_spec("onnx") is None,
+    reason="the extra [quantize] is missing",
+)
 needs_arrow = pytest.mark.skipif(
     not HAS_ONNX or importlib.util.find_spec("pyarrow") is None, reason="the extra [ray] is missing"
 )
@@ -45,7 +52,7 @@ def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def template(tmp_path: Path) -> Path:
-    """A data set of one picture, and a video."""
+    """A data set of one picture, a video, and a small model."""
     folder = tmp_path / "template"
     folder.mkdir()
     photo = cv2.imread(str(PHOTO))
@@ -58,6 +65,9 @@ def template(tmp_path: Path) -> Path:
     for i in range(3):
         writer.write(np.roll(cv2.resize(photo, (96, 96)), 7 * i, axis=1))
     writer.release()
+    network = detector()
+    (folder / "small.onnx").write_bytes(onnx_bytes(network, random_weights(network)))
+    (folder / "small.json").write_bytes(description())
     return folder
 
 
@@ -107,6 +117,8 @@ torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # which imports more
 """
 EVAL = "import opencv_squeezedet.evaluation.plots, sklearn.cluster, faster_coco_eval, matplotlib.backends.backend_svg"
 REPORTS = ["--json", "a.json", "--csv", "a.csv", "--html", "a.html", "--save-results", "b.json"]
+COMPRESS = ["-o", "out.sdz", "--density", "0.5", "--bits", "4", "--pictures", ".", "--json", "told.json"]
+QUANTIZE = ["-o", "out.onnx", "--pictures", ".", "--count", "1", "--float", "0", "--json", "told.json"]
 TRAIN = ["--size", "96", "--batch", "1", "--pictures", "1", "--workers", "0", "--quiet"]
 WRITERS: list[Any] = [
     pytest.param(command("detect", "a.jpg", "-o", "out", "--quiet"), id="detect"),
@@ -123,6 +135,16 @@ WRITERS: list[Any] = [
     ),
     pytest.param(command("convert", MODEL, "out.onnx", imports=SQUEEZENET), id="onnx", marks=needs_onnx),
     pytest.param(command("convert", MODEL, "out.prototxt", imports=SQUEEZENET), id="caffe", marks=needs_onnx),
+    pytest.param(
+        command("compress", "small.onnx", *COMPRESS, "--quiet", imports=f"{SQUEEZENET}, onnxruntime"),
+        id="compress",
+        marks=needs_quantize,
+    ),
+    pytest.param(
+        command("quantize", "small.onnx", *QUANTIZE, "--quiet", imports=f"{SQUEEZENET}, onnxruntime.quantization"),
+        id="quantize",
+        marks=needs_quantize,
+    ),
     pytest.param(
         command("label", "a.jpg", "--teacher", "embedded", "-o", "b.json", "--quiet", imports=TORCH),
         id="label",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 from embedded import needs_onnx
-from networks import MODELS
+from model_mutations import description, detector
+from networks import MODELS, random_weights
+
+from opencv_squeezedet.formats import onnx_bytes
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="resource limits of POSIX")
 
@@ -35,9 +39,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("out").mkdir()
 
 
-def check(limit: int, *arguments: str, target: str) -> None:
+def check(limit: int, *arguments: str, target: str, folder: str = "") -> None:
     """A limit on the size of files stands for the disk: a write fails in the middle in the same way."""
-    done = subprocess.run([sys.executable, "-c", CODE, str(limit), *arguments], capture_output=True, text=True)
+    environment = {**os.environ, "TMPDIR": folder} if folder else None
+    command = [sys.executable, "-c", CODE, str(limit), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.stderr.splitlines() == [f"squeezedet {arguments[0]}: cannot write {target}: File too large"]
     assert done.returncode == 1
     assert not Path(target).exists()
@@ -62,6 +68,42 @@ def test_anchors(option: str, target: str) -> None:
 def test_convert(name: str, first: str) -> None:
     check(5000, "convert", str(MODEL), f"out/{name}", target=f"out/{first}")
     assert list(Path("out").iterdir()) == []
+
+
+@pytest.fixture
+def small() -> str:
+    """A detector of a few hundred weights."""
+    network = detector()
+    Path("small.onnx").write_bytes(onnx_bytes(network, random_weights(network)))
+    Path("small.json").write_bytes(description())
+    return "small.onnx"
+
+
+COMPRESS = ("--density", "0.5", "--bits", "4", "--quiet", "-o")
+
+
+@pytest.mark.parametrize(
+    ("limit", "options", "target", "left"),
+    [
+        (1000, ["out/a.sdz"], "out/a.sdz", []),
+        (2000, ["out/a.sdz", "--json", "out/b"], "out/b", []),  # the report is longer than the network
+        (50, ["out/a.sdz", "--pictures", "."], "out/a.stages/sensitivity.json", ["a.stages"]),
+    ],
+)
+def test_compress(limit: int, options: list[str], target: str, left: list[str], small: str) -> None:
+    check(limit, "compress", small, *COMPRESS, *options, target=target)
+    assert [path.name for path in Path("out").iterdir()] == left
+
+
+@pytest.mark.parametrize("limit", [300, 12_000])
+def test_quantize(limit: int, small: str) -> None:
+    """onnxruntime works with files of its own, in the folder for temporary ones, and does not tell their names."""
+    pytest.importorskip("onnxruntime.quantization", reason="the extra [quantize] brings it")
+    Path("temporary").mkdir()
+    arguments = ["quantize", small, "--pictures", ".", "--quiet", "-o", "out/a.onnx", "--count", "1"]
+    check(limit, *arguments, target="a temporary file", folder="temporary")
+    assert list(Path("out").iterdir()) == []
+    assert [path for path in Path("temporary").iterdir() if path.is_dir()] == []  # a file there is onnxruntime's own
 
 
 def test_label() -> None:

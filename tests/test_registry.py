@@ -543,7 +543,8 @@ def test_threads_fetch_once(server: Server) -> None:
 def test_what_was_killed_is_taken_up_again(number: signal.Signals, server: Server, cache: Path) -> None:
     server.manners = ["stall"]
     part = cache / f"{FILE}.part"
-    with start_fetching(server) as process:
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # also where a shell's "&" ignores it
+    with start_fetching(server, heard) as process:
         wait_for("bytes", lambda: part.exists() and part.stat().st_size > 0)
         process.send_signal(number)
         assert process.wait(20) != 0

@@ -520,7 +520,7 @@ def test_label_tells_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureF
         (["photo.jpg", "--teacher", "no:thing", "-o", "x"], "No module named 'no'"),
         (["photo.jpg", "--teacher", "embedded", "-o", "x", "--labels", "cat,unicorn"], "has no class 'unicorn'"),
         (["photo.jpg", "--teacher", "embedded", "-o", "no/folder/x"], "--output: no/folder/x: its folder does not exist"),
-        ([".", "--teacher", "embedded", "-o", "before"], "no pictures to label"),
+        (["empty", "--teacher", "embedded", "-o", "x"], "no pictures in the folders"),
     ],
 )
 def test_label_with_wrong_arguments(
@@ -528,6 +528,7 @@ def test_label_with_wrong_arguments(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.jpg").write_bytes(PHOTO.read_bytes())
+    (tmp_path / "empty").mkdir()
     assert cli.main(["label", *arguments]) == 2
     err = capsys.readouterr().err
     assert message in err

@@ -26,7 +26,7 @@ from opencv_squeezedet.cli.common import (
 )
 from opencv_squeezedet.cli.outputs import JsonOutput
 from opencv_squeezedet.cli.sources import Frame, Source, SourceError, find_sources
-from opencv_squeezedet.model_files import may_be_read
+from opencv_squeezedet.model_files import reserved_by
 
 DESCRIPTION = (
     "Classify pictures: the most probable classes of each. No classifier comes with the package, so --model is required."
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         without=(),
         complain=lambda message: complain(args.program, message),
     )
-    model = may_be_read(args.model, args.weights)
+    model = reserved_by(args.model, args.weights)
     check_targets({"--json": args.json}, {OF_SOURCES: sources.files, OF_MODEL: model})
     with usage_errors():
         found = find_classifier(args.model, args.weights)

@@ -329,8 +329,8 @@ def usage_errors(*others: type[Exception], about: str = "") -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        name = f"{error.filename}: " if error.filename else ""
         full = error.errno in _NO_MORE_ROOM
+        name = f"{error.filename}: " if error.filename else "a temporary file: " if full else ""
         about = "cannot write " if full else about
         raise CommandError(shown(about + name + reason(error)), EXIT_SOME_FAILED if full else EXIT_USAGE) from error
     except faults as error:

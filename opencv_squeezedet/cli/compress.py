@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     with usage_errors():
         settings = Settings(args.size, args.density, args.bits, args.init)
         files = find_network(args.model, args.weights)
-        inputs = {OF_MODEL: files.paths, "the data set": [args.train, args.val], "what --teacher names": [args.teacher]}
+        inputs = {OF_MODEL: files.reserved, "the data set": [args.train, args.val], "what --teacher names": [args.teacher]}
         check_targets({"--output": args.output, "--json": args.json, "--html": args.html}, inputs)
         network, weights = load_network(files)
         description = description_of(files)

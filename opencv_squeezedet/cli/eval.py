@@ -32,7 +32,7 @@ from opencv_squeezedet.evaluation.results import read_categories, read_results, 
 from opencv_squeezedet.evaluation.run import LOWEST_SCORE
 from opencv_squeezedet.evaluation.tables import means, percent, share, to_csv, to_json
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.model_files import may_be_read
+from opencv_squeezedet.model_files import reserved_by
 
 DESCRIPTION = "Measure a detector on a data set: VOC's and COCO's metrics, curves, the best score threshold, speed."
 USAGE = "[options] DATASET"
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         "the data set": [args.dataset],
         "what --results names": [args.results],
         "what --categories names": [args.categories],
-        OF_MODEL: may_be_read(args.model, args.weights),
+        OF_MODEL: reserved_by(args.model, args.weights),
     }
     check_targets(targets, inputs)
     if args.categories is not None and args.results is None:

@@ -31,7 +31,7 @@ from opencv_squeezedet.files import encode_picture, read_picture, write_whole
 from opencv_squeezedet.formats import load_definition, load_network, read_sdz
 from opencv_squeezedet.formats.sdz import Stored, stored_of
 from opencv_squeezedet.model import config_of, outputs_of, read_description
-from opencv_squeezedet.model_files import Files, may_be_read
+from opencv_squeezedet.model_files import Files, reserved_by
 from opencv_squeezedet.network import Shape, Step
 from opencv_squeezedet.network.head import Head, check_config, head_of
 from opencv_squeezedet.registry import find_network
@@ -84,7 +84,7 @@ def _draw(args: argparse.Namespace) -> int:
     """Draw what a layer makes of a picture."""
     from opencv_squeezedet.activations import draw_maps, layer_maps
 
-    model = may_be_read(args.model, args.weights)
+    model = reserved_by(args.model, args.weights)
     check_targets({"--output": args.output}, {"the picture": [args.activations], OF_MODEL: model})
     if Path(args.output).suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise CommandError(f"--output: a name that ends in .png or .jpg was expected, got {shown(args.output)!r}")

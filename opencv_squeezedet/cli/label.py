@@ -21,7 +21,7 @@ from opencv_squeezedet.cli.common import (
 from opencv_squeezedet.config import VOC
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import PICTURE_SUFFIXES
-from opencv_squeezedet.model_files import may_be_read
+from opencv_squeezedet.model_files import reserved_by
 
 if TYPE_CHECKING:
     from opencv_squeezedet.training import Teacher
@@ -73,16 +73,19 @@ def run(args: argparse.Namespace) -> int:
         problems.append(problem)
         complain(args.program, problem)
 
-    paths = list(_pictures(args.sources, report))
+    missing: list[str] = []
+    paths = list(_pictures(args.sources, missing.append))
     teachers = [name.partition("=")[2] or name for name in args.teacher]
-    check_targets({"--output": args.output}, {OF_SOURCES: paths, OF_MODEL: may_be_read(*teachers)})
-    if not paths:
-        raise CommandError("no pictures to label")
+    check_targets({"--output": args.output}, {OF_SOURCES: paths, OF_MODEL: reserved_by(*teachers)})
     with usage_errors():
         with needs("train"):
             from tqdm import tqdm
 
             from opencv_squeezedet.training import ask, load_teacher, write_opinions
+        if not paths:
+            raise CommandError(shown("; ".join(missing)) or "no pictures in the folders")
+        for problem in missing:
+            report(problem)
         teacher = _teacher([load_teacher(name) for name in args.teacher], labels, weights, mirror=args.mirror)
         with tqdm(paths, unit=" pictures", dynamic_ncols=True, leave=False, disable=True if args.quiet else None) as bar:
             write_opinions(args.output, labels, ask(teacher, bar, labels, hints, report))
@@ -112,4 +115,4 @@ def _pictures(sources: Iterable[str], report: Callable[[str], None]) -> Iterator
         elif source.is_file():
             yield source
         else:
-            report(f"{source}: a file or a folder was expected" if source.exists() else f"{source}: no such file or folder")
+            report(f"{source}: {'it is no regular' if source.exists() else 'no such'} file or folder")

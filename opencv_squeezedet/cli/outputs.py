@@ -30,7 +30,7 @@ from opencv_squeezedet.cli.results import Job, Output, Seen, picture_suffix
 from opencv_squeezedet.cli.sources import Frame
 from opencv_squeezedet.export import coco_categories
 from opencv_squeezedet.files import PICTURE_SUFFIXES, WholeFile, encode_picture, has_content, own_descriptor, write_whole
-from opencv_squeezedet.model_files import may_be_read
+from opencv_squeezedet.model_files import reserved_by
 
 # ---- files for each frame ----------------------------------------------------------------------------------------------
 
@@ -291,7 +291,7 @@ def make_outputs(args: argparse.Namespace, job: Job) -> Outputs:
     folders = [(row, folder) for row, folder in asked if row.kind == "folder"]
     for _, folder in folders:
         _make_folder(folder)
-    check_targets(files, {OF_SOURCES: job.sources.files, OF_MODEL: may_be_read(args.model, args.weights)})
+    check_targets(files, {OF_SOURCES: job.sources.files, OF_MODEL: reserved_by(args.model, args.weights)})
     for row, folder in folders:
         place = real_place(folder)
         for path in job.sources.files:

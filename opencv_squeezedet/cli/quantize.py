@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         files = find_network(args.model, args.weights)
         description = _description(files)
         told = [] if description is None else [args.output.with_suffix(".json")]
-        check_targets({"--output": args.output, "--json": args.json}, {OF_MODEL: files.paths, "the new model's JSON": told})
+        check_targets({"--output": args.output, "--json": args.json}, {OF_MODEL: files.reserved, "the new model's JSON": told})
         contents = {} if description is None else description_beside(description, args.output)
         network, weights = load_network(files)
         preprocess = preprocess_of(files, network.input_size)
