@@ -15,6 +15,7 @@ import argparse
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -102,6 +103,7 @@ def by_atheris(fuzzer: Fuzzer, seed: int) -> None:
             status = fuzzer.report()
             sys.stdout.flush()
             signal.alarm(0)
+            shutil.rmtree(fuzzer.folder)
             os._exit(status)
         fuzzer.case(kinds[data[0] % len(kinds)] if data else kinds[0], data[1:])
 
@@ -123,7 +125,8 @@ def main() -> int:
     parser.add_argument("--kind", choices=READERS, action="append", help="which readers; default: all")
     parser.add_argument("--mutations", action="store_true", help="those of the test suite, even where atheris is installed")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # a disk takes longer for a file than its reader
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
         fuzzer = Fuzzer(args.kind or list(READERS), args.seconds, Path(folder))
         if atheris is None or args.mutations:
             return by_mutations(fuzzer, args.seed)
