@@ -12,7 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from embedded import STEM
+from embedded import ONNX
 from format_seeds import compressed_file, mutated
 from networks import random_weights
 from numpy.typing import NDArray
@@ -93,7 +93,7 @@ def sound() -> dict[str, bytes]:
         "halves": caffemodel_bytes(network, weights, half=True),
         "prototxt": prototxt_text(network).encode(),
         "net": compressed_file(),
-        "embedded": Path(f"{STEM}.onnx").read_bytes(),
+        "embedded": Path(ONNX).read_bytes(),
     }
 
 

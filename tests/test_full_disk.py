@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from embedded import needs_onnx
 from networks import MODELS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="resource limits of POSIX")
@@ -57,7 +56,6 @@ def test_anchors(option: str, target: str) -> None:
     assert list(Path("out").iterdir()) == []
 
 
-@needs_onnx
 @pytest.mark.parametrize(("name", "first"), [("a.onnx", "a.onnx"), ("a.prototxt", "a.caffemodel")])
 def test_convert(name: str, first: str) -> None:
     check(5000, "convert", str(MODEL), f"out/{name}", target=f"out/{first}")
