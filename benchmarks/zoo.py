@@ -62,7 +62,7 @@ def megabytes(*files: Path) -> float:
 
 def embedded() -> Iterator[Detector]:
     """With each backend that is there."""
-    weights = Path(models_folder()) / f"{EMBEDDED}.caffemodel"
+    weights = Path(models_folder()) / f"{EMBEDDED}.sdz"
     for backend in ("opencv", "onnxruntime"):
         try:
             detector = sd.SqueezeDet(backend=backend)

@@ -119,7 +119,8 @@ def find_model(
 
 def _find_detector(model: StrPath | None, weights: StrPath | None) -> Files:
     if model is None:
-        found = find_files(os.path.join(models_folder(), EMBEDDED), weights)
+        stem = os.path.join(models_folder(), EMBEDDED)
+        found = find_files(f"{stem}.sdz") if weights is None else find_files(stem, weights)
     else:
         from opencv_squeezedet.registry import find_network  # keeps import fast
 

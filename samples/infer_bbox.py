@@ -2,17 +2,19 @@
 
 python samples/infer_bbox.py photo.jpg [NAME.onnx | NAME.prototxt NAME.caffemodel] [threshold]
 
-Every OpenCV reads ONNX; Caffe's files need OpenCV 4.
+Every OpenCV reads ONNX; Caffe's files need OpenCV 4. Without files it takes the embedded model.
 """
 
 import sys
 from collections.abc import Sequence
 
 import cv2
+import numpy as np
 from cv2.typing import MatLike
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.model import models_folder
+from opencv_squeezedet.formats import load_network, onnx_bytes
+from opencv_squeezedet.model_files import models_folder
 
 SIZE = 416
 
@@ -20,14 +22,20 @@ SIZE = 416
 def three_blobs(image: MatLike, files: list[str]) -> Sequence[MatLike]:
     """Run the network once; the C++ sample runs it once for each blob."""
     blob = cv2.dnn.blobFromImage(image, 1.0, (SIZE, SIZE), (104, 117, 123), swapRB=False, crop=False)
-    if len(files) == 1:
-        net = cv2.dnn.readNetFromONNX(*files)
+    if len(files) < 2:
+        net = cv2.dnn.readNetFromONNX(*files) if files else embedded()
         net.setInput(blob)
         return net.forward(["delta_bbox", "class_scores", "conf_scores"])
     net = cv2.dnn.readNetFromCaffe(*files)
     net.setInput(blob)
     slices, class_scores, conf_scores = net.forwardAndRetrieve(["slice", "softmax", "sigmoid"])
     return slices[2], class_scores[0], conf_scores[0]
+
+
+def embedded() -> cv2.dnn.Net:
+    """Read the embedded model as the ONNX file that ``squeezedet convert`` makes of it."""
+    content = onnx_bytes(*load_network(f"{models_folder()}/squeezedet_pyramid_voc"))
+    return cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
 
 
 def main(path: str, *arguments: str) -> None:
@@ -38,7 +46,7 @@ def main(path: str, *arguments: str) -> None:
     if image is None:
         sys.exit(f"cannot read {path}")
 
-    inf = sd.InferBbox(*three_blobs(image, files or [f"{models_folder()}/squeezedet_pyramid_voc.onnx"]))
+    inf = sd.InferBbox(*three_blobs(image, files))
     inf.filter(threshold)
 
     x_scale, y_scale = image.shape[1] / SIZE, image.shape[0] / SIZE

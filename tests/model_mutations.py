@@ -14,7 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from embedded import STEM
+from embedded import ONNX
 from format_seeds import compressed_file, mutated, parts_of, sealed, shared
 from networks import random_weights
 from numpy.typing import NDArray
@@ -99,7 +99,7 @@ def sound() -> dict[str, bytes]:
         "net": compressed_file(),
         "sdz": sdz_bytes(network, weights, description()),
         "shared": sdz_bytes(network, shared(weights), description()),
-        "embedded": Path(f"{STEM}.onnx").read_bytes(),
+        "embedded": Path(ONNX).read_bytes(),
     }
 
 

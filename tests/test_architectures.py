@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
-from embedded import needs_caffe_importer, needs_onnx
+from embedded import needs_caffe_importer
 from networks import MODELS, a_blob, by_caffe, by_onnx, random_weights
 from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
-from opencv_squeezedet.formats import caffemodel_bytes, load_network, onnx_bytes, prototxt_text, read_caffemodel, read_prototxt
+from opencv_squeezedet.formats import caffemodel_bytes, prototxt_text, read_caffemodel, read_prototxt
 from opencv_squeezedet.network import Convolution, Deconvolution, Network
 from opencv_squeezedet.network.architectures import ARCHITECTURES
 
 
-@needs_onnx
 @pytest.mark.parametrize(
     ("file", "network"),
     [
@@ -33,14 +31,6 @@ from opencv_squeezedet.network.architectures import ARCHITECTURES
 )
 def test_prototxt_files_are_what_the_description_gives(file: str, network: Network) -> None:
     assert (MODELS / f"{file}.prototxt").read_text() == prototxt_text(network)
-
-
-@needs_onnx
-def test_the_embedded_onnx_is_the_embedded_caffemodel() -> None:
-    network, weights = load_network(MODELS / "squeezedet_pyramid_voc.prototxt")
-    onnx = (MODELS / "squeezedet_pyramid_voc.onnx").read_bytes()
-    assert onnx == onnx_bytes(network, weights, half=True)
-    assert hashlib.sha256(onnx).hexdigest() in (MODELS / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -60,7 +50,6 @@ def test_macs_of_published_networks() -> None:
     assert round(architectures.squeezenet_v1_1(input_size=(224, 224)).macs / 1e9, 3) == 0.349
 
 
-@needs_onnx
 @pytest.mark.parametrize(
     ("name", "megabytes"), [("squeezedet-gsoc", 14.2), ("squeezenet-gsoc", 4.8), ("squeezenet-v1.0", 4.8)]
 )
@@ -97,7 +86,6 @@ def test_released_weights_fit_by_name(version: str) -> None:
         assert len(stored.files) == 2 * len(list(ARCHITECTURES[f"squeezenet-v{version}"].build().weighted()))
 
 
-@needs_onnx
 @pytest.mark.parametrize("name", ["squeezenet-v1.1", "squeezedet-gsoc", "squeezedet-pyramid"])
 def test_caffemodels_without_trained_weights(name: str, tmp_path: Path) -> None:
     network = ARCHITECTURES[name].build()
@@ -117,7 +105,6 @@ def test_names_are_unique_and_maps_are_read(name: str) -> None:
     assert network.output_names == expected
 
 
-@needs_onnx
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if "squeezedet" in name])
 @pytest.mark.parametrize("size", [(320, 320), (300, 217)])
 def test_heads_of_other_classes_anchors_and_sizes_run(name: str, size: tuple[int, int]) -> None:
@@ -150,7 +137,6 @@ def test_the_pyramid_has_a_deconvolution_for_each_channel() -> None:
 
 
 @needs_caffe_importer
-@needs_onnx
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_opencv_computes_the_same_bits_from_caffe_and_onnx(name: str) -> None:
     """At a small size, for the time; half=True is compared as well, whose values are float32 all the same."""
@@ -163,7 +149,6 @@ def test_opencv_computes_the_same_bits_from_caffe_and_onnx(name: str) -> None:
             np.testing.assert_array_equal(one[top], other[top], err_msg=f"{top}, {half=}")
 
 
-@needs_onnx
 def test_a_prototxt_of_each_reads_back_as_the_network(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("each")
     for name, architecture in ARCHITECTURES.items():

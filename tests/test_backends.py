@@ -47,10 +47,10 @@ def stem(tmp_path: Path) -> Path:
 
 
 def detectors() -> list[sd.SqueezeDet]:
-    """One for each way in which the embedded model can run here."""
-    found = [sd.SqueezeDet(), sd.SqueezeDet(ONNX)]
+    """One for each way in which the embedded model's float weights can run here."""
+    found = [sd.SqueezeDet(STEM), sd.SqueezeDet(ONNX)]
     if importlib.util.find_spec("onnxruntime"):
-        found.append(sd.SqueezeDet(backend="onnxruntime"))
+        found.append(sd.SqueezeDet(ONNX, backend="onnxruntime"))
     return found
 
 
@@ -82,10 +82,9 @@ def test_all_give_the_same_blobs_and_boxes(path: Path) -> None:
 @needs_caffe_importer
 def test_onnx_and_caffe_are_the_same_to_the_last_bit_in_opencv_4() -> None:
     image = cv2.imread(str(photos()[0]))
-    assert sd.SqueezeDet(ONNX).detect(image, score_threshold=0) == sd.SqueezeDet().detect(image, score_threshold=0)
+    assert sd.SqueezeDet(ONNX).detect(image, score_threshold=0) == sd.SqueezeDet(STEM).detect(image, score_threshold=0)
 
 
-@needs_onnx
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_random_weights_of_the_gsoc_network(backend: str, tmp_path: Path) -> None:
     """Against Caffe's way in OpenCV 4, and elsewhere against onnxruntime's on ONNX."""
@@ -108,7 +107,6 @@ def test_random_weights_of_the_gsoc_network(backend: str, tmp_path: Path) -> Non
         assert np.abs(one - other).max() < 2e-3 * np.abs(one).max()
 
 
-@needs_onnx
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_padded_convolution_of_one_pixel(backend: Any, tmp_path: Path) -> None:
     """As SqueezeNet v1.0 ends in; OpenCV 5.0 would leave the border of ONNX's own to chance."""
@@ -157,13 +155,12 @@ def test_a_file_that_fixes_the_batch_at_one(backend: Any, tmp_path: Path) -> Non
 # ---- files -------------------------------------------------------------------------------------------------------------
 
 
-@needs_onnx
 @needs_onnxruntime
 def test_caffes_files_are_converted(stem: Path) -> None:
     image = cv2.imread(str(photos()[0]))
     found = sd.SqueezeDet(stem, backend="onnxruntime").detect(image)
     assert found.labels == ["cat"]
-    assert found.xyxy == pytest.approx(sd.SqueezeDet().detect(image).xyxy, abs=0.01)
+    assert found.xyxy == pytest.approx(sd.SqueezeDet(STEM).detect(image).xyxy, abs=0.01)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -185,7 +182,7 @@ def test_outputs_of_other_names(backend: Any, stem: Path) -> None:
     image = cv2.imread(str(photos()[0]))
     found = sd.SqueezeDet(stem, backend=backend).detect(image)
     assert found.labels == ["cat"]
-    assert found.xyxy == pytest.approx(sd.SqueezeDet().detect(image).xyxy, abs=0.01)
+    assert found.xyxy == pytest.approx(sd.SqueezeDet(STEM).detect(image).xyxy, abs=0.01)
 
     import onnx
 
@@ -233,14 +230,13 @@ def test_the_embedded_model_fits_its_head() -> None:
 
 def test_a_net_of_any_kind() -> None:
     image = cv2.imread(str(photos()[0]))
-    expected = sd.SqueezeDet(config=sd.VOC).detect(image, score_threshold=0.1)
+    expected = sd.SqueezeDet(STEM, config=sd.VOC).detect(image, score_threshold=0.1)
     for net in (read_net(), cv2.dnn.readNetFromONNX(ONNX)):
         assert sd.SqueezeDet(net).detect(image, score_threshold=0.1) == expected
     with pytest.raises(ValueError, match=r"a cv2\.dnn\.Net runs in OpenCV"):
         sd.SqueezeDet(read_net(), backend="onnxruntime")
 
 
-@needs_onnx
 def test_a_net_without_the_outputs(tmp_path: Path) -> None:
     network = architectures.squeezenet_v1_1()
     weights = {step.layer.name: [np.zeros(shape, np.float32) for shape in step.weights] for step in network.weighted()}

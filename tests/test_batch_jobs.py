@@ -15,7 +15,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import HAS_ONNX
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
@@ -47,8 +46,6 @@ def test_without_the_extra(library: str, tmp_path: Path) -> None:
 
 
 pa = pytest.importorskip("pyarrow", reason="the extra [ray] brings pyarrow")
-if not HAS_ONNX:
-    pytest.skip("the small model is made with onnx, of the extra [test]", allow_module_level=True)
 
 import pandas as pd  # noqa: E402
 from batch_cases import expected_row, make_pictures, small_model  # noqa: E402

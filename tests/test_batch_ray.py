@@ -19,7 +19,6 @@ from typing import Any
 
 import cv2
 import pytest
-from embedded import HAS_ONNX
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.files import read_picture
@@ -27,8 +26,6 @@ from opencv_squeezedet.pipeline import in_order
 
 pytest.importorskip("ray", reason="the extra [ray] brings Ray")
 pytest.importorskip("pyarrow", reason="the extra [ray] brings pyarrow")
-if not HAS_ONNX:
-    pytest.skip("the small model is made with onnx, of the extra [test]", allow_module_level=True)
 if not sys.platform.startswith("linux"):
     pytest.skip("processes are found in Linux' /proc", allow_module_level=True)
 

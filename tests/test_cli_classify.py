@@ -9,12 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from embedded import needs_onnx
 
 from opencv_squeezedet import SqueezeNet, architectures, cli, formats
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
-pytestmark = needs_onnx
 
 
 @pytest.fixture(scope="module")

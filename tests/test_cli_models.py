@@ -71,7 +71,7 @@ def test_list_of_what_is_published(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert [one["name"] for one in found] == registry.names()
     assert {one["state"] for one in found} == {"shipped", "not fetched"}
-    assert found[0]["path"] == os.path.join(models_folder(), f"{EMBEDDED}.caffemodel")
+    assert found[0]["path"] == os.path.join(models_folder(), f"{EMBEDDED}.sdz")
 
 
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +91,7 @@ def test_fetch_verify_and_path(server: Server, cache: Path, capsys: pytest.Captu
     assert capsys.readouterr() == ("", "squeezedet models: thing is not fetched: run squeezedet models fetch thing\n")
     run("fetch", "thing", "embedded")
     out, err = capsys.readouterr()
-    assert out.splitlines() == [path, os.path.join(models_folder(), f"{EMBEDDED}.caffemodel")]
+    assert out.splitlines() == [path, os.path.join(models_folder(), f"{EMBEDDED}.sdz")]
     assert err == f"fetching {server.url}/{FILE}\n"
     run("path", "thing")
     assert capsys.readouterr() == (f"{path}\n", "")

@@ -178,7 +178,7 @@ HOSTILE = "cat\n\x1b[2Jdog\r/../x"
 @pytest.fixture
 def hostile(folder: Path) -> str:
     """The embedded model with a label that moves the cursor."""
-    for suffix in (".prototxt", ".caffemodel", ".onnx"):
+    for suffix in (".prototxt", ".caffemodel"):
         shutil.copy(Path(models_folder(), f"{EMBEDDED}{suffix}"), folder / f"hostile{suffix}")
     description = json.loads(Path(models_folder(), f"{EMBEDDED}.json").read_text())
     description["head"]["labels"][7] = HOSTILE

@@ -105,7 +105,7 @@ def test_boxes_are_whole_pixels_inside_the_frame(theirs: Any, ours: sd.Detection
 
 def test_it_finds_what_squeezedet_finds(ours: sd.DetectionModel, photo: np.ndarray) -> None:
     class_ids, confidences, boxes = ours.detect(photo, confThreshold=0.2, nmsThreshold=0.6)
-    expected = sd.SqueezeDet().detect(photo, score_threshold=0.2, nms_threshold=0.6)
+    expected = sd.SqueezeDet(STEM).detect(photo, score_threshold=0.2, nms_threshold=0.6)
     assert np.array_equal(class_ids, expected.class_id)
     assert np.array_equal(confidences, expected.confidence)
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:] - 1], axis=1)
@@ -114,7 +114,7 @@ def test_it_finds_what_squeezedet_finds(ours: sd.DetectionModel, photo: np.ndarr
 
 
 def test_default_thresholds(ours: sd.DetectionModel, photo: np.ndarray) -> None:
-    expected = sd.SqueezeDet().detect(photo, score_threshold=0.5)
+    expected = sd.SqueezeDet(STEM).detect(photo, score_threshold=0.5)
     assert np.array_equal(ours.detect(photo)[1], expected.confidence)
 
 
@@ -225,7 +225,7 @@ def test_output_names(ours: sd.DetectionModel, photo: np.ndarray) -> None:
 
 def test_crop_looks_at_the_middle(ours: sd.DetectionModel, photo: np.ndarray) -> None:
     middle = photo[:, 75:375]
-    expected = sd.SqueezeDet().detect(middle, score_threshold=0.3)
+    expected = sd.SqueezeDet(STEM).detect(middle, score_threshold=0.3)
     class_ids, confidences, boxes = ours.setInputCrop(True).detect(photo[:, :450], 0.3)
     assert np.array_equal(class_ids, expected.class_id)
     assert np.array_equal(confidences, expected.confidence)

@@ -14,7 +14,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import HAS_ONNX, needs_onnx
 from faults import KILL, Fault, library, run_with_faults
 from model_mutations import description, detector
 from networks import MODELS, random_weights
@@ -37,9 +36,7 @@ needs_quantize = pytest.mark.skipif(
     importlib.util.find_spec("onnxruntime") is None or importlib.util.find_spec("onnx") is None,
     reason="the extra [quantize] is missing",
 )
-needs_arrow = pytest.mark.skipif(
-    not HAS_ONNX or importlib.util.find_spec("pyarrow") is None, reason="the extra [ray] is missing"
-)
+needs_arrow = pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="the extra [ray] is missing")
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +107,8 @@ def work():
         return 1
     return 0
 """
-SQUEEZENET = "import opencv_squeezedet.formats, google.protobuf"
-TORCH = """import torch, opencv_squeezedet.training, opencv_squeezedet.formats, google.protobuf
+SQUEEZENET = "import opencv_squeezedet.formats"
+TORCH = """import torch, opencv_squeezedet.training, opencv_squeezedet.formats
 torch.set_num_threads(1)
 torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # which imports more
 """
@@ -133,8 +130,8 @@ WRITERS: list[Any] = [
     pytest.param(
         command("anchors", "data.json", "--count", "2", "--json", "a.json", imports=EVAL), id="anchors", marks=needs_eval
     ),
-    pytest.param(command("convert", MODEL, "out.onnx", imports=SQUEEZENET), id="onnx", marks=needs_onnx),
-    pytest.param(command("convert", MODEL, "out.prototxt", imports=SQUEEZENET), id="caffe", marks=needs_onnx),
+    pytest.param(command("convert", MODEL, "out.onnx", imports=SQUEEZENET), id="onnx"),
+    pytest.param(command("convert", MODEL, "out.prototxt", imports=SQUEEZENET), id="caffe"),
     pytest.param(
         command("compress", "small.onnx", *COMPRESS, "--quiet", imports=f"{SQUEEZENET}, onnxruntime"),
         id="compress",
@@ -255,7 +252,6 @@ def older(template: Path) -> None:
         (template / name).write_bytes(b"older")
 
 
-@needs_onnx
 @pytest.mark.parametrize("prepare_more", [older, lambda template: None], ids=["older ones", "none"])
 def test_files_that_belong_together_at_every_error(
     prepare_more: Callable[[Path], None], preloaded: Path, template: Path

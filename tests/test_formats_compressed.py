@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from embedded import needs_onnx
 from format_seeds import compressed_file
 from networks import by_onnx
 from shared import DATA, needs
@@ -67,7 +66,6 @@ def test_the_published_file() -> None:
     assert sum(blobs[0].size for blobs in weights.values()) == 1_244_448
 
 
-@needs_onnx
 @needs("weights")
 @pytest.mark.parametrize(("photo", "best"), [("aeroplane", 404), ("bus", 654), ("cat", 281), ("space_shuttle", 812)])
 def test_the_published_file_classifies(photo: str, best: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from embedded import ONNX
 from networks import MODELS, a_blob, by_onnx, by_onnxruntime, random_weights, same_weights
 
 import opencv_squeezedet as sd
@@ -70,7 +71,7 @@ def test_all_that_run_onnx_agree(name: str) -> None:
 
 
 def test_the_embedded_model_gives_the_same_blobs_on_opencv_and_onnxruntime() -> None:
-    network, weights = load_network(MODELS / "squeezedet_pyramid_voc.onnx")
+    network, weights = load_network(ONNX)
     blob = a_blob(network)
     expected = by_onnxruntime(network, weights, blob)
     for top, value in by_onnx(network, weights, blob).items():
@@ -78,7 +79,7 @@ def test_the_embedded_model_gives_the_same_blobs_on_opencv_and_onnxruntime() -> 
 
 
 def test_outputs_inputs_and_the_batch_are_declared() -> None:
-    model = onnx.load(str(MODELS / "squeezedet_pyramid_voc.onnx"))
+    model = onnx.load(ONNX)
     dims = {
         value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in (*model.graph.input, *model.graph.output)
@@ -356,7 +357,7 @@ def test_files_that_are_no_onnx(tmp_path: Path) -> None:
 
 def test_an_onnx_file_takes_no_other_weights(tmp_path: Path) -> None:
     with pytest.raises(sd.ModelError, match=r"has weights of its own, '.*w\.caffemodel' cannot be used with it"):
-        load_network(MODELS / "squeezedet_pyramid_voc.onnx", tmp_path / "w.caffemodel")
+        load_network(ONNX, tmp_path / "w.caffemodel")
 
 
 def test_a_stem_without_a_prototxt_is_the_onnx_file(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from embedded import needs_onnx
 from model_mutations import description, detector
 from networks import MODELS, random_weights
 
@@ -63,7 +62,6 @@ def test_anchors(option: str, target: str) -> None:
     assert list(Path("out").iterdir()) == []
 
 
-@needs_onnx
 @pytest.mark.parametrize(("name", "first"), [("a.onnx", "a.onnx"), ("a.prototxt", "a.caffemodel")])
 def test_convert(name: str, first: str) -> None:
     check(5000, "convert", str(MODEL), f"out/{name}", target=f"out/{first}")

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import needs_caffe_importer, needs_onnx, read_net
+from embedded import ONNX, STEM, needs_caffe_importer, read_net
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.model import EMBEDDED, find_model
@@ -46,15 +46,14 @@ def test_found_by_stem_or_any_of_its_files(stem: Path, suffix: str) -> None:
     found = find_model(f"{stem}{suffix}")
     assert found.network == Files(f"{stem}.prototxt", f"{stem}.caffemodel", description=f"{stem}.json")
     assert found.config.nms_kind == "greedy"
-    shutil.copy(f"{Path(models_folder()) / EMBEDDED}.onnx", f"{stem}.onnx")
+    shutil.copy(ONNX, f"{stem}.onnx")
     assert find_model(f"{stem}{suffix}").network == Files(*(f"{stem}.{s}" for s in ("prototxt", "caffemodel", "onnx", "json")))
 
 
-@needs_onnx
 @pytest.mark.parametrize("suffix", ["", ".onnx"])
 def test_what_a_description_leaves_out_is_the_networks(stem: Path, suffix: str) -> None:
     if suffix:
-        shutil.copy(f"{Path(models_folder()) / EMBEDDED}.onnx", f"{stem}.onnx")
+        shutil.copy(ONNX, f"{stem}.onnx")
     whole = sd.SqueezeDet(f"{stem}{suffix}").config
     fields = whole.to_dict()
     content = json.loads(Path(f"{stem}.json").read_text())
@@ -78,7 +77,7 @@ def test_what_a_description_leaves_out_is_the_networks(stem: Path, suffix: str) 
 
 
 def test_an_onnx_file_is_found_by_its_name_or_where_it_is_alone(stem: Path) -> None:
-    onnx = shutil.copy(f"{Path(models_folder()) / EMBEDDED}.onnx", f"{stem}.onnx")
+    onnx = shutil.copy(ONNX, f"{stem}.onnx")
     alone = Files(onnx=onnx, description=f"{stem}.json")
     assert find_model(onnx).network == alone
     assert find_model(stem, f"{stem}.caffemodel").network == find_model(stem).network
@@ -89,13 +88,12 @@ def test_an_onnx_file_is_found_by_its_name_or_where_it_is_alone(stem: Path) -> N
     assert named == Files(f"{stem}.prototxt", str(stem.with_name("other.bin")), description=f"{stem}.json")
 
 
-@needs_onnx
 def test_every_command_finds_the_same_network(stem: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With a prototxt and an ONNX file, but no caffemodel: inspect and convert took the prototxt, which has no weights."""
     from opencv_squeezedet.cli import main
     from opencv_squeezedet.formats import load_network
 
-    onnx = shutil.copy(f"{Path(models_folder()) / EMBEDDED}.onnx", f"{stem}.onnx")
+    onnx = shutil.copy(ONNX, f"{stem}.onnx")
     Path(f"{stem}.caffemodel").unlink()
     for name in (stem, f"{stem}.prototxt"):
         assert find_model(name).network == find_network(str(name)) == Files(onnx=onnx, description=f"{stem}.json")
@@ -109,7 +107,6 @@ def test_every_command_finds_the_same_network(stem: Path, capsys: pytest.Capture
     assert all(np.array_equal(converted[layer][0], load_network(onnx)[1][layer][0]) for layer in converted)
 
 
-@needs_onnx
 def test_the_first_axis_that_a_description_leaves_out_is_the_networks(stem: Path, tmp_path: Path) -> None:
     """Boxes lie where the objects are, on a network with rows first too."""
     from networks import random_weights
@@ -151,7 +148,8 @@ def test_someone_elses_model_is_three_files(stem: Path) -> None:
     assert detector.config.labels[0] == "flying machine"
     assert detector.config.nms_threshold == 0.6
     image = np.zeros((20, 20, 3), np.uint8)
-    assert detector.detect(image, score_threshold=0) == sd.SqueezeDet(config=detector.config).detect(image, score_threshold=0)
+    expected = sd.SqueezeDet(STEM, config=detector.config)
+    assert detector.detect(image, score_threshold=0) == expected.detect(image, score_threshold=0)
 
 
 def test_weights_of_another_name(stem: Path) -> None:
@@ -184,14 +182,14 @@ def test_layers_of_other_names(stem: Path) -> None:
     edit(stem, ".json", lambda text: json.dumps({**json.loads(text), "outputs": outputs}))
     image = np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
     blobs = sd.SqueezeDet(stem).forward(image)
-    assert all(np.array_equal(a, b) for a, b in zip(blobs, sd.SqueezeDet().forward(image), strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(blobs, sd.SqueezeDet(STEM).forward(image), strict=True))
 
 
 def test_the_order_of_outputs_in_the_file_does_not_matter(stem: Path) -> None:
     outputs = {"conf_scores": ["sigmoid", 0], "class_scores": ["softmax", 0], "delta_bbox": ["slice", 2]}
     edit(stem, ".json", lambda text: json.dumps({**json.loads(text), "outputs": outputs}))
     image = np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
-    assert sd.SqueezeDet(stem).detect(image, score_threshold=0) == sd.SqueezeDet().detect(image, score_threshold=0)
+    assert sd.SqueezeDet(stem).detect(image, score_threshold=0) == sd.SqueezeDet(STEM).detect(image, score_threshold=0)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +224,7 @@ def test_a_head_on_logits(stem: Path) -> None:
     description["outputs"] = {"delta_bbox": ["slice", 2], "class_scores": ["slice", 0], "conf_scores": ["slice", 1]}
     Path(f"{stem}.json").write_text(json.dumps(description))
     image = cv2.imread(str(Path(__file__).parents[1] / "samples" / "chelsea.jpg"))
-    found, expected = sd.SqueezeDet(stem).detect(image), sd.SqueezeDet().detect(image)
+    found, expected = sd.SqueezeDet(stem).detect(image), sd.SqueezeDet(STEM).detect(image)
     assert found.labels == expected.labels != []
     assert found.confidence == pytest.approx(expected.confidence, rel=1e-5)
     assert found.xyxy == pytest.approx(expected.xyxy, abs=1e-3)
@@ -259,14 +257,12 @@ def test_a_prototxt_without_layers(stem: Path) -> None:
         sd.SqueezeDet(stem)
 
 
-@needs_onnx
 def test_weights_of_another_network(stem: Path) -> None:
     edit(stem, ".prototxt", lambda text: text.replace('"fire5_squeeze"', '"fire5_other"'))
     with pytest.raises(sd.ModelError, match="layer 'fire5_other': weights of 32x256x1x1 and 32 were expected, got none"):
         sd.SqueezeDet(stem)
 
 
-@needs_onnx
 def test_weights_of_other_shapes_are_found_before_anything_runs(stem: Path) -> None:
     """OpenCV 4 would load them, and fail in the first pass."""
     from opencv_squeezedet import formats
@@ -306,14 +302,12 @@ def test_an_input_size_that_the_network_does_not_take(stem: Path) -> None:
         sd.SqueezeDet(stem)
 
 
-@needs_onnx
-@pytest.mark.parametrize("suffix", [".prototxt", ".onnx"])
-def test_the_layer_that_does_not_take_the_input_size(suffix: str) -> None:
-    embedded = Path(models_folder(), f"{EMBEDDED}{suffix}")
+@pytest.mark.parametrize("model", [f"{STEM}.prototxt", f"{STEM}.sdz", ONNX], ids=["prototxt", "sdz", "onnx"])
+def test_the_layer_that_does_not_take_the_input_size(model: str) -> None:
     head = sd.SqueezeDet().config.scaled((320, 320))
     message = r"the input of 320x320: layer 'reshape': a bottom of \(1, 17, 17, 180\) has 52020 values, .* \(0, 4761, 20\)$"
     with pytest.raises(sd.ModelError, match=message):
-        sd.SqueezeDet(embedded, config=head, preprocess=sd.Preprocess((320, 320)))
+        sd.SqueezeDet(model, config=head, preprocess=sd.Preprocess((320, 320)))
 
 
 @pytest.mark.parametrize(
@@ -354,5 +348,5 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 
 def test_sha256_in_the_models_readme() -> None:
     readme = Path(models_folder(), "README.md").read_text()
-    for suffix in (".prototxt", ".caffemodel", ".onnx"):
+    for suffix in (".prototxt", ".caffemodel", ".sdz"):
         assert hashlib.sha256((Path(models_folder()) / f"{EMBEDDED}{suffix}").read_bytes()).hexdigest() in readme

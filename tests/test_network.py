@@ -135,7 +135,6 @@ def test_shapes_and_values_are_the_same_everywhere(network: Network, batch: int)
 
 
 @needs_caffe_importer
-@needs_onnx
 @settings(max_examples=20)
 @given(networks().filter(fits))
 def test_opencv_computes_the_same_bits_from_caffe_and_onnx(network: Network) -> None:

@@ -70,6 +70,7 @@ def test_sdist_holds_all_sources(sdist: Path) -> None:
         "cython/_kernel.pyx",
         "opencv_squeezedet/nms.pxd",
         "models/squeezedet_pyramid_voc.caffemodel",
+        "models/squeezedet_pyramid_voc.sdz",
     }
     needed |= {"samples/chelsea.jpg", "tests/golden/infer_bbox.json", "benchmarks/postprocess.py", "LICENSE", "CHANGELOG.md"}
     assert needed <= names
@@ -98,8 +99,9 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         "nms.pxd",
         "models/README.md",
     }
-    needed |= {f"models/squeezedet_pyramid_voc.{suffix}" for suffix in ("prototxt", "caffemodel", "json")}
+    needed |= {f"models/squeezedet_pyramid_voc.{suffix}" for suffix in ("prototxt", "sdz", "json")}
     assert needed <= inside
+    assert not any(name.endswith((".caffemodel", ".onnx")) for name in inside)
     for extension in ("_coding.", "_kernel."):
         assert any(name.startswith(extension) and name.endswith((".so", ".pyd")) for name in inside)
     assert {"LICENSE", "LICENSE.SqueezeNet"} <= {Path(name).name for name in names if "dist-info" in name}

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from embedded import STEM
+from embedded import ONNX, STEM
 from format_seeds import small_network
 from networks import ROOT, a_blob, random_weights
 
@@ -129,7 +129,7 @@ def test_the_fastest_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_is_the_fastest_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     detector = sd.SqueezeDet(backend="auto")
     assert type(detector.backend).__name__ == "OnnxSession"
-    net = cv2.dnn.readNetFromONNX(f"{STEM}.onnx")
+    net = cv2.dnn.readNetFromONNX(ONNX)
     assert type(sd.SqueezeDet(net, config=detector.config, backend="auto").backend).__name__ == "OnnxNet"
     monkeypatch.setattr("opencv_squeezedet.backends.open.find_spec", lambda name: None)
     assert type(sd.SqueezeDet(backend="auto").backend).__name__ != "OnnxSession"

@@ -15,7 +15,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import needs_onnx
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
@@ -50,7 +49,6 @@ def test_python_blocks_print_what_is_shown() -> None:
     assert shown >= 3
 
 
-@needs_onnx
 def test_a_model_with_a_head_of_one_s_own() -> None:
     text = (ROOT / "models" / "README.md").read_text(encoding="utf-8")
     (code,) = [code for language, code in BLOCK.findall(text) if language == "python"]

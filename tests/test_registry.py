@@ -106,11 +106,11 @@ def test_the_embedded_model_is_the_registered_one() -> None:
     one = registry.find_entry("embedded")
     assert one.definition == EMBEDDED
     assert one.state() == "shipped", f"registry.json tells of another: {one.problem(one.path())}"
-    assert fetch("embedded") == Path(models_folder(), f"{EMBEDDED}.caffemodel")
+    assert fetch("embedded") == Path(models_folder(), f"{EMBEDDED}.sdz")
 
 
 def test_an_embedded_model_that_was_changed_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / f"{EMBEDDED}.caffemodel").write_bytes(b"something else")
+    (tmp_path / f"{EMBEDDED}.sdz").write_bytes(b"something else")
     monkeypatch.setattr("opencv_squeezedet.registry.entry.models_folder", lambda: str(tmp_path))
     assert registry.find_entry("embedded").state() == "damaged"
     with pytest.raises(FetchError, match=r"is not this package's file: it has 14 bytes instead of .*reinstall the package"):
@@ -171,7 +171,6 @@ def test_a_detector_by_its_name(published: Server, cache: Path, capfd: pytest.Ca
 
 def test_the_gsoc_detector_by_its_name(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """With random weights under the published layer names: the published file is not at hand."""
-    pytest.importorskip("onnx", reason="of the extra onnx: writes a caffemodel")
     from networks import random_weights
 
     from opencv_squeezedet.formats import caffemodel_bytes

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import HAS_CAFFE, STEM
+from embedded import DEFINITION, HAS_CAFFE, ONNX, STEM, WEIGHTS
 from format_seeds import parts_of, sealed, seeds, shared, small_network
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +26,7 @@ from opencv_squeezedet import _coding
 from opencv_squeezedet.cli import main
 from opencv_squeezedet.formats import load_network, onnx_bytes, read_sdz, sdz_bytes
 from opencv_squeezedet.formats.bare_weights import with_weights
+from opencv_squeezedet.formats.onnx_writer import onnx_skeleton
 from opencv_squeezedet.formats.sdz import parse_sdz, stored_of
 from opencv_squeezedet.formats.shared_weights import (
     FLOAT16,
@@ -408,16 +409,34 @@ def test_a_detector(model: Path, name: str, backend: Any) -> None:
     if backend == "onnxruntime":
         pytest.importorskip("onnxruntime")
     found = sd.SqueezeDet(model.with_name(name), backend=backend).detect(photo())
-    expected = sd.SqueezeDet(backend=backend).detect(photo())
+    expected = sd.SqueezeDet(STEM, backend=backend).detect(photo())
     assert found.labels == expected.labels
     np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=1e-3)
     if backend == "opencv" and HAS_CAFFE:
         np.testing.assert_array_equal(found.xyxy, expected.xyxy)
 
 
+@pytest.mark.parametrize("backend", ["opencv", "onnxruntime"])
+def test_the_embedded_model_is_the_same_checked_or_not(backend: Any) -> None:
+    """Unchecked it opens by the ONNX file that it has in it, otherwise by its definition."""
+    if backend == "onnxruntime":
+        pytest.importorskip("onnxruntime")
+    found, expected = (sd.SqueezeDet(model, backend=backend).forward(photo()) for model in (None, f"{STEM}.sdz"))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_embedded_model_has_the_float_models_definition() -> None:
+    model = read_sdz(f"{STEM}.sdz")
+    assert model.definition == Path(DEFINITION).read_bytes()
+    assert model.description == Path(f"{STEM}.json").read_bytes()
+    assert model.skeleton == onnx_skeleton(model.network())
+    assert Path(f"{STEM}.sdz").stat().st_size <= 1_000_000
+
+
 def test_opencvs_interface(model: Path) -> None:
     boxes = sd.DetectionModel(model).detect(photo())
-    for one, other in zip(boxes, sd.DetectionModel(f"{STEM}.onnx").detect(photo()), strict=True):
+    for one, other in zip(boxes, sd.DetectionModel(ONNX).detect(photo()), strict=True):
         np.testing.assert_allclose(one, other, atol=1.001)
 
 
@@ -448,8 +467,9 @@ def test_whole_files_are_preferred(model: Path, tmp_path: Path) -> None:
 def test_convert_there_and_back(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for target in ("a.onnx", "b.caffemodel", "c.prototxt"):
         assert main(["convert", str(model), str(tmp_path / target), "--half"]) == 0
-    for one, other in (("a.onnx", "onnx"), ("b.caffemodel", "caffemodel"), ("c.prototxt", "prototxt"), ("a.json", "json")):
-        assert (tmp_path / one).read_bytes() == Path(f"{STEM}.{other}").read_bytes()
+    written = {"a.onnx": ONNX, "b.caffemodel": WEIGHTS, "c.prototxt": DEFINITION, "a.json": f"{STEM}.json"}
+    for name, other in written.items():
+        assert (tmp_path / name).read_bytes() == Path(other).read_bytes()
     assert main(["convert", str(tmp_path / "b.caffemodel"), str(tmp_path / "d.sdz")]) == 0
     assert (tmp_path / "d.sdz").read_bytes() == model.read_bytes()
     capsys.readouterr()

@@ -74,7 +74,10 @@ def find_network(model: StrPath, weights: StrPath | None = None, *, task: Task |
     entry = entries()[model]
     if task not in (None, entry.task):
         raise ModelError(f"{model!r} is a {entry.task}, not a {task}; the published {task}s are {', '.join(names(task))}")
-    return find_files(entry.stem, fetch(model) if weights is None else weights)
+    if weights is not None:
+        return find_files(entry.stem, weights)
+    fetched = fetch(model)
+    return find_files(fetched) if fetched.suffix == ".sdz" else find_files(entry.stem, fetched)
 
 
 def fetch(name: str, *, cache: StrPath | None = None, timeout: float = 30.0) -> Path:
