@@ -40,9 +40,15 @@ _PNG, _RADIANCE = b"\x89PNG\r\n\x1a\n", b"#?"
 def real_path(path: Path) -> Path:
     """Return the path without links; OSError, as from any other use of it, where links lead in a circle."""
     try:
-        return path.resolve()
+        found = path.resolve()
     except RuntimeError as error:  # what Python says of a circle, until 3.13
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
+    try:
+        found.stat()  # from 3.13 on a circle stays in the path
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+    return found
 
 
 def read_at_most(file: BinaryIO, most: int) -> bytes:

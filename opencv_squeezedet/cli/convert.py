@@ -93,6 +93,6 @@ def description_beside(content: bytes, target: Path) -> dict[Path, bytes]:
     path = target.with_suffix(".json")
     if has_content(path, content):
         return {}
-    if path.exists():
+    if path.exists() and not path.is_dir():  # as which it cannot be written
         raise ModelError(f"{str(path)!r} already exists and describes another model; it is not overwritten")
     return {path: content}
