@@ -260,6 +260,17 @@ def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
         begin(describe(recipe, ["nut"])[0], recipe)
 
 
+@pytest.mark.parametrize("anchors", [None, [(20.0, 30.0), (60.0, 50.0)]])
+def test_anchors_are_the_same_for_every_size(anchors: list[tuple[float, float]] | None) -> None:
+    """A network does not know how large its input is: the same deltas must mean the same box, in pixels."""
+    recipe = Recipe(input_size=(208, 160), small=0.5, vary=1, anchors=anchors)
+    heads = [describe(recipe, ["nut"], size)[1] for sizes, _ in recipe.sizes for size in sizes]
+    assert len({head.input_size for head in heads}) == len({head.grid for head in heads}) > 3
+    assert len({head.anchors for head in heads}) == 1
+    shapes = [(w / 2, h * 160 / 416) for w, h in sd.VOC.anchors] if anchors is None else anchors
+    assert np.allclose(heads[0].anchors, shapes)
+
+
 def test_input_sizes_that_do_not_suit() -> None:
     with pytest.raises(ModelError, match=r"layer 'pool9'.* smaller than the kernel"):
         describe(Recipe(input_size=(40, 208)), ["nut"])

@@ -35,17 +35,17 @@ def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None
     labels : sequence of str
         The classes.
     size : (int, int), optional
-        An input size other than the recipe's; anchors cover the same fraction of it.
+        An input size other than the recipe's, for the same anchors in pixels: a network without fully connected layers does
+        not know how large its input is, so that an object of so many pixels must have the same deltas in any.
 
     Raises
     ------
     ModelError
         If the input's sides do not suit the network.
     """
-    size = recipe.input_size if size is None else size
-    shapes, side = (VOC.anchors, VOC.input_size) if recipe.anchors is None else (recipe.anchors, recipe.input_size)
-    anchors = [(w * size[0] / side[0], h * size[1] / side[1]) for w, h in shapes]
-    network = TRAINABLE[recipe.network].build(len(labels), len(anchors), size)
+    ratios = [new / old for new, old in zip(recipe.input_size, VOC.input_size, strict=True)]
+    anchors = [(w * ratios[0], h * ratios[1]) for w, h in VOC.anchors] if recipe.anchors is None else recipe.anchors
+    network = TRAINABLE[recipe.network].build(len(labels), len(anchors), recipe.input_size if size is None else size)
     return network, derive_config(
         network,
         anchors=anchors,
