@@ -72,7 +72,10 @@ def test_label() -> None:
 
 @pytest.mark.parametrize(
     ("limit", "target", "left"),
-    [(50, "recipe.json", ["lock"]), (1_000_000, "checkpoint.pt", ["lock", "log.csv", "recipe.json"])],
+    [
+        (50, "recipe.json", ["lock"]),
+        (1_000_000, "checkpoint.pt", ["assigned.jpg", "layers.csv", "layers.png", "lock", "log.csv", "recipe.json"]),
+    ],
 )
 def test_train(limit: int, target: str, left: list[str]) -> None:
     pytest.importorskip("torch", reason="the extra [train] brings torch")

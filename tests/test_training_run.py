@@ -111,8 +111,17 @@ def test_the_layers_in_numbers(data: tuple[Dataset, Dataset], tmp_path: Path) ->
     assert states["fire12_squeeze"].dead == 1
     assert states["fire2_squeeze"].dead < 0.5
     assert np.isnan(states["conv14"].dead)
-    assert any(line.startswith("fire12_squeeze: 100 % of its channels are dead") for line in mostly_dead([*states.values()]))
-    assert mostly_dead([states["fire2_squeeze"], states["conv14"]]) == []
+    assert mostly_dead(states["fire12_squeeze"])
+    assert not any(mostly_dead(states[name]) for name in ("fire2_squeeze", "conv14"))
+    told = "fire12_squeeze: 100 % of its channels are dead (0 in all pictures looked at)"
+    layers = [states["fire2_squeeze"], states["fire12_squeeze"]]
+    assert run._newly_dead(layers) == [told]
+    assert run._newly_dead(layers) == run._newly_dead([]) == run._newly_dead(layers) == []  # once is enough
+    assert run._newly_dead(layers[:1]) == []
+    assert run._newly_dead(layers) == [told]  # it lived, and died again
+    run._looked_at = run._looked_at[:4]
+    run._dead.clear()
+    assert run._newly_dead(layers) == []
     kernel = start_weights("embedded")["fire2_squeeze"][0]
     histogram = states["fire2_squeeze"].weights
     assert histogram.counts.sum() == kernel.size

@@ -92,13 +92,9 @@ def _histogram(values: Tensor) -> Histogram:
     return Histogram(counts, np.linspace(low, high, _BINS + 1), float(values.mean()), float(values.std(correction=0)))
 
 
-def mostly_dead(states: Sequence[LayerState]) -> list[str]:
-    """Return a line about each layer of whose ReLUs more than a half are dead."""
-    return [
-        f"{state.name}: {100 * state.dead:.0f} % of its channels are dead (0 in all pictures looked at)"
-        for state in states
-        if state.dead > _MANY_DEAD
-    ]
+def mostly_dead(state: LayerState) -> bool:
+    """Whether more than a half of a layer's ReLUs are dead."""
+    return state.dead > _MANY_DEAD
 
 
 def states_csv(states: Sequence[LayerState]) -> bytes:

@@ -171,6 +171,7 @@ class Training:
         )
         self._pictures, self._unread = len(examples), set[str]()
         self._told = 0
+        self._dead = set[str]()
         self._dataset = dataset
         self._last: tuple[list[Detections], Evaluation] | None = None
 
@@ -255,7 +256,7 @@ class Training:
     def _progress(self, evaluation: Evaluation | None, layers: Sequence[LayerState]) -> Progress:
         *losses, gradient = torch.tensor(self.trainer.pending).mean(0)
         self.trainer.pending.clear()
-        problems = [*list(self._problems)[self._told :], *mostly_dead(layers)]
+        problems = [*list(self._problems)[self._told :], *self._newly_dead(layers)]
         self._told = len(self._problems)
         progress = Progress(
             self.trainer.seen,
@@ -269,6 +270,15 @@ class Training:
         )
         self._log(progress)
         return progress
+
+    def _newly_dead(self, layers: Sequence[LayerState]) -> list[str]:
+        """Return a line about each layer that is mostly dead and was not before."""
+        if not layers or len(self._looked_at) <= _LOOKED_AT // 2:
+            return []  # in very few pictures most channels of a healthy layer may be 0
+        dead = {state.name: state.dead for state in layers if mostly_dead(state)}
+        new = [name for name in dead if name not in self._dead]
+        self._dead = set(dead)
+        return [f"{name}: {100 * dead[name]:.0f} % of its channels are dead (0 in all pictures looked at)" for name in new]
 
     def _log(self, progress: Progress) -> None:
         row = {
