@@ -563,7 +563,7 @@ def _sdz(content: bytes, rng: random.Random) -> bytes:
                 head = json.dumps(values).encode()
         elif action == 4:
             blobs = mutated(blobs, rng)
-        else:
+        elif blobs:
             at = rng.randrange(len(blobs))  # as of the counts of entries and bytes, and the lengths of code words
             blobs = blobs[:at] + (_number(rng, blobs[at]) % 2**32).to_bytes(4, "little") + blobs[at + 4 :]
     return sealed(head, blobs)
