@@ -11,11 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
-from opencv_squeezedet.model_files import models_folder
 from opencv_squeezedet.network import Network, Shape, Weights
 
 ROOT = Path(__file__).resolve().parents[1]
-MODELS = Path(models_folder())
+MODELS = ROOT / "models"
 Array = NDArray[np.float32]
 
 

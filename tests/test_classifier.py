@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import HAS_CAFFE, ONNX
+from embedded import HAS_CAFFE, ONNX, STEM
 from format_seeds import compressed_file
 from shared import DATA, needs
 
@@ -226,7 +226,7 @@ def test_the_names_of_imagenet() -> None:
 
 def test_what_is_no_classifier(tmp_path: Path) -> None:
     with pytest.raises(sd.ModelError, match=r"squeezedet_pyramid_voc.json': a JSON object with 'preprocess' and 'labels'"):
-        sd.SqueezeNet(MODELS / "squeezedet_pyramid_voc")
+        sd.SqueezeNet(STEM)
     shutil.copy(ONNX, tmp_path / "detector.onnx")
     with pytest.raises(sd.ModelError, match=r"detector.onnx' has 3 outputs, one was expected: '"):
         sd.SqueezeNet(tmp_path / "detector")

@@ -14,12 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from networks import MODELS
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
 from opencv_squeezedet.files import WholeFile
 from opencv_squeezedet.model import EMBEDDED
-from opencv_squeezedet.model_files import models_folder
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
 COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import detect_main; sys.exit(detect_main())"]
@@ -68,8 +68,8 @@ def test_thresholds(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_model_and_weights(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for suffix in (".prototxt", ".json"):
-        shutil.copy(Path(models_folder()) / f"{EMBEDDED}{suffix}", f"mine{suffix}")
-    shutil.copy(Path(models_folder()) / f"{EMBEDDED}.caffemodel", "other.caffemodel")
+        shutil.copy(MODELS / f"{EMBEDDED}{suffix}", f"mine{suffix}")
+    shutil.copy(MODELS / f"{EMBEDDED}.caffemodel", "other.caffemodel")
     Path("mine.json").write_text(Path("mine.json").read_text().replace('"cat"', '"Kätzchen"'))
     assert cli.detect_main([str(PHOTO), "--model", "mine", "--weights", "other.caffemodel"]) == 0
     assert ": Kätzchen 0." in capsys.readouterr().out
@@ -219,9 +219,9 @@ def test_pictures_that_cannot_be_read_do_not_stop_the_rest(folder: Path, capsys:
 def test_wrong_usage_is_one_line_and_status_2(folder: Path, arguments: list[str], message: str) -> None:
     shutil.copy(PHOTO, "x.jpg")
     Path("file").touch()
-    Path("truncated.caffemodel").write_bytes((Path(models_folder()) / f"{EMBEDDED}.caffemodel").read_bytes()[:5000])
+    Path("truncated.caffemodel").write_bytes((MODELS / f"{EMBEDDED}.caffemodel").read_bytes()[:5000])
     for suffix in (".caffemodel", ".json"):
-        shutil.copy(Path(models_folder()) / f"{EMBEDDED}{suffix}", f"broken{suffix}")
+        shutil.copy(MODELS / f"{EMBEDDED}{suffix}", f"broken{suffix}")
     Path("broken.prototxt").write_text("layer { name:")
     done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True)
     assert done.returncode == 2

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 from model_mutations import SMALL, description, detector
-from networks import random_weights
+from networks import MODELS, random_weights
 
 from opencv_squeezedet import cli
 from opencv_squeezedet.files import own_descriptor, write_whole
 from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text, sdz_bytes
 from opencv_squeezedet.model import EMBEDDED
-from opencv_squeezedet.model_files import models_folder
 
 ROOT = Path(__file__).parents[1]
 CODE = "import sys; from opencv_squeezedet.cli import detect_main; sys.exit(detect_main(sys.argv[1:]))"
@@ -179,8 +178,8 @@ HOSTILE = "cat\n\x1b[2Jdog\r/../x"
 def hostile(folder: Path) -> str:
     """The embedded model with a label that moves the cursor."""
     for suffix in (".prototxt", ".caffemodel"):
-        shutil.copy(Path(models_folder(), f"{EMBEDDED}{suffix}"), folder / f"hostile{suffix}")
-    description = json.loads(Path(models_folder(), f"{EMBEDDED}.json").read_text())
+        shutil.copy(MODELS / f"{EMBEDDED}{suffix}", folder / f"hostile{suffix}")
+    description = json.loads((MODELS / f"{EMBEDDED}.json").read_text())
     description["head"]["labels"][7] = HOSTILE
     (folder / "hostile.json").write_text(json.dumps(description))
     return "hostile"

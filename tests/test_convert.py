@@ -24,9 +24,11 @@ from opencv_squeezedet.cli import inspect as inspect_module
 from opencv_squeezedet.cli import main
 from opencv_squeezedet.cli.common import make_parser
 from opencv_squeezedet.formats import caffemodel_bytes, load_network, prototxt_text
+from opencv_squeezedet.model_files import models_folder
 from opencv_squeezedet.network import Reshape
 
 EMBEDDED = MODELS / "squeezedet_pyramid_voc"
+INSTALLED = Path(models_folder(), EMBEDDED.name)
 
 
 @pytest.fixture
@@ -173,7 +175,7 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect"]) == 0
     lines = capsys.readouterr().out.splitlines()
     network = architectures.squeezedet_pyramid()
-    assert lines[0].startswith(f"SqueezeDetPyramid: {EMBEDDED}.sdz (")
+    assert lines[0].startswith(f"SqueezeDetPyramid: {INSTALLED}.sdz (")
     assert lines[1].split() == ["layer", "type", "output", "parameters", "MACs", "kept", "centroids", "bytes"]
     assert lines[2].split() == ["data", "Input", "1x3x416x416"]
     assert lines[3].split()[:5] == ["conv1", "Convolution", "1x64x207x207", "1,792", "74,043,072"]
@@ -184,7 +186,7 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     rest = lines[4 + len(network.layers) :]
     assert rest[0] == "outputs  delta_bbox, class_scores, conf_scores"
     assert rest[1] == ("head     input 416x416, grid 23x23, 9 anchors a cell, 4,761 in all, 20 classes, hwc, probabilities")
-    assert rest[2] == f"config   {EMBEDDED}.sdz"
+    assert rest[2] == f"config   {INSTALLED}.sdz"
     assert "  nms_kind         greedy" in rest
     assert "  anchors          377x371, 64x118, 129x326, 172x126, 34x46, 353x204, 89x214, 249x361, 209x239" in rest
 

@@ -84,7 +84,7 @@ COMPRESS = ("--density", "0.5", "--bits", "4", "--quiet", "-o")
     ("limit", "options", "target", "left"),
     [
         (1000, ["out/a.sdz"], "out/a.sdz", []),
-        (2000, ["out/a.sdz", "--json", "out/b"], "out/b", []),  # the report is longer than the network
+        (2800, ["out/a.sdz", "--json", "out/b"], "out/b", []),  # the report is longer than the network
         (50, ["out/a.sdz", "--pictures", "."], "out/a.stages/sensitivity.json", ["a.stages"]),
     ],
 )

@@ -428,8 +428,8 @@ def test_an_archive_of_something_else(array: Any, caffe: Path) -> None:
 @pytest.mark.usefixtures("unseen")
 @pytest.mark.parametrize("size", [[20_000, 20_000], [2**31 - 1, 2**31 - 1], [2**31 - 1, 1]])
 def test_an_input_of_gigabytes_in_the_description(size: list[int], tmp_path: Path) -> None:
-    for suffix in (".prototxt", ".caffemodel", ".onnx"):
-        shutil.copy(f"{STEM}{suffix}", tmp_path / f"it{suffix}")
+    for source in (f"{STEM}.prototxt", f"{STEM}.caffemodel", ONNX):
+        shutil.copy(source, tmp_path / f"it{Path(source).suffix}")
     description = json.loads(Path(f"{STEM}.json").read_text())
     description["head"]["input_size"] = description["preprocess"]["size"] = size
     (tmp_path / "it.json").write_text(json.dumps(description))
@@ -504,8 +504,8 @@ def test_files_without_end(suffix: str, caffe: Path) -> None:
 
 @pytest.mark.parametrize("text", ["[" * 50_000, '{"a":' * 50_000, '{"head": ' + "[" * 50_000])
 def test_deep_json(text: str, tmp_path: Path) -> None:
-    for suffix in (".prototxt", ".caffemodel", ".onnx"):
-        shutil.copy(f"{STEM}{suffix}", tmp_path / f"it{suffix}")
+    for source in (f"{STEM}.prototxt", f"{STEM}.caffemodel", ONNX):
+        shutil.copy(source, tmp_path / f"it{Path(source).suffix}")
     (tmp_path / "it.json").write_text(text)
     with pytest.raises(sd.ModelError, match=r"it\.json': .*recursion"):
         sd.SqueezeDet(tmp_path / "it")

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from embedded import ONNX, STEM, needs_caffe_importer, read_net
+from networks import MODELS
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.model import EMBEDDED, find_model
@@ -29,7 +30,7 @@ def stem(tmp_path: Path) -> Path:
     """A copy of the embedded model under a name that holds dots, spaces and more than ASCII."""
     copy = tmp_path / "modèle v1.2"
     for suffix in SUFFIXES:
-        shutil.copy(Path(models_folder()) / f"{EMBEDDED}{suffix}", f"{copy}{suffix}")
+        shutil.copy(MODELS / f"{EMBEDDED}{suffix}", f"{copy}{suffix}")
     return copy
 
 
@@ -349,4 +350,4 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 def test_sha256_in_the_models_readme() -> None:
     readme = Path(models_folder(), "README.md").read_text()
     for suffix in (".prototxt", ".caffemodel", ".sdz"):
-        assert hashlib.sha256((Path(models_folder()) / f"{EMBEDDED}{suffix}").read_bytes()).hexdigest() in readme
+        assert hashlib.sha256((MODELS / f"{EMBEDDED}{suffix}").read_bytes()).hexdigest() in readme

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import MODELS
 from server import CONTENT, FILE, Server, bomb, entry, git_blob, in_a_process, serving
 from shared import DATA, needs
 
@@ -151,7 +152,7 @@ def test_every_checksum_that_is_known_must_be_right(tmp_path: Path) -> None:
 @pytest.fixture
 def published(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     """The embedded model's weights as if they were to be fetched, and a classifier's."""
-    server.content = Path(models_folder(), f"{EMBEDDED}.caffemodel").read_bytes()
+    server.content = (MODELS / f"{EMBEDDED}.caffemodel").read_bytes()
     address = f"{server.url}/{FILE}"
     classifier = entry(address, server.content, name="namer", task="classifier", file="namer.caffemodel")
     publish(monkeypatch, entry(address, server.content), classifier)
@@ -209,7 +210,7 @@ def test_a_classifier_is_no_detector_and_is_not_fetched_as_one(published: Server
 
 
 def test_weights_of_one_s_own_with_the_published_definition(published: Server) -> None:
-    own = Path(models_folder(), f"{EMBEDDED}.caffemodel")
+    own = MODELS / f"{EMBEDDED}.caffemodel"
     sd.SqueezeDet("thing", own)
     assert published.requests == []
 
