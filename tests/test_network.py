@@ -209,6 +209,18 @@ def test_missing_bottoms_and_names_that_come_twice() -> None:
         _ = Network("twice", "x", (1, 3, 8, 8), (dropout, dataclasses.replace(dropout))).steps
 
 
+@pytest.mark.parametrize(("tops", "again"), [(("x", "b"), "x"), (("a", "made"), "made"), (("b", "b"), "b")])
+def test_a_blob_is_made_once(tops: tuple[str, str], again: str) -> None:
+    """A network whose last layer gives its input again kept OpenCV 5 busy for ever."""
+    layers = (
+        Dropout(name="first", bottoms=("x",), tops=("made",)),
+        Dropout(name="second", bottoms=("made",), tops=("other",)),
+        Slice(name="cut", bottoms=("other",), tops=tops, axis=1, points=(1,)),
+    )
+    with pytest.raises(sd.ModelError, match=rf"layer 'cut': its top '{again}' is there already"):
+        _ = Network("again", "x", (1, 3, 8, 8), layers).steps
+
+
 def test_a_layer_is_found_by_its_name() -> None:
     network = architectures.squeezenet_v1_1()
     assert network.step("fire2/concat").tops == [(1, 128, 56, 56)]

@@ -59,7 +59,8 @@ class Network:
     input_shape : (int, int, int, int)
         (N, C, H, W).
     layers : tuple of Layer
-        The layers. Each blob that a layer reads is the input or a top of an earlier layer.
+        The layers. Each blob that a layer reads is the input or a top of an earlier layer; each that it writes is new, or one
+        that it reads and works on in place.
     """
 
     name: str
@@ -74,8 +75,8 @@ class Network:
         Raises
         ------
         ModelError
-            If two layers share a name, a layer's bottoms are missing or do not fit it, or it takes the network beyond
-            `MOST_VALUES` or `MOST_WORK`; the message names the layer.
+            If two layers share a name, a layer's bottoms are missing or do not fit it, one of its tops is neither new nor
+            one of its bottoms, or it takes the network beyond `MOST_VALUES` or `MOST_WORK`; the message names the layer.
         """
         blobs = {self.input_name: self.input_shape}
         steps = []
@@ -91,6 +92,9 @@ class Network:
                 raise layer.error("a top of it has no name")
             if missing := [bottom for bottom in layer.bottoms if bottom not in blobs]:
                 raise layer.error(f"no earlier layer gives its bottom {missing[0]!r}")
+            others = blobs.keys() - layer.bottoms
+            if again := [top for i, top in enumerate(layer.tops) if top in others or top in layer.tops[:i]]:
+                raise layer.error(f"its top {again[0]!r} is there already")
             bottoms = [blobs[bottom] for bottom in layer.bottoms]
             tops = layer.top_shapes(bottoms)
             values, work = values + sum(map(math.prod, tops)), work + layer.work(bottoms, tops)
