@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from embedded import DEFINITION, WEIGHTS, needs_caffe_importer
+from embedded import DEFINITION, ONNX, WEIGHTS, needs_caffe_importer
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 PHOTO = SAMPLES / "chelsea.jpg"
@@ -44,7 +44,7 @@ def test_infer_bbox(tmp_path: Path) -> None:
 def test_infer_bbox_with_caffes_files(tmp_path: Path) -> None:
     done = run("infer_bbox.py", PHOTO, DEFINITION, WEIGHTS, "0.5", cwd=tmp_path)
     assert done.stderr == ""
-    assert done.stdout == run("infer_bbox.py", PHOTO, "0.5", cwd=tmp_path).stdout != ""
+    assert done.stdout == run("infer_bbox.py", PHOTO, ONNX, "0.5", cwd=tmp_path).stdout != ""
 
 
 def test_detection_model() -> None:
