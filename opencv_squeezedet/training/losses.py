@@ -146,10 +146,14 @@ class AlignedLoss:
     def _assign(self, boxes: Tensor, found: Predictions, targets: Targets, anchors: Anchors) -> Assigned:
         objects = torch.nonzero(targets.quality > 0).squeeze(1)
         picture, truth = targets.picture[objects], targets.xyxy[objects]
-        iou = iou_xyxy(boxes[picture], truth[:, None])  # objects x anchors
-        chance = (found.classes.softmax(-1)[picture] * targets.classes[objects][:, None]).sum(-1)
-        score = found.confidence.sigmoid()[picture] * chance
-        metric = score.pow(self.alpha) * iou.pow(self.beta) * _inside(anchors, truth)
+        row, column = torch.nonzero(_inside(anchors, truth), as_tuple=True)  # of all pairs few are left
+        where = picture[row], column
+        overlap = iou_xyxy(boxes[where], truth[row])
+        chance = (found.classes[where].softmax(-1) * targets.classes[objects][row]).sum(-1)
+        score = found.confidence[where].sigmoid() * chance
+        iou, metric = boxes.new_zeros((2, len(objects), boxes.shape[1]))  # objects x anchors
+        iou[row, column] = overlap
+        metric[row, column] = score.pow(self.alpha) * overlap.pow(self.beta)
         best, anchor = metric.topk(min(self.candidates, metric.shape[1]), dim=1)
         chosen = torch.zeros_like(metric).scatter_(1, anchor, (best > 0).to(metric.dtype))
         chosen = _one_object_each(chosen, iou, picture, len(boxes))

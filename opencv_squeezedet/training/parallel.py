@@ -136,14 +136,9 @@ class BatchNorm(nn.BatchNorm2d):
         """Normalise a blob (N, C, H, W)."""
         if not (self.training and _are_several()):
             return super().forward(x)
-        values = x.float()
-        number = summed(values.new_tensor(x.numel() / x.shape[1]))
-        mean = _sum(values.sum((0, 2, 3))) / number
-        centred = values - mean[:, None, None]
-        variance = _sum(centred.square().sum((0, 2, 3))) / number
-        self._follow(mean.detach(), variance.detach() * number / (number - 1))
-        scale = self.weight / torch.sqrt(variance + self.eps)
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        number, mean, variance = _statistics(x)
+        self._follow(mean, variance * number / (number - 1))
+        return cast(Tensor, _Normalized.apply(x, self.weight, self.bias, number, mean, variance, self.eps))  # type: ignore[no-untyped-call]
 
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
         assert isinstance(self.running_mean, Tensor)
@@ -155,17 +150,46 @@ class BatchNorm(nn.BatchNorm2d):
         self.running_var.lerp_(variance, self.momentum)
 
 
-def _sum(x: Tensor) -> Tensor:
-    return cast(Tensor, _Summed.apply(x))  # type: ignore[no-untyped-call]
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return how many values each channel of a blob (N, C, H, W) has in all processes, their mean and their variance."""
+    mean, variance = (part.double() for part in torch.batch_norm_update_stats(x, None, None, 0.0))
+    number = mean.new_full((1,), x.numel() / x.shape[1])
+    total = summed(torch.cat([number, number * mean, number * (variance + mean.square())]))
+    count, means, squares = total[:1], *torch.tensor_split(total[1:] / total[0], 2)
+    return count.float(), means.float(), (squares - means.square()).clamp(min=0).float()
 
 
-class _Summed(torch.autograd.Function):
-    """The sum over all processes, which all their losses depend on."""
+class _Normalized(torch.autograd.Function):
+    """Batch normalisation with statistics of all processes, which all their losses depend on.
+
+    Torch's own operations do the work, each in one pass: they are many times as fast as sums and products of whole blobs.
+    """
 
     @staticmethod
-    def forward(_: Any, x: Tensor) -> Tensor:
-        return summed(x)
+    def forward(
+        context: Any, x: Tensor, weight: Tensor, bias: Tensor, number: Tensor, mean: Tensor, variance: Tensor, eps: float
+    ) -> Tensor:
+        context.save_for_backward(x, weight, number, mean, variance)
+        context.eps = eps
+        return functional.batch_norm(x, mean, variance, weight, bias, eps=eps)
 
     @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:
-        return summed(gradient)
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, number, mean, variance = context.saved_tensors
+        eps, steps = context.eps, torch.rsqrt(variance + context.eps)
+
+        def passed(training: bool, wanted: list[bool]) -> tuple[Tensor, Tensor, Tensor]:
+            return torch.ops.aten.native_batch_norm_backward(
+                gradient, x, weight, mean, variance, mean, steps, training, eps, wanted
+            )
+
+        _, of_weight, of_bias = passed(True, [False, True, True])
+        of_weights, of_biases = torch.tensor_split(summed(torch.cat([of_weight, of_bias])) / number, 2)
+        through, *_ = passed(False, [True, False, False])
+        slope = -weight * steps.square() * of_weights
+        return (
+            through + functional.batch_norm(x, mean, torch.ones_like(mean), slope, -weight * steps * of_biases, eps=0.0),
+            of_weight,
+            of_bias,
+            *[None] * 4,
+        )
