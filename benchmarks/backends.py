@@ -194,6 +194,7 @@ def loading(python: str, count: int, stem: str) -> list[tuple[str, ...]]:
     seconds: dict[str, list[float]] = {name: [] for name in statements}
     with tempfile.TemporaryDirectory() as folder:
         processes = Processes(folder, python)
+        processes.with_one_thread()  # those that only spin take more time than what is measured
         for _ in range(count + 1):  # the first of each writes bytecode
             for name, code in statements.items():
                 try:
