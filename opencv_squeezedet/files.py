@@ -69,7 +69,7 @@ def read_regular(path: Path, most: int) -> bytes:
     OSError
         If it cannot be read.
     ValueError
-        If it is no regular file, or has more bytes than this.
+        If it is not a regular file, or has more bytes than this.
     """
     with open(path, "rb", opener=_without_waiting) as file:
         status = os.fstat(file.fileno())

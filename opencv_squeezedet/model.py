@@ -129,7 +129,7 @@ def _find_detector(model: StrPath | None, weights: StrPath | None) -> Files:
 
 
 def read_description(files: Files, take: Callable[[Any], Description]) -> Description | None:
-    """Return what ``take`` makes of a model's JSON, None without one; ModelError if it is no JSON, or ``take`` rejects it."""
+    """Return what ``take`` makes of a model's JSON, None without one; ModelError if it is not JSON, or ``take`` rejects it."""
     import json  # keeps import fast
 
     content = description_of(files)

@@ -1,4 +1,4 @@
-"""The project's shared data: real photos, weights and a data set, which are no part of the repository."""
+"""The project's shared data: real photos, weights and a data set, which are not part of the repository."""
 
 from __future__ import annotations
 

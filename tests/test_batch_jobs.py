@@ -268,9 +268,9 @@ posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with n
         ("nested.txt", "nested.txt: empty.txt: a list cannot name another list"),
         ("lost.txt", "lost.txt: gone: no such file or folder"),
         ("damaged.parquet", "damaged.parquet: Parquet"),
-        pytest.param("pipe", "pipe: it is no regular file or folder", marks=posix),
+        pytest.param("pipe", "pipe: not a regular file or folder", marks=posix),
         pytest.param("pipe.txt", "pipe.txt: a regular file was expected", marks=posix),
-        pytest.param("pipe.parquet", "pipe.parquet: it is no regular file or folder", marks=posix),
+        pytest.param("pipe.parquet", "pipe.parquet: not a regular file or folder", marks=posix),
     ],
 )
 def test_sources_that_cannot_be_read(source: str, message: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -282,7 +282,7 @@ def test_sources_that_cannot_be_read(source: str, message: str, here: Path, caps
     Path("damaged.parquet").write_bytes(b"PAR1 no")
     for name in ("pipe", "pipe.txt", "pipe.parquet") if hasattr(os, "mkfifo") else ():
         os.mkfifo(name)
-    if source != "pipe.txt":  # which cannot be read, and is no fault of its content
+    if source != "pipe.txt":  # which cannot be read: that is not its content's fault
         with pytest.raises(batch.SourceError) as error:
             names(source)
         assert message in str(error.value)

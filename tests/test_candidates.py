@@ -83,7 +83,7 @@ def test_the_score_must_be_above_the_threshold() -> None:
 
 
 def test_threshold_between_two_floats() -> None:
-    """Scores are compared as double: a threshold that is no float32 still cuts at its own value."""
+    """Scores are compared as double: a threshold that is not a float32 still cuts at its own value."""
     a, b = np.float32(1 - 2**-24), np.float32(0.5 + 2**-24)
     head, (delta, classes, conf) = line_of_boxes([a])
     classes[:] = b

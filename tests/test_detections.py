@@ -304,7 +304,7 @@ def test_an_array_without_axes_is_one_index() -> None:
 
 @pytest.mark.parametrize("key", [np.array([[0, 1]]), [[0, 1]], np.zeros((1, 0), int)])
 def test_indices_with_two_axes(key: Any) -> None:
-    """They would give arrays that are no table."""
+    """They would give arrays that are not a table."""
     with pytest.raises((IndexError, TypeError, ValueError), match=r"ind|ax|dimension|shape"):
         table()[key]
 

@@ -1,4 +1,4 @@
-"""Pictures from files that are no pictures, do not end or are too large; files that appear together or not at all."""
+"""Pictures from files that are not pictures, do not end or are too large; files that appear together or not at all."""
 
 from __future__ import annotations
 

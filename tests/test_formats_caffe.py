@@ -389,7 +389,7 @@ def odd_bytes(blob: Any) -> None:
         (large, r"layer 'conv': a blob of \(1099511627776, 1099511627776\) has \d+ values, the file holds 1"),
         (negative, r"layer 'conv': a blob of 1 to 8 positive sizes was expected, got \(-1, 12\)"),
         (many_axes, r"layer 'conv': a blob of 1 to 8 positive sizes was expected"),
-        (odd_bytes, r"layer 'conv': 25 bytes of raw data are no whole number of float16 values"),
+        (odd_bytes, r"layer 'conv': 25 bytes of raw data are not a whole number of float16 values"),
         (raw(3, "<i4"), r"layer 'conv': raw data of floats were expected, got type 3"),
         (lambda blob: blob.data.append(1), r"layer 'conv': a blob of 1 to 8 positive sizes was expected, got \(0, 0, 0, 0\)"),
     ],
@@ -444,7 +444,7 @@ def test_weights_that_do_not_fit_are_not_written(network: Network) -> None:
 
 @pytest.fixture
 def files(network: Network, tmp_path: Path) -> Path:
-    stem = tmp_path / "my.net.v2"  # whose dots are no suffix
+    stem = tmp_path / "my.net.v2"  # whose dots are not a suffix
     Path(f"{stem}.prototxt").write_text(prototxt_text(network))
     Path(f"{stem}.caffemodel").write_bytes(caffemodel_bytes(network, random_weights(network)))
     return stem

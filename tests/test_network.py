@@ -217,7 +217,7 @@ def test_a_blob_is_made_once(tops: tuple[str, str], again: str) -> None:
         Dropout(name="second", bottoms=("made",), tops=("other",)),
         Slice(name="cut", bottoms=("other",), tops=tops, axis=1, points=(1,)),
     )
-    with pytest.raises(sd.ModelError, match=rf"layer 'cut': its top '{again}' is there already"):
+    with pytest.raises(sd.ModelError, match=rf"layer 'cut': its top '{again}' already exists"):
         _ = Network("again", "x", (1, 3, 8, 8), layers).steps
 
 
@@ -252,7 +252,7 @@ def test_weights_of_other_shapes_and_layers() -> None:
     assert str(error.value).startswith("layer 'conv1': weights of 96x3x7x7 and 96 were expected, got 64x3x3x3 and 64")
     assert "2 (conv1, fire2/squeeze1x1) have other shapes" in str(error.value)
     assert "there are also weights for 1 (mine)" in str(error.value)
-    network.check_weights({**random_weights(network), "mine": []})  # which is no error by itself
+    network.check_weights({**random_weights(network), "mine": []})  # which is not an error by itself
 
 
 # ---- the head ----------------------------------------------------------------------------------------------------------

@@ -222,7 +222,7 @@ def test_a_file_wins_over_a_name(published: Server, tmp_path: Path, monkeypatch:
         sd.SqueezeDet("thing")
     assert published.requests == []
     with pytest.raises(FileNotFoundError):
-        sd.SqueezeDet(Path("namer"))  # a path is no name
+        sd.SqueezeDet(Path("namer"))  # a path is not a name
 
 
 def test_a_name_of_nothing() -> None:

@@ -121,7 +121,7 @@ class _Finder:
             entries = (entry for match, one in matches for entry in self._matched(match, one))
         else:
             missing = found.type == fs.FileType.NotFound
-            raise SourceError(f"{title}: {'no such' if missing else 'it is no regular'} file or folder")
+            raise SourceError(f"{title}: {'no such' if missing else 'not a regular'} file or folder")
         first = next(entries, None)
         if first is None:
             what = "nothing matches this pattern" if glob.has_magic(name) else "no pictures and no Parquet files in it"

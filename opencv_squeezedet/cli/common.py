@@ -321,7 +321,7 @@ def usage_errors(*others: type[Exception], about: str = "") -> Iterator[None]:
     """End the command with one line, and status 2, if what the user named cannot be used.
 
     That is: a file is missing or unreadable (OSError), its content or a value is wrong (ValueError, and what ``others`` name),
-    or an extra is not installed (ImportError). The line begins with ``about``. A full disk is no fault of theirs: status 1.
+    or an extra is not installed (ImportError). The line begins with ``about``. A full disk is not their fault: status 1.
     """
     faults: tuple[type[Exception], ...] = (ImportError, ValueError, *others)
     try:

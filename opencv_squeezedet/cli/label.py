@@ -115,4 +115,4 @@ def _pictures(sources: Iterable[str], report: Callable[[str], None]) -> Iterator
         elif source.is_file():
             yield source
         else:
-            report(f"{source}: {'it is no regular' if source.exists() else 'no such'} file or folder")
+            report(f"{source}: {'not a regular' if source.exists() else 'no such'} file or folder")

@@ -19,7 +19,7 @@ def read(path: Path, images: Path | None) -> Raw:
     Raises
     ------
     ValueError
-        If it is no such file.
+        If it is not such a file.
     FileNotFoundError
         If none of its pictures is found.
     """

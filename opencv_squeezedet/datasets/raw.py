@@ -160,7 +160,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     ImportError
         Without Pillow.
     OSError, ValueError
-        If the file cannot be read, is no picture, or has too many pixels for Pillow.
+        If the file cannot be read, is not a picture, or has too many pixels for Pillow.
     """
     with needs("eval", "train"):
         from PIL import Image

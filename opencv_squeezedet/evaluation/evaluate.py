@@ -22,7 +22,7 @@ RECALL_LEVELS: NDArray[np.float64] = np.arange(101) / 100
 
 @dataclass(frozen=True, eq=False)
 class ClassResult:
-    """The metrics of one class, by PASCAL VOC's rules: difficult objects need not be found, and finding one is no mistake.
+    """The metrics of one class, by PASCAL VOC's rules: difficult objects need not be found, and finding one is not a mistake.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ def parse(text: str, schema: Schema, kind: str) -> tuple[Message, str | None]:
     Raises
     ------
     ModelError
-        That tells the line and the column where it is no such message.
+        That tells the line and the column where it is not such a message.
     """
     parser = _Parser(text, schema)
     return parser.message(kind, _END, 0), parser.unknown

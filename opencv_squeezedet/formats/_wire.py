@@ -34,7 +34,7 @@ def decode(content: bytes, schema: Schema, kind: str) -> Message:
     Raises
     ------
     ModelError
-        If the bytes are no such message, or there are far more fields than weights of that many bytes need.
+        If the bytes are not such a message, or there are far more fields than weights of that many bytes need.
     """
     return _Decoder(content, schema).message(kind, 0, len(content), 0)
 
@@ -164,7 +164,7 @@ class _Decoder:
         return key >> 3, wire, begin, position
 
     def _value(self, field: Field, wire: int, begin: int, end: int, depth: int) -> Any:
-        """One value of a field that is no array."""
+        """One value of a field that is not an array."""
         kind = field.kind
         if wire == _LENGTH and kind in self._schema.fields:
             return self.message(kind, begin, end, depth + 1)
@@ -213,7 +213,7 @@ class _Decoder:
         if least < 0 and number >= 1 << 63:
             number -= 1 << 64
         if not least <= number < end:
-            raise ModelError(f"{field.name!r} is {number}, which is no {field.kind}")
+            raise ModelError(f"{field.name!r} is {number}, not a valid {field.kind}")
         return number
 
     def _text(self, begin: int, end: int) -> str:

@@ -41,7 +41,7 @@ def read_caffemodel(path: StrPath, *, read: Read = read_file) -> Weights:
     Raises
     ------
     ModelError
-        If it is no caffemodel, or a blob has more or fewer values than its shape says; the error names the layer.
+        If it is not a caffemodel, or a blob has more or fewer values than its shape says; the error names the layer.
     OSError
         If it cannot be read.
     """
@@ -124,7 +124,7 @@ def _stored(blob: Any, layer: str) -> NDArray[np.float32]:
             raise ModelError(f"layer {layer!r}: raw data of floats were expected, got type {blob.raw_data_type}")
         kind = np.dtype(_RAW_TYPES[blob.raw_data_type])
         if len(blob.raw_data) % kind.itemsize:
-            raise ModelError(f"layer {layer!r}: {len(blob.raw_data)} bytes of raw data are no whole number of {kind} values")
+            raise ModelError(f"layer {layer!r}: {len(blob.raw_data)} bytes of raw data are not a whole number of {kind} values")
         return np.frombuffer(blob.raw_data, kind).astype(np.float32)
     stored = blob.data if blob.has("data") else blob.double_data
     return np.asarray(stored.astype(np.float32))  # a copy, which can be written to

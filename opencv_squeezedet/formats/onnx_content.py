@@ -21,7 +21,7 @@ def onnx_content(path: str, most: int = MOST_BYTES) -> bytes:
     Raises
     ------
     ModelError
-        If it is no ONNX file, or names a file outside its folder, or more values than a file there has.
+        If it is not an ONNX file, or names a file outside its folder, or more values than a file there has.
     OSError
         If a file cannot be read.
     """

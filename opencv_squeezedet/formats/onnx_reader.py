@@ -48,7 +48,7 @@ def read_onnx(path: StrPath, *, read: Read = onnx_content) -> tuple[Network, Wei
     Raises
     ------
     ModelError
-        If it is no ONNX file, or is damaged; `UnknownLayerError` where it may be a sound network, but has a node that is none
+        If it is not an ONNX file, or is damaged; `UnknownLayerError` where it may be a sound network, but has a node that is none
         of the layers of `opencv_squeezedet.network`. The error names the node.
     OSError
         If it cannot be read.
@@ -228,7 +228,7 @@ class _Reader:
             self._renamed[bottom] = layer.tops[0]
 
     def _alias(self, node: _Node) -> None:
-        """An Identity is no layer: its input's maker gives its output."""
+        """An Identity is not a layer: its input's maker gives its output."""
         source, name = node.inputs[0], node.outputs[0]
         if self._readers[source] != 1 or source in self._outputs or source == self._input or name in self._shapes:
             raise node.error(f"it is not the only one to read {source!r}")
@@ -236,7 +236,7 @@ class _Reader:
         self._renamed[source] = name
 
     def _pad(self, node: _Node) -> None:
-        """Zeros around a blob are no layer: they are the pads of the one convolution that reads them."""
+        """Zeros around a blob are not a layer: they are the pads of the one convolution that reads them."""
         (source,), name, pads = self.bottoms(node, constants=1), node.outputs[0], self.integers(node, 1)
         if node.text("mode", "constant") != "constant":
             raise node.error("zeros around its input were expected")
@@ -271,7 +271,7 @@ class _Reader:
         return self._shapes[self.bottoms(node, len(node.inputs), len(node.inputs))[0]]
 
     def shape_of(self, name: str) -> Shape:
-        """The shape of a value that is no constant."""
+        """The shape of a value that is not a constant."""
         return self._shapes[name]
 
     def axis(self, node: _Node, default: int) -> int:

@@ -18,7 +18,7 @@ from opencv_squeezedet.network import Network, Shape, Step
 
 OPSET, IR_VERSION = 11, 6
 _OPTIONS_AS_INPUTS = 13
-_FLOAT, _INTS = 1, 7  # of attributes
+_FLOAT_ATTRIBUTE, _INTS_ATTRIBUTE = 1, 7
 
 Attributes = dict[str, Any]
 
@@ -172,8 +172,8 @@ def _attribute(name: str, value: int | float | Sequence[int]) -> Record:
     if isinstance(value, int):
         return {"name": name, "i": value, "type": INT}
     if isinstance(value, float):
-        return {"name": name, "f": value, "type": _FLOAT}
-    return {"name": name, "ints": value, "type": _INTS}
+        return {"name": name, "f": value, "type": _FLOAT_ATTRIBUTE}
+    return {"name": name, "ints": value, "type": _INTS_ATTRIBUTE}
 
 
 def _leaves_batch(step: Step) -> bool:

@@ -29,7 +29,7 @@ def read_prototxt(path: StrPath, *, read: Read = read_file) -> Network:
     Raises
     ------
     ModelError
-        If it is no prototxt, or describes something else than a network of the layers of `opencv_squeezedet.network` with
+        If it is not a prototxt, or describes anything but a network of the layers of `opencv_squeezedet.network` with
         one input whose shapes fit. The error names the line, or the layer; `UnknownLayerError` where it may be a network, but
         of other layers.
     OSError

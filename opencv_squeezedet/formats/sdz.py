@@ -61,8 +61,8 @@ class CompressedModel:
     definition : bytes
         Its prototxt.
     skeleton : bytes
-        The ONNX file but for its weights, as `onnx_skeleton` made it of the definition; empty if ONNX cannot say it. Only who
-        trusts the file uses it, for it is not checked.
+        The ONNX file but for its weights, as `onnx_skeleton` made it of the definition; empty if ONNX has no such
+        layers. It is not checked: only a caller that trusts the file may use it.
     blobs : tuple of StoredBlob
         Each layer's weights, in Caffe's order.
     """

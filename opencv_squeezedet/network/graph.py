@@ -94,7 +94,7 @@ class Network:
                 raise layer.error(f"no earlier layer gives its bottom {missing[0]!r}")
             others = blobs.keys() - layer.bottoms
             if again := [top for i, top in enumerate(layer.tops) if top in others or top in layer.tops[:i]]:
-                raise layer.error(f"its top {again[0]!r} is there already")
+                raise layer.error(f"its top {again[0]!r} already exists")
             bottoms = [blobs[bottom] for bottom in layer.bottoms]
             tops = layer.top_shapes(bottoms)
             values, work = values + sum(map(math.prod, tops)), work + layer.work(bottoms, tops)

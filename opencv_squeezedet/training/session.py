@@ -272,12 +272,12 @@ class Training:
         return progress
 
     def _newly_dead(self, layers: Sequence[LayerState]) -> list[str]:
-        """Return a line about each layer that is mostly dead and was not before."""
+        """Return a line about each layer that is mostly dead for the first time in this run."""
         if not layers or len(self._looked_at) <= _LOOKED_AT // 2:
             return []  # in very few pictures most channels of a healthy layer may be 0
         dead = {state.name: state.dead for state in layers if mostly_dead(state)}
         new = [name for name in dead if name not in self._dead]
-        self._dead = set(dead)
+        self._dead |= dead.keys()
         return [f"{name}: {100 * dead[name]:.0f} % of its channels are dead (0 in all pictures looked at)" for name in new]
 
     def _log(self, progress: Progress) -> None:
