@@ -21,7 +21,7 @@ from training_cases import recipe, squares  # noqa: E402
 
 import opencv_squeezedet as sd  # noqa: E402
 from opencv_squeezedet import cli  # noqa: E402
-from opencv_squeezedet.training import Training  # noqa: E402
+from opencv_squeezedet.training import Training, parallel  # noqa: E402
 
 MOST_SECONDS = 900
 STEP = """
@@ -146,6 +146,26 @@ def test_two_processes_step_as_one(network: str, size: int, loss: str, tmp_path:
     assert one["statistics"]
     for name, value in one["statistics"].items():
         np.testing.assert_allclose(first["statistics"][name], value, rtol=1e-8, atol=1e-9)
+
+
+def test_statistics_of_bfloat16_are_as_exact_as_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean of many values lies between two numbers of their type."""
+    monkeypatch.setattr(parallel, "_are_several", lambda: True)
+    monkeypatch.setattr(parallel, "summed", lambda tensor: tensor.clone())
+    generator = torch.Generator().manual_seed(1)
+    blob = (3 * torch.randn(4, 8, 20, 20, generator=generator) + 5).bfloat16()
+    of_result = torch.randn(blob.shape, generator=generator)
+    ours, plain = parallel.BatchNorm(8), torch.nn.BatchNorm2d(8)
+    found = []
+    for norm, x in ((ours, blob.clone()), (plain, blob.float())):
+        result = norm(x.requires_grad_())
+        result.backward(of_result.to(result.dtype))
+        found.append((result, x.grad))
+    for name in ("running_mean", "running_var"):
+        torch.testing.assert_close(getattr(ours, name), getattr(plain, name), rtol=1e-6, atol=1e-6)
+    for tensor, wanted in zip(*found, strict=True):
+        assert tensor.dtype == torch.bfloat16
+        torch.testing.assert_close(tensor.float(), wanted, rtol=0.01, atol=0.01)
 
 
 def test_a_killed_training_is_resumed_and_one_process_writes(

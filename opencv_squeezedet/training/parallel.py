@@ -136,7 +136,7 @@ class BatchNorm(nn.BatchNorm2d):
         """Normalise a blob (N, C, H, W)."""
         if not (self.training and _are_several()):
             return super().forward(x)
-        number, mean, variance = _statistics(x)
+        number, mean, variance = _statistics(x, self.weight)
         self._follow(mean, variance * number / (number - 1))
         return cast(Tensor, _Normalized.apply(x, self.weight, self.bias, number, mean, variance, self.eps))  # type: ignore[no-untyped-call]
 
@@ -150,13 +150,17 @@ class BatchNorm(nn.BatchNorm2d):
         self.running_var.lerp_(variance, self.momentum)
 
 
-def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return how many values each channel of a blob (N, C, H, W) has in all processes, their mean and their variance."""
-    mean, variance = (part.double() for part in torch.batch_norm_update_stats(x, None, None, 0.0))
+def _statistics(x: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return how many values each channel of a blob (N, C, H, W) has in all processes, their mean and their variance.
+
+    They are of the type of ``like``, (C,), which may be more exact than the blob's.
+    """
+    before = torch.zeros_like(like), torch.zeros_like(like)  # without these they would be of the blob's type
+    mean, variance = (part.double() for part in torch.batch_norm_update_stats(x.detach(), *before, 0.0))
     number = mean.new_full((1,), x.numel() / x.shape[1])
     total = summed(torch.cat([number, number * mean, number * (variance + mean.square())]))
     count, means, squares = total[:1], *torch.tensor_split(total[1:] / total[0], 2)
-    return count.float(), means.float(), (squares - means.square()).clamp(min=0).float()
+    return count.to(like.dtype), means.to(like.dtype), (squares - means.square()).clamp(min=0).to(like.dtype)
 
 
 class _Normalized(torch.autograd.Function):
