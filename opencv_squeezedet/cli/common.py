@@ -22,6 +22,7 @@ from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet._version import __version__
 from opencv_squeezedet.backends import BackendName
 from opencv_squeezedet.config import NMS_KINDS, Options
+from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import own_descriptor, real_path
 
 SOURCE_HELP = "picture, video, folder, 'pattern', list of sources (.txt), camera number, - for stdin"
@@ -350,6 +351,15 @@ def write_errors() -> Iterator[None]:
 
 
 # ---- what the user sees ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def needs_training() -> Iterator[None]:
+    """`needs` for what trains, which is imported in the block."""
+    # Waiting threads release their cores to the processes that read pictures; torch looks at this when it is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    with needs("train"):
+        yield
 
 
 def complain(program: str, message: str) -> None:

@@ -18,6 +18,7 @@ from opencv_squeezedet.cli.common import (
     CommandError,
     Parser,
     check_targets,
+    needs_training,
     positive,
     print_table,
     shown,
@@ -29,7 +30,6 @@ from opencv_squeezedet.compression import Compressed, Outputs, Settings, compres
 from opencv_squeezedet.compression.sharing import INITS
 from opencv_squeezedet.compression.table import HEADER
 from opencv_squeezedet.datasets import Dataset
-from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import write_together
 from opencv_squeezedet.formats import load_network
 from opencv_squeezedet.model import Model, description_of, find_model, preprocess_of
@@ -159,7 +159,7 @@ def _trained(
     report: Report,
 ) -> Compressed:
     """Compress with training in between."""
-    with needs("train"):
+    with needs_training():
         from opencv_squeezedet.compression.retraining import Retraining, compress_trained
         from opencv_squeezedet.training import Opinions
 

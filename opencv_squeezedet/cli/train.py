@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from opencv_squeezedet.cli import datasets
-from opencv_squeezedet.cli.common import CommandError, Parser, positive, shown, usage_errors
+from opencv_squeezedet.cli.common import CommandError, Parser, needs_training, positive, shown, usage_errors
 from opencv_squeezedet.cli.progress import Lines
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.extras import needs
@@ -72,10 +72,8 @@ def _whole(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    # Waiting threads release their cores to the processes that read pictures; torch looks at this when it is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with usage_errors():
-        with needs("train"):
+        with needs_training():
             from opencv_squeezedet.training.parallel import processes
         with processes() as number, _apart(args, number):
             return _train(args, first=number == 0)

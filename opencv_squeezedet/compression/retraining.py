@@ -63,7 +63,7 @@ class Retraining:
 
     pictures: int = 20_000
     steps: int = 2
-    rate: float = 2e-4
+    rate: float = 5e-5
     batch: int = 32
     seed: int = 0
     workers: int = 2

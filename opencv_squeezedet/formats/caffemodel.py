@@ -124,7 +124,8 @@ def _stored(blob: Any, layer: str) -> NDArray[np.float32]:
             raise ModelError(f"layer {layer!r}: raw data of floats were expected, got type {blob.raw_data_type}")
         kind = np.dtype(_RAW_TYPES[blob.raw_data_type])
         if len(blob.raw_data) % kind.itemsize:
-            raise ModelError(f"layer {layer!r}: {len(blob.raw_data)} bytes of raw data are not a whole number of {kind} values")
+            size = len(blob.raw_data)
+            raise ModelError(f"layer {layer!r}: {size} bytes of raw data are not a whole number of {kind} values")
         return np.frombuffer(blob.raw_data, kind).astype(np.float32)
     stored = blob.data if blob.has("data") else blob.double_data
     return np.asarray(stored.astype(np.float32))  # a copy, which can be written to

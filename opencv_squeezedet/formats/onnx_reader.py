@@ -48,8 +48,8 @@ def read_onnx(path: StrPath, *, read: Read = onnx_content) -> tuple[Network, Wei
     Raises
     ------
     ModelError
-        If it is not an ONNX file, or is damaged; `UnknownLayerError` where it may be a sound network, but has a node that is none
-        of the layers of `opencv_squeezedet.network`. The error names the node.
+        If it is not an ONNX file, or is damaged; `UnknownLayerError` where it may be a sound network, but has a node that is
+        none of the layers of `opencv_squeezedet.network`. The error names the node.
     OSError
         If it cannot be read.
     """

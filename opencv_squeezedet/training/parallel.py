@@ -182,10 +182,9 @@ class _Normalized(torch.autograd.Function):
         x, weight, number, mean, variance = context.saved_tensors
         eps, steps = context.eps, torch.rsqrt(variance + context.eps)
 
-        def passed(training: bool, wanted: list[bool]) -> tuple[Tensor, Tensor, Tensor]:
-            return torch.ops.aten.native_batch_norm_backward(
-                gradient, x, weight, mean, variance, mean, steps, training, eps, wanted
-            )
+        def passed(training: bool, wanted: list[bool]) -> list[Tensor]:
+            native = torch.ops.aten.native_batch_norm_backward
+            return list(native(gradient, x, weight, mean, variance, mean, steps, training, eps, wanted))
 
         _, of_weight, of_bias = passed(True, [False, True, True])
         of_weights, of_biases = torch.tensor_split(summed(torch.cat([of_weight, of_bias])) / number, 2)
