@@ -350,9 +350,6 @@ def write_errors() -> Iterator[None]:
         raise CommandError(f"cannot write {name}: {reason(error)}", EXIT_SOME_FAILED) from error
 
 
-# ---- what the user sees ------------------------------------------------------------------------------------------------
-
-
 @contextmanager
 def needs_training() -> Iterator[None]:
     """`needs` for what trains, which is imported in the block."""
@@ -360,6 +357,9 @@ def needs_training() -> Iterator[None]:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with needs("train"):
         yield
+
+
+# ---- what the user sees ------------------------------------------------------------------------------------------------
 
 
 def complain(program: str, message: str) -> None:
