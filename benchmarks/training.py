@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does
 import torch
 
 from opencv_squeezedet.cli.datasets import input_size
+from opencv_squeezedet.cli.memory import keep_memory
 from opencv_squeezedet.datasets import load_dataset
 from opencv_squeezedet.training import Recipe, Training
 
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--blocks", type=int, default=3)
     options = parser.parse_args()
+    keep_memory()  # as the command does
     recipe = Recipe(network=options.network, input_size=options.size, batch=options.batch, small=0, pictures=10**6)
     with tempfile.TemporaryDirectory() as folder:
         training = Training(recipe, load_dataset(options.dataset, split=options.split), Path(folder))

@@ -1,0 +1,46 @@
+"""A training keeps the memory that each step frees."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from opencv_squeezedet.cli.memory import keep_memory
+
+FAULTS = """
+import resource
+import sys
+
+import numpy as np
+
+from opencv_squeezedet.cli.memory import keep_memory
+
+if "kept" in sys.argv:
+    assert keep_memory()
+for _ in range(2):  # the second array takes what the first one left
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    array = np.empty(200_000_000, np.uint8)
+    array[::512] = 1
+    del array
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(*arguments: str) -> int:
+    ended = subprocess.run([sys.executable, "-c", FAULTS, *arguments], capture_output=True, text=True, check=True)
+    return int(ended.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
+def test_memory_that_was_freed_is_not_cleared_again() -> None:
+    freed = faults()
+    assert freed > 50  # of 2 MB at most, with huge pages
+    assert faults("kept") < freed / 10
+
+
+def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not keep_memory()
