@@ -25,8 +25,9 @@ def test_postprocess_against_another_build() -> None:
     assert all(float(cell.split()[1].strip("()")) > 0 for cell in row[2:-1])
 
 
-def test_evaluation(tmp_path: Path) -> None:
-    pytest.importorskip("faster_coco_eval", reason="the extra [eval] brings it")
+@pytest.fixture
+def cats(tmp_path: Path) -> str:
+    """A data set of two pictures, one of them without a box."""
     for i in (1, 2):
         shutil.copy(ROOT / "samples" / "chelsea.jpg", tmp_path / f"{i}.jpg")
     truth = {
@@ -35,9 +36,27 @@ def test_evaluation(tmp_path: Path) -> None:
         "categories": [{"id": 1, "name": "cat"}],
     }
     (tmp_path / "truth.json").write_text(json.dumps(truth))
-    command = [sys.executable, str(ROOT / "benchmarks" / "evaluation.py"), str(tmp_path / "truth.json"), "--blocks", "1"]
+    return str(tmp_path / "truth.json")
+
+
+def test_evaluation(cats: str) -> None:
+    pytest.importorskip("faster_coco_eval", reason="the extra [eval] brings it")
+    command = [sys.executable, str(ROOT / "benchmarks" / "evaluation.py"), cats, "--blocks", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     row = done.stdout.splitlines()[-1].split("|")
     assert row[1].strip() == "embedded model"
     assert all(float(cell) >= 0 for cell in row[2:5])
+
+
+def test_input_sizes(cats: str) -> None:
+    """The cat is found whatever the size."""
+    pytest.importorskip("faster_coco_eval", reason="the extra [eval] brings it")
+    command = [sys.executable, str(ROOT / "benchmarks" / "input_sizes.py"), cats, "--sizes", "416", "320"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    header, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines())
+    assert [row[0] for row in rows] == ["416x416", "320x320"]
+    for row in rows:
+        found = dict(zip(header, row, strict=True))
+        assert (found["VOC10"], found["small"]) == ("100.0", "nan")
