@@ -136,6 +136,20 @@ def test_the_pyramid_has_a_deconvolution_for_each_channel() -> None:
     assert sum(isinstance(layer, Convolution) for layer in network.layers) == len(list(network.weighted())) - 1
 
 
+def test_the_pyramid_sees_the_whole_picture_and_keeps_its_budget() -> None:
+    """The middle of the map with the most context sees all of it; at most 1.6 GMAC and 2 M weights."""
+    network = architectures.squeezedet_pyramid()
+    assert network.macs <= 1.6e9
+    assert network.parameters <= 2.0e6
+    reach = 0  # cells of the map after pool9, in each direction
+    for number, dilation in ((10, 1), (11, 1), (13, 2), (14, 4)):
+        layer = network.step(f"fire{number}_expand_3x3").layer
+        assert isinstance(layer, Convolution)
+        assert layer.dilation == layer.pad == (dilation, dilation)
+        reach += dilation
+    assert 2 * reach + 1 >= network.step("sum14").tops[0][2]
+
+
 @needs_caffe_importer
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_opencv_computes_the_same_bits_from_caffe_and_onnx(name: str) -> None:

@@ -181,7 +181,7 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[3].split()[:5] == ["conv1", "Convolution", "1x64x207x207", "1,792", "74,043,072"]
     table = lines[3 : 3 + len(network.layers)]
     assert [line.split()[0] for line in table] == [layer.name for layer in network.layers]
-    assert lines[3 + len(network.layers)].split()[:3] == ["total", "1,929,329", "1,453,273,984"]
+    assert lines[3 + len(network.layers)].split()[:3] == ["total", "1,973,553", "1,364,843,392"]
     assert table[-4].split() == ["slice", "Slice", "1x23x23x180", "+", "1x23x23x9", "+", "1x23x23x36"]
     rest = lines[4 + len(network.layers) :]
     assert rest[0] == "outputs  delta_bbox, class_scores, conf_scores"
@@ -228,13 +228,13 @@ def test_maps_of_a_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     drawn = cv2.imread(str(out))
     assert drawn.shape == (6 * 53, 6 * 53, 3)
     assert main(["inspect", "--activations", photo, "-o", str(out)]) == 0
-    assert capsys.readouterr().out.startswith("conv13: 192 maps of 23x23, ")
+    assert capsys.readouterr().out.startswith("conv15: 192 maps of 23x23, ")
 
     where, image = registry.find_network("embedded"), cv2.imread(photo)
     name, maps = layer_maps(where, image)
-    assert (name, maps.shape) == ("conv13", (192, 23, 23))
+    assert (name, maps.shape) == ("conv15", (192, 23, 23))
     assert maps.min() == 0
-    _, logits = layer_maps(where, image, "conv14")
+    _, logits = layer_maps(where, image, "conv16")
     delta_bbox = sd.SqueezeDet().forward(image).delta_bbox
     np.testing.assert_allclose(logits.transpose(2, 1, 0)[..., 189:], delta_bbox.reshape(23, 23, 36), atol=1e-3)
 

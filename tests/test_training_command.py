@@ -177,7 +177,7 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
     content = events.read_bytes()
     for name in (
         *(b"loss/box", b"loss/classes", b"loss/confidence", b"training/rate", b"training/gradient", b"mAP/VOC07"),
-        *(b"AP of classes/red", b"dead ReLUs/conv13", b"weights/conv14", b"activations/conv1", b"predictions", b"assigned"),
+        *(b"AP of classes/red", b"dead ReLUs/conv15", b"weights/conv16", b"activations/conv1", b"predictions", b"assigned"),
     ):
         assert name in content
     assert cli.main(["train", data, "--anchors", "head.json", "-o", "x", "--size", "128"]) == 2

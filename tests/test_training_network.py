@@ -127,7 +127,7 @@ def test_only_what_is_asked_for_is_run() -> None:
     model = TorchNetwork(SMALL).eval()
     (fire2,) = run(model, a_blob(SMALL), ("fire2",))
     assert fire2.shape == SMALL.step("fire2").tops[0]
-    model.filters["conv13"] = None  # would fail if it were run
+    model.filters["conv15"] = None  # would fail if it were run
     run(model, a_blob(SMALL), ("fire9",))
 
 
@@ -156,7 +156,7 @@ def test_weights_that_do_not_fit() -> None:
 
 
 def test_batch_normalisation_is_folded_into_the_weights() -> None:
-    names = ("fire12_squeeze", "fine", "conv13")
+    names = ("fire12_squeeze", "fine", "conv15")
     torch.manual_seed(0)
     model = TorchNetwork(SMALL, names)
     model.load_weights(random_weights(SMALL))
@@ -181,7 +181,7 @@ def test_what_is_frozen_stays() -> None:
     after = model.weights()
     changed = {name for name in after if not np.array_equal(after[name][0], before[name][0])}
     assert not changed & {"conv1", "fire2_squeeze"}
-    assert {"fire2_expand_1x1", "conv13"} <= changed
+    assert {"fire2_expand_1x1", "conv15"} <= changed
 
 
 # ---- where weights come from ---------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def test_a_training_begins_with_the_embedded_trunk() -> None:
     assert frozen == {name for name in loaded if name.split("_")[0] in ("conv1", "fire2", "fire3")}
     assert set(model.norms) == {step.layer.name for step in network.weighted() if isinstance(step.layer, Convolution)} - set(
         loaded
-    ) - {"conv14"}
+    ) - {"conv16"}
     conf_scores = run(model.eval(), a_blob(network) / 100, ("conf_scores",))[0]
     assert 0 < np.median(conf_scores) < 0.1  # almost sure of being background
     assert config.labels == ("nut", "bolt")

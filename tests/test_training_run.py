@@ -110,9 +110,9 @@ def test_the_layers_in_numbers(data: tuple[Dataset, Dataset], tmp_path: Path) ->
     states = {state.name: state for state in run._layers(run.trainer.averaged())}
     assert states["fire12_squeeze"].dead == 1
     assert states["fire2_squeeze"].dead < 0.5
-    assert np.isnan(states["conv14"].dead)
+    assert np.isnan(states["conv16"].dead)
     assert mostly_dead(states["fire12_squeeze"])
-    assert not any(mostly_dead(states[name]) for name in ("fire2_squeeze", "conv14"))
+    assert not any(mostly_dead(states[name]) for name in ("fire2_squeeze", "conv16"))
     told = "fire12_squeeze: 100 % of its channels are dead (0 in all pictures looked at)"
     layers = [states["fire2_squeeze"], states["fire12_squeeze"]]
     assert run._newly_dead(layers) == [told]
@@ -450,7 +450,7 @@ def test_all_layers_are_normalised(data: tuple[Dataset, Dataset], tmp_path: Path
     plain = training(data, tmp_path / "plain", recipe(**kept))
     run = training(data, tmp_path / "all", recipe(normalized="all", **kept))
     assert {"fire3_squeeze", "fire9_expand_3x3"} < set(run.trainer.model.norms) - set(plain.trainer.model.norms)
-    assert not {"conv1", "fire2_squeeze", "conv14"} & set(run.trainer.model.norms)
+    assert not {"conv1", "fire2_squeeze", "conv16"} & set(run.trainer.model.norms)
     blob = torch.from_numpy(np.random.default_rng(0).normal(0, 50, (2, 3, 128, 128)).astype(np.float32))
     with torch.no_grad():
         expected = plain.trainer.averaged()(blob, ["fire9"])[0]
@@ -611,7 +611,7 @@ def test_ends_early_and_keeps_the_best(data: tuple[Dataset, Dataset], tmp_path: 
 
 def test_the_average_follows(whole: Training) -> None:
     state = whole.trainer.model.state_dict()
-    name = "filters.conv14.weight"
+    name = "filters.conv16.weight"
     assert not torch.equal(state[name], whole.trainer.average[name])
     assert torch.nn.functional.cosine_similarity(state[name].ravel(), whole.trainer.average[name].ravel(), dim=0) > 0.9
     assert torch.equal(state["filters.conv1.weight"], whole.trainer.average["filters.conv1.weight"])  # frozen

@@ -13,6 +13,7 @@ from opencv_squeezedet.network import (
     Convolution,
     Deconvolution,
     Dropout,
+    Eltwise,
     Layer,
     Network,
     Permute,
@@ -142,8 +143,9 @@ def squeezedet_pyramid(classes: int = 20, anchors: int = 9, input_size: tuple[in
     """Return a SqueezeDet on the v1.1 trunk that combines three depths; parameters as for `squeezedet_gsoc`.
 
     Large objects need more context than the trunk's last map has, and small ones need finer features. A map at half its
-    resolution is scaled up by a deconvolution, one at twice its resolution is scaled down by a strided convolution, and a
-    fire module combines the three. Its first grid axis is the picture's x.
+    resolution, in which two dilated fire modules (Yu and Koltun, arXiv:1511.07122) with a bypass see the whole picture, is
+    scaled up by a deconvolution; one at twice its resolution is scaled down by a strided convolution; and a fire module
+    combines the three. Its first grid axis is the picture's x.
     """
     net = _Builder("SqueezeDetPyramid", input_size, _LITE)
     net.convolution("conv1", 64, 3, stride=2)
@@ -151,6 +153,8 @@ def squeezedet_pyramid(classes: int = 20, anchors: int = 9, input_size: tuple[in
     net.pool("pool9", 3, 2)
     net.fire(10, 64, 256)
     net.fire(11, 64, 256)
+    net.dilated_fire(13, 48, 256, 2)
+    net.dilated_fire(14, 48, 256, 4)
     net.convolution("coarse", 128, 1)
     coarse = net.upsample("upsampled", 128, like="fire9")
     middle = net.convolution("middle", 128, 1, bottom="fire9")
@@ -158,8 +162,9 @@ def squeezedet_pyramid(classes: int = 20, anchors: int = 9, input_size: tuple[in
     fine = net.downsample("fine", 64)
     net.add(Concat, "pyramid", bottoms=(coarse, middle, fine))
     net.fire(12, 96, 128)
-    net.convolution("conv13", 192, 3)
-    _head(net, "conv14", classes, anchors, _COLUMNS_FIRST, kernel=1)
+    net.convolution("conv15_squeeze", 96, 1)
+    net.convolution("conv15", 192, 3)
+    _head(net, "conv16", classes, anchors, _COLUMNS_FIRST, kernel=1)
     return net.network()
 
 
@@ -271,11 +276,19 @@ class _Builder:
         *,
         stride: int = 1,
         pad: int = 0,
+        dilation: int = 1,
         bottom: str | None = None,
         relu: bool = True,
     ) -> str:
         self.add(
-            partial(Convolution, outputs=outputs, kernel=(kernel, kernel), stride=(stride, stride), pad=(pad, pad)),
+            partial(
+                Convolution,
+                outputs=outputs,
+                kernel=(kernel, kernel),
+                stride=(stride, stride),
+                pad=(pad, pad),
+                dilation=(dilation, dilation),
+            ),
             name,
             bottoms=() if bottom is None else (bottom,),
         )
@@ -299,11 +312,18 @@ class _Builder:
     def pool(self, name: str, kernel: int, stride: int) -> str:
         return self.add(Pooling, name, kernel=(kernel, kernel), stride=(stride, stride))
 
-    def fire(self, number: int, squeeze: int, expand: int) -> str:
+    def dilated_fire(self, number: int, squeeze: int, expand: int, dilation: int) -> str:
+        """Add to a map what a fire module sees farther away."""
+        bottom = self._top
+        top = self.fire(number, squeeze, expand, dilation)
+        return self.add(Eltwise, f"sum{number}", bottoms=(bottom, top))
+
+    def fire(self, number: int, squeeze: int, expand: int, dilation: int = 1) -> str:
         names = self._names
         squeezed = self.convolution(names.squeeze.format(number), squeeze, 1)
         narrow = self.convolution(names.expand_1x1.format(number), expand, 1, bottom=squeezed)
-        wide = self.convolution(names.expand_3x3.format(number), expand, 3, pad=1, bottom=squeezed)
+        expand_3x3 = names.expand_3x3.format(number)
+        wide = self.convolution(expand_3x3, expand, 3, pad=dilation, dilation=dilation, bottom=squeezed)
         return self.add(Concat, names.concat.format(number), bottoms=(narrow, wide))
 
     def slice(self, name: str, tops: tuple[str, ...], points: tuple[int, ...], axis: int) -> None:

@@ -53,6 +53,9 @@ def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None
         score_threshold=0.3,
         nms_threshold=0.45,
         nms_kind="greedy",
+        vote_threshold=0.5,
+        cross_class_threshold=0.7,
+        multi_label=True,
         top_n=512,
     )
 
