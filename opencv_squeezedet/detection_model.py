@@ -159,6 +159,11 @@ class DetectionModel:
         self._opencv_net("enableWinograd").enableWinograd(useWinograd)
         return self
 
+    def enableTF32(self, useTF32: bool) -> DetectionModel:
+        """Set whether CUDA may compute in TF32; OpenCV has this from 5.1 on."""
+        self._opencv_net("enableTF32").enableTF32(useTF32)
+        return self
+
     def setNmsAcrossClasses(self, value: bool) -> DetectionModel:
         """Set whether boxes of different classes suppress each other."""
         with _as_cv2_error():

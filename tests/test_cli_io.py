@@ -299,7 +299,7 @@ def test_all_outputs_tell_the_same(folder: Path) -> None:
         "--crops": "crops",
     }
     options = [text for pair in places.items() for text in pair]
-    assert cli.detect_main(["in", "-r", "--threshold", "0.05", "--nms", "0.9", "--quiet", *options]) == 0
+    assert cli.detect_main(["in", "-r", "--threshold", "0.01", "--nms", "0.9", "--quiet", *options]) == 0
     entries = json.loads(Path("all.json").read_text())
     assert len(entries) == 4
     objects = [(entry["file"], d["label"], d["confidence"]) for entry in entries for d in entry["detections"]]

@@ -314,7 +314,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert out.stat().st_size <= 1_000_000
     told = json.loads((tmp_path / "it.json").read_text())
     assert told["bytes"] == out.stat().st_size == told["total"]["size"]
-    assert len(told["layers"]) == 41
+    assert len(told["layers"]) == 48
     photo = cv2.imread(str(ROOT / "samples" / "chelsea.jpg"))
     assert sd.SqueezeDet(out).detect(photo).labels == ["cat"]
 

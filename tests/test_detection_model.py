@@ -167,6 +167,7 @@ SETTERS: list[tuple[str, tuple[Any, ...]]] = [
     ("setNmsAcrossClasses", (True,)),
     ("setOutputNames", (["softmax"],)),
     ("enableWinograd", (False,)),
+    *([("enableTF32", (False,))] if hasattr(cv2.dnn.Net, "enableTF32") else []),
 ]
 
 

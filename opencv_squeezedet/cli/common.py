@@ -21,7 +21,6 @@ from opencv_squeezedet._checks import MOST, fraction
 from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet._version import __version__
 from opencv_squeezedet.backends import BackendName
-from opencv_squeezedet.cli.memory import keep_memory
 from opencv_squeezedet.config import NMS_KINDS, Options
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import own_descriptor, real_path
@@ -354,6 +353,8 @@ def write_errors() -> Iterator[None]:
 @contextmanager
 def needs_training() -> Iterator[None]:
     """`needs` for what trains, which is imported in the block."""
+    from opencv_squeezedet.cli.memory import keep_memory
+
     # Waiting threads release their cores to the processes that read pictures; torch looks at this when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_memory()
