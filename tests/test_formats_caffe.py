@@ -285,7 +285,7 @@ def test_the_embedded_weights_are_what_opencv_has_of_them() -> None:
     stem = MODELS / "squeezedet_pyramid_voc"
     net = cv2.dnn.readNetFromCaffe(f"{stem}.prototxt", f"{stem}.caffemodel")
     weights = read_caffemodel(f"{stem}.caffemodel")
-    assert len(weights) == 41
+    assert len(weights) == 48
     for name, blobs in weights.items():
         for i, blob in enumerate(blobs):
             np.testing.assert_array_equal(net.getParam(name, i).ravel(), blob.ravel())
