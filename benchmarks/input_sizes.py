@@ -20,7 +20,7 @@ from opencv_squeezedet.datasets import load_dataset
 from opencv_squeezedet.evaluation import detect_dataset, evaluate
 from opencv_squeezedet.evaluation.run import LOWEST_SCORE
 from opencv_squeezedet.formats import load_network, onnx_bytes
-from opencv_squeezedet.model import EMBEDDED, models_folder
+from opencv_squeezedet.model import EMBEDDED
 from opencv_squeezedet.network.architectures import squeezedet_pyramid
 
 HEADER = ("input", "MACs", "VOC07", "VOC10", "AP", "AP75", "small", "medium", "large")
@@ -44,7 +44,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", help="annotated pictures")
-    embedded = str(Path(models_folder()) / EMBEDDED)
+    embedded = str(Path(__file__).parents[1] / "models" / EMBEDDED)  # an installed package has only the compressed file
     parser.add_argument("--model", default=embedded, help="of squeezedet_pyramid (the embedded one)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[416, 384, 352, 320], help="sides, multiples of 32")
     parser.add_argument("--backend", default="auto", help="(auto)")
