@@ -10,7 +10,7 @@ from libc.math cimport NAN, isfinite
 from libc.stdlib cimport free, malloc, realloc
 
 from opencv_squeezedet.anchors cimport (
-    Corners, Head, Strides, anchor_box, anchor_score, finite_deltas,
+    Corners, Head, Strides, anchor_box, anchor_score, finite_deltas, inner_score, reported_score,
 )
 from opencv_squeezedet.boxes cimport Box, clip
 from opencv_squeezedet.candidates cimport boxes_needed, find_candidates, push, sort_boxes
@@ -24,14 +24,20 @@ import numpy as np
 cdef Py_ssize_t postprocess_blobs(const Head* head, const float* delta_bbox, const float* class_scores,
                                   const float* conf_scores, const Limits* limits, double class_bound,
                                   Box* boxes) noexcept nogil:
-    cdef Py_ssize_t count = find_candidates(head, delta_bbox, class_scores, conf_scores, limits, class_bound, boxes)
+    cdef Limits inner = limits[0]
+    cdef Py_ssize_t count
     cdef Py_ssize_t kept = 0
     cdef Py_ssize_t i, anchor, cell
+    inner.score_threshold = inner_score(head, limits.score_threshold)
+    limits = &inner
+    count = find_candidates(head, delta_bbox, class_scores, conf_scores, limits, class_bound, boxes)
     for i in range(count):
         anchor = boxes[i].anchor // head.classes if limits.multi_label else boxes[i].anchor
         cell = anchor // head.per_cell
         anchor_box(head, delta_bbox, cell, anchor - cell * head.per_cell, &boxes[i])
     count = choose(boxes, count, limits, head.iou_epsilon)
+    for i in range(count):
+        boxes[i].score = reported_score(head, boxes[i].score)
     if limits.multi_label:
         for i in range(count):
             boxes[i].anchor = boxes[i].anchor // head.classes
@@ -103,6 +109,17 @@ cdef tuple _to_arrays(const Box* boxes, Py_ssize_t count, object placement):
     return xyxy_array, score_array, class_array
 
 
+cdef double* _pairs(tuple pairs) except NULL:
+    """Pairs of numbers, one behind the other, in memory that the caller frees."""
+    cdef Py_ssize_t i
+    cdef double* values = <double*>malloc(max(2 * len(pairs), 1) * sizeof(double))
+    if values == NULL:
+        raise MemoryError
+    for i in range(len(pairs)):
+        values[2 * i], values[2 * i + 1] = pairs[i]
+    return values
+
+
 cdef class HeadKernel:
     """The conventions of a head in the form that the kernels take; see `opencv_squeezedet.HeadConfig` for their meaning.
 
@@ -110,19 +127,16 @@ cdef class HeadKernel:
     """
     def __cinit__(self, *, tuple input_size, tuple grid, tuple anchors, Py_ssize_t classes, bint first_axis_is_x,
                   bint inner_centers, bint height_first, double exp_threshold, int corners, double iou_epsilon, bint planes,
-                  bint activated):
+                  bint activated, tuple score_map=()):
         cdef Head* head = &self.head
         cdef Py_ssize_t per_cell = len(anchors)
-        cdef Py_ssize_t cells, k
+        cdef Py_ssize_t cells
         head.width, head.height = input_size
         head.n0, head.n1 = grid
         cells = head.n0 * head.n1
         self.anchors = cells * per_cell
-        self.anchors_wh = <double*>malloc(2 * per_cell * sizeof(double))
-        if self.anchors_wh == NULL:
-            raise MemoryError
-        for k in range(per_cell):
-            self.anchors_wh[2 * k], self.anchors_wh[2 * k + 1] = anchors[k]
+        self.anchors_wh = _pairs(anchors)
+        self.score_map = _pairs(score_map)
         head.anchors_wh = self.anchors_wh
         head.per_cell = per_cell
         head.classes = classes
@@ -133,6 +147,8 @@ cdef class HeadKernel:
         head.exp_threshold = exp_threshold
         head.corners = <Corners>corners
         head.iou_epsilon = iou_epsilon
+        head.score_map = self.score_map
+        head.score_points = len(score_map)
         if planes:      # (channels, n0, n1)
             head.delta = Strides(cell=1, anchor=4 * cells, item=cells)
             head.class_ = Strides(cell=1, anchor=classes * cells, item=cells)
@@ -144,6 +160,7 @@ cdef class HeadKernel:
 
     def __dealloc__(self):
         free(self.anchors_wh)
+        free(self.score_map)
 
     cdef Box* _run(self, object delta_bbox, object class_scores, object conf_scores, Py_ssize_t pictures, const Limits* limits,
                    double class_bound, Py_ssize_t* counts) except NULL:

@@ -29,6 +29,7 @@ cdef Py_ssize_t postprocess_blobs(const Head* head, const float* delta_bbox, con
 cdef class HeadKernel:
     cdef Head head
     cdef double* anchors_wh
+    cdef double* score_map
     cdef readonly Py_ssize_t anchors    # in the whole grid
     cdef Box* _run(self, object delta_bbox, object class_scores, object conf_scores, Py_ssize_t pictures,
                    const Limits* limits, double class_bound, Py_ssize_t* counts) except NULL

@@ -36,9 +36,37 @@ cdef struct Head:
     double exp_threshold            # above this delta the exponential continues as its tangent; INFINITY: never
     Corners corners
     double iou_epsilon
+    const double* score_map         # score_points pairs (score, reported score), both rising in (0, 1); owned by the caller
+    Py_ssize_t score_points         # 0: scores are reported as they are
     Strides delta
     Strides class_
     Strides conf
+
+
+cdef inline double along(const double* pairs, Py_ssize_t count, int source, double value) noexcept nogil:
+    """A value in the other column of the line from (0, 0) through rising pairs to (1, 1); outside [0, 1] it stays as it is."""
+    cdef double x0 = 0.0, y0 = 0.0, x1 = 1.0, y1 = 1.0
+    cdef Py_ssize_t i
+    if not 0.0 < value < 1.0:
+        return value
+    for i in range(count):
+        if value < pairs[2 * i + source]:
+            x1 = pairs[2 * i + source]
+            y1 = pairs[2 * i + 1 - source]
+            break
+        x0 = pairs[2 * i + source]
+        y0 = pairs[2 * i + 1 - source]
+    return y0 + (value - x0) * (y1 - y0) / (x1 - x0)
+
+
+cdef inline double reported_score(const Head* head, double score) noexcept nogil:
+    """What is reported for confidence x class score."""
+    return along(head.score_map, head.score_points, 0, score) if head.score_points else score
+
+
+cdef inline double inner_score(const Head* head, double reported) noexcept nogil:
+    """The confidence x class score for which a score is reported."""
+    return along(head.score_map, head.score_points, 1, reported) if head.score_points else reported
 
 
 cdef inline double anchor_center(Py_ssize_t i, Py_ssize_t n, double length, bint inner) noexcept nogil:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsFloat, SupportsIndex, TypedDict, TypeVar, get_args
 
 from opencv_squeezedet import _checks
@@ -25,6 +25,7 @@ Layout = Literal["hwc", "chw"]
 NmsKind = Literal["reference", "greedy", "soft"]
 
 NMS_KINDS: tuple[str, ...] = get_args(NmsKind)
+_MOST_POINTS = 100  # of a map of scores
 _TRUNK_STRIDE = 16  # SqueezeNet halves its input four times
 
 
@@ -161,6 +162,10 @@ class HeadConfig:
     multi_label : bool
         Every class of an anchor whose score is above the threshold is a candidate, not only its best one. Equal scores are
         ranked by anchor, then by class.
+    score_map : sequence of (float, float)
+        Pairs (score, reported score), both rising, strictly between 0 and 1. The scores of the boxes that are left follow the
+        line from (0, 0) through these to (1, 1), so that they can say how often such boxes are right; their order stays. The
+        score threshold is one of reported scores. Without pairs a score is reported as it is.
 
     Raises
     ------
@@ -190,6 +195,7 @@ class HeadConfig:
     top_n: int = 64
     class_agnostic: bool = False
     multi_label: bool = False
+    score_map: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         """Check every field and convert it to its final form."""
@@ -202,6 +208,7 @@ class HeadConfig:
         for name in ("input_size", "grid"):
             self._set(name, _checks.size(name, getattr(self, name)))
         self._set("anchors", checked_anchors(self.anchors))
+        self._set("score_map", _score_map(self.score_map))
         self._set("labels", _labels(self.labels))
         epsilon = _checks.finite("iou_epsilon", self.iou_epsilon)
         if epsilon < 0:
@@ -235,6 +242,7 @@ class HeadConfig:
             iou_epsilon=self.iou_epsilon,
             planes=self.layout == "chw",
             activated=self.activated,
+            score_map=self.score_map,
         )
 
     @cached_property
@@ -376,23 +384,34 @@ def from_fields(cls: type[T], fields: dict[str, Any]) -> T:
 
 def checked_anchors(value: Any) -> tuple[tuple[float, float], ...]:
     """Anchor shapes as `HeadConfig` keeps them; ValueError or TypeError if they are not valid."""
-    try:
-        pairs = tuple(value)
-    except TypeError:
-        raise ValueError(f"anchors must be pairs (width, height), got {value!r}") from None
-    if not pairs:
+    anchors = _pairs("anchors", value, "(width, height)")
+    if not anchors:
         raise ValueError("anchors must hold at least one pair (width, height), got none")
-    anchors = []
-    for pair in pairs:
-        try:
-            width, height = pair
-        except (TypeError, ValueError):
-            raise ValueError(f"anchors must be pairs (width, height), got {value!r}") from None
-        width, height = _checks.finite("anchors", width), _checks.finite("anchors", height)
+    for width, height in anchors:
         if min(width, height) <= 0:
             raise ValueError(f"anchors must have positive sides, got {(width, height)}")
-        anchors.append((width, height))
-    return tuple(anchors)
+    return anchors
+
+
+def _score_map(value: Any) -> tuple[tuple[float, float], ...]:
+    points = _pairs("score_map", value, "(score, reported score)")
+    if len(points) > _MOST_POINTS:
+        raise ValueError(f"score_map must have at most {_MOST_POINTS} pairs, got {len(points)}")
+    for (x, y), (right, above) in pairwise([(0.0, 0.0), *points, (1.0, 1.0)]):
+        if not (x < right and y < above):
+            raise ValueError(f"score_map must rise strictly from (0, 0) to (1, 1), got {(right, above)} after {(x, y)}")
+    return points
+
+
+def _pairs(name: str, value: Any, meaning: str) -> tuple[tuple[float, float], ...]:
+    pairs = []
+    try:
+        for pair in value:
+            first, second = pair
+            pairs.append((first, second))
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be pairs {meaning}, got {value!r}") from None
+    return tuple((_checks.finite(name, first), _checks.finite(name, second)) for first, second in pairs)
 
 
 def _labels(value: Any) -> tuple[str, ...]:

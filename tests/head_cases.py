@@ -62,6 +62,7 @@ def heads(draw: st.DrawFn, **fixed: Any) -> HeadConfig:
         "top_n": draw(st.sampled_from([1, 2, 5, 64, 10**9])),
         "class_agnostic": draw(st.booleans()),
         "multi_label": draw(st.booleans()),
+        "score_map": draw(st.sampled_from([(), ((0.3, 0.1), (0.7, 0.95))])),
     }
     return HeadConfig(**{**fields, **fixed})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -279,6 +279,21 @@ def without_doubles(boxes: Floats, scores: Floats, class_ids: Ints, ties: Ints, 
     return order[scores[order] > config.score_threshold], scores
 
 
+def _line(config: HeadConfig) -> tuple[list[float], list[float]]:
+    scores, reported = zip((0.0, 0.0), *config.score_map, (1.0, 1.0), strict=True)
+    return list(scores), list(reported)
+
+
+def _along(xs: list[float], ys: list[float], values: Any) -> Any:
+    return np.where((values > 0) & (values < 1), np.interp(values, xs, ys), values)
+
+
+def without_map(config: HeadConfig) -> HeadConfig:
+    """The head with the score threshold for the scores before they are mapped."""
+    scores, reported = _line(config)
+    return dataclasses.replace(config, score_map=(), score_threshold=float(_along(reported, scores, config.score_threshold)))
+
+
 def postprocess(
     delta_bbox: ArrayLike,
     class_scores: ArrayLike,
@@ -287,6 +302,9 @@ def postprocess(
     image_size: tuple[int, int] | None = None,
 ) -> Boxes:
     """From three blobs to boxes; options other than the config's come by ``dataclasses.replace``."""
+    if config.score_map:
+        found = postprocess(delta_bbox, class_scores, conf_scores, without_map(config), image_size)
+        return found._replace(confidence=_along(*_line(config), found.confidence))
     anchors, class_ids, scores = candidates(delta_bbox, class_scores, conf_scores, config)
     boxes, empty = (values[anchors] for values in _corners(*sides(delta_bbox, config), config))
     classes = None if config.class_agnostic else class_ids
@@ -317,7 +335,7 @@ def _close(a: Floats, b: Floats | float) -> NDArray[np.bool_]:
 
 def exact_scores(config: HeadConfig) -> bool:
     """Whether scores are products of two floats, which double does not round: no exponential and no IoU is in them."""
-    return config.activated and config.nms_kind != "soft" and config.cross_class_threshold is None
+    return config.activated and config.nms_kind != "soft" and config.cross_class_threshold is None and not config.score_map
 
 
 def _scores_in_doubt(class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig) -> bool:
@@ -378,6 +396,11 @@ def _doubles_in_doubt(found: Boxes, config: HeadConfig) -> bool:
 
 def in_doubt(delta_bbox: ArrayLike, class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig) -> bool:
     """Whether two correct programs may differ in which boxes they report, or where."""
+    if config.score_map:
+        config = without_map(config)
+        scores = class_scores_of(class_scores, conf_scores, config)
+        if _close(scores, config.score_threshold).any():
+            return True
     if _scores_in_doubt(class_scores, conf_scores, config):
         return True
     x, y = sides(delta_bbox, config)

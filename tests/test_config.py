@@ -44,6 +44,7 @@ OTHERS: dict[str, Any] = {
     "top_n": 7,
     "class_agnostic": True,
     "multi_label": True,
+    "score_map": ((0.25, 0.125), (0.5, 0.75)),
 }
 
 
@@ -84,6 +85,7 @@ def test_voc() -> None:
         "top_n": 64,
         "class_agnostic": False,
         "multi_label": False,
+        "score_map": (),
     }
     assert list(sd.VOC.labels) == sorted(sd.VOC.labels)
     assert len(sd.VOC.labels) == 20
@@ -116,6 +118,7 @@ def test_kitti() -> None:
         "top_n": 64,
         "class_agnostic": False,
         "multi_label": False,
+        "score_map": (),
     }
 
 

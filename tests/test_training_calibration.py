@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +22,7 @@ from training_cases import recipe, squares  # noqa: E402
 
 from opencv_squeezedet.evaluation.matching import ClassMatches  # noqa: E402
 from opencv_squeezedet.training import Training  # noqa: E402
-from opencv_squeezedet.training.calibration import Calibration, Logits, calibrate, climb, log_loss, platt  # noqa: E402
+from opencv_squeezedet.training.calibration import Calibration, Logits, calibrate, climb, score_map_of  # noqa: E402
 
 HEAD = sd.HeadConfig(
     input_size=(90, 90), grid=(2, 2), anchors=((20, 20),), labels=("a", "b"), score_threshold=0.3, nms_kind="greedy"
@@ -66,7 +68,7 @@ def test_mistakes_that_are_confident_fall_behind() -> None:
     scaled = sd.postprocess_batch(
         logits.delta_bbox,
         logits.classes * np.float32(found.class_scale),
-        logits.confidence * np.float32(found.confidence_scale) + np.float32(found.confidence_shift),
+        logits.confidence * np.float32(found.confidence_scale),
         sd.HeadConfig.from_dict({**head.to_dict(), "activated": False}),
     )
     assert [detections.xyxy.tolist() for detections in scaled] == [[[20, 20, 40, 40]]] * 3  # the threshold parts them
@@ -76,19 +78,19 @@ def test_what_is_right_stays() -> None:
     found = calibrate(*frames((3.0, 3.0), (-2.0, 0.5)), HEAD)
     assert found.nms_threshold == HEAD.nms_threshold
     assert (found.before, found.after) == (1.0, 1.0)
-    assert found.error_after < 0.03 < found.error_before
+    assert found.score_map == ()  # too few to tell
 
 
 def test_nothing_found() -> None:
     logits, dataset = frames((-9.0, 0.0), (-9.0, 0.0))
     found = calibrate(logits, dataset, HEAD)
-    assert found[:-2] == (1.0, 1.0, 0.0, HEAD.nms_threshold, HEAD.score_threshold, 0.0, 0.0)
+    assert found[:-2] == (1.0, 1.0, HEAD.nms_threshold, HEAD.score_threshold, 0.0, 0.0, ())
     assert np.isnan(found[-2:]).all()
 
 
 def test_scores_become_probabilities() -> None:
     """Detections at 0.6 of which four in five are right, at 0.3 of which one in five is, and at 0.1 of which none is."""
-    count = 20
+    count = 40
     confidence = np.full((count, 2, 2, 1), -9, np.float32)
     classes = np.full((count, 2, 2, 2), [9, -9], np.float32)
     pictures = []
@@ -99,45 +101,67 @@ def test_scores_become_probabilities() -> None:
     logits = Logits(np.zeros((count, 2, 2, 4), np.float32), classes, confidence, [(90, 90)] * count)
     dataset = Dataset(HEAD.labels, tuple(pictures), ())
     found = calibrate(logits, dataset, HEAD)
-    assert found.after >= found.before - 0.002
-    assert found.error_after < 0.5 * found.error_before
-    scores = [
-        1 / (1 + math.exp(-(found.confidence_scale * logit + found.confidence_shift))) for logit in (0.405, -0.847, -2.197)
-    ]
-    assert scores == pytest.approx([0.8, 0.2, 0.0], abs=0.1)
+    assert found.after >= found.before
+    assert found.error_after < 0.05 < found.error_before
+    reported = dict(found.score_map)
+    assert [reported[score] for score in (0.6, 0.3, 0.1)] == pytest.approx([0.8, 0.2, 0.0], abs=0.06)
+    assert reported[0.3] < found.score_threshold < reported[0.6]
 
 
-def test_the_scores_that_would_be_right() -> None:
-    """Logits of the share that is right are twice those of the scores, plus 1."""
-    logits = np.linspace(-3, 2, 11)
-    share = 1 / (1 + np.exp(-(2 * logits + 1)))
-    hits = np.concatenate([np.arange(1000) < 1000 * one for one in share])
-    score = np.repeat(1 / (1 + np.exp(-logits)), 1000).astype(np.float32)
-    assert platt(ClassMatches(score, hits, 1, 0)) == pytest.approx((2, 1), abs=0.03)
-    assert platt(ClassMatches(score, np.ones_like(hits), 1, 0)) == (1, 0)
+def matches(right: Any) -> ClassMatches:
+    """A hundred detections at each of many scores, of which a share is right."""
+    scores = np.linspace(0.06, 0.96, 31)
+    hits = np.concatenate([np.arange(100) < round(100 * right(score)) for score in scores])
+    return ClassMatches(np.repeat(scores, 100).astype(np.float32), hits, 1, 0)
 
 
-def test_the_log_loss_of_detections() -> None:
-    matches = ClassMatches(np.array([0.9, 0.5, 0.2], np.float32), np.array([True, False, False]), 2, 0)
-    assert log_loss(matches) == pytest.approx(-(math.log(0.9) + math.log(0.5) + math.log(0.8)) / 2)
-    assert log_loss(matches._replace(objects=0)) == 0
+@pytest.mark.parametrize(
+    "right",
+    [
+        lambda s: 1 / (1 + np.exp(1.4 - 0.8 * np.log(s) + 5 * np.log(1 - s))),
+        lambda s: s,
+        lambda s: s**2,
+        lambda s: 1 - (1 - s) ** 2,
+        lambda s: 0.2 + 0.5 * s,
+    ],
+)
+def test_the_share_that_is_right(right: Any) -> None:
+    points = score_map_of(matches(right))
+    assert len(points) >= 8
+    for score, reported in points:
+        assert reported == pytest.approx(right(score), abs=0.05)
+    dataclasses.replace(HEAD, score_map=points)  # a map that a head takes
+
+
+def test_scores_that_say_nothing_stay() -> None:
+    assert score_map_of(matches(lambda s: 1 - s)) == ()
+    assert score_map_of(matches(lambda s: 1.0)) == score_map_of(matches(lambda s: 0.0)) == ()
+    few = matches(lambda s: s)
+    assert score_map_of(few._replace(score=few.score[::100], hit=few.hit[::100])) == ()
+
+
+def test_scores_near_one_leave_the_map_rising() -> None:
+    points = score_map_of(matches(lambda s: min(1.0, 3 * s)))
+    assert points[-1][1] < 1
+    dataclasses.replace(HEAD, score_map=points)
 
 
 @pytest.mark.parametrize("network", ["pyramid", "lite", "gsoc"])
 def test_the_written_model_has_it(network: str, tmp_path: Path) -> None:
-    """Its logits are those of the torch network, scaled and shifted, and its head has the thresholds."""
+    """Its logits are those of the torch network, scaled, and its head has the thresholds and the map."""
     train, val = squares(tmp_path)
     training = Training(recipe(network=network, input_size=(128, 96)), train, tmp_path / "run", validation=val, workers=0)
     training.write(tmp_path / "plain", half=False)
-    training.write(tmp_path / "scaled", half=False, calibration=Calibration(2.0, HALF, 1.5, 0.6, 0.17, 0.0, 0.0))
+    training.write(tmp_path / "scaled", half=False, calibration=Calibration(2.0, HALF, 0.6, 0.17, 0.0, 0.0, ((0.5, 0.75),)))
     plain, scaled = (sd.SqueezeDet(tmp_path / name) for name in ("plain", "scaled"))
     assert (scaled.config.nms_threshold, scaled.config.score_threshold) == (0.6, 0.17)
+    assert scaled.config.score_map == ((0.5, 0.75),)
     image = cv2.imread(str(val.pictures[0].path))
     before, after = plain.forward(image), scaled.forward(image)
     np.testing.assert_allclose(after.delta_bbox, before.delta_bbox, atol=1e-5)
     squared = before.class_scores.astype(float) ** 2
     np.testing.assert_allclose(after.class_scores, squared / squared.sum(-1, keepdims=True), atol=1e-5)
-    odds = (before.conf_scores.astype(float) / (1 - before.conf_scores)) ** HALF * math.exp(1.5)
+    odds = (before.conf_scores.astype(float) / (1 - before.conf_scores)) ** HALF
     np.testing.assert_allclose(after.conf_scores, odds / (1 + odds), atol=1e-5)
 
 

@@ -196,7 +196,7 @@ def _watch(training: Training, args: argparse.Namespace) -> None:
 def _calibrated(calibration: Calibration) -> str:
     return (
         f"calibrated: class logits x{calibration.class_scale:.2f}, confidence logits "
-        f"x{calibration.confidence_scale:.2f} {calibration.confidence_shift:+.1f}, "
+        f"x{calibration.confidence_scale:.2f}, "
         f"NMS threshold {calibration.nms_threshold:.2f}, score threshold {calibration.score_threshold:.2f}: "
         f"mAP (VOC10) {100 * calibration.before:.1f} -> {100 * calibration.after:.1f}, "
         f"scores off by {100 * calibration.error_before:.1f} -> {100 * calibration.error_after:.1f}"

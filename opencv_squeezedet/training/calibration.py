@@ -1,4 +1,4 @@
-"""What is chosen after training, on pictures that were not trained on: the scale of the logits, and thresholds."""
+"""What is chosen after training, on pictures that were not trained on: scales of logits, thresholds, a map of scores."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from opencv_squeezedet.training.predictions import logit_channels
 MEASURED_FROM = 0.005  # detections below do not change an average precision by much
 _SCALES = tuple(2.0 ** (k / 2) for k in range(-4, 5))
 _NMS_THRESHOLDS = tuple(k / 20 for k in range(6, 15))
-_SHIFTS = tuple(k / 2 for k in range(-4, 9))
-_WORTH = 0.002  # of mAP, for scores that say more
+_TOLD_FROM = 0.05  # scores below say little, but are so many that they would decide the map
+_ENOUGH = 20  # detections that are right, and that are wrong, for a map
+_POINTS = tuple(k / 10 for k in range(1, 10))
 _BATCH = 16
 
 
@@ -39,24 +40,23 @@ class Logits(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """Factors on the logits, and thresholds that suit them.
+    """Factors on the logits, thresholds that suit them, and a map that makes scores probabilities.
 
-    No loss determines how a score weighs the confidence against the class, and what it says about the detection being right.
-    Two factors and a shift set it, and change only the last layer's weights (Platt scaling and a softmax temperature: Guo et
-    al., arXiv:1706.04599).
+    No loss determines how a score weighs the confidence against the class: two factors set it, and change only the last
+    layer's weights. What a score says about the detection being right is left to a map of scores, which changes no order.
 
     Parameters
     ----------
     class_scale, confidence_scale : float
         Factors on the class logits and the confidence logits.
-    confidence_shift : float
-        What is then added to the confidence logits.
     nms_threshold : float
         The one with the highest accuracy.
     score_threshold : float
-        The one with the highest F1 of all classes together.
+        The one with the highest F1 of all classes together, a reported score.
     before, after : float
         Mean of VOC2010's average precisions, without and with the calibration.
+    score_map : tuple of (float, float)
+        As in `HeadConfig`.
     error_before, error_after : float
         Mean distance of a score from the share of detections with such scores that are right, see `Diagnosis`; NaN without
         detections.
@@ -64,31 +64,30 @@ class Calibration(NamedTuple):
 
     class_scale: float
     confidence_scale: float
-    confidence_shift: float
     nms_threshold: float
     score_threshold: float
     before: float
     after: float
+    score_map: tuple[tuple[float, float], ...] = ()
     error_before: float = math.nan
     error_after: float = math.nan
 
     def weights(self, network: Network, weights: Weights) -> Weights:
-        """Return a network's weights with the factors and the shift in its last layer."""
+        """Return a network's weights with the factors in its last layer."""
         channels = logit_channels(network)
         kernel, bias = weights[channels.layer]
         factors = np.ones(len(bias), np.float32)
         factors[channels.classes], factors[channels.confidence] = self.class_scale, self.confidence_scale
-        shifted = bias * factors
-        shifted[channels.confidence] += np.float32(self.confidence_shift)
-        return {**weights, channels.layer: [kernel * factors[:, None, None, None], shifted]}
+        return {**weights, channels.layer: [kernel * factors[:, None, None, None], bias * factors]}
 
     def head(self, config: HeadConfig) -> HeadConfig:
-        """Return a head with these thresholds."""
-        return replace(config, score_threshold=self.score_threshold, nms_threshold=self.nms_threshold)
+        """Return a head with these thresholds and this map."""
+        fields = {name: getattr(self, name) for name in ("score_threshold", "nms_threshold", "score_map")}
+        return replace(config, **fields)
 
 
 def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibration:
-    """Find the factors and the NMS threshold with the highest accuracy, then those, with a shift, whose scores say most.
+    """Find the factors and the NMS threshold with the highest accuracy, then the map that makes scores probabilities.
 
     Parameters
     ----------
@@ -97,7 +96,7 @@ def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibrati
     dataset : Dataset
         Pictures that were not trained on.
     config : HeadConfig
-        The network's head.
+        The network's head, without a map of scores.
 
     Returns
     -------
@@ -111,67 +110,69 @@ def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibrati
     Notes
     -----
     The two factors and the NMS threshold in turn move up or down in steps as long as that raises VOC2010's precision, which,
-    unlike that of 2007, reflects every change. Then the factors and the shift move as long as that lowers the log-loss of the
-    scores as probabilities of being right, and costs no more than 0.2 points of precision. They begin where the logits of the
-    scores would have to be scaled and shifted if the confidence were all that counts (Platt scaling). Together some fifty
-    measurements.
+    unlike that of 2007, reflects every change: some thirty measurements. The map is `score_map_of` all detections together.
     If no object is found, nothing changes.
     """
     raw = replace(config, activated=False)
-    known: dict[tuple[float, ...], tuple[Evaluation, float, list[Detections]]] = {}
-
-    def measured(class_scale: float, confidence_scale: float, shift: float, nms_threshold: float) -> tuple[Evaluation, float]:
-        point = (class_scale, confidence_scale, shift, nms_threshold)
-        if point not in known:
-            found = _detections(logits, raw, *point)
-            *_, pooled = match_classes(dataset, found)
-            known[point] = evaluate(dataset, found, coco=False), log_loss(pooled), found
-        return known[point][:2]
+    known: dict[tuple[float, ...], tuple[Evaluation, list[Detections]]] = {}
 
     def precision(class_scale: float, confidence_scale: float, nms_threshold: float) -> float:
-        return measured(class_scale, confidence_scale, 0.0, nms_threshold)[0].map_voc10
+        point = (class_scale, confidence_scale, nms_threshold)
+        if point not in known:
+            found = _detections(logits, raw, *point)
+            known[point] = evaluate(dataset, found, coco=False), found
+        return known[point][0].map_voc10
 
-    class_scale, confidence_scale, nms_threshold = climb(
-        precision, (1.0, 1.0, config.nms_threshold), (_SCALES, _SCALES, _NMS_THRESHOLDS)
+    start = (1.0, 1.0, config.nms_threshold)
+    chosen = climb(precision, start, (_SCALES, _SCALES, _NMS_THRESHOLDS))
+    (first, found_first), (last, found_last) = known[start], known[chosen]
+    *_, pooled = match_classes(dataset, found_last)
+    score_map = score_map_of(pooled)
+    mapped = replace(raw, score_map=score_map)
+    best_f1 = last.pooled.best
+    threshold = round(_along(score_map, best_f1.threshold), 2) if best_f1.f1 > 0 else config.score_threshold
+    errors = [
+        diagnose(dataset, found, threshold).calibration_error for found in (found_first, _detections(logits, mapped, *chosen))
+    ]
+    class_scale, confidence_scale, nms_threshold = chosen
+    return Calibration(
+        class_scale, confidence_scale, nms_threshold, threshold, first.map_voc10, last.map_voc10, score_map, *errors
     )
-    least = precision(class_scale, confidence_scale, nms_threshold) - _WORTH
-
-    def honesty(class_scale: float, confidence_scale: float, shift: float) -> float:
-        evaluation, loss = measured(class_scale, confidence_scale, shift, nms_threshold)
-        return -loss if evaluation.map_voc10 >= least else -math.inf
-
-    *_, pooled = match_classes(dataset, known[class_scale, confidence_scale, 0.0, nms_threshold][2])
-    slope, offset = platt(pooled)
-    starts = [(class_scale * a, confidence_scale * slope, offset) for a in (1.0, slope)] if slope > 0 else []
-    start = max([(class_scale, confidence_scale, 0.0), *starts], key=lambda point: honesty(*point))
-    class_scale, confidence_scale, shift = climb(honesty, start, (_SCALES, _SCALES, _SHIFTS))
-    first = known[1.0, 1.0, 0.0, config.nms_threshold]
-    last = known[class_scale, confidence_scale, shift, nms_threshold]
-    best_f1 = last[0].pooled.best
-    threshold = round(best_f1.threshold, 2) if best_f1.f1 > 0 else config.score_threshold
-    before, after = (diagnose(dataset, found, threshold).calibration_error for _, _, found in (first, last))
-    precisions = first[0].map_voc10, last[0].map_voc10
-    return Calibration(class_scale, confidence_scale, shift, nms_threshold, threshold, *precisions, before, after)
 
 
-def platt(matches: ClassMatches) -> tuple[float, float]:
-    """Return slope and offset that make the scores' logits those of being right; 1 and 0 if nothing tells."""
-    if matches.hit.all() or not matches.hit.any():
-        return 1.0, 0.0
+def score_map_of(matches: ClassMatches) -> tuple[tuple[float, float], ...]:
+    """Return the map of scores that makes them the probability of being right, as in `HeadConfig`.
+
+    It is a beta calibration, whose logit is ``a ln(s) - b ln(1 - s) + c`` with a and b not negative (Kull, Silva Filho and
+    Flach, AISTATS 2017), at nine scores. It is empty if detections are too few, or if those with high scores are not right more
+    often.
+    """
+    told = matches.score >= _TOLD_FROM
+    score, hit = matches.score[told].astype(np.float64).clip(1e-6, 1 - 1e-6), matches.hit[told]
+    if min(hit.sum(), (~hit).sum()) < _ENOUGH:
+        return ()
     with needs("eval"):
         from sklearn.linear_model import LogisticRegression
-    score = matches.score.astype(np.float64).clip(1e-6, 1 - 1e-6)
-    fitted = LogisticRegression(C=1e6).fit(np.log(score / (1 - score))[:, None], matches.hit)
-    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    x, columns = _beta_features(score), [0, 1]
+    fitted = LogisticRegression().fit(x, hit)
+    if fitted.coef_.min() < 0:
+        columns = [int(fitted.coef_.argmax())]
+        fitted = LogisticRegression().fit(x[:, columns], hit)
+    if fitted.coef_.min() <= 0:
+        return ()
+    right = fitted.predict_proba(_beta_features(np.array(_POINTS))[:, columns])[:, 1].round(4)
+    points = [(0.0, 0.0)]
+    points += [(x, y) for x, y in zip(_POINTS, right.tolist(), strict=True) if y < 1]
+    return tuple(point for below, point in itertools.pairwise(points) if point[1] > below[1])
 
 
-def log_loss(matches: ClassMatches) -> float:
-    """Return the sum of the detections' log-losses, for each object; 0 without objects.
+def _beta_features(score: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.stack([np.log(score), -np.log1p(-score)], axis=1)
 
-    It is the sum, not the mean, so that leaving out detections with the lowest scores changes little.
-    """
-    score = matches.score.astype(np.float64).clip(1e-6, 1 - 1e-6)
-    return float(-np.log(np.where(matches.hit, score, 1 - score)).sum()) / matches.objects if matches.objects else 0.0
+
+def _along(score_map: Sequence[tuple[float, float]], score: float) -> float:
+    """What is reported for a score."""
+    return float(np.interp(score, [0, *(x for x, _ in score_map), 1], [0, *(y for _, y in score_map), 1]))
 
 
 def climb(value: Callable[..., float], start: tuple[float, ...], choices: Sequence[Sequence[float]]) -> tuple[float, ...]:
@@ -193,7 +194,7 @@ def climb(value: Callable[..., float], start: tuple[float, ...], choices: Sequen
 
 
 def _detections(
-    logits: Logits, config: HeadConfig, class_scale: float, confidence_scale: float, shift: float, nms_threshold: float
+    logits: Logits, config: HeadConfig, class_scale: float, confidence_scale: float, nms_threshold: float
 ) -> list[Detections]:
     found: list[Detections] = []
     for begin in range(0, len(logits.sizes), _BATCH):
@@ -201,7 +202,7 @@ def _detections(
         found += postprocess_batch(
             logits.delta_bbox[part],
             logits.classes[part] * np.float32(class_scale),
-            logits.confidence[part] * np.float32(confidence_scale) + np.float32(shift),
+            logits.confidence[part] * np.float32(confidence_scale),
             config,
             score_threshold=MEASURED_FROM,
             nms_threshold=nms_threshold,
