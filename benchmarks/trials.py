@@ -2,9 +2,10 @@
 
 python benchmarks/trials.py TRAIN --val VAL --teacher opinions.json --folder trials --table trials.md
 
-Every trial sees 60,000 pictures at 320x320 from the same start, and is measured at its end on VAL at that size. The table has
-the mean over the seeds, and how far they lie apart. What is close to the base needs a second seed: --seeds 0 1. Trials that
-were done are not repeated, and one that was interrupted goes on: everything is kept in the folder. NAMEs choose some of them.
+Every trial sees 60,000 pictures at 320x320 from the same start, with the recipe of the embedded model but for one thing. It is
+measured at its end on VAL at that size. The table has the mean over the seeds, and how far they lie apart. What is close to
+the base needs a second seed: --seeds 0 1. Trials that were done are not repeated, and one that was interrupted goes on: all
+is kept in the folder. NAMEs choose some of them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 from _timing import table
 
+from opencv_squeezedet.cli.memory import keep_memory
 from opencv_squeezedet.datasets import Dataset, load_dataset
 from opencv_squeezedet.evaluation import diagnose, evaluate
 from opencv_squeezedet.files import write_whole
@@ -148,6 +150,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes that read pictures (2)")
     parser.add_argument("--table", type=Path, help="a Markdown file for the table")
     options = parser.parse_args()
+    keep_memory()
     names = options.names or list(CHANGES)
     if unknown := [name for name in names if name not in CHANGES]:
         parser.error(f"no trial {', '.join(unknown)}; there are {', '.join(CHANGES)}")

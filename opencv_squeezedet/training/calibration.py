@@ -144,8 +144,8 @@ def score_map_of(matches: ClassMatches) -> tuple[tuple[float, float], ...]:
     """Return the map of scores that makes them the probability of being right, as in `HeadConfig`.
 
     It is a beta calibration, whose logit is ``a ln(s) - b ln(1 - s) + c`` with a and b not negative (Kull, Silva Filho and
-    Flach, AISTATS 2017), at nine scores. It is empty if detections are too few, or if those with high scores are not right more
-    often.
+    Flach, AISTATS 2017), at nine scores. It is empty if there are too few detections, or if those with high scores are not
+    right more often.
     """
     told = matches.score >= _TOLD_FROM
     score, hit = matches.score[told].astype(np.float64).clip(1e-6, 1 - 1e-6), matches.hit[told]
