@@ -37,9 +37,14 @@ for anchor in best:
         f"anchor {anchor}: cell x {i}, y {j}, shape {head.anchors[k]}, {head.labels[class_ids[anchor]]} {scores[anchor]:.3f}"
     )
 
+# %% What is reported for a score, the probability of being right: a line through some points. The threshold is for that
+points, reported = np.array([(0, 0), *head.score_map, (1, 1)]).T
+threshold = np.interp(head.score_threshold, reported, points)
+print(f"the best is reported as {np.interp(scores.max(), points, reported):.3f}, {threshold:.3f} as {head.score_threshold}")
+
 # %% Decode: every anchor's box; here the fifty best of those above the threshold, all around the same objects
 boxes = sd.decode(delta_bbox, head)
-strong = np.flatnonzero(scores > head.score_threshold)
+strong = np.flatnonzero(scores > threshold)
 scale = np.array([image.shape[1], image.shape[0]] * 2) / np.array(head.input_size * 2)
 before = image.copy()
 for x1, y1, x2, y2 in (boxes[strong[np.argsort(-scores[strong])[:50]]] * scale).round().astype(int):
@@ -47,7 +52,7 @@ for x1, y1, x2, y2 in (boxes[strong[np.argsort(-scores[strong])[:50]]] * scale).
 
 # %% NMS: of boxes of one class that overlap, the best one stays
 kept = sd.nms(boxes[strong], scores[strong], class_ids[strong], nms_threshold=head.nms_threshold, nms_kind=head.nms_kind)
-print(f"{len(strong)} anchors above {head.score_threshold}, {len(kept)} left by NMS at {head.nms_threshold}")
+print(f"{len(strong)} anchors above {threshold:.3f}, {len(kept)} left by NMS at {head.nms_threshold}")
 
 # %% The same in one pass
 size = image.shape[1], image.shape[0]
