@@ -2,7 +2,7 @@
 
 python benchmarks/trials.py TRAIN --val VAL --teacher opinions.json --folder trials --table trials.md
 
-Every trial sees 60,000 pictures at 320x320 from the same start, with the recipe of the embedded model but for one thing. It is
+Every trial sees 60,000 pictures at 320x320, from the embedded weights and with the same recipe but for one thing, and is
 measured at its end on VAL at that size. The table has the mean over the seeds, and how far they lie apart. What is close to
 the base needs a second seed: --seeds 0 1. Trials that were done are not repeated, and one that was interrupted goes on: all
 is kept in the folder. NAMEs choose some of them.
