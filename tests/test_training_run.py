@@ -23,6 +23,7 @@ import pytest
 import opencv_squeezedet as sd
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.formats import read_weights
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
@@ -35,7 +36,7 @@ from opencv_squeezedet.training.loop import Trainer  # noqa: E402
 from opencv_squeezedet.training.losses import Assigned, PublishedLoss  # noqa: E402
 from opencv_squeezedet.training.predictions import anchors_of  # noqa: E402
 from opencv_squeezedet.training.session import class_weights, examples_of  # noqa: E402
-from opencv_squeezedet.training.start import start_weights  # noqa: E402
+from opencv_squeezedet.training.start import fitting_weights, start_weights  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -723,3 +724,23 @@ def test_bfloat16_where_it_is_computed_in(
         blob = torch.zeros(1, 3, 96, 96, device=trainer.device)
         found = trainer.predict(blob, trainer.losses((96, 96)))
         assert {part.dtype for part in found} == {torch.float32}  # the losses are taken in float32 all the same
+
+
+def test_the_mean_with_the_first_weights(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    written = {}
+    for share in (0.0, 0.25, 1.0):
+        run = training(data, tmp_path / f"{share}", recipe(start_share=share, normalized="all"))
+        finish(run)
+        assert run.calibrate() == run.calibrate()
+        run.write(tmp_path / f"{share}" / "model", half=False)
+        written[share] = read_weights(tmp_path / f"{share}" / "model.caffemodel")
+    first = fitting_weights(run.network, "embedded")
+    changed = 0
+    for name, blobs in written[0.0].items():
+        old = first.get(name, blobs)  # a new layer has no others
+        changed += not np.allclose(blobs[0], old[0])
+        for at, (blob, before) in enumerate(zip(blobs, old, strict=True)):
+            np.testing.assert_array_equal(written[1.0][name][at], before)
+            np.testing.assert_allclose(written[0.25][name][at], 0.25 * before + 0.75 * blob, atol=1e-6)
+    assert set(first) < set(written[0.0])
+    assert changed > 20

@@ -47,6 +47,9 @@ class Recipe:
         the training's end (see ``plain_end``).
     start : str
         Where the first weights come from: published weights by name, a model as for `SqueezeDet`, or a file of weights.
+    start_share : float
+        Share of these weights in those that are written in the end, in layers that have both: when a training goes on from a
+        good model, the mean of the two is often better than either (Wortsman et al., arXiv:2109.01903).
     frozen : sequence of str
         Convolutions and fire modules that keep those weights.
     normalized : {"new", "all"}
@@ -85,6 +88,7 @@ class Recipe:
     small: float = 0.6
     vary: int = 0
     start: str = "embedded"
+    start_share: float = 0.0
     frozen: tuple[str, ...] = ("conv1", "fire2", "fire3")
     normalized: Normalized = "new"
     rare: float = 0.35
@@ -101,7 +105,7 @@ class Recipe:
         _checks.choice("normalized", self.normalized, get_args(Normalized))
         for name in ("pictures", "batch", "candidates"):
             _checks.count(name, getattr(self, name))
-        for name in ("small", "rare", "plain_end", "teaching"):
+        for name in ("small", "start_share", "rare", "plain_end", "teaching"):
             _checks.fraction(name, getattr(self, name))
         for name in ("alpha", "beta", "box"):
             if _checks.finite(name, getattr(self, name)) < 0:

@@ -47,7 +47,7 @@ from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.parallel import from_first, gathered, own
 from opencv_squeezedet.training.predictions import anchors_of
 from opencv_squeezedet.training.recipe import Recipe
-from opencv_squeezedet.training.start import begin, describe
+from opencv_squeezedet.training.start import begin, describe, fitting_weights
 from opencv_squeezedet.training.teacher import Opinions
 
 _BATCH = 16  # pictures per forward pass while measuring
@@ -135,6 +135,7 @@ class Training:
             raise ValueError(f"none of the {len(validation.pictures)} pictures to measure on has an object to be found")
         self.preprocess = Preprocess(recipe.input_size)
         model, loaded = begin(self.network, recipe)
+        self._first = fitting_weights(self.network, recipe.start) if recipe.start_share else {}
         feed = Feed(
             examples=examples,
             pictures=recipe.pictures,
@@ -398,10 +399,22 @@ class Training:
         dataset = self._validation_set()
         step = -(-len(dataset.pictures) // _CALIBRATED_ON)
         dataset = replace(dataset, pictures=dataset.pictures[::step])
-        passes = list(self._passes(self.trainer.chosen(), dataset.pictures, LOGITS))
+        passes = list(self._passes(self._chosen(), dataset.pictures, LOGITS))
         delta_bbox, classes, confidence = map(np.concatenate, zip(*(blobs for blobs, _ in passes), strict=True))
         sizes = [size for _, sizes in passes for size in sizes]
         return calibrate(Logits(delta_bbox, classes, confidence, sizes), dataset, self.config)
+
+    def _chosen(self) -> TorchNetwork:
+        """The network that measured best, or its mean with the weights that it started from."""
+        model, share = self.trainer.chosen(), np.float32(self.recipe.start_share)
+        if not self._first:
+            return model
+        weights = model.weights()
+        for name, blobs in self._first.items():
+            weights[name] = [share * old + (1 - share) * new for old, new in zip(blobs, weights[name], strict=True)]
+        mean = TorchNetwork(self.network)
+        mean.load_weights(weights)
+        return mean.to(self.trainer.device).eval()
 
     def write(self, stem: Path, *, calibration: Calibration | None = None, half: bool = True) -> list[Path]:
         """Write the network that measured best as a model: ``.prototxt``, ``.caffemodel``, ``.onnx`` and ``.json``.
@@ -415,7 +428,7 @@ class Training:
         half : bool
             Whether to store weights in float16, at half the size.
         """
-        weights, config = self.trainer.chosen().weights(), self.config
+        weights, config = self._chosen().weights(), self.config
         if calibration is not None:
             weights, config = calibration.weights(self.network, weights), calibration.head(config)
         return write_model(stem, self.network, weights, config, self.preprocess, half=half)

@@ -72,15 +72,7 @@ def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
         If the weights cannot be read, or none of them fits.
     """
     torch.manual_seed(recipe.seed)
-    weights = {_plain_name(name): blobs for name, blobs in start_weights(recipe.start).items()}
-    plain = {step.layer.name: _plain_name(step.layer.name) for step in network.weighted()}
-    fitting = {
-        step.layer.name: weights[plain[step.layer.name]]
-        for step in network.weighted()
-        if [tuple(blob.shape) for blob in weights.get(plain[step.layer.name], ())] == step.weights
-    }
-    if not fitting:
-        raise ModelError(f"{recipe.start} has no weights that fit a layer of {network.name}")
+    fitting = fitting_weights(network, recipe.start)
     *inner, last = [step.layer for step in network.weighted()]
     frozen = [name for name in fitting if _module_name(name) in recipe.frozen]
     kept = frozen if recipe.normalized == "all" else fitting
@@ -91,6 +83,26 @@ def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
         _quiet(model, network)
     model.freeze(frozen)
     return model, loaded
+
+
+def fitting_weights(network: Network, start: str) -> Weights:
+    """Return the weights of `start_weights` that fit layers of a network, by the network's names.
+
+    Raises
+    ------
+    FileNotFoundError, ModelError
+        If the weights cannot be read, or none of them fits.
+    """
+    weights = {_plain_name(name): blobs for name, blobs in start_weights(start).items()}
+    plain = {step.layer.name: _plain_name(step.layer.name) for step in network.weighted()}
+    fitting = {
+        step.layer.name: weights[plain[step.layer.name]]
+        for step in network.weighted()
+        if [tuple(blob.shape) for blob in weights.get(plain[step.layer.name], ())] == step.weights
+    }
+    if not fitting:
+        raise ModelError(f"{start} has no weights that fit a layer of {network.name}")
+    return fitting
 
 
 def start_weights(start: str) -> Weights:
