@@ -10,7 +10,7 @@ from libc.math cimport NAN, isfinite
 from libc.stdlib cimport free, malloc, realloc
 
 from opencv_squeezedet.anchors cimport (
-    Corners, Head, Strides, anchor_box, anchor_score, finite_deltas, inner_score, reported_score,
+    Corners, Head, Strides, anchor_box, anchor_score, finite_deltas, raw_score, reported_score,
 )
 from opencv_squeezedet.boxes cimport Box, clip
 from opencv_squeezedet.candidates cimport boxes_needed, find_candidates, push, sort_boxes
@@ -24,12 +24,12 @@ import numpy as np
 cdef Py_ssize_t postprocess_blobs(const Head* head, const float* delta_bbox, const float* class_scores,
                                   const float* conf_scores, const Limits* limits, double class_bound,
                                   Box* boxes) noexcept nogil:
-    cdef Limits inner = limits[0]
+    cdef Limits raw = limits[0]
     cdef Py_ssize_t count
     cdef Py_ssize_t kept = 0
     cdef Py_ssize_t i, anchor, cell
-    inner.score_threshold = inner_score(head, limits.score_threshold)
-    limits = &inner
+    raw.score_threshold = raw_score(head, limits.score_threshold)
+    limits = &raw
     count = find_candidates(head, delta_bbox, class_scores, conf_scores, limits, class_bound, boxes)
     for i in range(count):
         anchor = boxes[i].anchor // head.classes if limits.multi_label else boxes[i].anchor
@@ -127,7 +127,7 @@ cdef class HeadKernel:
     """
     def __cinit__(self, *, tuple input_size, tuple grid, tuple anchors, Py_ssize_t classes, bint first_axis_is_x,
                   bint inner_centers, bint height_first, double exp_threshold, int corners, double iou_epsilon, bint planes,
-                  bint activated, tuple score_map=()):
+                  bint activated, tuple score_map):
         cdef Head* head = &self.head
         cdef Py_ssize_t per_cell = len(anchors)
         cdef Py_ssize_t cells

@@ -29,7 +29,7 @@ class HeadKernel:
         iou_epsilon: float,
         planes: bool,
         activated: bool,
-        score_map: tuple[tuple[float, float], ...] = (),
+        score_map: tuple[tuple[float, float], ...],
     ) -> HeadKernel: ...
     def postprocess(
         self,

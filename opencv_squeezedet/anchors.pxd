@@ -43,8 +43,11 @@ cdef struct Head:
     Strides conf
 
 
-cdef inline double along(const double* pairs, Py_ssize_t count, int source, double value) noexcept nogil:
-    """A value in the other column of the line from (0, 0) through rising pairs to (1, 1); outside [0, 1] it stays as it is."""
+cdef inline double interpolate(const double* pairs, Py_ssize_t count, int source, double value) noexcept nogil:
+    """The other coordinate where ``source`` (0: x, 1: y) of the line from (0, 0) through rising pairs to (1, 1) is ``value``.
+
+    A value outside (0, 1) stays as it is.
+    """
     cdef double x0 = 0.0, y0 = 0.0, x1 = 1.0, y1 = 1.0
     cdef Py_ssize_t i
     if not 0.0 < value < 1.0:
@@ -61,12 +64,12 @@ cdef inline double along(const double* pairs, Py_ssize_t count, int source, doub
 
 cdef inline double reported_score(const Head* head, double score) noexcept nogil:
     """What is reported for confidence x class score."""
-    return along(head.score_map, head.score_points, 0, score) if head.score_points else score
+    return interpolate(head.score_map, head.score_points, 0, score) if head.score_points else score
 
 
-cdef inline double inner_score(const Head* head, double reported) noexcept nogil:
+cdef inline double raw_score(const Head* head, double reported) noexcept nogil:
     """The confidence x class score for which a score is reported."""
-    return along(head.score_map, head.score_points, 1, reported) if head.score_points else reported
+    return interpolate(head.score_map, head.score_points, 1, reported) if head.score_points else reported
 
 
 cdef inline double anchor_center(Py_ssize_t i, Py_ssize_t n, double length, bint inner) noexcept nogil:

@@ -72,6 +72,9 @@ def postprocess(
     -----
     An anchor with a NaN or an infinity among its confidence, class scores and deltas is removed before the top-n.
 
+    With a ``score_map`` all steps work with the scores as they were, and with the one for which ``score_threshold`` is
+    reported; the boxes that are left get their reported scores at the end.
+
     Most anchors are skipped on their confidence alone: if ``|confidence| * bound <= score_threshold``, no score can be above
     the threshold. The bound is found in the given class scores (below 2 for probabilities), so nothing is assumed about them:
     scores that are negative or far above 1 only make the pass slower. For logits, the bound is that of a softmax, 1.

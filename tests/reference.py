@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -279,19 +279,18 @@ def without_doubles(boxes: Floats, scores: Floats, class_ids: Ints, ties: Ints, 
     return order[scores[order] > config.score_threshold], scores
 
 
-def _line(config: HeadConfig) -> tuple[list[float], list[float]]:
-    scores, reported = zip((0.0, 0.0), *config.score_map, (1.0, 1.0), strict=True)
-    return list(scores), list(reported)
-
-
-def _along(xs: list[float], ys: list[float], values: Any) -> Any:
+def reported(config: HeadConfig, scores: ArrayLike, *, back: bool = False) -> Floats:
+    """What is reported for scores, or the scores for which something is reported."""
+    values = np.asarray(scores, np.float64)
+    points = np.array([(0, 0), *config.score_map, (1, 1)], np.float64)
+    xs, ys = points[:, ::-1].T if back else points.T
     return np.where((values > 0) & (values < 1), np.interp(values, xs, ys), values)
 
 
 def without_map(config: HeadConfig) -> HeadConfig:
     """The head with the score threshold for the scores before they are mapped."""
-    scores, reported = _line(config)
-    return dataclasses.replace(config, score_map=(), score_threshold=float(_along(reported, scores, config.score_threshold)))
+    threshold = float(reported(config, config.score_threshold, back=True))
+    return dataclasses.replace(config, score_map=(), score_threshold=threshold)
 
 
 def postprocess(
@@ -304,7 +303,7 @@ def postprocess(
     """From three blobs to boxes; options other than the config's come by ``dataclasses.replace``."""
     if config.score_map:
         found = postprocess(delta_bbox, class_scores, conf_scores, without_map(config), image_size)
-        return found._replace(confidence=_along(*_line(config), found.confidence))
+        return found._replace(confidence=reported(config, found.confidence))
     anchors, class_ids, scores = candidates(delta_bbox, class_scores, conf_scores, config)
     boxes, empty = (values[anchors] for values in _corners(*sides(delta_bbox, config), config))
     classes = None if config.class_agnostic else class_ids

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import reference
 from head_cases import HEAD, ONE_CELL, pictures, random_blobs
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,10 +23,6 @@ SCORES = [0.9, 0.5, 0.4, 0.25, 0.1]
 def found_of(score_map: Any = MAP, **options: Any) -> sd.Detections:
     head = dataclasses.replace(ONE_CELL, score_map=score_map)
     return sd.postprocess(*blobs_of([0.0] * 5, SCORES, [0] * 5), head, **{"nms_threshold": 1.0, **options})
-
-
-def line(score_map: Any, scores: Any) -> Any:
-    return np.interp(scores, [0, *(x for x, _ in score_map), 1], [0, *(y for _, y in score_map), 1])
 
 
 def test_the_formula() -> None:
@@ -69,13 +66,13 @@ def test_the_same_boxes_with_other_scores(xs: list[int], chance: Any, seed: int,
         "nms_kind": kind,
     }
     plain = dataclasses.replace(HEAD, score_threshold=0.3, **fields)
-    reported = float(line(score_map, 0.3))
-    mapped = dataclasses.replace(plain, score_map=score_map, score_threshold=reported)
+    mapped = dataclasses.replace(plain, score_map=score_map)
+    mapped = dataclasses.replace(mapped, score_threshold=float(reference.reported(mapped, 0.3)))
     blobs = random_blobs(plain, np.random.default_rng(seed))
     expected, found = sd.postprocess(*blobs, plain), sd.postprocess(*blobs, mapped)
     np.testing.assert_array_equal(found.xyxy, expected.xyxy)
     np.testing.assert_array_equal(found.class_id, expected.class_id)
-    np.testing.assert_allclose(found.confidence, line(score_map, expected.confidence), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.confidence, reference.reported(mapped, expected.confidence), rtol=1e-5, atol=1e-6)
     assert (np.diff(found.confidence) <= 0).all()
 
 

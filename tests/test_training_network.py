@@ -223,7 +223,7 @@ def test_weights_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     described, _ = describe(recipe, ["nut"])
     one, loaded = begin(described, replace(recipe, start=str(tmp_path / "w.caffemodel")))
     other, same = begin(described, replace(recipe, start=str(tmp_path / "w.npz")))
-    assert loaded == same
+    assert list(loaded) == list(same)
     assert len(loaded) == 1 + 8 * 3
     assert same_weights(one.weights(), other.weights())
     np.testing.assert_array_equal(one.weights()["fire9_expand_3x3"][0], weights["fire9/expand3x3"][0])

@@ -36,7 +36,7 @@ from opencv_squeezedet.training.loop import Trainer  # noqa: E402
 from opencv_squeezedet.training.losses import Assigned, PublishedLoss  # noqa: E402
 from opencv_squeezedet.training.predictions import anchors_of  # noqa: E402
 from opencv_squeezedet.training.session import class_weights, examples_of  # noqa: E402
-from opencv_squeezedet.training.start import fitting_weights, start_weights  # noqa: E402
+from opencv_squeezedet.training.start import begin, start_weights  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -734,7 +734,7 @@ def test_the_mean_with_the_first_weights(data: tuple[Dataset, Dataset], tmp_path
         assert run.calibrate() == run.calibrate()
         run.write(tmp_path / f"{share}" / "model", half=False)
         written[share] = read_weights(tmp_path / f"{share}" / "model.caffemodel")
-    first = fitting_weights(run.network, "embedded")
+    _, first = begin(run.network, run.recipe)
     changed = 0
     for name, blobs in written[0.0].items():
         old = first.get(name, blobs)  # a new layer has no others

@@ -128,12 +128,10 @@ def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibrati
     (first, found_first), (last, found_last) = known[start], known[chosen]
     *_, pooled = match_classes(dataset, found_last)
     score_map = score_map_of(pooled)
-    mapped = replace(raw, score_map=score_map)
-    best_f1 = last.pooled.best
-    threshold = round(_along(score_map, best_f1.threshold), 2) if best_f1.f1 > 0 else config.score_threshold
-    errors = [
-        diagnose(dataset, found, threshold).calibration_error for found in (found_first, _detections(logits, mapped, *chosen))
-    ]
+    reported = _detections(logits, replace(raw, score_map=score_map), *chosen)
+    best = evaluate(dataset, reported, coco=False).pooled.best
+    threshold = round(best.threshold, 2) if best.f1 > 0 else config.score_threshold
+    errors = [diagnose(dataset, found, threshold).calibration_error for found in (found_first, reported)]
     class_scale, confidence_scale, nms_threshold = chosen
     return Calibration(
         class_scale, confidence_scale, nms_threshold, threshold, first.map_voc10, last.map_voc10, score_map, *errors
@@ -141,7 +139,7 @@ def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibrati
 
 
 def score_map_of(matches: ClassMatches) -> tuple[tuple[float, float], ...]:
-    """Return the map of scores that makes them the probability of being right, as in `HeadConfig`.
+    """Return the map of scores that makes them the probability of being right: pairs, at most nine, as in `HeadConfig`.
 
     It is a beta calibration, whose logit is ``a ln(s) - b ln(1 - s) + c`` with a and b not negative (Kull, Silva Filho and
     Flach, AISTATS 2017), at nine scores. It is empty if there are too few detections, or if those with high scores are not
@@ -168,11 +166,6 @@ def score_map_of(matches: ClassMatches) -> tuple[tuple[float, float], ...]:
 
 def _beta_features(score: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([np.log(score), -np.log1p(-score)], axis=1)
-
-
-def _along(score_map: Sequence[tuple[float, float]], score: float) -> float:
-    """What is reported for a score."""
-    return float(np.interp(score, [0, *(x for x, _ in score_map), 1], [0, *(y for _, y in score_map), 1]))
 
 
 def climb(value: Callable[..., float], start: tuple[float, ...], choices: Sequence[Sequence[float]]) -> tuple[float, ...]:

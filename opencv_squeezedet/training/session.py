@@ -47,7 +47,7 @@ from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.parallel import from_first, gathered, own
 from opencv_squeezedet.training.predictions import anchors_of
 from opencv_squeezedet.training.recipe import Recipe
-from opencv_squeezedet.training.start import begin, describe, fitting_weights
+from opencv_squeezedet.training.start import begin, describe
 from opencv_squeezedet.training.teacher import Opinions
 
 _BATCH = 16  # pictures per forward pass while measuring
@@ -134,8 +134,7 @@ class Training:
         if validation is not None and all(picture.difficult.all() for picture in validation.pictures):
             raise ValueError(f"none of the {len(validation.pictures)} pictures to measure on has an object to be found")
         self.preprocess = Preprocess(recipe.input_size)
-        model, loaded = begin(self.network, recipe)
-        self._first = fitting_weights(self.network, recipe.start) if recipe.start_share else {}
+        model, self._first = begin(self.network, recipe)
         feed = Feed(
             examples=examples,
             pictures=recipe.pictures,
@@ -157,12 +156,12 @@ class Training:
         self._lock = lock_folder(folder)
         self._keep_recipe()
         if recipe.normalized == "all" and not from_first((folder / "checkpoint.pt").is_file):
-            model.settle(loaded, _some(feed))
+            model.settle(self._first, _some(feed))
         self._problems: dict[str, None] = {}  # of all files, in the order in which they were met
         self._start = self._layers(model.eval())
         self.trainer = Trainer(
             model,
-            loaded,
+            list(self._first),
             feed,
             losses.__getitem__,
             recipe.schedule,
@@ -407,7 +406,7 @@ class Training:
     def _chosen(self) -> TorchNetwork:
         """The network that measured best, or its mean with the weights that it started from."""
         model, share = self.trainer.chosen(), np.float32(self.recipe.start_share)
-        if not self._first:
+        if not share:
             return model
         weights = model.weights()
         for name, blobs in self._first.items():

@@ -60,8 +60,8 @@ def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None
     )
 
 
-def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
-    """Return the network to train, and the layers that start from weights of ``recipe.start``.
+def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, Weights]:
+    """Return the network to train, and the weights of ``recipe.start`` that its layers begin with, by layer.
 
     Convolutions that do not, except the last one, get batch normalisation, so that they learn as fast as the others; the
     others only if the recipe says so, and `TorchNetwork.settle` then makes it neutral.
@@ -72,28 +72,7 @@ def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, list[str]]:
         If the weights cannot be read, or none of them fits.
     """
     torch.manual_seed(recipe.seed)
-    fitting = fitting_weights(network, recipe.start)
-    *inner, last = [step.layer for step in network.weighted()]
-    frozen = [name for name in fitting if _module_name(name) in recipe.frozen]
-    kept = frozen if recipe.normalized == "all" else fitting
-    normalized = [layer.name for layer in inner if layer.name not in kept and isinstance(layer, Convolution)]
-    model = TorchNetwork(network, normalized)
-    loaded = model.load_weights(fitting, strict=False)
-    if last.name not in fitting:
-        _quiet(model, network)
-    model.freeze(frozen)
-    return model, loaded
-
-
-def fitting_weights(network: Network, start: str) -> Weights:
-    """Return the weights of `start_weights` that fit layers of a network, by the network's names.
-
-    Raises
-    ------
-    FileNotFoundError, ModelError
-        If the weights cannot be read, or none of them fits.
-    """
-    weights = {_plain_name(name): blobs for name, blobs in start_weights(start).items()}
+    weights = {_plain_name(name): blobs for name, blobs in start_weights(recipe.start).items()}
     plain = {step.layer.name: _plain_name(step.layer.name) for step in network.weighted()}
     fitting = {
         step.layer.name: weights[plain[step.layer.name]]
@@ -101,8 +80,17 @@ def fitting_weights(network: Network, start: str) -> Weights:
         if [tuple(blob.shape) for blob in weights.get(plain[step.layer.name], ())] == step.weights
     }
     if not fitting:
-        raise ModelError(f"{start} has no weights that fit a layer of {network.name}")
-    return fitting
+        raise ModelError(f"{recipe.start} has no weights that fit a layer of {network.name}")
+    *inner, last = [step.layer for step in network.weighted()]
+    frozen = [name for name in fitting if _module_name(name) in recipe.frozen]
+    kept = frozen if recipe.normalized == "all" else fitting
+    normalized = [layer.name for layer in inner if layer.name not in kept and isinstance(layer, Convolution)]
+    model = TorchNetwork(network, normalized)
+    model.load_weights(fitting, strict=False)
+    if last.name not in fitting:
+        _quiet(model, network)
+    model.freeze(frozen)
+    return model, fitting
 
 
 def start_weights(start: str) -> Weights:
