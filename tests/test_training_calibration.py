@@ -140,6 +140,14 @@ def test_scores_that_say_nothing_stay() -> None:
     assert score_map_of(few._replace(score=few.score[::100], hit=few.hit[::100])) == ()
 
 
+def test_mistakes_with_low_scores_alone_tell_enough() -> None:
+    """A detector of easy things: all that it is at least half sure of is right, and what it is hardly sure of is not."""
+    score = np.concatenate([np.linspace(0.8, 0.5, 40), np.linspace(0.04, 0.006, 40)]).astype(np.float32)
+    points = dict(score_map_of(ClassMatches(score, score > 0.1, 40, 0)))
+    assert points[0.7] > 0.9
+    assert points[0.5] > 0.85
+
+
 def test_scores_near_one_leave_the_map_rising() -> None:
     points = score_map_of(matches(lambda s: min(1.0, 3 * s)))
     assert points[-1][1] < 1

@@ -24,7 +24,7 @@ from opencv_squeezedet.training.predictions import logit_channels
 MEASURED_FROM = 0.005  # detections below do not change an average precision by much
 _SCALES = tuple(2.0 ** (k / 2) for k in range(-4, 5))
 _NMS_THRESHOLDS = tuple(k / 20 for k in range(6, 15))
-_TOLD_FROM = 0.05  # scores below say little, but are so many that they would decide the map
+_TOLD_FROM = 0.05  # scores below say little, but are so many that they would decide the map, if enough mistakes are above
 _ENOUGH = 20  # detections that are right, and that are wrong, for a map
 _POINTS = tuple(k / 10 for k in range(1, 10))
 _BATCH = 16
@@ -145,9 +145,12 @@ def score_map_of(matches: ClassMatches) -> tuple[tuple[float, float], ...]:
     Flach, AISTATS 2017), at nine scores. It is empty if there are too few detections, or if those with high scores are not
     right more often.
     """
-    told = matches.score >= _TOLD_FROM
+    mistakes = matches.score[~matches.hit]  # highest first
+    if len(mistakes) < _ENOUGH:
+        return ()
+    told = matches.score >= min(_TOLD_FROM, mistakes[_ENOUGH - 1])
     score, hit = matches.score[told].astype(np.float64).clip(1e-6, 1 - 1e-6), matches.hit[told]
-    if min(hit.sum(), (~hit).sum()) < _ENOUGH:
+    if hit.sum() < _ENOUGH:
         return ()
     with needs("eval"):
         from sklearn.linear_model import LogisticRegression
