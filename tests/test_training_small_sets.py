@@ -1,0 +1,73 @@
+"""``benchmarks/small_sets.py``: what is drawn is what it says, and a training on it ends in a table."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the extra [train] brings torch")
+
+from opencv_squeezedet.datasets import load_dataset  # noqa: E402
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def small_sets(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import small_sets
+
+    return small_sets
+
+
+def test_cells(small_sets) -> None:
+    rng = np.random.default_rng(1)
+    sides: dict[int, list[int]] = {0: [], 1: [], 2: []}
+    for _ in range(30):
+        picture, boxes = small_sets.cells(rng)
+        assert picture.shape == (480, 640, 3)
+        for label, (x, y, width, height) in boxes:
+            assert x >= 0 and y >= 0 and x + width <= 640 and y + height <= 480
+            sides[label].append(max(width, height))
+    assert len(sides[0]) > len(sides[1]) and len(sides[0]) > len(sides[2])
+    assert all(14 <= side <= 40 for side in sides[2])
+    assert min(sides[1]) > np.median(sides[0]) > max(sides[2])
+
+
+def test_boxes_of_animals_are_where_they_are(small_sets) -> None:
+    """Nothing is drawn outside the box, and something at each of its sides."""
+    rng = np.random.default_rng(2)
+    for _ in range(10):
+        before = np.full((400, 600, 3), 255.0)
+        after = before.copy()
+        small_sets.add_animal(after, np.array([300.0, 200.0]), 60.0, rng)
+        x, y, width, height = small_sets.box_of(before, after)
+        drawn = (after != before).any(2)
+        inside = drawn[y : y + height, x : x + width]
+        assert inside.sum() == drawn.sum()
+        assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
+
+
+def test_a_table(small_sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    draw, labels, *_ = small_sets.SETS["animals"]
+    monkeypatch.setitem(small_sets.SETS, "animals", (draw, labels, 8, 4))
+    monkeypatch.setattr(sys, "argv", ["small_sets.py", str(tmp_path), "animals", "--pictures", "32"])
+    small_sets.main()
+    for split, count in (("train", 8), ("val", 4)):
+        dataset = load_dataset(tmp_path / "animals" / f"{split}.json")
+        assert len(dataset.pictures) == count
+        assert not dataset.problems
+    header, _, row = ([cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[-3:])
+    found = dict(zip(header, row, strict=True))
+    assert (found["set"], found["pictures seen"], found["which"]) == ("animals", "32", "animal")
+    assert 0 <= float(found["VOC10"]) <= 100
+
+
+def test_a_set_that_does_not_exist(small_sets, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["small_sets.py", "x", "magic"])
+    with pytest.raises(SystemExit):
+        small_sets.main()
+    assert "no set magic; there are cells, animals" in capsys.readouterr().err
