@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the extra [train] brings torch")
 
-from opencv_squeezedet.datasets import load_dataset  # noqa: E402
+from opencv_squeezedet.datasets import load_dataset
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -30,9 +30,11 @@ def test_cells(small_sets) -> None:
         picture, boxes = small_sets.cells(rng)
         assert picture.shape == (480, 640, 3)
         for label, (x, y, width, height) in boxes:
-            assert x >= 0 and y >= 0 and x + width <= 640 and y + height <= 480
+            assert min(x, y) >= 0
+            assert x + width <= 640
+            assert y + height <= 480
             sides[label].append(max(width, height))
-    assert len(sides[0]) > len(sides[1]) and len(sides[0]) > len(sides[2])
+    assert len(sides[0]) > max(len(sides[1]), len(sides[2]))
     assert all(14 <= side <= 40 for side in sides[2])
     assert min(sides[1]) > np.median(sides[0]) > max(sides[2])
 
@@ -48,7 +50,7 @@ def test_boxes_of_animals_are_where_they_are(small_sets) -> None:
         drawn = (after != before).any(2)
         inside = drawn[y : y + height, x : x + width]
         assert inside.sum() == drawn.sum()
-        assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
+        assert all(side.any() for side in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
 
 
 def test_a_table(small_sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
