@@ -3,8 +3,8 @@
 python benchmarks/small_sets.py FOLDER [NAME ...] [--pictures 5000 12000]
 
 Two sets are drawn into FOLDER, with COCO's JSON. "cells": blood as under a microscope, 292 pictures to train on and 73 to
-measure on, with three dense classes, one of them 16 to 32 pixels large in 640x480. "animals": one class, 131 pictures and
-33, an animal of many poses and colours in front of stones and trunks. Without --pictures the length is train's own choice.
+measure on, with three dense classes, one of them about 16 to 32 pixels large in 640x480. "animals": one class, 131 pictures
+and 33, an animal of many poses and colours in front of stones and trunks. Without --pictures the length is train's own choice.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -52,14 +53,14 @@ def cells(rng: np.random.Generator) -> tuple[np.ndarray, list[Box]]:
     kinds = [1] * int(rng.choice(3, p=(0.1, 0.8, 0.1))) + [0] * int(rng.integers(6, 19)) + [2] * int(rng.poisson(1.2))
     red, purple = rng.uniform((120, 115, 185), (160, 150, 215)), rng.uniform((120, 50, 90), (160, 90, 130))
     boxes: list[Box] = []
-    discs: list[np.ndarray] = []
+    discs: list[tuple[np.ndarray, float]] = []
     for kind in kinds:
         before = picture.copy()
         middle = rng.uniform((20, 20), (620, 460))
         radius = rng.uniform(*((38, 54), (65, 110), (8, 16))[kind])
-        if any(np.hypot(*(disc[:2] - middle)) < 0.75 * (disc[2] + radius) for disc in discs):
+        if any(np.hypot(*(other - middle)) < 0.75 * (size + radius) for other, size in discs):
             continue
-        discs.append(np.array([*middle, radius]))
+        discs.append((middle, radius))
         shape = rng.uniform(0.85, 1.15, 2)
         angle = rng.uniform(0, 180)
         if kind == 0:
@@ -117,30 +118,38 @@ def add_animal(picture: np.ndarray, middle: np.ndarray, size: float, rng: np.ran
     ellipse(picture, head, size * np.array([0.38, 0.24]), angle, 1.05 * fur)
 
 
-SETS: dict[str, tuple[Callable[[np.random.Generator], tuple[np.ndarray, list[Box]]], tuple[str, ...], int, int]] = {
-    "cells": (cells, ("red", "white", "platelet"), 292, 73),
-    "animals": (animals, ("animal",), 131, 33),
+class SmallSet(NamedTuple):
+    """What draws a picture (height x width x 3, BGR) and its boxes, the labels, and how many to train and to measure on."""
+
+    draw: Callable[[np.random.Generator], tuple[np.ndarray, list[Box]]]
+    labels: tuple[str, ...]
+    train: int
+    val: int
+
+
+SETS = {
+    "cells": SmallSet(cells, ("red", "white", "platelet"), train=292, val=73),
+    "animals": SmallSet(animals, ("animal",), train=131, val=33),
 }
-"""By name: what draws a picture, the labels, the number of pictures to train and to measure on."""
 
 
 def draw(name: str, folder: Path) -> None:
     """Write the pictures and ``train.json`` and ``val.json``."""
-    draw_picture, labels, *counts = SETS[name]
+    drawn = SETS[name]
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
-    for split, count in zip(("train", "val"), counts, strict=True):
+    for split, count in (("train", drawn.train), ("val", drawn.val)):
         images: list[dict[str, object]] = []
         annotations: list[dict[str, object]] = []
         for number in range(1, count + 1):
-            picture, boxes = draw_picture(rng)
+            picture, boxes = drawn.draw(rng)
             file = f"{split}{number:03d}.jpg"
             cv2.imwrite(str(folder / file), picture.clip(0, 255).astype(np.uint8))
             images.append({"id": number, "file_name": file, "width": picture.shape[1], "height": picture.shape[0]})
             for label, box in boxes:
                 annotation = {"id": len(annotations) + 1, "image_id": number, "category_id": label + 1, "bbox": box}
                 annotations.append(annotation | {"area": box[2] * box[3], "iscrowd": 0})
-        categories = [{"id": i, "name": label} for i, label in enumerate(labels, start=1)]
+        categories = [{"id": i, "name": label} for i, label in enumerate(drawn.labels, start=1)]
         truth = {"images": images, "annotations": annotations, "categories": categories}
         (folder / f"{split}.json").write_text(json.dumps(truth))
 

@@ -12,15 +12,10 @@ pytest.importorskip("torch", reason="the extra [train] brings torch")
 
 from opencv_squeezedet.datasets import load_dataset
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
 
 @pytest.fixture
-def small_sets(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import small_sets
-
-    return small_sets
+def small_sets(benchmark_script):
+    return benchmark_script("small_sets")
 
 
 def test_cells(small_sets) -> None:
@@ -54,8 +49,7 @@ def test_boxes_of_animals_are_where_they_are(small_sets) -> None:
 
 
 def test_a_table(small_sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    draw, labels, *_ = small_sets.SETS["animals"]
-    monkeypatch.setitem(small_sets.SETS, "animals", (draw, labels, 8, 4))
+    monkeypatch.setitem(small_sets.SETS, "animals", small_sets.SETS["animals"]._replace(train=8, val=4))
     monkeypatch.setattr(sys, "argv", ["small_sets.py", str(tmp_path), "animals", "--pictures", "32"])
     small_sets.main()
     for split, count in (("train", 8), ("val", 4)):

@@ -13,15 +13,10 @@ torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
 from training_cases import squares  # noqa: E402
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
 
 @pytest.fixture
-def trials(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import trials
-
-    return trials
+def trials(benchmark_script):
+    return benchmark_script("trials")
 
 
 def test_each_trial_changes_one_thing(trials) -> None:
