@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import gc
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
+from multiprocessing import resource_sharer
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -44,8 +47,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Dataset]:
     return squares(tmp_path_factory.mktemp("squares"))
 
 
-def training(data: tuple[Dataset, Dataset], folder: Path, made: Recipe | None = None) -> Training:
-    return Training(recipe() if made is None else made, data[0], folder, validation=data[1], workers=0)
+def training(data: tuple[Dataset, Dataset], folder: Path, made: Recipe | None = None, *, workers: int = 0) -> Training:
+    return Training(recipe() if made is None else made, data[0], folder, validation=data[1], workers=workers)
 
 
 def finish(run: Training, **options: int) -> list[Progress]:
@@ -351,6 +354,9 @@ def test_ctrl_c_in_a_terminal(data: tuple[Dataset, Dataset], tmp_path: Path, wor
     assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["seen"] >= 4
 
 
+READER_ENDED = "a process that reads pictures was ended, perhaps for want of memory"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_reading_process_that_is_killed(
     data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -365,7 +371,51 @@ def test_a_reading_process_that_is_killed(
 
     monkeypatch.setattr(Example, "read", fatal)
     run = Training(recipe(), data[0], tmp_path, workers=1)
-    with pytest.raises(ChildProcessError, match="a process that reads pictures was ended, perhaps for want of memory"):
+    with pytest.raises(ChildProcessError, match=READER_ENDED):
+        list(run.run())
+    assert (tmp_path / "checkpoint.pt").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_reading_process_that_is_killed_within_a_step(
+    data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step does not count, and the next run begins with it."""
+    run = training(data, tmp_path, workers=1)
+    real = run.trainer.optimizer.step
+
+    def late() -> None:
+        real()
+        (reader,) = multiprocessing.active_children()
+        os.kill(reader.pid or 0, signal.SIGKILL)
+        time.sleep(60)
+
+    steps = run.run(every=16, log_every=3)
+    next(steps)
+    monkeypatch.setattr(run.trainer.optimizer, "step", late)
+    with pytest.raises(ChildProcessError, match=READER_ENDED):
+        next(steps)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 12
+    monkeypatch.setattr(run.trainer.optimizer, "step", real)
+    finish(run)
+    np.testing.assert_array_equal(weights(run), weights(whole))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("error", [ConnectionResetError, EOFError])
+def test_a_reading_process_that_is_killed_as_it_hands_over_a_batch(
+    data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """Its connection is closed before the system says that it has died."""
+
+    def closed(_: object) -> int:
+        (reader,) = multiprocessing.active_children()
+        threading.Timer(0.1, os.kill, (reader.pid, signal.SIGKILL)).start()
+        raise error
+
+    monkeypatch.setattr(resource_sharer.DupFd, "detach", closed)
+    run = Training(recipe(), data[0], tmp_path, workers=1)
+    with pytest.raises(ChildProcessError, match=READER_ENDED):
         list(run.run())
     assert (tmp_path / "checkpoint.pt").exists()
 

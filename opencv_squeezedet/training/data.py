@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -157,14 +159,12 @@ class Feed:
             persistent_workers=False,
             prefetch_factor=4 if self.workers else None,
         )
-        try:
-            yield from loader
-        except RuntimeError as error:  # all that torch says of it
-            if "DataLoader worker" not in str(error):
-                raise
-            raise ChildProcessError(
-                f"a process that reads pictures was ended, perhaps for want of memory: try fewer workers, or none ({error})"
-            ) from error
+        with reader_lost():
+            try:
+                yield from loader
+            except (ConnectionError, EOFError) as error:  # it died while it handed over a batch
+                time.sleep(1)  # until torch's signal handler has said so here: it would say it later, in the midst of anything
+                raise _reader_lost(error) from error
 
     def places(self, first: int) -> list[tuple[int, tuple[int, int], bool]]:
         """Return the number and input size of each picture of the batch that begins here, and whether it may be a mosaic."""
@@ -186,6 +186,23 @@ class Feed:
             counts = np.floor(factors + rng.random(len(factors))).astype(int)
             rounds.append(rng.permutation(np.repeat(np.arange(len(factors), dtype=np.int32), counts)))
         return np.concatenate(rounds)[: self.pictures]
+
+
+@contextmanager
+def reader_lost() -> Iterator[None]:
+    """ChildProcessError where torch says, by a signal and so wherever this process is, that one that reads pictures died."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise _reader_lost(error) from error
+
+
+def _reader_lost(error: Exception) -> ChildProcessError:
+    return ChildProcessError(
+        f"a process that reads pictures was ended, perhaps for want of memory: try fewer workers, or none ({error})"
+    )
 
 
 def _repeat_factors(examples: Sequence[Example], below: float) -> NDArray[np.float64]:

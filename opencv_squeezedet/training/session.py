@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from opencv_squeezedet.postprocess import postprocess_batch
 from opencv_squeezedet.preprocess import Picture, Preprocess
 from opencv_squeezedet.training.advice import what_next
 from opencv_squeezedet.training.calibration import MEASURED_FROM, Calibration, Logits, calibrate
-from opencv_squeezedet.training.data import Batch, Example, Feed, read_or_empty
+from opencv_squeezedet.training.data import Batch, Example, Feed, read_or_empty, reader_lost
 from opencv_squeezedet.training.diagnostics import (
     LayerState,
     assigned_sheet,
@@ -219,7 +220,7 @@ class Training:
         trainer, saved = self.trainer, time.monotonic()
         if patience is not None and self._waited() >= patience:
             return
-        try:
+        with self._saving(), reader_lost():
             for batch in trainer.run():
                 self._note(batch.problems)
                 due = (
@@ -237,10 +238,16 @@ class Training:
                 if time.monotonic() - saved > save_seconds:
                     trainer.save()
                     saved = time.monotonic()
-            trainer.save()
+
+    @contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Write the checkpoint at the end, and after what a training may be resumed from."""
+        try:
+            yield
         except (KeyboardInterrupt, GeneratorExit, ChildProcessError):
-            trainer.save()
+            self.trainer.save()
             raise
+        self.trainer.save()
 
     def _waited(self) -> int:
         """How many measurements in a row brought no improvement."""
