@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -112,6 +115,24 @@ def test_a_line_a_minute_without_a_terminal(
     for options in (["--quiet"], []):
         assert cli.main([*arguments, *options]) == 0  # all has been seen before
         assert " per second" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_reading_process_that_is_killed_between_two_steps(
+    data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def late(_: object) -> str:
+        (reader,) = multiprocessing.active_children()
+        os.kill(reader.pid or 0, signal.SIGKILL)
+        time.sleep(60)
+        return ""
+
+    monkeypatch.setattr(command, "_losses", late)
+    few = ["--size", "96", "--batch", "4", "--pictures", "400", "--every", "4", "--workers", "1"]
+    assert cli.main(["train", data, "--split", "train", "-o", "run", *few, "--quiet"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("squeezedet train: a process that reads pictures was ended, perhaps for want of memory: ")
+    assert torch.load("run/checkpoint.pt", weights_only=True)["seen"] == 4
 
 
 def test_a_fifth_is_held_apart_of_xml_files(
