@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
 import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 
@@ -54,7 +51,7 @@ def test_without_torch(tmp_path: Path) -> None:
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
-from training_cases import squares  # noqa: E402
+from training_cases import kill_reader, squares  # noqa: E402
 
 from opencv_squeezedet.datasets import load_dataset  # noqa: E402
 from opencv_squeezedet.evaluation import detect_dataset, evaluate  # noqa: E402
@@ -122,9 +119,7 @@ def test_a_reading_process_that_is_killed_between_two_steps(
     data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def late(_: object) -> str:
-        (reader,) = multiprocessing.active_children()
-        os.kill(reader.pid or 0, signal.SIGKILL)
-        time.sleep(60)
+        kill_reader()
         return ""
 
     monkeypatch.setattr(command, "_losses", late)

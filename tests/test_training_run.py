@@ -30,7 +30,7 @@ from opencv_squeezedet.formats import read_weights
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
-from training_cases import recipe, squares  # noqa: E402
+from training_cases import kill_reader, recipe, squares  # noqa: E402
 
 from opencv_squeezedet.training import Augmentation, Progress, Recipe, Schedule, Training  # noqa: E402
 from opencv_squeezedet.training.data import Example  # noqa: E402
@@ -329,6 +329,22 @@ def test_interrupted_within_a_step_and_run_again(data: tuple[Dataset, Dataset], 
     np.testing.assert_array_equal(weights(run), weights(whole))
 
 
+def test_interrupted_while_the_last_checkpoint_is_written(
+    data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = training(data, tmp_path)
+    real = run.trainer.save
+
+    def interrupted() -> None:
+        monkeypatch.setattr(run.trainer, "save", real)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.trainer, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        finish(run)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 48
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ctrl_c_in_a_terminal(data: tuple[Dataset, Dataset], tmp_path: Path, workers: int) -> None:
@@ -386,9 +402,7 @@ def test_a_reading_process_that_is_killed_within_a_step(
 
     def late() -> None:
         real()
-        (reader,) = multiprocessing.active_children()
-        os.kill(reader.pid or 0, signal.SIGKILL)
-        time.sleep(60)
+        kill_reader()
 
     steps = run.run(every=16, log_every=3)
     next(steps)
@@ -410,7 +424,7 @@ def test_a_reading_process_that_is_killed_as_it_hands_over_a_batch(
 
     def closed(_: object) -> int:
         (reader,) = multiprocessing.active_children()
-        threading.Timer(0.1, os.kill, (reader.pid, signal.SIGKILL)).start()
+        threading.Timer(0.1, reader.kill).start()
         raise error
 
     monkeypatch.setattr(resource_sharer.DupFd, "detach", closed)

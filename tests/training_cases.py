@@ -1,7 +1,9 @@
-"""A data set of coloured squares, and recipes that are done with it in seconds."""
+"""A data set of coloured squares, recipes that are done with it in seconds, and the death of a process that reads it."""
 
 from __future__ import annotations
 
+import multiprocessing
+import time
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +60,10 @@ def recipe(**options: Any) -> Recipe:
         "augmentation": NONE,
     }
     return Recipe(**{**defaults, **options})
+
+
+def kill_reader() -> None:
+    """Kill the one process that reads pictures, and wait for the signal that says so."""
+    (reader,) = multiprocessing.active_children()
+    reader.kill()
+    time.sleep(60)

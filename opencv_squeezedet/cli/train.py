@@ -174,13 +174,13 @@ def _watch(training: Training, args: argparse.Namespace) -> None:
     """Train, with a progress bar on a terminal and lines elsewhere."""
     with needs("train"):
         from tqdm import tqdm
-    from opencv_squeezedet.training.data import reader_lost
+    from opencv_squeezedet.training.data import reader_errors
 
     total, seen, hidden = training.recipe.pictures, training.trainer.seen, True if args.quiet else None
     every = args.every or min(_MOST_EVERY, -(-total // 10))
     lines = Lines(args.program, total, seen, quiet=args.quiet)
     with ExitStack() as stack:
-        stack.enter_context(reader_lost())  # it may be said here too
+        stack.enter_context(reader_errors())  # torch may raise while a line is printed
         board = stack.enter_context(_board(args.output, seen)) if args.tensorboard else None
         bar = stack.enter_context(tqdm(total=total, initial=seen, unit=" pictures", dynamic_ncols=True, disable=hidden))
         progress = stack.enter_context(closing(training.run(every=every, patience=args.patience)))

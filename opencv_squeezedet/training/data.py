@@ -159,12 +159,12 @@ class Feed:
             persistent_workers=False,
             prefetch_factor=4 if self.workers else None,
         )
-        with reader_lost():
+        with reader_errors():
             try:
                 yield from loader
-            except (ConnectionError, EOFError) as error:  # it died while it handed over a batch
-                time.sleep(1)  # until torch's signal handler has said so here: it would say it later, in the midst of anything
-                raise _reader_lost(error) from error
+            except (ConnectionError, EOFError) as error:  # a reader died while it handed over a batch
+                time.sleep(5)  # torch's signal handler ends this wait; without it, it would raise later, wherever that is
+                raise _reader_ended(error) from error
 
     def places(self, first: int) -> list[tuple[int, tuple[int, int], bool]]:
         """Return the number and input size of each picture of the batch that begins here, and whether it may be a mosaic."""
@@ -189,17 +189,20 @@ class Feed:
 
 
 @contextmanager
-def reader_lost() -> Iterator[None]:
-    """ChildProcessError where torch says, by a signal and so wherever this process is, that one that reads pictures died."""
+def reader_errors() -> Iterator[None]:
+    """Raise ChildProcessError for torch's RuntimeError about the death of a process that reads pictures.
+
+    Torch raises it from a signal handler, so anywhere in the main thread.
+    """
     try:
         yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise _reader_lost(error) from error
+        raise _reader_ended(error) from error
 
 
-def _reader_lost(error: Exception) -> ChildProcessError:
+def _reader_ended(error: Exception) -> ChildProcessError:
     return ChildProcessError(
         f"a process that reads pictures was ended, perhaps for want of memory: try fewer workers, or none ({error})"
     )

@@ -30,7 +30,7 @@ from opencv_squeezedet.postprocess import postprocess_batch
 from opencv_squeezedet.preprocess import Picture, Preprocess
 from opencv_squeezedet.training.advice import what_next
 from opencv_squeezedet.training.calibration import MEASURED_FROM, Calibration, Logits, calibrate
-from opencv_squeezedet.training.data import Batch, Example, Feed, read_or_empty, reader_lost
+from opencv_squeezedet.training.data import Batch, Example, Feed, read_or_empty, reader_errors
 from opencv_squeezedet.training.diagnostics import (
     LayerState,
     assigned_sheet,
@@ -220,7 +220,7 @@ class Training:
         trainer, saved = self.trainer, time.monotonic()
         if patience is not None and self._waited() >= patience:
             return
-        with self._saving(), reader_lost():
+        with self._saving(), reader_errors():
             for batch in trainer.run():
                 self._note(batch.problems)
                 due = (
@@ -241,13 +241,13 @@ class Training:
 
     @contextmanager
     def _saving(self) -> Iterator[None]:
-        """Write the checkpoint at the end, and after what a training may be resumed from."""
+        """Write the checkpoint at the end of a run, and also when it is interrupted or loses a process."""
         try:
             yield
+            self.trainer.save()
         except (KeyboardInterrupt, GeneratorExit, ChildProcessError):
             self.trainer.save()
             raise
-        self.trainer.save()
 
     def _waited(self) -> int:
         """How many measurements in a row brought no improvement."""
