@@ -21,7 +21,7 @@ from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import StrPath, decode_picture
 from opencv_squeezedet.model import Model, find_model
-from opencv_squeezedet.pipeline import chunks, in_order
+from opencv_squeezedet.pipeline import chunks, ordered_map
 from opencv_squeezedet.preprocess import Picture, Resize
 
 with needs("ray", what="opencv_squeezedet.batch"):
@@ -182,7 +182,7 @@ class Detect:
     def _rows(self, contents: Iterable[Any]) -> Iterator[_Row]:
         detector = self.detector
         with silent_opencv():
-            for loaded in chunks(in_order(_load, contents, [None] * self._readers), self.batch):
+            for loaded in chunks(ordered_map(_load, contents, [None] * self._readers), self.batch):
                 yield from self._look(detector, loaded)
 
     def _look(self, detector: SqueezeDet, loaded: list[_Loaded]) -> Iterator[_Row]:

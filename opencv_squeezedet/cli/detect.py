@@ -36,7 +36,7 @@ from opencv_squeezedet.cli.detectors import MOST_WORKERS, load_detectors
 from opencv_squeezedet.cli.results import Job, Names, Output, Seen, picture_suffix
 from opencv_squeezedet.cli.sources import Frame, Source, SourceError, count_frames, find_sources
 from opencv_squeezedet.detector import SqueezeDet
-from opencv_squeezedet.pipeline import chunks, in_order
+from opencv_squeezedet.pipeline import chunks, ordered_map
 from opencv_squeezedet.timing import StageTimes
 
 _NO_MORE_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # would recur with every frame
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
             frames = takewhile(lambda _: not stopped, _frames(sources.frames, args.every, progress, times))
             items = chunks(_named(frames, names), args.batch)
             look = partial(_look, args, written, times, stopped)
-            for one in chain.from_iterable(in_order(look, items, detectors)):
+            for one in chain.from_iterable(ordered_map(look, items, detectors)):
                 if isinstance(one, str):
                     progress.complain(one)
                 else:

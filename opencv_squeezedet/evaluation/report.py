@@ -11,11 +11,11 @@ from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import plots
 from opencv_squeezedet.evaluation.diagnosis import Diagnosis
 from opencv_squeezedet.evaluation.evaluate import Evaluation
-from opencv_squeezedet.evaluation.gallery import HIT, MISSED, TRUTH, WRONG, Looked, picture_jpeg, rank
+from opencv_squeezedet.evaluation.gallery import HIT, MISSED, TRUTH, WRONG, RankedPicture, picture_jpeg, rank
 from opencv_squeezedet.evaluation.run import Run
 from opencv_squeezedet.evaluation.tables import means, percent, share
 
-_PICTURES = 12  # of the best, and of the worst
+_PICTURES = 12  # best ones, and worst ones
 _MOST_PROBLEMS = 200
 
 _STYLE = """
@@ -52,7 +52,7 @@ def to_html(
     run: Run | None = None,
     diagnosis: Diagnosis | None = None,
 ) -> str:
-    """Return the report: metrics, curves, classes, mistakes, speed if a detector was run, the best and the worst pictures.
+    """Return the report: metrics, curves, classes, errors, speed if a detector was run, best and worst pictures.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def to_html(
     run : Run, optional
         Adds the speed.
     diagnosis : Diagnosis, optional
-        Adds the mistakes.
+        Adds the error analysis.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def to_html(
         section("Precision and recall", plot(plots.pooled_curves(evaluation), "precision and recall")) if has_objects else "",
         section("Classes", plot(plots.class_bars(evaluation), "average precision of each class")) if has_objects else "",
         section("Numbers", _class_table(evaluation)),
-        section("Mistakes", _mistakes(diagnosis, evaluation)) if has_objects and diagnosis is not None else "",
+        section("Errors", _errors(diagnosis, evaluation)) if has_objects and diagnosis is not None else "",
         section("Curves of the classes", plot(plots.class_curves(evaluation), "curves")) if has_objects else "",
         "" if run is None else section("Speed", _speed(run)),
         *_galleries(evaluation, dataset, detections),
@@ -137,8 +137,8 @@ def _class_table(evaluation: Evaluation) -> str:
     )
 
 
-def _mistakes(diagnosis: Diagnosis, evaluation: Evaluation) -> str:
-    header = ["mAP it costs", *(error.name for error in diagnosis.errors)]
+def _errors(diagnosis: Diagnosis, evaluation: Evaluation) -> str:
+    header = ["cost in mAP", *(error.name for error in diagnosis.errors)]
     rows = [
         [result.label, *(percent(error.costs[i]) for error in diagnosis.errors)] for i, result in enumerate(evaluation.classes)
     ]
@@ -156,11 +156,11 @@ def _mistakes(diagnosis: Diagnosis, evaluation: Evaluation) -> str:
     head = ["objects by size", "objects", "found, %", f"found at score {diagnosis.threshold:.3f}, %"]
     by_size = f"<table>{_row(head, 'th')}{''.join(map(_row, sizes))}</table>"
     return (
-        f"{plot(plots.error_bars(diagnosis), 'what mistakes cost, and how reliable scores are')}"
-        "<p>Points of VOC10 mAP that would be gained if the mistakes of one kind were mended: a box of the right class that "
-        "overlaps too little (place), a good box of the wrong class (class), both, a second box (double), nothing there "
-        "(background), an object without any of these (missed). Right: of the detections in a tenth of the scores, the share "
-        f"that is right; from 0.1 on the two differ by {percent(diagnosis.calibration_error)} points in the mean.</p>"
+        f"{plot(plots.error_bars(diagnosis), 'the cost of each error type, and the reliability of scores')}"
+        "<p>Left: points of VOC10 mAP gained if all errors of one type were corrected: a box of the right class with too low "
+        "an IoU (localization), a well-placed box of the wrong class (class), both, a second box for an object (duplicate), a "
+        "box without an object (background), an object without any of these (missed). Right: precision of the detections in "
+        f"each tenth of the scores; expected calibration error {percent(diagnosis.calibration_error)} points.</p>"
         f"{table}<br>{by_size}"
     )
 
@@ -189,18 +189,20 @@ def _galleries(evaluation: Evaluation, dataset: Dataset, detections: Sequence[De
     )
     parts = []
     for title, pictures in zip(("Best pictures", "Worst pictures"), chosen, strict=True):
-        figures = [_figure(one, evaluation, dataset, detections) for one in pictures]
+        figures = [_figure(picture, evaluation, dataset, detections) for picture in pictures]
         if figures:
             text = f"<p>{legend} &ensp; at score {threshold:.3f}, IoU {evaluation.iou_threshold:g}</p>"
             parts.append(section(title, f'{text}<div class="gallery">{"".join(figures)}</div>'))
     return parts
 
 
-def _figure(one: Looked, evaluation: Evaluation, dataset: Dataset, detections: Sequence[Detections]) -> str:
-    truth = dataset.pictures[one.place]
-    caption = f"{escape(truth.path.name)}<br>{one.hits} found, {one.wrong} wrong, {one.missed} missed"
+def _figure(picture: RankedPicture, evaluation: Evaluation, dataset: Dataset, detections: Sequence[Detections]) -> str:
+    truth = dataset.pictures[picture.picture_index]
+    caption = f"{escape(truth.path.name)}<br>{picture.hits} found, {picture.wrong} wrong, {picture.missed} missed"
     try:
-        content = picture_jpeg(truth, detections[one.place], evaluation.pooled.best.threshold, evaluation.iou_threshold)
+        content = picture_jpeg(
+            truth, detections[picture.picture_index], evaluation.pooled.best.threshold, evaluation.iou_threshold
+        )
     except (OSError, ValueError) as error:
         return f"<figure><figcaption>{caption} ({escape(str(error))})</figcaption></figure>"
     image = f'<img alt="" src="data:image/jpeg;base64,{b64encode(content).decode()}">'

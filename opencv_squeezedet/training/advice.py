@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from opencv_squeezedet.anchor_shapes import box_shapes, find_shapes, judge
+from opencv_squeezedet.anchor_shapes import box_shapes, find_shapes, score_shapes
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import Evaluation, diagnose
@@ -49,7 +49,7 @@ def fitted_anchors(dataset: Dataset, input_size: tuple[int, int]) -> FittedAncho
     usual = np.array(VOC.anchors) * (np.array(input_size) / VOC.input_size)
     if len(np.unique(boxes, axis=0)) < len(usual):
         return None
-    before, found = judge(boxes, usual).mean_best_iou, find_shapes(boxes, len(usual))
+    before, found = score_shapes(boxes, usual).mean_best_iou, find_shapes(boxes, len(usual))
     if found.mean_best_iou < before + _BETTER_IOU:
         return None
     shapes = tuple((round(w, 1), round(h, 1)) for w, h in found.shapes.tolist())
@@ -98,7 +98,7 @@ def what_next(
         lines.append(f"few objects to learn from: {', '.join(rare)}; annotate more pictures of these")
     costs = {error.name: error.cost for error in diagnose(validation, detections, threshold).errors}
     for kind, advice in (
-        ("place", "loose boxes cost {:.1f} points of mAP: look whether the annotations are tight, and train longer"),
+        ("localization", "loose boxes cost {:.1f} points of mAP: look whether the annotations are tight, and train longer"),
         ("class", "confused classes cost {:.1f} points of mAP: more pictures of those that look alike, or a --teacher"),
         ("background", "boxes where nothing is cost {:.1f} points of mAP: add pictures without objects"),
     ):
@@ -117,7 +117,7 @@ def _recalls(
     """The recall of objects that are small at the input, and of others; None where there are few."""
     is_small, is_found = [], []
     for picture, seen in zip(validation.pictures, detections, strict=True):
-        found = match(seen[seen.confidence > threshold], picture, iou_threshold).found
+        found = match(seen[seen.confidence > threshold], picture, iou_threshold).object_index
         hit = np.isin(np.arange(len(picture.class_id)), found[found >= 0])
         sides = (picture.xyxy[:, 2:] - picture.xyxy[:, :2]) * (np.array(input_size) / picture.size)
         certain = ~picture.difficult

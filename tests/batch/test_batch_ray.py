@@ -22,7 +22,7 @@ import pytest
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.files import read_picture
-from opencv_squeezedet.pipeline import in_order
+from opencv_squeezedet.pipeline import ordered_map
 
 pytest.importorskip("ray", reason="the extra [ray] brings Ray")
 pytest.importorskip("pyarrow", reason="the extra [ray] brings pyarrow")
@@ -54,7 +54,7 @@ def expected(model: str, pictures: list[str]) -> dict[str, dict[str, Any]]:
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        rows = list(in_order(expected_row, pictures, [sd.SqueezeDet(model) for _ in range(2)]))
+        rows = list(ordered_map(expected_row, pictures, [sd.SqueezeDet(model) for _ in range(2)]))
     finally:
         cv2.setNumThreads(before)
     return {one["path"]: one for one in rows}

@@ -82,7 +82,7 @@ def test_the_embedded_model(data: Path, capsys: pytest.CaptureFixture[str]) -> N
     costs = {error["name"]: error["cost"] for error in numbers["diagnosis"]["errors"]}
     assert (costs["missed"], costs["class"]) == (0.0, 0.0)
     assert sum(size["objects"] for size in numbers["diagnosis"]["sizes"]) == 2
-    assert "mAP (VOC10) that mistakes cost: class 0.0, place" in printed
+    assert "mAP (VOC10) that mistakes cost: class 0.0, localization" in printed
     assert set(numbers["speed"]["milliseconds"]) == {"read", "preprocess", "network", "post-process"}
     rows = list(csv.DictReader(places["csv"].read_text().splitlines()))
     assert [row["label"] for row in rows] == [*sd.VOC.labels, "mean"]

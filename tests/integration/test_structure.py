@@ -35,11 +35,14 @@ FLOORS = (
     "postprocess draw",
     "detections",
     "export",
+    "presets",
     "config",
+    "options",
     "files",
     "preprocess",
     "_kernel _coding",
-    "blobs pipeline timing extras errors _checks _opencv _environment _version",
+    "progress",
+    "blobs boxes pipeline timing extras errors _checks _opencv _environment _version",
 )
 """From the top down; rooms on one floor do not import each other."""
 

@@ -14,7 +14,7 @@ from training_cases import squares  # noqa: E402
 
 import opencv_squeezedet as sd  # noqa: E402
 from opencv_squeezedet import cli  # noqa: E402
-from opencv_squeezedet.anchor_shapes import box_shapes, judge  # noqa: E402
+from opencv_squeezedet.anchor_shapes import box_shapes, score_shapes  # noqa: E402
 from opencv_squeezedet.datasets import Annotated, Dataset  # noqa: E402
 from opencv_squeezedet.detections import Detections  # noqa: E402
 from opencv_squeezedet.evaluation import evaluate  # noqa: E402
@@ -42,7 +42,7 @@ def test_anchors_that_fit_better() -> None:
     assert fitted is not None
     boxes = box_shapes(dataset, (200, 100))
     assert fitted.mean_iou > fitted.usual_mean_iou + 0.1
-    assert judge(boxes, fitted.shapes).mean_best_iou == pytest.approx(fitted.mean_iou, abs=0.01)
+    assert score_shapes(boxes, fitted.shapes).mean_best_iou == pytest.approx(fitted.mean_iou, abs=0.01)
     assert all(h / w == pytest.approx(8, rel=0.1) for w, h in fitted.shapes)
     assert len(fitted.shapes) == 9
 
