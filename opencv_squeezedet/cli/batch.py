@@ -28,7 +28,7 @@ from opencv_squeezedet.extras import needs
 from opencv_squeezedet.model import find_model
 
 if TYPE_CHECKING:
-    from opencv_squeezedet.batch import Detect, Done, Job
+    from opencv_squeezedet.batch import Detect, Job, PartResult
 
 DESCRIPTION = (
     "Find objects in many pictures, on all cores or on a Ray cluster: one row of Parquet or JSON Lines per picture, with its "
@@ -74,10 +74,10 @@ def run(args: argparse.Namespace) -> int:
         options = _options(args)
         found = find_model(args.model, args.weights)
         maker = batch.Detect(found, target=args.target, column="content", readers=args.cpus + 1, threads=args.cpus, **options)
-        reading = batch.Reading(
+        reading = batch.JobSettings(
             model=batch.fingerprint(found), options=options, column=args.column, format=_format(args), part=args.part
         )
-        entries = batch.find_entries(args.sources, recursive=args.recursive, column=args.column, without=args.output)
+        entries = batch.find_inputs(args.sources, recursive=args.recursive, column=args.column, without=args.output)
         job = batch.begin(args.output, entries, reading, resume=args.resume)
     try:
         return _work(args, job, maker)
@@ -146,7 +146,7 @@ class _Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def add(self, done: Done) -> None:
+    def add(self, done: PartResult) -> None:
         """Count a part."""
         self._seen += done.pictures
         self._failed += done.failed

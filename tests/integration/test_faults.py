@@ -199,10 +199,10 @@ def prepare(template: Path, writer: str) -> None:
         from opencv_squeezedet.model import find_model
 
         model = find_model(small_model(template / "small"))
-        reading = batch.Reading(model="x", options={}, column=None, format="parquet", part=2)
-        entries = batch.find_entries(make_pictures(template / "pictures", 2))
-        job = batch.begin(str(template / "job"), entries, reading)
-        worker = (job.__class__("job", job.reading, job.parts, job.pictures), batch.Detect(model, column="content"))
+        settings = batch.JobSettings(model="x", options={}, column=None, format="parquet", part=2)
+        entries = batch.find_inputs(make_pictures(template / "pictures", 2))
+        job = batch.begin(str(template / "job"), entries, settings)
+        worker = (job.__class__("job", job.settings, job.parts, job.pictures), batch.Detect(model, column="content"))
         (template / "worker.pickle").write_bytes(pickle.dumps(worker))
 
 
