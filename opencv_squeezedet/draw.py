@@ -1,4 +1,4 @@
-"""Boxes and labels on a picture."""
+"""Drawing of boxes and labels on a picture."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from opencv_squeezedet.preprocess import Picture, as_bgr
 Colour = tuple[int, int, int]
 _Bar = tuple[int, int, int, int]  # x1, y1, x2, y2 of a label
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_WORDS, _WIDTH_OF_WORDS = "cat 0.78", 136  # in OpenCV 4, at scale 1
-_GOLDEN = 0.618033988749895  # of a turn: hues of neighbouring classes lie far apart
+_SAMPLE_TEXT, _SAMPLE_WIDTH = "cat 0.78", 136  # in OpenCV 4, at scale 1
+_GOLDEN = 0.618033988749895  # step of the hue, in turns: neighbouring classes get very different hues
 
 
 def draw(
@@ -34,12 +34,12 @@ def draw(
     image : array
         Any picture that `SqueezeDet.detect` accepts.
     detections : Detections
-        In the picture's pixels. The best box is drawn last, on top, and its label is placed first; a box that is not finite
-        is left out.
+        In the picture's pixels. The best box is drawn last, on top, and its label is placed first; boxes that are not finite
+        are left out.
     colours : mapping of str to (int, int, int), optional
-        BGR colours by label. Default, and for labels that are not in it: `class_colour`.
+        BGR colours by label. Default, also for other labels: `class_colour`.
     label, confidence : bool
-        Whether to write the class, the score, both or neither. OpenCV's letters are ASCII; others become question marks.
+        Whether to write the class, the score, both or neither. OpenCV draws ASCII only; other characters become question marks.
 
     Returns
     -------
@@ -63,24 +63,24 @@ def draw(
     for colour, _, (x1, y1, x2, y2) in reversed(marks):
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
     bars: list[_Bar] = []
-    for colour, d, box in marks:  # drawn over all boxes, so that no line crosses a text; the best one picks its place first
-        words = ([d.label] if write_label else []) + ([f"{d.confidence:.2f}"] if write_confidence else [])
-        if words:
-            _label(canvas, " ".join(words), box, colour, thickness, _letter_scale(height, width), bars)
+    for colour, d, box in marks:  # over all boxes, so that no line crosses a text; the best box chooses first
+        text = ([d.label] if write_label else []) + ([f"{d.confidence:.2f}"] if write_confidence else [])
+        if text:
+            _label(canvas, " ".join(text), box, colour, thickness, _letter_scale(height, width), bars)
     return canvas
 
 
 def class_colour(class_id: int) -> Colour:
-    """Return the BGR colour of a class: the same for an index everywhere, light enough for black text."""
+    """Return the BGR colour of a class, always the same for a class id, and light enough for black text."""
     hsv = np.array([[[int(180 * (class_id * _GOLDEN % 1)), 150, 255]]], np.uint8)
     blue, green, red = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].tolist()
     return blue, green, red
 
 
 def _letter_scale(height: int, width: int) -> float:
-    """The scale at which letters are as wide as OpenCV 4's, whatever font this OpenCV has."""
-    own_width = cv2.getTextSize(_WORDS, _FONT, 1.0, 1)[0][0]
-    return max(0.35, min(height, width) / 900) * _WIDTH_OF_WORDS / own_width
+    """The scale at which text is as wide as in OpenCV 4, for the font of any version."""
+    own_width = cv2.getTextSize(_SAMPLE_TEXT, _FONT, 1.0, 1)[0][0]
+    return max(0.35, min(height, width) / 900) * _SAMPLE_WIDTH / own_width
 
 
 def _label(
@@ -92,7 +92,7 @@ def _label(
     scale: float,
     bars: list[_Bar],
 ) -> None:
-    """Text on a filled bar at the box: on its upper edge, or where there is no other bar; moved and shrunk to fit."""
+    """Draw text on a filled bar at the box, by default above its upper edge; moved if bars overlap, and shrunk to fit."""
     height, width = canvas.shape[:2]
     pen = max(1, thickness // 2)
     (w, h), below = cv2.getTextSize(text, _FONT, scale, pen)
@@ -101,9 +101,9 @@ def _label(
         (w, h), below = cv2.getTextSize(text, _FONT, scale, pen)
     x = max(0, min(box[0], width - w))
     bar = h + below
-    places = [(box[1] - bar if box[1] >= bar else box[1]), box[1], box[3] - bar, box[3]]
-    tops = [max(0, min(place, height - bar)) for place in places]
-    top = next((top for top in tops if not any(_meet((x, top, x + w, top + bar), other) for other in bars)), tops[0])
+    candidates = [(box[1] - bar if box[1] >= bar else box[1]), box[1], box[3] - bar, box[3]]
+    tops = [max(0, min(top, height - bar)) for top in candidates]
+    top = next((top for top in tops if not any(_overlap((x, top, x + w, top + bar), other) for other in bars)), tops[0])
     bars.append((x, top, x + w, top + bar))
     cv2.rectangle(canvas, (x, top), (x + w, top + bar), colour, cv2.FILLED)
     blue, green, red = colour
@@ -111,5 +111,5 @@ def _label(
     cv2.putText(canvas, text, (x, top + h + below // 2), _FONT, scale, ink, pen, cv2.LINE_AA)
 
 
-def _meet(a: _Bar, b: _Bar) -> bool:
+def _overlap(a: _Bar, b: _Bar) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,4 +1,4 @@
-"""Work on many frames at once, results in order, memory bounded."""
+"""Concurrent processing of frames, with results in order and bounded memory."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Result = TypeVar("Result")
 def ordered_map(work: Callable[[Worker, Item], Result], items: Iterable[Item], workers: list[Worker]) -> Iterator[Result]:
     """Yield ``work(worker, item)`` for each item, in the items' order, each worker doing one at a time in its own thread.
 
-    At most two items per worker are taken from ``items`` ahead of their turn, so that no worker waits and memory stays flat.
-    If the caller stops early or an exception is raised, work that has not started is dropped, and running work finishes.
+    At most two items per worker are taken from ``items`` in advance, so that workers do not wait and memory is bounded. If the
+    caller stops early or an exception is raised, pending work is cancelled, and running work finishes.
     """
     idle: SimpleQueue[Worker] = SimpleQueue()
     for worker in workers:

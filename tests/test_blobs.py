@@ -83,10 +83,10 @@ def test_wrong_shapes(at: int, shape: tuple[int, ...], message: str) -> None:
 @pytest.mark.parametrize("count", [2, 5])
 def test_several_pictures_are_sent_to_postprocess_batch(count: int) -> None:
     blobs = [np.stack([blob] * count) for blob in GOOD]
-    message = rf"delta_bbox must have .*, got \({count}, 3, 4, 8\): for {count} pictures there is postprocess_batch"
+    message = rf"delta_bbox must have .*, got \({count}, 3, 4, 8\): for {count} pictures, use postprocess_batch"
     with pytest.raises(ValueError, match=message):
         sd.postprocess(*blobs, HEAD)
-    with pytest.raises(ValueError, match=rf"class_scores .*: for {count} pictures there is postprocess_batch"):
+    with pytest.raises(ValueError, match=rf"class_scores .*: for {count} pictures, use postprocess_batch"):
         sd.score(*blobs[1:], HEAD)
 
 
@@ -165,7 +165,7 @@ def test_a_double_beyond_float32_is_an_infinity() -> None:
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_blobs_that_hold_no_floats(at: int, dtype: Any) -> None:
     blobs = with_blob(at, np.zeros(GOOD[at].shape, np.int8).astype(dtype))
-    message = f"{NAMES[at]} must hold floats, got {np.dtype(dtype)}".replace("[", r"\[")
+    message = f"{NAMES[at]} must contain floats, got {np.dtype(dtype)}".replace("[", r"\[")
     with pytest.raises(TypeError, match=message):
         sd.postprocess(*blobs, HEAD)
     with pytest.raises(TypeError, match=message):

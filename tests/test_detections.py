@@ -141,7 +141,7 @@ def test_no_class_id_fits_an_empty_label_table() -> None:
 
 @pytest.mark.parametrize(("classes", "kind"), [([0.0], "float64"), ([True], "bool"), (["car"], "<U3"), ([None], "object")])
 def test_class_ids_that_are_no_integers(classes: Any, kind: str) -> None:
-    with pytest.raises(TypeError, match=f"class_id must hold integers, got {kind}"):
+    with pytest.raises(TypeError, match=f"class_id must contain integers, got {kind}"):
         Detections([[0, 0, 1, 1]], [0.5], classes, NAMES)
 
 
@@ -151,9 +151,9 @@ def test_class_ids_that_are_no_integers(classes: Any, kind: str) -> None:
 @pytest.mark.parametrize("name", [*ARRAYS, "names", "labels", "something_new"])
 def test_attributes_are_frozen(name: str) -> None:
     made = table()
-    with pytest.raises(AttributeError, match=f"Detections are frozen: '{name}' cannot be set"):
+    with pytest.raises(AttributeError, match=f"Detections are immutable: '{name}' cannot be set"):
         setattr(made, name, 1)
-    with pytest.raises(AttributeError, match=f"Detections are frozen: '{name}' cannot be deleted"):
+    with pytest.raises(AttributeError, match=f"Detections are immutable: '{name}' cannot be deleted"):
         delattr(made, name)
     assert made == table()
 

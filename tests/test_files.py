@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opencv_squeezedet import files
-from opencv_squeezedet.files import WholeFile, read_picture, real_path, temporary_beside, write_together, write_whole
+from opencv_squeezedet import files, pictures
+from opencv_squeezedet.files import WholeFile, real_path, temporary_beside, write_together, write_whole
+from opencv_squeezedet.pictures import read_picture
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
 
@@ -34,7 +35,7 @@ def photo() -> np.ndarray:
 @pytest.mark.parametrize("name", ["pipe.jpg", "/dev/zero"])
 def test_what_may_never_end_is_not_read(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(ValueError, match="it is a pipe or a device, and not a regular file"):
+    with pytest.raises(ValueError, match="a regular file was expected, got a pipe or a device"):
         read_picture(tmp_path / name)
 
 
@@ -66,8 +67,8 @@ def test_a_part_of_a_png_that_is_larger_than_the_file(photo: np.ndarray) -> None
     """OpenCV 5 would fill 4 GiB with zeros first, which takes it half a minute."""
     content = bytearray(cv2.imencode(".png", photo)[1].tobytes())
     content[33:37] = b"\xff\xff\xff\x17"
-    with pytest.raises(ValueError, match=r"it is damaged: a part of 4,294,967,063 bytes in a file of"):
-        files.decode_picture(bytes(content))
+    with pytest.raises(ValueError, match=r"the file is damaged: a chunk of 4,294,967,063 bytes in a file of"):
+        pictures.decode_picture(bytes(content))
 
 
 @pytest.mark.parametrize("suffix", [".pfm", ".tiff", ".hdr"])

@@ -20,8 +20,9 @@ from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.errors import reason
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.files import StrPath, decode_picture
+from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.model import Model, find_model
+from opencv_squeezedet.pictures import decode_picture
 from opencv_squeezedet.pipeline import chunks, ordered_map
 from opencv_squeezedet.preprocess import Picture, Resize
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from opencv_squeezedet.batch import storage
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from opencv_squeezedet.pictures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 with needs("ray", what="opencv_squeezedet.batch"):
     import pyarrow as pa

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.files import MOST_PICTURE_BYTES, read_regular
+from opencv_squeezedet.files import read_regular
+from opencv_squeezedet.pictures import MOST_PICTURE_BYTES
 
 with needs("ray", what="opencv_squeezedet.batch"):
     from pyarrow import fs

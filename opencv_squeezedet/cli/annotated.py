@@ -12,7 +12,8 @@ import cv2
 
 from opencv_squeezedet.cli.results import Job, Output, Seen, picture_suffix
 from opencv_squeezedet.cli.sources import Video, is_utf8
-from opencv_squeezedet.files import encode_picture, real_path, temporary_beside, write_whole
+from opencv_squeezedet.files import real_path, temporary_beside, write_whole
+from opencv_squeezedet.pictures import encode_picture
 from opencv_squeezedet.show import display_works
 
 _CODECS = {".avi": "MJPG", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".mp4": "mp4v"}

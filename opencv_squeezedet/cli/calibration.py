@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.files import PICTURE_SUFFIXES, read_picture
+from opencv_squeezedet.pictures import PICTURE_SUFFIXES, read_picture
 from opencv_squeezedet.preprocess import Picture
 
 Report = Callable[[str, int, int], None]

@@ -27,13 +27,14 @@ from opencv_squeezedet.cli.common import (
 )
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.files import encode_picture, read_picture, write_whole
+from opencv_squeezedet.files import write_whole
 from opencv_squeezedet.formats import load_definition, load_network, read_sdz
 from opencv_squeezedet.formats.sdz import Stored, stored_of
 from opencv_squeezedet.model import config_of, outputs_of, read_description
 from opencv_squeezedet.model_files import Files, reserved_by
 from opencv_squeezedet.network import Shape, Step
 from opencv_squeezedet.network.head import Head, check_config, head_of
+from opencv_squeezedet.pictures import encode_picture, read_picture
 from opencv_squeezedet.registry import find_network
 
 DESCRIPTION = "Show a network's layers with their shapes, parameters and MACs; its head, and the config beside it."

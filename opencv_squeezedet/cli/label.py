@@ -19,8 +19,8 @@ from opencv_squeezedet.cli.common import (
     usage_errors,
 )
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.files import PICTURE_SUFFIXES
 from opencv_squeezedet.model_files import reserved_by
+from opencv_squeezedet.pictures import PICTURE_SUFFIXES
 from opencv_squeezedet.presets import VOC
 
 if TYPE_CHECKING:

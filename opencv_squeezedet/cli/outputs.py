@@ -29,8 +29,9 @@ from opencv_squeezedet.cli.common import (
 from opencv_squeezedet.cli.results import Job, Output, Seen, picture_suffix
 from opencv_squeezedet.cli.sources import Frame
 from opencv_squeezedet.export import coco_categories
-from opencv_squeezedet.files import PICTURE_SUFFIXES, WholeFile, encode_picture, has_content, own_descriptor, write_whole
+from opencv_squeezedet.files import WholeFile, has_content, own_descriptor, write_whole
 from opencv_squeezedet.model_files import reserved_by
+from opencv_squeezedet.pictures import PICTURE_SUFFIXES, encode_picture
 
 # ---- files for each frame ----------------------------------------------------------------------------------------------
 

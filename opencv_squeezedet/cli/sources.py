@@ -14,17 +14,8 @@ import cv2
 
 from opencv_squeezedet._checks import MOST
 from opencv_squeezedet.cli.common import real_place
-from opencv_squeezedet.files import (
-    MOST_PICTURE_BYTES,
-    PICTURE_SUFFIXES,
-    VIDEO_SUFFIXES,
-    decode_picture,
-    read_at_most,
-    read_picture,
-    read_regular,
-    read_whole,
-    real_path,
-)
+from opencv_squeezedet.files import read_at_most, read_regular, read_whole, real_path
+from opencv_squeezedet.pictures import MOST_PICTURE_BYTES, PICTURE_SUFFIXES, VIDEO_SUFFIXES, decode_picture, read_picture
 from opencv_squeezedet.preprocess import Picture
 
 Complain = Callable[[str], None]

@@ -17,8 +17,9 @@ from opencv_squeezedet.cli.common import CommandError, Parser, needs_training, p
 from opencv_squeezedet.cli.progress import Lines
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.files import read_picture, read_whole
+from opencv_squeezedet.files import read_whole
 from opencv_squeezedet.network.architectures import TRAINABLE
+from opencv_squeezedet.pictures import read_picture
 
 if TYPE_CHECKING:
     from opencv_squeezedet.datasets import Dataset

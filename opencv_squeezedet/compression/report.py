@@ -14,7 +14,7 @@ from opencv_squeezedet.compression.compress import REMOVED, Compressed
 from opencv_squeezedet.compression.table import HEADER
 from opencv_squeezedet.evaluation.plots import BLUE, GREY, ORANGE, svg
 from opencv_squeezedet.evaluation.report import page, plot, section
-from opencv_squeezedet.files import encode_picture
+from opencv_squeezedet.pictures import encode_picture
 from opencv_squeezedet.preprocess import Picture
 
 if TYPE_CHECKING:

@@ -26,13 +26,14 @@ from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.evaluation import detect_dataset, evaluate
-from opencv_squeezedet.files import read_picture, write_whole
+from opencv_squeezedet.files import write_whole
 from opencv_squeezedet.formats import load_network, sdz_bytes
 from opencv_squeezedet.formats.sdz import parse_sdz, stored_of
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.model_files import Files
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.network.architectures import TRAINABLE
+from opencv_squeezedet.pictures import read_picture
 from opencv_squeezedet.training import Opinions, Recipe, Schedule, Training
 from opencv_squeezedet.training.lock import FolderLock, lock_folder
 from opencv_squeezedet.training.loop import Trainer

@@ -12,7 +12,7 @@ from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.draw import draw
 from opencv_squeezedet.evaluation.matching import match
-from opencv_squeezedet.files import encode_picture, read_picture
+from opencv_squeezedet.pictures import encode_picture, read_picture
 
 HIT, WRONG, MISSED, TRUTH = (115, 158, 0), (40, 80, 230), (66, 228, 240), (255, 255, 255)  # BGR, colour-blind safe
 _HEIGHT, _MOST_WIDTH = 400, 1000  # twice the size in the report

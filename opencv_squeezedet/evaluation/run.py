@@ -13,8 +13,8 @@ import cv2
 from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
-from opencv_squeezedet.files import read_picture
 from opencv_squeezedet.options import Options
+from opencv_squeezedet.pictures import read_picture
 from opencv_squeezedet.pipeline import available_cores, ordered_map
 from opencv_squeezedet.timing import StageTimes
 

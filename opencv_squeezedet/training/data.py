@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from opencv_squeezedet.files import read_picture
+from opencv_squeezedet.pictures import read_picture
 from opencv_squeezedet.preprocess import Picture
 from opencv_squeezedet.training.augment import Augmentation, Sample, augmented
 from opencv_squeezedet.training.losses import Targets

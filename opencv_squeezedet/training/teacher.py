@@ -18,7 +18,8 @@ from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.evaluation.matching import match_classes
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.files import read_picture, read_whole, real_path, write_whole
+from opencv_squeezedet.files import read_whole, real_path, write_whole
+from opencv_squeezedet.pictures import read_picture
 from opencv_squeezedet.postprocess import decode, nms, score
 from opencv_squeezedet.preprocess import MOST_SIDE, Picture, placement
 from opencv_squeezedet.training.coco_detectors import KINDS, CocoDetector

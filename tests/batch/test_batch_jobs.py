@@ -20,8 +20,8 @@ import opencv_squeezedet as sd
 from opencv_squeezedet import cli
 from opencv_squeezedet.cli import common
 from opencv_squeezedet.cli.progress import duration
-from opencv_squeezedet.files import decode_picture, read_picture
 from opencv_squeezedet.model import find_model
+from opencv_squeezedet.pictures import decode_picture, read_picture
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import main; sys.exit(main())", "batch"]
@@ -569,5 +569,5 @@ def test_progress_and_the_words_for_time(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_decoding_is_that_of_detect() -> None:
-    """The one rule of what a picture is: `files.decode_picture`."""
+    """The one rule of what a picture is: `pictures.decode_picture`."""
     assert columns.decode_picture is decode_picture

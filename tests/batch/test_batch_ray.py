@@ -21,7 +21,7 @@ import cv2
 import pytest
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.files import read_picture
+from opencv_squeezedet.pictures import read_picture
 from opencv_squeezedet.pipeline import ordered_map
 
 pytest.importorskip("ray", reason="the extra [ray] brings Ray")

@@ -705,10 +705,10 @@ def test_devices_and_files_of_absurd_size_are_refused(capsys: pytest.CaptureFixt
     out, err = capsys.readouterr()
     assert ": cat 0." in out
     assert err.splitlines() == [
-        "detect: huge.txt: it has 1,099,511,627,776 bytes, at most 268,435,456 are read of such a file",
-        "detect: /dev/zero: it is a pipe or a device, and not a regular file",
-        "detect: endless.jpg: it is a pipe or a device, and not a regular file",
-        "detect: huge.jpg: it has 1,099,511,627,776 bytes, at most 1,073,741,824 are read of such a file",
+        "detect: huge.txt: the file has 1,099,511,627,776 bytes, more than the maximum of 268,435,456",
+        "detect: /dev/zero: a regular file was expected, got a pipe or a device",
+        "detect: endless.jpg: a regular file was expected, got a pipe or a device",
+        "detect: huge.jpg: the file has 1,099,511,627,776 bytes, more than the maximum of 1,073,741,824",
     ]
 
 
@@ -730,7 +730,7 @@ def test_standard_input_that_does_not_end(monkeypatch: pytest.MonkeyPatch, capsy
     with open("/dev/zero") as endless:
         monkeypatch.setattr(sys, "stdin", endless)
         assert cli.detect_main(["-"]) == 1
-    assert capsys.readouterr().err == "detect: -: it has more than the 4,194,304 bytes that are read of such a file\n"
+    assert capsys.readouterr().err == "detect: -: the file has more than the maximum of 4,194,304 bytes\n"
 
 
 @pytest.mark.parametrize(

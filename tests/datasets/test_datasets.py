@@ -21,7 +21,7 @@ import opencv_squeezedet as sd
 from opencv_squeezedet.datasets import Annotated, Dataset, load_dataset
 from opencv_squeezedet.datasets.names import VOC_NAMES_OF_COCO
 from opencv_squeezedet.datasets.raw import picture_size
-from opencv_squeezedet.files import read_picture
+from opencv_squeezedet.pictures import read_picture
 
 pytest.importorskip("PIL", reason="the sizes of YOLO's pictures are read with Pillow, of the eval extra")
 pytest.importorskip("yaml", reason="YOLO's descriptions are read with PyYAML, of the eval extra")

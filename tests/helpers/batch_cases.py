@@ -12,12 +12,12 @@ import numpy as np
 from embedded import ONNX
 
 from opencv_squeezedet.detector import SqueezeDet
-from opencv_squeezedet.files import read_picture
 from opencv_squeezedet.formats import load_network, onnx_bytes
 from opencv_squeezedet.model import find_model
 from opencv_squeezedet.model_files import Files
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.network.head import derive_config
+from opencv_squeezedet.pictures import read_picture
 from opencv_squeezedet.preprocess import Preprocess
 from opencv_squeezedet.presets import VOC
 

@@ -166,7 +166,7 @@ def test_a_cache_without_a_home(tmp_path: Path) -> None:
 IN_PROCESSES = f"""
 import multiprocessing, sys
 import opencv_squeezedet as sd
-from opencv_squeezedet.files import read_picture
+from opencv_squeezedet.pictures import read_picture
 from pathlib import Path
 
 def inherited(queue):

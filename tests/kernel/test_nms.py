@@ -361,9 +361,9 @@ def test_wrong_shapes(boxes: Any, scores: Any) -> None:
 @pytest.mark.parametrize("dtype", [bool, complex, object, "S1"])
 def test_wrong_types(dtype: Any) -> None:
     boxes, scores = np.zeros((2, 4)), np.zeros(2)
-    with pytest.raises(TypeError, match="xyxy must hold real numbers, got "):
+    with pytest.raises(TypeError, match="xyxy must contain real numbers, got "):
         sd.nms(boxes.astype(np.int8).astype(dtype), scores, nms_threshold=0.5)
-    with pytest.raises(TypeError, match="scores must hold real numbers, got "):
+    with pytest.raises(TypeError, match="scores must contain real numbers, got "):
         sd.nms(boxes, scores.astype(np.int8).astype(dtype), nms_threshold=0.5)
 
 
@@ -373,10 +373,10 @@ def test_wrong_types(dtype: Any) -> None:
         ([0], ValueError, r"class_ids must have the shape \(2,\) of the scores, got \(1,\)"),
         ([[0, 1]], ValueError, r"class_ids must have the shape \(2,\) of the scores, got \(1, 2\)"),
         (0, ValueError, r"class_ids must have the shape \(2,\) of the scores, got \(\)"),
-        ([0.0, 1.0], TypeError, "class_ids must hold integers, got float64"),
-        ([True, False], TypeError, "class_ids must hold integers, got bool"),
-        (["a", "b"], TypeError, "class_ids must hold integers, got <U1"),
-        ([None, 1], TypeError, "class_ids must hold integers, got object"),
+        ([0.0, 1.0], TypeError, "class_ids must contain integers, got float64"),
+        ([True, False], TypeError, "class_ids must contain integers, got bool"),
+        (["a", "b"], TypeError, "class_ids must contain integers, got <U1"),
+        ([None, 1], TypeError, "class_ids must contain integers, got object"),
     ],
 )
 def test_wrong_class_ids(class_ids: Any, error: type[Exception], message: str) -> None:
@@ -393,7 +393,7 @@ def test_wrong_class_ids(class_ids: Any, error: type[Exception], message: str) -
         ({"nms_threshold": "0.5"}, TypeError, "nms_threshold must be a number, got '0.5'"),
         ({"nms_threshold": None}, TypeError, "nms_threshold must be a number, got None"),
         ({"nms_kind": "hard"}, ValueError, f"nms_kind must be one of {', '.join(map(repr, NMS_KINDS))}, got 'hard'"),
-        ({"nms_kind": "soft"}, ValueError, "nms_kind 'soft' changes scores: soft_nms returns them"),
+        ({"nms_kind": "soft"}, ValueError, "nms_kind 'soft' changes scores: use soft_nms"),
         ({"top_n": 0}, ValueError, "top_n must be at least 1, got 0"),
         ({"top_n": -1}, ValueError, "top_n must be at least 1, got -1"),
         ({"top_n": 1.5}, TypeError, "top_n must be an integer, got 1.5"),

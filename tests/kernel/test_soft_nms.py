@@ -140,7 +140,7 @@ def test_views_and_other_types() -> None:
         ({"score_threshold": "0.5"}, TypeError, "score_threshold must be a number, got '0.5'"),
         ({"top_n": 0}, ValueError, "top_n must be at least 1, got 0"),
         ({"class_ids": [0]}, ValueError, r"class_ids must have the shape \(2,\) of the scores, got \(1,\)"),
-        ({"class_ids": [0.0, 1.0]}, TypeError, "class_ids must hold integers, got float64"),
+        ({"class_ids": [0.0, 1.0]}, TypeError, "class_ids must contain integers, got float64"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -22,7 +22,7 @@ torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
 from training_cases import squares  # noqa: E402
 
-from opencv_squeezedet.files import read_picture  # noqa: E402
+from opencv_squeezedet.pictures import read_picture  # noqa: E402
 from opencv_squeezedet.training import (  # noqa: E402
     CocoDetector,
     Ensemble,
