@@ -39,7 +39,7 @@ def draw(
     colours : mapping of str to (int, int, int), optional
         BGR colours by label. Default, also for other labels: `class_colour`.
     label, confidence : bool
-        Whether to write the class, the score, both or neither. OpenCV draws ASCII only; other characters become question marks.
+        Whether to write the class, the score, both or neither. OpenCV draws ASCII; other characters become question marks.
 
     Returns
     -------

@@ -75,8 +75,8 @@ def postprocess(
     -----
     An anchor with a NaN or an infinity among its confidence, class scores and deltas is removed before the top-n.
 
-    With a ``score_calibration`` all steps use raw scores, and the raw score of which ``score_threshold`` is the calibrated one;
-    the scores of the final boxes are calibrated.
+    With a ``score_calibration``, all steps use raw scores, and the raw score of ``score_threshold``; the scores of the
+    final boxes are calibrated.
 
     Most anchors are skipped by their confidence alone: if ``|confidence| * bound <= score_threshold``, no score can be above
     the threshold. The bound is computed from the class scores (below 2 for probabilities), so negative scores and scores far

@@ -88,8 +88,8 @@ class Preprocess:
 class Placement(NamedTuple):
     """The position of a picture in the network's input.
 
-    A point (x, y) of the input is ``((x - left) * x_factor, (y - top) * y_factor)`` in the picture of ``width`` x ``height``. The
-    kernel does the arithmetic of `to_picture` itself, in double precision.
+    A point (x, y) of the input is ``((x - left) * x_factor, (y - top) * y_factor)`` in the picture, which has ``width`` and
+    ``height``. The kernel does the arithmetic of `to_picture` itself, in double precision.
     """
 
     left: float

@@ -548,7 +548,7 @@ def test_scaled_with_a_grid_of_its_own() -> None:
 
 @pytest.mark.parametrize("size", [(48, 48), (320, 48), (48, 320), (1, 1)])
 def test_scaled_until_no_cell_is_left(size: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=rf"input_size \({size[0]}, {size[1]}\) leaves no cell of the \(23, 23\) grid at"):
+    with pytest.raises(ValueError, match=rf"input_size \({size[0]}, {size[1]}\) is too small: the \(23, 23\) grid at"):
         sd.VOC.scaled(size)
     assert sd.VOC.scaled(size, grid=(1, 1)).grid == (1, 1)
 

@@ -348,7 +348,7 @@ def test_copies(remake: Any, made: Detections) -> None:
     again = remake(made)
     assert_well_formed(again, len(made))
     assert again == made
-    with pytest.raises(AttributeError, match="frozen"):
+    with pytest.raises(AttributeError, match="immutable"):
         again.label_table = ()
 
 
