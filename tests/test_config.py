@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import HeadConfig, Preprocess, config
+from opencv_squeezedet import HeadConfig, Preprocess, config, options
 
 NEEDED: dict[str, Any] = {
     "input_size": (64, 32),
@@ -44,7 +44,7 @@ OTHERS: dict[str, Any] = {
     "top_n": 7,
     "class_agnostic": True,
     "multi_label": True,
-    "score_map": ((0.25, 0.125), (0.5, 0.75)),
+    "score_calibration": ((0.25, 0.125), (0.5, 0.75)),
 }
 
 
@@ -85,7 +85,7 @@ def test_voc() -> None:
         "top_n": 64,
         "class_agnostic": False,
         "multi_label": False,
-        "score_map": (),
+        "score_calibration": (),
     }
     assert list(sd.VOC.labels) == sorted(sd.VOC.labels)
     assert len(sd.VOC.labels) == 20
@@ -118,7 +118,7 @@ def test_kitti() -> None:
         "top_n": 64,
         "class_agnostic": False,
         "multi_label": False,
-        "score_map": (),
+        "score_calibration": (),
     }
 
 
@@ -147,7 +147,7 @@ def test_defaults_are_those_of_voc() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "enum", "literal"), [("anchors.pxd", "Corners", config.Corners), ("nms.pxd", "NmsRule", config.NmsKind)]
+    ("header", "enum", "literal"), [("anchors.pxd", "Corners", config.Corners), ("nms.pxd", "NmsRule", options.NmsKind)]
 )
 def test_choices_are_the_kernels_in_its_order(header: str, enum: str, literal: Any) -> None:
     text = (Path(sd.__file__).parent / header).read_text()
@@ -265,7 +265,7 @@ CHOICES = [
         ("delta_order", "'xyhw', 'xywh'"),
         ("corners", "'plain', 'plus_one_after_clip', 'minus_one_before_clip'"),
         ("layout", "'hwc', 'chw'"),
-        ("nms_kind", ", ".join(map(repr, config.NMS_KINDS))),
+        ("nms_kind", ", ".join(map(repr, options.NMS_KINDS))),
     )
     for value in ("z", "", "X", None, 0, ["x"])
 ]
@@ -288,7 +288,7 @@ SINGLES = [
     ("exp_threshold", math.nan, ValueError, "must be finite, got nan"),
     ("exp_threshold", math.inf, ValueError, "must be finite, got inf"),
     ("exp_threshold", "1", TypeError, "must be a number, got '1'"),
-    ("anchors", (), ValueError, "must hold at least one pair"),
+    ("anchors", (), ValueError, "must have at least one pair"),
     ("anchors", None, ValueError, r"must be pairs \(width, height\), got None"),
     ("anchors", (8, 6), ValueError, r"must be pairs \(width, height\), got \(8, 6\)"),
     ("anchors", ((8, 6, 4),), ValueError, r"must be pairs \(width, height\), got"),
@@ -297,8 +297,8 @@ SINGLES = [
     ("anchors", ((math.nan, 6),), ValueError, "must be finite, got nan"),
     ("anchors", ((8, math.inf),), ValueError, "must be finite, got inf"),
     ("anchors", (("8", 6),), TypeError, "must be a number, got '8'"),
-    ("labels", (), ValueError, r"must hold at least one class name, got \(\)"),
-    ("labels", "car", ValueError, "must hold at least one class name, got 'car'"),
+    ("labels", (), ValueError, r"must have at least one class name, got \(\)"),
+    ("labels", "car", ValueError, "must have at least one class name, got 'car'"),
     ("labels", ("a", 1), TypeError, "must be strings, got 1"),
     ("labels", (b"a",), TypeError, "must be strings, got b'a'"),
     ("labels", None, (TypeError, ValueError), "must .*, got None"),
