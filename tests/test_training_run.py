@@ -262,7 +262,7 @@ PACKAGE = str(Path(sd.__file__).parent)
 
 
 class InterruptAfter:
-    """Raises KeyboardInterrupt, once, after so many lines of the package; within a `with`. With 0 it only counts, down."""
+    """Sends SIGINT, once, after so many lines of the package; within a `with`. With 0 it only counts, down."""
 
     def __init__(self, lines: int) -> None:
         self.lines = lines
@@ -274,7 +274,7 @@ class InterruptAfter:
         if self.lines == 0 and event == "line":
             sys.settrace(None)
             self.lines = -1
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return self.trace
 
     def __enter__(self) -> InterruptAfter:
@@ -295,7 +295,7 @@ def test_interrupted_at_any_line(data: tuple[Dataset, Dataset], whole: Training,
         run = training(data, tmp_path)
         assert run.trainer.seen >= seen
         progress = [run.trainer.seen]
-        with suppress(KeyboardInterrupt), InterruptAfter(int(rng.integers(1, -never.lines * 3 // 10))):
+        with suppress(KeyboardInterrupt), InterruptAfter(int(rng.integers(1, -never.lines * 2 // 10))):
             for step in run.run(every=16, log_every=3, save_seconds=1000):
                 progress.append(step.seen)
         stops += run.trainer.seen < 48
@@ -309,40 +309,64 @@ def test_interrupted_at_any_line(data: tuple[Dataset, Dataset], whole: Training,
 
 
 def test_interrupted_within_a_step_and_run_again(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
-    """The same object begins again before the step whose half was done."""
+    """The step is completed and saved, and the same object continues after it."""
     run = training(data, tmp_path)
     real = run.trainer.optimizer.step
 
-    def half() -> None:
+    def interrupted() -> None:
+        signal.raise_signal(signal.SIGINT)
         real()
-        run.trainer.optimizer.step = real  # type: ignore[method-assign]
-        raise KeyboardInterrupt
 
     steps = run.run(every=16, log_every=3)
     next(steps)
-    run.trainer.optimizer.step = half  # type: ignore[method-assign]
+    run.trainer.optimizer.step = interrupted  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         next(steps)
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 12
-    finish(run)
+    run.trainer.optimizer.step = real  # type: ignore[method-assign]
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 16
+    assert [step.seen for step in finish(run)] == [16, 28, 32, 44, 48]
     assert log(tmp_path) == log(whole.folder)
     np.testing.assert_array_equal(weights(run), weights(whole))
 
 
-def test_interrupted_while_the_last_checkpoint_is_written(
+def test_interrupted_while_measuring(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
+    """At once; the next run begins with the measurement."""
+    run = training(data, tmp_path)
+
+    def interrupted(_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the measurement continued")
+
+    run.detections = interrupted  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        finish(run)
+    again = training(data, tmp_path)
+    assert again.trainer.seen == 16
+    steps = again.run(every=16, log_every=3)
+    first = next(steps)
+    assert (first.seen, first.evaluation is None) == (16, False)
+    assert again.trainer.seen == 16
+    list(steps)
+    assert log(tmp_path) == log(whole.folder)
+    np.testing.assert_array_equal(weights(again), weights(whole))
+
+
+def test_interrupted_while_a_checkpoint_is_written(
     data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = training(data, tmp_path)
-    real = run.trainer.save
+    real, handler = os.fsync, signal.getsignal(signal.SIGINT)
 
-    def interrupted() -> None:
-        monkeypatch.setattr(run.trainer, "save", real)
-        raise KeyboardInterrupt
+    def interrupted(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", real)
+        signal.raise_signal(signal.SIGINT)
+        real(descriptor)
 
-    monkeypatch.setattr(run.trainer, "save", interrupted)
+    monkeypatch.setattr(os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        finish(run)
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 48
+        run.trainer.save()
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -396,20 +420,20 @@ def test_a_reading_process_that_is_killed(
 def test_a_reading_process_that_is_killed_within_a_step(
     data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The step does not count, and the next run begins with it."""
+    """The step is completed and saved, and the next run continues after it."""
     run = training(data, tmp_path, workers=1)
     real = run.trainer.optimizer.step
 
     def late() -> None:
-        real()
         kill_reader()
+        real()
 
     steps = run.run(every=16, log_every=3)
     next(steps)
     monkeypatch.setattr(run.trainer.optimizer, "step", late)
     with pytest.raises(ChildProcessError, match=READER_ENDED):
         next(steps)
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 12
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 16
     monkeypatch.setattr(run.trainer.optimizer, "step", real)
     finish(run)
     np.testing.assert_array_equal(weights(run), weights(whole))

@@ -8,6 +8,7 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import named_errors
 from opencv_squeezedet.training import parallel
 from opencv_squeezedet.training.data import Batch, Feed
+from opencv_squeezedet.training.interrupts import deferred_signals
 from opencv_squeezedet.training.losses import Assigned, Loss, Losses, Targets
 from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.predictions import Predictions, predictions
@@ -146,7 +148,6 @@ class Trainer:
         self.average = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self._groups(), lr=self.schedule.rate, betas=(0.9, 0.99))
         self.best, self.best_average = -1.0, self.average
-        self._before: dict[str, Any] | None = None
         if parallel.from_first(lambda: self.data) != self.data:
             raise ValueError("the processes do not have the same pictures and objects")
         for size in {self.feed.batch, self.feed.pictures % self.feed.batch} - {0}:
@@ -177,26 +178,19 @@ class Trainer:
     def run(self) -> Iterator[Batch]:
         """Train to the end, and yield each batch after its step; between two of them `save` may be called.
 
-        A step counts when it is accepted, or the next batch is asked for. Until then, wherever something interrupts it, the
-        state before it is what is saved, and where the next run begins.
+        Ctrl-C and the death of a data-loading worker are handled between two steps. If another process of this training ends
+        during a step, that step has no effect.
         """
-        if self._before is not None:
-            self._take_up(self._before)
-        self._before = None
         mean = torch.tensor(self.feed.mean, device=self.device)
         start = time.monotonic() - self.seconds
         for batch in self.feed.batches(self.seen):
-            self._before = self._state()
-            losses, norm = self.step(batch, mean)
-            self.seen = min(self.seen + self.feed.batch, self.feed.pictures)
-            self.seconds = time.monotonic() - start
-            self.pending.append(torch.stack([*losses, norm]).tolist())
-            yield batch._replace(problems=parallel.gathered(batch.problems))
-            self.accept()
-
-    def accept(self) -> None:
-        """Let the last step count, and what was measured after it."""
-        self._before = None
+            with deferred_signals():
+                problems = parallel.gathered(batch.problems)
+                losses, norm = self.step(batch, mean)
+                self.seen = min(self.seen + self.feed.batch, self.feed.pictures)
+                self.seconds = time.monotonic() - start
+                self.pending.append(torch.stack([*losses, norm]).tolist())
+            yield batch._replace(problems=problems)
 
     @property
     def rate(self) -> float:
@@ -212,15 +206,28 @@ class Trainer:
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * group["factor"]
-        loss, found, targets = self.forward(batch, mean)
-        losses = loss(found, targets)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
-        parallel.sum_gradients(self.model.parameters())
+        with self._statistics_kept():
+            loss, found, targets = self.forward(batch, mean)
+            losses = torch.stack(loss(found, targets))
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+            parallel.sum_gradients(self.model.parameters())
+            losses = parallel.summed(losses.detach())
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
         self.optimizer.step()
         self._follow()
-        return Losses(*parallel.summed(torch.stack(losses).detach())), norm
+        return Losses(*losses), norm
+
+    @contextmanager
+    def _statistics_kept(self) -> Iterator[None]:
+        """Undo the update of batch normalisation's statistics if another process of this training ends in the block."""
+        before = [buffer.clone() for buffer in self.model.buffers()] if parallel.count() > 1 else []
+        try:
+            yield
+        except ChildProcessError:
+            for buffer, old in zip(self.model.buffers(), before, strict=True):
+                buffer.copy_(old)
+            raise
 
     def assigned(self, batch: Batch) -> Assigned:
         """Return which anchors are assigned to the objects of a batch, as the network is now."""
@@ -268,28 +275,30 @@ class Trainer:
     def measured(self, accuracy: float) -> None:
         """Keep the averaged weights if they are the best so far."""
         if accuracy > self.best:
-            self.best, self.best_average = accuracy, _copied(self.average)
+            with deferred_signals():
+                self.best = accuracy
+                self.best_average = {name: tensor.clone() for name, tensor in self.average.items()}
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
-        content = io.BytesIO()  # of a full disk torch.save itself says no OSError
-        state = self._state() if self._before is None else self._before
-        torch.save({"labels": list(self.labels), "data": self.data, **state}, content)
-        new = self.checkpoint.with_suffix(".new")  # a name of its own, so that what a kill leaves is written over
+        with deferred_signals():
+            content = io.BytesIO()  # torch.save does not raise OSError when the disk is full
+            kept = {name: getattr(self, name) for name in _KEPT}
+            states = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+            torch.save({"labels": list(self.labels), "data": self.data, **states, **kept}, content)
+            self._write(content.getbuffer())
+
+    def _write(self, content: memoryview) -> None:
+        new = self.checkpoint.with_suffix(".new")  # a fixed name, so that the file a kill leaves behind is overwritten
         try:
             with named_errors(self.checkpoint):
                 with new.open("wb") as file:
-                    file.write(content.getbuffer())
+                    file.write(content)
                     file.flush()
-                    os.fsync(file.fileno())  # hours of work should not hang on what a power cut makes of a rename
+                    os.fsync(file.fileno())  # a power cut must not leave the new name without its content
                 new.replace(self.checkpoint)
         finally:
             new.unlink(missing_ok=True)
-
-    def _state(self) -> dict[str, Any]:
-        kept = {name: getattr(self, name) for name in _KEPT}
-        state: dict[str, Any] = _copied({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), **kept})
-        return state
 
     def _take_up(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
@@ -318,15 +327,6 @@ class Trainer:
             raise ModelError(
                 f"{self.checkpoint} belongs to a network that started from other weights: choose another folder"
             ) from error
-
-
-def _copied(value: Any) -> Any:
-    """What `copy.deepcopy` gives of tensors in dicts and lists, which takes several times as long."""
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {name: _copied(part) for name, part in value.items()}
-    return [_copied(part) for part in value] if isinstance(value, list) else value
 
 
 def _computes_bfloat16(device: torch.device) -> bool:
