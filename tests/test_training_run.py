@@ -35,8 +35,9 @@ from training_cases import kill_reader, recipe, squares  # noqa: E402
 from opencv_squeezedet.training import Augmentation, Progress, Recipe, Schedule, Training  # noqa: E402
 from opencv_squeezedet.training.data import Example  # noqa: E402
 from opencv_squeezedet.training.diagnostics import assigned_sheet, mostly_dead, states_csv, states_png  # noqa: E402
-from opencv_squeezedet.training.loop import Trainer  # noqa: E402
+from opencv_squeezedet.training.loop import LOGITS, Trainer  # noqa: E402
 from opencv_squeezedet.training.losses import Assigned, PublishedLoss  # noqa: E402
+from opencv_squeezedet.training.precision import StepTimes, time_steps  # noqa: E402
 from opencv_squeezedet.training.predictions import anchors_of  # noqa: E402
 from opencv_squeezedet.training.session import class_weights, examples_of  # noqa: E402
 from opencv_squeezedet.training.start import begin, start_weights  # noqa: E402
@@ -209,7 +210,7 @@ def test_killed_again_and_again(data: tuple[Dataset, Dataset], whole: Training, 
     for _ in range(3):
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
         process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while process.poll() is None and time.monotonic() < deadline:  # one more checkpoint, then some milliseconds
             if checkpoint.exists() and checkpoint.stat().st_mtime_ns > before:
                 time.sleep(rng.uniform(0, 0.2))
@@ -800,18 +801,60 @@ def test_the_description_is_a_models(whole: Training, tmp_path: Path) -> None:
     assert content["head"]["labels"] == ["red", "blue"]
 
 
-def test_bfloat16_where_it_is_computed_in(
-    data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for has in (False, True):
-        for name in ("avx512_bf16", "amx_tile"):
-            monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda has=has: has, raising=False)
-        made = recipe(schedule=Schedule(), pictures=4)
-        trainer = training(data, tmp_path / str(has), made).trainer
-        assert trainer.bfloat16 == (has or (torch.cuda.is_available() and torch.cuda.is_bf16_supported()))
-        blob = torch.zeros(1, 3, 96, 96, device=trainer.device)
+def with_bfloat16(monkeypatch: pytest.MonkeyPatch, *, supported: bool, faster: bool = True) -> list[tuple[int, ...]]:
+    """Let a processor support bfloat16 or not; returns the shapes of the batches that are timed."""
+    shapes = []
+
+    def times(_: object, outputs: object, shape: tuple[int, ...]) -> StepTimes:
+        shapes.append(shape)
+        return StepTimes(1.0, 2.0) if faster else StepTimes(2.0, 1.0)
+
+    for name in ("avx512_bf16", "amx_tile"):
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda: supported, raising=False)
+    monkeypatch.setattr("opencv_squeezedet.training.loop.time_steps", times)
+    return shapes
+
+
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="on GPUs bfloat16 is not timed")
+
+
+@without_gpu
+def test_bfloat16_where_it_is_faster(data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = recipe(schedule=Schedule(), pictures=4)
+    for number, (supported, faster) in enumerate(((False, True), (True, False), (True, True))):
+        shapes = with_bfloat16(monkeypatch, supported=supported, faster=faster)
+        trainer = training(data, tmp_path / str(number), made).trainer
+        assert trainer.bfloat16 == (supported and faster)
+        assert shapes == ([(4, 64, 64)] if supported else [])
+        assert (trainer.step_times is not None) == supported
+        kernel = trainer.model.filters["fire2_expand_3x3"].weight
+        assert kernel.is_contiguous(memory_format=torch.channels_last) == (not trainer.bfloat16)
+        blob = torch.zeros(1, 3, 96, 96)
         found = trainer.predict(blob, trainer.losses((96, 96)))
-        assert {part.dtype for part in found} == {torch.float32}  # the losses are taken in float32 all the same
+        assert {part.dtype for part in found} == {torch.float32}  # the losses are computed in float32 all the same
+
+
+@without_gpu
+@pytest.mark.parametrize("faster", [False, True])
+def test_a_resumed_run_has_the_same_precision(
+    data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faster: bool
+) -> None:
+    made = recipe(schedule=Schedule(), pictures=4)
+    with_bfloat16(monkeypatch, supported=True, faster=faster)
+    training(data, tmp_path, made).trainer.save()
+    shapes = with_bfloat16(monkeypatch, supported=True, faster=not faster)
+    trainer = training(data, tmp_path, made).trainer
+    assert (trainer.bfloat16, trainer.step_times, shapes) == (faster, None, [])
+    with_bfloat16(monkeypatch, supported=False)  # on another computer
+    assert not training(data, tmp_path, made).trainer.bfloat16
+
+
+def test_steps_are_timed_without_an_effect(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    model = training(data, tmp_path, recipe(normalized="all")).trainer.model
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert min(time_steps(model, LOGITS, (2, 64, 96))) > 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_the_mean_with_the_first_weights(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:

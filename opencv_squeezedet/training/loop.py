@@ -24,6 +24,7 @@ from opencv_squeezedet.training.data import Batch, Feed
 from opencv_squeezedet.training.interrupts import deferred_signals
 from opencv_squeezedet.training.losses import Assigned, Loss, Losses, Targets
 from opencv_squeezedet.training.module import TorchNetwork
+from opencv_squeezedet.training.precision import StepTimes, set_layout, supports_bfloat16, time_steps
 from opencv_squeezedet.training.predictions import Predictions, predictions
 
 LOGITS = ("delta_bbox", "soft_class_reg", "sig_conf_reg")
@@ -54,8 +55,8 @@ class Schedule:
     clip : float
         Largest norm of the gradient.
     bfloat16 : bool
-        Whether the network is trained in bfloat16 if the processor supports it, which about halves the time: GPUs with
-        bfloat16, and CPUs with AVX512-BF16 or AMX. On others it is trained in float32.
+        Whether the network may be trained in bfloat16: on GPUs that support it, and on CPUs with AVX512-BF16 or AMX if two
+        steps in each precision show that it is faster. Otherwise it is trained in float32.
 
     Raises
     ------
@@ -143,11 +144,7 @@ class Trainer:
     def __post_init__(self) -> None:
         """Make the optimizer and the average, and load the checkpoint if there is one."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.bfloat16 = self.schedule.bfloat16 and _computes_bfloat16(self.device)
         self.model.to(self.device)
-        self.average = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(self._groups(), lr=self.schedule.rate, betas=(0.9, 0.99))
-        self.best, self.best_average = -1.0, self.average
         if parallel.from_first(lambda: self.data) != self.data:
             raise ValueError("the processes do not have the same pictures and objects")
         for size in {self.feed.batch, self.feed.pictures % self.feed.batch} - {0}:
@@ -156,8 +153,29 @@ class Trainer:
                     f"a batch of {size} is too small for {parallel.count()} processes: choose other pictures or batch"
                 )
         content = parallel.from_first(lambda: self.checkpoint.read_bytes() if self.checkpoint.is_file() else None)
-        if content is not None:
-            self._load(content)
+        state = None if content is None else self._read(content)
+        self.step_times: StepTimes | None = None
+        self.bfloat16 = self._chooses_bfloat16(None if state is None else state["bfloat16"])
+        set_layout(self.model, bfloat16=self.bfloat16)
+        self.average = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=self.schedule.rate, betas=(0.9, 0.99))
+        self.best, self.best_average = -1.0, self.average
+        if state is not None:
+            self._take_up(state)
+
+    def _chooses_bfloat16(self, saved: bool | None) -> bool:
+        """Whether to train in bfloat16: as the checkpoint says; without one, on a CPU, if two steps show that it is faster."""
+        if not self.schedule.bfloat16 or not supports_bfloat16(self.device):
+            return False
+        if self.device.type == "cuda":
+            return True
+        if saved is None:
+            places = self.feed.places(0)
+            _, (width, height), _ = places[0]
+            shape = (len(parallel.own(places)), height, width)
+            self.step_times = parallel.from_first(lambda: time_steps(self.model, LOGITS, shape))
+            return self.step_times.bfloat16 < self.step_times.float32
+        return saved
 
     def _groups(self) -> list[dict[str, Any]]:
         trunk = {self.model.filters[name.replace(".", "_")] for name in self.loaded}
@@ -283,7 +301,7 @@ class Trainer:
         """Write the checkpoint, whole or not at all."""
         with deferred_signals():
             content = io.BytesIO()  # torch.save does not raise OSError when the disk is full
-            kept = {name: getattr(self, name) for name in _KEPT}
+            kept = {name: getattr(self, name) for name in ("bfloat16", *_KEPT)}
             states = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
             torch.save({"labels": list(self.labels), "data": self.data, **states, **kept}, content)
             self._write(content.getbuffer())
@@ -300,17 +318,11 @@ class Trainer:
         finally:
             new.unlink(missing_ok=True)
 
-    def _take_up(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for name in _KEPT:
-            setattr(self, name, state[name])
-
-    def _load(self, content: bytes) -> None:
+    def _read(self, content: bytes) -> dict[str, Any]:
         try:
             state = torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
             labels, data = tuple(state["labels"]), state["data"]
-            kept = {name: state[name] for name in ("model", "optimizer", *_KEPT)}
+            kept = {name: state[name] for name in ("model", "optimizer", "bfloat16", *_KEPT)}
         except (RuntimeError, ValueError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
             raise ModelError(f"{self.checkpoint} is damaged: remove it, or choose another folder") from error
         if labels != self.labels:
@@ -321,16 +333,15 @@ class Trainer:
             raise ModelError(
                 f"{self.checkpoint} belongs to a training run on other pictures or objects: choose another folder"
             )
+        return kept
+
+    def _take_up(self, state: dict[str, Any]) -> None:
         try:
-            self._take_up(kept)
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError) as error:
             raise ModelError(
                 f"{self.checkpoint} belongs to a network that started from other weights: choose another folder"
             ) from error
-
-
-def _computes_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    tests = (getattr(torch.cpu, f"_is_{name}_supported", bool) for name in ("avx512_bf16", "amx_tile"))  # not in every torch
-    return any(bool(test()) for test in tests)
+        for name in _KEPT:
+            setattr(self, name, state[name])

@@ -48,7 +48,7 @@ from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.parallel import from_first, gathered, own
 from opencv_squeezedet.training.predictions import anchors_of
 from opencv_squeezedet.training.recipe import Recipe
-from opencv_squeezedet.training.start import begin, describe
+from opencv_squeezedet.training.start import begin, describe, start_anchors
 from opencv_squeezedet.training.teacher import Opinions
 
 _BATCH = 16  # pictures per forward pass while measuring
@@ -128,7 +128,8 @@ class Training:
         if validation is not None and validation.labels != dataset.labels:
             raise ValueError(f"the validation set's labels are {validation.labels}, the data set's {dataset.labels}")
         self.recipe, self.folder, self.validation = recipe, folder, validation
-        self.network, self.config = describe(recipe, dataset.labels)
+        made = replace(recipe, anchors=start_anchors(recipe))  # read once
+        self.network, self.config = describe(made, dataset.labels)
         examples = examples_of(dataset, teacher, validation, recipe.teaching)
         if not any((example.quality > 0).any() for example in examples):
             raise ValueError(f"none of the {len(examples)} pictures has an object to be found")
@@ -152,7 +153,7 @@ class Training:
         self._looked_at = [picture.path for picture in looked_at[:: -(-len(looked_at) // _LOOKED_AT)]]
         weights = class_weights(examples, recipe.rare)
         sizes = {size for sizes, _ in recipe.sizes for size in sizes}
-        losses = {size: _loss(recipe, describe(recipe, dataset.labels, size)[1], weights) for size in sizes}
+        losses = {size: _loss(recipe, describe(made, dataset.labels, size)[1], weights) for size in sizes}
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(folder)
         self._keep_recipe()
