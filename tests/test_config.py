@@ -13,7 +13,8 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 import opencv_squeezedet as sd
@@ -378,7 +379,7 @@ def test_json_of_numpy_values() -> None:
 SIDE = st.floats(1e-300, 1e300)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     st.lists(st.tuples(SIDE, SIDE), min_size=1, max_size=3),
     st.lists(st.text(), min_size=1, max_size=3),

@@ -13,7 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opencv_squeezedet import files
@@ -193,7 +194,7 @@ def test_a_link_in_the_place_of_a_temporary_file(tmp_path: Path, monkeypatch: py
 NAMES = st.sampled_from(["a", "b.txt", "c.json", "d"])
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(
     before=st.dictionaries(NAMES, st.binary(max_size=3)),
     contents=st.dictionaries(NAMES, st.binary(min_size=4, max_size=9), min_size=1),

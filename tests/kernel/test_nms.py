@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 import reference
-from hypothesis import assume, given, settings
+from examples import examples
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -52,7 +53,7 @@ def near_threshold(boxes: NDArray[np.float64], threshold: float) -> bool:
     return bool((np.abs(reference.iou(boxes) - threshold) < 1e-5).any())
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(CASES)
 def test_greedy_is_opencv(case: tuple[int, int, bool, int, float]) -> None:
     seed, count, whole, _, threshold = case
@@ -62,7 +63,7 @@ def test_greedy_is_opencv(case: tuple[int, int, bool, int, float]) -> None:
     assert sd.nms(boxes, scores, nms_threshold=threshold).tolist() == opencv(boxes, scores, threshold)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(CASES)
 def test_greedy_of_classes_is_opencv_class_by_class(case: tuple[int, int, bool, int, float]) -> None:
     seed, count, whole, classes, threshold = case
@@ -80,7 +81,7 @@ def test_greedy_of_classes_is_opencv_class_by_class(case: tuple[int, int, bool, 
 # ---- against the reference ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(CASES, st.sampled_from(KINDS), st.sampled_from([None, 1, 7, 1000]), st.booleans())
 def test_both_kinds_are_the_reference(
     case: tuple[int, int, bool, int, float], kind: Any, top_n: int | None, spoil: bool

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import examples
 from head_cases import (
     GOOD,
     HEAD,
@@ -15,7 +16,7 @@ from head_cases import (
     heads,
     pictures,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import opencv_squeezedet as sd
@@ -32,7 +33,7 @@ def test_batch_is_its_pictures(count: int, layout: str) -> None:
     assert sum(map(len, singles)) >= count
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(heads(), st.integers(0, 2**32), st.integers(0, 4), st.data())
 def test_any_batch_is_its_pictures(head: HeadConfig, seed: int, count: int, data: st.DataObject) -> None:
     blobs = pictures(head, count, seed)

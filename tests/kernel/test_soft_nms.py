@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 import reference
-from hypothesis import assume, given, settings
+from examples import examples
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -28,7 +29,7 @@ def random_boxes(seed: int, count: int, whole: bool) -> tuple[NDArray[np.float64
     return boxes, np.round(scores * 4) / 4 if whole else scores
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.integers(0, 2**32), st.integers(1, 30), SIGMAS, st.sampled_from([0.0, 0.001, 0.1, 0.5]))
 def test_soft_nms_is_opencv(seed: int, count: int, sigma: float, threshold: float) -> None:
     """Away from ties: OpenCV's scores are float32, its equal scores by another order, and it keeps those at the threshold."""
@@ -45,7 +46,7 @@ def test_soft_nms_is_opencv(seed: int, count: int, sigma: float, threshold: floa
     np.testing.assert_allclose(left[kept], np.ravel(their_scores)[told], rtol=1e-4)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.integers(0, 2**32),
     st.integers(0, 40),
