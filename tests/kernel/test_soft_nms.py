@@ -134,14 +134,14 @@ def test_views_and_other_types() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"soft_sigma": 0}, ValueError, "soft_sigma must be above 0, got 0.0"),
-        ({"soft_sigma": math.nan}, ValueError, "soft_sigma must be finite, got nan"),
-        ({"soft_sigma": None}, TypeError, "soft_sigma must be a number, got None"),
-        ({"score_threshold": -0.1}, ValueError, "score_threshold must be at least 0, got -0.1"),
-        ({"score_threshold": "0.5"}, TypeError, "score_threshold must be a number, got '0.5'"),
-        ({"top_n": 0}, ValueError, "top_n must be at least 1, got 0"),
-        ({"class_ids": [0]}, ValueError, r"class_ids must have the shape \(2,\) of the scores, got \(1,\)"),
-        ({"class_ids": [0.0, 1.0]}, TypeError, "class_ids must hold integers, got float64"),
+        ({"soft_sigma": 0}, ValueError, "soft_sigma.*got 0.0"),
+        ({"soft_sigma": math.nan}, ValueError, "soft_sigma.*got nan"),
+        ({"soft_sigma": None}, TypeError, "soft_sigma.*got None"),
+        ({"score_threshold": -0.1}, ValueError, "score_threshold.*got -0.1"),
+        ({"score_threshold": "0.5"}, TypeError, "score_threshold.*got '0.5'"),
+        ({"top_n": 0}, ValueError, "top_n.*got 0"),
+        ({"class_ids": [0]}, ValueError, r"class_ids.*\(2,\).*got \(1,\)"),
+        ({"class_ids": [0.0, 1.0]}, TypeError, "class_ids.*got float64"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -150,5 +150,5 @@ def test_wrong_options(options: dict[str, Any], error: type[Exception], message:
 
 
 def test_wrong_shapes() -> None:
-    with pytest.raises(ValueError, match=r"xyxy \(N, 4\) and scores \(N,\) were expected, got \("):
+    with pytest.raises(ValueError, match=r"xyxy \(N, 4\) and scores \(N,\).*got \("):
         sd.soft_nms([FAR], [0.5, 0.4])
