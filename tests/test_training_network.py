@@ -15,10 +15,10 @@ from networks import a_blob, by_caffe, by_onnx, random_weights, same_weights
 from shared import DATA, needs
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import architectures
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats import caffemodel_bytes
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import (
     Concat,
     Convolution,
@@ -33,6 +33,7 @@ from opencv_squeezedet.network import (
     Sigmoid,
     Slice,
     Softmax,
+    architectures,
 )
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
@@ -40,7 +41,7 @@ torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 import training_cases  # noqa: E402, F401  (one thread)
 
 from opencv_squeezedet.preprocess import Preprocess  # noqa: E402
-from opencv_squeezedet.training import Recipe, write_model  # noqa: E402
+from opencv_squeezedet.training import Recipe  # noqa: E402
 from opencv_squeezedet.training.module import TorchNetwork  # noqa: E402
 from opencv_squeezedet.training.predictions import anchors_of, ciou_loss, decode_xyxy, iou_xyxy, predictions  # noqa: E402
 from opencv_squeezedet.training.start import begin, describe, start_weights  # noqa: E402
@@ -365,8 +366,10 @@ def test_the_files_give_what_torch_gives(name: str, half: bool, tmp_path: Path) 
         weights = {name: [blob.astype(np.float16).astype(np.float32) for blob in blobs] for name, blobs in weights.items()}
     model.load_weights(weights)
     preprocess = Preprocess(recipe.input_size)
-    paths = write_model(tmp_path / "my.model", network, model.weights(), config, preprocess, half=half)
-    assert [path.name for path in paths] == ["my.model.prototxt", "my.model.caffemodel", "my.model.onnx", "my.model.json"]
+    written = Model(network, model.weights(), config, preprocess)
+    paths = written.save(tmp_path / "my.model.caffemodel", half=half)
+    assert [path.name for path in paths] == ["my.model.prototxt", "my.model.caffemodel", "my.model.json"]
+    assert written.save(tmp_path / "my.model.onnx", half=half)[1:] == paths[2:]
     image = np.random.default_rng(0).integers(0, 256, (90, 200, 3), dtype=np.uint8)
     blob = preprocess.blob(image)
     expected = run(model, blob, BLOBS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -10,11 +11,11 @@ import torch
 
 from opencv_squeezedet.config import VOC, HeadConfig
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats import load_network, read_weights
+from opencv_squeezedet.formats import read_weights
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import Convolution, Network, Weights
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.network.head import derive_config
-from opencv_squeezedet.registry import find_network
 from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.predictions import logit_channels
 from opencv_squeezedet.training.recipe import Recipe
@@ -103,10 +104,8 @@ def start_weights(start: str) -> Weights:
     FetchError, ImportError
         If published weights are not available locally and cannot be fetched.
     """
-    if start.endswith(".npz"):
-        return read_weights(start)
-    files = find_network(start).with_weights()
-    return load_network(files)[1] if files.weights is None else read_weights(files.weights)
+    is_weights = start.endswith((".npz", ".caffemodel", ".net")) and os.path.isfile(start)
+    return read_weights(start) if is_weights else Model.load(start).weights
 
 
 def _plain_name(name: str) -> str:
