@@ -33,6 +33,7 @@ from _timing import Call, alternate, machine, ratio, sampler, table, typical
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.backends import CaffeNet
+from opencv_squeezedet.model import Model
 
 PICTURE = Path(__file__).resolve().parents[1] / "samples" / "chelsea.jpg"
 NETWORKS = {"embedded": "embedded model, 1.36 GMAC", "gsoc": "GSoC network, 4.34 GMAC"}
@@ -153,7 +154,6 @@ def tell_peak(what: str, engine: str, stem: str, threads: int, int8: str | None)
 _PACKAGE = "import cv2, opencv_squeezedet as sd"
 _PLAIN = """
 import json
-from opencv_squeezedet.config import from_fields
 from opencv_squeezedet.model import Model
 plain = Model.load({stem!r})
 plain.source.trusted = True
