@@ -32,7 +32,7 @@ def _schema() -> Schema:
         messages["LayerParameter"] += f"; {param.field}"
         if param.v1 is not None:
             messages["V1LayerParameter"] += f"; {param.v1} {name} {message}"
-        enums |= param.enums
+        enums.update(param.enums)
     return Schema(messages, enums)
 
 

@@ -159,7 +159,7 @@ class Eltwise(Layer):
         "110 eltwise_param EltwiseParameter",
         "1 operation Operation=SUM; 2 coeff float*; 3 stable_prod_grad bool",
         v1=24,
-        enums={"Operation": "PROD SUM MAX"},
+        enums=(("Operation", "PROD SUM MAX"),),
     )
     onnx: ClassVar = {"Add": OnnxOperator(), "Sum": OnnxOperator()}
 

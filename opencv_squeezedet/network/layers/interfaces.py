@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -35,14 +34,14 @@ class CaffeParameter:
         Its own fields.
     v1 : int, optional
         The field's number in a V1LayerParameter.
-    enums : mapping, optional
-        Enums that only this message uses: the names of each in the order of their numbers.
+    enums : tuple of (str, str)
+        Enums that only this message uses, each with its names in the order of their numbers.
     """
 
     field: str
     content: str
     v1: int | None = None
-    enums: Mapping[str, str] = MappingProxyType({})
+    enums: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:

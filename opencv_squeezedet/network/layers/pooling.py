@@ -45,7 +45,7 @@ class Pooling(Layer):
         7 stride_h uint32; 8 stride_w uint32; 9 pad_h uint32; 10 pad_w uint32; 11 engine Engine; 12 global_pooling bool;
         13 round_mode RoundMode""",
         v1=19,
-        enums={"Pool": "MAX AVE STOCHASTIC", "RoundMode": "CEIL FLOOR"},
+        enums=(("Pool", "MAX AVE STOCHASTIC"), ("RoundMode", "CEIL FLOOR")),
     )
     onnx: ClassVar = {
         "MaxPool": OnnxOperator(f"{ONNX_WINDOW} ceil_mode storage_order"),
