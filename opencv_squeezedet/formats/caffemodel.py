@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
-from opencv_squeezedet.formats._caffe_layers import net_record
-from opencv_squeezedet.formats._caffe_schema import SCHEMA
+from opencv_squeezedet.formats._caffe_layers import SCHEMA, net_record
 from opencv_squeezedet.formats._wire import decode, encode
 from opencv_squeezedet.formats.bare_weights import caffe_blob
 from opencv_squeezedet.model_files import MOST_BYTES, Read, named, read_file
