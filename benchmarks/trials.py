@@ -24,7 +24,7 @@ from opencv_squeezedet.cli.memory import keep_memory
 from opencv_squeezedet.datasets import Dataset, load_dataset
 from opencv_squeezedet.evaluation import diagnose, evaluate
 from opencv_squeezedet.files import write_whole
-from opencv_squeezedet.training import Augmentation, Opinions, Recipe, Schedule, Training
+from opencv_squeezedet.training import Augmentation, PseudoLabels, Recipe, Schedule, Training
 
 BASE = Recipe(
     input_size=(320, 320),
@@ -32,10 +32,10 @@ BASE = Recipe(
     small=0.0,
     normalized="all",
     augmentation=Augmentation(mosaic=0.3, crop=0.65, crop_area=(0.2, 1.0), zoom_out=0.13),
-    schedule=Schedule(rate=1e-3, trunk_rate=0.45, flat=0.1, decay=0.05, last_rate=0.01, average=0.995),
+    schedule=Schedule(rate=1e-3, trunk_rate=0.45, flat=0.1, decay=0.05, last_rate=0.01, ema=0.995),
     plain_end=0.12,
     unlabelled=0.4,
-    teaching=0.0,
+    distillation=0.0,
 )
 """What all trials share, but for their one change."""
 
@@ -44,8 +44,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "mosaics to the end": {"plain_end": 0.0},
     "mosaics 0.6": {"augmentation": {"mosaic": 0.6}},
     "no mosaics": {"augmentation": {"mosaic": 0.0}},
-    "classes half by the teacher": {"teaching": 0.5},
-    "classes by the teacher alone": {"teaching": 1.0},
+    "classes half by the teacher": {"distillation": 0.5},
+    "classes by the teacher alone": {"distillation": 1.0},
     "no unlabelled pictures": {"unlabelled": 0.0},
     "unlabelled 0.2": {"unlabelled": 0.2},
     "unlabelled 0.6": {"unlabelled": 0.6},
@@ -73,7 +73,7 @@ def changed(base: Recipe, changes: dict[str, Any]) -> Recipe:
     return replace(base, **{**changes, **parts})
 
 
-def run(recipe: Recipe, folder: Path, train: Dataset, val: Dataset, teacher: Opinions | None, workers: int) -> None:
+def run(recipe: Recipe, folder: Path, train: Dataset, val: Dataset, teacher: PseudoLabels | None, workers: int) -> None:
     """Train to the end, and measure, unless that was done."""
     if done(recipe, folder) is not None:
         return
@@ -156,7 +156,9 @@ def main() -> None:
         parser.error(f"no trial {', '.join(unknown)}; there are {', '.join(CHANGES)}")
     train = load_dataset(options.dataset)
     val = load_dataset(options.val, labels=train.labels)
-    teacher = Opinions.joined(Opinions.read(file, train.labels) for file in options.teacher) if options.teacher else None
+    teacher = (
+        PseudoLabels.merged(PseudoLabels.read(file, train.labels) for file in options.teacher) if options.teacher else None
+    )
     base = replace(BASE, pictures=options.pictures, input_size=(options.size, options.size), start=options.start)
     for seed in options.seeds:
         for name in names:

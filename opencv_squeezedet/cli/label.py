@@ -81,14 +81,14 @@ def run(args: argparse.Namespace) -> int:
         with needs("train"):
             from tqdm import tqdm
 
-            from opencv_squeezedet.training import ask, load_teacher, write_opinions
+            from opencv_squeezedet.training import load_teacher, predict, write_pseudo_labels
         if not paths:
             raise CommandError(shown("; ".join(missing)) or "no pictures in the folders")
         for problem in missing:
             report(problem)
         teacher = _teacher([load_teacher(name) for name in args.teacher], labels, weights, mirror=args.mirror)
         with tqdm(paths, unit=" pictures", dynamic_ncols=True, leave=False, disable=True if args.quiet else None) as bar:
-            write_opinions(args.output, labels, ask(teacher, bar, labels, hints, report))
+            write_pseudo_labels(args.output, labels, predict(teacher, bar, labels, hints, report))
     return EXIT_SOME_FAILED if problems else 0
 
 

@@ -94,14 +94,14 @@ def _apart(args: argparse.Namespace, number: int) -> Iterator[None]:
 
 
 def _train(args: argparse.Namespace, *, first: bool) -> int:
-    from opencv_squeezedet.training import Opinions, Training
+    from opencv_squeezedet.training import PseudoLabels, Training
 
     if datasets.is_share(args.split) and (args.val is not None or args.val_split is not None):
         raise CommandError(f"--split {args.split} holds pictures apart to measure on: --val and --val-split do not apply")
     with usage_errors():
         dataset, apart = datasets.load_parts(args)
         files = args.teacher or ()
-        teacher = Opinions.joined(Opinions.read(Path(file), dataset.labels) for file in files) if files else None
+        teacher = PseudoLabels.merged(PseudoLabels.read(Path(file), dataset.labels) for file in files) if files else None
         training = Training(
             _recipe(args, dataset),
             dataset,
@@ -132,7 +132,7 @@ def _train(args: argparse.Namespace, *, first: bool) -> int:
 
 
 def _recipe(args: argparse.Namespace, dataset: Dataset) -> Recipe:
-    from opencv_squeezedet.training import Recipe, fitted_anchors, start_anchors, usual_pictures
+    from opencv_squeezedet.training import Recipe, default_pictures, fitted_anchors, start_anchors
 
     recipe = Recipe() if args.recipe is None else _read("--recipe", args.recipe, Recipe.from_json)
     options: dict[str, Any] = {
@@ -143,7 +143,7 @@ def _recipe(args: argparse.Namespace, dataset: Dataset) -> Recipe:
     if args.epochs is not None:
         options["pictures"] = args.epochs * len(dataset.pictures)
     elif args.recipe is None:
-        options.setdefault("pictures", usual_pictures(len(dataset.pictures)))
+        options.setdefault("pictures", default_pictures(len(dataset.pictures)))
     if args.size is not None:
         options["input_size"] = args.size
     if args.anchors is not None:
@@ -182,13 +182,13 @@ def _watch(training: Training, args: argparse.Namespace) -> None:
     """Train, with a progress bar on a terminal and lines elsewhere."""
     with needs("train"):
         from tqdm import tqdm
-    from opencv_squeezedet.training.data import reader_errors
+    from opencv_squeezedet.training.data import worker_errors
 
     total, seen, hidden = training.recipe.pictures, training.trainer.seen, True if args.quiet else None
     every = args.every or min(_MOST_EVERY, -(-total // 10))
     lines = Lines(args.program, total, seen, quiet=args.quiet)
     with ExitStack() as stack:
-        stack.enter_context(reader_errors())  # torch may raise while a line is printed
+        stack.enter_context(worker_errors())  # torch may raise while a line is printed
         board = stack.enter_context(_board(args.output, seen)) if args.tensorboard else None
         bar = stack.enter_context(tqdm(total=total, initial=seen, unit=" pictures", dynamic_ncols=True, disable=hidden))
         progress = stack.enter_context(closing(training.run(every=every, patience=args.patience)))

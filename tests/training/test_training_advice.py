@@ -14,18 +14,18 @@ from training_cases import squares  # noqa: E402
 
 import opencv_squeezedet as sd  # noqa: E402
 from opencv_squeezedet import cli  # noqa: E402
-from opencv_squeezedet.anchor_shapes import box_shapes, judge  # noqa: E402
+from opencv_squeezedet.anchor_shapes import box_shapes, score_shapes  # noqa: E402
 from opencv_squeezedet.datasets import Annotated, Dataset  # noqa: E402
 from opencv_squeezedet.detections import Detections  # noqa: E402
 from opencv_squeezedet.evaluation import evaluate  # noqa: E402
-from opencv_squeezedet.training import Recipe, fitted_anchors, usual_pictures  # noqa: E402
+from opencv_squeezedet.training import Recipe, default_pictures, fitted_anchors  # noqa: E402
 from opencv_squeezedet.training.advice import what_next  # noqa: E402
 
 LABELS = ("a", "b")
 
 
 def test_the_usual_length() -> None:
-    assert [usual_pictures(count) for count in (1, 120, 131, 292, 8333)] == [12_000, 12_000, 13_100, 29_200, 240_000]
+    assert [default_pictures(count) for count in (1, 120, 131, 292, 8333)] == [12_000, 12_000, 13_100, 29_200, 240_000]
 
 
 def boxes_of(sides: list[tuple[float, float]], size: tuple[int, int] = (400, 200)) -> Dataset:
@@ -42,7 +42,7 @@ def test_anchors_that_fit_better() -> None:
     assert fitted is not None
     boxes = box_shapes(dataset, (200, 100))
     assert fitted.mean_iou > fitted.default_mean_iou + 0.1
-    assert judge(boxes, fitted.shapes).mean_best_iou == pytest.approx(fitted.mean_iou, abs=0.01)
+    assert score_shapes(boxes, fitted.shapes).mean_best_iou == pytest.approx(fitted.mean_iou, abs=0.01)
     assert all(h / w == pytest.approx(8, rel=0.1) for w, h in fitted.shapes)
     assert len(fitted.shapes) == 9
 
