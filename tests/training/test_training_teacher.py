@@ -422,7 +422,7 @@ def test_missing_and_damaged_files(kind: str, tmp_path: Path) -> None:
     library(kind)
     suffixes = (".onnx",) if kind == "picodet" else (".param", ".bin")
     for name in ("x", *(f"x{suffix}" for suffix in suffixes)):
-        with pytest.raises(FileNotFoundError, match=rf"no .*x\{suffixes[0]}, which {kind} needs"):
+        with pytest.raises(FileNotFoundError, match=rf"{kind} needs .*x\{suffixes[0]}, which does not exist"):
             load_teacher(f"{kind}={tmp_path / name}")
     for suffix in suffixes:
         (tmp_path / f"x{suffix}").write_bytes(b"nonsense")
@@ -522,7 +522,7 @@ def test_label_tells_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureF
         (["photo.jpg", "--teacher", "embedded", "-o", "x", "--hint", "cat"], "PREFIX=CLASS"),
         (["photo.jpg", "--teacher", "embedded", "-o", "x", "--hint", "a=cow,"], "PREFIX=CLASS"),
         (["photo.jpg", "--teacher", "nothing", "-o", "x"], "the published detectors are"),
-        (["photo.jpg", "--teacher", "picodet=none", "-o", "x"], "no none.onnx, which picodet needs"),
+        (["photo.jpg", "--teacher", "picodet=none", "-o", "x"], "picodet needs none.onnx"),
         (["photo.jpg", "--teacher", "embedded", "-o", "x", "--weights", "1,a"], "--weights: numbers with commas between"),
         (["photo.jpg", "--teacher", "embedded", "-o", "x", "--weights", "1,2"], "1 weights above 0 were expected"),
         (["photo.jpg", "--teacher", "no:thing", "-o", "x"], "No module named 'no'"),
