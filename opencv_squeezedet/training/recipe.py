@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.config import VOC, checked_anchors, from_fields
+from opencv_squeezedet.config import checked_anchors, from_fields
 from opencv_squeezedet.network.architectures import TRAINABLE
+from opencv_squeezedet.presets import VOC
 from opencv_squeezedet.training.augment import Augmentation
 from opencv_squeezedet.training.loop import Schedule
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from opencv_squeezedet.config import VOC, HeadConfig, checked_anchors
+from opencv_squeezedet.config import HeadConfig, checked_anchors
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats import load_network, read_weights
 from opencv_squeezedet.model import read_description
 from opencv_squeezedet.network import Convolution, Network, Weights
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.network.head import derive_config
+from opencv_squeezedet.presets import VOC
 from opencv_squeezedet.registry import find_network
 from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.predictions import logit_channels
