@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import resource_sharer
@@ -262,6 +263,14 @@ def test_dropout_is_the_same_after_a_stop(data: tuple[Dataset, Dataset], tmp_pat
 PACKAGE = str(Path(sd.__file__).parent)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own handler of Ctrl-C, also where the tests run in the background, which ignores it."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
 class InterruptAfter:
     """Sends SIGINT, once, after so many lines of the package; within a `with`. With 0 it only counts, down."""
 
@@ -286,6 +295,7 @@ class InterruptAfter:
         sys.settrace(None)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interrupted_at_any_line(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
     """Nothing is lost but the step under way, and in the end log and weights are those of the run that nothing disturbed."""
     run = training(data, tmp_path / "counted")
@@ -309,6 +319,7 @@ def test_interrupted_at_any_line(data: tuple[Dataset, Dataset], whole: Training,
     assert run.trainer.best == whole.trainer.best
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interrupted_within_a_step_and_run_again(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
     """The step is completed and saved, and the same object continues after it."""
     run = training(data, tmp_path)
@@ -330,6 +341,7 @@ def test_interrupted_within_a_step_and_run_again(data: tuple[Dataset, Dataset], 
     np.testing.assert_array_equal(weights(run), weights(whole))
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interrupted_while_measuring(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
     """At once; the next run begins with the measurement."""
     run = training(data, tmp_path)
@@ -352,6 +364,7 @@ def test_interrupted_while_measuring(data: tuple[Dataset, Dataset], whole: Train
     np.testing.assert_array_equal(weights(again), weights(whole))
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interrupted_while_a_checkpoint_is_written(
     data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
