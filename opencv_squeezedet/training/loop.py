@@ -95,7 +95,7 @@ class Schedule:
 
 @dataclass
 class Trainer:
-    """Trains one network; `run` resumes from the checkpoint.
+    """Trains a network; `run` resumes from the checkpoint.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ class Trainer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(self.device)
         if parallel.from_first(lambda: self.fingerprint) != self.fingerprint:
-            raise ValueError("the processes do not have the same pictures and objects")
+            raise ValueError("the processes have different pictures or objects")
         for size in {self.stream.batch, self.stream.pictures % self.stream.batch} - {0}:
             if size < parallel.count():
                 raise ValueError(
