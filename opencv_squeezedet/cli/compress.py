@@ -146,7 +146,7 @@ def _trained(args: argparse.Namespace, model: Model, settings: Settings, stage: 
     """Compress with training in between."""
     with needs_training():
         from opencv_squeezedet.compression.retraining import Retraining, compress_trained
-        from opencv_squeezedet.training import Opinions
+        from opencv_squeezedet.training import PseudoLabels
 
     def load(place: str, split: str | None, labels: Sequence[str] | None = None) -> Dataset:
         return datasets.load(argparse.Namespace(dataset=place, split=split, images=args.images, program=args.program), labels)
@@ -159,7 +159,7 @@ def _trained(args: argparse.Namespace, model: Model, settings: Settings, stage: 
         dataset,
         stage,
         validation=None if measured_on is None else load(measured_on, args.val_split, dataset.labels),
-        teacher=None if args.teacher is None else Opinions.read(Path(args.teacher), dataset.labels),
+        teacher=None if args.teacher is None else PseudoLabels.read(Path(args.teacher), dataset.labels),
         retraining=Retraining(pictures=args.seen, steps=args.steps),
         report=report,
     )

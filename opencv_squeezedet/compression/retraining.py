@@ -33,10 +33,10 @@ from opencv_squeezedet.model import Model, detector_parts
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.preprocess import Preprocess
-from opencv_squeezedet.training import Opinions, Recipe, Schedule, Training
+from opencv_squeezedet.training import PseudoLabels, Recipe, Schedule, Training
 from opencv_squeezedet.training.lock import FolderLock, lock_folder
 from opencv_squeezedet.training.loop import Trainer
-from opencv_squeezedet.training.session import examples_of, mark_of
+from opencv_squeezedet.training.training_set import examples_of, fingerprint
 
 _LOOKED_AT = 32  # pictures, by what layers read of which shared weights make up for each other's errors
 
@@ -82,7 +82,7 @@ def compress_trained(
     folder: Path,
     *,
     validation: Dataset | None = None,
-    teacher: Opinions | None = None,
+    teacher: PseudoLabels | None = None,
     retraining: Retraining | None = None,
     report: Report = lambda what, done, total: None,
 ) -> Compressed:
@@ -105,7 +105,7 @@ def compress_trained(
         Where the stages are kept.
     validation : Dataset, optional
         Pictures to measure each stage on; the score threshold in the file is then the one that is best on them.
-    teacher : Opinions, optional
+    teacher : PseudoLabels, optional
         As for `Training`.
     retraining : Retraining, optional
         How much is trained.
@@ -125,7 +125,7 @@ def compress_trained(
     weights = model.weights
     retraining = retraining or Retraining()
     told = {"settings": asdict(settings), "retraining": asdict(retraining), "weights": key_of(weights)}
-    pictures = mark_of(examples_of(dataset, teacher, validation), validation)
+    pictures = fingerprint(examples_of(dataset, teacher, validation), validation)
     folder.mkdir(parents=True, exist_ok=True)
     lock = lock_folder(folder)
     _keep(folder, {**told, "pictures": pictures, "head": head.to_dict()})
@@ -265,7 +265,7 @@ class _Stages:
     folder: Path
     lock: FolderLock
     validation: Dataset | None
-    teacher: Opinions | None
+    teacher: PseudoLabels | None
     retraining: Retraining
     report: Report
     thresholds: dict[str, float] = field(default_factory=dict)
@@ -290,7 +290,7 @@ class _Stages:
         with closing(training.run(every=max(1, self.retraining.pictures // 4))) as progress:
             for step in progress:
                 self.report(stage, step.seen, step.pictures)
-        found = trainer.chosen().weights()
+        found = trainer.best_network().weights()
         Model(self.network, found).save(done)
         return found
 

@@ -108,7 +108,7 @@ class TorchNetwork(nn.Module):
         """Return a layer's kernel, without its batch normalisation."""
         return cast(Tensor, self.filters[_key(layer)].weight)
 
-    def settle(self, layers: Collection[str], blob: Tensor) -> None:
+    def init_batchnorm(self, layers: Collection[str], blob: Tensor) -> None:
         """Give the named layers' batch normalisation the statistics of a blob, so that it changes nothing at first."""
         norms = [self._norm(_key(name)) for name in layers if _key(name) in self.norms]
         hooks = [norm.register_forward_pre_hook(_neutral) for norm in norms]
