@@ -120,6 +120,17 @@ class TorchNetwork(nn.Module):
             for hook in hooks:
                 hook.remove()
 
+    def init_inputs(self, layers: Collection[str], blob: Tensor) -> None:
+        """Scale the named layers' kernels as if each input channel had a mean square of 1, so that quiet channels count."""
+        hooks = [self._filter(_key(name)).register_forward_pre_hook(_scale_inputs) for name in layers]
+        *_, last = self.network.trained()
+        try:
+            with torch.no_grad():
+                self.train()(blob, last.layer.tops)  # batch normalisation as in the first step
+        finally:
+            for hook in hooks:
+                hook.remove()
+
     def freeze(self, layers: Collection[str]) -> None:
         """Keep the named layers as they are while the rest is trained."""
         for step in self.network.trained():
@@ -137,6 +148,13 @@ def _neutral(module: nn.Module, inputs: tuple[Tensor]) -> None:
         (norm.weight, (variance + norm.eps).sqrt()),
     ):
         cast(Tensor, tensor).copy_(value)
+
+
+def _scale_inputs(module: nn.Module, inputs: tuple[Tensor]) -> None:
+    conv = cast(nn.Conv2d, module)
+    rms = inputs[0].square().mean((0, 2, 3)).sqrt().clamp(min=1e-6).view(conv.groups, -1)  # a row for each group
+    per_group = conv.out_channels // conv.groups
+    conv.weight.div_(rms.repeat_interleave(per_group, dim=0)[:, :, None, None])
 
 
 def _key(name: str) -> str:

@@ -16,6 +16,7 @@ from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import Evaluation, evaluate
 from opencv_squeezedet.files import write_together, write_whole
 from opencv_squeezedet.model import Model
+from opencv_squeezedet.network import Convolution
 from opencv_squeezedet.preprocess import Preprocess
 from opencv_squeezedet.training.advice import what_next
 from opencv_squeezedet.training.calibration import Calibration, calibrate
@@ -118,8 +119,12 @@ class Training:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(folder)
         self._keep_recipe()
-        if recipe.normalized == "all" and not from_first((folder / "checkpoint.pt").is_file):
-            model.init_batchnorm(self._first, _first_blob(stream))
+        if not from_first((folder / "checkpoint.pt").is_file):
+            blob = _first_blob(stream)
+            if recipe.normalized == "all":
+                model.init_batchnorm(self._first, blob)
+            new = [step.layer for step in self.network.trained() if step.layer.name not in self._first]
+            model.init_inputs([layer.name for layer in new if isinstance(layer, Convolution)], blob)
         self._inference = Inference(self.preprocess, self.config)
         self._start = layer_states(model.eval(), self._inference.blob(self._sample))
         self.trainer = Trainer(

@@ -308,7 +308,7 @@ def test_a_smaller_input_starts_with_the_same_boxes() -> None:
     recipe = Recipe(input_size=(208, 208))
     network, config = network_and_head(recipe, sd.VOC.labels)
     model, _ = build_model(network, recipe)
-    image = cv2.resize(cv2.imread(str(Path(__file__).parents[1] / "samples" / "chelsea.jpg")), (208, 208))
+    image = cv2.resize(cv2.imread(str(Path(__file__).parents[2] / "samples" / "chelsea.jpg")), (208, 208))
     whole = np.full((416, 416, 3), detector.preprocess.mean, np.uint8)
     whole[:208, :208] = image
     blobs = run(model.eval(), Preprocess(config.input_size).blob(image), BLOBS)
@@ -471,3 +471,27 @@ def test_the_cpp_class_finds_the_same_place(name: str) -> None:
     with CppInferBbox() as oracle:
         oracle.load((delta_bbox, class_scores, conf_scores))  # type: ignore[arg-type]
         assert [(*box, label) for *box, _, label, _ in oracle.filter(0.5)] == [(d.xmin, d.ymin, d.xmax, d.ymax, "cat")]
+
+
+def test_new_layers_see_inputs_of_one_scale() -> None:
+    """Channels of a loaded layer may differ a thousandfold; a new layer's kernel makes up for it, grouped or not."""
+    for groups in (1, 2):
+        layers = (
+            Convolution(name="loaded", bottoms=("data",), tops=("loaded",), outputs=4, kernel=(1, 1)),
+            Convolution(name="new", bottoms=("loaded",), tops=("new",), outputs=6, kernel=(3, 3), groups=groups),
+        )
+        network = Network("two", "data", (2, 3, 8, 8), layers)
+        torch.manual_seed(3)
+        plain, scaled = TorchNetwork(network), TorchNetwork(network)
+        scaled.load_state_dict(plain.state_dict())
+        factors = torch.tensor([1e-3, 1.0, 10.0, 0.1])
+        with torch.no_grad():
+            for parameter in scaled.filters["loaded"].parameters():
+                parameter.mul_(factors.view(-1, *[1] * (parameter.ndim - 1)))
+        blob = torch.randn(2, 3, 8, 8)
+        for model in (plain, scaled):
+            model.init_inputs(["new"], blob)
+        with torch.no_grad():
+            torch.testing.assert_close(plain(blob), scaled(blob), rtol=1e-4, atol=1e-5)
+            hidden = plain(blob, ["loaded"])[0].square().mean((0, 2, 3)).sqrt()
+        assert hidden.max() / hidden.min() > 1.05
