@@ -122,7 +122,7 @@ class TorchNetwork(nn.Module):
 
     def init_inputs(self, layers: Collection[str], blob: Tensor) -> None:
         """Scale the named layers' kernels as if each input channel had a mean square of 1, so that quiet channels count."""
-        hooks = [self._filter(_key(name)).register_forward_pre_hook(_scale_inputs) for name in layers]
+        hooks = [self.filters[_key(name)].register_forward_pre_hook(_scale_inputs) for name in layers]
         *_, last = self.network.trained()
         try:
             with torch.no_grad():
