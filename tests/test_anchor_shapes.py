@@ -77,9 +77,9 @@ def test_the_iteration_ends_no_worse_than_any_step_of_it() -> None:
 
 
 def test_wrong_options() -> None:
-    with pytest.raises(ValueError, match=r"3 shapes need .* the data set has 2"):
+    with pytest.raises(ValueError, match=r"\b3\b.*boxes.*\b2\b"):
         find_shapes(np.array([(1.0, 2.0), (1.0, 2.0), (3.0, 4.0)]), 3)
-    with pytest.raises(ValueError, match="distance must be one of 'iou', 'euclidean'"):
+    with pytest.raises(ValueError, match=r"distance.*'iou', 'euclidean'"):
         find_shapes(SHAPES, 2, distance="best")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="count must be at least 1"):
         find_shapes(SHAPES, 0)
@@ -122,9 +122,9 @@ def test_the_command(data: Path, suffix: str, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--count", "500"], "500 shapes need"),
+        (["--count", "500"], "500 shapes"),
         (["--plot", "a.xyz"], "xyz"),
-        (["--size", "big"], "pixels, as in 416 or 416x416, were expected"),
+        (["--size", "big"], "416x416"),
         (["--size", "0"], "input_size must be at least 1"),
         (["--distance", "far"], "invalid choice"),
     ],

@@ -6,7 +6,7 @@ with one network per core. ``squeezedet batch`` is the command: `run` processes 
 
 from opencv_squeezedet.batch.columns import SCHEMA, Detect
 from opencv_squeezedet.batch.inputs import InputError, InputSlice, find_inputs
-from opencv_squeezedet.batch.job import Job, JobError, JobSettings, begin, fingerprint
+from opencv_squeezedet.batch.job import Job, JobError, JobSettings, begin
 from opencv_squeezedet.batch.parts import PartResult, Worker
 from opencv_squeezedet.batch.pool import WorkerError, cluster, detect, run
 
@@ -25,6 +25,5 @@ __all__ = [
     "cluster",
     "detect",
     "find_inputs",
-    "fingerprint",
     "run",
 ]

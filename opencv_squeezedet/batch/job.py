@@ -7,7 +7,6 @@ part files are the only record of completion, so a crash loses nothing.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
@@ -20,8 +19,6 @@ from typing import Any, Literal
 from opencv_squeezedet.batch import storage
 from opencv_squeezedet.batch.inputs import NO_ROW_GROUP, InputSlice, column_of, parquet_file, row_counts
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.model import Model
-from opencv_squeezedet.model_files import Files
 
 with needs("ray", what="opencv_squeezedet.batch"):
     import pyarrow as pa
@@ -56,7 +53,7 @@ class JobSettings:
     Parameters
     ----------
     model : str
-        Fingerprint of the model's files; see `fingerprint`.
+        The model's fingerprint, see `Model`.
     options : dict
         Options of detection.
     column : str or None
@@ -72,18 +69,6 @@ class JobSettings:
     column: str | None
     format: Format
     part: int
-
-
-def fingerprint(model: Model) -> str:
-    """Return a hash of a model's files and description."""
-    digest = hashlib.sha256()
-    if isinstance(model.network, Files):
-        for path in asdict(model.network).values():
-            if path is not None:
-                with open(path, "rb") as file:
-                    digest.update(hashlib.sha256(file.read()).digest())
-    digest.update(repr((model.config, model.preprocess, sorted(model.outputs.items()))).encode())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

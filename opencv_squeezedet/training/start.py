@@ -1,7 +1,8 @@
-"""A network to train: its description, its head, and the weights it starts from."""
+"""The network to train: its layers, its head, and the weights and anchors that it starts with."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -10,12 +11,12 @@ import torch
 
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats import load_network, read_weights
+from opencv_squeezedet.formats import read_weights
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import Convolution, Network, Weights
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.network.head import derive_config
 from opencv_squeezedet.presets import VOC
-from opencv_squeezedet.registry import find_network
 from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.predictions import logit_channels
 from opencv_squeezedet.training.recipe import Recipe
@@ -23,11 +24,11 @@ from opencv_squeezedet.training.recipe import Recipe
 _PRIOR = 0.01  # confidence of every anchor before training
 
 
-def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None = None) -> tuple[Network, HeadConfig]:
+def network_and_head(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None = None) -> tuple[Network, HeadConfig]:
     """Return the network that a recipe trains for these classes, and its head.
 
-    The head's first axis is the first axis of the network's grid, so that boxes are where the objects are. It is x if
-    opencv_contrib's decoder can read the network too, and y for the 2017 network.
+    The head's first axis is the first axis of the network's grid: x for networks that opencv_contrib's decoder can also
+    read, and y for the 2017 network.
 
     Parameters
     ----------
@@ -36,16 +37,17 @@ def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None
     labels : sequence of str
         The classes.
     size : (int, int), optional
-        An input size other than the recipe's, for the same anchors in pixels: a network without fully connected layers does
-        not know how large its input is, so that an object of so many pixels must have the same deltas in any.
+        An input size other than the recipe's, with the same anchors in pixels: the network is fully convolutional, so an
+        object of a given size in pixels must have the same deltas at any input size.
 
     Raises
     ------
     ModelError
         If the input's sides do not suit the network.
+    FileNotFoundError, ModelError, FetchError, ImportError
+        As for `start_anchors`.
     """
-    ratios = [new / old for new, old in zip(recipe.input_size, VOC.input_size, strict=True)]
-    anchors = [(w * ratios[0], h * ratios[1]) for w, h in VOC.anchors] if recipe.anchors is None else recipe.anchors
+    anchors = start_anchors(recipe)
     network = TRAINABLE[recipe.network].build(len(labels), len(anchors), recipe.input_size if size is None else size)
     return network, derive_config(
         network,
@@ -61,16 +63,16 @@ def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None
     )
 
 
-def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, Weights]:
-    """Return the network to train, and the weights of ``recipe.start`` that its layers begin with, by layer.
+def build_model(network: Network, recipe: Recipe) -> tuple[TorchNetwork, Weights]:
+    """Return the network to train, and the weights of ``recipe.start`` that its layers start with, by layer.
 
-    Convolutions that do not, except the last one, get batch normalisation, so that they learn as fast as the others; the
-    others only if the recipe says so, and `TorchNetwork.settle` then makes it neutral.
+    Convolutions without such weights, except the last one, get batch normalisation, so that they learn as fast as the others.
+    With ``recipe.normalized == "all"`` the others get it too; `TorchNetwork.init_batchnorm` makes it neutral at first.
 
     Raises
     ------
     FileNotFoundError, ModelError
-        If the weights cannot be read, or none of them fits.
+        If the weights cannot be read, or none of them fits a layer.
     """
     torch.manual_seed(recipe.seed)
     weights = {_plain_name(name): blobs for name, blobs in start_weights(recipe.start).items()}
@@ -89,25 +91,51 @@ def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, Weights]:
     model = TorchNetwork(network, normalized)
     model.load_weights(fitting, strict=False)
     if last.name not in fitting:
-        _quiet(model, network)
+        _init_prior(model, network)
     model.freeze(frozen)
     return model, fitting
 
 
-def start_weights(start: str) -> Weights:
-    """Return published weights, those of a model, or those in a file of weights alone, as for `formats.read_weights`.
+def start_anchors(recipe: Recipe) -> Sequence[tuple[float, float]]:
+    """Return the anchors that a training starts with: the recipe's, the start model's or the published ones.
+
+    The start model's are used, in pixels, if it has as many as the published head, because its weights give deltas that refer
+    to them at any input size. Published ones are scaled to the recipe's input size.
 
     Raises
     ------
     FileNotFoundError, ModelError
-        If there is no such file, or it is none of these.
+        If ``recipe.start`` does not exist, or its description is not a model's.
+    FetchError, ImportError
+        If a published model is not available locally and cannot be fetched.
+    """
+    if recipe.anchors is not None:
+        return recipe.anchors
+    anchors = _described_anchors(recipe.start)
+    if anchors is not None and len(anchors) == len(VOC.anchors):
+        return anchors
+    scale_x, scale_y = (new / old for new, old in zip(recipe.input_size, VOC.input_size, strict=True))
+    return [(w * scale_x, h * scale_y) for w, h in VOC.anchors]
+
+
+def _described_anchors(start: str) -> Sequence[tuple[float, float]] | None:
+    """The anchors of a model's head; None for a model without one."""
+    head = None if start.endswith(".npz") else Model.load(start).head
+    return None if head is None else head.anchors
+
+
+def start_weights(start: str) -> Weights:
+    """Return the weights of a published model, of a model's files, or of a weights file as for `formats.read_weights`.
+
+    Raises
+    ------
+    FileNotFoundError, ModelError
+        If there is no such file, or it is not one of these.
     FetchError, ImportError
         If published weights are not available locally and cannot be fetched.
     """
-    if start.endswith(".npz"):
-        return read_weights(start)
-    files = find_network(start).with_weights()
-    return load_network(files)[1] if files.weights is None else read_weights(files.weights)
+    is_weights = start.endswith((".npz", ".caffemodel", ".net")) and os.path.isfile(start)
+    return read_weights(start) if is_weights else Model.load(start).weights
 
 
 def _plain_name(name: str) -> str:
@@ -120,8 +148,8 @@ def _module_name(name: str) -> str:
     return re.split(r"[_/]", name)[0]
 
 
-def _quiet(model: TorchNetwork, network: Network) -> None:
-    """Make a new head start with every anchor almost certain to be background."""
+def _init_prior(model: TorchNetwork, network: Network) -> None:
+    """Initialise a new last layer so that every anchor is almost certainly background."""
     channels = logit_channels(network)
     weight, bias = model.filters[channels.layer].parameters()
     with torch.no_grad():

@@ -29,7 +29,6 @@ FLOORS = (
     "registry",
     "formats",
     "model_files",
-    "architectures head",
     "network",
     "show",
     "postprocess draw",
@@ -40,7 +39,7 @@ FLOORS = (
     "options",
     "pictures",
     "files preprocess",
-    "_kernel _coding",
+    "_kernel",
     "progress",
     "blobs boxes pipeline timing extras errors _checks _opencv _environment _version",
 )
@@ -55,7 +54,7 @@ def module_name(path: Path) -> str:
 
 
 MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
-CODE = {*MODULES, f"{NAME}._coding", f"{NAME}._kernel"}
+CODE = {*MODULES, f"{NAME}._kernel"}
 
 
 def imports(module: str) -> Iterator[str]:

@@ -85,16 +85,16 @@ def test_batches() -> None:
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        (None, ValueError, r"score_calibration must be pairs \(raw score, calibrated score\), got None"),
-        (0.5, ValueError, r"score_calibration must be pairs \(raw score, calibrated score\), got 0.5"),
-        ([0.5, 0.6], ValueError, r"score_calibration must be pairs \(raw score, calibrated score\), got \[0.5, 0.6\]"),
-        ([(0.5, "1")], TypeError, "score_calibration must be a number, got '1'"),
-        ([(0.5, float("nan"))], ValueError, "score_calibration must be finite, got nan"),
-        ([(0, 0)], ValueError, r"rise strictly from \(0, 0\) to \(1, 1\), got \(0.0, 0.0\) after \(0.0, 0.0\)"),
-        ([(0.5, 1)], ValueError, r"rise strictly from \(0, 0\) to \(1, 1\), got \(1.0, 1.0\) after \(0.5, 1.0\)"),
+        (None, ValueError, r"score_calibration.*got None"),
+        (0.5, ValueError, r"score_calibration.*got 0.5"),
+        ([0.5, 0.6], ValueError, r"score_calibration.*got \[0.5, 0.6\]"),
+        ([(0.5, "1")], TypeError, "score_calibration.*got '1'"),
+        ([(0.5, float("nan"))], ValueError, "score_calibration.*got nan"),
+        ([(0, 0)], ValueError, r"\(0, 0\).*\(1, 1\).*got \(0.0, 0.0\) after \(0.0, 0.0\)"),
+        ([(0.5, 1)], ValueError, r"\(0, 0\).*\(1, 1\).*got \(1.0, 1.0\) after \(0.5, 1.0\)"),
         ([(0.5, 0.4), (0.6, 0.4)], ValueError, r"got \(0.6, 0.4\) after \(0.5, 0.4\)"),
         ([(0.5, 0.4), (0.5, 0.6)], ValueError, r"got \(0.5, 0.6\) after \(0.5, 0.4\)"),
-        ([(i / 200, i / 200) for i in range(1, 102)], ValueError, "at most 100 pairs, got 101"),
+        ([(i / 200, i / 200) for i in range(1, 102)], ValueError, "at most 100.*got 101"),
     ],
 )
 def test_invalid_calibrations(value: Any, error: type[Exception], message: str) -> None:
