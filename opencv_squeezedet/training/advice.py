@@ -109,7 +109,7 @@ def what_next(
     for kind, advice in (
         (
             "localization",
-            "inaccurate boxes cost {:.1f} points of mAP: check that the annotated boxes are tight, and train longer",
+            "inaccurate boxes cost {:.1f} points of mAP: check that annotated boxes are tight, and train longer",
         ),
         ("class", "confused classes cost {:.1f} points of mAP: add pictures of similar classes, or use a --teacher"),
         ("background", "false detections cost {:.1f} points of mAP: add pictures without objects"),
