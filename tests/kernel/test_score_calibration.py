@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from head_cases import HEAD, ONE_CELL, pictures, random_blobs
+from head_cases import HEAD, ONE_CELL, blobs_of, pictures, random_blobs
 from hypothesis import given
 from hypothesis import strategies as st
-from test_voting import blobs_of
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.options import NMS_KINDS
