@@ -58,7 +58,7 @@ def test_a_file_of_absurd_size_is_not_read(tmp_path: Path) -> None:
 
 def test_what_grows_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_PIECE", 1000)
-    with open("/dev/zero", "rb") as endless, pytest.raises(ValueError, match=r"more than the 4,500 bytes"):
+    with open("/dev/zero", "rb") as endless, pytest.raises(ValueError, match="4,500 bytes"):
         files.read_at_most(endless, 4500)
     with PHOTO.open("rb") as file:
         assert files.read_at_most(file, PHOTO.stat().st_size) == PHOTO.read_bytes()
