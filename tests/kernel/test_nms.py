@@ -1,0 +1,419 @@
+"""sd.nms against OpenCV's own, against the reference, and next to the threshold."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import reference
+from examples import examples
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import opencv_squeezedet as sd
+from opencv_squeezedet.options import NMS_KINDS
+
+KINDS = [kind for kind in NMS_KINDS if kind != "soft"]  # those that drop boxes by the NMS threshold
+CHAIN = [[0, 0, 10, 10], [4, 0, 14, 10], [8, 0, 18, 10]]  # each overlaps the next: 6 / 14; the first and the last: 2 / 18
+FAR = [50, 50, 60, 60]
+
+
+def random_boxes(seed: int, count: int, whole: bool = False) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Boxes of positive area in clusters, and their scores; whole numbers make ties and equal boxes."""
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 60, (count, 2))
+    boxes = np.hstack([corner, corner + rng.uniform(2, 40, (count, 2))])
+    scores = rng.random(count)
+    return (np.round(boxes / 4) * 4 + [0, 0, 1, 1], np.round(scores * 4) / 4 + 1) if whole else (boxes, scores)
+
+
+CASES = st.tuples(st.integers(0, 2**32), st.integers(0, 40), st.booleans(), st.integers(1, 4), st.floats(0, 1))
+
+
+# ---- against OpenCV -----------------------------------------------------------------------------------------------------
+
+
+def opencv(boxes: NDArray[np.float64], scores: NDArray[np.float64], threshold: float) -> list[int]:
+    """cv2.dnn.NMSBoxes of all boxes; it takes x, y, width, height, and float32 scores above 0."""
+    xywh = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
+    return np.ravel(cv2.dnn.NMSBoxes(xywh.tolist(), scores.tolist(), 0.0, threshold)).astype(int).tolist()
+
+
+def single(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rounded to float32: what OpenCV keeps of a score."""
+    return values.astype(np.float32).astype(np.float64)
+
+
+def near_threshold(boxes: NDArray[np.float64], threshold: float) -> bool:
+    """OpenCV's IoU is a float32."""
+    return bool((np.abs(reference.iou(boxes) - threshold) < 1e-5).any())
+
+
+@examples(200)
+@given(CASES)
+def test_greedy_is_opencv(case: tuple[int, int, bool, int, float]) -> None:
+    seed, count, whole, _, threshold = case
+    boxes, scores = random_boxes(seed, count, whole)
+    scores = single(scores)
+    assume(count and not near_threshold(boxes, threshold))
+    assert sd.nms(boxes, scores, nms_threshold=threshold).tolist() == opencv(boxes, scores, threshold)
+
+
+@examples(100)
+@given(CASES)
+def test_greedy_of_classes_is_opencv_class_by_class(case: tuple[int, int, bool, int, float]) -> None:
+    seed, count, whole, classes, threshold = case
+    boxes, scores = random_boxes(seed, count, whole)
+    scores = single(scores)
+    class_ids = np.random.default_rng(seed + 1).integers(-1, classes, count)
+    assume(count and not near_threshold(boxes, threshold))
+    kept = sd.nms(boxes, scores, class_ids, nms_threshold=threshold)
+    for class_id in np.unique(class_ids):
+        members = np.flatnonzero(class_ids == class_id)
+        expected = members[opencv(boxes[members], scores[members], threshold)]
+        assert kept[class_ids[kept] == class_id].tolist() == expected.tolist()
+
+
+# ---- against the reference ----------------------------------------------------------------------------------------------
+
+
+@examples(300)
+@given(CASES, st.sampled_from(KINDS), st.sampled_from([None, 1, 7, 1000]), st.booleans())
+def test_both_kinds_are_the_reference(
+    case: tuple[int, int, bool, int, float], kind: Any, top_n: int | None, spoil: bool
+) -> None:
+    seed, count, whole, classes, threshold = case
+    boxes, scores = random_boxes(seed, count, whole)
+    rng = np.random.default_rng(seed + 1)
+    class_ids = rng.integers(0, classes, count) if classes > 1 else None
+    if spoil and count:
+        boxes[rng.integers(count), rng.integers(4)] = rng.choice([np.nan, np.inf, -np.inf])
+        scores[rng.integers(count)] = rng.choice([np.nan, np.inf, -np.inf])
+        boxes[rng.integers(count), 2:] = -5  # an inverted box
+    whole_boxes = np.isfinite(boxes).all(axis=1)
+    assume(not reference.iou_in_doubt(boxes[whole_boxes], None if class_ids is None else class_ids[whole_boxes], threshold))
+    kept = sd.nms(boxes, scores, class_ids, nms_threshold=threshold, nms_kind=kind, top_n=top_n)
+    expected = reference.nms(boxes, scores, class_ids, threshold, kind, top_n=top_n)
+    assert kept.dtype == np.intp
+    assert kept.tolist() == expected.tolist()
+
+
+# ---- next to the threshold ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("other", "threshold"),
+    [
+        ([0, 0, 16, 8], 0.5),  # 128 / 256
+        ([0, 0, 4, 16], 0.25),
+        ([12, 0, 28, 16], 1 / 7),  # 64 / 448
+        ([8, 8, 24, 24], 64 / 448),
+        ([0, 0, 16, 16], 1.0),
+        ([16, 0, 32, 16], 0.0),  # they touch
+        ([17, 17, 32, 32], 0.0),
+    ],
+)
+def test_an_iou_equal_to_the_threshold_is_not_above_it(kind: Any, other: list[float], threshold: float) -> None:
+    boxes = [[0, 0, 16, 16], other]
+    assert sd.nms(boxes, [0.9, 0.8], nms_threshold=threshold, nms_kind=kind).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("threshold", [0.1, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("beside", [1e-6, 1e-9, 1e-12])
+def test_boxes_beside_the_threshold(kind: Any, threshold: float, beside: float) -> None:
+    """A box inside another, whose share of the other's area is its IoU."""
+    for iou, kept in ((threshold - beside, [0, 1]), (threshold + beside, [0])):
+        boxes = [[0, 0, 8, 8], [0, 0, 8, 8 * iou]]
+        assert sd.nms(boxes, [0.9, 0.8], nms_threshold=threshold, nms_kind=kind).tolist() == kept
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_smallest_overlap_is_above_zero(kind: Any) -> None:
+    boxes = [[0, 0, 16, 16], [np.nextafter(16, 0), 0, 32, 16]]
+    assert sd.nms(boxes, [0.9, 0.8], nms_threshold=0, nms_kind=kind).tolist() == [0]
+
+
+def test_sides_have_no_plus_one() -> None:
+    """100 / 200 without it, 121 / 231 with it."""
+    assert sd.nms([[0, 0, 10, 10], [0, 0, 10, 20]], [0.9, 0.8], nms_threshold=0.51).tolist() == [0, 1]
+
+
+# ---- the two kinds, classes, ties, top-n --------------------------------------------------------------------------------
+
+
+def test_a_chain() -> None:
+    assert sd.nms(CHAIN, [0.9, 0.8, 0.7], nms_threshold=0.4, nms_kind="reference").tolist() == [0]
+    assert sd.nms(CHAIN, [0.9, 0.8, 0.7], nms_threshold=0.4, nms_kind="greedy").tolist() == [0, 2]
+    assert sd.nms(CHAIN, [0.9, 0.8, 0.7], nms_threshold=0.4).tolist() == [0, 2]  # greedy is the default
+    assert sd.nms(CHAIN, [0.7, 0.9, 0.8], nms_threshold=0.4, nms_kind="reference").tolist() == [1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_classes_leave_each_other_alone(kind: Any) -> None:
+    def kept(class_ids: Any) -> list[int]:
+        return sd.nms([FAR] * 4, [0.6, 0.7, 0.8, 0.9], class_ids, nms_threshold=0.5, nms_kind=kind).tolist()
+
+    assert kept(None) == kept([3, 3, 3, 3]) == [3]
+    assert kept([0, 1, 0, 1]) == [3, 2]
+    assert kept([5, -7, 2**40, 2**40 + 2**32]) == [3, 2, 1, 0]  # no int32 could hold these
+    assert kept(np.array([0, 1, 0, 0], np.uint64)) == kept(np.array([0, 1, 0, 0], np.int8)) == [3, 1]
+
+
+def test_a_dropped_box_of_another_class_drops_nothing() -> None:
+    assert sd.nms(CHAIN, [0.9, 0.8, 0.7], [0, 1, 0], nms_threshold=0.4, nms_kind="reference").tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ties_by_index(kind: Any) -> None:
+    boxes = [[100 * i, 0, 100 * i + 10, 10] for i in range(6)]
+    assert sd.nms(boxes, [0.5, 0.9, 0.5, 0.9, 0.1, 0.5], nms_threshold=0.5, nms_kind=kind).tolist() == [1, 3, 0, 2, 5, 4]
+    assert sd.nms([FAR] * 4, [0.5] * 4, nms_threshold=0.5, nms_kind=kind).tolist() == [0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_top_n_comes_before_suppression(kind: Any) -> None:
+    boxes, scores = [FAR, FAR, FAR, [0, 0, 5, 5]], [0.9, 0.8, 0.7, 0.6]
+    counts = [len(sd.nms(boxes, scores, nms_threshold=0.5, nms_kind=kind, top_n=n)) for n in (1, 3, 4, 10**30, None)]
+    assert counts == [1, 1, 2, 2, 2]
+
+
+def test_top_n_of_ties_is_by_index() -> None:
+    boxes = [[100 * i, 0, 100 * i + 10, 10] for i in range(100)]
+    for top_n in (1, 2, 17, 99):
+        assert sd.nms(boxes, np.ones(100), nms_threshold=0.5, top_n=top_n).tolist() == list(range(top_n))
+
+
+# ---- odd boxes and scores -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
+def test_boxes_without_area_overlap_nothing(kind: Any, threshold: float) -> None:
+    """0 / 0 counts as 0, and so does an inverted box."""
+    boxes = [[5, 5, 5, 5], [5, 5, 5, 5], [5, 0, 5, 9], [5, 0, 5, 9], [9, 9, 1, 1], [9, 9, 1, 1]]
+    scores = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
+    assert sd.nms(boxes, scores, nms_threshold=threshold, nms_kind=kind).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_neither_kept_nor_counted(kind: Any, value: float) -> None:
+    boxes, scores = np.array([FAR] * 6, np.float64), np.array([0.9, 0.8, 0.7, 0.6, 0.5, value])
+    for i in range(4):
+        boxes[i, i] = value
+    assert sd.nms(boxes, scores, nms_threshold=0.5, nms_kind=kind, top_n=1).tolist() == [4]
+    assert sd.nms(boxes[:4], scores[:4], nms_threshold=0.5, nms_kind=kind).tolist() == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_finite_score(kind: Any) -> None:
+    boxes = [[100 * i, 0, 100 * i + 10, 10] for i in range(5)]
+    assert sd.nms(boxes, [-1, 1e308, 0, 5e-324, -1e308], nms_threshold=0.5, nms_kind=kind).tolist() == [1, 3, 2, 0, 4]
+
+
+@pytest.mark.parametrize("empty", [[], np.zeros((0, 4)), np.zeros((0, 4), np.float32), np.array([], object)])
+@pytest.mark.parametrize("class_ids", [None, [], np.zeros(0, np.int64)])
+@pytest.mark.parametrize("top_n", [None, 5])
+def test_nothing(empty: Any, class_ids: Any, top_n: int | None) -> None:
+    kept = sd.nms(empty, [], class_ids, nms_threshold=0.5, top_n=top_n)
+    assert (kept.shape, kept.dtype) == ((0,), np.intp)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int16, np.uint8, ">f8"])
+def test_any_real_type(dtype: Any) -> None:
+    boxes = np.array([*CHAIN, FAR], dtype)
+    scores = np.array([4, 3, 2, 9], dtype)
+    assert sd.nms(boxes, scores, nms_threshold=0.4).tolist() == [3, 0, 2]
+    assert sd.nms(boxes[::-1], scores[::-1], nms_threshold=0.4).tolist() == [0, 3, 1]
+    assert sd.nms(np.asfortranarray(boxes), scores.tolist(), nms_threshold=0.4).tolist() == [3, 0, 2]
+
+
+def test_arrays_at_odd_addresses() -> None:
+    """Loading these as they are is an error that a sanitizer reports, and that some processors cannot do."""
+
+    def unaligned(values: Any) -> NDArray[Any]:
+        array = np.array(values)
+        memory = np.frombuffer(b"?" + array.tobytes(), np.uint8)
+        return memory[1:].view(array.dtype).reshape(array.shape)
+
+    boxes, scores, class_ids = unaligned(np.array(CHAIN, np.float64)), unaligned([0.9, 0.8, 0.7]), unaligned([1, 1, 1])
+    assert not boxes.flags.aligned
+    assert sd.nms(boxes, scores, class_ids, nms_threshold=0.4).tolist() == [0, 2]
+
+
+def test_arguments_are_not_changed() -> None:
+    boxes, scores = random_boxes(0, 30)
+    before = boxes.copy(), scores.copy()
+    boxes.flags.writeable = scores.flags.writeable = False
+    assert 0 < len(sd.nms(boxes, scores, np.zeros(30, int), nms_threshold=0.2)) < 30
+    np.testing.assert_array_equal(boxes, before[0])
+    np.testing.assert_array_equal(scores, before[1])
+
+
+# ---- soft NMS, in the fused pass ----------------------------------------------------------------------------------------
+
+
+def soft(boxes: list[tuple[float, float]], **options: Any) -> list[tuple[float, float]]:
+    """What soft NMS leaves of boxes of 20x20 of one class, each given and returned as (shift in widths, score)."""
+    fields = {"score_threshold": 0.01, "nms_kind": "soft", "iou_epsilon": 0.0, "drop_empty": False}
+    head = sd.HeadConfig(
+        input_size=(2000, 100), grid=(1, 1), anchors=((20, 20),) * len(boxes), labels=("a", "b"), **{**fields, **options}
+    )
+    delta, conf = np.zeros((len(boxes), 4), np.float32), np.array([score for _, score in boxes], np.float32)
+    delta[:, 0] = [shift for shift, _ in boxes]
+    classes = np.tile(np.float32([1, 0]), (len(boxes), 1))
+    found = sd.postprocess(delta, classes, conf, head)
+    places = np.round((found.xyxy[:, 0] - 990) / 20, 3)
+    return list(zip(places.tolist(), found.confidence.tolist(), strict=True))
+
+
+def test_soft_nms_by_its_formula() -> None:
+    """IoUs of 20x20 boxes that are 5 and 10 apart: 0.6 and 1/3. The third is passed by the fourth, which nothing overlaps."""
+    found = soft([(0, 0.9), (0.25, 0.8), (0.5, 0.7), (9, 0.5)])
+    second, third = 0.8 * math.exp(-(0.6**2) / 0.5), 0.7 * math.exp(-((1 / 3) ** 2) / 0.5)
+    third_again = third * math.exp(-(0.6**2) / 0.5)
+    assert third > second > third_again  # the third is taken before the second
+    second_again = second * math.exp(-(0.6**2) / 0.5)
+    assert [place for place, _ in found] == [0, 0.5, 9, 0.25]
+    assert [score for _, score in found] == pytest.approx([0.9, third, 0.5, second_again], rel=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [1e-300, 0.01, 0.5, 1e300])
+def test_sigma(sigma: float) -> None:
+    found = soft([(0, 0.9), (0.25, 0.8), (9, 0.5)], soft_sigma=sigma, score_threshold=0.0)
+    lowered = 0.8 * math.exp(-(0.36 / sigma))
+    assert found == [
+        (place, pytest.approx(score, rel=1e-6))
+        for score, place in sorted([(0.9, 0), (lowered, 0.25), (0.5, 9)], reverse=True)
+        if score > 0
+    ]
+
+
+def test_soft_nms_ends_at_the_score_threshold() -> None:
+    lowered = float(np.float32(0.8)) * math.exp(-(0.6**2) / 0.5)
+    for beside, count in ((1e-9, 1), (-1e-9, 2)):
+        assert len(soft([(0, 0.9), (0.25, 0.8)], score_threshold=lowered + beside)) == count
+    assert len(soft([(0, 0.9), (9, 0.5)], score_threshold=0.5)) == 1
+
+
+def test_soft_nms_knows_no_nms_threshold() -> None:
+    boxes = [(0, 0.9), (0.25, 0.8), (0.5, 0.7), (9, 0.5)]
+    assert soft(boxes, nms_threshold=0.0) == soft(boxes, nms_threshold=1.0) == soft(boxes)
+
+
+def test_soft_nms_of_ties_is_by_anchor() -> None:
+    """Also of scores that became equal: both neighbours of the best box lose the same."""
+    assert [place for place, _ in soft([(3, 0.5), (1, 0.5), (2, 0.5)])] == [3, 1, 2]
+    head = sd.HeadConfig(
+        input_size=(100, 100), grid=(1, 1), anchors=((16, 16),) * 3, labels=("a",), score_threshold=0.1, nms_kind="soft"
+    )
+    delta = np.array([[0.5, 0, 0, 0], [-0.5, 0, 0, 0], [0, 0, 0, 0]], np.float32)
+    conf = np.array([0.5, 0.5, 0.9], np.float32)
+    found = sd.postprocess(delta, np.ones((3, 1), np.float32), conf, head, soft_sigma=10.0)
+    assert found.xyxy[:, 0].tolist() == [42, 50, 34]
+    assert found.confidence[1] == found.confidence[2] < 0.5
+
+
+@pytest.mark.parametrize("class_agnostic", [False, True])
+def test_soft_nms_within_classes(class_agnostic: bool) -> None:
+    head = sd.HeadConfig(input_size=(100, 100), grid=(1, 1), anchors=((20, 20),) * 2, labels=("a", "b"), nms_kind="soft")
+    classes, conf = np.eye(2, dtype=np.float32), np.array([0.75, 0.5], np.float32)
+    options = {"score_threshold": 0.01, "class_agnostic": class_agnostic}
+    found = sd.postprocess(np.zeros((2, 4), np.float32), classes, conf, head, **options)
+    assert found.class_id.tolist() == [0, 1]
+    assert found.confidence.tolist() == pytest.approx([0.75, 0.5 * math.exp(-1 / 0.5) if class_agnostic else 0.5])
+
+
+def test_candidates_vote_with_the_scores_they_had() -> None:
+    """0.75 and 0.5 at IoU 1/3, before one lowers the other."""
+    found = soft([(0, 0.75), (0.5, 0.5)], vote_threshold=0.0)
+    weight = 0.5 / 9
+    assert found[0] == (pytest.approx(0.5 * weight / (0.75 + weight), abs=1e-3), 0.75)
+
+
+# ---- what is refused ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores"),
+    [
+        ([0, 0, 1, 1], [0.5]),
+        ([[0, 0, 1]], [0.5]),
+        ([[0, 0, 1, 1, 1]], [0.5]),
+        ([[0, 0, 1, 1]], [0.5, 0.4]),
+        ([[0, 0, 1, 1]], [[0.5]]),
+        ([[0, 0, 1, 1]], 0.5),
+        ([[0, 0, 1, 1]], []),
+        ([], [0.5]),
+        ([[[0, 0, 1, 1]]], [0.5]),
+    ],
+)
+def test_wrong_shapes(boxes: Any, scores: Any) -> None:
+    with pytest.raises(ValueError, match=r"xyxy \(N, 4\) and scores \(N,\).*got \("):
+        sd.nms(boxes, scores, nms_threshold=0.5)
+
+
+@pytest.mark.parametrize("dtype", [bool, complex, object, "S1"])
+def test_wrong_types(dtype: Any) -> None:
+    boxes, scores = np.zeros((2, 4)), np.zeros(2)
+    with pytest.raises(TypeError, match=r"xyxy.*got "):
+        sd.nms(boxes.astype(np.int8).astype(dtype), scores, nms_threshold=0.5)
+    with pytest.raises(TypeError, match=r"scores.*got "):
+        sd.nms(boxes, scores.astype(np.int8).astype(dtype), nms_threshold=0.5)
+
+
+@pytest.mark.parametrize(
+    ("class_ids", "error", "message"),
+    [
+        ([0], ValueError, r"class_ids.*\(2,\).*got \(1,\)"),
+        ([[0, 1]], ValueError, r"class_ids.*\(2,\).*got \(1, 2\)"),
+        (0, ValueError, r"class_ids.*\(2,\).*got \(\)"),
+        ([0.0, 1.0], TypeError, "class_ids.*got float64"),
+        ([True, False], TypeError, "class_ids.*got bool"),
+        (["a", "b"], TypeError, "class_ids.*got <U1"),
+        ([None, 1], TypeError, "class_ids.*got object"),
+    ],
+)
+def test_wrong_class_ids(class_ids: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        sd.nms([FAR, FAR], [0.5, 0.4], class_ids, nms_threshold=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"nms_threshold": math.nan}, ValueError, "nms_threshold.*got nan"),
+        ({"nms_threshold": -0.1}, ValueError, r"nms_threshold.*got -0.1"),
+        ({"nms_threshold": 1.1}, ValueError, r"nms_threshold.*got 1.1"),
+        ({"nms_threshold": "0.5"}, TypeError, "nms_threshold.*got '0.5'"),
+        ({"nms_threshold": None}, TypeError, "nms_threshold.*got None"),
+        ({"nms_kind": "hard"}, ValueError, f"nms_kind.*{', '.join(map(repr, NMS_KINDS))}.*got 'hard'"),
+        ({"nms_kind": "soft"}, ValueError, "nms_kind 'soft'.*soft_nms"),
+        ({"top_n": 0}, ValueError, "top_n.*got 0"),
+        ({"top_n": -1}, ValueError, "top_n.*got -1"),
+        ({"top_n": 1.5}, TypeError, "top_n.*got 1.5"),
+        ({"top_n": True}, TypeError, "top_n.*got True"),
+    ],
+)
+@pytest.mark.parametrize("count", [0, 2])
+def test_wrong_options(options: dict[str, Any], error: type[Exception], message: str, count: int) -> None:
+    with pytest.raises(error, match=message):
+        sd.nms([FAR] * count, [0.5] * count, **{"nms_threshold": 0.5, **options})
+
+
+def test_the_threshold_has_no_default() -> None:
+    with pytest.raises(TypeError, match="nms_threshold"):
+        sd.nms([FAR], [0.5])  # type: ignore[call-arg]
+
+
+def test_areas_that_vanish_divide_by_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """The union underflows to 0; nothing is raised, nor written to standard error below Python."""
+    tiny = [[0, 0, 1e-170, 1e-170]] * 2
+    assert sd.nms(tiny, [1, 0.9], nms_threshold=0.5).tolist() == [0, 1]
+    assert capfd.readouterr() == ("", "")

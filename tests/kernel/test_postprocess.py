@@ -1,0 +1,284 @@
+"""The fused pass against the plain NumPy of ``reference``, and its steps in their order."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from examples import examples
+from head_cases import (
+    GOOD,
+    HEAD,
+    NAMES,
+    ONE_CELL,
+    Blobs,
+    assert_same,
+    differ,
+    heads,
+    heads_and_blobs,
+    random_blobs,
+    shaped,
+)
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+import opencv_squeezedet as sd
+from opencv_squeezedet import HeadConfig
+from opencv_squeezedet.options import NMS_KINDS
+
+# ---- against the reference ----------------------------------------------------------------------------------------------
+
+
+@examples(2000)
+@given(heads_and_blobs())
+def test_postprocess_is_the_reference(case: tuple[HeadConfig, Blobs]) -> None:
+    head, blobs = case
+    assume(not reference.in_doubt(*blobs, head))
+    assert_same(sd.postprocess(*blobs, head), reference.postprocess(*blobs, head), reference.exact_scores(head))
+
+
+@examples(200)
+@given(heads_and_blobs(), st.tuples(st.integers(1, 3000), st.integers(1, 3000)))
+def test_image_size_scales_and_clips_like_the_reference(case: tuple[HeadConfig, Blobs], size: tuple[int, int]) -> None:
+    head, blobs = case
+    assume(not reference.in_doubt(*blobs, head))
+    found = sd.postprocess(*blobs, head, image_size=size)
+    assert_same(found, reference.postprocess(*blobs, head, image_size=size), reference.exact_scores(head))
+
+
+CELL = st.floats(width=32, allow_nan=True, allow_infinity=True)
+
+
+@examples(200)
+@given(
+    heads(grid=(1, 2), anchors=((20, 30),), labels=("a", "b")),
+    hnp.arrays(np.float32, 8, elements=st.floats(-4, 4, width=32) | CELL),
+    hnp.arrays(np.float32, 4, elements=st.floats(0, 1, width=32) | CELL),
+    hnp.arrays(np.float32, 2, elements=st.floats(0, 1, width=32) | CELL),
+)
+def test_any_float_in_a_small_head(head: HeadConfig, delta: NDArray[Any], classes: NDArray[Any], conf: NDArray[Any]) -> None:
+    blobs = shaped(head, delta, classes, conf)
+    assume(not reference.in_doubt(*blobs, head))
+    assert_same(sd.postprocess(*blobs, head), reference.postprocess(*blobs, head), reference.exact_scores(head))
+
+
+AXES = {
+    "layout": ("hwc", "chw"),
+    "activated": (True, False),
+    "first_axis": ("x", "y"),
+    "centers": ("inner", "cell"),
+    "delta_order": ("xyhw", "xywh"),
+    "exp_threshold": (None, 0.5),
+    "corners": ("plain", "plus_one_after_clip", "minus_one_before_clip"),
+    "nms_kind": NMS_KINDS,
+}
+
+
+@pytest.mark.parametrize("values", list(itertools.product(*AXES.values())), ids=lambda values: "-".join(map(str, values)))
+def test_every_convention(values: tuple[Any, ...]) -> None:
+    head = dataclasses.replace(HEAD, grid=(5, 6), nms_threshold=0.3, top_n=40, **dict(zip(AXES, values, strict=True)))
+    seeds = (random_blobs(head, np.random.default_rng(seed)) for seed in itertools.count())
+    blobs = next(blobs for blobs in seeds if not reference.in_doubt(*blobs, head))
+    expected = reference.postprocess(*blobs, head)
+    assert len(expected.anchor) > 3
+    assert_same(sd.postprocess(*blobs, head), expected, reference.exact_scores(head))
+
+
+@pytest.mark.parametrize("name", [name for name in AXES if name != "layout"])
+def test_the_conventions_differ(name: str) -> None:
+    """Else the reference and the kernel could both have one formula for two names."""
+    assert not differ({}, {})
+    for one, other in itertools.combinations(AXES[name], 2):
+        assert differ({name: one}, {name: other}), (one, other)
+
+
+# ---- the KITTI head, formulas written out -------------------------------------------------------------------------------
+
+
+def test_kitti_from_its_formulas() -> None:
+    rng = np.random.default_rng(7)
+    head = sd.KITTI
+    delta = rng.normal(0, 0.6, (24, 78, 9, 4)).astype(np.float32)
+    classes = rng.random((24, 78, 9, 3), dtype=np.float32)
+    conf = rng.random((24, 78, 9), dtype=np.float32)
+
+    def safe_exp(d: float) -> float:
+        return math.exp(d) if d <= 1 else math.e * d  # e^1 * (d - 1 + 1)
+
+    rows = []
+    for i, j, k in itertools.product(range(24), range(78), range(9)):
+        dx, dy, dw, dh = delta[i, j, k].tolist()
+        w, h = ((36, 37), (366, 174), (115, 59), (162, 87), (38, 90), (258, 173), (224, 108), (78, 170), (72, 43))[k]
+        x, y = (j + 1) * 1248 / 79 + w * dx, (i + 1) * 384 / 25 + h * dy
+        w, h = w * safe_exp(dw), h * safe_exp(dh)
+        x1, x2 = (min(max(v, 0), 1247) for v in (x - w / 2, x + w / 2))
+        y1, y2 = (min(max(v, 0), 383) for v in (y - h / 2, y + h / 2))
+        rows.append((x1, y1, x2 + 1, y2 + 1))
+    boxes = np.array(rows)
+    np.testing.assert_allclose(sd.decode(delta, head), boxes, rtol=3e-7, atol=1e-5)
+
+    products = (conf[..., None].astype(np.float64) * classes).reshape(-1, 3)
+    best, labels = products.max(axis=1), products.argmax(axis=1)
+    top = np.argsort(-best, kind="stable")[:64]
+    assert best[top[-1]] > 0.4
+
+    def overlap(a: NDArray[Any], b: NDArray[Any]) -> float:
+        w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+        both = max(w, 0) * max(h, 0)
+        return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
+
+    kept = [
+        anchor
+        for at, anchor in enumerate(top)
+        if not any(labels[other] == labels[anchor] and overlap(boxes[other], boxes[anchor]) > 0.4 for other in top[:at])
+    ]
+    kept = [a for a in kept if boxes[a, 2] - boxes[a, 0] > 1 and boxes[a, 3] - boxes[a, 1] > 1]
+    assert 5 < len(kept) < 64
+    found = sd.postprocess(delta, classes, conf, head)
+    np.testing.assert_array_equal(found.class_id, labels[kept])
+    np.testing.assert_array_equal(found.confidence, best[kept].astype(np.float32))
+    np.testing.assert_allclose(found.xyxy, boxes[kept], rtol=3e-7, atol=1e-5)
+
+
+# ---- one step after the other -------------------------------------------------------------------------------------------
+
+
+def test_top_n_comes_before_nms() -> None:
+    """Three boxes on one spot and one elsewhere: of the best three, two fall to NMS, and the fourth does not move up."""
+    scores = np.array([0.9, 0.8, 0.7, 0.6, 0.05], np.float32)
+    delta = np.zeros((5, 4), np.float32)
+    delta[3, 0] = 2
+    classes = np.ones((5, 2), np.float32)
+    found = [sd.postprocess(delta, classes, scores, ONE_CELL, top_n=top_n) for top_n in (3, 4)]
+    assert [d.confidence.tolist() for d in found] == [[np.float32(0.9)], [np.float32(0.9), np.float32(0.6)]]
+
+
+@pytest.mark.parametrize(("epsilon", "count"), [(0.0, 1), (99.0, 1), (101.0, 2)])
+def test_the_epsilon_is_added_to_the_union(epsilon: float, count: int) -> None:
+    """A box of 200 in one of 400: 200 / (400 + 100) is the threshold."""
+    head = dataclasses.replace(ONE_CELL, anchors=((20, 20), (20, 10)), iou_epsilon=epsilon, nms_threshold=0.4)
+    blobs = (np.zeros((2, 4), np.float32), np.ones((2, 2), np.float32), np.array([0.9, 0.8], np.float32))
+    assert len(sd.postprocess(*blobs, head)) == count
+    for kind in NMS_KINDS:
+        other = dataclasses.replace(head, nms_kind=kind)
+        assert_same(sd.postprocess(*blobs, other), reference.postprocess(*blobs, other), reference.exact_scores(other))
+
+
+@pytest.mark.parametrize("corners", ["plain", "plus_one_after_clip", "minus_one_before_clip"])
+def test_empty_boxes(corners: str) -> None:
+    head = dataclasses.replace(ONE_CELL, corners=corners, nms_threshold=1.0)
+    delta = np.zeros((5, 4), np.float32)
+    delta[1, 0], delta[2, 1], delta[3, 2] = 40, -40, -800  # right of the picture, above it, without height
+    blobs = (delta, np.ones((5, 2), np.float32), np.array([0.9, 0.8, 0.7, 0.6, 0.5], np.float32))
+    assert sd.postprocess(*blobs, head).confidence.tolist() == [np.float32(0.9), np.float32(0.5)]
+    assert len(sd.postprocess(*blobs, dataclasses.replace(head, drop_empty=False))) == 5
+
+
+def test_boxes_are_dropped_as_empty_after_nms() -> None:
+    """With +1 an empty box of one pixel has an area: it suppresses a lower one, and only then goes."""
+    head = dataclasses.replace(ONE_CELL, corners="plus_one_after_clip", grid=(1, 1), anchors=((1, 1), (20, 20)))
+    delta = np.zeros((2, 4), np.float32)
+    delta[0, 0], delta[0, 2:] = 0.0, -800
+    delta[1, 2:] = -4  # 20 * e^-4: 0.37 pixels wide, 1.37 with the 1; it contains the first one
+    blobs = (delta, np.ones((2, 2), np.float32), np.array([0.9, 0.5], np.float32))
+    assert len(sd.postprocess(*blobs, head, nms_threshold=0.9)) == 1
+    assert len(sd.postprocess(*blobs, head, nms_threshold=0.1)) == 0
+
+
+# ---- picture size -------------------------------------------------------------------------------------------------------
+
+
+def test_image_size_stretches_boxes() -> None:
+    delta, classes, conf = np.zeros((5, 4), np.float32), np.ones((5, 2), np.float32), np.full(5, 0.5, np.float32)
+    assert sd.postprocess(delta, classes, conf, ONE_CELL).xyxy.tolist() == [[40, 40, 60, 60]]
+    found = sd.postprocess(delta, classes, conf, ONE_CELL, image_size=(300, 50))
+    assert found.xyxy.tolist() == [[120, 20, 180, 30]]
+
+
+@pytest.mark.parametrize("corners", ["plain", "plus_one_after_clip", "minus_one_before_clip"])
+@pytest.mark.parametrize("size", [(1, 1), (3, 1000), (4097, 77)])
+def test_no_box_leaves_the_picture(corners: str, size: tuple[int, int]) -> None:
+    head = dataclasses.replace(HEAD, corners=corners, nms_threshold=1.0, score_threshold=0.0)
+    for seed in range(20):
+        delta, classes, conf = random_blobs(head, np.random.default_rng(seed))
+        found = sd.postprocess(delta * 9, classes, conf, head, image_size=size)
+        assert len(found) > 0
+        assert found.xyxy.min() >= 0
+        assert (found.xyxy <= np.tile(size, 2)).all()
+    if corners == "plus_one_after_clip":  # only there a box can reach the picture's last edge
+        assert (found.xyxy[:, 2:].max(axis=0) == size).all()
+
+
+# ---- results ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", [HEAD, sd.VOC, sd.KITTI], ids=["small", "VOC", "KITTI"])
+@pytest.mark.parametrize("size", [None, (640, 480)])
+def test_nothing_found(head: HeadConfig, size: tuple[int, int] | None) -> None:
+    blobs = [np.zeros(head.blob_shapes[name][0], np.float32) for name in NAMES]
+    found = sd.postprocess(*blobs, head, score_threshold=0, image_size=size)
+    for each in (found, *sd.postprocess_batch(*(blob[None] for blob in blobs), head, image_size=size)):
+        assert (each.xyxy.shape, each.xyxy.dtype) == ((0, 4), np.float32)
+        assert (each.confidence.shape, each.confidence.dtype) == ((0,), np.float32)
+        assert (each.class_id.shape, each.class_id.dtype) == ((0,), np.int32)
+        assert each.label_table == head.labels
+        assert len(each) == 0
+
+
+def test_dtypes_of_what_is_found() -> None:
+    found = sd.postprocess(*random_blobs(HEAD, np.random.default_rng(0)), HEAD)
+    count = len(found)
+    assert count > 1
+    assert (found.xyxy.shape, found.xyxy.dtype) == ((count, 4), np.float32)
+    assert (found.confidence.shape, found.confidence.dtype) == ((count,), np.float32)
+    assert (found.class_id.shape, found.class_id.dtype) == ((count,), np.int32)
+
+
+# ---- threads ------------------------------------------------------------------------------------------------------------
+
+
+def test_eight_threads_on_the_same_arrays() -> None:
+    head = dataclasses.replace(sd.VOC, score_threshold=0.3, nms_threshold=0.5)  # new: the threads make its kernel, too
+    blobs = random_blobs(head, np.random.default_rng(0))
+    batch = [np.stack([blob, blob[::-1]]) for blob in blobs]
+    start = threading.Barrier(8)
+
+    def work(_: int) -> list[Any]:
+        start.wait()
+        results: list[Any] = []
+        for _ in range(20):
+            results.append(sd.postprocess(*blobs, head))
+            results.extend(sd.postprocess_batch(*batch, head))
+        return [*results, sd.decode(blobs[0], head).tobytes(), sd.score(*blobs[1:], head)[0].tobytes()]
+
+    with ThreadPoolExecutor(8) as pool:
+        everything = list(pool.map(work, range(8)))
+    one = dataclasses.replace(head)
+    singles = [sd.postprocess(*blobs, one), *(sd.postprocess(*(blob[at] for blob in batch), one) for at in (0, 1))]
+    assert len(singles[0]) > 10
+    expected = [*singles * 20, sd.decode(blobs[0], one).tobytes(), sd.score(*blobs[1:], one)[0].tobytes()]
+    assert all(found == expected for found in everything)
+
+
+# ---- what is refused ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", ["VOC", None, {}])
+def test_a_config_of_another_type(config: Any) -> None:
+    for call in (
+        lambda: sd.postprocess(*GOOD, config),
+        lambda: sd.postprocess_batch(*(blob[None] for blob in GOOD), config),
+        lambda: sd.score(*GOOD[1:], config),
+        lambda: sd.decode(GOOD[0], config),
+    ):
+        with pytest.raises(TypeError, match="config must be a HeadConfig"):
+            call()

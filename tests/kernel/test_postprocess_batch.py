@@ -1,0 +1,109 @@
+"""`postprocess_batch`: what `postprocess` gives, for each picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from examples import examples
+from head_cases import (
+    GOOD,
+    HEAD,
+    NAMES,
+    heads,
+    pictures,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+import opencv_squeezedet as sd
+from opencv_squeezedet import HeadConfig
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 20])
+@pytest.mark.parametrize("layout", ["hwc", "chw"])
+def test_batch_is_its_pictures(count: int, layout: str) -> None:
+    head = dataclasses.replace(HEAD, layout=layout, score_threshold=0.1)
+    blobs = pictures(head, count)
+    singles = [sd.postprocess(*picture, head) for picture in zip(*blobs, strict=True)]
+    assert sd.postprocess_batch(*blobs, head) == singles
+    assert sum(map(len, singles)) >= count
+
+
+@examples(100)
+@given(heads(), st.integers(0, 2**32), st.integers(0, 4), st.data())
+def test_any_batch_is_its_pictures(head: HeadConfig, seed: int, count: int, data: st.DataObject) -> None:
+    blobs = pictures(head, count, seed)
+    sizes = data.draw(st.lists(st.tuples(st.integers(1, 999), st.integers(1, 999)), min_size=count, max_size=count))
+    found = sd.postprocess_batch(*blobs, head, image_size=sizes)
+    singles = zip(*blobs, sizes, strict=True)
+    assert found == [sd.postprocess(*picture, head, image_size=size) for *picture, size in singles]
+
+
+def test_batch_image_sizes() -> None:
+    blobs = pictures(HEAD, 2)
+    one, two = (
+        sd.postprocess(*(blob[at] for blob in blobs), HEAD, image_size=size) for at, size in enumerate([(640, 480), (99, 7)])
+    )
+    assert sd.postprocess_batch(*blobs, HEAD, image_size=[(640, 480), (99, 7)]) == [one, two]
+    assert sd.postprocess_batch(*blobs, HEAD, image_size=np.array([(640, 480), (99, 7)])) == [one, two]
+    same = sd.postprocess_batch(*blobs, HEAD, image_size=(640, 480))
+    assert same[0] == one
+    assert same[1] == sd.postprocess(*(blob[1] for blob in blobs), HEAD, image_size=(640, 480)) != two
+    assert sd.postprocess_batch(*pictures(HEAD, 0), HEAD, image_size=(640, 480)) == []
+    assert sd.postprocess_batch(*pictures(HEAD, 0), HEAD, image_size=[]) == []
+
+
+@pytest.mark.parametrize("layout", ["hwc", "chw"])
+def test_batch_takes_every_shape(layout: str) -> None:
+    head = dataclasses.replace(HEAD, layout=layout)
+    blobs = pictures(head, 3)
+    expected = sd.postprocess_batch(*blobs, head)
+    for shapes in itertools.product(*(head.blob_shapes[name] for name in NAMES)):
+        reshaped = [blob.reshape(3, *shape) for blob, shape in zip(blobs, shapes, strict=True)]
+        assert sd.postprocess_batch(*reshaped, head) == expected
+
+
+# ---- what is refused ----------------------------------------------------------------------------------------------------
+
+BATCH_SHAPES = [
+    (0, (3, 4, 8), r"delta_bbox.*\(3, 3, 4, 8\).*got \(3, 4, 8\)"),
+    (0, (3, 3, 4, 8), r"class_scores.*\(3, 24, 3\).*\(3, 3, 4, 2, 3\).*got \(2, 24, 3\)"),
+    (0, (), r"delta_bbox.*\(0, 3, 4, 8\).*got \(\)"),
+    (0, (2, 3, 4, 9), r"delta_bbox.*\(2, 3, 4, 8\).*got \(2, 3, 4, 9\)"),
+    (1, (3, 24, 3), r"class_scores.*\(2, 24, 3\).*got \(3, 24, 3\)"),
+    (1, (24, 3), r"class_scores.*\(2, 24, 3\).*got \(24, 3\)"),
+    (2, (1, 3, 4, 2), r"conf_scores.*\(2, 3, 4, 2\).*\(2, 24\).*\(2, 24, 1\).*got \(1, 3, 4, 2\)"),
+]
+
+
+@pytest.mark.parametrize(("at", "shape", "message"), BATCH_SHAPES)
+def test_wrong_batch_shapes(at: int, shape: tuple[int, ...], message: str) -> None:
+    blobs: list[Any] = [np.stack([blob] * 2) for blob in GOOD]
+    blobs[at] = np.zeros(shape, np.float32)
+    with pytest.raises(ValueError, match=message):
+        sd.postprocess_batch(*blobs, HEAD)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ([(4, 5)], r"image_size.*\b2\b.*got 1"),
+        ([(4, 5)] * 3, r"image_size.*\b2\b.*got 3"),
+        ([], r"image_size.*\b2\b.*got 0"),
+        ([(4, 5), (4, 0)], "image_size.*got 0"),
+        ([(4, 5), (4, 5, 6)], r"image_size.*got \(4, 5, 6\)"),
+        ([(4, 5), 4], "image_size.*got 4"),
+    ],
+)
+def test_wrong_batch_image_sizes(size: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        sd.postprocess_batch(*(np.stack([blob] * 2) for blob in GOOD), HEAD, image_size=size)
+
+
+def test_batch_image_size_that_is_no_sequence() -> None:
+    with pytest.raises((TypeError, ValueError), match="image_size must be"):
+        sd.postprocess_batch(*(np.stack([blob] * 2) for blob in GOOD), HEAD, image_size=5)

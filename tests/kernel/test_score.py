@@ -1,0 +1,68 @@
+"""Scores and classes of all anchors."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import reference
+from examples import examples
+from head_cases import (
+    NOT_FINITE,
+    ONE_CELL,
+    Blobs,
+    heads_and_blobs,
+)
+from hypothesis import given
+
+import opencv_squeezedet as sd
+from opencv_squeezedet import HeadConfig
+
+
+@examples(200)
+@given(heads_and_blobs(activated=True))
+def test_score_of_probabilities_is_exact(case: tuple[HeadConfig, Blobs]) -> None:
+    head, (_, classes, conf) = case
+    scores, class_ids = sd.score(classes, conf, head)
+    expected, expected_ids = reference.score(classes, conf, head)
+    assert (scores.dtype, class_ids.dtype) == (np.float64, np.int32)
+    np.testing.assert_array_equal(scores, expected)
+    np.testing.assert_array_equal(class_ids, expected_ids)
+
+
+@examples(200)
+@given(heads_and_blobs(activated=False))
+def test_score_of_logits(case: tuple[HeadConfig, Blobs]) -> None:
+    head, (_, classes, conf) = case
+    scores, class_ids = sd.score(classes, conf, head)
+    expected, expected_ids = reference.score(classes, conf, head)
+    np.testing.assert_allclose(scores, expected, rtol=1e-13, atol=1e-290)
+    np.testing.assert_array_equal(class_ids, expected_ids)
+
+
+def test_score_takes_the_first_of_equal_classes() -> None:
+    classes = np.array([[0.5, 0.5], [0, 0], [0.25, 0.5], [0.5, 0.25], [0, 0]], np.float32)
+    conf = np.array([0.5, 1, 0, -1, -1], np.float32)
+    scores, class_ids = sd.score(classes, conf, ONE_CELL)
+    assert scores.tolist() == [0.25, 0, 0, -0.25, 0]
+    assert class_ids.tolist() == [0, 0, 0, 1, 0]  # a negative confidence makes the smallest class score the best
+
+
+def test_score_is_the_exact_product() -> None:
+    """In float32 this product rounds to 0.5, and then 0.5 > 0.49999998 would be another decision."""
+    a, b = np.float32(1 - 2**-24), np.float32(0.5 + 2**-24)
+    classes, conf = np.full((5, 2), b, np.float32), np.full(5, a, np.float32)
+    assert sd.score(classes, conf, ONE_CELL)[0].tolist() == [float(a) * float(b)] * 5
+    assert float(a) * float(b) != float(a * b)
+
+
+@pytest.mark.parametrize("value", NOT_FINITE)
+@pytest.mark.parametrize("activated", [True, False])
+def test_score_of_what_is_not_finite(value: float, activated: bool) -> None:
+    head = dataclasses.replace(ONE_CELL, activated=activated)
+    classes, conf = np.full((5, 2), 0.5, np.float32), np.full(5, 0.5, np.float32)
+    classes[1, 1] = conf[3] = value
+    scores, class_ids = sd.score(classes, conf, head)
+    assert np.isnan(scores).tolist() == [False, True, False, True, False]
+    assert class_ids.tolist() == [0, -1, 0, -1, 0]

@@ -1,0 +1,108 @@
+"""The map of scores: what is reported rises with the score, and the score threshold is one of reported scores."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from head_cases import HEAD, ONE_CELL, pictures, random_blobs
+from hypothesis import given
+from hypothesis import strategies as st
+from test_voting import blobs_of
+
+import opencv_squeezedet as sd
+from opencv_squeezedet.options import NMS_KINDS
+
+MAP = ((0.25, 0.125), (0.5, 0.75))
+SCORES = [0.9, 0.5, 0.4, 0.25, 0.1]
+
+
+def found_of(score_calibration: Any = MAP, **options: Any) -> sd.Detections:
+    head = dataclasses.replace(ONE_CELL, score_calibration=score_calibration)
+    return sd.postprocess(*blobs_of([0.0] * 5, SCORES, [0] * 5), head, **{"nms_threshold": 1.0, **options})
+
+
+def test_the_formula() -> None:
+    found = found_of(score_threshold=0.0)
+    assert found.confidence == pytest.approx([0.75 + 0.4 * 0.5, 0.75, 0.125 + 0.6 * 0.625, 0.125, 0.05], abs=1e-7)
+
+
+@pytest.mark.parametrize(("threshold", "kept"), [(0.0, 5), (0.049, 5), (0.051, 4), (0.12, 4), (0.126, 3), (0.8, 1), (1, 0)])
+def test_the_threshold_is_one_of_reported_scores(threshold: float, kept: int) -> None:
+    assert len(found_of(score_threshold=threshold)) == kept
+    assert len(found_of(score_threshold=None)) == len(found_of(score_threshold=ONE_CELL.score_threshold)) == 4
+
+
+def test_no_map_changes_nothing() -> None:
+    assert (
+        found_of(())
+        == found_of(((0.5, 0.5),))
+        == sd.postprocess(*blobs_of([0.0] * 5, SCORES, [0] * 5), ONE_CELL, nms_threshold=1.0)
+    )
+
+
+def test_scores_outside_probabilities_stay() -> None:
+    """They are no scores of a softmax and a sigmoid; the order is kept all the same."""
+    head = dataclasses.replace(ONE_CELL, score_calibration=MAP, score_threshold=0.0)
+    found = sd.postprocess(*blobs_of([0.0] * 3, [1.5, 1.0, 0.5], [0] * 3), head, nms_threshold=1.0)
+    assert found.confidence.tolist() == [1.5, 1.0, 0.75]
+
+
+RISING = st.lists(st.integers(1, 999), min_size=1, max_size=8, unique=True).map(sorted)
+
+
+@given(RISING, st.randoms(use_true_random=False), st.integers(0, 2**32), st.sampled_from(NMS_KINDS), st.booleans())
+def test_the_same_boxes_with_other_scores(xs: list[int], chance: Any, seed: int, kind: Any, multi_label: bool) -> None:
+    """All other rules work with the scores as they were."""
+    ys = sorted(chance.sample(range(1, 1000), len(xs)))
+    score_calibration = tuple((x / 1000, y / 1000) for x, y in zip(xs, ys, strict=True))
+    fields: dict[str, Any] = {
+        "vote_threshold": 0.4,
+        "cross_class_threshold": 0.5,
+        "multi_label": multi_label,
+        "nms_kind": kind,
+    }
+    plain = dataclasses.replace(HEAD, score_threshold=0.3, **fields)
+    mapped = dataclasses.replace(plain, score_calibration=score_calibration)
+    mapped = dataclasses.replace(mapped, score_threshold=float(reference.reported(mapped, 0.3)))
+    blobs = random_blobs(plain, np.random.default_rng(seed))
+    expected, found = sd.postprocess(*blobs, plain), sd.postprocess(*blobs, mapped)
+    np.testing.assert_array_equal(found.xyxy, expected.xyxy)
+    np.testing.assert_array_equal(found.class_id, expected.class_id)
+    np.testing.assert_allclose(found.confidence, reference.reported(mapped, expected.confidence), rtol=1e-5, atol=1e-6)
+    assert (np.diff(found.confidence) <= 0).all()
+
+
+def test_a_batch_has_it_too() -> None:
+    head = dataclasses.replace(HEAD, score_calibration=MAP)
+    blobs = pictures(head, 3)
+    assert sd.postprocess_batch(*blobs, head) == [sd.postprocess(*(blob[i] for blob in blobs), head) for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (None, ValueError, r"score_calibration.*got None"),
+        (0.5, ValueError, r"score_calibration.*got 0.5"),
+        ([0.5, 0.6], ValueError, r"score_calibration.*got \[0.5, 0.6\]"),
+        ([(0.5, "1")], TypeError, "score_calibration.*got '1'"),
+        ([(0.5, float("nan"))], ValueError, "score_calibration.*got nan"),
+        ([(0, 0)], ValueError, r"\(0, 0\).*\(1, 1\).*got \(0.0, 0.0\) after \(0.0, 0.0\)"),
+        ([(0.5, 1)], ValueError, r"\(0, 0\).*\(1, 1\).*got \(1.0, 1.0\) after \(0.5, 1.0\)"),
+        ([(0.5, 0.4), (0.6, 0.4)], ValueError, r"got \(0.6, 0.4\) after \(0.5, 0.4\)"),
+        ([(0.5, 0.4), (0.5, 0.6)], ValueError, r"got \(0.5, 0.6\) after \(0.5, 0.4\)"),
+        ([(i / 200, i / 200) for i in range(1, 102)], ValueError, "at most 100.*got 101"),
+    ],
+)
+def test_what_is_no_map(value: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        dataclasses.replace(HEAD, score_calibration=value)
+
+
+def test_it_becomes_plain_numbers_and_goes_through_json() -> None:
+    head = dataclasses.replace(HEAD, score_calibration=np.array(MAP))
+    assert head.score_calibration == MAP
+    assert sd.HeadConfig.from_json(head.to_json()) == head
