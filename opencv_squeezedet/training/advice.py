@@ -12,7 +12,6 @@ from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import Evaluation, diagnose
 from opencv_squeezedet.evaluation.matching import match
-from opencv_squeezedet.presets import VOC
 
 _EPOCHS = 100
 _LEAST_PICTURES, _MOST_PICTURES = 12_000, 240_000

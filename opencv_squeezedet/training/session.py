@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,7 @@ from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.draw import draw
 from opencv_squeezedet.evaluation import Evaluation, evaluate
 from opencv_squeezedet.files import write_together, write_whole
-from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
-from opencv_squeezedet.network import Network, Weights
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.pipeline import chunks
 from opencv_squeezedet.postprocess import postprocess_batch
 from opencv_squeezedet.preprocess import Picture, Preprocess
@@ -438,7 +436,11 @@ class Training:
         weights, config = self._chosen().weights(), self.config
         if calibration is not None:
             weights, config = calibration.weights(self.network, weights), calibration.head(config)
-        return write_model(stem, self.network, weights, config, self.preprocess, half=half)
+        model = Model(self.network, weights, config, self.preprocess)
+        files = [stem.with_name(f"{stem.name}{suffix}") for suffix in (".caffemodel", ".onnx")]
+        contents = model.encode(files[0], half=half) | model.encode(files[1], half=half)
+        write_together(contents)
+        return list(contents)
 
 
 def _loss(recipe: Recipe, config: HeadConfig, weights: torch.Tensor) -> Loss:
@@ -497,23 +499,3 @@ def class_weights(examples: Sequence[Example], rare: float) -> torch.Tensor:
     counts = np.maximum(counts, 1.0)
     weights = (counts.mean() / counts) ** rare
     return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
-
-
-def write_model(
-    stem: Path, network: Network, weights: Weights, config: HeadConfig, preprocess: Preprocess, *, half: bool
-) -> list[Path]:
-    """Write a model's four files, all or none, and return their paths."""
-    contents = {
-        ".prototxt": prototxt_text(network).encode(),
-        ".caffemodel": caffemodel_bytes(network, weights, half=half),
-        ".onnx": onnx_bytes(network, weights, half=half),
-        ".json": description_json(config, preprocess).encode(),
-    }
-    files = {stem.with_name(stem.name + suffix): content for suffix, content in contents.items()}
-    write_together(files)
-    return list(files)
-
-
-def description_json(config: HeadConfig, preprocess: Preprocess) -> str:
-    """Return the text of a model's JSON file."""
-    return f'{{\n"preprocess": {json.dumps(asdict(preprocess))},\n"head": {config.to_json()}\n}}\n'
