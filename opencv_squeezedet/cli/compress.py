@@ -25,8 +25,14 @@ from opencv_squeezedet.cli.common import (
     usage_errors,
     write_errors,
 )
-from opencv_squeezedet.compression import Compressed, Outputs, Settings, compress, layer_moments, measure_sensitivity
-from opencv_squeezedet.compression.sharing import INITS
+from opencv_squeezedet.compression import (
+    Compressed,
+    ReferenceOutputs,
+    Settings,
+    compress,
+    input_hessians,
+    measure_sensitivity,
+)
 from opencv_squeezedet.compression.table import HEADER
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.files import write_together
@@ -45,7 +51,7 @@ _SIZE = re.compile(r"(\d+)([KM]?)", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 1000, "M": 1_000_000}
 _OF_STAGES = {"lock", "compression.json", "sensitivity.json"}
 _SHOWN = 6
-_JUDGED = 12  # outputs are compared for so many of the pictures; what layers read is taken from all
+_JUDGED = 12  # pictures whose outputs are compared; the Hessians are those of all pictures
 
 
 def size(text: str) -> int:
@@ -67,7 +73,6 @@ def add_arguments(parser: Parser) -> None:
     add("--size", type=size, metavar="S", help="bytes at most: 900K (1/8 of float32's)")
     add("--density", type=unit_fraction, metavar="D", help="share of weights left (what is best)")
     add("--bits", type=positive, metavar="B", help="of a code, 2 to 8 (what is best)")
-    add("--init", choices=INITS, default="linear", metavar="I", help="linear, density, random: k-means")
     add = parser.add_argument_group("pictures").add_argument
     add("--pictures", type=Path, metavar="DIR", help="spare what these need")
     add("--count", type=positive, default=32, metavar="N", help="how many of them (32)")
@@ -91,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output.suffix != ".sdz":
         raise CommandError(f"--output: a name that ends in .sdz was expected, got {shown(args.output)}")
     with usage_errors():
-        settings = Settings(args.size, args.density, args.bits, args.init)
+        settings = Settings(args.size, args.density, args.bits)
         model = Model.load(args.model, args.weights)
         inputs = {OF_MODEL: model.files.reserved, "the data set": [args.train, args.val]}
         inputs["what --teacher names"] = [args.teacher]
@@ -136,10 +141,10 @@ def _measured(model: Model, pictures: list[Picture], stage: Path, report: Report
     """Measurements on pictures, as arguments of `compress`."""
     preprocess = model.preprocess or Preprocess(model.network.input_size)
     blobs = [preprocess.blob(picture) for picture in pictures]
-    outputs = Outputs(model, blobs[:: -(-len(blobs) // _JUDGED)])
+    outputs = ReferenceOutputs(model, blobs[:: -(-len(blobs) // _JUDGED)])
     curves = measure_sensitivity(model, outputs, stage=stage / "sensitivity.json", report=report)
-    moments = layer_moments(model, blobs, lambda done, total: report("inputs", done, total))
-    return {"outputs": outputs, "curves": curves, "moments": moments}
+    hessians = input_hessians(model, blobs, lambda done, total: report("inputs", done, total))
+    return {"outputs": outputs, "curves": curves, "hessians": hessians}
 
 
 def _trained(args: argparse.Namespace, model: Model, settings: Settings, stage: Path, report: Report) -> Compressed:

@@ -1,7 +1,7 @@
 """The budget of bytes: the density and the bits of each layer that minimize the error for a size.
 
-Each choice of a layer has a size and an error. The combination with the least error for some size consists of each layer's minimum
-of error plus lambda times size, for some lambda (Everett 1963); the larger lambda, the smaller the file.
+Each choice of a layer has a size and an error. The combination with the least error for some size consists of the choices that
+minimize error plus lambda times size, layer by layer, for some lambda (Everett 1963): the larger it is, the smaller the file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Compression from end to end: plan the density and the bits of each layer -> prune and share its weights -> encode the file."""
+"""Compression from end to end: plan each layer's density and bits -> prune and share its weights -> encode the file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from opencv_squeezedet.compression.hessian import Floats
 from opencv_squeezedet.compression.pruning import Kernel, prune
 from opencv_squeezedet.compression.reference_outputs import ReferenceOutputs
 from opencv_squeezedet.compression.sharing import MOST_BITS
-from opencv_squeezedet.compression.table import Row, rows_of, total_of
+from opencv_squeezedet.compression.table import LayerRow, layer_rows, total_row
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import write_whole
 from opencv_squeezedet.formats import sdz_bytes
@@ -76,7 +76,7 @@ class Compressed:
         Of the ``.sdz`` file.
     original, model : Model
         The model before, and after.
-    rows : tuple of Row
+    rows : tuple of LayerRow
         The table; the last row is the total.
     choices : dict
         Each layer's density and bits.
@@ -93,7 +93,7 @@ class Compressed:
     content: bytes
     original: Model
     model: Model
-    rows: tuple[Row, ...]
+    rows: tuple[LayerRow, ...]
     choices: dict[str, Choice]
     curves: Curves = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
@@ -232,7 +232,7 @@ def compress(
             break
         excess += (len(content) - planned.size) * 1.02 + 16
     active = None if outputs is None else outputs.active_inputs(found)
-    rows = rows_of(network, stored_of(parse_sdz(content), found), active)
+    rows = layer_rows(network, stored_of(parse_sdz(content), found), active)
     errors, agreement = {}, None
     if outputs is not None:
         pruned = {**weights, **{name: _pruned(weights[name], choice.density) for name, choice in best.items()}}
@@ -240,7 +240,7 @@ def compress(
         if len(network.output_names) == 1:
             agreement = outputs.agreement(found)
     compressed = Model(network, found, description=model.description)
-    rows.append(total_of(rows, len(content)))
+    rows.append(total_row(rows, len(content)))
     return Compressed(content, model, compressed, tuple(rows), best, curves or {}, errors, agreement)
 
 
@@ -313,7 +313,9 @@ def _layer_densities(kernels: Mapping[str, Kernel], density: float, importance: 
 def _other_bytes(model: Model, kernels: Mapping[str, Kernel]) -> int:
     """The size of the file without its kernels."""
     zeros = {name: np.zeros_like(kernel) for name, kernel in kernels.items()}
-    weights = {name: [zeros[name], *map(rounded, blobs[1:])] if name in zeros else blobs for name, blobs in model.weights.items()}
+    weights = {
+        name: [zeros[name], *map(rounded, blobs[1:])] if name in zeros else blobs for name, blobs in model.weights.items()
+    }
     content = sdz_bytes(model.network, weights, model.description)
     return len(content) - sum(len(values_bytes(kernel)) for kernel in zeros.values())
 

@@ -1,7 +1,7 @@
 """Optimal brain quantization: rounding a layer's weights by the Hessian of its input.
 
-The output of a convolution is the matrix W of its kernel times the columns x of its input. A change D of W changes the output by
-D x, whose power is the sum of D H D^T over the rows of D, where H is the sum of x x^T.
+The output of a convolution is the matrix W of its kernel times the columns x of its input. A change D of W changes the output
+by D x, whose power is the sum of D H D^T over the rows of D, where H is the sum of x x^T.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def has_hessian(layer: Layer) -> bool:
 def optimal_brain_quantization(kernel: Kernel, hessian: Floats, rounded: Callable[[Floats], Floats]) -> Kernel:
     """Round a kernel's weights one input after the other; later weights compensate for the rounding errors of earlier ones.
 
-    The error of each rounded weight is spread over the weights not yet rounded so that the outputs change least, as in "Optimal
-    Brain Compression" (Frantar and Alistarh, arXiv:2208.11580) and GPTQ (arXiv:2210.17323).
+    The error of each rounded weight is spread over the weights not yet rounded so that the outputs change least, as in
+    "Optimal Brain Compression" (Frantar and Alistarh, arXiv:2208.11580) and GPTQ (arXiv:2210.17323).
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ class SortedWeights:
         The initial centroids lie at equal distances between the smallest and the largest weight: the linear initialization of
         the paper, which keeps the large weights best. The centroid of a cluster that loses all its weights stays in place.
         """
-        centroids = self.initial_centroids(min(count, len(self.values)))
+        centroids = np.linspace(self.values[0], self.values[-1], min(count, len(self.values)))
         bounds = self._bounds(centroids)
         for _ in range(_MOST_ROUNDS):
             counts, sums = np.diff(bounds), np.diff(self._sums[bounds])
@@ -68,10 +68,6 @@ class SortedWeights:
             if np.array_equal(before, bounds):
                 break
         return Clusters(centroids, bounds, self._inertia(centroids, bounds))
-
-    def initial_centroids(self, count: int) -> Floats:
-        """Return the centroids from which `clusters` starts."""
-        return np.linspace(self.values[0], self.values[-1], count)
 
     def _bounds(self, centroids: Floats) -> NDArray[np.intp]:
         inner = np.searchsorted(self.values, (centroids[1:] + centroids[:-1]) / 2)
