@@ -10,7 +10,7 @@ from opencv_squeezedet.training.loop import Schedule
 from opencv_squeezedet.training.parallel import processes
 from opencv_squeezedet.training.pseudo_labels import PseudoLabels, predict, write_pseudo_labels
 from opencv_squeezedet.training.recipe import Recipe
-from opencv_squeezedet.training.session import Training, write_model
+from opencv_squeezedet.training.session import Training
 from opencv_squeezedet.training.start import start_anchors
 from opencv_squeezedet.training.teacher import Ensemble, SoftDetections, Teacher
 
@@ -33,6 +33,5 @@ __all__ = [
     "predict",
     "processes",
     "start_anchors",
-    "write_model",
     "write_pseudo_labels",
 ]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,7 @@ from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import Evaluation, evaluate
 from opencv_squeezedet.files import write_together, write_whole
-from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
-from opencv_squeezedet.network import Network, Weights
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.preprocess import Preprocess
 from opencv_squeezedet.training.advice import what_next
 from opencv_squeezedet.training.calibration import Calibration, calibrate
@@ -347,7 +345,11 @@ class Training:
         weights, config = self._chosen().weights(), self.config
         if calibration is not None:
             weights, config = calibration.weights(self.network, weights), calibration.head(config)
-        return write_model(stem, self.network, weights, config, self.preprocess, half=half)
+        model = Model(self.network, weights, config, self.preprocess)
+        files = [stem.with_name(f"{stem.name}{suffix}") for suffix in (".caffemodel", ".onnx")]
+        contents = model.encode(files[0], half=half) | model.encode(files[1], half=half)
+        write_together(contents)
+        return list(contents)
 
 
 def _loss(recipe: Recipe, config: HeadConfig, weights: torch.Tensor) -> Loss:
@@ -361,23 +363,3 @@ def _first_blob(stream: BatchStream) -> torch.Tensor:
     """The first batch of a training, as the network's input."""
     batch = next(replace(stream, workers=0).batches())
     return torch.cat(gathered([batch.blob(stream.mean, torch.device("cpu"))]))
-
-
-def write_model(
-    stem: Path, network: Network, weights: Weights, config: HeadConfig, preprocess: Preprocess, *, half: bool
-) -> list[Path]:
-    """Write a model's four files, all or none, and return their paths."""
-    contents = {
-        ".prototxt": prototxt_text(network).encode(),
-        ".caffemodel": caffemodel_bytes(network, weights, half=half),
-        ".onnx": onnx_bytes(network, weights, half=half),
-        ".json": description_json(config, preprocess).encode(),
-    }
-    files = {stem.with_name(stem.name + suffix): content for suffix, content in contents.items()}
-    write_together(files)
-    return list(files)
-
-
-def description_json(config: HeadConfig, preprocess: Preprocess) -> str:
-    """Return the text of a model's JSON file."""
-    return f'{{\n"preprocess": {json.dumps(asdict(preprocess))},\n"head": {config.to_json()}\n}}\n'

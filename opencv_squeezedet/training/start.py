@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
-from opencv_squeezedet.config import HeadConfig, checked_anchors
+from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats import load_network, read_weights
-from opencv_squeezedet.model import read_description
+from opencv_squeezedet.formats import read_weights
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import Convolution, Network, Weights
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.network.head import derive_config
 from opencv_squeezedet.presets import VOC
-from opencv_squeezedet.registry import find_network
 from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.predictions import logit_channels
 from opencv_squeezedet.training.recipe import Recipe
@@ -120,13 +119,9 @@ def start_anchors(recipe: Recipe) -> Sequence[tuple[float, float]]:
 
 
 def _described_anchors(start: str) -> Sequence[tuple[float, float]] | None:
-    """The anchors in a model's description; None without a description, or in that of a network without a head."""
-
-    def take(description: Any) -> Sequence[tuple[float, float]] | None:
-        head = description.get("head") if isinstance(description, dict) else None
-        return checked_anchors(head["anchors"]) if isinstance(head, dict) and "anchors" in head else None
-
-    return None if start.endswith(".npz") else read_description(find_network(start), take)
+    """The anchors of a model's head; None for a model without one."""
+    head = None if start.endswith(".npz") else Model.load(start).head
+    return None if head is None else head.anchors
 
 
 def start_weights(start: str) -> Weights:
@@ -139,10 +134,8 @@ def start_weights(start: str) -> Weights:
     FetchError, ImportError
         If published weights are not available locally and cannot be fetched.
     """
-    if start.endswith(".npz"):
-        return read_weights(start)
-    files = find_network(start).with_weights()
-    return load_network(files)[1] if files.weights is None else read_weights(files.weights)
+    is_weights = start.endswith((".npz", ".caffemodel", ".net")) and os.path.isfile(start)
+    return read_weights(start) if is_weights else Model.load(start).weights
 
 
 def _plain_name(name: str) -> str:

@@ -15,10 +15,10 @@ from networks import a_blob, by_caffe, by_onnx, random_weights, same_weights
 from shared import DATA, needs
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import architectures
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats import caffemodel_bytes, prototxt_text
+from opencv_squeezedet.formats import caffemodel_bytes
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import (
     Concat,
     Convolution,
@@ -33,6 +33,7 @@ from opencv_squeezedet.network import (
     Sigmoid,
     Slice,
     Softmax,
+    architectures,
 )
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
@@ -40,10 +41,9 @@ torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 import training_cases  # noqa: E402, F401  (one thread)
 
 from opencv_squeezedet.preprocess import Preprocess  # noqa: E402
-from opencv_squeezedet.training import Recipe, write_model  # noqa: E402
+from opencv_squeezedet.training import Recipe  # noqa: E402
 from opencv_squeezedet.training.module import TorchNetwork  # noqa: E402
 from opencv_squeezedet.training.predictions import anchors_of, ciou_loss, decode_xyxy, iou_xyxy, predictions  # noqa: E402
-from opencv_squeezedet.training.session import description_json  # noqa: E402
 from opencv_squeezedet.training.start import build_model, network_and_head, start_anchors, start_weights  # noqa: E402
 
 SMALL = architectures.squeezedet_pyramid(3, 2, (96, 128))
@@ -274,12 +274,9 @@ def test_anchors_are_the_same_for_every_size(anchors: list[tuple[float, float]] 
 def start_with(folder: Path, head: HeadConfig | None) -> str:
     """A model to start from, with this head in its description, or without a description."""
     network = architectures.squeezenet_v1_1()
-    start = folder / "model"
-    (folder / "model.prototxt").write_text(prototxt_text(network))
-    (folder / "model.caffemodel").write_bytes(caffemodel_bytes(network, random_weights(network)))
-    if head is not None:
-        (folder / "model.json").write_text(description_json(head, Preprocess(head.input_size)))
-    return str(start)
+    preprocess = None if head is None else Preprocess(head.input_size)
+    Model(network, random_weights(network), head, preprocess).save(folder / "model.caffemodel")
+    return str(folder / "model")
 
 
 def test_anchors_of_the_model_to_start_from(tmp_path: Path) -> None:
@@ -300,7 +297,7 @@ def test_anchors_of_the_model_to_start_from(tmp_path: Path) -> None:
         np.testing.assert_allclose(network_and_head(recipe, ["nut"])[1].anchors, anchors)
         np.testing.assert_allclose(start_anchors(replace(recipe, anchors=nine[:3])), nine[:3])
     assert np.allclose(start_anchors(Recipe(input_size=(192, 192))), sd.VOC.anchors)  # the embedded model's
-    (tmp_path / "0" / "model.json").write_text('{"head": {"anchors": [[3]]}}')
+    (tmp_path / "0" / "model.json").write_text('{"preprocess": {"size": [9, 9]}, "head": {"anchors": [[3]]}}')
     with pytest.raises(ModelError, match="anchors"):
         start_anchors(Recipe(start=str(tmp_path / "0" / "model")))
 
@@ -415,8 +412,10 @@ def test_the_files_give_what_torch_gives(name: str, half: bool, tmp_path: Path) 
         weights = {name: [blob.astype(np.float16).astype(np.float32) for blob in blobs] for name, blobs in weights.items()}
     model.load_weights(weights)
     preprocess = Preprocess(recipe.input_size)
-    paths = write_model(tmp_path / "my.model", network, model.weights(), config, preprocess, half=half)
-    assert [path.name for path in paths] == ["my.model.prototxt", "my.model.caffemodel", "my.model.onnx", "my.model.json"]
+    written = Model(network, model.weights(), config, preprocess)
+    paths = written.save(tmp_path / "my.model.caffemodel", half=half)
+    assert [path.name for path in paths] == ["my.model.prototxt", "my.model.caffemodel", "my.model.json"]
+    assert written.save(tmp_path / "my.model.onnx", half=half)[1:] == paths[2:]
     image = np.random.default_rng(0).integers(0, 256, (90, 200, 3), dtype=np.uint8)
     blob = preprocess.blob(image)
     expected = run(model, blob, BLOBS)
