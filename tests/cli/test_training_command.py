@@ -51,7 +51,7 @@ def test_without_torch(tmp_path: Path) -> None:
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
-from training_cases import kill_reader, squares  # noqa: E402
+from training_cases import kill_worker, squares  # noqa: E402
 
 from opencv_squeezedet.datasets import load_dataset  # noqa: E402
 from opencv_squeezedet.evaluation import detect_dataset, evaluate  # noqa: E402
@@ -116,11 +116,11 @@ def test_a_line_a_minute_without_a_terminal(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_a_reading_process_that_is_killed_between_two_steps(
+def test_a_worker_killed_between_two_steps(
     data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def late(_: object) -> str:
-        kill_reader()
+        kill_worker()
         return ""
 
     monkeypatch.setattr(command, "_losses", late)
