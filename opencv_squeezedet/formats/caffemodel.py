@@ -47,7 +47,7 @@ def read_caffemodel(path: StrPath, *, read: Read = read_file) -> Weights:
     path = os.fspath(path)
     content = read(path, MOST_BYTES)
     with named(path):
-        return _weights(content)
+        return parse_caffemodel(content)
 
 
 def caffemodel_bytes(network: Network, weights: Mapping[str, Sequence[NDArray[np.float32]]], *, half: bool = False) -> bytes:
@@ -86,7 +86,8 @@ def to_half(values: NDArray[np.float32], layer: str) -> NDArray[np.float16]:
     return half
 
 
-def _weights(content: bytes) -> Weights:
+def parse_caffemodel(content: bytes) -> Weights:
+    """Return the weights in the bytes of a caffemodel; ModelError as `read_caffemodel`."""
     message = decode(content, SCHEMA, "NetParameter")
     weights: Weights = {}
     for layer in (*message.layers, *message.layer):

@@ -9,10 +9,8 @@ from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.formats._caffe_layers import SCHEMA, layer_messages, layer_of, net_record
 from opencv_squeezedet.formats._text import parse, text_of
-from opencv_squeezedet.model_files import Read, named, read_file
+from opencv_squeezedet.model_files import MOST_DEFINITION, Read, named, read_file
 from opencv_squeezedet.network import Layer, Network, Shape
-
-_MOST_BYTES = 1 << 18  # many times what the networks of this family need
 
 
 def read_prototxt(path: StrPath, *, read: Read = read_file) -> Network:
@@ -35,7 +33,7 @@ def read_prototxt(path: StrPath, *, read: Read = read_file) -> Network:
         If it cannot be read.
     """
     path = os.fspath(path)
-    content = read(path, _MOST_BYTES)
+    content = read(path, MOST_DEFINITION)
     with named(path):
         return parse_prototxt(content)
 

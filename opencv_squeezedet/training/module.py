@@ -108,7 +108,7 @@ class TorchNetwork(nn.Module):
         """Return a layer's kernel, without its batch normalisation."""
         return cast(Tensor, self.filters[_key(layer)].weight)
 
-    def settle(self, layers: Collection[str], blob: Tensor) -> None:
+    def init_batchnorm(self, layers: Collection[str], blob: Tensor) -> None:
         """Give the named layers' batch normalisation the statistics of a blob, so that it changes nothing at first."""
         norms = [self._norm(_key(name)) for name in layers if _key(name) in self.norms]
         hooks = [norm.register_forward_pre_hook(_neutral) for norm in norms]
@@ -116,6 +116,17 @@ class TorchNetwork(nn.Module):
         try:
             with torch.no_grad():
                 self.eval()(blob, last.layer.tops)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def init_inputs(self, layers: Collection[str], blob: Tensor) -> None:
+        """Scale the named layers' kernels as if each input channel had a mean square of 1, so that quiet channels count."""
+        hooks = [self._filter(_key(name)).register_forward_pre_hook(_scale_inputs) for name in layers]
+        *_, last = self.network.trained()
+        try:
+            with torch.no_grad():
+                self.train()(blob, last.layer.tops)  # batch normalisation as in the first step
         finally:
             for hook in hooks:
                 hook.remove()
@@ -137,6 +148,13 @@ def _neutral(module: nn.Module, inputs: tuple[Tensor]) -> None:
         (norm.weight, (variance + norm.eps).sqrt()),
     ):
         cast(Tensor, tensor).copy_(value)
+
+
+def _scale_inputs(module: nn.Module, inputs: tuple[Tensor]) -> None:
+    conv = cast(nn.Conv2d, module)
+    rms = inputs[0].square().mean((0, 2, 3)).sqrt().clamp(min=1e-6).view(conv.groups, -1)  # a row for each group
+    per_group = conv.out_channels // conv.groups
+    conv.weight.div_(rms.repeat_interleave(per_group, dim=0)[:, :, None, None])
 
 
 def _key(name: str) -> str:

@@ -10,12 +10,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import Network, Shape, Weights
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "models"
 Array = NDArray[np.float32]
+
+
+def load_network(model: StrPath, weights: StrPath | None = None) -> tuple[Network, Weights]:
+    """The layers and the weights of a model."""
+    loaded = Model.load(model, weights)
+    return loaded.network, loaded.weights
 
 
 def random_weights(network: Network, seed: int = 0) -> Weights:

@@ -12,9 +12,8 @@ from networks import MODELS, a_blob, by_caffe, by_onnx, random_weights
 from shared import DATA, needs
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import architectures
 from opencv_squeezedet.formats import caffemodel_bytes, prototxt_text, read_caffemodel, read_prototxt
-from opencv_squeezedet.network import Convolution, Deconvolution, Network, Upsample
+from opencv_squeezedet.network import Convolution, Deconvolution, Network, Upsample, architectures
 from opencv_squeezedet.network.architectures import ARCHITECTURES
 from opencv_squeezedet.network.head import head_of
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from networks import a_blob, by_caffe, by_onnx, by_onnxruntime, random_weights
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import architectures
 from opencv_squeezedet.formats import onnx_bytes
 from opencv_squeezedet.network import (
     Concat,
@@ -32,6 +31,7 @@ from opencv_squeezedet.network import (
     Sigmoid,
     Slice,
     Softmax,
+    architectures,
 )
 from opencv_squeezedet.network.head import check_config, derive_config, head_of
 
