@@ -25,7 +25,7 @@ from terminal import open_terminal, read_terminal
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
 from opencv_squeezedet.cli.outputs import write_yolo_names
-from opencv_squeezedet.cli.results import Names
+from opencv_squeezedet.cli.results import UniqueStems
 from opencv_squeezedet.cli.sources import Frame
 from opencv_squeezedet.config import NMS_KINDS
 
@@ -226,7 +226,7 @@ def test_a_camera_that_vanishes_ends_with_one_line(
 def test_names_of_a_camera_take_no_memory() -> None:
     """However many frames it gives."""
     for alone, fits in ((True, True), (False, False)):
-        names = Names(None, set(), alone=alone)
+        names = UniqueStems(None, set(), alone=alone)
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
         for number in range(20_000):
@@ -523,7 +523,7 @@ def test_no_source_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[st
 def test_label_names_of_others_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
     Path("data.yaml").write_text("names: [bolt, nut]\n")
     assert cli.detect_main([str(PHOTO), "--yolo", "."]) == 2
-    assert "is already there, with other names" in capsys.readouterr().err
+    assert "already exists, with other names" in capsys.readouterr().err
     assert Path("data.yaml").read_text() == "names: [bolt, nut]\n"
     for _ in range(2):  # its own it knows
         assert cli.detect_main([str(PHOTO), "--yolo", "labels", "--quiet"]) == 0

@@ -1,4 +1,4 @@
-"""What `detect` reads: pictures, folders, patterns, lists, videos, cameras and standard input, as one sequence of frames."""
+"""The sources of `detect`: pictures, folders, patterns, lists, videos, cameras and standard input, as frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 
 from opencv_squeezedet._checks import MOST
-from opencv_squeezedet.cli.common import real_place
+from opencv_squeezedet.cli.targets import resolved
 from opencv_squeezedet.files import (
     MOST_PICTURE_BYTES,
     PICTURE_SUFFIXES,
@@ -32,30 +32,30 @@ Complain = Callable[[str], None]
 _MOST_LIST_BYTES = 1 << 28
 
 
-class SourceError(Exception):
-    """A source cannot be read, or ends too early."""
+class VideoError(Exception):
+    """A video or a camera cannot be read, or ends too early."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture to process: where it comes from, and how to load it.
+    """A picture to process: its origin, and how to load it.
 
     Parameters
     ----------
     name : str
-        The source, as it was given.
+        The source, as the user named it.
     stem, suffix : str
-        For the names of its output files.
+        Parts of the names of its output files.
     load : function
         Returns the picture; raises OSError or ValueError if it cannot be read.
     path : Path or None
-        The file, if it is a picture.
+        The file, if it is a picture file.
     video : Video or None
         The video, if it is a frame of one.
     number : int or None
         The frame's number in the video, from 0.
     frames_per_second : float
-        Of the video, according to its header.
+        Frame rate of the video, according to its header.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Video:
     Parameters
     ----------
     name : str
-        The file's, or the camera's number.
+        The file's name, or the camera's number.
     camera : int or None
         The camera's number.
     """
@@ -85,7 +85,7 @@ class Video:
 
     @property
     def stem(self) -> str:
-        """For the names of its output files."""
+        """The stem of the names of its output files."""
         return Path(self.name).stem if self.camera is None else f"camera-{self.camera}"
 
     @property
@@ -94,19 +94,19 @@ class Video:
         return Path(self.name) if self.camera is None else None
 
     def open(self) -> cv2.VideoCapture:
-        """Return the opened video; SourceError if it cannot be opened."""
+        """Return the opened video; VideoError if it cannot be opened."""
         if self.camera is not None:
             capture = cv2.VideoCapture(self.camera)
         elif is_utf8(self.name):
-            capture = cv2.VideoCapture(os.path.abspath(self.name))  # "a:b.mp4" alone would be taken for a URL
+            capture = cv2.VideoCapture(os.path.abspath(self.name))  # OpenCV would take "a:b.mp4" for a URL
         else:
-            raise SourceError(f"{self.name}: OpenCV cannot open a video whose name is not UTF-8")
+            raise VideoError(f"{self.name}: OpenCV cannot open a video whose name is not UTF-8")
         if not capture.isOpened():
-            raise SourceError(f"{self.name}: OpenCV cannot open this {'video' if self.camera is None else 'camera'}")
+            raise VideoError(f"{self.name}: OpenCV cannot open this {'video' if self.camera is None else 'camera'}")
         return capture
 
     def frames(self, every: int) -> Iterator[Frame]:
-        """Yield one of every so many frames; SourceError if the video cannot be read, or ends too early."""
+        """Yield every N-th frame, for N = ``every``; VideoError if the video cannot be read, or ends too early."""
         capture = self.open()
         rate, expected = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         number = 0
@@ -122,13 +122,13 @@ class Video:
         finally:
             capture.release()
         if self.camera is not None:
-            raise SourceError(f"camera {self.camera} gives no more frames")
+            raise VideoError(f"camera {self.camera} gives no more frames")
         if number < 0.9 * expected or not number:
-            raise SourceError(f"{self.name}: only {number} of {expected:.0f} frames can be read")
+            raise VideoError(f"{self.name}: only {number} of {expected:.0f} frames can be read")
 
 
 def is_utf8(name: str) -> bool:
-    """Whether OpenCV can be given this name: it expects UTF-8, and others end the process."""
+    """Whether OpenCV accepts this name: one that is not UTF-8 ends the process."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -141,16 +141,16 @@ Source = Frame | Video
 
 @dataclass
 class Sources:
-    """What the arguments name.
+    """The sources that the arguments name.
 
     Parameters
     ----------
     frames : list of Frame or Video
         In the arguments' order.
     files : set of Path
-        All files that are read, including lists of sources, resolved; they must not be overwritten.
+        All input files, including lists of sources, resolved; they must not be overwritten.
     failures : int
-        How many arguments, or lines of lists, name no source.
+        Number of arguments, or lines of lists, that name no source.
     """
 
     frames: list[Source] = field(default_factory=list)
@@ -163,15 +163,15 @@ def find_sources(arguments: list[str], *, recursive: bool, without: Iterable[Pat
 
     A picture or video file; a folder (its pictures by name; with ``recursive`` those of its subfolders too, except the folders
     ``without``); a glob pattern; a ``.txt`` file that lists sources, one per line, as they would be given as arguments; a
-    camera number; a pipe, or ``-`` for standard input, that gives a picture, which is read at once.
+    camera number; a pipe, or ``-`` for standard input, whose picture is read at once.
 
     Raises
     ------
     CommandError
-        If links make a circle of a folder of ``without``.
+        If symbolic links make a loop of a folder of ``without``.
     """
     sources = Sources()
-    outputs = {real_place(folder) for folder in without}
+    outputs = {resolved(folder) for folder in without}
     for argument in arguments:
         _find(argument, recursive, outputs, sources, complain)
     return sources
@@ -215,7 +215,7 @@ def _sources_of(argument: str, recursive: bool, without: set[Path]) -> list[Sour
         return [source for match in files or matches for source in _sources_of(match, recursive, without)]
     if path.suffix.lower() in VIDEO_SUFFIXES:
         if not stat.S_ISREG(path.stat().st_mode):  # OSError if it is missing
-            raise ValueError("a video is read from a regular file only")  # OpenCV would wait, deaf to Ctrl-C
+            raise ValueError("a video is read from a regular file only")  # OpenCV would block, even to Ctrl-C
         return [Video(argument)]
     if path.is_fifo():
         return [_from_pipe(path)]
@@ -224,8 +224,8 @@ def _sources_of(argument: str, recursive: bool, without: set[Path]) -> list[Sour
 
 def _in_folder(folder: Path, recursive: bool, without: set[Path]) -> list[Source]:
     inside = folder.rglob("*") if recursive else folder.iterdir()
-    place_of_all = real_path(folder)
-    skipped = {place for place in without if place_of_all in place.parents}
+    root = real_path(folder)
+    skipped = {path for path in without if root in path.parents}
     pictures = [p for p in inside if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()]
     if skipped:
         pictures = [p for p in pictures if skipped.isdisjoint(real_path(p).parents)]
@@ -253,7 +253,7 @@ def _given(image: Picture) -> Callable[[], Picture]:
     return lambda: image
 
 
-# What may never end is read at once, and not by a worker, so that Ctrl-C ends the waiting.
+# A pipe may never end. It is read at once, in the main thread, so that Ctrl-C interrupts the wait.
 
 
 def _from_standard_input() -> Frame:
@@ -267,7 +267,7 @@ def _from_pipe(path: Path) -> Frame:
 
 
 def count_frames(sources: list[Source], every: int) -> int | None:
-    """Return how many frames there will be, according to the videos' headers; None if there is a camera."""
+    """Return the number of frames, according to the videos' headers; None if there is a camera."""
     total = 0
     for source in sources:
         if isinstance(source, Frame):
@@ -277,8 +277,8 @@ def count_frames(sources: list[Source], every: int) -> int | None:
         else:
             try:
                 capture = source.open()
-            except SourceError:
-                continue  # reported when its turn comes
+            except VideoError:
+                continue  # reported later, in order
             frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
             capture.release()
             if frames <= 0:
