@@ -40,7 +40,7 @@ def build(folder: Path, flags: str) -> int:
 
 def serve(folder: str) -> None:
     """Import the package of a folder, and print the microseconds a frame of each way for each line that comes in."""
-    sys.path[:0] = [folder, f"{folder}/benchmarks", f"{folder}/tests"]
+    sys.path[:0] = [folder, f"{folder}/benchmarks", f"{folder}/tests/helpers"]
     import cv2
     import postprocess as bench
 

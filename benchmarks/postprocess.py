@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 from blobs import Blobs, has_ties, make
 from cpp_oracle import MISSING, CppInferBbox
 

@@ -62,8 +62,10 @@ def net_record(network: nw.Network, blobs: Mapping[str, Sequence[Record]] | None
 
 def _record_of(layer: nw.Layer) -> Options:
     """The LayerParameter of a layer."""
-    kind = type(layer).__name__
+    kind = "Deconvolution" if isinstance(layer, nw.Upsample) else type(layer).__name__
     record = {"name": layer.name, "type": kind, "bottom": layer.bottoms, "top": layer.tops}
+    if not layer.trained:
+        record["param"] = [{"lr_mult": 0.0}]
     write = _KINDS[kind][3]
     options = write(layer)
     return record | {_PARAMS[kind]: options} if options else record
@@ -90,6 +92,37 @@ def _read_filter(message: Any) -> Options:
         "dilation": _pair("dilation", param.dilation, param, None, 1, least=1),
         "groups": param.group,
         "bias": param.bias_term,
+    }
+
+
+def _deconvolution(**options: Any) -> nw.Layer:
+    """A Deconvolution; or an Upsample, where the file says that its kernel of ones is never trained."""
+    if not options.pop("ones"):
+        return nw.Deconvolution(**options)
+    blobs = {key: options[key] for key in ("name", "bottoms", "tops")}
+    return nw.Upsample(**blobs, channels=options["outputs"], factor=options["kernel"][0])
+
+
+def _read_deconvolution(message: Any) -> Options:
+    param, options = message.convolution_param, _read_filter(message)
+    filler = param.weight_filler
+    fixed = param.has("weight_filler") and filler.type == "constant" and filler.value == 1 and len(message.param) == 1
+    size = options["kernel"][0]
+    plain = {"outputs": param.group, "kernel": (size, size), "stride": (size, size), "pad": (0, 0), "dilation": (1, 1)}
+    ones = fixed and message.param[0].has("lr_mult") and message.param[0].lr_mult == 0 and not options["bias"]
+    return options | {"ones": ones and all(options[name] == value for name, value in plain.items())}
+
+
+def _write_deconvolution(layer: nw.Deconvolution | nw.Upsample) -> Options:
+    if isinstance(layer, nw.Deconvolution):
+        return _write_filter(layer)
+    return {
+        "num_output": layer.channels,
+        "bias_term": False,
+        "kernel_size": [layer.factor],
+        "group": layer.channels,
+        "stride": [layer.factor],
+        "weight_filler": {"type": "constant", "value": 1.0},
     }
 
 
@@ -201,7 +234,7 @@ def _nothing(*_: Any) -> Options:
 _Write = Callable[[Any], Options]
 _KINDS: dict[str, tuple[Callable[..., nw.Layer], tuple[int, int], Callable[[Any], Options], _Write]] = {
     "Convolution": (nw.Convolution, (1, 1), _read_filter, _write_filter),
-    "Deconvolution": (nw.Deconvolution, (1, 1), _read_filter, _write_filter),
+    "Deconvolution": (_deconvolution, (1, 1), _read_deconvolution, _write_deconvolution),
     "ReLU": (
         nw.ReLU,
         (1, 1),
@@ -224,6 +257,12 @@ _KINDS: dict[str, tuple[Callable[..., nw.Layer], tuple[int, int], Callable[[Any]
         lambda layer: {"axis": layer.axis} if layer.axis != 1 else {},
     ),
     "Eltwise": (nw.Eltwise, (0, 1), _read_eltwise, _nothing),
+    "ShuffleChannel": (
+        nw.ShuffleChannel,
+        (1, 1),
+        lambda m: {"groups": m.shuffle_channel_param.group},
+        lambda layer: {"group": layer.groups},
+    ),
     "Permute": (nw.Permute, (1, 1), _read_permute, lambda layer: {"order": layer.order}),
     "Slice": (
         nw.Slice,
@@ -235,5 +274,8 @@ _KINDS: dict[str, tuple[Callable[..., nw.Layer], tuple[int, int], Callable[[Any]
 }
 """For each type: the class, how many bottoms and tops it has (0: any number), and both directions."""
 
-_PARAMS = {kind: f"{kind.lower()}_param" for kind in _KINDS} | {"Deconvolution": "convolution_param"}
+_PARAMS = {kind: f"{kind.lower()}_param" for kind in _KINDS} | {
+    "Deconvolution": "convolution_param",
+    "ShuffleChannel": "shuffle_channel_param",
+}
 """Which of its messages has a layer's options."""

@@ -52,6 +52,7 @@ _MESSAGES = {
     "EltwiseParameter": "1 operation Operation=SUM; 2 coeff float*; 3 stable_prod_grad bool",
     "ReshapeParameter": "1 shape BlobShape; 2 axis int32; 3 num_axes int32=-1",
     "PermuteParameter": "1 order uint32*",
+    "ShuffleChannelParameter": "1 group uint32=1",
     "InputParameter": "1 shape BlobShape*",
     "LayerParameter": """
         1 name string; 2 type string; 3 bottom string*; 4 top string*; 5 loss_weight float*; 6 param ParamSpec*;
@@ -59,7 +60,8 @@ _MESSAGES = {
         104 concat_param ConcatParameter; 106 convolution_param ConvolutionParameter; 108 dropout_param DropoutParameter;
         110 eltwise_param EltwiseParameter; 121 pooling_param PoolingParameter; 123 relu_param ReLUParameter;
         124 sigmoid_param SigmoidParameter; 125 softmax_param SoftmaxParameter; 126 slice_param SliceParameter;
-        133 reshape_param ReshapeParameter; 143 input_param InputParameter; 202 permute_param PermuteParameter""",
+        133 reshape_param ReshapeParameter; 143 input_param InputParameter;
+        164 shuffle_channel_param ShuffleChannelParameter; 202 permute_param PermuteParameter""",
     "V0LayerParameter": "1 name string",
     "V1LayerParameter": """
         1 layer V0LayerParameter; 2 bottom string*; 3 top string*; 4 name string; 5 type V1Type; 6 blobs BlobProto*;

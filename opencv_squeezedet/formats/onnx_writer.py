@@ -18,7 +18,7 @@ from opencv_squeezedet.network import Network, Shape, Step
 
 OPSET, IR_VERSION = 11, 6
 _OPTIONS_AS_INPUTS = 13
-_FLOAT_ATTRIBUTE, _INTS_ATTRIBUTE = 1, 7
+_FLOAT_ATTRIBUTE, _STRING_ATTRIBUTE, _INTS_ATTRIBUTE = 1, 3, 7
 
 Attributes = dict[str, Any]
 
@@ -88,12 +88,15 @@ class _Writer:
     def _add(self, step: Step, blobs: Sequence[NDArray[np.float32]]) -> None:
         layer = step.layer
         bottoms = [self._values[bottom] for bottom in layer.bottoms]
+        if isinstance(layer, nw.ShuffleChannel):
+            self._shuffle(layer, step, bottoms[0])
+            return
         op, attributes = _node(step)
         if isinstance(layer, nw.Convolution) and layer.kernel == layer.stride == (1, 1) and any(layer.pad):
             # OpenCV 5.0 leaves the border of such a convolution's output to chance; zeros put around its input do the same
             bottoms = [self._padded(layer, bottoms[0])]
             attributes["pads"] = (0, 0, 0, 0)
-        names = weight_names(layer.name)[: len(step.weights)]
+        names = weight_names(layer.name)[: len(step.weights)] if layer.trained else ()
         for name, blob in zip(names, blobs, strict=False):
             self._add_weights(name, blob)
         inputs = [*bottoms, *names]
@@ -101,8 +104,26 @@ class _Writer:
             inputs += self._options(layer.name, attributes)
         if isinstance(layer, nw.Reshape):
             inputs.append(self._stored(f"{layer.name}.shape", np.array(layer.dims, "<i8")))
+        if isinstance(layer, nw.Upsample):
+            inputs += [  # an empty name for the region is allowed from opset 13 on
+                self._stored(f"{layer.name}.roi", np.array([], "<f4")),
+                self._stored(f"{layer.name}.scales", np.array([1, 1, layer.factor, layer.factor], "<f4")),
+            ]
         tops = [self._value_for(top, layer.name) for top in layer.tops]
         self._nodes.append(_node_record(op, inputs, tops, layer.name, attributes))
+
+    def _shuffle(self, layer: nw.ShuffleChannel, step: Step, bottom: str) -> None:
+        """ONNX has no operator for it: the channels become a table whose rows and columns change places."""
+        _, channels, height, width = step.bottoms[0]
+        tables = {"split": (0, layer.groups, channels // layer.groups, height * width), "join": (0, channels, height, width)}
+        value = bottom
+        for op, part in (("Reshape", "split"), ("Transpose", "swap"), ("Reshape", "join")):
+            name = f"{layer.name}/{part}"
+            inputs = [value]
+            if op == "Reshape":
+                inputs.append(self._stored(f"{name}.shape", np.array(tables[part], "<i8")))
+            value = self._value_for(layer.tops[0], layer.name) if part == "join" else name
+            self._nodes.append(_node_record(op, inputs, [value], name, {} if op == "Reshape" else {"perm": (0, 2, 1, 3)}))
 
     def _options(self, layer: str, attributes: Attributes) -> list[str]:
         """The options that later versions take as inputs, and no longer among the attributes."""
@@ -168,7 +189,9 @@ def _node_record(op: str, inputs: Sequence[str], outputs: Sequence[str], name: s
     }
 
 
-def _attribute(name: str, value: int | float | Sequence[int]) -> Record:
+def _attribute(name: str, value: int | float | str | Sequence[int]) -> Record:
+    if isinstance(value, str):
+        return {"name": name, "s": value.encode(), "type": _STRING_ATTRIBUTE}
     if isinstance(value, int):
         return {"name": name, "i": value, "type": INT}
     if isinstance(value, float):
@@ -193,6 +216,9 @@ def _node(step: Step) -> tuple[str, Attributes]:
         return _filter(layer)
     if isinstance(layer, nw.Pooling):
         return _pooling(layer, step)
+    if isinstance(layer, nw.Upsample):
+        how = {"coordinate_transformation_mode": "asymmetric", "mode": "nearest", "nearest_mode": "floor"}
+        return "Resize", dict(how)
     if isinstance(layer, nw.ReLU):
         return ("LeakyRelu", {"alpha": layer.slope}) if layer.slope else ("Relu", {})
     if isinstance(layer, nw.Dropout):

@@ -14,9 +14,11 @@ from opencv_squeezedet.network.layers import (
     ReLU,
     Reshape,
     Shape,
+    ShuffleChannel,
     Sigmoid,
     Slice,
     Softmax,
+    Upsample,
     shortest,
 )
 
@@ -34,10 +36,12 @@ __all__ = [
     "ReLU",
     "Reshape",
     "Shape",
+    "ShuffleChannel",
     "Sigmoid",
     "Slice",
     "Softmax",
     "Step",
+    "Upsample",
     "Weights",
     "shortest",
 ]

@@ -21,9 +21,11 @@ from opencv_squeezedet.network import (
     ReLU,
     Reshape,
     Shape,
+    ShuffleChannel,
     Sigmoid,
     Slice,
     Softmax,
+    Upsample,
 )
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "squeezedet_kitti",
     "squeezedet_lite",
     "squeezedet_pyramid",
+    "squeezedet_shuffle",
     "squeezenet_gsoc",
     "squeezenet_v1_0",
     "squeezenet_v1_1",
@@ -168,6 +171,56 @@ def squeezedet_pyramid(classes: int = 20, anchors: int = 9, input_size: tuple[in
     return net.network()
 
 
+def squeezedet_shuffle(
+    classes: int = 20, anchors: int = 9, input_size: tuple[int, int] = (384, 384), width: Literal["1.0x", "1.5x"] = "1.0x"
+) -> Network:
+    """Return a SqueezeDet on the trunk and the neck of NanoDet-Plus.
+
+    The trunk is ShuffleNetV2 (Ma et al., arXiv:1807.11164) with leaky ReLU, the neck NanoDet-Plus's path aggregation of
+    ghost modules (Han et al., arXiv:1911.11907) at strides 8, 16 and 32. Their layers have the shapes of NanoDet-Plus-m and
+    -m-1.5x, so that weights trained on COCO fit. The neck's three maps are brought to stride 16; depthwise 5x5
+    convolutions look around, and a 2x2 ConvDet gives one cell less than the map has on each axis, whose centres lie
+    where the decoder expects them. Its first grid axis is the picture's x.
+
+    Parameters
+    ----------
+    classes, anchors : int
+        Number of classes, and of anchor shapes per cell.
+    input_size : (int, int)
+        Width and height, pixels: multiples of 32.
+    width : {"1.0x", "1.5x"}
+        Of the trunk.
+
+    Raises
+    ------
+    ModelError
+        If the input is too small, or no multiple of 32; the message names the layer.
+    """
+    stages, neck = {"1.0x": ((116, 232, 464), 96), "1.5x": ((176, 352, 704), 128)}[width]
+    net = _Builder("SqueezeDetShuffle", input_size, _SHUFFLE)
+    net.convolution("conv1", 24, 3, stride=2)
+    net.add(Pooling, "pool1", kernel=(3, 3), stride=(2, 2), pad=(1, 1))
+    fine, middle, coarse = [
+        net.shuffle_stage(f"stage{number}", channels, units)
+        for number, channels, units in zip((2, 3, 4), stages, (4, 8, 4), strict=True)
+    ]
+    coarse = net.convolution("reduce4", neck, 1, bottom=coarse)
+    middle = net.convolution("reduce3", neck, 1, bottom=middle)
+    fine = net.convolution("reduce2", neck, 1, bottom=fine)
+    fine = net.convolution("fine", neck, 3, stride=2, pad=1, bottom=fine)
+    middle = net.ghost("down3", neck, net.double(coarse, "up4", neck), middle)
+    middle = net.ghost("up_path3", neck, fine, middle)
+    coarse = net.ghost("up_path4", neck, net.separable("halve3", neck, 5, stride=2, bottom=middle), coarse)
+    for number in (1, 2):
+        coarse = net.separable(f"context{number}", neck, 5, bottom=coarse)
+    net.add(Concat, "pyramid", bottoms=(fine, middle, net.double(coarse, "up5", neck)))
+    net.convolution("mix", 2 * neck, 1)
+    for number in (1, 2, 3):
+        net.separable(f"head{number}", 2 * neck, 3)
+    _head(net, "convdet", classes, anchors, _COLUMNS_FIRST, kernel=2)
+    return net.network()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """One network of the family.
@@ -197,6 +250,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(name="squeezenet-v1.1", build=squeezenet_v1_1, task="classifier"),
         Architecture(name="squeezenet-gsoc", build=squeezenet_gsoc, task="classifier"),
         Architecture(name="squeezedet-pyramid", build=squeezedet_pyramid, task="detector", trained_as="pyramid"),
+        Architecture(name="squeezedet-shuffle", build=squeezedet_shuffle, task="detector", trained_as="shuffle"),
         Architecture(name="squeezedet-lite", build=squeezedet_lite, task="detector", trained_as="lite"),
         Architecture(name="squeezedet-gsoc", build=squeezedet_gsoc, task="detector", trained_as="gsoc"),
         Architecture(name="squeezedet-kitti", build=squeezedet_kitti, task="detector"),
@@ -228,6 +282,7 @@ class _Names:
 _DEEPSCALE = _Names("fire{}/squeeze1x1", "fire{}/expand1x1", "fire{}/expand3x3", "fire{}/concat", "relu")
 _GSOC = _Names("fire{}_squeeze", "fire{}_expand_1x1", "fire{}_expand_3x3", "fire{}", "rect", slope=0.01)
 _LITE = _Names("fire{}_squeeze", "fire{}_expand_1x1", "fire{}_expand_3x3", "fire{}", "relu")
+_SHUFFLE = _Names("", "", "", "", "relu", slope=0.1)  # it has no fire modules
 
 
 class _Builder:
@@ -277,6 +332,7 @@ class _Builder:
         stride: int = 1,
         pad: int = 0,
         dilation: int = 1,
+        groups: int = 1,
         bottom: str | None = None,
         relu: bool = True,
     ) -> str:
@@ -288,6 +344,7 @@ class _Builder:
                 stride=(stride, stride),
                 pad=(pad, pad),
                 dilation=(dilation, dilation),
+                groups=groups,
             ),
             name,
             bottoms=() if bottom is None else (bottom,),
@@ -325,6 +382,52 @@ class _Builder:
         expand_3x3 = names.expand_3x3.format(number)
         wide = self.convolution(expand_3x3, expand, 3, pad=dilation, dilation=dilation, bottom=squeezed)
         return self.add(Concat, names.concat.format(number), bottoms=(narrow, wide))
+
+    def depthwise(self, name: str, channels: int, kernel: int, *, stride: int = 1, bottom: str, relu: bool = False) -> str:
+        """A convolution of each channel, padded to keep the sides or halve them."""
+        return self.convolution(
+            name, channels, kernel, stride=stride, pad=kernel // 2, groups=channels, bottom=bottom, relu=relu
+        )
+
+    def separable(self, name: str, channels: int, kernel: int, *, stride: int = 1, bottom: str | None = None) -> str:
+        """A depthwise convolution and a 1x1 one."""
+        self.depthwise(f"{name}_dw", channels, kernel, stride=stride, bottom=bottom or self._top, relu=True)
+        return self.convolution(name, channels, 1)
+
+    def double(self, bottom: str, name: str, channels: int) -> str:
+        return self.add(Upsample, name, bottoms=(bottom,), channels=channels)
+
+    def shuffle_stage(self, name: str, channels: int, units: int) -> str:
+        """A stage of ShuffleNetV2, whose first unit halves the sides."""
+        half, bottom = channels // 2, self._top
+        left = self.depthwise(f"{name}_1_left_dw", self._shape_of(bottom)[1], 3, stride=2, bottom=bottom)
+        left = self.convolution(f"{name}_1_left", half, 1, bottom=left)
+        self.convolution(f"{name}_1_in", half, 1, bottom=bottom)
+        for number in range(1, units + 1):
+            unit = f"{name}_{number}"
+            if number > 1:
+                left, right = f"{unit}_kept", f"{unit}_right"
+                self.slice(f"{unit}_slice", (left, right), (half,), axis=1)
+                self.convolution(f"{unit}_in", half, 1, bottom=right)
+            right = self.depthwise(f"{unit}_dw", half, 3, stride=2 if number == 1 else 1, bottom=self._top)
+            right = self.convolution(f"{unit}_out", half, 1, bottom=right)
+            self.add(Concat, f"{unit}_concat", bottoms=(left, right))
+            self.add(ShuffleChannel, f"{unit}_shuffle")
+        return self._top
+
+    def ghost(self, name: str, channels: int, *bottoms: str) -> str:
+        """NanoDet-Plus's ghost bottleneck: two ghost modules, and a depthwise 5x5 and a 1x1 convolution as their bypass."""
+        half = channels // 2
+        concat = self.add(Concat, f"{name}_concat", bottoms=bottoms)
+        first = self.convolution(f"{name}_expand", half, 1, bottom=concat)
+        cheap = self.depthwise(f"{name}_expand_dw", half, 3, bottom=first, relu=True)
+        self.add(Concat, f"{name}_expand_concat", bottoms=(first, cheap))
+        first = self.convolution(f"{name}_squeeze", half, 1, relu=False)
+        cheap = self.depthwise(f"{name}_squeeze_dw", half, 3, bottom=first)
+        main = self.add(Concat, f"{name}_squeeze_concat", bottoms=(first, cheap))
+        self.depthwise(f"{name}_bypass_dw", len(bottoms) * channels, 5, bottom=concat)
+        bypass = self.convolution(f"{name}_bypass", channels, 1, relu=False)
+        return self.add(Eltwise, name, bottoms=(main, bypass))
 
     def slice(self, name: str, tops: tuple[str, ...], points: tuple[int, ...], axis: int) -> None:
         self._layers.append(Slice(name=name, bottoms=(self._top,), tops=tops, points=points, axis=axis))

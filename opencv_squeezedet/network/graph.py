@@ -147,9 +147,16 @@ class Network:
         """Yield the layers that have weights."""
         return (step for step in self.steps if step.weights)
 
+    def trained(self) -> Iterator[Step]:
+        """Yield the layers whose weights are trained."""
+        return (step for step in self.weighted() if step.layer.trained)
+
     def zero_weights(self) -> Weights:
-        """Return weights of the right shapes, all 0, for a caffemodel or an ONNX file to be filled later."""
-        return {step.layer.name: [np.zeros(shape, np.float32) for shape in step.weights] for step in self.weighted()}
+        """Return weights of the right shapes, for a caffemodel or an ONNX file to be filled later: 0, and 1 where fixed."""
+        return {
+            step.layer.name: [np.full(shape, not step.layer.trained, np.float32) for shape in step.weights]
+            for step in self.weighted()
+        }
 
     def check_weights(self, weights: Mapping[str, Sequence[NDArray[np.float32]]]) -> None:
         """Check that there are fitting weights for each layer; weights of other layers are ignored, as in Caffe.
@@ -169,6 +176,9 @@ class Network:
                 other.append(step)
             else:
                 fit.append(step)
+        for step in fit:
+            if not step.layer.trained and any((blob != 1).any() for blob in weights[step.layer.name]):
+                raise step.layer.error("a kernel of ones, which is never trained, was expected")
         if not other and not missing:
             return
         first = min(other + missing, key=lambda step: self.layers.index(step.layer))

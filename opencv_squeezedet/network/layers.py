@@ -47,6 +47,11 @@ class Layer(ABC):
         """Return the shapes of the blobs that a caffemodel keeps for the layer."""
         return []
 
+    @property
+    def trained(self) -> bool:
+        """Whether its weights, if it has any, are trained; they are ones otherwise."""
+        return True
+
     def macs(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         """Return how many multiplications by a weight one pass takes."""
         return 0
@@ -148,6 +153,39 @@ class Deconvolution(_Filter):
     def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         """Return kernel size times output values: OpenCV 5 looks for all inputs that a value may come from."""
         return _SLOWER * math.prod(tops[0]) * math.prod(self.kernel) * bottoms[0][1] // self.groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upsample(Layer):
+    """Nearest-neighbour upsampling by an integer factor.
+
+    Caffe has no layer for it. Its files say a Deconvolution of each channel whose kernel of ones is never trained, and a
+    caffemodel has that kernel as the layer's weights; ONNX says Resize, which OpenCV 5 runs forty times faster.
+    """
+
+    channels: int
+    factor: int = 2
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return (N, C, factor * H, factor * W)."""
+        n, channels, height, width = self._four_axes(bottoms[0])
+        self._not_too_long(self.factor)
+        if channels != self.channels:
+            raise self.error(f"a bottom of {self.channels} channels was expected, got {channels}")
+        return [(n, channels, height * self.factor, width * self.factor)]
+
+    def weight_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return (C, 1, factor, factor), the kernel of ones."""
+        return [(self.channels, 1, self.factor, self.factor)]
+
+    @property
+    def trained(self) -> bool:
+        """False: the kernel is fixed."""
+        return False
+
+    def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """Return the cost of the Deconvolution that Caffe's files say."""
+        return _SLOWER * math.prod(tops[0]) * self.factor**2
 
 
 class _SameShape(Layer):
@@ -262,6 +300,20 @@ class Permute(Layer):
         if sorted(self.order) != list(range(len(bottoms[0]))):
             raise self.error(f"the order {self.order} does not fit a bottom of {bottoms[0]}")
         return [tuple(bottoms[0][axis] for axis in self.order)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShuffleChannel(_SameShape):
+    """ShuffleNet's channel shuffle (Zhang et al., arXiv:1707.01083): channel g * k + i becomes channel i * groups + g."""
+
+    groups: int = 2
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return the bottom's shape."""
+        _, channels, _, _ = self._four_axes(bottoms[0])
+        if self.groups < 1 or channels % self.groups:
+            raise self.error(f"{channels} channels cannot be split into {self.groups} groups")
+        return [bottoms[0]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,7 +65,7 @@ def layer_states(model: TorchNetwork, blob: Tensor) -> list[LayerState]:
     blob : (N, C, H, W) tensor
         Some pictures.
     """
-    steps = list(model.network.weighted())
+    steps = list(model.network.trained())
     names = [step.layer.tops[0] for step in steps]
     rectified = _rectified(model.network)
     with torch.inference_mode():

@@ -142,7 +142,7 @@ class Trainer:
         """Make the optimizer and the average, and load the checkpoint if there is one."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.bfloat16 = self.schedule.bfloat16 and _computes_bfloat16(self.device)
-        self.model.to(self.device)
+        self.model.to(self.device, memory_format=torch.channels_last)
         self.average = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self._groups(), lr=self.schedule.rate, betas=(0.9, 0.99))
         self.best, self.best_average = -1.0, self.average

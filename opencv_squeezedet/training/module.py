@@ -23,9 +23,11 @@ from opencv_squeezedet.network import (
     Pooling,
     ReLU,
     Reshape,
+    ShuffleChannel,
     Sigmoid,
     Slice,
     Softmax,
+    Upsample,
     Weights,
 )
 from opencv_squeezedet.training.parallel import BatchNorm, dropout
@@ -50,7 +52,7 @@ class TorchNetwork(nn.Module):
         self.network = network
         self.filters = nn.ModuleDict()
         self.norms = nn.ModuleDict()
-        for step in network.weighted():
+        for step in self.network.trained():
             layer = step.layer
             assert isinstance(layer, (Convolution, Deconvolution))
             key = _key(layer.name)
@@ -103,7 +105,7 @@ class TorchNetwork(nn.Module):
         if strict:
             self.network.check_weights(weights)
         loaded = []
-        for step in self.network.weighted():
+        for step in self.network.trained():
             blobs = weights.get(step.layer.name, ())
             if [tuple(blob.shape) for blob in blobs] != step.weights:
                 continue
@@ -116,7 +118,8 @@ class TorchNetwork(nn.Module):
 
     def weights(self) -> Weights:
         """Return the blobs of each layer, batch normalisation folded in."""
-        return {step.layer.name: self._folded(_key(step.layer.name)) for step in self.network.weighted()}
+        weights = self.network.zero_weights()  # which has the fixed ones
+        return weights | {step.layer.name: self._folded(_key(step.layer.name)) for step in self.network.trained()}
 
     def _folded(self, key: str) -> list[NDArray[np.float32]]:
         blobs = [parameter.detach().double().cpu() for parameter in self.filters[key].parameters()]
@@ -148,7 +151,7 @@ class TorchNetwork(nn.Module):
 
     def freeze(self, layers: Collection[str]) -> None:
         """Keep the named layers as they are while the rest is trained."""
-        for step in self.network.weighted():
+        for step in self.network.trained():
             for parameter in self.filters[_key(step.layer.name)].parameters():
                 parameter.requires_grad_(step.layer.name not in layers)
 
@@ -221,6 +224,14 @@ def _reshape(layer: Reshape, bottoms: list[Tensor], training: bool) -> Sequence[
     return (bottoms[0].reshape([shape[i] if dim == 0 else dim for i, dim in enumerate(layer.dims)]),)
 
 
+def _upsample(layer: Upsample, bottoms: list[Tensor], training: bool) -> Sequence[Tensor]:
+    return (functional.interpolate(bottoms[0], scale_factor=layer.factor, mode="nearest"),)
+
+
+def _shuffle(layer: ShuffleChannel, bottoms: list[Tensor], training: bool) -> Sequence[Tensor]:
+    return (functional.channel_shuffle(bottoms[0], layer.groups),)
+
+
 _OPERATIONS: dict[type[Layer], Callable[..., Sequence[Tensor]]] = {
     ReLU: _relu,
     Dropout: lambda layer, bottoms, training: (dropout(bottoms[0], layer.ratio, training),),
@@ -232,4 +243,6 @@ _OPERATIONS: dict[type[Layer], Callable[..., Sequence[Tensor]]] = {
     Pooling: _pool,
     Slice: _slice,
     Reshape: _reshape,
+    Upsample: _upsample,
+    ShuffleChannel: _shuffle,
 }

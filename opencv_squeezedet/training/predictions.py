@@ -43,7 +43,7 @@ def logit_channels(network: Network) -> LogitChannels:
     slice_layer = network.step("slice").layer
     assert isinstance(slice_layer, Slice)
     classes, confidence = slice_layer.points
-    last = [step.layer.name for step in network.weighted()][-1]
+    last = [step.layer.name for step in network.trained()][-1]
     return LogitChannels(last, slice(0, classes), slice(classes, confidence))
 
 

@@ -89,7 +89,7 @@ class Recipe:
     vary: int = 0
     start: str = "embedded"
     start_share: float = 0.0
-    frozen: tuple[str, ...] = ("conv1", "fire2", "fire3")
+    frozen: tuple[str, ...] = ("conv1", "fire2", "fire3", "stage2")
     normalized: Normalized = "new"
     rare: float = 0.35
     augmentation: Augmentation = field(default_factory=Augmentation)

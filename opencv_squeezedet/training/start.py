@@ -73,15 +73,15 @@ def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, Weights]:
     """
     torch.manual_seed(recipe.seed)
     weights = {_plain_name(name): blobs for name, blobs in start_weights(recipe.start).items()}
-    plain = {step.layer.name: _plain_name(step.layer.name) for step in network.weighted()}
+    plain = {step.layer.name: _plain_name(step.layer.name) for step in network.trained()}
     fitting = {
         step.layer.name: weights[plain[step.layer.name]]
-        for step in network.weighted()
+        for step in network.trained()
         if [tuple(blob.shape) for blob in weights.get(plain[step.layer.name], ())] == step.weights
     }
     if not fitting:
         raise ModelError(f"{recipe.start} has no weights that fit a layer of {network.name}")
-    *inner, last = [step.layer for step in network.weighted()]
+    *inner, last = [step.layer for step in network.trained()]
     frozen = [name for name in fitting if _module_name(name) in recipe.frozen]
     kept = frozen if recipe.normalized == "all" else fitting
     normalized = [layer.name for layer in inner if layer.name not in kept and isinstance(layer, Convolution)]

@@ -1,0 +1,383 @@
+"""Every backend gives the same boxes, takes the same files, and says what it cannot have."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from embedded import DEFINITION, HAS_CAFFE, ONNX, STEM, WEIGHTS, needs_caffe_importer, needs_onnx, read_net
+from shared import DATA
+
+import opencv_squeezedet as sd
+from opencv_squeezedet import architectures, backends, formats
+from opencv_squeezedet.backends import CaffeNet, OnnxNet, OnnxSession
+from opencv_squeezedet.model import find_model
+from opencv_squeezedet.model_files import Files
+from opencv_squeezedet.network import Convolution, Network
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ["delta_bbox", "class_scores", "conf_scores"]
+
+needs_onnxruntime = pytest.mark.skipif(
+    importlib.util.find_spec("onnxruntime") is None, reason="the extra [onnxruntime] is not installed"
+)
+BACKENDS = ["opencv", pytest.param("onnxruntime", marks=needs_onnxruntime)]
+
+
+def photos() -> list[Path]:
+    return [ROOT / "samples" / "chelsea.jpg", *sorted((DATA / "photos").glob("*.jpg"))]
+
+
+@pytest.fixture
+def stem(tmp_path: Path) -> Path:
+    """The embedded model without its ONNX file."""
+    for suffix in (".prototxt", ".caffemodel", ".json"):
+        shutil.copy(f"{STEM}{suffix}", tmp_path / f"mine{suffix}")
+    return tmp_path / "mine"
+
+
+def detectors() -> list[sd.SqueezeDet]:
+    """One for each way in which the embedded model's float weights can run here."""
+    found = [sd.SqueezeDet(STEM), sd.SqueezeDet(ONNX)]
+    if importlib.util.find_spec("onnxruntime"):
+        found.append(sd.SqueezeDet(ONNX, backend="onnxruntime"))
+    return found
+
+
+# ---- the same numbers --------------------------------------------------------------------------------------------------
+
+
+def test_what_runs_the_embedded_model() -> None:
+    kinds = [type(detector.backend) for detector in detectors()]
+    assert kinds == [CaffeNet if HAS_CAFFE else OnnxNet, OnnxNet, OnnxSession][: len(kinds)]
+    assert [blob for detector in detectors() for blob in detector.backend.blobs] == NAMES * len(kinds)
+
+
+@pytest.mark.parametrize("path", photos(), ids=lambda path: path.stem)
+def test_all_give_the_same_blobs_and_boxes(path: Path) -> None:
+    image = cv2.imread(str(path))
+    first, *others = detectors()
+    expected, blobs = first.detect(image, score_threshold=0.1), first.forward(image)
+    for other in others:
+        for one, blob in zip(blobs, other.forward(image), strict=True):
+            assert blob.dtype == np.float32
+            assert blob.shape == one.shape
+            assert np.abs(blob - one).max() < 1e-4 * np.abs(one).max()
+        found = other.detect(image, score_threshold=0.1)
+        assert found.labels == expected.labels
+        assert np.abs(found.confidence - expected.confidence).max(initial=0) < 1e-4
+        assert np.abs(found.xyxy - expected.xyxy).max(initial=0) < 0.01
+
+
+@needs_caffe_importer
+def test_onnx_and_caffe_are_the_same_to_the_last_bit_in_opencv_4() -> None:
+    image = cv2.imread(str(photos()[0]))
+    assert sd.SqueezeDet(ONNX).detect(image, score_threshold=0) == sd.SqueezeDet(STEM).detect(image, score_threshold=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_random_weights_of_the_gsoc_network(backend: str, tmp_path: Path) -> None:
+    """Against Caffe's way in OpenCV 4, and elsewhere against onnxruntime's on ONNX."""
+    network = architectures.squeezedet_gsoc()
+    rng = np.random.default_rng(3)
+    weights = {
+        step.layer.name: [rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape).astype(np.float32) for shape in step.weights]
+        for step in network.weighted()
+    }
+    for suffix, content in (
+        (".prototxt", formats.prototxt_text(network).encode()),
+        (".caffemodel", formats.caffemodel_bytes(network, weights)),
+        (".onnx", formats.onnx_bytes(network, weights)),
+    ):
+        Path(tmp_path, f"gsoc{suffix}").write_bytes(content)
+    image = cv2.imread(str(photos()[0]))
+    converted = sd.SqueezeDet(tmp_path / "gsoc.prototxt", config=sd.VOC).forward(image)
+    blobs = sd.SqueezeDet(tmp_path / "gsoc.onnx", config=sd.VOC, backend=backend).forward(image)  # type: ignore[arg-type]
+    for one, other in zip(converted, blobs, strict=True):
+        assert np.abs(one - other).max() < 2e-3 * np.abs(one).max()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_padded_convolution_of_one_pixel(backend: Any, tmp_path: Path) -> None:
+    """As SqueezeNet v1.0 ends in; OpenCV 5.0 would leave the border of ONNX's own to chance."""
+    layer = Convolution(name="conv", bottoms=("data",), tops=("conv",), outputs=4, kernel=(1, 1), pad=(1, 2))
+    rng = np.random.default_rng(0)
+    weights = {"conv": [rng.normal(size=(4, 3, 1, 1)).astype(np.float32), rng.normal(size=4).astype(np.float32)]}
+    network = Network("one", "data", (1, 3, 8, 9), (layer,))
+    (tmp_path / "one.onnx").write_bytes(formats.onnx_bytes(network, weights))
+    assert formats.read_onnx(tmp_path / "one.onnx")[0] == network
+    blob = rng.normal(size=(2, 3, 8, 9)).astype(np.float32)
+    (out,) = backends.open_backend(Files(onnx=str(tmp_path / "one.onnx")), None, backend).forward(blob)
+    padded = np.pad(blob, ((0, 0), (0, 0), (1, 1), (2, 2)))
+    expected = np.einsum("nchw,oc->nohw", padded, weights["conv"][0][:, :, 0, 0]) + weights["conv"][1][:, None, None]
+    assert out == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_batches_and_threads_change_nothing(backend: Any) -> None:
+    image = cv2.imread(str(photos()[0]))
+    pictures = [image, image[:200, 100:], image[50:, :300]]
+    detector = sd.SqueezeDet(backend=backend)
+    alone = [detector.detect(picture, score_threshold=0.1) for picture in pictures]
+    for one, other in zip(detector.detect_batch(pictures, score_threshold=0.1), alone, strict=True):
+        assert one.labels == other.labels
+        assert one.xyxy == pytest.approx(other.xyxy, abs=0.01)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda picture: detector.detect(picture, score_threshold=0.1), pictures * 4)) == alone * 4
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@needs_onnx
+def test_a_file_that_fixes_the_batch_at_one(backend: Any, tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(ONNX)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, str(tmp_path / "one.onnx"))
+    shutil.copy(f"{STEM}.json", tmp_path / "one.json")
+    image = cv2.imread(str(photos()[0]))
+    found = sd.SqueezeDet(tmp_path / "one", backend=backend).detect_batch([image, image[::2, ::2], image])
+    assert found[0] == found[2]
+    assert [one.labels for one in found] == [["cat"]] * 3
+
+
+# ---- files -------------------------------------------------------------------------------------------------------------
+
+
+@needs_onnxruntime
+def test_caffes_files_are_converted(stem: Path) -> None:
+    image = cv2.imread(str(photos()[0]))
+    found = sd.SqueezeDet(stem, backend="onnxruntime").detect(image)
+    assert found.labels == ["cat"]
+    assert found.xyxy == pytest.approx(sd.SqueezeDet(STEM).detect(image).xyxy, abs=0.01)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_onnx_and_json_are_a_model(backend: Any, tmp_path: Path) -> None:
+    shutil.copy(ONNX, tmp_path / "modèle.onnx")
+    shutil.copy(f"{STEM}.json", tmp_path / "modèle.json")
+    for name in ("modèle", "modèle.onnx", "modèle.json"):
+        assert sd.SqueezeDet(tmp_path / name, backend=backend).detect(cv2.imread(str(photos()[0]))).labels == ["cat"]
+
+
+@needs_onnx
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_outputs_of_other_names(backend: Any, stem: Path) -> None:
+    """A Caffe layer's tops, whose blobs other layers read on; and outputs of an ONNX graph, by their names."""
+    description = json.loads(Path(f"{stem}.json").read_text())
+    description["head"]["activated"] = False
+    description["outputs"] = {"delta_bbox": ["slice", 2], "class_scores": ["slice", 0], "conf_scores": ["slice", 1]}
+    Path(f"{stem}.json").write_text(json.dumps(description))
+    image = cv2.imread(str(photos()[0]))
+    found = sd.SqueezeDet(stem, backend=backend).detect(image)
+    assert found.labels == ["cat"]
+    assert found.xyxy == pytest.approx(sd.SqueezeDet(STEM).detect(image).xyxy, abs=0.01)
+
+    import onnx
+
+    model = onnx.load(ONNX)
+    model.graph.output[0].name = model.graph.node[-4].output[2] = "deltas"
+    assert "deltas" in {name for node in model.graph.node for name in node.output}
+    onnx.save(model, f"{stem}.onnx")
+    with pytest.raises(sd.ModelError, match=r"has no output 'delta_bbox', which should give delta_bbox, but .*'deltas'"):
+        sd.SqueezeDet(f"{stem}.onnx", config=sd.VOC, backend=backend)
+    description = json.loads(Path(f"{STEM}.json").read_text())
+    description["outputs"] = {"delta_bbox": "deltas", "class_scores": "class_scores", "conf_scores": "conf_scores"}
+    Path(f"{stem}.json").write_text(json.dumps(description))
+    assert sd.SqueezeDet(f"{stem}.onnx", backend=backend).detect(image).labels == ["cat"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("content", [b"", b"\x08", b"no network", None])
+def test_an_onnx_file_that_is_none(backend: Any, content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(Path(ONNX).read_bytes()[:-100_000] if content is None else content)
+    with pytest.raises(sd.ModelError, match=r"bad.onnx': ."):
+        sd.SqueezeDet(path, config=sd.VOC, backend=backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_head_that_is_not_the_networks(backend: Any) -> None:
+    with pytest.raises(
+        sd.ModelError, match=r"'delta_bbox' gives delta_bbox in the shape \(1, 23, 23, 36\).*need \(1, 22, 23, 36\)"
+    ):
+        sd.SqueezeDet(ONNX, config=sd.HeadConfig(**{**sd.VOC.to_dict(), "grid": (22, 23)}), backend=backend)
+    with pytest.raises(sd.ModelError, match="the input of 320x320"):
+        sd.SqueezeDet(ONNX, config=sd.VOC.scaled((320, 320)), preprocess=sd.Preprocess((320, 320)), backend=backend)
+    with pytest.raises(sd.ModelError, match=r"\(1, 4761, 20\).*2 classes"):
+        sd.SqueezeDet(ONNX, config=sd.HeadConfig(**{**sd.VOC.to_dict(), "labels": ("a", "b")}), backend=backend)
+
+
+def test_the_embedded_model_fits_its_head() -> None:
+    """Which is why it is not checked when it is loaded."""
+    assert find_model().fits
+    assert not find_model(config=sd.VOC).fits
+    assert not find_model(str(STEM)).fits
+    for path in (STEM, ONNX):
+        sd.SqueezeDet(path)
+
+
+def test_a_net_of_any_kind() -> None:
+    image = cv2.imread(str(photos()[0]))
+    expected = sd.SqueezeDet(STEM, config=sd.VOC).detect(image, score_threshold=0.1)
+    for net in (read_net(), cv2.dnn.readNetFromONNX(ONNX)):
+        assert sd.SqueezeDet(net).detect(image, score_threshold=0.1) == expected
+    with pytest.raises(ValueError, match=r"a cv2\.dnn\.Net runs in OpenCV"):
+        sd.SqueezeDet(read_net(), backend="onnxruntime")
+
+
+def test_a_net_without_the_outputs(tmp_path: Path) -> None:
+    network = architectures.squeezenet_v1_1()
+    weights = {step.layer.name: [np.zeros(shape, np.float32) for shape in step.weights] for step in network.weighted()}
+    (tmp_path / "net.onnx").write_bytes(formats.onnx_bytes(network, weights))
+    with pytest.raises(
+        sd.ModelError, match=r"the network has no (output 'delta_bbox'|layer 'slice'), which should give delta"
+    ):
+        sd.SqueezeDet(cv2.dnn.readNetFromONNX(str(tmp_path / "net.onnx")))
+
+
+# ---- backends and targets ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_processor_is_the_default_target(backend: Any) -> None:
+    image = cv2.imread(str(photos()[0]))
+    assert sd.SqueezeDet(backend=backend, target="cpu").detect(image) == sd.SqueezeDet(backend=backend).detect(image)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("target", ["abacus", "", "CPU", "cuda"])
+def test_a_target_that_cannot_be_had(backend: Any, target: str) -> None:
+    available = backends.opencv_targets() if backend == "opencv" else list(backends.onnxruntime_targets())
+    assert "cpu" in available
+    if target in available:
+        pytest.skip(f"{target} can be had here")
+    with pytest.raises(ValueError, match=f"available here: .*'cpu'.*; got {target!r}"):
+        sd.SqueezeDet(backend=backend, target=target)
+
+
+def test_an_unknown_backend() -> None:
+    with pytest.raises(ValueError, match="backend must be one of 'opencv', 'onnxruntime', 'auto', got 'caffe'"):
+        sd.SqueezeDet(backend="caffe")  # type: ignore[arg-type]
+
+
+@needs_caffe_importer
+def test_opencvs_targets_are_those_that_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {cv2.dnn.DNN_BACKEND_OPENCV: [cv2.dnn.DNN_TARGET_CPU, cv2.dnn.DNN_TARGET_OPENCL]}
+    told[cv2.dnn.DNN_BACKEND_CUDA] = [cv2.dnn.DNN_TARGET_CUDA]
+    monkeypatch.setattr(cv2.dnn, "getAvailableTargets", lambda backend: told.get(backend, ()))
+    assert [name for name in backends.opencv_targets() if name != "opencl"] == ["cpu", "cuda"]
+    set_to: dict[str, int] = {}
+    for setter in ("Backend", "Target"):
+        monkeypatch.setattr(
+            cv2.dnn.Net, f"setPreferable{setter}", lambda _, value, setter=setter: set_to.__setitem__(setter, value)
+        )
+    sd.SqueezeDet(target="cuda")
+    assert set_to == {"Backend": cv2.dnn.DNN_BACKEND_CUDA, "Target": cv2.dnn.DNN_TARGET_CUDA}
+
+
+@needs_onnxruntime
+def test_a_provider_whose_libraries_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Onnxruntime logs it, and takes the processor."""
+    import onnxruntime
+
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda content, options, providers: real(content, options, providers=providers[1:])
+    )
+    with pytest.raises(ValueError, match="target 'cuda' cannot be used"):
+        sd.SqueezeDet(backend="onnxruntime", target="cuda")
+    assert sd.SqueezeDet(ONNX).detect(np.zeros((9, 9, 3), np.uint8)) is not None
+
+
+@needs_onnxruntime
+def test_threads_are_opencvs() -> None:
+    before = cv2.getNumThreads()
+    try:
+        for threads in (1, 2):
+            cv2.setNumThreads(threads)
+            assert sd.SqueezeDet(backend="onnxruntime").net.get_session_options().intra_op_num_threads == threads
+    finally:
+        cv2.setNumThreads(before)
+
+
+@needs_onnxruntime
+def test_detection_model_in_onnxruntime() -> None:
+    image = cv2.imread(str(photos()[0]))
+    model = sd.DetectionModel(WEIGHTS, DEFINITION, backend="onnxruntime")
+    class_ids, confidences, boxes = model.detect(image, 0.3)
+    expected = sd.DetectionModel(WEIGHTS, DEFINITION).detect(image, 0.3)
+    assert np.array_equal(class_ids, expected[0])
+    assert confidences == pytest.approx(expected[1], abs=1e-3)
+    assert np.abs(boxes - expected[2]).max() <= 1
+    assert [out.shape[1:] for out in model.predict(image)] == [(23, 23, 36), (4761, 20), (23, 23, 9)]
+    assert model.setOutputNames(["conf_scores"]).predict(image)[0].shape == (1, 23, 23, 9)
+    with pytest.raises(cv2.error, match="the input of 320x320"):
+        model.setInputSize(320, 320)
+    for setter in (model.setPreferableBackend, model.setPreferableTarget):
+        with pytest.raises(cv2.error, match="this one runs in onnxruntime"):
+            setter(0)
+
+
+# ---- extras ------------------------------------------------------------------------------------------------------------
+
+
+def without(*modules: str, code: str) -> subprocess.CompletedProcess[str]:
+    hidden = f"import sys; sys.modules.update(dict.fromkeys({modules!r})); "
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, "-c", hidden + code], capture_output=True, text=True, env=environment)
+
+
+def test_the_embedded_model_needs_no_extra() -> None:
+    code = (
+        "import cv2, opencv_squeezedet as sd; "
+        f"print(sd.SqueezeDet().detect(cv2.imread({str(photos()[0])!r})).labels); "
+        f"print(sd.DetectionModel({WEIGHTS!r}, {DEFINITION!r}).detect(cv2.imread({str(photos()[0])!r}))[0])"
+    )
+    done = without("onnx", "google.protobuf", "onnxruntime", code=code)
+    assert (done.stdout, done.stderr) == ("['cat']\n[7]\n", "")
+
+
+@pytest.mark.parametrize("backend", ["opencv", pytest.param("onnxruntime", marks=needs_onnxruntime)])
+def test_caffes_files_need_no_extra_on_any_backend(backend: str, stem: Path) -> None:
+    """Also where they are converted: in OpenCV 5 and onnxruntime."""
+    code = f"import opencv_squeezedet as sd; print(sd.SqueezeDet({str(stem)!r}, backend={backend!r}).backend.blobs[0])"
+    done = without("onnx", "google.protobuf", code=code)
+    assert (done.stdout, done.stderr) == ("delta_bbox\n", "")
+
+
+def test_a_missing_extra_is_named() -> None:
+    done = without("onnxruntime", code="import opencv_squeezedet as sd; sd.SqueezeDet(backend='onnxruntime')")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("ImportError: ")
+    assert "pip install 'opencv-squeezedet[onnxruntime]'" in done.stderr.splitlines()[-1]
+    command = "from opencv_squeezedet.cli import detect_main; sys.exit(detect_main(['x.jpg', '--backend', 'onnxruntime']))"
+    done = without("onnxruntime", code=command)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("detect: backend 'onnxruntime' needs onnxruntime")
+
+
+@needs_onnxruntime
+def test_detect_in_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from opencv_squeezedet import cli
+
+    monkeypatch.chdir(tmp_path)
+    photo = str(photos()[0])
+    assert cli.detect_main([photo, "--no-image"]) == 0
+    expected = capsys.readouterr()
+    assert cli.detect_main([photo, "--no-image", "--backend", "onnxruntime", "--target", "cpu"]) == 0
+    assert capsys.readouterr() == expected
+    assert cli.detect_main([photo, "--no-image", "--target", "abacus"]) == 2
+    assert "detect: target must be one that is available here: 'cpu'" in capsys.readouterr().err

@@ -1,0 +1,237 @@
+"""``squeezedet``: its subcommands, their short names, and their help."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import opencv_squeezedet as sd
+from opencv_squeezedet import cli
+from opencv_squeezedet.cli import errors, runner, targets, terminal
+from opencv_squeezedet.cli.parser import make_parser
+from opencv_squeezedet.config import NMS_KINDS
+
+PHOTO = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty current folder, which has a picture."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(PHOTO, "a.jpg")
+
+
+def help_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        cli.main([*arguments, "--help"])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+@pytest.mark.parametrize("name", cli.SUBCOMMANDS)
+def test_help_explains_every_argument(
+    name: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = help_of([name], capsys)
+    assert text.startswith(f"usage: squeezedet {name} ")
+    words = " ".join(text.split())
+    assert f" example: squeezedet {name} " in words
+    for action in make_parser(import_module(f"opencv_squeezedet.cli.{name}"), f"squeezedet {name}")._actions:
+        assert action.help
+        for option in action.option_strings or [str(action.metavar)]:
+            assert re.search(rf"(?<!\S){re.escape(option)}(?![\w-])", words)
+    if columns >= 80:
+        assert max(map(len, text.splitlines())) <= columns
+
+
+def test_options_of_several_commands_read_the_same() -> None:
+    shared: dict[str, set[str | None]] = {}
+    names = ["--weights", "--backend", "--target", "--letterbox", "--nms", "--nms-kind", "--vote", "--top-n", "--recursive"]
+    names += ["--every", "--batch", "--images", "--quiet"]
+    for command in ("detect", "batch", "classify", "eval", "compress", "quantize", "inspect", "convert", "anchors"):
+        for action in make_parser(import_module(f"opencv_squeezedet.cli.{command}"), command)._actions:
+            for option in set(action.option_strings) & set(names):
+                shared.setdefault(option, set()).add(action.help)
+    assert {option: len(texts) for option, texts in shared.items()} == dict.fromkeys(names, 1)
+
+
+def test_help_tells_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    text = " ".join(help_of(["eval"], capsys).split())
+    assert re.search(r"--threshold SCORE [^-]*\(default: 0\.01\)", text)
+    assert re.search(r"--nms IOU [^-]*\(default: the model's setting\)", text)
+    assert f"{{{','.join(NMS_KINDS)}}}" in text
+
+
+def test_help_and_version_of_the_tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = help_of([], capsys)
+    assert re.findall(r"^  (\w+) +\w", text.partition("commands:")[2].partition("\n\n")[0], re.MULTILINE) == list(
+        cli.SUBCOMMANDS
+    )
+    assert "example:\n  squeezedet " in text
+    for arguments, expected in ((["--version"], "squeezedet"), (["detect", "--version"], "squeezedet detect")):
+        with pytest.raises(SystemExit, match=r"^0$"):
+            cli.main(arguments)
+        assert capsys.readouterr().out == f"{expected} {sd.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "squeezedet: the following arguments are required: COMMAND (see squeezedet --help)"),
+        (["fly"], "squeezedet: argument COMMAND: invalid choice: 'fly'"),
+        (["--colour", "detect"], "squeezedet: "),
+        (["detect"], "squeezedet detect: the following arguments are required: SOURCE (see squeezedet detect --help)"),
+        (["detect", "a.jpg", "--nms", "2"], "squeezedet detect: argument --nms: a number in [0, 1]"),
+        (["detect", "a.jpg", "--model", "nowhere"], "squeezedet detect: "),
+    ],
+)
+def test_wrong_usage_names_the_command(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(message)
+    assert len(err.splitlines()) == 1
+
+
+def test_the_short_name_does_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["detect", "a.jpg", "missing.jpg", "--no-image"]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("a.jpg: cat 0.")
+    assert err == "squeezedet detect: missing.jpg: No such file or directory\n"
+    assert cli.detect_main(["a.jpg", "missing.jpg", "--no-image"]) == 1
+    assert capsys.readouterr() == (out, "detect: missing.jpg: No such file or directory\n")
+
+
+def test_every_subcommand_exists_and_none_is_imported_before_it_runs() -> None:
+    code = "import sys; from opencv_squeezedet import cli; print([n for n in sys.modules if n.startswith(cli.__name__ + '.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = {name.rpartition(".")[2] for name in ast.literal_eval(done.stdout)}
+    assert imported
+    assert imported.isdisjoint(cli.SUBCOMMANDS)
+    for name in cli.SUBCOMMANDS:
+        module = __import__(f"opencv_squeezedet.cli.{name}", fromlist=["run"])
+        parser = make_parser(module, name)
+        assert parser.prog == name
+        assert callable(module.run)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [["models", "list"], ["detect", "a.jpg", "--no-image"]])
+def test_a_full_standard_output(arguments: list[str]) -> None:
+    code = "import sys; from opencv_squeezedet import cli; sys.exit(cli.main(sys.argv[1:]))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"squeezedet {arguments[0]}: cannot write to standard output: No space left on device",
+    ]
+
+
+def test_what_ends_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    def refused() -> int:
+        raise errors.CommandError("no", 7)
+
+    def too_large() -> int:
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    assert runner.guarded("x", lambda: 3) == 3
+    assert runner.guarded("x", interrupted) == 130
+    assert runner.guarded("x", refused) == 7
+    assert runner.guarded("x", too_large) == 1
+    assert capsys.readouterr() == ("", "x: no\nx: not enough memory: Unable to allocate 9 TiB\n")
+
+
+def test_faults_of_what_the_user_names_are_one_line_and_status_2(tmp_path: Path) -> None:
+    for error, line in (
+        (FileNotFoundError(2, "No such file or directory", "a\nb"), "x: a\\nb: No such file or directory"),
+        (FileNotFoundError("no model\nat b"), "x: no model at b"),
+        (ValueError("it is wrong"), "x: it is wrong"),
+        (ImportError("the extra [y] is missing"), "x: the extra [y] is missing"),
+        (KeyError("z"), "x: 'z'"),
+    ):
+        with (
+            pytest.raises(errors.CommandError, match=f"^{re.escape(line)}$") as caught,
+            errors.usage_errors(KeyError, about="x: "),
+        ):
+            raise error
+        assert caught.value.status == 2
+    for passed in (BrokenPipeError(32, "Broken pipe"), TypeError("a mistake in the program")):
+        with pytest.raises(type(passed)), errors.usage_errors():
+            raise passed
+
+
+def test_outputs_that_cannot_be_written_are_one_line_and_status_1() -> None:
+    for error, line in (
+        (OSError(28, "No space left on device", "a.json"), "cannot write a.json: No space left on device"),
+        (OSError(28, "No space left on device"), "cannot write to standard output: No space left on device"),
+    ):
+        with pytest.raises(errors.CommandError, match=f"^{line}$") as caught, errors.write_errors():
+            raise error
+        assert caught.value.status == 1
+    with pytest.raises(BrokenPipeError), errors.write_errors():
+        raise BrokenPipeError
+
+
+def test_targets_are_checked_before_the_work() -> None:
+    Path("folder").mkdir()
+    inputs = {"one of the sources": [Path("a.jpg")], "what --x names": ["x", None]}
+    targets.check_targets({"--a": "a.json", "--b": None, "--c": "-", "--d": Path("../a.json")}, inputs)
+    for given, line in (
+        ({"--a": "./a.jpg"}, "--a: ./a.jpg is one of the sources"),
+        ({"--a": "folder/../x"}, "--a: folder/../x is what --x names"),
+        ({"--a": "b", "--c": "folder/../b"}, "--c: folder/../b is the target of --a too"),
+        ({"--a": "-", "--b": "-"}, "--b: - is the target of --a too"),
+        ({"--a": "folder"}, "--a: folder is a folder"),
+        ({"--a": "no/b"}, "--a: no/b: its folder does not exist"),
+    ):
+        with pytest.raises(errors.CommandError, match=f"^{re.escape(line)}$"):
+            targets.check_targets(given, inputs)
+
+
+@pytest.mark.parametrize("numbers", [0, 1])
+def test_a_table(numbers: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ("name", "size"), [("a\nb", "9"), ("c", "1,024")]
+    terminal.print_table(*rows, numbers=numbers)
+    right = ["name   size", "a\\nb      9", "c     1,024"]
+    assert capsys.readouterr().out.splitlines() == (right if numbers else ["name  size", "a\\nb  9", "c     1,024"])
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("COLUMNS", "8")
+    terminal.print_table(*rows, numbers=numbers)
+    cut = ["\x1b[1mname  si\x1b[0m", "a\\nb  9", "c     1,"]
+    assert capsys.readouterr().out.splitlines() == ([f"\x1b[1m{right[0]}\x1b[0m", *right[1:]] if numbers else cut)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["classify", "--model", "squeezenet-v1.1", "a.jpg", "--json", "loop"], 2),
+        (["eval", "loop"], 2),
+        (["eval", "a.jpg", "--html", "loop"], 2),
+        (["anchors", "loop/deeper"], 2),
+        (["label", "loop", "--teacher", "embedded", "-o", "out.json"], 2),
+        (["label", "a.jpg", "--teacher", "embedded", "-o", "loop"], 2),
+        (["train", "loop", "-o", "out"], 2),
+        (["inspect", "loop"], 2),
+    ],
+)
+def test_circles_of_links(arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    if arguments[0] in ("label", "train"):
+        pytest.importorskip("torch", reason="the extra [train] brings torch")
+    Path("loop").symlink_to("loop")
+    assert cli.main(arguments) == status
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"squeezedet {arguments[0]}: ")

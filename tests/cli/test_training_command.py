@@ -1,0 +1,304 @@
+"""``squeezedet train``: what it refuses, what it writes, and README's own commands from the first to the last."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import opencv_squeezedet as sd
+from opencv_squeezedet import cli
+from opencv_squeezedet.cli import progress
+from opencv_squeezedet.cli import train as command
+from opencv_squeezedet.cli.parser import make_parser
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_without_torch(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError(\"No module named 'torch'\", name='torch')")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(sd.__file__).parents[1])])}
+    for arguments in (["train", "data", "-o", "run"], ["label", "data", "--teacher", "embedded", "-o", "x"]):
+        code = "import sys; from opencv_squeezedet.cli import main; sys.exit(main())"
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path, env=environment
+        )
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1].startswith(f"squeezedet {arguments[0]}: ")
+        assert "needs torch, which cannot be imported: pip install 'opencv-squeezedet[train]'" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert {path.name for path in tmp_path.iterdir()} <= {"torch.py", "__pycache__"}
+
+
+torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
+
+from training_cases import kill_reader, squares  # noqa: E402
+
+from opencv_squeezedet.datasets import load_dataset  # noqa: E402
+from opencv_squeezedet.evaluation import detect_dataset, evaluate  # noqa: E402
+from opencv_squeezedet.training import Recipe  # noqa: E402
+
+SHORT = ["--size", "96", "--batch", "4", "--pictures", "8", "--workers", "0"]
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    squares(tmp_path, 4)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    return "data.yaml"
+
+
+def test_a_short_training(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", data, "--split", "train", "--val-split", "val", "-o", "run", *SHORT, "--every", "4"]
+    assert cli.main(arguments) == 0
+    said = capsys.readouterr().out.splitlines()
+    lines = [line for line in said if not line.startswith("next: ")]
+    assert 1 <= len(said) - len(lines) <= 3
+    assert said.index(lines[-1]) == len(said) - 1
+    assert re.fullmatch(r"4 pictures: mAP \d+\.\d \(box \d+\.\d\d, classes \d+\.\d\d, confidence \d+\.\d\d\)", lines[0])
+    assert re.fullmatch(
+        r"calibrated: class logits x\d\.\d\d, confidence logits x\d\.\d\d, NMS threshold 0\.\d\d, "
+        r"score threshold 0\.\d\d: mAP \(VOC10\) \d+\.\d -> \d+\.\d, scores off by (\d+\.\d|nan) -> (\d+\.\d|nan)",
+        lines[-6],
+    )
+    assert lines[-5:] == [
+        *(f"wrote run/model{suffix}" for suffix in (".prototxt", ".caffemodel", ".onnx", ".json")),
+        "try it: detect --model run/model PICTURE",
+    ]
+    recipe = Recipe.from_json(Path("run/recipe.json").read_text())
+    assert (recipe.input_size, recipe.batch, recipe.pictures) == ((96, 96), 4, 8)
+    assert cli.detect_main(["images/val", "--model", "run/model", "--quiet"]) == 0
+    capsys.readouterr()
+
+    assert cli.main([*arguments, "--quiet"]) == 0  # it has ended: only the files are written again
+    assert capsys.readouterr() == ("", "")
+    assert cli.main([*arguments, "--seed", "5"]) == 2
+    assert "run holds a training run with another recipe" in capsys.readouterr().err
+    assert cli.main(["train", data, "--recipe", "run/recipe.json", "-o", "other", "--workers", "0", "--quiet"]) == 0
+    assert Path("other/recipe.json").read_text() == Path("run/recipe.json").read_text()
+
+
+def test_a_line_a_minute_without_a_terminal(
+    data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the pictures that this run has seen, not those of one that it resumes."""
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    arguments = ["train", data, "--split", "train", "--val-split", "val", "-o", "run", *SHORT, "--every", "4"]
+    assert cli.main(arguments) == 0
+    first, second = (line for line in capsys.readouterr().err.splitlines() if " per second" in line)
+    words = r"squeezedet train: {} of 8 pictures, \d+\.\d per second, {} left"
+    assert re.fullmatch(words.format(4, r"(\d+ min )?\d+ s"), first)
+    assert re.fullmatch(words.format(8, "0 s"), second)
+    for options in (["--quiet"], []):
+        assert cli.main([*arguments, *options]) == 0  # all has been seen before
+        assert " per second" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_reading_process_that_is_killed_between_two_steps(
+    data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def late(_: object) -> str:
+        kill_reader()
+        return ""
+
+    monkeypatch.setattr(command, "_losses", late)
+    few = ["--size", "96", "--batch", "4", "--pictures", "400", "--every", "4", "--workers", "1"]
+    assert cli.main(["train", data, "--split", "train", "-o", "run", *few, "--quiet"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("squeezedet train: a process that reads pictures was ended, perhaps for want of memory: ")
+    assert torch.load("run/checkpoint.pt", weights_only=True)["seen"] == 4
+
+
+def test_a_fifth_is_held_apart_of_xml_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the layout of most small data sets; `eval` measures on the same pictures."""
+    pytest.importorskip("faster_coco_eval", reason="eval needs it")
+    squares(tmp_path, 10)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    labels = write_xml(tmp_path)
+    told = "bolts: PASCAL VOC's XML files in annotations/, pictures in images/\n"
+    assert cli.main(["train", "bolts", "--split", "0.2", "-o", "run", *SHORT]) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith(f"squeezedet train: {told}")
+    assert "pictures: mAP" in out
+    assert cli.main(["eval", "bolts", "--split", ".2", "--model", "run/model", "--json", "found.json", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", f"squeezedet eval: {told}")
+    assert json.loads(Path("found.json").read_text())["pictures"] == 2
+    assert sd.SqueezeDet("run/model").config.labels == labels
+    assert cli.main(["train", "bolts", "--split", "0.2", "--val-split", "val", "-o", "run", *SHORT]) == 2
+    assert capsys.readouterr().err == (
+        "squeezedet train: --split 0.2 holds pictures apart to measure on: --val and --val-split do not apply\n"
+    )
+
+
+def write_xml(folder: Path) -> tuple[str, ...]:
+    """The pictures to train on as VOC's XML files in folders beside each other; returns the labels, sorted."""
+    dataset = load_dataset(folder / "data.yaml", split="train")
+    (folder / "bolts" / "annotations").mkdir(parents=True)
+    (folder / "bolts" / "images").mkdir()
+    for picture in dataset.pictures:
+        shutil.copy(picture.path, folder / "bolts" / "images")
+        things = "".join(
+            f"<object><name>{dataset.labels[label]}</name><bndbox><xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin><xmax>{x2}</xmax>"
+            f"<ymax>{y2}</ymax></bndbox></object>"
+            for label, (x1, y1, x2, y2) in zip(picture.class_id, picture.xyxy, strict=True)
+        )
+        xml = f"<annotation><filename>{picture.path.name}</filename>{things}</annotation>"
+        (folder / "bolts" / "annotations" / f"{picture.path.stem}.xml").write_text(xml)
+    return tuple(sorted(dataset.labels))
+
+
+def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a process of its own: TensorBoard warns about what it uses."""
+    pytest.importorskip("tensorboard", reason="the extra [tensorboard] brings it")
+    pytest.importorskip("sklearn", reason="the extra [eval] brings scikit-learn")
+    assert cli.main(["anchors", data, "--size", "96", "--count", "3", "--json", "head.json"]) == 0
+    code = "import sys; from opencv_squeezedet.cli import main; sys.exit(main())"
+    options = ["--split", "train", "--val-split", "val", "--anchors", "head.json", "--tensorboard", "-o", "run", *SHORT]
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", data, *options],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    detector = sd.SqueezeDet("run/model")
+    expected = sd.HeadConfig.from_json(Path("head.json").read_text()).anchors
+    np.testing.assert_allclose(detector.config.anchors, expected)
+    (events,) = Path("run").glob("events.out.tfevents.*")
+    content = events.read_bytes()
+    for name in (
+        *(b"loss/box", b"loss/classes", b"loss/confidence", b"training/rate", b"training/gradient", b"mAP/VOC07"),
+        *(b"AP of classes/red", b"dead ReLUs/conv15", b"weights/conv16", b"activations/conv1", b"predictions", b"assigned"),
+    ):
+        assert name in content
+    assert cli.main(["train", data, "--anchors", "head.json", "-o", "x", "--size", "128"]) == 2
+    assert "--anchors: they are for an input of 96x96, not of 128x128" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.yaml"], "no data set at 'missing.yaml'"),
+        (["data.yaml", "--split", "test"], "no split 'test'"),
+        (["data.yaml", "--val", "missing"], "no data set at 'missing'"),
+        (["data.yaml", "--size", "20"], "smaller than the kernel"),
+        (["data.yaml", "--size", "x"], "416x416"),
+        (["data.yaml", "--network", "yolo"], "--network"),
+        (["data.yaml", "--pictures", "0"], "--pictures"),
+        (["data.yaml", "--seed", "-1"], "seed must be at least 0"),
+        (["data.yaml", "--workers", "-1"], "--workers"),
+        (["data.yaml", "--start", "nowhere.npz"], "nowhere.npz: No such file"),
+        (["data.yaml", "--start", "unknown-name"], "the published models are"),
+        (["data.yaml", "--start", "data.npz"], "LAYER_w"),
+        (["data.yaml", "--recipe", "missing.json"], "missing.json: No such file"),
+        (["data.yaml", "--recipe", "data.yaml"], "--recipe: Expecting value"),
+        (["data.yaml", "--recipe", "/dev/zero"], "--recipe: it has more than the 16,777,216 bytes"),
+        (["data.yaml", "--anchors", "missing.json"], "missing.json: No such file"),
+        (["data.yaml", "--anchors", "data.yaml"], "--anchors: Expecting value"),
+        (["data.yaml", "--teacher", "missing.json"], "missing.json: No such file"),
+        (["data.yaml", "--teacher", "data.yaml"], "data.yaml: Expecting value"),
+        (["data.yaml", "-o", "data.yaml"], "data.yaml"),
+        (["empty"], "none of the 0 pictures"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_arguments(data: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("data.npz").write_bytes(b"no archive")
+    Path("empty/images").mkdir(parents=True)
+    Path("empty/labels").mkdir()
+    Path("empty/data.yaml").write_text("path: .\ntrain: images\nnames: [a]\n")
+    assert cli.main(["train", *arguments, *([] if "-o" in arguments else ["-o", "run"]), "--quiet"]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert not Path("run").exists()
+
+
+def test_bad_annotations_are_listed_and_left_out(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("labels/train/train0.txt").write_text("0 0.5 0.5 0.3 0.3\n1 0.5 0.5 0 0.2\n7 0.5 0.5 0.2 0.2\n0 1.9 0.5 0.2 0.2\nx\n")
+    Path("images/train/bad.png").write_bytes(b"no picture")
+    assert cli.main(["train", data, "--split", "train", "-o", "run", *SHORT]) == 0
+    err = capsys.readouterr().err
+    for problem in ("has no area: left out", "'number 7' is not among", "lies outside", "line 5", "bad.png"):
+        assert problem in err
+
+
+def test_every_measures_a_tenth_at_most(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+
+    class Stub:
+        recipe = Recipe(pictures=25)
+
+        class trainer:  # noqa: N801
+            seen = 0
+
+        def run(self, *, every: int, patience: int | None) -> object:
+            given.append(every)
+            return (step for step in ())
+
+    parser = make_parser(command, "train")
+    for pictures, expected in ((25, 3), (6000, 600), (240_000, 20_000)):
+        Stub.recipe = Recipe(pictures=pictures)
+        command._watch(Stub(), parser.parse([data, "-o", "run", "--quiet"]))  # type: ignore[arg-type]
+        assert given.pop() == expected
+
+
+# ---- README's section ------------------------------------------------------------------------------------------------------
+
+
+def commands() -> list[str]:
+    section = (ROOT / "README.md").read_text().partition("\n## Train on your own pictures\n")[2].partition("\n## ")[0]
+    return re.findall(r"^\$ (.*)$", re.findall(r"^```console\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)[0], re.MULTILINE)
+
+
+def test_readme_trains_a_detector_that_finds_its_objects(tmp_path: Path) -> None:
+    """All of its commands but the installation, word for word; about a minute on two cores that have nothing else to do."""
+    shutil.copytree(ROOT / "samples", tmp_path / "samples")
+    entry = "import sys; from opencv_squeezedet import cli; sys.exit(getattr(cli, sys.argv.pop(1))())"
+    programs = {"python": ["python"], "squeezedet": ["-c", entry, "main"], "detect": ["-c", entry, "detect_main"]}
+    install, *others = map(shlex.split, commands())
+    assert install == ["pip", "install", ".[train]"]
+    assert [words[0] for words in others] == ["python", "squeezedet", "detect", "squeezedet", "detect"]
+    for program, *arguments in others:
+        done = subprocess.run(
+            [sys.executable, *programs[program][program == "python" :], *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},  # threads that wait for each other suffer
+            timeout=1500,  # most where a machine has other things to do, as it may have while tests run
+        )
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.count("ring") > 5
+    assert done.stdout.count("screw") > 5
+
+    with (tmp_path / "runs" / "bolts" / "log.csv").open(newline="") as file:
+        measured = [float(row["map_voc07"]) for row in csv.DictReader(file) if row["map_voc07"]]
+    assert len(measured) == 10
+    assert max(measured) > 0.8
+    detector = sd.SqueezeDet(tmp_path / "runs" / "bolts" / "model")
+    val = load_dataset(tmp_path / "bolts" / "data.yaml", split="val", labels=detector.config.labels)
+    found = evaluate(val, detect_dataset(val, [detector]).detections, coco=False)
+    assert found.map_voc07 > 0.8
+    assert found.pooled.best.f1 > 0.8
+    smaller = sd.SqueezeDet(tmp_path / "bolts.sdz")
+    assert (tmp_path / "bolts.sdz").stat().st_size <= 900_000
+    assert evaluate(val, detect_dataset(val, [smaller]).detections, coco=False).map_voc07 > 0.8
+    assert cv2.imread(str(next((tmp_path / "detections").glob("*.jpg")))) is not None

@@ -1,0 +1,116 @@
+"""Each sample runs as its docstring says."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+from embedded import DEFINITION, ONNX, WEIGHTS, needs_caffe_importer
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+PHOTO = SAMPLES / "chelsea.jpg"
+
+
+def run(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, SAMPLES / name, *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
+
+
+def test_detect(tmp_path: Path) -> None:
+    done = run("detect.py", PHOTO, cwd=tmp_path)
+    assert done.stderr == ""
+    assert done.stdout.startswith("cat 0.")
+    assert cv2.imread(str(tmp_path / "chelsea_detections.png")).shape == cv2.imread(str(PHOTO)).shape
+
+
+def test_detect_is_short_enough_to_copy() -> None:
+    assert len((SAMPLES / "detect.py").read_text().splitlines()) < 40
+
+
+def test_infer_bbox(tmp_path: Path) -> None:
+    done = run("infer_bbox.py", PHOTO, cwd=tmp_path)
+    assert done.stderr == ""
+    label, probability, *corners = done.stdout.splitlines()[0].split()
+    assert label == "cat"
+    assert 0.5 < float(probability.rstrip(":")) < 1
+    assert all(0 <= int(corner) <= 415 for corner in corners)
+    assert cv2.imread(str(tmp_path / "infer_bbox.png")).shape == cv2.imread(str(PHOTO)).shape
+
+
+@needs_caffe_importer
+def test_infer_bbox_with_caffes_files(tmp_path: Path) -> None:
+    done = run("infer_bbox.py", PHOTO, DEFINITION, WEIGHTS, "0.5", cwd=tmp_path)
+    assert done.stderr == ""
+    assert done.stdout == run("infer_bbox.py", PHOTO, ONNX, "0.5", cwd=tmp_path).stdout != ""
+
+
+def test_detection_model() -> None:
+    """From the clone's root, where its model files lie."""
+    written = SAMPLES.parent / "detection_model.png"
+    assert not written.exists()
+    try:
+        done = run("detection_model.py", PHOTO, cwd=SAMPLES.parent)
+        assert done.stderr == ""
+        assert done.stdout.startswith("cat 0.")
+        assert cv2.imread(str(written)).shape == cv2.imread(str(PHOTO)).shape
+    finally:
+        written.unlink(missing_ok=True)
+
+
+def test_video(tmp_path: Path) -> None:
+    """With a substitute for the window, that wants to see the third frame and then no more."""
+    image = cv2.imread(str(PHOTO))[:, :320]
+    writer = cv2.VideoWriter(str(tmp_path / "film.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, image.shape[1::-1])
+    for _ in range(5):
+        writer.write(image)
+    writer.release()
+    code = f"""
+import runpy, sys, cv2
+shown = []
+cv2.imshow = lambda title, frame: shown.append(frame)
+cv2.waitKey = lambda delay: ord("q") if len(shown) == 3 else -1
+cv2.destroyAllWindows = lambda: None
+sys.argv = ["video.py", "film.avi"]
+runpy.run_path({str(SAMPLES / "video.py")!r}, run_name="__main__")
+assert shown[0].shape == {image.shape}, shown[0].shape
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("3 frames\n", "")
+    done = run("video.py", "missing.avi", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "cannot open missing.avi" in done.stderr
+
+
+def test_three_blobs(tmp_path: Path) -> None:
+    done = run("three_blobs.py", cwd=tmp_path)
+    assert done.stderr == ""
+    assert "4761 anchors" in done.stdout
+    assert "cat 0." in done.stdout.splitlines()[-1]
+    height, width = cv2.imread(str(PHOTO)).shape[:2]
+    assert cv2.imread(str(tmp_path / "three_blobs.png")).shape == (height, 3 * width, 3)
+
+
+def test_kernel(tmp_path: Path) -> None:
+    pytest.importorskip("Cython", reason="the test extra brings Cython, with which the sample is compiled")
+    for name in ("kernel.pyx", "chelsea.jpg"):
+        shutil.copy(SAMPLES / name, tmp_path)
+    build = [sys.executable, "-m", "Cython.Build.Cythonize", "-i", "-q", "kernel.pyx"]
+    done = subprocess.run(build, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    demo = [sys.executable, "-c", "import kernel; kernel.demo('chelsea.jpg')"]
+    done = subprocess.run(demo, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stderr == ""
+    assert done.stdout.startswith("cat 0.")
+    assert "of which it covers " in done.stdout
+
+
+@pytest.mark.parametrize("name", ["detect.py", "infer_bbox.py"])
+def test_what_cannot_be_read_is_said(name: str, tmp_path: Path) -> None:
+    done = run(name, "missing.jpg", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "cannot read missing.jpg" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "python samples/" in run(name, cwd=tmp_path).stderr

@@ -1,0 +1,592 @@
+"""Published weights: what the registry tells, and that they come here whole, or not at all, whatever the network does.
+
+Everything is fetched from a server on this machine; no test reaches the published addresses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import MODELS
+from server import CONTENT, FILE, Server, bomb, entry, git_blob, in_a_process, serving
+from shared import DATA, needs
+
+import opencv_squeezedet as sd
+from opencv_squeezedet import registry
+from opencv_squeezedet.errors import FetchError, ModelError
+from opencv_squeezedet.model import EMBEDDED, find_model
+from opencv_squeezedet.model_files import models_folder
+from opencv_squeezedet.network.architectures import ARCHITECTURES
+from opencv_squeezedet.preprocess import Preprocess
+from opencv_squeezedet.registry import Entry, fetch
+
+pytest.importorskip("requests", reason="of the extra fetch")
+pytest.importorskip("filelock", reason="of the extra fetch")
+pytest.importorskip("platformdirs", reason="of the extra fetch")
+
+PUBLISHED = registry.entries()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder, whose name is none of the plainest."""
+    folder = tmp_path / "cache of Jürgen 猫"
+    monkeypatch.setenv(registry.CACHE, str(folder))
+    monkeypatch.delenv(registry.MIRROR, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("opencv_squeezedet.registry.download.BACKOFF", 0.001)
+    return folder
+
+
+@pytest.fixture
+def server(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server that has the one thing of the registry."""
+    with serving() as server:
+        publish(monkeypatch, entry(f"{server.url}/{FILE}"))
+        yield server
+
+
+def publish(monkeypatch: pytest.MonkeyPatch, *there: Entry) -> None:
+    monkeypatch.setattr("opencv_squeezedet.registry.published.entries", lambda: {one.name: one for one in there})
+
+
+def fetched(timeout: float = 2.0) -> bytes:
+    return fetch("thing", timeout=timeout).read_bytes()
+
+
+def left(cache: Path) -> set[str]:
+    """What is in the cache folder, but for the lock."""
+    return {path.name for path in cache.iterdir()} - {f"{FILE}.lock"}
+
+
+# ---- what the registry tells ---------------------------------------------------------------------------------------------
+
+
+def test_every_entry_can_be_proved_and_found() -> None:
+    assert list(registry.entries()) == [
+        "embedded",
+        "gsoc-voc",
+        "gsoc-imagenet",
+        "squeezenet-v1.0",
+        "squeezenet-v1.1",
+        "squeezenet-compressed",
+    ]
+    for one in registry.entries().values():
+        assert one.sha256 or one.git_blob, one.name
+        for digest, length in ((one.sha256, 64), (one.git_blob, 40)):
+            assert digest is None or (len(digest) == length and int(digest, 16))
+        assert one.architecture in ARCHITECTURES
+        assert one.task in ("detector", "classifier")
+        assert one.what
+        assert one.licence
+        assert one.source
+        assert one.shipped == (one.name == "embedded")
+        assert all(url.startswith("https://") and url.endswith(f"/{one.file}") for url in one.urls)
+        description = json.loads(Path(f"{one.stem}.json").read_text())
+        width, height = Preprocess(**description["preprocess"]).size
+        assert ARCHITECTURES[one.architecture].build().input_shape == (1, 3, height, width)
+        assert ("head" in description) == (one.task == "detector")
+    assert len({one.file for one in registry.entries().values()}) == len(registry.entries())
+
+
+def test_the_embedded_model_is_the_registered_one() -> None:
+    one = registry.find_entry("embedded")
+    assert one.definition == EMBEDDED
+    assert one.state() == "shipped", f"registry.json tells of another: {one.problem(one.path())}"
+    assert fetch("embedded") == Path(models_folder(), f"{EMBEDDED}.sdz")
+
+
+def test_an_embedded_model_that_was_changed_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / f"{EMBEDDED}.sdz").write_bytes(b"something else")
+    monkeypatch.setattr("opencv_squeezedet.registry.entry.models_folder", lambda: str(tmp_path))
+    assert registry.find_entry("embedded").state() == "damaged"
+    with pytest.raises(FetchError, match=r"is not this package's file: it has 14 bytes instead of .*reinstall the package"):
+        fetch("embedded")
+
+
+@needs("weights/compressed_SqueezeNet.net")
+def test_the_published_compressed_file_is_recognized() -> None:
+    path = DATA / "weights" / "compressed_SqueezeNet.net"
+    assert registry.find_entry("squeezenet-compressed").problem(path) is None
+
+
+def test_a_git_blob_id_is_git_s(tmp_path: Path) -> None:
+    """Beside the one that everybody knows, that of the empty file, and of a file that git's manual hashes."""
+    for content, expected in (
+        (b"", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"),
+        (b"test content\n", "d670460b4b4aece5915caf5c68d12f560a9fe3e4"),
+    ):
+        path = tmp_path / "blob"
+        path.write_bytes(content)
+        assert entry("x", git_blob=expected).problem(path) is None
+        path.write_bytes(content + b"x")
+        assert str(entry("x", git_blob=expected).problem(path)).endswith(f"instead of {expected}")
+
+
+def test_every_checksum_that_is_known_must_be_right(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    good = {"size": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest(), "git_blob": git_blob(CONTENT)}
+    assert entry("x", **good).problem(path) is None
+    for field, wrong in (("size", 7), ("sha256", "0" * 64), ("git_blob", "0" * 40)):
+        assert entry("x", **(good | {field: wrong})).problem(path) is not None
+
+
+# ---- names for models ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def published(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The embedded model's weights as if they were to be fetched, and a classifier's."""
+    server.content = (MODELS / f"{EMBEDDED}.caffemodel").read_bytes()
+    address = f"{server.url}/{FILE}"
+    classifier = entry(address, server.content, name="namer", task="classifier", file="namer.caffemodel")
+    publish(monkeypatch, entry(address, server.content), classifier)
+    return server
+
+
+def test_a_detector_by_its_name(published: Server, cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    detector = sd.SqueezeDet("thing")
+    assert detector.config == sd.SqueezeDet().config
+    assert len(published.requests) == 1
+    assert left(cache) == {FILE}
+    assert capfd.readouterr().err == f"fetching {published.url}/{FILE}\n"
+    sd.SqueezeDet("thing")
+    assert len(published.requests) == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_gsoc_detector_by_its_name(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With random weights under the published layer names: the published file is not at hand."""
+    from networks import random_weights
+
+    from opencv_squeezedet.formats import caffemodel_bytes
+
+    published = PUBLISHED["gsoc-voc"]
+    network = ARCHITECTURES[published.architecture].build()
+    server.content = caffemodel_bytes(network, random_weights(network))
+    ours = dataclasses.replace(published, urls=(f"{server.url}/{published.file}",), git_blob=git_blob(server.content))
+    publish(monkeypatch, ours)
+    detector = sd.SqueezeDet("gsoc-voc")
+    assert detector.config == sd.VOC
+    picture = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    assert [blob.shape[1:] for blob in detector.forward(picture)] == [(23, 23, 36), (4761, 20), (23, 23, 9)]
+    assert server.requests == [("/SqueezeDet.caffemodel", None)]
+
+
+def test_detect_takes_the_name(published: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from opencv_squeezedet import cli
+
+    photo = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
+    assert cli.detect_main([str(photo), "--model", "thing", "--no-image"]) == 0
+    out, err = capfd.readouterr()
+    assert ": cat 0." in out
+    assert err == f"fetching {published.url}/{FILE}\n"
+
+
+def test_a_classifier_is_no_detector_and_is_not_fetched_as_one(published: Server) -> None:
+    with pytest.raises(ModelError, match=r"'namer' is a classifier, not a detector; the published detectors are thing"):
+        sd.SqueezeDet("namer")
+    with pytest.raises(ModelError, match=r"'thing' is a detector, not a classifier; the published classifiers are namer"):
+        registry.find_network("thing", task="classifier")
+    assert published.requests == []
+    found = registry.find_network("namer", task="classifier")
+    assert Path(str(found.weights)).read_bytes() == published.content
+    assert found.stem == registry.find_entry("namer").stem
+
+
+def test_weights_of_one_s_own_with_the_published_definition(published: Server) -> None:
+    own = MODELS / f"{EMBEDDED}.caffemodel"
+    sd.SqueezeDet("thing", own)
+    assert published.requests == []
+
+
+def test_a_file_wins_over_a_name(published: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("thing.caffemodel").touch()
+    with pytest.raises(FileNotFoundError, match=r"no network definition at 'thing.prototxt'(, and no 'thing.onnx')?$"):
+        sd.SqueezeDet("thing")
+    assert published.requests == []
+    with pytest.raises(FileNotFoundError):
+        sd.SqueezeDet(Path("namer"))  # a path is not a name
+
+
+def test_a_name_of_nothing() -> None:
+    with pytest.raises(FileNotFoundError, match=r"'gsoc-vok.prototxt'.* published detectors are embedded, gsoc-voc$"):
+        sd.SqueezeDet("gsoc-vok")
+    with pytest.raises(ValueError, match=r"no published weights are named 'gsoc-vok'; the names are embedded, gsoc-voc"):
+        fetch("gsoc-vok")
+
+
+def test_the_embedded_model_by_its_name_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("requests", "filelock", "platformdirs", "tqdm"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert find_model("embedded").config == find_model().config
+
+
+def test_the_description_of_the_gsoc_model_is_voc() -> None:
+    import json
+
+    stem = registry.find_entry("gsoc-voc").stem
+    description = json.loads(Path(f"{stem}.json").read_text())
+    assert sd.HeadConfig.from_dict(description["head"]) == sd.VOC
+    assert Preprocess(**description["preprocess"]) == Preprocess((416, 416))
+
+
+# ---- a server's manners --------------------------------------------------------------------------------------------------
+
+
+def test_a_file_comes_once(server: Server, cache: Path) -> None:
+    assert fetched() == CONTENT
+    assert fetched() == CONTENT
+    assert server.requests == [(f"/{FILE}", None)]
+    assert left(cache) == {FILE}
+
+
+@pytest.mark.parametrize(
+    ("manners", "ranges"),
+    [
+        (["truncate"], [None, "bytes=196608-"]),
+        (["truncate", "no range"], [None, "bytes=196608-"]),
+        (["truncate", "drop"], [None, "bytes=196608-", "bytes=196608-"]),
+        (["truncate", "truncate"], [None, "bytes=196608-", "bytes=196608-"]),
+        (["truncate", "other range"], [None, "bytes=196608-", None]),
+        (["truncate", 416], [None, "bytes=196608-", None]),
+        (["truncate in silence"], [None, None]),
+        (["corrupt"], [None, None]),
+        (["corrupt", "truncate", "corrupt"], [None, None, "bytes=196608-", None]),
+        (["drop"], [None, None]),
+        (["drop", "drop", "drop"], [None] * 4),
+        ([500], [None, None]),
+        ([503, 429, 408], [None] * 4),
+        (["redirect"], [None, None]),
+        (["truncate", "redirect"], [None, "bytes=196608-", "bytes=196608-"]),
+        (["compress"], [None]),
+        (["no range"], [None]),
+        (["huge length"], [None]),
+        (["long length"], [None]),
+        (["short length"], [None, None]),
+        (["negative length"], [None]),
+        (["other name"], [None]),
+        (["redirect upwards"], [None, None]),
+    ],
+    ids=str,
+)
+def test_what_is_over_soon(server: Server, cache: Path, manners: list[str | int], ranges: list[str | None]) -> None:
+    server.manners = manners
+    assert fetched() == CONTENT
+    assert [span for _, span in server.requests] == ranges
+    assert left(cache) == {FILE}
+
+
+@pytest.mark.parametrize("manner", ["stall", "mute"])
+def test_a_server_that_falls_silent(server: Server, cache: Path, manner: str) -> None:
+    server.manners = [manner]
+    start = time.monotonic()
+    assert fetched(timeout=0.2) == CONTENT
+    assert time.monotonic() - start < 5
+    assert server.requests[1][1] == ("bytes=196608-" if manner == "stall" else None)
+
+
+@pytest.mark.parametrize(
+    ("manners", "message", "requests"),
+    [
+        ([404], r"the server answered 404 Not Found\. ", 1),
+        ([403], r"the server answered 403 Forbidden\. ", 1),
+        ([500] * 4, r"the server answered 500 Internal Server Error \(4 attempts\)\. ", 4),
+        (["corrupt"] * 4, r"the file received is not the published one: its git blob id is \w{40} instead of \w{40} \(4", 4),
+        (["truncate in silence"] * 4, r"the file received is not the published one: its git blob id", 4),
+        (["drop"] * 4, r"\(4 attempts\)\. ", 4),
+        (["mute"] * 4, r"the server did not answer in time \(4 attempts\)\. ", 4),
+        (["redirect for ever"], r"Exceeded 30 redirects\. ", 31),
+        (["redirect to a file"], r"No connection adapters were found for 'file:///etc/passwd'\. ", 1),
+        (["two lengths"] * 4, r"\(4 attempts\)\. ", 4),
+        (["bomb in a bomb"], r"the server packs the file as 'gzip, gzip', which nobody asked for\. ", 1),
+        (["redirect elsewhere"], r"No connection adapters were found for 'ftp://127.0.0.1/x'\. ", 1),
+    ],
+    ids=str,
+)
+def test_what_does_not_get_better(server: Server, cache: Path, manners: list[str | int], message: str, requests: int) -> None:
+    server.manners = manners
+    bomb()  # which takes a moment
+    with pytest.raises(FetchError, match=message) as caught:
+        fetched(timeout=0.1)
+    assert len(server.requests) == requests
+    assert not (cache / FILE).exists()
+    told = str(caught.value)
+    assert told.startswith(f"cannot fetch 'thing': {server.url}/{FILE}: ")
+    assert told.endswith(f"By hand: get {server.url}/{FILE} and put it at {str(cache / FILE)!r}; it is checked before use")
+
+
+def test_a_file_that_does_not_end(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(monkeypatch, entry(f"{server.url}/{FILE}", size=len(CONTENT)))
+    server.manners = ["endless"]
+    with pytest.raises(FetchError, match=r"the transfer exceeds the 393216 bytes that the file may have"):
+        fetched()
+    assert left(cache) == set()
+
+
+def test_a_file_that_unpacks_to_a_thousand_times_as_much(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(monkeypatch, entry(f"{server.url}/{FILE}", size=len(CONTENT)))
+    server.manners = ["bomb"]
+    bomb()
+    tracemalloc.start()
+    with pytest.raises(FetchError, match=r"the transfer exceeds the 393216 bytes that the file may have"):
+        fetched()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 50 << 20  # urllib3 before 2.6 unpacks a whole piece at once
+    assert left(cache) == set()
+
+
+def test_nobody_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving() as server:
+        url = f"{server.url}/{FILE}"
+    publish(monkeypatch, entry(url))
+    with pytest.raises(FetchError, match=r"Connection refused \(4 attempts\)\. By hand: get http"):
+        fetched()
+    publish(monkeypatch, entry(f"http://no-such-host.invalid/{FILE}"))
+    with pytest.raises(FetchError, match=r"\(4 attempts\)\. By hand: get http://no-such-host"):
+        fetched()
+
+
+def test_the_second_address(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(monkeypatch, entry([f"{server.url}/old/{FILE}", f"{server.url}/new/{FILE}"]))
+    server.manners = [404]
+    assert fetched() == CONTENT
+    assert [path for path, _ in server.requests] == [f"/old/{FILE}", f"/new/{FILE}"]
+    Path(registry.cache_folder(), FILE).unlink()
+    server.manners = [404, 403]
+    with pytest.raises(
+        FetchError, match=r"/old/thing\S+ the server answered 404 Not Found; \S+/new/thing\S+ the server answered 403"
+    ):
+        fetched()
+
+
+# ---- mirrors and files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["server", "server/", "folder", "folder/", "file URL"])
+def test_a_mirror_takes_the_place_of_the_published_address(
+    form: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mir ror ä"
+    folder.mkdir()
+    (folder / FILE).write_bytes(CONTENT)
+    mirror = {"server": f"{server.url}/a", "folder": str(folder), "file URL": folder.as_uri()}[form.rstrip("/")]
+    monkeypatch.setenv(registry.MIRROR, mirror + "/" * form.endswith("/"))
+    publish(monkeypatch, entry("http://no-such-host.invalid/thing"))
+    assert fetched() == CONTENT
+    assert server.requests == ([(f"/a/{FILE}", None)] if form.startswith("server") else [])
+
+
+@pytest.mark.parametrize(
+    ("mirror", "message"),
+    [
+        ("/no/such/folder", "/no/such/folder/thing.caffemodel: No such file or directory. By hand: get http"),
+        ("file:///no/such/folder", "file:///no/such/folder/thing.caffemodel: No such file or directory"),
+        ("ftp://host/x", "ftp://host/x/thing.caffemodel: only http, https and file URLs and paths are supported"),
+    ],
+)
+def test_a_mirror_without_it(mirror: str, message: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(registry.MIRROR, mirror)
+    publish(monkeypatch, entry("http://no-such-host.invalid/thing"))
+    with pytest.raises(FetchError) as caught:
+        fetched()
+    assert message in str(caught.value)
+
+
+def test_a_mirror_s_file_is_checked_too(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / FILE).write_bytes(CONTENT[:-1] + b"?")
+    monkeypatch.setenv(registry.MIRROR, str(tmp_path))
+    publish(monkeypatch, entry("http://no-such-host.invalid/thing"))
+    with pytest.raises(FetchError, match="the file received is not the published one"):
+        fetched()
+    assert left(cache) == set()
+
+
+# ---- the cache folder ----------------------------------------------------------------------------------------------------
+
+
+def test_a_file_put_there_by_hand(server: Server, cache: Path) -> None:
+    cache.mkdir()
+    (cache / FILE).write_bytes(CONTENT)
+    assert fetched() == CONTENT
+    assert server.requests == []
+    assert left(cache) == {FILE}
+
+
+def test_a_wrong_file_put_there_by_hand(server: Server, cache: Path) -> None:
+    cache.mkdir()
+    (cache / FILE).write_bytes(b"a page that says: log in")
+    server.manners = [404]
+    with pytest.raises(FetchError, match=r"\(the file there now is not the published one: its git blob id is \w+ instead of"):
+        fetched()
+    assert (cache / FILE).read_bytes() == b"a page that says: log in"
+    assert fetched() == CONTENT
+
+
+def test_the_folder_that_is_given_wins_over_the_environment(server: Server, cache: Path, tmp_path: Path) -> None:
+    assert fetch("thing", cache=tmp_path / "other") == tmp_path / "other" / FILE
+    assert not cache.exists()
+
+
+def test_the_user_s_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    platformdirs = importlib.import_module("platformdirs")
+    monkeypatch.delenv(registry.CACHE, raising=False)
+    assert registry.cache_folder() == Path(platformdirs.user_cache_dir("opencv-squeezedet", appauthor=False))
+
+
+def test_a_cache_folder_that_cannot_be_made(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(registry.CACHE, str(tmp_path / "file" / "cache"))
+    with pytest.raises(
+        FetchError, match=r"the cache folder '.*/file/cache' is not writable \(Not a dir.*set OPENCV_SQUEEZEDET_CACHE"
+    ):
+        fetched()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is read-only for this user")
+def test_a_cache_folder_that_cannot_be_written_to(server: Server, cache: Path) -> None:
+    cache.mkdir()
+    (cache / FILE).write_bytes(CONTENT)
+    cache.chmod(0o500)
+    try:
+        assert fetched() == CONTENT, "what is there can be used"
+        (cache / FILE).chmod(0o600)
+        cache.chmod(0o700)
+        (cache / FILE).unlink()
+        cache.chmod(0o500)
+        with pytest.raises(FetchError, match=r"is not writable \(Permission denied\): .* set OPENCV_SQUEEZEDET_CACHE"):
+            fetched()
+    finally:
+        cache.chmod(0o700)
+
+
+def test_a_full_disk(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit on the size of files stands for the disk."""
+    resource = pytest.importorskip("resource", reason="limits of POSIX")
+    done = start_fetching(
+        server, before=f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (99_000, {resource.RLIM_INFINITY}))"
+    )
+    _, err = done.communicate(timeout=20)
+    assert done.returncode == 1
+    assert "FetchError: cannot fetch 'thing': " in err.splitlines()[-1]
+    assert "File too large" in err.splitlines()[-1]
+    assert not (cache / FILE).exists()
+    assert fetched() == CONTENT
+
+
+# ---- more than one process -----------------------------------------------------------------------------------------------
+
+
+def start_fetching(server: Server, before: str = "") -> subprocess.Popen[str]:
+    """Fetch in a process of its own."""
+    code = f"""{in_a_process(server)}
+{before}
+print(registry.fetch("thing", timeout=10))"""
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-c", code]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+
+
+def wait_for(what: str, condition: object) -> None:
+    assert callable(condition)
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.01)
+
+
+def test_two_processes_fetch_once(server: Server, cache: Path) -> None:
+    server.manners = ["slow"]
+    processes = [start_fetching(server) for _ in range(3)]
+    for process in processes:
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 0, err
+        assert out == f"{cache / FILE}\n"
+    assert len(server.requests) == 1
+    assert (cache / FILE).read_bytes() == CONTENT
+    assert left(cache) == {FILE}
+
+
+def test_threads_fetch_once(server: Server) -> None:
+    server.manners = ["slow"]
+    results: list[bytes] = []
+    threads = [threading.Thread(target=lambda: results.append(fetched())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert results == [CONTENT] * 4
+    assert len(server.requests) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
+def test_what_was_killed_is_taken_up_again(number: signal.Signals, server: Server, cache: Path) -> None:
+    server.manners = ["stall"]
+    part = cache / f"{FILE}.part"
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # also where a shell's "&" ignores it
+    with start_fetching(server, heard) as process:
+        wait_for("bytes", lambda: part.exists() and part.stat().st_size > 0)
+        process.send_signal(number)
+        assert process.wait(20) != 0
+        server.over.set()
+    assert not (cache / FILE).exists()
+    here = part.stat().st_size
+    assert 0 < here <= 196_608
+    assert fetched() == CONTENT
+    assert server.requests[1:] == [(f"/{FILE}", f"bytes={here}-")]
+    assert left(cache) == {FILE}
+
+
+@pytest.mark.parametrize("content", [CONTENT, CONTENT + b"more", b"not the beginning", b""])
+def test_whatever_part_is_there(content: bytes, server: Server, cache: Path) -> None:
+    cache.mkdir()
+    (cache / f"{FILE}.part").write_bytes(content)
+    assert fetched() == CONTENT
+    assert left(cache) == {FILE}
+    assert len(server.requests) == (0 if content == CONTENT else 2 if content else 1)
+
+
+# ---- without the extra ----------------------------------------------------------------------------------------------------
+
+
+def test_without_the_extra_the_error_names_it(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "opencv_squeezedet.registry.download", raising=False)
+    monkeypatch.setitem(sys.modules, "requests", None)
+    with pytest.raises(
+        ImportError, match=r"pip install 'opencv-squeezedet\[fetch\]'\. By hand: get http\S+ and put it at"
+    ) as caught:
+        fetched()
+    assert str(cache / FILE) in str(caught.value)
+    cache.mkdir()
+    (cache / FILE).write_bytes(CONTENT)
+    assert fetched() == CONTENT
+
+
+def test_without_platformdirs_the_environment_must_tell_the_folder(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(registry.CACHE)
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    with pytest.raises(
+        ImportError, match=r"pip install 'opencv-squeezedet\[fetch\]', or set OPENCV_SQUEEZEDET_CACHE. By hand: get http"
+    ):
+        fetched()
+    assert registry.find_entry("thing").state() == "not fetched"

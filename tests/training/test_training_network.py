@@ -1,0 +1,424 @@
+"""A network in torch: its outputs, its weights, its head, and the files that are written of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from cpp_oracle import MISSING, CppInferBbox
+from embedded import needs_caffe_importer
+from networks import a_blob, by_caffe, by_onnx, random_weights, same_weights
+from shared import DATA, needs
+
+import opencv_squeezedet as sd
+from opencv_squeezedet import architectures
+from opencv_squeezedet.config import HeadConfig
+from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.formats import caffemodel_bytes
+from opencv_squeezedet.network import (
+    Concat,
+    Convolution,
+    Deconvolution,
+    Dropout,
+    Eltwise,
+    Network,
+    Permute,
+    Pooling,
+    ReLU,
+    Reshape,
+    Sigmoid,
+    Slice,
+    Softmax,
+)
+
+torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
+
+import training_cases  # noqa: E402, F401  (one thread)
+
+from opencv_squeezedet.preprocess import Preprocess  # noqa: E402
+from opencv_squeezedet.training import Recipe, write_model  # noqa: E402
+from opencv_squeezedet.training.module import TorchNetwork  # noqa: E402
+from opencv_squeezedet.training.predictions import anchors_of, ciou_loss, decode_xyxy, iou_xyxy, predictions  # noqa: E402
+from opencv_squeezedet.training.start import begin, describe, start_weights  # noqa: E402
+
+SMALL = architectures.squeezedet_pyramid(3, 2, (96, 128))
+BLOBS = ("delta_bbox", "class_scores", "conf_scores")
+
+
+def run(model: TorchNetwork, blob: np.ndarray, outputs: tuple[str, ...] | None = None) -> list[np.ndarray]:
+    with torch.inference_mode():
+        return [top.numpy() for top in model(torch.from_numpy(blob), outputs)]
+
+
+# ---- outputs -----------------------------------------------------------------------------------------------------------
+
+
+@needs_caffe_importer
+@pytest.mark.parametrize(
+    "network",
+    [
+        SMALL,
+        architectures.squeezedet_lite(2, 3, (128, 96)),
+        architectures.squeezedet_gsoc(2, 3, (160, 128)),
+        architectures.squeezenet_v1_0(),
+    ],
+    ids=lambda network: network.name,
+)
+def test_outputs_are_those_of_caffe(network: Network) -> None:
+    weights, blob = random_weights(network), a_blob(network)
+    model = TorchNetwork(network).eval()
+    model.load_weights(weights)
+    expected = by_caffe(network, weights, blob)
+    found = dict(zip(network.output_names, run(model, blob), strict=True))
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name].shape == value.shape
+        np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-4 * np.abs(value).max(), err_msg=name)
+
+
+@needs_caffe_importer
+def test_the_embedded_model_is_the_same_in_torch() -> None:
+    network, weights = architectures.squeezedet_pyramid(), start_weights("embedded")
+    model = TorchNetwork(network).eval()
+    assert len(model.load_weights(weights)) == len(list(network.weighted()))
+    image = cv2.imread(str(Path(__file__).parents[2] / "samples" / "chelsea.jpg"))
+    detector = sd.SqueezeDet()
+    expected = detector.forward(image)
+    for name, found in zip(BLOBS, run(model, detector.preprocess.blob(image), BLOBS), strict=True):
+        value = getattr(expected, name)
+        np.testing.assert_allclose(found.reshape(value.shape), value, atol=1e-4 * max(1, np.abs(value).max()), err_msg=name)
+
+
+@needs_caffe_importer
+def test_every_layer() -> None:
+    """One of each, with the options that the architectures leave alone."""
+    layers = (
+        Convolution(
+            name="a", bottoms=("data",), tops=("a",), outputs=8, kernel=(3, 1), stride=(2, 1), pad=(1, 0), dilation=(2, 1)
+        ),
+        Convolution(name="b", bottoms=("a",), tops=("b",), outputs=8, kernel=(3, 3), pad=(1, 1), groups=4, bias=False),
+        ReLU(name="c", bottoms=("b",), tops=("c",), slope=0.1),
+        Eltwise(name="d", bottoms=("a", "c", "b"), tops=("d",)),
+        Dropout(name="e", bottoms=("d",), tops=("e",)),
+        Pooling(name="f", bottoms=("e",), tops=("f",), kernel=(3, 2), stride=(2, 2), pad=(1, 0)),
+        Pooling(name="g", bottoms=("e",), tops=("g",), method="average"),
+        Deconvolution(name="h.x", bottoms=("f",), tops=("h",), outputs=8, kernel=(2, 3), stride=(2, 2), groups=8),
+        Permute(name="i", bottoms=("h",), tops=("i",), order=(0, 3, 2, 1)),
+        Slice(name="j", bottoms=("i",), tops=("j1", "j2"), points=(3,), axis=3),
+        Softmax(name="k", bottoms=("j1",), tops=("k",), axis=3),
+        Sigmoid(name="l", bottoms=("j2",), tops=("l",)),
+        Concat(name="m", bottoms=("k", "l"), tops=("m",), axis=3),
+        Reshape(name="n", bottoms=("m",), tops=("n",), dims=(0, -1, 8)),
+    )
+    network = Network("all", "data", (1, 3, 13, 16), layers)
+    weights, blob = random_weights(network), a_blob(network) / 100
+    model = TorchNetwork(network).eval()
+    model.load_weights(weights)
+    expected = by_caffe(network, weights, blob)
+    for name, found in zip(network.output_names, run(model, blob), strict=True):
+        np.testing.assert_allclose(found, expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_only_what_is_asked_for_is_run() -> None:
+    model = TorchNetwork(SMALL).eval()
+    (fire2,) = run(model, a_blob(SMALL), ("fire2",))
+    assert fire2.shape == SMALL.step("fire2").tops[0]
+    model.filters["conv15"] = None  # would fail if it were run
+    run(model, a_blob(SMALL), ("fire9",))
+
+
+# ---- weights -----------------------------------------------------------------------------------------------------------
+
+
+def test_weights_come_back() -> None:
+    weights = random_weights(SMALL)
+    model = TorchNetwork(SMALL)
+    assert model.load_weights(weights) == [step.layer.name for step in SMALL.weighted()]
+    assert same_weights(model.weights(), weights)
+
+
+def test_weights_that_do_not_fit() -> None:
+    weights = random_weights(SMALL)
+    weights["conv1"][0] = weights["conv1"][0][:, :2]
+    del weights["fine"]
+    model = TorchNetwork(SMALL)
+    before = model.weights()
+    with pytest.raises(ModelError, match="'conv1'"):
+        model.load_weights(weights)
+    assert same_weights(model.weights(), before)
+    loaded = model.load_weights(weights, strict=False)
+    assert {"conv1", "fine"} == {step.layer.name for step in SMALL.weighted()} - set(loaded)
+    np.testing.assert_array_equal(model.weights()["conv1"][0], before["conv1"][0])
+
+
+def test_batch_normalisation_is_folded_into_the_weights() -> None:
+    names = ("fire12_squeeze", "fine", "conv15")
+    torch.manual_seed(0)
+    model = TorchNetwork(SMALL, names)
+    model.load_weights(random_weights(SMALL))
+    for norm in model.norms.values():
+        for tensor, low, high in ((norm.weight, 0.5, 2), (norm.bias, -1, 1), (norm.running_mean, -1, 1)):
+            torch.nn.init.uniform_(tensor, low, high)
+        torch.nn.init.uniform_(norm.running_var, 0.2, 3)
+    folded = TorchNetwork(SMALL)
+    folded.load_weights(model.weights())
+    blob = a_blob(SMALL)
+    for one, other in zip(run(model.eval(), blob), run(folded.eval(), blob), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_frozen_stays() -> None:
+    model = TorchNetwork(SMALL)
+    before = model.weights()
+    model.freeze(["conv1", "fire2_squeeze"])
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    torch.stack([top.sum() for top in model(torch.from_numpy(a_blob(SMALL)), ("delta_bbox", "conf_scores"))]).sum().backward()
+    torch.optim.SGD(trained, 0.1).step()
+    after = model.weights()
+    changed = {name for name in after if not np.array_equal(after[name][0], before[name][0])}
+    assert not changed & {"conv1", "fire2_squeeze"}
+    assert {"fire2_expand_1x1", "conv15"} <= changed
+
+
+# ---- where weights come from ---------------------------------------------------------------------------------------------
+
+
+def test_a_training_begins_with_the_embedded_trunk() -> None:
+    recipe = Recipe(input_size=(96, 96))
+    network, config = describe(recipe, ["nut", "bolt"])
+    model, loaded = begin(network, recipe)
+    assert len([name for name in loaded if name.startswith("fire") and int(name[4]) < 10]) >= 8 * 3
+    embedded = start_weights("embedded")
+    np.testing.assert_array_equal(model.weights()["fire5_expand_3x3"][0], embedded["fire5_expand_3x3"][0])
+    frozen = {name for name in loaded if not next(model.filters[name].parameters()).requires_grad}
+    assert frozen == {name for name in loaded if name.split("_")[0] in ("conv1", "fire2", "fire3")}
+    assert set(model.norms) == {step.layer.name for step in network.weighted() if isinstance(step.layer, Convolution)} - set(
+        loaded
+    ) - {"conv16"}
+    conf_scores = run(model.eval(), a_blob(network) / 100, ("conf_scores",))[0]
+    assert 0 < np.median(conf_scores) < 0.1  # almost sure of being background
+    assert config.labels == ("nut", "bolt")
+
+
+def test_the_same_network_begins_where_it_ended() -> None:
+    """With as many classes the whole of the embedded model fits."""
+    recipe = Recipe()
+    network, _ = describe(recipe, sd.VOC.labels)
+    model, loaded = begin(network, recipe)
+    assert len(loaded) == len(model.filters)
+    assert not model.norms
+
+
+def test_weights_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = architectures.squeezenet_v1_1()
+    weights = random_weights(network)
+    (tmp_path / "w.caffemodel").write_bytes(caffemodel_bytes(network, weights))
+    arrays = {f"{name.replace('/', '_')}_{kind}": blob for name, blobs in weights.items() for kind, blob in zip("wb", blobs)}  # noqa: B905
+    np.savez(tmp_path / "w.npz", **arrays)
+    recipe = Recipe(input_size=(96, 96))
+    described, _ = describe(recipe, ["nut"])
+    one, loaded = begin(described, replace(recipe, start=str(tmp_path / "w.caffemodel")))
+    other, same = begin(described, replace(recipe, start=str(tmp_path / "w.npz")))
+    assert list(loaded) == list(same)
+    assert len(loaded) == 1 + 8 * 3
+    assert same_weights(one.weights(), other.weights())
+    np.testing.assert_array_equal(one.weights()["fire9_expand_3x3"][0], weights["fire9/expand3x3"][0])
+
+
+@needs("weights")
+@pytest.mark.parametrize("name", ["squeezenet_v1.1_imagenet.npz", "squeezedet_lite_voc.caffemodel"])
+def test_weights_that_are_at_hand(name: str) -> None:
+    recipe = Recipe(input_size=(96, 96), start=str(DATA / "weights" / name))
+    assert len(begin(describe(recipe, ["nut"])[0], recipe)[1]) >= 25
+
+
+@needs("weights")
+def test_the_gsoc_network_begins_with_v1_0() -> None:
+    recipe = Recipe(network="gsoc", input_size=(160, 160), start=str(DATA / "weights" / "squeezenet_v1.0_imagenet.npz"))
+    assert len(begin(describe(recipe, ["nut"])[0], recipe)[1]) == 26  # with conv10, which the detector has too
+
+
+def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        start_weights(str(tmp_path / "none.npz"))
+    with pytest.raises(FileNotFoundError):
+        start_weights(str(tmp_path / "none.caffemodel"))
+    with pytest.raises(FileNotFoundError, match="the published models are"):
+        start_weights("nothing-of-this-name")
+    (tmp_path / "bad.npz").write_bytes(b"no archive")
+    np.savez(tmp_path / "half.npz", conv1_w=np.zeros((1, 1, 1, 1)))
+    for name in ("bad", "half"):
+        with pytest.raises(ModelError, match="LAYER_w"):
+            start_weights(str(tmp_path / f"{name}.npz"))
+    np.savez(tmp_path / "other.npz", foo_w=np.zeros(1), foo_b=np.zeros(1))
+    recipe = Recipe(input_size=(96, 96), start=str(tmp_path / "other.npz"))
+    with pytest.raises(ModelError, match="has no weights that fit a layer of SqueezeDetPyramid"):
+        begin(describe(recipe, ["nut"])[0], recipe)
+
+
+@pytest.mark.parametrize("anchors", [None, [(20.0, 30.0), (60.0, 50.0)]])
+def test_anchors_are_the_same_for_every_size(anchors: list[tuple[float, float]] | None) -> None:
+    """A network does not know how large its input is: the same deltas must mean the same box, in pixels."""
+    recipe = Recipe(input_size=(208, 160), small=0.5, vary=1, anchors=anchors)
+    heads = [describe(recipe, ["nut"], size)[1] for sizes, _ in recipe.sizes for size in sizes]
+    assert len({head.input_size for head in heads}) == len({head.grid for head in heads}) > 3
+    assert len({head.anchors for head in heads}) == 1
+    shapes = [(w / 2, h * 160 / 416) for w, h in sd.VOC.anchors] if anchors is None else anchors
+    assert np.allclose(heads[0].anchors, shapes)
+
+
+def test_input_sizes_that_do_not_suit() -> None:
+    with pytest.raises(ModelError, match=r"layer 'pool9'.* smaller than the kernel"):
+        describe(Recipe(input_size=(40, 208)), ["nut"])
+    for network in ("pyramid", "lite", "gsoc"):
+        for side in (64, 97, 128, 208, 416, 511):
+            recipe = Recipe(network=network, input_size=(side, 112))
+            sizes = [size for some, _ in recipe.sizes for size in some]
+            shapes = [[step.weights for step in describe(recipe, ["nut"], size)[0].weighted()] for size in sizes]
+            assert shapes[0] == shapes[1]
+
+
+# ---- the head ------------------------------------------------------------------------------------------------------------
+
+
+def heads() -> list[HeadConfig]:
+    odd = HeadConfig(input_size=(170, 130), grid=(7, 4), anchors=((30, 20), (9, 50)), labels=("a", "b"), nms_kind="greedy")
+    options = [
+        {},
+        {"first_axis": "y", "grid": (4, 7)},
+        {"centers": "cell"},
+        {"delta_order": "xywh"},
+        {"exp_threshold": 0.3},
+        {"first_axis": "y", "centers": "cell", "delta_order": "xywh", "exp_threshold": 1.0, "grid": (5, 5)},
+    ]
+    return [sd.VOC, replace(sd.KITTI, corners="plain"), *(replace(odd, **some) for some in options)]
+
+
+@pytest.mark.parametrize("config", heads())
+def test_boxes_are_those_of_the_decoder(config: HeadConfig) -> None:
+    n0, n1 = config.grid
+    deltas = np.random.default_rng(0).normal(0, 0.6, (n0, n1, len(config.anchors) * 4)).astype(np.float32)
+    anchors = anchors_of(config)
+    boxes = decode_xyxy(torch.from_numpy(deltas.reshape(-1, 4)), anchors.centers, anchors.sizes, config)
+    width, height = config.input_size
+    clipped = boxes.numpy().clip(0, np.array([width - 1, height - 1] * 2))
+    np.testing.assert_allclose(clipped, sd.decode(deltas, config), atol=1e-3)
+
+
+def test_rows_of_predictions_are_anchors() -> None:
+    """In the order in which the decoder counts them."""
+    config = replace(sd.VOC, grid=(2, 3), labels=("a", "b"), anchors=((9, 9), (5, 7)))
+    deltas = torch.arange(2 * 2 * 3 * 8).reshape(2, 2, 3, 8)
+    classes, confidence = torch.arange(2 * 2 * 3 * 4).reshape(2, 2, 3, 4), torch.arange(2 * 2 * 3 * 2).reshape(2, 2, 3, 2)
+    found = predictions(deltas, classes, confidence, config)
+    assert [tuple(part.shape) for part in found] == [(2, 12, 4), (2, 12, 2), (2, 12)]
+    anchor = (1 * 3 + 2) * 2 + 1
+    assert found.deltas[1, anchor].tolist() == deltas[1, 1, 2, 4:].tolist()
+    assert found.classes[1, anchor].tolist() == classes[1, 1, 2, 2:].tolist()
+    assert found.confidence[1, anchor] == confidence[1, 1, 2, 1]
+
+
+def iou_by_hand(a: list[float], b: list[float]) -> float:
+    w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    inside = w * h if w > 0 and h > 0 else 0.0
+    return inside / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inside)
+
+
+def ciou_by_hand(a: list[float], b: list[float]) -> float:
+    iou = iou_by_hand(a, b)
+    centre = math.hypot((a[0] + a[2] - b[0] - b[2]) / 2, (a[1] + a[3] - b[1] - b[3]) / 2)
+    diagonal = math.hypot(max(a[2], b[2]) - min(a[0], b[0]), max(a[3], b[3]) - min(a[1], b[1]))
+    angles = math.atan2(b[2] - b[0], b[3] - b[1]) - math.atan2(a[2] - a[0], a[3] - a[1])
+    v = (2 * angles / math.pi) ** 2
+    return iou - (centre / diagonal) ** 2 - (v * v / (1 - iou + v) if v else 0.0)
+
+
+def test_iou_and_ciou() -> None:
+    rng = np.random.default_rng(1)
+    low = rng.uniform(0, 60, (2, 200, 2))
+    a, b = np.concatenate([low, low + rng.uniform(2, 60, (2, 200, 2))], axis=-1)
+    a[0] = b[0]
+    one, other = torch.from_numpy(a), torch.from_numpy(b)
+    expected = [iou_by_hand(*pair) for pair in zip(a.tolist(), b.tolist(), strict=True)]
+    assert sum(iou > 0 for iou in expected) > 50
+    np.testing.assert_allclose(iou_xyxy(one, other), expected, atol=1e-9)
+    expected = [1 - ciou_by_hand(*pair) for pair in zip(a.tolist(), b.tolist(), strict=True)]
+    np.testing.assert_allclose(ciou_loss(one, other), expected, atol=1e-6)
+    assert iou_xyxy(torch.zeros(4), torch.zeros(4)) == 0
+
+
+# ---- the files that are written --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
+@pytest.mark.parametrize("name", ["pyramid", "lite", "gsoc"])
+def test_the_files_give_what_torch_gives(name: str, half: bool, tmp_path: Path) -> None:
+    recipe = Recipe(network=name, input_size=(160, 128))
+    network, config = describe(recipe, ["nut", "bolt", "ring"])
+    model = TorchNetwork(network).eval()
+    weights = random_weights(network)
+    if half:  # then the files can hold them as they are
+        weights = {name: [blob.astype(np.float16).astype(np.float32) for blob in blobs] for name, blobs in weights.items()}
+    model.load_weights(weights)
+    preprocess = Preprocess(recipe.input_size)
+    paths = write_model(tmp_path / "my.model", network, model.weights(), config, preprocess, half=half)
+    assert [path.name for path in paths] == ["my.model.prototxt", "my.model.caffemodel", "my.model.onnx", "my.model.json"]
+    image = np.random.default_rng(0).integers(0, 256, (90, 200, 3), dtype=np.uint8)
+    blob = preprocess.blob(image)
+    expected = run(model, blob, BLOBS)
+
+    read = {"onnx": by_onnx(network, model.weights(), blob, half=half)}
+    if hasattr(cv2.dnn, "readNetFromCaffe"):
+        net = cv2.dnn.readNetFromCaffe(str(paths[0]), str(paths[1]))
+        net.setInput(blob)
+        sliced, classes, confidences = net.forwardAndRetrieve(["slice", "softmax", "sigmoid"])
+        read["caffe"] = dict(zip(BLOBS, (sliced[2], classes[0], confidences[0]), strict=True))
+    detector = sd.SqueezeDet(tmp_path / "my.model")
+    assert (detector.config, detector.preprocess) == (config, preprocess)
+    read["SqueezeDet"] = {key: getattr(detector.forward(image), key) for key in BLOBS}
+    for who, blobs in read.items():
+        for key, value in zip(BLOBS, expected, strict=True):
+            tolerance = 2e-4 * max(1.0, float(np.abs(value).max()))
+            np.testing.assert_allclose(np.reshape(blobs[key], value.shape), value, atol=tolerance, err_msg=f"{who} {key}")
+
+    dnn = sd.DetectionModel(str(tmp_path / "my.model"))
+    class_ids, confidences, boxes = dnn.detect(image, 0.02, 0.45)
+    assert len(class_ids) == len(confidences) == len(boxes) > 0
+    ours = sd.postprocess_batch(*expected, config, score_threshold=0.02, image_size=(200, 90))[0]
+    np.testing.assert_allclose(np.sort(ours.confidence)[-3:], np.sort(np.ravel(confidences))[-3:], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["pyramid", "lite"])
+def test_the_cpp_class_finds_the_same_place(name: str) -> None:
+    """The pixels that a cell of the blobs looks at lie where opencv_contrib's decoder puts the cell's box, and ours too."""
+    recipe = Recipe(network=name)
+    network, config = describe(recipe, sd.VOC.labels)
+    assert (config.grid, config.anchors, config.centers) == (sd.VOC.grid, sd.VOC.anchors, sd.VOC.centers)
+    model = TorchNetwork(network).eval()
+    model.load_weights(random_weights(network))
+    column, row, shape = 16, 6, 4  # not on the diagonal; the smallest anchor
+    blob = torch.from_numpy(a_blob(network)).requires_grad_()
+    model(blob, ("sig_conf_reg",))[0][0, column, row].abs().sum().backward()
+    seen = blob.grad[0].abs().sum(0).numpy()
+    seen *= seen > seen.max() / 4  # a little is seen of the whole picture
+    x, y = (np.average(np.arange(416) + 0.5, weights=seen.sum(axis)) for axis in (0, 1))
+
+    delta_bbox, class_scores, conf_scores = (np.zeros(size, np.float32) for size in ((23, 23, 36), (4761, 20), (23, 23, 9)))
+    conf_scores[column, row, shape] = 0.9
+    class_scores[:, 7] = 1
+    (found,) = sd.postprocess(delta_bbox, class_scores, conf_scores, config, score_threshold=0.5)
+    middle = (found.xyxy[0] + found.xyxy[2]) / 2, (found.xyxy[1] + found.xyxy[3]) / 2
+    assert middle == pytest.approx((x, y), abs=20)  # the two differ by 174
+    mirror = sd.InferBbox(delta_bbox[None], class_scores[None], conf_scores[None])
+    mirror.filter(0.5)
+    (d,) = mirror.detections
+    assert (d.xmin, d.ymin, d.xmax, d.ymax) == tuple(int(v) for v in found.xyxy)
+    if MISSING:
+        return
+    with CppInferBbox() as oracle:
+        oracle.load((delta_bbox, class_scores, conf_scores))  # type: ignore[arg-type]
+        assert [(*box, label) for *box, _, label, _ in oracle.filter(0.5)] == [(d.xmin, d.ymin, d.xmax, d.ymax, "cat")]

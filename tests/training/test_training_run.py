@@ -1,0 +1,810 @@
+"""A training from its data set to its files: killed and gone on with, refused, ended early."""
+
+from __future__ import annotations
+
+import csv
+import gc
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing import resource_sharer
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import opencv_squeezedet as sd
+from opencv_squeezedet.datasets import Dataset
+from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.formats import read_weights
+
+torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
+
+from training_cases import kill_reader, recipe, squares  # noqa: E402
+
+from opencv_squeezedet.training import Augmentation, Progress, Recipe, Schedule, Training  # noqa: E402
+from opencv_squeezedet.training.data import Example  # noqa: E402
+from opencv_squeezedet.training.diagnostics import assigned_sheet, mostly_dead, states_csv, states_png  # noqa: E402
+from opencv_squeezedet.training.loop import Trainer  # noqa: E402
+from opencv_squeezedet.training.losses import Assigned, PublishedLoss  # noqa: E402
+from opencv_squeezedet.training.predictions import anchors_of  # noqa: E402
+from opencv_squeezedet.training.session import class_weights, examples_of  # noqa: E402
+from opencv_squeezedet.training.start import begin, start_weights  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Dataset]:
+    return squares(tmp_path_factory.mktemp("squares"))
+
+
+def training(data: tuple[Dataset, Dataset], folder: Path, made: Recipe | None = None, *, workers: int = 0) -> Training:
+    return Training(recipe() if made is None else made, data[0], folder, validation=data[1], workers=workers)
+
+
+def finish(run: Training, **options: int) -> list[Progress]:
+    return list(run.run(**{"every": 16, "log_every": 3, **options}))
+
+
+def log(folder: Path) -> list[dict[str, str]]:
+    with (folder / "log.csv").open(newline="") as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+def weights(run: Training) -> np.ndarray:
+    return np.concatenate([blob.ravel() for blobs in run.trainer.averaged().weights().values() for blob in blobs])
+
+
+@pytest.fixture(scope="module")
+def whole(data: tuple[Dataset, Dataset], tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """A training that nothing disturbed."""
+    run = training(data, tmp_path_factory.mktemp("whole"))
+    finish(run)
+    return run
+
+
+# ---- what a run does -----------------------------------------------------------------------------------------------------
+
+
+def test_progress_and_log(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
+    steps = finish(training(data, tmp_path))
+    assert [step.seen for step in steps] == [12, 16, 28, 32, 44, 48]
+    assert [step.seen for step in steps if step.evaluation is not None] == [16, 32, 48]
+    rows = log(tmp_path)
+    assert [int(float(row["seen"])) for row in rows] == [12, 16, 28, 32, 44, 48]
+    for row, step in zip(rows, steps, strict=True):
+        assert [float(row[name]) for name in ("box", "classes", "confidence")] == pytest.approx(
+            [float(value) for value in step.losses], abs=1e-4
+        )
+        assert row["map_voc07"] == ("" if step.evaluation is None else str(round(step.evaluation.map_voc07, 4)))
+    assert rows == log(whole.folder)
+    assert Recipe.from_json((tmp_path / "recipe.json").read_text()) == recipe()
+    for name in ("assigned.jpg", *(f"predictions/{seen:08d}.jpg" for seen in (16, 32, 48))):
+        assert cv2.imread(str(tmp_path / name)).shape == (3 * 256, 4 * 256, 3)
+    files = {"assigned.jpg", "checkpoint.pt", "classes.csv", "layers.csv", "layers.png", "lock", "log.csv", "predictions"}
+    assert {path.name for path in tmp_path.iterdir()} == {*files, "recipe.json"}
+    assert [float(row["rate"]) for row in rows] == pytest.approx([step.rate for step in steps], rel=1e-3)
+    assert all(float(row["gradient"]) > 0 for row in rows)
+
+
+def test_the_classes_over_time(whole: Training) -> None:
+    with open(whole.folder / "classes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["seen"]) for row in rows] == [16, 32, 48]
+    for row in rows:
+        classes = [float(row[f"voc07 {label}"]) for label in ("red", "blue")]
+        assert float(row["map_voc07"]) == pytest.approx(sum(classes) / 2, abs=1e-3)
+
+
+def test_the_layers_in_numbers(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    """A layer that is made to put out nothing is named, and its table says so."""
+    run = training(data, tmp_path)
+    with torch.no_grad():
+        run.trainer.model.filters["fire12_squeeze"].bias.fill_(-1e4)
+    run.trainer.average = {name: tensor.detach().clone() for name, tensor in run.trainer.model.state_dict().items()}
+    states = {state.name: state for state in run._layers(run.trainer.averaged())}
+    assert states["fire12_squeeze"].dead == 1
+    assert states["fire2_squeeze"].dead < 0.5
+    assert np.isnan(states["conv16"].dead)
+    assert mostly_dead(states["fire12_squeeze"])
+    assert not any(mostly_dead(states[name]) for name in ("fire2_squeeze", "conv16"))
+    told = "fire12_squeeze: 100 % of its channels are dead (0 in all pictures looked at)"
+    layers = [states["fire2_squeeze"], states["fire12_squeeze"]]
+    assert run._newly_dead(layers) == [told]
+    assert run._newly_dead(layers) == run._newly_dead([]) == run._newly_dead(layers) == []  # once is enough
+    assert run._newly_dead(layers[:1]) == []
+    assert run._newly_dead(layers) == []  # nor is it told again where it lived in between
+    run._looked_at = run._looked_at[:4]
+    run._dead.clear()
+    assert run._newly_dead(layers) == []
+    kernel = start_weights("embedded")["fire2_squeeze"][0]
+    histogram = states["fire2_squeeze"].weights
+    assert histogram.counts.sum() == kernel.size
+    assert (histogram.mean, histogram.deviation) == pytest.approx((kernel.mean(), kernel.std()), rel=1e-3)
+    assert histogram.edges[[0, -1]] == pytest.approx([kernel.min(), kernel.max()])
+    rows = states_csv(list(states.values())).decode().splitlines()
+    assert len(rows) == 1 + len(run.trainer.model.filters)
+    assert next(row for row in rows if row.startswith("fire12_squeeze")).endswith(",1")
+    picture = cv2.imdecode(np.frombuffer(states_png(run._start, list(states.values())), np.uint8), cv2.IMREAD_COLOR)
+    assert min(picture.shape[:2]) > 500
+
+
+def test_assigned_anchors_are_drawn(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    """Objects are green, what is assigned to them orange, and what is ignored grey."""
+    run = training(data, tmp_path, recipe(small=0.0))
+    batch = next(iter(run.trainer.feed.batches()))
+    assigned = run.trainer.assigned(batch)
+    assert set(assigned.target.tolist()) == set(range(len(batch.targets.xyxy)))
+    assert (batch.targets.picture[assigned.target] == assigned.picture).all()
+    anchors = anchors_of(run.config)
+    ignored = batch._replace(targets=batch.targets._replace(quality=torch.zeros(len(batch.targets.quality))))
+    empty = Assigned(*(part[:0] for part in assigned))
+    known = {"green": (60, 200, 60), "orange": (0, 140, 255), "grey": (150, 150, 150)}
+
+    def pixels(*shown: object) -> dict[str, int]:
+        image = cv2.imdecode(np.frombuffer(assigned_sheet(*shown, anchors), np.uint8), cv2.IMREAD_COLOR)
+        return {name: int((np.abs(image.astype(int) - colour).max(-1) < 25).sum()) for name, colour in known.items()}
+
+    taught, left_out = pixels(batch, assigned), pixels(ignored, empty)
+    assert taught["green"] > 300 > 10 * left_out["green"]
+    assert taught["orange"] > left_out["orange"] + 300
+    assert left_out["grey"] > taught["grey"] + 300
+
+
+def test_the_loss_falls(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    for number, loss in enumerate(("aligned", "published")):
+        made = recipe(loss=loss, pictures=160, batch=8, small=0.0, schedule=Schedule(rate=3e-3, bfloat16=False))
+        steps = finish(training(data, tmp_path / str(number), made), every=1000, log_every=5)
+        totals = [sum(float(value) for value in step.losses) for step in steps]
+        assert totals[-1] < 0.8 * totals[0], loss
+
+
+def test_written_files_find_what_the_training_found(
+    whole: Training, data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole.write(tmp_path / "squares", half=False)
+    detector = sd.SqueezeDet(tmp_path / "squares")
+    assert detector.config.labels == ("red", "blue")
+    monkeypatch.setattr(whole.trainer, "average", whole.trainer.best_average)  # what is written
+    for picture, expected in zip(data[1].pictures, whole.detections(data[1]), strict=True):
+        found = detector.detect(cv2.imread(str(picture.path)), score_threshold=0.005)
+        assert abs(len(found) - len(expected)) <= 2
+        np.testing.assert_allclose(found.confidence[:5], expected.confidence[:5], atol=1e-3)
+
+
+# ---- killed ------------------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from training_cases import recipe
+from opencv_squeezedet.datasets import load_dataset
+from opencv_squeezedet.training import Training
+train = load_dataset({data!r}, split="train")
+val = load_dataset({data!r}, split="val", labels=train.labels)
+for _ in Training(recipe(), train, Path({folder!r}), validation=val, workers={workers}).run(
+    every=16, log_every=3, save_seconds=0
+):
+    pass
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_again_and_again(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path, workers: int) -> None:
+    """Wherever it is killed, the log and the weights are in the end those of the run that nothing disturbed."""
+    paths = [str(Path(__file__).parents[1] / "helpers"), str(Path(__file__).parents[2])]
+    folder = data[0].pictures[0].path.parents[2]
+    program = PROGRAM.format(paths=paths, data=str(folder / "data.yaml"), folder=str(tmp_path), workers=workers)
+    rng, checkpoint, kills = np.random.default_rng(workers), tmp_path / "checkpoint.pt", 0
+    for _ in range(3):
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:  # one more checkpoint, then some milliseconds
+            if checkpoint.exists() and checkpoint.stat().st_mtime_ns > before:
+                time.sleep(rng.uniform(0, 0.2))
+                break
+            time.sleep(0.005)
+        if process.poll() is None:
+            process.kill()
+            kills += 1
+        process.communicate()
+        assert process.returncode in (-signal.SIGKILL, 0)
+    assert kills >= 2
+    run = training(data, tmp_path)
+    assert run.trainer.seen > 0
+    finish(run)
+    assert log(tmp_path) == log(whole.folder)
+    np.testing.assert_array_equal(weights(run), weights(whole))
+    assert run.trainer.best == whole.trainer.best
+
+
+def test_stopped_between_two_lines(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
+    for stop in (1, 2, 4):
+        steps = training(data, tmp_path).run(every=16, log_every=3, save_seconds=1000)
+        for _ in range(stop):
+            next(steps, None)
+        steps.close()
+    run = training(data, tmp_path)
+    assert finish(run) == []
+    assert log(tmp_path) == log(whole.folder)
+    np.testing.assert_array_equal(weights(run), weights(whole))
+
+
+def test_dropout_is_the_same_after_a_stop(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    made = recipe(network="gsoc", input_size=(128, 128), pictures=16, small=0.0)
+    parts = []
+    for name, stop in (("whole", False), ("stopped", True)):
+        run = training(data, tmp_path / name, made)
+        steps = run.run(every=100, log_every=2)
+        if stop:
+            next(steps)
+            steps.close()
+            torch.rand(7)
+            run = training(data, tmp_path / name, made)
+            steps = run.run(every=100, log_every=2)
+        list(steps)
+        parts.append(weights(run))
+    np.testing.assert_array_equal(*parts)
+
+
+PACKAGE = str(Path(sd.__file__).parent)
+
+
+class InterruptAfter:
+    """Raises KeyboardInterrupt, once, after so many lines of the package; within a `with`. With 0 it only counts, down."""
+
+    def __init__(self, lines: int) -> None:
+        self.lines = lines
+
+    def trace(self, frame: FrameType, event: str, argument: object) -> Any:
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        self.lines -= event == "line"
+        if self.lines == 0 and event == "line":
+            sys.settrace(None)
+            self.lines = -1
+            raise KeyboardInterrupt
+        return self.trace
+
+    def __enter__(self) -> InterruptAfter:
+        sys.settrace(self.trace)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+
+def test_interrupted_at_any_line(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
+    """Nothing is lost but the step under way, and in the end log and weights are those of the run that nothing disturbed."""
+    run = training(data, tmp_path / "counted")
+    with InterruptAfter(0) as never:
+        finish(run)
+    rng, stops, seen = np.random.default_rng(4), 0, 0
+    while seen < 48 and stops < 99:
+        run = training(data, tmp_path)
+        assert run.trainer.seen >= seen
+        progress = [run.trainer.seen]
+        with suppress(KeyboardInterrupt), InterruptAfter(int(rng.integers(1, -never.lines * 3 // 10))):
+            for step in run.run(every=16, log_every=3, save_seconds=1000):
+                progress.append(step.seen)
+        stops += run.trainer.seen < 48
+        torch.set_grad_enabled(True)  # Python itself may leave a `with` without its end, if just there it is interrupted
+        seen = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"]
+        assert seen >= max(progress[-1], run.trainer.seen - 4)
+    assert 3 < stops < 99
+    assert log(tmp_path) == log(whole.folder)
+    np.testing.assert_array_equal(weights(run), weights(whole))
+    assert run.trainer.best == whole.trainer.best
+
+
+def test_interrupted_within_a_step_and_run_again(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
+    """The same object begins again before the step whose half was done."""
+    run = training(data, tmp_path)
+    real = run.trainer.optimizer.step
+
+    def half() -> None:
+        real()
+        run.trainer.optimizer.step = real  # type: ignore[method-assign]
+        raise KeyboardInterrupt
+
+    steps = run.run(every=16, log_every=3)
+    next(steps)
+    run.trainer.optimizer.step = half  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        next(steps)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 12
+    finish(run)
+    assert log(tmp_path) == log(whole.folder)
+    np.testing.assert_array_equal(weights(run), weights(whole))
+
+
+def test_interrupted_while_the_last_checkpoint_is_written(
+    data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = training(data, tmp_path)
+    real = run.trainer.save
+
+    def interrupted() -> None:
+        monkeypatch.setattr(run.trainer, "save", real)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.trainer, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        finish(run)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 48
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c_in_a_terminal(data: tuple[Dataset, Dataset], tmp_path: Path, workers: int) -> None:
+    """It goes to the processes that read pictures too."""
+    folder = data[0].pictures[0].path.parents[2]
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background has none
+    code += "from opencv_squeezedet.cli import main; sys.exit(main())"
+    arguments = [str(folder / "data.yaml"), "--split", "train", "-o", str(tmp_path / "run"), "--size", "96", "--batch", "4"]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "train", *arguments, "--pictures", "90000", "--every", "8", "--workers", str(workers)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "run" / "log.csv").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["seen"] >= 4
+
+
+READER_ENDED = "a process that reads pictures was ended, perhaps for want of memory"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_reading_process_that_is_killed(
+    data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a system without memory left."""
+    parent, read = os.getpid(), Example.read
+
+    def fatal(example: Example, mean: tuple[float, float, float]) -> object:
+        if os.getpid() != parent and example.path.stem == "train7":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(example, mean)
+
+    monkeypatch.setattr(Example, "read", fatal)
+    run = Training(recipe(), data[0], tmp_path, workers=1)
+    with pytest.raises(ChildProcessError, match=READER_ENDED):
+        list(run.run())
+    assert (tmp_path / "checkpoint.pt").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_reading_process_that_is_killed_within_a_step(
+    data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step does not count, and the next run begins with it."""
+    run = training(data, tmp_path, workers=1)
+    real = run.trainer.optimizer.step
+
+    def late() -> None:
+        real()
+        kill_reader()
+
+    steps = run.run(every=16, log_every=3)
+    next(steps)
+    monkeypatch.setattr(run.trainer.optimizer, "step", late)
+    with pytest.raises(ChildProcessError, match=READER_ENDED):
+        next(steps)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 12
+    monkeypatch.setattr(run.trainer.optimizer, "step", real)
+    finish(run)
+    np.testing.assert_array_equal(weights(run), weights(whole))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("error", [ConnectionResetError, EOFError])
+def test_a_reading_process_that_is_killed_as_it_hands_over_a_batch(
+    data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """Its connection is closed before the system says that it has died."""
+
+    def closed(_: object) -> int:
+        (reader,) = multiprocessing.active_children()
+        threading.Timer(0.1, reader.kill).start()
+        raise error
+
+    monkeypatch.setattr(resource_sharer.DupFd, "detach", closed)
+    run = Training(recipe(), data[0], tmp_path, workers=1)
+    with pytest.raises(ChildProcessError, match=READER_ENDED):
+        list(run.run())
+    assert (tmp_path / "checkpoint.pt").exists()
+
+
+def test_a_disk_that_is_full(data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = training(data, tmp_path)
+    run.trainer.save()
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    def full(descriptor: int) -> None:
+        os.truncate(descriptor, 1000)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        run.trainer.save()
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert not list(tmp_path.glob("*.new"))
+
+
+# ---- two at a time ---------------------------------------------------------------------------------------------------------
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from opencv_squeezedet.training.lock import lock_folder
+lock = lock_folder(Path(sys.argv[1]))
+print("locked", flush=True)
+time.sleep(600)
+"""
+
+
+def test_two_processes_in_one_folder(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        with pytest.raises(ValueError, match=r"another process is training in .*: wait for its end, or choose another folder"):
+            training(data, tmp_path)
+        assert not (tmp_path / "recipe.json").exists()
+        process.kill()
+    training(data, tmp_path)  # what it has left holds nobody up
+
+
+def test_a_lock_is_the_processs_until_its_last_training_is_gone(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    first, second = training(data, tmp_path), training(data, tmp_path)
+    program = [sys.executable, "-c", HOLDER.replace("600", "0"), str(tmp_path)]
+    del second
+    gc.collect()
+    assert subprocess.run(program, capture_output=True).returncode == 1
+    del first
+    gc.collect()
+    assert subprocess.run(program, capture_output=True).returncode == 0
+
+
+# ---- refused -------------------------------------------------------------------------------------------------------------
+
+
+def test_another_recipe_is_refused(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    run = training(data, tmp_path)
+    training(data, tmp_path, recipe(seed=7))  # nothing was trained yet
+    run = training(data, tmp_path)
+    run.trainer.save()
+    with pytest.raises(ValueError, match=r"another recipe, see recipe\.json"):
+        training(data, tmp_path, recipe(seed=7))
+    assert Recipe.from_json((tmp_path / "recipe.json").read_text()) == recipe()
+
+
+def test_a_run_is_made_longer(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    """While its rate is flat, the steps are those of the longer run from its start."""
+    same = {"small": 0.0, "schedule": Schedule(bfloat16=False, warm_up=0.0, flat=1.0), "plain_end": 0.0}
+    finish(training(data, tmp_path / "a", recipe(pictures=24, **same)), every=24)
+    longer = training(data, tmp_path / "a", recipe(pictures=40, **same))
+    assert longer.trainer.seen == 24
+    assert finish(longer, every=24)[-1].seen == 40
+    whole = training(data, tmp_path / "b", recipe(pictures=40, **same))
+    finish(whole, every=24)
+    assert weights_of(longer.trainer) == weights_of(whole.trainer)
+
+
+def test_all_layers_are_normalised(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    """At the start that changes nothing, and what was trained is resumed with it."""
+    kept = {"frozen": ("conv1", "fire2"), "vary": 1, "input_size": (128, 128)}
+    plain = training(data, tmp_path / "plain", recipe(**kept))
+    run = training(data, tmp_path / "all", recipe(normalized="all", **kept))
+    assert {"fire3_squeeze", "fire9_expand_3x3"} < set(run.trainer.model.norms) - set(plain.trainer.model.norms)
+    assert not {"conv1", "fire2_squeeze", "conv16"} & set(run.trainer.model.norms)
+    blob = torch.from_numpy(np.random.default_rng(0).normal(0, 50, (2, 3, 128, 128)).astype(np.float32))
+    with torch.no_grad():
+        expected = plain.trainer.averaged()(blob, ["fire9"])[0]
+        torch.testing.assert_close(run.trainer.averaged()(blob, ["fire9"])[0], expected, rtol=1e-3, atol=1e-3)
+    finish(run)
+    again = training(data, tmp_path / "all", recipe(normalized="all", **kept))
+    assert weights_of(again.trainer) == weights_of(run.trainer)
+
+
+def weights_of(trainer: Trainer) -> dict[str, list[float]]:
+    return {name: tensor.flatten().tolist() for name, tensor in trainer.average.items()}
+
+
+def test_other_classes_are_refused(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    training(data, tmp_path).trainer.save()
+    other = [replace(part, labels=("green", "blue")) for part in data]
+    with pytest.raises(ModelError, match=r"checkpoint.pt belongs to a training run with the classes red, blue"):
+        training((other[0], other[1]), tmp_path)
+
+
+def test_other_pictures_are_refused(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    training(data, tmp_path).trainer.save()
+    train, val = data
+    first = train.pictures[0]
+    moved = replace(train, pictures=(replace(first, path=Path("elsewhere") / first.path.name), *train.pictures[1:]))
+    training((moved, val), tmp_path)  # the same pictures at another place
+    for others in (
+        (replace(train, pictures=train.pictures[1:]), val),
+        (replace(train, pictures=(replace(first, xyxy=first.xyxy + 1), *train.pictures[1:])), val),
+        (train, replace(val, pictures=val.pictures[1:])),
+    ):
+        with pytest.raises(ModelError, match=r"checkpoint.pt belongs to a (training )?run on other pictures"):
+            training(others, tmp_path)
+
+
+def test_a_recipe_that_was_edited(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    training(data, tmp_path).trainer.save()
+    (tmp_path / "recipe.json").write_bytes(b"\xff{")
+    with pytest.raises(ValueError, match=r"another recipe, see recipe\.json"):
+        training(data, tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "bytes", "other", "part"])
+def test_a_damaged_checkpoint(data: tuple[Dataset, Dataset], tmp_path: Path, damage: str) -> None:
+    training(data, tmp_path).trainer.save()
+    path = tmp_path / "checkpoint.pt"
+    content = path.read_bytes()
+    if damage == "other":
+        torch.save({"weights": 3}, path)
+    elif damage == "part":
+        state = torch.load(path, weights_only=True)
+        del state["history"]
+        torch.save(state, path)
+    else:
+        path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "text": b"hello", "bytes": bytes(999)}[damage])
+    with pytest.raises(ModelError, match=r"checkpoint.pt is damaged: remove it"):
+        training(data, tmp_path)
+
+
+def without_objects(dataset: Dataset) -> Dataset:
+    none = {"xyxy": np.zeros((0, 4), np.float32), "class_id": np.zeros(0, int), "difficult": np.zeros(0, bool), "area": None}
+    return replace(dataset, pictures=tuple(replace(picture, **none) for picture in dataset.pictures))
+
+
+def test_data_that_cannot_be_trained_on(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="none of the 12 pictures has an object"):
+        training((without_objects(data[0]), data[1]), tmp_path / "a")
+    with pytest.raises(ValueError, match="none of the 5 pictures to measure on has an object"):
+        training((data[0], without_objects(data[1])), tmp_path / "a")
+    with pytest.raises(ValueError, match="labels are"):
+        training((data[0], replace(data[1], labels=("x", "y"))), tmp_path / "a")
+    with pytest.raises(ModelError, match="smaller than the kernel"):
+        training(data, tmp_path / "a", recipe(input_size=(40, 96), network="pyramid", start="embedded"))
+    assert not (tmp_path / "a").exists()  # nothing half begun
+
+
+def test_nothing_to_measure_on(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    run = Training(recipe(pictures=8), data[0], tmp_path, workers=0)
+    assert [step.evaluation for step in finish(run)] == [None]
+    with pytest.raises(ValueError, match="no validation set"):
+        run.measure()
+    assert run.write(tmp_path / "model")  # the last weights
+
+
+# ---- data of all kinds -----------------------------------------------------------------------------------------------------
+
+
+def test_one_class_and_pictures_without_objects(tmp_path: Path) -> None:
+    train, val = squares(tmp_path, labels=1)
+    some = replace(train, pictures=(*train.pictures[:4], *without_objects(train).pictures[4:]))
+    run = training((some, val), tmp_path / "run", recipe(pictures=16))
+    steps = finish(run)
+    assert np.isfinite([[float(value) for value in step.losses] for step in steps]).all()
+    assert sd.SqueezeDet(run.write(tmp_path / "m")[0].with_suffix("")).config.labels == ("red",)
+
+
+def test_difficult_objects_are_ignored(data: tuple[Dataset, Dataset]) -> None:
+    first = data[0].pictures[0]
+    difficult = replace(first, difficult=np.ones(len(first.class_id), bool))
+    (example,) = examples_of(replace(data[0], pictures=(difficult,)))
+    assert not example.quality.any()
+    assert len(example.xyxy) == len(first.xyxy)
+
+
+def test_files_that_cannot_be_read(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    gone, bad = (replace(data[i].pictures[0], path=tmp_path / name) for i, name in enumerate(("gone.png", "bad.png")))
+    bad.path.write_bytes(b"no picture")
+    some = tuple(replace(part, pictures=(one, *part.pictures[1:])) for part, one in zip(data, (gone, bad), strict=True))
+    steps = finish(training((some[0], some[1]), tmp_path / "run"))
+    told = [problem for step in steps for problem in step.problems if "channels are dead" not in problem]
+    assert sorted(told) == [
+        f"{bad.path}: it is not a picture that OpenCV can decode",
+        f"{gone.path}: No such file or directory",
+    ]
+    none = replace(data[0], pictures=tuple(replace(p, path=tmp_path / f"no{i}") for i, p in enumerate(data[0].pictures)))
+    with pytest.raises(ValueError, match=r"none of the 12 pictures can be read: .*No such file"):
+        finish(training((none, data[1]), tmp_path / "none"))
+
+
+# ---- which weights are kept -----------------------------------------------------------------------------------------------
+
+
+def script(run: Training, accuracies: list[float]) -> None:
+    """Let `measure` give these, one after the other."""
+    real, left = run.measure, list(accuracies)
+
+    def measure() -> object:
+        evaluation = real()
+        run.trainer.best = best[0]
+        accuracy = left.pop(0)
+        run.trainer.measured(accuracy)
+        best[0] = run.trainer.best
+        results = tuple(replace(result, voc07=accuracy) for result in evaluation.classes)
+        return replace(evaluation, classes=results)
+
+    best = [-1.0]
+    run.trainer.measured(-2.0)
+    run.measure = measure  # type: ignore[method-assign]
+
+
+def test_ends_early_and_keeps_the_best(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    run = training(data, tmp_path, recipe(pictures=400))
+    script(run, [0.1, 0.4, 0.3, 0.2, 0.9])
+    states = [
+        {name: tensor.clone() for name, tensor in run.trainer.average.items()}
+        for step in run.run(every=4, log_every=3, patience=2)
+        if step.evaluation is not None
+    ]
+    assert len(states) == 4
+    assert run.trainer.seen == 16
+    written = run.trainer.best_average
+    assert all(torch.equal(written[name], states[1][name]) for name in written)
+    again = training(data, tmp_path, recipe(pictures=400))
+    assert list(again.run(every=4, patience=2)) == []  # it has ended
+    assert again.trainer.best == 0.4
+    assert len(list(again.run(every=4, patience=3))) == 1  # with more patience it goes on
+
+
+def test_the_average_follows(whole: Training) -> None:
+    state = whole.trainer.model.state_dict()
+    name = "filters.conv16.weight"
+    assert not torch.equal(state[name], whole.trainer.average[name])
+    assert torch.nn.functional.cosine_similarity(state[name].ravel(), whole.trainer.average[name].ravel(), dim=0) > 0.9
+    assert torch.equal(state["filters.conv1.weight"], whole.trainer.average["filters.conv1.weight"])  # frozen
+
+
+# ---- recipes -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_survives_json() -> None:
+    for one in (
+        Recipe(),
+        recipe(),
+        Recipe(anchors=((30, 40), (50.5, 60)), frozen=(), augmentation=Augmentation(crop_area=(0.3, 0.8)), start="x.npz"),
+    ):
+        assert Recipe.from_json(one.to_json()) == one
+    assert Recipe.from_json('{"pictures": 5, "schedule": {"rate": 0.1}}') == Recipe(pictures=5, schedule=Schedule(rate=0.1))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Expecting"),
+        ("[]", "JSON object"),
+        ("[" * 100_000, "a recipe was expected: maximum recursion depth"),
+        ('{"colour": 3}', "Recipe has no field 'colour'"),
+        ('{"network": "yolo"}', "network must be one of"),
+        ('{"loss": "l2"}', "loss must be one of"),
+        ('{"pictures": 0}', "pictures must be at least 1"),
+        ('{"small": 2}', "small must lie in"),
+        ('{"seed": -1}', "seed must be at least 0"),
+        ('{"input_size": [3]}', "input_size must be two"),
+        ('{"anchors": [[3]]}', "anchors"),
+        ('{"schedule": {"rate": -1}}', "rate must be at least 0"),
+        ('{"schedule": {"average": 3}}', "average must lie in"),
+        ('{"schedule": 3}', "Schedule: a JSON object"),
+        ('{"augmentation": {"flip": "x"}}', "flip must be a number"),
+        ('{"frozen": "conv1"}', "frozen must be"),
+    ],
+)
+def test_recipes_of_nonsense(text: str, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        Recipe.from_json(text)
+
+
+def test_sizes() -> None:
+    assert Recipe().sizes == [([(320, 320)], 0.0), ([(416, 416)], 0.6)]
+    assert Recipe(small=0).sizes == [([(416, 416)], 0)]
+    assert Recipe(input_size=(224, 640), small=0.3).sizes == [([(160, 480)], 0.0), ([(224, 640)], 0.3)]
+    assert Recipe(small=0.5, vary=1, plain_end=0.1).sizes == [
+        ([(288, 288), (320, 320), (352, 352)], 0.0),
+        ([(384, 384), (416, 416), (448, 448)], 0.5),
+        ([(416, 416)], 0.9),
+    ]
+    assert Recipe(input_size=(96, 64), small=0, vary=2, plain_end=0).sizes == [
+        ([(64, 32), (96, 64), (128, 96), (160, 128)], 0),
+        ([(96, 64)], 1),
+    ]
+
+
+def test_the_rate_rises_and_falls() -> None:
+    schedule = Schedule(warm_up=0.1, last_rate=0.05)
+    factors = [schedule.factor(seen, 1000) for seen in range(0, 1001, 10)]
+    assert factors[0] == pytest.approx(0.01)
+    assert max(factors) == factors[10] == 1
+    assert factors[55] == pytest.approx((1 + 0.05) / 2)
+    assert factors[100] == pytest.approx(0.05)
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert Schedule(warm_up=0).factor(0, 10) == 1
+    flat = Schedule(warm_up=0.1, flat=0.6, last_rate=0.05)
+    factors = [flat.factor(seen, 1000) for seen in range(0, 1001, 10)]
+    assert factors[10:61] == [1] * 51
+    assert factors[80] == pytest.approx((1 + 0.05) / 2)
+    assert factors[100] == pytest.approx(0.05)
+
+
+def test_classes_weigh_by_their_rarity(data: tuple[Dataset, Dataset]) -> None:
+    examples = examples_of(data[0])
+    counts = np.bincount(np.concatenate([picture.class_id for picture in data[0].pictures]), minlength=2)
+    assert counts[0] != counts[1]
+    np.testing.assert_allclose(class_weights(examples, 0.0), 1)
+    even = class_weights(examples, 1.0).numpy() * counts
+    assert even[0] == pytest.approx(even[1])
+    assert even.sum() == pytest.approx(counts.sum())
+
+
+def test_the_published_loss_is_a_choice(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    run = training(data, tmp_path, recipe(loss="published"))
+    losses = run.trainer.losses((64, 64)), run.trainer.losses((96, 96))
+    assert all(isinstance(loss, PublishedLoss) for loss in losses)
+    assert [loss.config.input_size for loss in losses] == [(64, 64), (96, 96)]
+    assert losses[0].config.anchors == losses[1].config.anchors
+
+
+def test_the_description_is_a_models(whole: Training, tmp_path: Path) -> None:
+    content = json.loads(whole.write(tmp_path / "m")[3].read_text())
+    assert content["preprocess"]["size"] == [96, 96]
+    assert content["head"]["labels"] == ["red", "blue"]
+
+
+def test_bfloat16_where_it_is_computed_in(
+    data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for has in (False, True):
+        for name in ("avx512_bf16", "amx_tile"):
+            monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda has=has: has, raising=False)
+        made = recipe(schedule=Schedule(), pictures=4)
+        trainer = training(data, tmp_path / str(has), made).trainer
+        assert trainer.bfloat16 == (has or (torch.cuda.is_available() and torch.cuda.is_bf16_supported()))
+        blob = torch.zeros(1, 3, 96, 96, device=trainer.device)
+        found = trainer.predict(blob, trainer.losses((96, 96)))
+        assert {part.dtype for part in found} == {torch.float32}  # the losses are taken in float32 all the same
+
+
+def test_the_mean_with_the_first_weights(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    written = {}
+    for share in (0.0, 0.25, 1.0):
+        run = training(data, tmp_path / f"{share}", recipe(start_share=share, normalized="all"))
+        finish(run)
+        assert run.calibrate() == run.calibrate()
+        run.write(tmp_path / f"{share}" / "model", half=False)
+        written[share] = read_weights(tmp_path / f"{share}" / "model.caffemodel")
+    _, first = begin(run.network, run.recipe)
+    changed = 0
+    for name, blobs in written[0.0].items():
+        old = first.get(name, blobs)  # a new layer has no others
+        changed += not np.allclose(blobs[0], old[0])
+        for at, (blob, before) in enumerate(zip(blobs, old, strict=True)):
+            np.testing.assert_array_equal(written[1.0][name][at], before)
+            np.testing.assert_allclose(written[0.25][name][at], 0.25 * before + 0.75 * blob, atol=1e-6)
+    assert set(first) < set(written[0.0])
+    assert changed > 20

@@ -1,0 +1,538 @@
+"""What a teacher sees, how it is kept, and what a training makes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from shared import DATA, needs
+
+import opencv_squeezedet as sd
+from opencv_squeezedet import cli
+from opencv_squeezedet.datasets import load_dataset
+from opencv_squeezedet.preprocess import Picture
+
+torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
+
+from training_cases import squares  # noqa: E402
+
+from opencv_squeezedet.files import read_picture  # noqa: E402
+from opencv_squeezedet.training import (  # noqa: E402
+    CocoDetector,
+    Ensemble,
+    Opinion,
+    Opinions,
+    ask,
+    load_teacher,
+    write_opinions,
+)
+from opencv_squeezedet.training.data import Example  # noqa: E402
+from opencv_squeezedet.training.opinion import Pupil  # noqa: E402
+from opencv_squeezedet.training.session import examples_of  # noqa: E402
+from opencv_squeezedet.training.teacher import DetectorTeacher, Reliability, pairwise_iou_xyxy  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+PHOTO = ROOT / "samples" / "chelsea.jpg"
+LABELS = ("cat", "dog")
+
+
+class Seer:
+    """Sees in every picture what it is told, with a class that nobody asks for in between."""
+
+    labels: Sequence[str] = ("dog", "tree", "cat")
+
+    def __init__(self, rows: list[tuple[list[float], list[float]]]) -> None:
+        boxes, scores = zip(*rows, strict=True) if rows else ((), ())
+        self.opinion = Opinion(
+            np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32).reshape(-1, len(self.labels))
+        )
+
+    def __call__(self, image: Picture) -> Opinion:
+        return self.opinion
+
+
+SEER = Seer(
+    [
+        ([10, 10, 50, 60], [0.2, 0.9, 0.6]),
+        ([60, 5, 90, 45], [0.3, 0.1, 0.0]),
+        ([5, 60, 30, 90], [0.0, 0.9, 0.01]),  # a tree
+    ]
+)
+
+
+def opinions(tmp_path: Path, hints: dict[str, str] | None = None, names: Sequence[str] = ("a.png", "b.png")) -> Opinions:
+    for name in names:
+        cv2.imwrite(str(tmp_path / name), np.zeros((100, 100, 3), np.uint8))
+    path = tmp_path / "teacher.json"
+    write_opinions(path, LABELS, ask(SEER, [tmp_path / name for name in names], LABELS, hints or {}))
+    return Opinions.read(path, LABELS)
+
+
+def test_opinions_come_back(tmp_path: Path) -> None:
+    kept = opinions(tmp_path).by_name
+    assert set(kept) == {"a.png", "b.png"}
+    path, hint, opinion = kept["a.png"]
+    assert (path, hint) == (tmp_path / "a.png", None)
+    np.testing.assert_allclose(opinion.xyxy, [[10, 10, 50, 60], [60, 5, 90, 45]])
+    np.testing.assert_allclose(opinion.scores, [[0.6, 0.2], [0.0, 0.3]], atol=1e-4)
+
+
+def test_the_file_is_coco(tmp_path: Path) -> None:
+    opinions(tmp_path)
+    dataset = load_dataset(tmp_path / "teacher.json")
+    assert dataset.labels == LABELS
+    np.testing.assert_allclose(dataset.pictures[0].xyxy, [[10, 10, 50, 60], [60, 5, 90, 45]])
+    assert dataset.pictures[0].class_id.tolist() == [0, 1]
+
+
+def sd_dataset(path: Path):
+    from opencv_squeezedet.datasets import load_dataset
+
+    return load_dataset(path)
+
+
+def test_annotated_objects_are_softened(tmp_path: Path) -> None:
+    """Half of the teacher's classes, where its box overlaps by half and its score is above 0.2."""
+    truth = np.array([[12, 10, 50, 62], [60, 5, 90, 44], [0, 0, 9, 9]], np.float32)
+    example = Example(tmp_path / "a.png", truth, np.eye(2, dtype=np.float32)[[0, 0, 1]], np.ones(3, np.float32))
+    soft = opinions(tmp_path).taught(example)
+    expected = [[0.5 + 0.5 * 0.75, 0.5 * 0.25], [0.5, 0.5], [0, 1]]
+    np.testing.assert_allclose(soft.classes, expected, atol=1e-3)
+    np.testing.assert_array_equal(soft.xyxy, truth)
+    other = Example(tmp_path / "unknown.png", truth, example.classes, example.quality)
+    assert opinions(tmp_path).taught(other) is other
+
+
+def test_what_people_left_out_is_not_background(tmp_path: Path) -> None:
+    """A teacher's box apart from the annotated ones is ignored if its score is high; a low one changes nothing."""
+    away = np.array([[60, 5, 90, 44]], np.float32)
+    example = Example(tmp_path / "a.png", away, np.eye(2, dtype=np.float32)[[1]], np.ones(1, np.float32))
+    soft = opinions(tmp_path).taught(example)
+    np.testing.assert_allclose(soft.xyxy, [away[0], [10, 10, 50, 60]])
+    assert soft.quality.tolist() == [1, 0]
+    near = np.array([[10, 10, 50, 30]], np.float32)  # an IoU of 0.4
+    soft = opinions(tmp_path).taught(Example(tmp_path / "a.png", near, example.classes, example.quality))
+    np.testing.assert_array_equal(soft.xyxy, near)
+    nothing = Example(tmp_path / "a.png", near[:0], example.classes[:0], example.quality[:0])
+    soft = opinions(tmp_path).taught(nothing)
+    np.testing.assert_allclose(soft.xyxy, [[10, 10, 50, 60]])
+    assert soft.quality.tolist() == [0]
+
+
+def trusted(slope: float = 1.0) -> Reliability:
+    """One that is right as often as its score says."""
+    return Reliability([(np.array([0.0, 1.0]), np.array([0.0, slope]))] * 2)
+
+
+def test_other_pictures_have_the_teachers_objects(tmp_path: Path) -> None:
+    """With the probability that they are right; ignored below 0.4, left out below 0.1."""
+    (example,) = opinions(tmp_path).pictures(["b.png"], LABELS, trusted())
+    assert example.path == tmp_path / "a.png"
+    assert not example.annotated
+    np.testing.assert_allclose(example.quality, [0.6, 0.0], atol=1e-4)
+    np.testing.assert_allclose(example.classes, [[0.75, 0.25], [0, 1]], atol=1e-3)
+    (example,) = opinions(tmp_path).pictures(["b.png"], LABELS, trusted(0.3))
+    np.testing.assert_allclose(example.quality, [0.0], atol=1e-4)  # 0.18; the other's 0.09 is left out
+
+
+def test_reliability_is_measured(tmp_path: Path) -> None:
+    """Of the boxes of class 0 those from 0.6 on are right; class 1 has too few, and is judged with all."""
+    rng = np.random.default_rng(0)
+    scores = rng.random(300).astype(np.float32)
+    by_name, examples = {}, []
+    for i, score in enumerate(scores):
+        path = tmp_path / f"{i}.png"
+        boxes = np.array([[0, 0, 10, 10], [50, 50, 60, 60]], np.float32)[: 1 + (i < 40)]
+        classes = np.array([[score, 0], [0, 0.9]], np.float32)[: len(boxes)]
+        by_name[path.name] = (path, None, Opinion(boxes, classes))
+        truth = boxes[:1] if score > 0.6 else boxes[:0]
+        examples.append(Example(path, truth, np.eye(2, dtype=np.float32)[: len(truth)], np.ones(len(truth), np.float32)))
+    reliable = Opinions(by_name).reliability(examples, LABELS)
+    asked = np.array([[0.3, 0.1], [0.55, 0], [0.65, 0], [0.99, 0], [0.1, 0.7]], np.float32)
+    right = reliable(asked)
+    np.testing.assert_allclose(right[:4], [0, 0, 1, 1], atol=0.02)
+    assert 0.3 < right[4] < 0.9
+    assert Opinions(by_name).reliability([], LABELS)(asked).tolist() == asked.max(1).tolist()
+
+
+def test_hints(tmp_path: Path) -> None:
+    """Where the class is known a lower score will do; without it the picture is left out; others are not asked for."""
+    names = ("cat_1.png", "dog_1.png", "tree_1.png", "x.png")
+    found = opinions(tmp_path, {"cat": "cat", "dog": "dog", "tree": ""}, names)
+    assert set(found.by_name) == {"cat_1.png", "dog_1.png", "x.png"}
+    cat, dog, other = found.pictures([], LABELS, trusted())
+    np.testing.assert_allclose(cat.quality, [0.8, 0.0], atol=1e-4)  # (1 + 0.6) / 2
+    np.testing.assert_allclose(dog.quality, [0.6, 0.65], atol=1e-4)  # 0.3 is enough for a dog that is known to be there
+    np.testing.assert_allclose(other.quality, [0.6, 0.0], atol=1e-4)
+    unsure = Opinion(np.zeros((1, 4), np.float32), np.array([[0.3, 0]], np.float32))
+    weak = Opinions({"dog_2.png": (tmp_path / "dog_2.png", "dog", unsure)})
+    assert weak.pictures([], LABELS, trusted()) == []
+
+
+def test_sources_of_a_training(tmp_path: Path) -> None:
+    train, measured = squares(tmp_path / "data", 3)
+    first = train.pictures[0]
+    torn = Opinion(first.xyxy, np.full((len(first.xyxy), 2), 0.5, np.float32))
+    seen = (first.path.name, measured.pictures[0].path.name, "another.png")
+    teacher = Opinions({name: (tmp_path / name, None, torn) for name in seen})
+    assert len(examples_of(train, teacher)) == len(train.pictures) + 2
+    examples = examples_of(train, teacher, measured)
+    assert [example.path.name for example in examples] == [*(p.path.name for p in train.pictures), "another.png"]
+    assert [example.annotated for example in examples] == [True] * 3 + [False]
+    np.testing.assert_allclose(examples[0].classes.max(1), 0.75)
+    np.testing.assert_allclose(examples[1].classes.max(1), 1)
+
+
+def test_paths_relative_to_the_file(tmp_path: Path) -> None:
+    opinions(tmp_path)
+    content = json.loads((tmp_path / "teacher.json").read_bytes())
+    content["images"][0]["file_name"] = "photos/a.png"
+    (tmp_path / "teacher.json").write_text(json.dumps(content))
+    found = Opinions.read(tmp_path / "teacher.json", LABELS)
+    assert found.by_name["a.png"][0] == tmp_path / "photos" / "a.png"
+    assert found.by_name["b.png"][0] == tmp_path / "b.png"
+
+
+def test_opinions_of_several_files(tmp_path: Path) -> None:
+    one, other = opinions(tmp_path), opinions(tmp_path, names=["c.png"])
+    assert set(Opinions.joined([one, other]).by_name) == {"a.png", "b.png", "c.png"}
+    with pytest.raises(ValueError, match=r"two files have opinions of a picture c\.png"):
+        Opinions.joined([one, other, other])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "Expecting"),
+        ("[]", "a teacher's opinions were expected"),
+        ('{"categories": [], "images": [], "annotations": []}', "its classes are"),
+        ('{"categories": [{"name": "cat"}, {"name": "dog"}], "images": [{"id": 1}], "annotations": []}', "expected"),
+        (
+            '{"categories": [{"name": "cat"}, {"name": "dog"}], "images": [{"id": 1, "file_name": "a", "hint": null}], '
+            '"annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4]}]}',
+            "'scores'",
+        ),
+        (
+            '{"categories": [{"name": "cat"}, {"name": "dog"}], "annotations": [], "images": '
+            '[{"id": 1, "file_name": "x/a", "hint": null}, {"id": 2, "file_name": "y/a", "hint": null}]}',
+            "two pictures have the name a",
+        ),
+        *(
+            (
+                '{"categories": [{"name": "cat"}, {"name": "dog"}], "images": [{"id": 1, "file_name": "a", "hint": null}], '
+                f'"annotations": [{{"image_id": 1, "bbox": {box}, "scores": {scores}}}]}}',
+                r"boxes, and scores in \[0, 1\], were expected of image 1",
+            )
+            for box, scores in (
+                ("[1, 2, 1e300, 4]", "[0, 1]"),
+                ("[1, 2, NaN, 4]", "[0, 1]"),
+                ("[1, 2, 3, 4]", "[0, -Infinity]"),
+                ("[1, 2, 3, 4]", "[0, 2]"),
+            )
+        ),
+        ("[" * 100_000, "a teacher's opinions were expected"),
+    ],
+)
+def test_files_of_nonsense(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "teacher.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message) as error:
+        Opinions.read(path, LABELS)
+    assert str(path) in str(error.value)
+
+
+def test_a_teacher_of_other_classes(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the teacher has no class 'cow'; it has dog, tree, cat"):
+        list(ask(SEER, [], ["cat", "cow"], {}))
+
+
+def test_pictures_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    told: list[str] = []
+    found = list(ask(SEER, [tmp_path / "bad.jpg", tmp_path / "none.jpg", PHOTO], LABELS, {}, told.append))
+    assert [opinion["path"] for opinion in found] == [PHOTO]
+    assert told == [
+        f"{tmp_path / 'bad.jpg'}: it is not a picture that OpenCV can decode",
+        f"{tmp_path / 'none.jpg'}: No such file or directory",
+    ]
+
+
+def test_a_detector_teaches() -> None:
+    teacher = load_teacher("embedded")
+    assert isinstance(teacher, DetectorTeacher)
+    image = cv2.imread(str(PHOTO))
+    xyxy, scores = teacher(image)
+    assert scores.shape == (len(xyxy), 20)
+    best = scores.max(1).argmax()
+    plain = dataclasses.replace(sd.SqueezeDet().config, score_map=())
+    (found, *_) = sd.SqueezeDet(config=plain).detect(image, vote_threshold=1)
+    assert teacher.labels[scores[best].argmax()] == found.label
+    assert scores[best].max() == pytest.approx(found.confidence, abs=1e-5)
+    np.testing.assert_allclose(xyxy[best], found.xyxy, atol=1)
+    assert (xyxy >= 0).all()
+    assert (xyxy[:, 2:] <= image.shape[1::-1]).all()
+
+
+def test_heads_that_cannot_teach() -> None:
+    class Other:
+        config = sd.HeadConfig(input_size=(64, 64), grid=(3, 3), anchors=((9, 9),), labels=("a",), layout="chw")
+
+    with pytest.raises(ValueError, match="layout 'hwc'"):
+        DetectorTeacher(Other())  # type: ignore[arg-type]
+
+
+def test_teachers_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_teacher.py").write_text("from test_training_teacher import SEER\ndef make():\n    return SEER\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_teacher("my_teacher:make").labels == SEER.labels
+    for name, message in (("my_teacher:none", "no attribute 'none'"), ("nowhere:make", "No module named 'nowhere'")):
+        with pytest.raises(ValueError, match=message):
+            load_teacher(name)
+    with pytest.raises(FileNotFoundError):
+        load_teacher(str(tmp_path / "no-model"))
+
+
+def test_iou_of_all_pairs() -> None:
+    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]], np.float32)
+    np.testing.assert_allclose(pairwise_iou_xyxy(boxes, boxes[:2]), [[1, 1 / 3], [1 / 3, 1], [0, 0]], atol=1e-6)
+
+
+# ---- several as one --------------------------------------------------------------------------------------------------------
+
+
+class Fixed:
+    """Sees the same in every picture."""
+
+    def __init__(self, rows: list[tuple[list[float], list[float]]], labels: Sequence[str] = LABELS) -> None:
+        boxes, scores = zip(*rows, strict=True) if rows else ((), ())
+        self.labels = labels
+        self.opinion = Opinion(
+            np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32).reshape(-1, len(labels))
+        )
+
+    def __call__(self, image: Picture) -> Opinion:
+        return self.opinion
+
+
+BLANK = np.zeros((100, 100, 3), np.uint8)
+
+
+def test_a_pupil_hears_each_box_once() -> None:
+    """Of boxes of one class that overlap by more than 0.6 the best remains, and 100 at most."""
+    box, near, other = [10.0, 10, 50, 50], [10.0, 10, 50, 48], [60.0, 60, 90, 90]
+    teacher = Fixed(
+        [(near, [0.5, 0, 0.9]), (box, [0.6, 0.1, 0]), (box, [0, 0.4, 0]), (other, [0.005, 0, 0.9])], [*LABELS, "tree"]
+    )
+    xyxy, scores = Pupil(teacher, LABELS)(BLANK)
+    np.testing.assert_allclose(xyxy, [box, box])
+    np.testing.assert_allclose(scores, [[0.6, 0.1], [0, 0.4]], atol=1e-6)
+    many = Fixed([([i % 20 * 5.0, i // 20 * 5.0, i % 20 * 5 + 4, i // 20 * 5 + 4], [0.5, 0]) for i in range(200)])
+    assert len(Pupil(many, LABELS)(BLANK).xyxy) == 100
+
+
+def test_boxes_are_fused_by_weight() -> None:
+    """The box by score and weight, the score by weight; who sees nothing gives 0; two classes in one place are one thing."""
+    pytest.importorskip("ensemble_boxes", reason="the extra [teach] brings ensemble-boxes")
+    one = Fixed([([10, 10, 50, 50], [0.8, 0]), ([60, 60, 90, 90], [0, 0.4])])
+    other = Fixed([([10, 10, 50, 54], [0.4, 0]), ([11, 11, 51, 51], [0, 0.2])])
+    xyxy, scores = Ensemble([one, other], LABELS, [1.0, 0.5])(BLANK)
+    share = 0.8 / (0.8 + 0.5 * 0.4)
+    np.testing.assert_allclose(xyxy, [[10, 10, 50, 50 * share + 54 * (1 - share)], [60, 60, 90, 90]], atol=1e-3)
+    np.testing.assert_allclose(scores, [[(0.8 + 0.5 * 0.4) / 1.5, 0.5 * 0.2 / 1.5], [0, 0.4 / 1.5]], atol=1e-5)
+    nothing = Fixed([])
+    assert Ensemble([nothing, nothing], LABELS)(BLANK).scores.shape == (0, 2)
+
+
+def test_the_mirrored_picture() -> None:
+    pytest.importorskip("ensemble_boxes", reason="the extra [teach] brings ensemble-boxes")
+
+    class Left(Fixed):
+        """Sees the white part of a picture."""
+
+        def __call__(self, image: Picture) -> Opinion:
+            columns = np.flatnonzero(image[0, :, 0])
+            return Opinion(np.array([[columns[0], 0, columns[-1] + 1, 50]], np.float32), np.array([[0.8, 0]], np.float32))
+
+    image = np.zeros((50, 80, 3), np.uint8)
+    image[:, 5:30] = 255
+    seen = Ensemble([Left([])], LABELS, mirror=True)(image)
+    np.testing.assert_allclose(seen.xyxy, [[5, 0, 30, 50]], atol=1e-3)
+    np.testing.assert_allclose(seen.scores, [[0.8, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, float("nan")], [1.0, 1.0, 1.0]])
+def test_weights_that_do_not_fit(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="2 weights above 0 were expected"):
+        Ensemble([SEER, SEER], LABELS, weights)
+
+
+def test_an_ensemble_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ensemble_boxes", None)
+    with pytest.raises(ImportError, match=r"opencv-squeezedet\[teach\]"):
+        Ensemble([SEER, SEER], LABELS)
+
+
+# ---- detectors trained on COCO ---------------------------------------------------------------------------------------------
+
+FILES = {
+    "nanodet": "nanodet_m",
+    "nanodet-plus": "teachers/nanodet_plus_m_1.5x_416",
+    "yolox": "teachers/yolox_nano",
+    "picodet": "teachers/picodet_s_416",
+}
+
+
+def library(kind: str) -> None:
+    pytest.importorskip("onnxruntime" if kind == "picodet" else "ncnn", reason="the extra [teach] brings it")
+
+
+@needs("weights/teachers")
+@pytest.mark.parametrize("kind", FILES)
+def test_each_sees_the_cat(kind: str) -> None:
+    library(kind)
+    teacher = load_teacher(f"{kind}={DATA / 'weights' / FILES[kind]}")
+    assert len(teacher.labels) == len(set(teacher.labels)) == 80
+    assert set(sd.VOC.labels) <= set(teacher.labels)
+    photo = cv2.imread(str(PHOTO))
+    for image in (photo, photo[:, :150]):
+        xyxy, scores = teacher(image)
+        assert teacher.labels[scores.max(0).argmax()] == "cat"
+        assert (xyxy >= 0).all()
+        assert (xyxy <= [*image.shape[1::-1]] * 2).all()
+    ours = sd.SqueezeDet().detect(photo)[0]
+    xyxy, scores = teacher(photo)
+    best = xyxy[scores.max(1).argmax()]
+    assert pairwise_iou_xyxy(best[None], np.array([ours.xyxy], np.float32))[0, 0] > 0.6
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_missing_and_damaged_files(kind: str, tmp_path: Path) -> None:
+    library(kind)
+    suffixes = (".onnx",) if kind == "picodet" else (".param", ".bin")
+    for name in ("x", *(f"x{suffix}" for suffix in suffixes)):
+        with pytest.raises(FileNotFoundError, match=rf"no .*x\{suffixes[0]}, which {kind} needs"):
+            load_teacher(f"{kind}={tmp_path / name}")
+    for suffix in suffixes:
+        (tmp_path / f"x{suffix}").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match="cannot read it"):
+        load_teacher(f"{kind}={tmp_path / 'x'}")
+
+
+@needs("weights/teachers", "opinions_voc_mix.json", "voc_mix")
+def test_the_opinions_that_were_given() -> None:
+    """Made by another program from the same four: the same boxes, and nearly the same scores, in 100 pictures."""
+    pytest.importorskip("ensemble_boxes", reason="the extra [teach] brings ensemble-boxes")
+    kinds = ("nanodet-plus", "picodet", "yolox")
+    for kind in kinds:
+        library(kind)
+    teachers = [CocoDetector(kind, DATA / "weights" / FILES[kind], threads=1) for kind in kinds]
+    ensemble = Ensemble(teachers, sd.VOC.labels, [1, 0.7, 0.7], mirror=True)
+    given = Opinions.read(DATA / "opinions_voc_mix.json", sd.VOC.labels).by_name
+    found, apart = [], []
+    for name in sorted(given)[::83]:
+        path, _, (xyxy, scores) = given[name]
+        mine = ensemble(read_picture(path))
+        sure = scores.max(1, initial=0) > 0.2
+        iou = pairwise_iou_xyxy(xyxy[sure], mine.xyxy) if len(mine.xyxy) else np.zeros((sure.sum(), 1), np.float32)
+        for row, of_thing in zip(iou, scores[sure], strict=True):
+            near = row.argmax()
+            found.append(row[near] > 0.9 and mine.scores[near].argmax() == of_thing.argmax())
+            if found[-1]:
+                apart.append(abs(mine.scores[near].max() - of_thing.max()))
+    assert len(found) > 300
+    assert np.mean(found) > 0.95
+    assert np.mean(apart) < 0.03
+
+
+def test_without_ncnn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "ncnn", None)
+    for suffix in (".param", ".bin"):
+        (tmp_path / f"x{suffix}").write_bytes(b"")
+    name = f"nanodet={tmp_path / 'x'}"
+    with pytest.raises(ImportError, match=r"opencv-squeezedet\[teach\]"):
+        load_teacher(name)
+    assert cli.main(["label", str(PHOTO), "--teacher", name, "-o", str(tmp_path / "t.json")]) == 2
+    assert "opencv-squeezedet[teach]" in capsys.readouterr().err
+    assert not (tmp_path / "t.json").exists()
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------------
+
+
+def test_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("cat_1.jpg", "skipped.jpg"):
+        (folder / name).write_bytes(PHOTO.read_bytes())
+    (folder / "notes.txt").write_text("no picture")
+    out = tmp_path / "teacher.json"
+    arguments = [str(folder), str(PHOTO), "--teacher", "embedded", "--hint", "cat_=cat", "--hint", "skipped=", "-o", str(out)]
+    assert cli.main(["label", *arguments]) == 0
+    assert capsys.readouterr().out == ""
+    content = json.loads(out.read_bytes())
+    assert [Path(image["file_name"]).name for image in content["images"]] == ["cat_1.jpg", "chelsea.jpg"]
+    assert [image["hint"] for image in content["images"]] == ["cat", None]
+    found = Opinions.read(out, sd.VOC.labels)
+    assert set(found.by_name) == {"cat_1.jpg", "chelsea.jpg"}
+
+
+def test_label_with_two_teachers(tmp_path: Path) -> None:
+    """Twice the same is the same as once, but with one class for each member's box; pictures below the file are relative."""
+    pytest.importorskip("ensemble_boxes", reason="the extra [teach] brings ensemble-boxes")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(PHOTO.read_bytes())
+    out = tmp_path / "teacher.json"
+    twice = ["--teacher", "embedded", "--teacher", "embedded", "--weights", "1,2"]
+    assert cli.main(["label", str(tmp_path / "photos"), *twice, "-o", str(out), "--quiet"]) == 0
+    assert [image["file_name"] for image in json.loads(out.read_bytes())["images"]] == ["photos/cat.jpg"]
+    both = Opinions.read(out, sd.VOC.labels).by_name["cat.jpg"][2]
+    once = load_teacher("embedded")(cv2.imread(str(PHOTO)))
+    best = once.scores.max(1).argmax()
+    assert both.scores.max() == pytest.approx(once.scores[best].max(), abs=1e-3)
+    np.testing.assert_allclose(both.xyxy[both.scores.max(1).argmax()], once.xyxy[best], atol=0.1)
+
+
+def test_label_tells_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    out = tmp_path / "teacher.json"
+    examples = [str(tmp_path / "bad.jpg"), str(tmp_path / "none"), str(PHOTO)]
+    assert cli.main(["label", *examples, "--teacher", "embedded", "-o", str(out), "--quiet"]) == 1
+    lines = sorted(capsys.readouterr().err.splitlines())
+    assert [line.split(": ")[-1] for line in lines] == ["it is not a picture that OpenCV can decode", "no such file or folder"]
+    assert len(json.loads(out.read_bytes())["images"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["photo.jpg", "-o", "x"], "--teacher"),
+        (["--teacher", "embedded", "-o", "x"], "FOLDER"),
+        (["photo.jpg", "--teacher", "embedded", "-o", "x", "--hint", "cat"], "PREFIX=CLASS"),
+        (["photo.jpg", "--teacher", "embedded", "-o", "x", "--hint", "a=cow,"], "PREFIX=CLASS"),
+        (["photo.jpg", "--teacher", "nothing", "-o", "x"], "the published detectors are"),
+        (["photo.jpg", "--teacher", "picodet=none", "-o", "x"], "no none.onnx, which picodet needs"),
+        (["photo.jpg", "--teacher", "embedded", "-o", "x", "--weights", "1,a"], "--weights: numbers with commas between"),
+        (["photo.jpg", "--teacher", "embedded", "-o", "x", "--weights", "1,2"], "1 weights above 0 were expected"),
+        (["photo.jpg", "--teacher", "no:thing", "-o", "x"], "No module named 'no'"),
+        (["photo.jpg", "--teacher", "embedded", "-o", "x", "--labels", "cat,unicorn"], "has no class 'unicorn'"),
+        (["photo.jpg", "--teacher", "embedded", "-o", "no/folder/x"], "--output: no/folder/x: its folder does not exist"),
+        (["empty", "--teacher", "embedded", "-o", "x"], "no pictures in the folders"),
+    ],
+)
+def test_label_with_wrong_arguments(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.jpg").write_bytes(PHOTO.read_bytes())
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["label", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "x").exists()
