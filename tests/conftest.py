@@ -1,4 +1,7 @@
-"""For all tests: one profile of hypothesis, the same examples on every run; and no way to the published weights' addresses."""
+"""For all tests: the profiles of hypothesis, and no way to the published weights' addresses.
+
+The examples are the same in every run; ``--hypothesis-profile nightly`` takes ten times as many, at random.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-settings.register_profile("ci", derandomize=True, deadline=None)
-settings.load_profile("ci")
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True)
+settings.load_profile("fixed")
 
 os.environ["OPENCV_SQUEEZEDET_MIRROR"] = os.path.join(os.sep, "tests", "fetch", "nothing")
 

@@ -81,9 +81,9 @@ def test_matched_iou_takes_the_partners_of_the_highest_sum() -> None:
 
 
 def test_wrong_options() -> None:
-    with pytest.raises(ValueError, match="3 shapes need as many different boxes, the data set has 2"):
+    with pytest.raises(ValueError, match=r"\b3\b.*boxes.*\b2\b"):
         find_shapes(np.array([(1.0, 2.0), (1.0, 2.0), (3.0, 4.0)]), 3)
-    with pytest.raises(ValueError, match="distance must be one of 'iou', 'euclidean'"):
+    with pytest.raises(ValueError, match=r"distance.*'iou', 'euclidean'"):
         find_shapes(SHAPES, 2, distance="best")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="count must be at least 1"):
         find_shapes(SHAPES, 0)
@@ -126,9 +126,9 @@ def test_the_command(data: Path, suffix: str, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--count", "500"], "500 shapes need as many different boxes"),
+        (["--count", "500"], "500 shapes"),
         (["--plot", "a.xyz"], "xyz"),
-        (["--size", "big"], "pixels, as in 416 or 416x416, were expected"),
+        (["--size", "big"], "416x416"),
         (["--size", "0"], "input_size must be at least 1"),
         (["--distance", "far"], "invalid choice"),
     ],

@@ -58,16 +58,16 @@ def test_shapes_of_the_layouts() -> None:
 
 
 WRONG_SHAPES = [
-    (0, (), r"delta_bbox must have the shape \(3, 4, 8\) or \(3, 4, 2, 4\) or \(24, 4\), got \(\)"),
-    (0, (96,), r"delta_bbox must have the shape .*, got \(96,\)"),
-    (0, (4, 3, 8), r"delta_bbox must have the shape .*, got \(4, 3, 8\)"),
-    (0, (8, 3, 4), r"delta_bbox must have the shape .*, got \(8, 3, 4\)"),
-    (0, (1, 1, 24, 4), r"delta_bbox must have the shape .*, got \(1, 1, 24, 4\)"),
-    (0, (0, 3, 4, 8), r"delta_bbox must have the shape .*, got \(0, 3, 4, 8\)"),
-    (1, (24, 2), r"class_scores must have the shape \(24, 3\) or \(3, 4, 6\) or \(3, 4, 2, 3\), got \(24, 2\)"),
-    (1, (72,), r"class_scores must have the shape .*, got \(72,\)"),
-    (2, (3, 4), r"conf_scores must have the shape \(3, 4, 2\) or \(24,\) or \(24, 1\), got \(3, 4\)"),
-    (2, (25,), r"conf_scores must have the shape .*, got \(25,\)"),
+    (0, (), r"delta_bbox.*\(3, 4, 8\).*\(3, 4, 2, 4\).*\(24, 4\).*got \(\)"),
+    (0, (96,), r"delta_bbox .*got \(96,\)"),
+    (0, (4, 3, 8), r"delta_bbox .*got \(4, 3, 8\)"),
+    (0, (8, 3, 4), r"delta_bbox .*got \(8, 3, 4\)"),
+    (0, (1, 1, 24, 4), r"delta_bbox .*got \(1, 1, 24, 4\)"),
+    (0, (0, 3, 4, 8), r"delta_bbox .*got \(0, 3, 4, 8\)"),
+    (1, (24, 2), r"class_scores.*\(24, 3\).*\(3, 4, 6\).*\(3, 4, 2, 3\).*got \(24, 2\)"),
+    (1, (72,), r"class_scores .*got \(72,\)"),
+    (2, (3, 4), r"conf_scores.*\(3, 4, 2\).*\(24,\).*\(24, 1\).*got \(3, 4\)"),
+    (2, (25,), r"conf_scores .*got \(25,\)"),
 ]
 
 
@@ -83,10 +83,10 @@ def test_wrong_shapes(at: int, shape: tuple[int, ...], message: str) -> None:
 @pytest.mark.parametrize("count", [2, 5])
 def test_several_pictures_are_sent_to_postprocess_batch(count: int) -> None:
     blobs = [np.stack([blob] * count) for blob in GOOD]
-    message = rf"delta_bbox must have .*, got \({count}, 3, 4, 8\): for {count} pictures there is postprocess_batch"
+    message = rf"delta_bbox.*got \({count}, 3, 4, 8\).*postprocess_batch"
     with pytest.raises(ValueError, match=message):
         sd.postprocess(*blobs, HEAD)
-    with pytest.raises(ValueError, match=rf"class_scores .*: for {count} pictures there is postprocess_batch"):
+    with pytest.raises(ValueError, match=r"class_scores.*postprocess_batch"):
         sd.score(*blobs[1:], HEAD)
 
 

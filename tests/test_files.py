@@ -13,7 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opencv_squeezedet import files
@@ -34,7 +35,7 @@ def photo() -> np.ndarray:
 @pytest.mark.parametrize("name", ["pipe.jpg", "/dev/zero"])
 def test_what_may_never_end_is_not_read(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(ValueError, match="it is a pipe or a device, and not a regular file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         read_picture(tmp_path / name)
 
 
@@ -50,7 +51,7 @@ def test_a_file_of_absurd_size_is_not_read(tmp_path: Path) -> None:
             file.truncate(1 << 40)
         except OSError:
             pytest.skip("no file with a hole of this size can be made here")
-    with pytest.raises(ValueError, match=r"it has 1,099,511,627,776 bytes, at most 1,073,741,824 are read"):
+    with pytest.raises(ValueError, match=r"1,099,511,627,776 bytes.*1,073,741,824"):
         read_picture(path)
 
 
@@ -66,7 +67,7 @@ def test_a_part_of_a_png_that_is_larger_than_the_file(photo: np.ndarray) -> None
     """OpenCV 5 would fill 4 GiB with zeros first, which takes it half a minute."""
     content = bytearray(cv2.imencode(".png", photo)[1].tobytes())
     content[33:37] = b"\xff\xff\xff\x17"
-    with pytest.raises(ValueError, match=r"it is damaged: a part of 4,294,967,063 bytes in a file of"):
+    with pytest.raises(ValueError, match=r"damaged.*4,294,967,063 bytes"):
         files.decode_picture(bytes(content))
 
 
@@ -87,7 +88,7 @@ def test_pictures_of_16_bits_are_the_same_pictures(tmp_path: Path, photo: np.nda
 
 def test_floats_that_are_no_picture(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.pfm"), np.full((4, 4, 3), 7e8, np.float32))
-    with pytest.raises(ValueError, match="a float image must range from 0 to 1 or to 255"):
+    with pytest.raises(ValueError, match=r"float.*from 0 to 1 or to 255"):
         read_picture(tmp_path / "a.pfm")
 
 
@@ -193,7 +194,7 @@ def test_a_link_in_the_place_of_a_temporary_file(tmp_path: Path, monkeypatch: py
 NAMES = st.sampled_from(["a", "b.txt", "c.json", "d"])
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(
     before=st.dictionaries(NAMES, st.binary(max_size=3)),
     contents=st.dictionaries(NAMES, st.binary(min_size=4, max_size=9), min_size=1),

@@ -24,9 +24,9 @@ def no_display(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is a display")
 def test_neither_a_notebook_nor_a_display() -> None:
-    with pytest.raises(RuntimeError, match=r"a notebook or a display was expected, .*cv2\.imwrite\(path, draw"):
+    with pytest.raises(RuntimeError, match=r"notebook.*cv2\.imwrite\(path, draw"):
         sd.show(IMAGE, FOUND)
-    with pytest.raises(TypeError, match="detections must be Detections, got list"):
+    with pytest.raises(TypeError, match=r"detections.*got list"):
         sd.show(IMAGE, [])  # type: ignore[arg-type]
 
 
@@ -74,7 +74,7 @@ def test_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("shell", [None, SimpleNamespace()], ids=["imported only", "in a terminal"])
 def test_ipython_that_is_no_notebook(shell: object, monkeypatch: pytest.MonkeyPatch) -> None:
     displayed = ipython(monkeypatch, shell)
-    with pytest.raises(RuntimeError, match="a notebook or a display was expected"):
+    with pytest.raises(RuntimeError, match="notebook"):
         sd.show(IMAGE, FOUND)
     assert displayed == []
 

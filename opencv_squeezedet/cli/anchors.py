@@ -23,7 +23,7 @@ from opencv_squeezedet.cli.errors import usage_errors
 from opencv_squeezedet.cli.parser import CommandParser
 from opencv_squeezedet.cli.targets import check_targets, write_target
 from opencv_squeezedet.cli.terminal import print_table
-from opencv_squeezedet.config import VOC
+from opencv_squeezedet.presets import VOC
 
 DESCRIPTION = "Fit anchor shapes to a data set: k-means over its box sizes, at the network's input size."
 USAGE = "[options] DATASET"

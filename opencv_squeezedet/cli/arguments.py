@@ -10,7 +10,7 @@ from typing import get_args
 
 from opencv_squeezedet._checks import MOST, fraction
 from opencv_squeezedet.backends import BackendName
-from opencv_squeezedet.config import NMS_KINDS, Options
+from opencv_squeezedet.options import NMS_KINDS, Options
 
 Add = Callable[..., object]
 """An ``add_argument`` of a parser or of a group."""

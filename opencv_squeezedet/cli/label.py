@@ -12,10 +12,10 @@ from opencv_squeezedet.cli.errors import EXIT_SOME_FAILED, CommandError, usage_e
 from opencv_squeezedet.cli.parser import CommandParser
 from opencv_squeezedet.cli.targets import OF_MODEL, OF_SOURCES, check_targets
 from opencv_squeezedet.cli.terminal import complain, shown
-from opencv_squeezedet.config import VOC
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import PICTURE_SUFFIXES
 from opencv_squeezedet.model_files import reserved_by
+from opencv_squeezedet.presets import VOC
 
 if TYPE_CHECKING:
     from opencv_squeezedet.training import Teacher

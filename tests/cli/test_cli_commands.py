@@ -16,7 +16,7 @@ import opencv_squeezedet as sd
 from opencv_squeezedet import cli
 from opencv_squeezedet.cli import errors, runner, targets, terminal
 from opencv_squeezedet.cli.parser import make_parser
-from opencv_squeezedet.config import NMS_KINDS
+from opencv_squeezedet.options import NMS_KINDS
 
 PHOTO = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
 

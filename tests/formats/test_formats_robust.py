@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from embedded import needs_onnx
+from examples import examples
 from format_seeds import READERS, mutated, read_it, sealed, seeds
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from opencv_squeezedet.formats.shared_weights import values_bytes
@@ -22,7 +23,7 @@ pytestmark = needs_onnx
 
 
 @pytest.mark.parametrize("kind", READERS)
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), which=st.integers(0, 1))
 def test_mutated_files_are_read_or_refused(kind: str, seed: int, which: int, tmp_path: Path) -> None:
     files = seeds()[kind]
@@ -30,7 +31,7 @@ def test_mutated_files_are_read_or_refused(kind: str, seed: int, which: int, tmp
 
 
 @pytest.mark.parametrize("kind", READERS)
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=300))
 def test_any_bytes_are_refused(kind: str, content: bytes, tmp_path: Path) -> None:
     read_it(kind, content, tmp_path / f"any.{kind}")

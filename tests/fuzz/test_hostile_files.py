@@ -67,11 +67,11 @@ def test_every_number_that_caffe_can_write(slope: str, value: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("slope", "message"),
     [
-        ("0x" + "1" * 50, "'negative_slope' must be a float, got '0x111"),
-        ("1" * 200_000 + "x", "no word, number, string or mark begins with '1'"),
-        ("1." + "1" * 200_000 + "x", "no word, number, string or mark begins with '1'"),
-        ("-" + " " * 200_000 + "x", "no word, number, string or mark begins with '-'"),
-        ('"' + "\\x" * 100_000, "no word, number, string or mark begins with '\"'"),
+        ("0x" + "1" * 50, "'negative_slope'.*got '0x111"),
+        ("1" * 200_000 + "x", "'1'"),
+        ("1." + "1" * 200_000 + "x", "'1'"),
+        ("-" + " " * 200_000 + "x", "'-'"),
+        ('"' + "\\x" * 100_000, "'\"'"),
     ],
     ids=["base 16", "digits", "fraction", "spaces", "string"],
 )
@@ -149,9 +149,7 @@ def test_weights_that_many_have_are_there_once(kind: Any, tmp_path: Path) -> Non
 def test_weights_that_too_many_have(tmp_path: Path) -> None:
     """A native library has them once for each."""
     path = convolutions(tmp_path, 2500, np.float32)
-    with pytest.raises(
-        sd.ModelError, match=r"node 'c\d+' \(Conv\): with its weights, which others have too, they are far more"
-    ):
+    with pytest.raises(sd.ModelError, match=r"node 'c\d+' \(Conv\):.*weights"):
         read_onnx(path)
 
 
@@ -236,7 +234,7 @@ def test_values_in_other_files_wherever_they_are_named(
     (tmp_path / "model").mkdir()
     monkeypatch.chdir(tmp_path / "model")
     path = make(tmp_path / "model")
-    with pytest.raises(sd.ModelError, match="constant 'c': its values lie in another file") as caught:
+    with pytest.raises(sd.ModelError, match=r"constant 'c': .*another file") as caught:
         read_onnx(path)
     assert not isinstance(caught.value, UnknownLayerError)  # those are tried
 
@@ -250,7 +248,7 @@ def test_values_in_a_pipe(tmp_path: Path) -> None:
     tensor.external_data[0].value = "pipe"
     path = onnx_file(tmp_path, [helper.make_node("Relu", ["data"], ["y"])], [tensor], "y")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(sd.ModelError, match="constant 'c': its values were expected in a regular file, got 'pipe'"):
+    with pytest.raises(sd.ModelError, match=r"constant 'c': .*regular file.*got 'pipe'"):
         read_onnx(path)
 
 

@@ -179,28 +179,28 @@ def no_operator(model: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (zero("conv1", "strides"), r"node 'conv1' \(Conv\): strides must be integers of at least 1, got \[0, 0\]"),
-        (zero("conv1", "dilations"), "dilations must be integers of at least 1"),
-        (zero("conv1", "kernel_shape"), "kernel_shape must be integers of at least 1"),
-        (zero("grouped", "group"), r"node 'grouped' \(Conv\): its group 0 or kernel_shape does not fit"),
-        (zero("pool1", "strides"), r"node 'pool1' \(MaxPool\): strides must be"),
-        (negative_pads, r"node 'e3' \(Conv\): pads of at least 0 were expected, got \[-9, -9, -9, -9\]"),
-        (other_shape, r"node 'e3' \(Conv\): its group 1 or kernel_shape does not fit weights of \(4, 4, 9, 1\)"),
-        (cut_values, r"constant 'e3\.weight': 576 bytes were expected for its shape \(4, 4, 3, 3\), the file has 572"),
-        (many_values, r"constant 'e3\.weight': 154618822656 bytes were expected"),
-        (other_type, r"constant 'e3\.weight': 1152 bytes were expected"),
-        (two_types, r"node 'e3' \(Conv\): its attribute 'strides' does not have the one value of its type"),
-        (two_attributes, r"node 'e3' \(Conv\): each attribute was expected once"),
-        (reversed_nodes, r"node 'sigmoid' \(Sigmoid\): no earlier node gives its input 'confidences'"),
-        (two_of_one_name, r"an earlier node gives '.*' as well"),
-        (axis, r"node 'concat' \(Concat\): an input of \(1, 4, 6, 8\) has no axis 7"),
-        (parts, r"node 'slice' \(Split\): lengths \(6, 2, 9\) for 3 outputs do not fit"),
-        (lengths, r"layer 'reshape': a bottom of \(1, 3, 4, 6\) has 72 values, which cannot be reshaped"),
-        (input_shape, r"'data': a shape was expected, got \(3, -24, 32\)"),
-        (no_output, "no node gives the output 'nothing'"),
-        (an_output_twice, "each output once was expected, got 'delta_bbox', 'class_scores', 'conf_scores', 'delta_bbox'"),
-        (no_second_input, r"node 'sum' \(Sum\): names of all its inputs and outputs were expected, got \['grouped', ''\]"),
-        (no_operator, r"node 'conv1' \(\): an operator with an output was expected"),
+        (zero("conv1", "strides"), r"node 'conv1' \(Conv\): strides.*got \[0, 0\]"),
+        (zero("conv1", "dilations"), "dilations"),
+        (zero("conv1", "kernel_shape"), "kernel_shape"),
+        (zero("grouped", "group"), r"node 'grouped' \(Conv\): .*group 0"),
+        (zero("pool1", "strides"), r"node 'pool1' \(MaxPool\): .*strides"),
+        (negative_pads, r"node 'e3' \(Conv\): pads.*got \[-9, -9, -9, -9\]"),
+        (other_shape, r"node 'e3' \(Conv\): .*group 1.*kernel_shape.*\(4, 4, 9, 1\)"),
+        (cut_values, r"constant 'e3\.weight': 576 bytes.*\(4, 4, 3, 3\).*572"),
+        (many_values, r"constant 'e3\.weight': 154618822656 bytes"),
+        (other_type, r"constant 'e3\.weight': 1152 bytes"),
+        (two_types, r"node 'e3' \(Conv\): .*attribute 'strides'"),
+        (two_attributes, r"node 'e3' \(Conv\): .*attribute.*once"),
+        (reversed_nodes, r"node 'sigmoid' \(Sigmoid\): .*input 'confidences'"),
+        (two_of_one_name, r"earlier node gives '"),
+        (axis, r"node 'concat' \(Concat\): .*\(1, 4, 6, 8\).*axis 7"),
+        (parts, r"node 'slice' \(Split\): .*\(6, 2, 9\)"),
+        (lengths, r"layer 'reshape': .*\(1, 3, 4, 6\).*72 values"),
+        (input_shape, r"'data': .*shape.*got \(3, -24, 32\)"),
+        (no_output, "output 'nothing'"),
+        (an_output_twice, "output once.*got 'delta_bbox', 'class_scores', 'conf_scores', 'delta_bbox'"),
+        (no_second_input, r"node 'sum' \(Sum\): .*inputs and outputs.*got \['grouped', ''\]"),
+        (no_operator, r"node 'conv1' \(\): .*operator"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -330,7 +330,7 @@ def test_values_outside_the_models_folder_are_not_read(location: str, backend: A
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "link").symlink_to(tmp_path / "secret")
     path = with_external(tmp_path / "model", location.format(tmp_path), offset=0)
-    with pytest.raises(sd.ModelError, match=r"it\.onnx': constant '.*': its values were expected in the model's folder, got"):
+    with pytest.raises(sd.ModelError, match=r"it\.onnx': constant '.*': .*folder, got"):
         sd.SqueezeDet(path, backend=backend)
 
 
@@ -338,10 +338,10 @@ def test_values_outside_the_models_folder_are_not_read(location: str, backend: A
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ({"offset": 10**12}, r"it\.data' ends before its \d+ bytes from 1000000000000 on"),
-        ({"offset": -1}, r"a place and \d+ bytes of values there were expected, got"),
-        ({"length": 3}, r"a place and \d+ bytes of values there were expected, got"),
-        ({"offset": "x"}, r"a place and \d+ bytes of values there were expected, got"),
+        ({"offset": 10**12}, r"it\.data' .*1000000000000"),
+        ({"offset": -1}, r"\d+ bytes.*got"),
+        ({"length": 3}, r"\d+ bytes.*got"),
+        ({"offset": "x"}, r"\d+ bytes.*got"),
     ],
 )
 def test_values_that_the_other_file_does_not_have(told: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -371,7 +371,7 @@ def caffe(tmp_path: Path) -> Path:
     ("old", "new", "message"),
     [
         ("pool: MAX\n    kernel_size: 2", "pool: MAX } convolution_param { pad: 4294967295", "pool1"),
-        ('type: "Sigmoid"', 'type: "Nonsense"', "it.caffemodel' does not fit itself, or the input of 32x24: layer 'sigmoid'"),
+        ('type: "Sigmoid"', 'type: "Nonsense"', "it.caffemodel' .*32x24: layer 'sigmoid'"),
         ('type: "Permute"', 'type: "DetectionOutput"', "num_classes|permute"),
         ('type: "Sigmoid"', 'type: "Scale"', "of 32x24: "),
     ],
@@ -400,7 +400,7 @@ def test_weights_are_checked_where_the_layers_are_not_known(caffe: Path) -> None
     caffe.write_text(caffe.read_text().replace('type: "Sigmoid"', 'type: "TanH"'))
     weights = caffe.with_suffix(".caffemodel")
     weights.write_bytes(weights.read_bytes()[:-5])
-    with pytest.raises(sd.ModelError, match=r"caffemodel': it ends within the field"):
+    with pytest.raises(sd.ModelError, match=r"caffemodel': .*ends within"):
         sd.SqueezeDet(caffe, config=SMALL)
 
 
@@ -409,7 +409,7 @@ def test_weights_are_checked_where_the_layers_are_not_known(caffe: Path) -> None
 def test_an_archive_that_is_none(content: bytes, caffe: Path) -> None:
     path = caffe.with_suffix(".npz")
     path.write_bytes(content)
-    with pytest.raises(sd.ModelError, match="npz': arrays LAYER_w and LAYER_b were expected"):
+    with pytest.raises(sd.ModelError, match=r"npz': .*LAYER_w and LAYER_b"):
         sd.SqueezeDet(caffe, path, config=SMALL)
 
 
@@ -418,7 +418,7 @@ def test_an_archive_that_is_none(content: bytes, caffe: Path) -> None:
 def test_an_archive_of_something_else(array: Any, caffe: Path) -> None:
     path = caffe.with_suffix(".npz")
     np.savez(path, conv1_w=array, conv1_b=array)
-    with pytest.raises(sd.ModelError, match=r"npz': arrays LAYER_w and LAYER_b were expected: (floats|Object arrays)"):
+    with pytest.raises(sd.ModelError, match=r"npz': .*LAYER_w and LAYER_b.*: (floats|Object arrays)"):
         sd.SqueezeDet(caffe, path, config=SMALL)
 
 
@@ -434,7 +434,7 @@ def test_an_input_of_gigabytes_in_the_description(size: list[int], tmp_path: Pat
     description["head"]["input_size"] = description["preprocess"]["size"] = size
     (tmp_path / "it.json").write_text(json.dumps(description))
     start = time.monotonic()
-    with pytest.raises(sd.ModelError, match=r"it.*: inputs of at most 16777216 pixels are possible|a blob of \d+ values"):
+    with pytest.raises(sd.ModelError, match=r"it.*: .*16777216 pixels|a blob of \d+ values"):
         sd.SqueezeDet(tmp_path / "it")
     assert time.monotonic() - start < 5
 
@@ -442,7 +442,7 @@ def test_an_input_of_gigabytes_in_the_description(size: list[int], tmp_path: Pat
 def test_an_input_of_gigabytes_for_someone_elses_net() -> None:
     net = cv2.dnn.readNetFromONNX(ONNX)
     head = sd.HeadConfig(**{**sd.VOC.to_dict(), "input_size": (20_000, 20_000)})
-    with pytest.raises(sd.ModelError, match="inputs of at most 16777216 pixels are possible"):
+    with pytest.raises(sd.ModelError, match="16777216 pixels"):
         sd.SqueezeDet(net, config=head)
 
 
@@ -478,7 +478,7 @@ def test_layers_that_would_take_gigabytes(layer: Any, message: str) -> None:
 
 def test_an_input_of_gigabytes_in_a_definition(tmp_path: Path) -> None:
     (tmp_path / "it.prototxt").write_text('input: "data" input_dim: [100000, 3, 4000, 4000]')
-    with pytest.raises(sd.ModelError, match=r"an input of \(100000, 3, 4000, 4000\) has \d+ values, at most 134217728"):
+    with pytest.raises(sd.ModelError, match=r"\(100000, 3, 4000, 4000\).*134217728"):
         read_prototxt(tmp_path / "it.prototxt")
 
 
@@ -488,7 +488,7 @@ def test_classes_without_end(tmp_path: Path) -> None:
     (tmp_path / "it.prototxt").write_text(text.replace("dim: 3\n    }\n  }", "dim: 200000\n    }\n  }"))
     from opencv_squeezedet.head import derive_config
 
-    with pytest.raises(sd.ModelError, match="200000 classes, at most 100000 are possible"):
+    with pytest.raises(sd.ModelError, match=r"200000 classes.*100000"):
         derive_config(read_prototxt(tmp_path / "it.prototxt"), anchors=SMALL.anchors)
 
 
@@ -498,7 +498,7 @@ def test_files_without_end(suffix: str, caffe: Path) -> None:
     path = caffe.with_suffix(suffix)
     with path.open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(sd.ModelError, match=rf"it\{suffix}': a file of at most \d+ bytes was expected, it has 1099511627776"):
+    with pytest.raises(sd.ModelError, match=rf"it\{suffix}': .*bytes.*1099511627776"):
         sd.SqueezeDet(path if suffix != ".caffemodel" else caffe, config=None if suffix == ".json" else SMALL)
 
 
@@ -509,7 +509,7 @@ def test_deep_json(text: str, tmp_path: Path) -> None:
     (tmp_path / "it.json").write_text(text)
     with pytest.raises(sd.ModelError, match=r"it\.json': .*recursion"):
         sd.SqueezeDet(tmp_path / "it")
-    with pytest.raises(ValueError, match=r"a JSON object was expected: .*recursion"):
+    with pytest.raises(ValueError, match=r"JSON.*recursion"):
         sd.HeadConfig.from_json(text)
 
 
@@ -519,7 +519,7 @@ def test_deep_json(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_sound_network_of_other_layers_is_used(backend: Any, tmp_path: Path) -> None:
     (tmp_path / "it.onnx").write_bytes(sound()["foreign"])
-    with pytest.raises(UnknownLayerError, match=r"node 'c' \(Conv\): the same pads on both sides were expected"):
+    with pytest.raises(UnknownLayerError, match=r"node 'c' \(Conv\): .*pads"):
         read_onnx(tmp_path / "it.onnx")
     classifier = sd.SqueezeNet(tmp_path / "it.onnx", preprocess=sd.Preprocess((32, 24)), backend=backend)
     assert classifier.classify(cv2.imread(str(PHOTO)), top=3)[0].probability > 0
@@ -545,7 +545,7 @@ def test_a_damaged_network_of_other_layers_is_not_even_tried(tmp_path: Path) -> 
         model.graph.node[1].input[2] = "nothing"
 
     (tmp_path / "it.onnx").write_bytes(changed(change, sound()["foreign"]))
-    with pytest.raises(sd.ModelError, match=r"BatchNormalization\): no earlier node gives its input 'nothing'"):
+    with pytest.raises(sd.ModelError, match=r"BatchNormalization\): .*input 'nothing'"):
         sd.SqueezeNet(tmp_path / "it.onnx", preprocess=sd.Preprocess((32, 24)))
 
 
@@ -556,9 +556,9 @@ def form() -> Form:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("import os; print('\\nstarted', flush=True); os.kill(os.getpid(), 11)", r"opencv crashes on it \(SIGSEGV\)"),
-        ("import os; print('\\nstarted', flush=True); os.kill(os.getpid(), 8)", r"opencv crashes on it \(SIGFPE\)"),
-        ("print('\\nstarted'); raise SystemExit(77)", r"opencv crashes on it \(exit status 0x4d\)"),
+        ("import os; print('\\nstarted', flush=True); os.kill(os.getpid(), 11)", r"opencv.*\(SIGSEGV\)"),
+        ("import os; print('\\nstarted', flush=True); os.kill(os.getpid(), 8)", r"opencv.*\(SIGFPE\)"),
+        ("print('\\nstarted'); raise SystemExit(77)", r"opencv.*\(exit status 0x4d\)"),
         ("print('\\nstarted'); print('\"no such layer\"')", "no such layer"),
     ],
     ids=["SIGSEGV", "SIGFPE", "exit", "error"],
@@ -567,7 +567,7 @@ def form() -> Form:
 def test_what_becomes_of_a_trial(code: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(trial, "_START", code)
     (tmp_path / "it.onnx").write_bytes(sound()["foreign"])
-    with pytest.raises(sd.ModelError, match=rf"it\.onnx' does not fit itself, or the input of 32x24: {message}"):
+    with pytest.raises(sd.ModelError, match=rf"it\.onnx' .*32x24: {message}"):
         sd.SqueezeNet(tmp_path / "it.onnx", preprocess=sd.Preprocess((32, 24)))
 
 

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from examples import examples
 from head_cases import (
     HEAD,
     NOT_FINITE,
@@ -16,7 +17,7 @@ from head_cases import (
     random_blobs,
     shaped,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import opencv_squeezedet as sd
@@ -53,7 +54,7 @@ def test_ties_of_saturated_logits(layout: str, first: float, last: float, score:
     np.testing.assert_array_equal(sd.postprocess(*blobs, head, top_n=5).xyxy, sd.decode(blobs[0], head)[:5])
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(st.integers(0, 2**32), st.sampled_from(["hwc", "chw"]), st.integers(1, 30))
 def test_top_n_is_by_score_then_anchor(seed: int, layout: str, top_n: int) -> None:
     head = dataclasses.replace(HEAD, grid=(5, 6), layout=layout, nms_threshold=1.0, score_threshold=0.0, drop_empty=False)

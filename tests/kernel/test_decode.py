@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import reference
+from examples import examples
 from head_cases import (
     NOT_FINITE,
     ONE_CELL,
     Blobs,
     heads_and_blobs,
 )
-from hypothesis import given, settings
+from hypothesis import given
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import HeadConfig
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(heads_and_blobs())
 def test_decode_is_the_reference(case: tuple[HeadConfig, Blobs]) -> None:
     head, (delta, _, _) = case

@@ -6,8 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from examples import examples
 from head_cases import HEAD, NOT_FINITE, ONE_CELL, random_blobs
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import opencv_squeezedet as sd
@@ -50,7 +51,7 @@ def test_ties_by_anchor_then_by_class(layout: str, top_n: int) -> None:
     np.testing.assert_array_equal(found.xyxy, sd.decode(np.zeros(shapes[0], np.float32), head).repeat(3, axis=0)[:top_n])
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(st.integers(0, 2**32), st.booleans(), st.sampled_from(["hwc", "chw"]))
 def test_the_best_class_has_its_score(seed: int, activated: bool, layout: str) -> None:
     """To the last bit, with logits as well: the highest candidates of all anchors are those without ``multi_label``."""

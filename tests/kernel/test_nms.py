@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 import pytest
 import reference
-from hypothesis import assume, given, settings
+from examples import examples
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.config import NMS_KINDS
+from opencv_squeezedet.options import NMS_KINDS
 
 KINDS = [kind for kind in NMS_KINDS if kind != "soft"]  # those that drop boxes by the NMS threshold
 CHAIN = [[0, 0, 10, 10], [4, 0, 14, 10], [8, 0, 18, 10]]  # each overlaps the next: 6 / 14; the first and the last: 2 / 18
@@ -52,7 +53,7 @@ def near_threshold(boxes: NDArray[np.float64], threshold: float) -> bool:
     return bool((np.abs(reference.iou(boxes) - threshold) < 1e-5).any())
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(CASES)
 def test_greedy_is_opencv(case: tuple[int, int, bool, int, float]) -> None:
     seed, count, whole, _, threshold = case
@@ -62,7 +63,7 @@ def test_greedy_is_opencv(case: tuple[int, int, bool, int, float]) -> None:
     assert sd.nms(boxes, scores, nms_threshold=threshold).tolist() == opencv(boxes, scores, threshold)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(CASES)
 def test_greedy_of_classes_is_opencv_class_by_class(case: tuple[int, int, bool, int, float]) -> None:
     seed, count, whole, classes, threshold = case
@@ -80,7 +81,7 @@ def test_greedy_of_classes_is_opencv_class_by_class(case: tuple[int, int, bool, 
 # ---- against the reference ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(CASES, st.sampled_from(KINDS), st.sampled_from([None, 1, 7, 1000]), st.booleans())
 def test_both_kinds_are_the_reference(
     case: tuple[int, int, bool, int, float], kind: Any, top_n: int | None, spoil: bool
@@ -354,29 +355,29 @@ def test_candidates_vote_with_the_scores_they_had() -> None:
     ],
 )
 def test_wrong_shapes(boxes: Any, scores: Any) -> None:
-    with pytest.raises(ValueError, match=r"xyxy \(N, 4\) and scores \(N,\) were expected, got \("):
+    with pytest.raises(ValueError, match=r"xyxy \(N, 4\) and scores \(N,\).*got \("):
         sd.nms(boxes, scores, nms_threshold=0.5)
 
 
 @pytest.mark.parametrize("dtype", [bool, complex, object, "S1"])
 def test_wrong_types(dtype: Any) -> None:
     boxes, scores = np.zeros((2, 4)), np.zeros(2)
-    with pytest.raises(TypeError, match="xyxy must hold real numbers, got "):
+    with pytest.raises(TypeError, match=r"xyxy.*got "):
         sd.nms(boxes.astype(np.int8).astype(dtype), scores, nms_threshold=0.5)
-    with pytest.raises(TypeError, match="scores must hold real numbers, got "):
+    with pytest.raises(TypeError, match=r"scores.*got "):
         sd.nms(boxes, scores.astype(np.int8).astype(dtype), nms_threshold=0.5)
 
 
 @pytest.mark.parametrize(
     ("class_ids", "error", "message"),
     [
-        ([0], ValueError, r"class_ids must have the shape \(2,\) of the scores, got \(1,\)"),
-        ([[0, 1]], ValueError, r"class_ids must have the shape \(2,\) of the scores, got \(1, 2\)"),
-        (0, ValueError, r"class_ids must have the shape \(2,\) of the scores, got \(\)"),
-        ([0.0, 1.0], TypeError, "class_ids must hold integers, got float64"),
-        ([True, False], TypeError, "class_ids must hold integers, got bool"),
-        (["a", "b"], TypeError, "class_ids must hold integers, got <U1"),
-        ([None, 1], TypeError, "class_ids must hold integers, got object"),
+        ([0], ValueError, r"class_ids.*\(2,\).*got \(1,\)"),
+        ([[0, 1]], ValueError, r"class_ids.*\(2,\).*got \(1, 2\)"),
+        (0, ValueError, r"class_ids.*\(2,\).*got \(\)"),
+        ([0.0, 1.0], TypeError, "class_ids.*got float64"),
+        ([True, False], TypeError, "class_ids.*got bool"),
+        (["a", "b"], TypeError, "class_ids.*got <U1"),
+        ([None, 1], TypeError, "class_ids.*got object"),
     ],
 )
 def test_wrong_class_ids(class_ids: Any, error: type[Exception], message: str) -> None:
@@ -387,17 +388,17 @@ def test_wrong_class_ids(class_ids: Any, error: type[Exception], message: str) -
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"nms_threshold": math.nan}, ValueError, "nms_threshold must be finite, got nan"),
-        ({"nms_threshold": -0.1}, ValueError, r"nms_threshold must lie in \[0, 1\], got -0.1"),
-        ({"nms_threshold": 1.1}, ValueError, r"nms_threshold must lie in \[0, 1\], got 1.1"),
-        ({"nms_threshold": "0.5"}, TypeError, "nms_threshold must be a number, got '0.5'"),
-        ({"nms_threshold": None}, TypeError, "nms_threshold must be a number, got None"),
-        ({"nms_kind": "hard"}, ValueError, f"nms_kind must be one of {', '.join(map(repr, NMS_KINDS))}, got 'hard'"),
-        ({"nms_kind": "soft"}, ValueError, "nms_kind 'soft' changes scores: soft_nms returns them"),
-        ({"top_n": 0}, ValueError, "top_n must be at least 1, got 0"),
-        ({"top_n": -1}, ValueError, "top_n must be at least 1, got -1"),
-        ({"top_n": 1.5}, TypeError, "top_n must be an integer, got 1.5"),
-        ({"top_n": True}, TypeError, "top_n must be an integer, got True"),
+        ({"nms_threshold": math.nan}, ValueError, "nms_threshold.*got nan"),
+        ({"nms_threshold": -0.1}, ValueError, r"nms_threshold.*got -0.1"),
+        ({"nms_threshold": 1.1}, ValueError, r"nms_threshold.*got 1.1"),
+        ({"nms_threshold": "0.5"}, TypeError, "nms_threshold.*got '0.5'"),
+        ({"nms_threshold": None}, TypeError, "nms_threshold.*got None"),
+        ({"nms_kind": "hard"}, ValueError, f"nms_kind.*{', '.join(map(repr, NMS_KINDS))}.*got 'hard'"),
+        ({"nms_kind": "soft"}, ValueError, "nms_kind 'soft'.*soft_nms"),
+        ({"top_n": 0}, ValueError, "top_n.*got 0"),
+        ({"top_n": -1}, ValueError, "top_n.*got -1"),
+        ({"top_n": 1.5}, TypeError, "top_n.*got 1.5"),
+        ({"top_n": True}, TypeError, "top_n.*got True"),
     ],
 )
 @pytest.mark.parametrize("count", [0, 2])

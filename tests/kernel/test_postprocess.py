@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
+from examples import examples
 from head_cases import (
     GOOD,
     HEAD,
@@ -25,19 +26,19 @@ from head_cases import (
     random_blobs,
     shaped,
 )
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import HeadConfig
-from opencv_squeezedet.config import NMS_KINDS
+from opencv_squeezedet.options import NMS_KINDS
 
 # ---- against the reference ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=2000)
+@examples(2000)
 @given(heads_and_blobs())
 def test_postprocess_is_the_reference(case: tuple[HeadConfig, Blobs]) -> None:
     head, blobs = case
@@ -45,7 +46,7 @@ def test_postprocess_is_the_reference(case: tuple[HeadConfig, Blobs]) -> None:
     assert_same(sd.postprocess(*blobs, head), reference.postprocess(*blobs, head), reference.exact_scores(head))
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(heads_and_blobs(), st.tuples(st.integers(1, 3000), st.integers(1, 3000)))
 def test_image_size_scales_and_clips_like_the_reference(case: tuple[HeadConfig, Blobs], size: tuple[int, int]) -> None:
     head, blobs = case
@@ -57,7 +58,7 @@ def test_image_size_scales_and_clips_like_the_reference(case: tuple[HeadConfig, 
 CELL = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     heads(grid=(1, 2), anchors=((20, 30),), labels=("a", "b")),
     hnp.arrays(np.float32, 8, elements=st.floats(-4, 4, width=32) | CELL),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import examples
 from head_cases import (
     GOOD,
     HEAD,
@@ -15,7 +16,7 @@ from head_cases import (
     heads,
     pictures,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import opencv_squeezedet as sd
@@ -32,7 +33,7 @@ def test_batch_is_its_pictures(count: int, layout: str) -> None:
     assert sum(map(len, singles)) >= count
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(heads(), st.integers(0, 2**32), st.integers(0, 4), st.data())
 def test_any_batch_is_its_pictures(head: HeadConfig, seed: int, count: int, data: st.DataObject) -> None:
     blobs = pictures(head, count, seed)
@@ -69,13 +70,13 @@ def test_batch_takes_every_shape(layout: str) -> None:
 # ---- what is refused ----------------------------------------------------------------------------------------------------
 
 BATCH_SHAPES = [
-    (0, (3, 4, 8), r"delta_bbox must have the shape \(3, 3, 4, 8\) or .*, got \(3, 4, 8\)"),
-    (0, (3, 3, 4, 8), r"class_scores must have the shape \(3, 24, 3\) or .* or \(3, 3, 4, 2, 3\), got \(2, 24, 3\)"),
-    (0, (), r"delta_bbox must have the shape \(0, 3, 4, 8\) or .*, got \(\)"),
-    (0, (2, 3, 4, 9), r"delta_bbox must have the shape \(2, 3, 4, 8\) or .*, got \(2, 3, 4, 9\)"),
-    (1, (3, 24, 3), r"class_scores must have the shape \(2, 24, 3\) or .*, got \(3, 24, 3\)"),
-    (1, (24, 3), r"class_scores must have the shape \(2, 24, 3\) or .*, got \(24, 3\)"),
-    (2, (1, 3, 4, 2), r"conf_scores must have the shape \(2, 3, 4, 2\) or \(2, 24\) or \(2, 24, 1\), got \(1, 3, 4, 2\)"),
+    (0, (3, 4, 8), r"delta_bbox.*\(3, 3, 4, 8\).*got \(3, 4, 8\)"),
+    (0, (3, 3, 4, 8), r"class_scores.*\(3, 24, 3\).*\(3, 3, 4, 2, 3\).*got \(2, 24, 3\)"),
+    (0, (), r"delta_bbox.*\(0, 3, 4, 8\).*got \(\)"),
+    (0, (2, 3, 4, 9), r"delta_bbox.*\(2, 3, 4, 8\).*got \(2, 3, 4, 9\)"),
+    (1, (3, 24, 3), r"class_scores.*\(2, 24, 3\).*got \(3, 24, 3\)"),
+    (1, (24, 3), r"class_scores.*\(2, 24, 3\).*got \(24, 3\)"),
+    (2, (1, 3, 4, 2), r"conf_scores.*\(2, 3, 4, 2\).*\(2, 24\).*\(2, 24, 1\).*got \(1, 3, 4, 2\)"),
 ]
 
 
@@ -90,12 +91,12 @@ def test_wrong_batch_shapes(at: int, shape: tuple[int, ...], message: str) -> No
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        ([(4, 5)], r"image_size must be one \(width, height\) or 2 of them, got 1"),
-        ([(4, 5)] * 3, r"image_size must be one \(width, height\) or 2 of them, got 3"),
-        ([], r"image_size must be one \(width, height\) or 2 of them, got 0"),
-        ([(4, 5), (4, 0)], "image_size must be at least 1, got 0"),
-        ([(4, 5), (4, 5, 6)], r"image_size must be two integers, got \(4, 5, 6\)"),
-        ([(4, 5), 4], "image_size must be two integers, got 4"),
+        ([(4, 5)], r"image_size.*\b2\b.*got 1"),
+        ([(4, 5)] * 3, r"image_size.*\b2\b.*got 3"),
+        ([], r"image_size.*\b2\b.*got 0"),
+        ([(4, 5), (4, 0)], "image_size.*got 0"),
+        ([(4, 5), (4, 5, 6)], r"image_size.*got \(4, 5, 6\)"),
+        ([(4, 5), 4], "image_size.*got 4"),
     ],
 )
 def test_wrong_batch_image_sizes(size: Any, message: str) -> None:

@@ -7,19 +7,20 @@ import dataclasses
 import numpy as np
 import pytest
 import reference
+from examples import examples
 from head_cases import (
     NOT_FINITE,
     ONE_CELL,
     Blobs,
     heads_and_blobs,
 )
-from hypothesis import given, settings
+from hypothesis import given
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import HeadConfig
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(heads_and_blobs(activated=True))
 def test_score_of_probabilities_is_exact(case: tuple[HeadConfig, Blobs]) -> None:
     head, (_, classes, conf) = case
@@ -30,7 +31,7 @@ def test_score_of_probabilities_is_exact(case: tuple[HeadConfig, Blobs]) -> None
     np.testing.assert_array_equal(class_ids, expected_ids)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(heads_and_blobs(activated=False))
 def test_score_of_logits(case: tuple[HeadConfig, Blobs]) -> None:
     head, (_, classes, conf) = case

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 import reference
-from hypothesis import assume, given, settings
+from examples import examples
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -28,7 +29,7 @@ def random_boxes(seed: int, count: int, whole: bool) -> tuple[NDArray[np.float64
     return boxes, np.round(scores * 4) / 4 if whole else scores
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.integers(0, 2**32), st.integers(1, 30), SIGMAS, st.sampled_from([0.0, 0.001, 0.1, 0.5]))
 def test_soft_nms_is_opencv(seed: int, count: int, sigma: float, threshold: float) -> None:
     """Away from ties: OpenCV's scores are float32, its equal scores by another order, and it keeps those at the threshold."""
@@ -45,7 +46,7 @@ def test_soft_nms_is_opencv(seed: int, count: int, sigma: float, threshold: floa
     np.testing.assert_allclose(left[kept], np.ravel(their_scores)[told], rtol=1e-4)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.integers(0, 2**32),
     st.integers(0, 40),
@@ -133,14 +134,14 @@ def test_views_and_other_types() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"soft_sigma": 0}, ValueError, "soft_sigma must be above 0, got 0.0"),
-        ({"soft_sigma": math.nan}, ValueError, "soft_sigma must be finite, got nan"),
-        ({"soft_sigma": None}, TypeError, "soft_sigma must be a number, got None"),
-        ({"score_threshold": -0.1}, ValueError, "score_threshold must be at least 0, got -0.1"),
-        ({"score_threshold": "0.5"}, TypeError, "score_threshold must be a number, got '0.5'"),
-        ({"top_n": 0}, ValueError, "top_n must be at least 1, got 0"),
-        ({"class_ids": [0]}, ValueError, r"class_ids must have the shape \(2,\) of the scores, got \(1,\)"),
-        ({"class_ids": [0.0, 1.0]}, TypeError, "class_ids must hold integers, got float64"),
+        ({"soft_sigma": 0}, ValueError, "soft_sigma.*got 0.0"),
+        ({"soft_sigma": math.nan}, ValueError, "soft_sigma.*got nan"),
+        ({"soft_sigma": None}, TypeError, "soft_sigma.*got None"),
+        ({"score_threshold": -0.1}, ValueError, "score_threshold.*got -0.1"),
+        ({"score_threshold": "0.5"}, TypeError, "score_threshold.*got '0.5'"),
+        ({"top_n": 0}, ValueError, "top_n.*got 0"),
+        ({"class_ids": [0]}, ValueError, r"class_ids.*\(2,\).*got \(1,\)"),
+        ({"class_ids": [0.0, 1.0]}, TypeError, "class_ids.*got float64"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -149,5 +150,5 @@ def test_wrong_options(options: dict[str, Any], error: type[Exception], message:
 
 
 def test_wrong_shapes() -> None:
-    with pytest.raises(ValueError, match=r"xyxy \(N, 4\) and scores \(N,\) were expected, got \("):
+    with pytest.raises(ValueError, match=r"xyxy \(N, 4\) and scores \(N,\).*got \("):
         sd.soft_nms([FAR], [0.5, 0.4])

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 from embedded import needs_caffe_importer, needs_onnx
-from hypothesis import given, reject, settings
+from examples import examples
+from hypothesis import given, reject
 from hypothesis import strategies as st
 from networks import a_blob, by_caffe, by_onnx, by_onnxruntime, random_weights
 
@@ -109,7 +110,7 @@ def fits(network: Network) -> bool:
 
 
 @needs_onnx
-@settings(max_examples=30)
+@examples(30)
 @given(networks().filter(fits), st.integers(1, 2))
 def test_shapes_and_values_are_the_same_everywhere(network: Network, batch: int) -> None:
     import onnx
@@ -135,7 +136,7 @@ def test_shapes_and_values_are_the_same_everywhere(network: Network, batch: int)
 
 
 @needs_caffe_importer
-@settings(max_examples=20)
+@examples(20)
 @given(networks().filter(fits))
 def test_opencv_computes_the_same_bits_from_caffe_and_onnx(network: Network) -> None:
     weights, blob = random_weights(network), a_blob(network)

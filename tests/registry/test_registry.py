@@ -114,7 +114,7 @@ def test_an_embedded_model_that_was_changed_is_noticed(tmp_path: Path, monkeypat
     (tmp_path / f"{EMBEDDED}.sdz").write_bytes(b"something else")
     monkeypatch.setattr("opencv_squeezedet.registry.entry.models_folder", lambda: str(tmp_path))
     assert registry.find_entry("embedded").state() == "damaged"
-    with pytest.raises(FetchError, match=r"is not this package's file: it has 14 bytes instead of .*reinstall the package"):
+    with pytest.raises(FetchError, match=r"14 bytes.*reinstall"):
         fetch("embedded")
 
 
@@ -164,7 +164,7 @@ def test_a_detector_by_its_name(published: Server, cache: Path, capfd: pytest.Ca
     assert detector.config == sd.SqueezeDet().config
     assert len(published.requests) == 1
     assert left(cache) == {FILE}
-    assert capfd.readouterr().err == f"fetching {published.url}/{FILE}\n"
+    assert f"{published.url}/{FILE}\n" in capfd.readouterr().err
     sd.SqueezeDet("thing")
     assert len(published.requests) == 1
     assert capfd.readouterr() == ("", "")
@@ -195,13 +195,13 @@ def test_detect_takes_the_name(published: Server, tmp_path: Path, capfd: pytest.
     assert cli.detect_main([str(photo), "--model", "thing", "--no-image"]) == 0
     out, err = capfd.readouterr()
     assert ": cat 0." in out
-    assert err == f"fetching {published.url}/{FILE}\n"
+    assert f"{published.url}/{FILE}\n" in err
 
 
 def test_a_classifier_is_no_detector_and_is_not_fetched_as_one(published: Server) -> None:
-    with pytest.raises(ModelError, match=r"'namer' is a classifier, not a detector; the published detectors are thing"):
+    with pytest.raises(ModelError, match=r"'namer' is a classifier.*detectors are thing"):
         sd.SqueezeDet("namer")
-    with pytest.raises(ModelError, match=r"'thing' is a detector, not a classifier; the published classifiers are namer"):
+    with pytest.raises(ModelError, match=r"'thing' is a detector.*classifiers are namer"):
         registry.find_network("thing", task="classifier")
     assert published.requests == []
     found = registry.find_network("namer", task="classifier")
@@ -218,7 +218,7 @@ def test_weights_of_one_s_own_with_the_published_definition(published: Server) -
 def test_a_file_wins_over_a_name(published: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("thing.caffemodel").touch()
-    with pytest.raises(FileNotFoundError, match=r"no network definition at 'thing.prototxt'(, and no 'thing.onnx')?$"):
+    with pytest.raises(FileNotFoundError, match=r"'thing.prototxt'"):
         sd.SqueezeDet("thing")
     assert published.requests == []
     with pytest.raises(FileNotFoundError):
@@ -226,9 +226,9 @@ def test_a_file_wins_over_a_name(published: Server, tmp_path: Path, monkeypatch:
 
 
 def test_a_name_of_nothing() -> None:
-    with pytest.raises(FileNotFoundError, match=r"'gsoc-vok.prototxt'.* published detectors are embedded, gsoc-voc$"):
+    with pytest.raises(FileNotFoundError, match=r"'gsoc-vok.prototxt'.*embedded, gsoc-voc$"):
         sd.SqueezeDet("gsoc-vok")
-    with pytest.raises(ValueError, match=r"no published weights are named 'gsoc-vok'; the names are embedded, gsoc-voc"):
+    with pytest.raises(ValueError, match=r"'gsoc-vok'.*embedded, gsoc-voc"):
         fetch("gsoc-vok")
 
 
@@ -305,18 +305,18 @@ def test_a_server_that_falls_silent(server: Server, cache: Path, manner: str) ->
 @pytest.mark.parametrize(
     ("manners", "message", "requests"),
     [
-        ([404], r"the server answered 404 Not Found\. ", 1),
-        ([403], r"the server answered 403 Forbidden\. ", 1),
-        ([500] * 4, r"the server answered 500 Internal Server Error \(4 attempts\)\. ", 4),
-        (["corrupt"] * 4, r"the file received is not the published one: its git blob id is \w{40} instead of \w{40} \(4", 4),
-        (["truncate in silence"] * 4, r"the file received is not the published one: its git blob id", 4),
+        ([404], r"404 Not Found\. ", 1),
+        ([403], r"403 Forbidden\. ", 1),
+        ([500] * 4, r"500 Internal Server Error \(4 attempts\)\. ", 4),
+        (["corrupt"] * 4, r"published.*git blob id is \w{40} instead of \w{40} \(4", 4),
+        (["truncate in silence"] * 4, r"published.*git blob id", 4),
         (["drop"] * 4, r"\(4 attempts\)\. ", 4),
-        (["mute"] * 4, r"the server did not answer in time \(4 attempts\)\. ", 4),
-        (["redirect for ever"], r"Exceeded 30 redirects\. ", 31),
-        (["redirect to a file"], r"No connection adapters were found for 'file:///etc/passwd'\. ", 1),
+        (["mute"] * 4, r"in time \(4 attempts\)\. ", 4),
+        (["redirect for ever"], r"30 redirects\. ", 31),
+        (["redirect to a file"], r"'file:///etc/passwd'\. ", 1),
         (["two lengths"] * 4, r"\(4 attempts\)\. ", 4),
-        (["bomb in a bomb"], r"the server packs the file as 'gzip, gzip', which nobody asked for\. ", 1),
-        (["redirect elsewhere"], r"No connection adapters were found for 'ftp://127.0.0.1/x'\. ", 1),
+        (["bomb in a bomb"], r"'gzip, gzip'.*\. ", 1),
+        (["redirect elsewhere"], r"'ftp://127.0.0.1/x'\. ", 1),
     ],
     ids=str,
 )
@@ -325,17 +325,18 @@ def test_what_does_not_get_better(server: Server, cache: Path, manners: list[str
     bomb()  # which takes a moment
     with pytest.raises(FetchError, match=message) as caught:
         fetched(timeout=0.1)
+    wait_for("all requests", lambda: len(server.requests) >= requests)  # the server notes them in a thread of its own
     assert len(server.requests) == requests
     assert not (cache / FILE).exists()
     told = str(caught.value)
-    assert told.startswith(f"cannot fetch 'thing': {server.url}/{FILE}: ")
-    assert told.endswith(f"By hand: get {server.url}/{FILE} and put it at {str(cache / FILE)!r}; it is checked before use")
+    assert "'thing'" in told
+    assert all(part in told.rpartition("By hand")[2] for part in (f"{server.url}/{FILE}", repr(str(cache / FILE))))
 
 
 def test_a_file_that_does_not_end(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(monkeypatch, entry(f"{server.url}/{FILE}", size=len(CONTENT)))
     server.manners = ["endless"]
-    with pytest.raises(FetchError, match=r"the transfer exceeds the 393216 bytes that the file may have"):
+    with pytest.raises(FetchError, match=r"393216 bytes"):
         fetched()
     assert left(cache) == set()
 
@@ -345,7 +346,7 @@ def test_a_file_that_unpacks_to_a_thousand_times_as_much(server: Server, cache: 
     server.manners = ["bomb"]
     bomb()
     tracemalloc.start()
-    with pytest.raises(FetchError, match=r"the transfer exceeds the 393216 bytes that the file may have"):
+    with pytest.raises(FetchError, match=r"393216 bytes"):
         fetched()
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -357,10 +358,10 @@ def test_nobody_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as server:
         url = f"{server.url}/{FILE}"
     publish(monkeypatch, entry(url))
-    with pytest.raises(FetchError, match=r"Connection refused \(4 attempts\)\. By hand: get http"):
+    with pytest.raises(FetchError, match=r"Connection refused \(4 attempts\).*http"):
         fetched()
     publish(monkeypatch, entry(f"http://no-such-host.invalid/{FILE}"))
-    with pytest.raises(FetchError, match=r"\(4 attempts\)\. By hand: get http://no-such-host"):
+    with pytest.raises(FetchError, match=r"\(4 attempts\).*http://no-such-host"):
         fetched()
 
 
@@ -371,9 +372,7 @@ def test_the_second_address(server: Server, monkeypatch: pytest.MonkeyPatch) -> 
     assert [path for path, _ in server.requests] == [f"/old/{FILE}", f"/new/{FILE}"]
     Path(registry.cache_folder(), FILE).unlink()
     server.manners = [404, 403]
-    with pytest.raises(
-        FetchError, match=r"/old/thing\S+ the server answered 404 Not Found; \S+/new/thing\S+ the server answered 403"
-    ):
+    with pytest.raises(FetchError, match=r"/old/thing\S+ .*404 Not Found; \S+/new/thing\S+ .*403"):
         fetched()
 
 
@@ -397,9 +396,9 @@ def test_a_mirror_takes_the_place_of_the_published_address(
 @pytest.mark.parametrize(
     ("mirror", "message"),
     [
-        ("/no/such/folder", "/no/such/folder/thing.caffemodel: No such file or directory. By hand: get http"),
+        ("/no/such/folder", "/no/such/folder/thing.caffemodel: No such file or directory"),
         ("file:///no/such/folder", "file:///no/such/folder/thing.caffemodel: No such file or directory"),
-        ("ftp://host/x", "ftp://host/x/thing.caffemodel: only http, https and file URLs and paths are supported"),
+        ("ftp://host/x", "ftp://host/x/thing.caffemodel: only http, https and file"),
     ],
 )
 def test_a_mirror_without_it(mirror: str, message: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,7 +413,7 @@ def test_a_mirror_s_file_is_checked_too(cache: Path, tmp_path: Path, monkeypatch
     (tmp_path / FILE).write_bytes(CONTENT[:-1] + b"?")
     monkeypatch.setenv(registry.MIRROR, str(tmp_path))
     publish(monkeypatch, entry("http://no-such-host.invalid/thing"))
-    with pytest.raises(FetchError, match="the file received is not the published one"):
+    with pytest.raises(FetchError, match="not the published"):
         fetched()
     assert left(cache) == set()
 
@@ -434,7 +433,7 @@ def test_a_wrong_file_put_there_by_hand(server: Server, cache: Path) -> None:
     cache.mkdir()
     (cache / FILE).write_bytes(b"a page that says: log in")
     server.manners = [404]
-    with pytest.raises(FetchError, match=r"\(the file there now is not the published one: its git blob id is \w+ instead of"):
+    with pytest.raises(FetchError, match=r"not the published.*git blob id is \w+ instead of"):
         fetched()
     assert (cache / FILE).read_bytes() == b"a page that says: log in"
     assert fetched() == CONTENT
@@ -454,9 +453,7 @@ def test_the_user_s_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_cache_folder_that_cannot_be_made(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv(registry.CACHE, str(tmp_path / "file" / "cache"))
-    with pytest.raises(
-        FetchError, match=r"the cache folder '.*/file/cache' is not writable \(Not a dir.*set OPENCV_SQUEEZEDET_CACHE"
-    ):
+    with pytest.raises(FetchError, match=r"'.*/file/cache' .*\(Not a dir.*OPENCV_SQUEEZEDET_CACHE"):
         fetched()
 
 
@@ -471,7 +468,7 @@ def test_a_cache_folder_that_cannot_be_written_to(server: Server, cache: Path) -
         cache.chmod(0o700)
         (cache / FILE).unlink()
         cache.chmod(0o500)
-        with pytest.raises(FetchError, match=r"is not writable \(Permission denied\): .* set OPENCV_SQUEEZEDET_CACHE"):
+        with pytest.raises(FetchError, match=r"\(Permission denied\).*OPENCV_SQUEEZEDET_CACHE"):
             fetched()
     finally:
         cache.chmod(0o700)
@@ -572,9 +569,7 @@ def test_whatever_part_is_there(content: bytes, server: Server, cache: Path) -> 
 def test_without_the_extra_the_error_names_it(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "opencv_squeezedet.registry.download", raising=False)
     monkeypatch.setitem(sys.modules, "requests", None)
-    with pytest.raises(
-        ImportError, match=r"pip install 'opencv-squeezedet\[fetch\]'\. By hand: get http\S+ and put it at"
-    ) as caught:
+    with pytest.raises(ImportError, match=r"pip install 'opencv-squeezedet\[fetch\]'.*http") as caught:
         fetched()
     assert str(cache / FILE) in str(caught.value)
     cache.mkdir()
@@ -585,8 +580,6 @@ def test_without_the_extra_the_error_names_it(server: Server, cache: Path, monke
 def test_without_platformdirs_the_environment_must_tell_the_folder(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(registry.CACHE)
     monkeypatch.setitem(sys.modules, "platformdirs", None)
-    with pytest.raises(
-        ImportError, match=r"pip install 'opencv-squeezedet\[fetch\]', or set OPENCV_SQUEEZEDET_CACHE. By hand: get http"
-    ):
+    with pytest.raises(ImportError, match=r"pip install 'opencv-squeezedet\[fetch\]'.*OPENCV_SQUEEZEDET_CACHE.*http"):
         fetched()
     assert registry.find_entry("thing").state() == "not fetched"
