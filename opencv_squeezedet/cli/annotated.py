@@ -111,15 +111,15 @@ class Copies(VideoOutput):
 
 def copies(folder: Path, run_info: RunInfo) -> Output:
     """Return the output of a folder: copies of pictures and video files."""
-    files = [] if run_info.video_out else [v for v in run_info.sources.frames if isinstance(v, Video) and v.camera is None]
+    files = [] if run_info.video_out else [v for v in run_info.sources.frames if isinstance(v, Video) and v.path is not None]
     return Copies(folder, {video: folder / (run_info.names.stem(video, ".mp4") + ".mp4") for video in files}, run_info.every)
 
 
 def video_copy(path: Path, run_info: RunInfo) -> Output:
-    """Return the output of a file: a copy of the one video or camera; ValueError if there is not exactly one."""
+    """Return the output of a file: a copy of the only video, camera or stream; ValueError if there is not exactly one."""
     videos = [source for source in run_info.sources.frames if isinstance(source, Video)]
     if len(videos) != 1:
-        raise ValueError(f"one video or camera among the sources was expected, there are {len(videos)}")
+        raise ValueError(f"one video, camera or stream among the sources was expected, there are {len(videos)}")
     if path.suffix.lower() not in _CODECS:
         raise ValueError(f"a video file {', '.join(sorted(_CODECS))} was expected, got {str(path)!r}")
     return VideoOutput({videos[0]: path}, run_info.every)

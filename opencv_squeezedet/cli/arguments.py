@@ -16,8 +16,8 @@ Add = Callable[..., object]
 """An ``add_argument`` of a parser or of a group."""
 
 SOURCE_HELP = (
-    "a picture, a video, a folder, a quoted pattern, a text file that lists sources (.txt), a camera number, or - for a "
-    "picture on standard input"
+    "a picture, a video, a folder, a quoted pattern, a text file that lists sources (.txt), a camera number, an address "
+    "(rtsp://, http://, https://), or - for a picture on standard input"
 )
 MODEL_HELP = (
     "a published name (see 'squeezedet models list'), a model file (.prototxt, .onnx, .sdz, .net), or the path of a model's "

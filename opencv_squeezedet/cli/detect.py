@@ -8,13 +8,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import chain, takewhile
+from pathlib import Path
 
 import cv2
 
+from opencv_squeezedet import registry
 from opencv_squeezedet.cli import outputs
 from opencv_squeezedet.cli.arguments import (
     SOURCE_HELP,
@@ -33,13 +35,13 @@ from opencv_squeezedet.cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, Com
 from opencv_squeezedet.cli.parser import CommandParser
 from opencv_squeezedet.cli.results import Output, RunInfo, Seen, UniqueStems, picture_suffix
 from opencv_squeezedet.cli.sources import Frame, Source, VideoError, count_frames, find_sources
-from opencv_squeezedet.cli.terminal import complain, print_table, reason, shown
+from opencv_squeezedet.cli.terminal import complain, did_you_mean, print_table, reason, shown
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.pipeline import chunks, in_order
 from opencv_squeezedet.timing import StageTimes
 
 _NO_MORE_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # every further frame would fail too
-_STAGES = ("read", "preprocess", "network", "post-process", "draw, write", "write")
+_STAGES = ("read", "preprocess", "network", "post-process", "annotate", "write")
 
 
 # ---- arguments ---------------------------------------------------------------------------------------------------------
@@ -64,6 +66,7 @@ def add_arguments(parser: CommandParser) -> None:
     add_every(add)
     add = parser.add_argument_group("output").add_argument
     outputs.add_arguments(add)
+    add("--lines", action="store_true", help="print a line per object of a video on a terminal too")
     add("--timing", action="store_true", help="print the time of each stage")
     add_quiet(add)
 
@@ -92,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     names = UniqueStems(None if args.no_image else args.output, sources.files, alone=len(sources.frames) == 1)
     written = outputs.make_outputs(args, RunInfo(sources, names, detectors[0].config.labels, args.every, args.video_out))
     lines = not args.quiet and not outputs.to_stdout(args)
-    progress = _Console(total, lines=lines, bar=not args.quiet, program=args.program)
+    progress = _Console(total, lines=lines, of_videos=args.lines, bar=not args.quiet, program=args.program)
     try:
         with write_errors(), written, progress, _stop_asked() as stopped:
             frames = takewhile(lambda _: not stopped, _frames(sources.frames, args.every, progress, times))
@@ -105,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
                     with times.stage("write"):
                         written.add(one)
                     progress.say(one)
+        progress.summary(None if args.no_image else args.output)
         status = EXIT_SOME_FAILED if sources.failures or progress.complaints else 0
         if stopped:
             status = 128 + stopped[0]
@@ -183,7 +187,7 @@ def _look(
     for (frame, stem, image), detections in zip(pictures, found, strict=True):
         one = Seen(frame, stem, image, detections if args.classes is None else detections[args.classes])
         try:
-            with times.stage("draw, write"):
+            with times.stage("annotate"):
                 written.write(one)
         except (OSError, ValueError, MemoryError, cv2.error) as error:
             if isinstance(error, OSError) and error.errno in _NO_MORE_ROOM:
@@ -194,25 +198,43 @@ def _look(
 
 
 def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
-    detectors = load_detectors(
-        args.model, args.weights, backend=args.backend, target=args.target, letterbox=args.letterbox, most=most
-    )
-    labels = detectors[0].config.labels
-    if unknown := [label for label in args.classes or () if label not in labels]:
-        raise CommandError(f"--classes: the model has no {', '.join(map(repr, unknown))}; its classes are {', '.join(labels)}")
+    try:
+        detectors = load_detectors(
+            args.model, args.weights, backend=args.backend, target=args.target, letterbox=args.letterbox, most=most
+        )
+    except CommandError as error:
+        suggestion = did_you_mean(args.model or "", registry.names()) if isinstance(error.__cause__, FileNotFoundError) else ""
+        raise CommandError(f"{error}{suggestion}", error.status) from error.__cause__
+    if args.classes is not None:
+        args.classes = _known_labels(args.classes, detectors[0].config.labels)
     return detectors
+
+
+def _known_labels(names: list[str], labels: Sequence[str]) -> list[str]:
+    """Return the model's spelling of class names; CommandError if the model lacks one."""
+    spelled = {label.casefold(): label for label in labels}
+    for name in names:
+        if name not in labels and name.casefold() not in spelled:
+            suggestion = did_you_mean(name, labels) or f"; its classes are {', '.join(labels)}"
+            raise CommandError(f"--classes: the model has no class {name!r}{suggestion}")
+    return [name if name in labels else spelled[name.casefold()] for name in names]
 
 
 # ---- messages and progress ------------------------------------------------------------------------------------------------
 
 
 class _Console:
-    """Result lines, and a progress bar if there is a terminal, tqdm and more than one frame."""
+    """Result lines, a progress bar if there is a terminal, tqdm and more than one frame, and a summary on a terminal.
 
-    def __init__(self, total: int | None, *, lines: bool, bar: bool, program: str) -> None:
+    Frames of videos have lines if ``of_videos``, or if standard output is no terminal.
+    """
+
+    def __init__(self, total: int | None, *, lines: bool, of_videos: bool, bar: bool, program: str) -> None:
         self.complaints = 0
+        self._pictures = self._frames = self._objects = 0
         self._program = program
         self._lines = lines
+        self._of_videos = of_videos or not sys.stdout.isatty()
         self._bar = None
         if bar and total != 1 and sys.stderr.isatty():
             try:
@@ -230,7 +252,12 @@ class _Console:
 
     def say(self, seen: Seen) -> None:
         """Print the detections of a frame."""
-        if self._lines:
+        self._objects += len(seen.detections)
+        if seen.frame.video is None:
+            self._pictures += 1
+        else:
+            self._frames += 1
+        if self._lines and (seen.frame.video is None or self._of_videos):
             self._print(_line(seen))
         if self._bar is not None:
             self._bar.update()
@@ -242,6 +269,15 @@ class _Console:
             self._bar.update()
             self._bar.clear()
         complain(self._program, message)
+
+    def summary(self, copies: Path | None) -> None:
+        """Print the number of pictures, frames and objects, and the folder of the copies, on a terminal."""
+        if not self._lines or not sys.stdout.isatty():
+            return
+        counts = {"picture": self._pictures, "frame": self._frames}
+        parts = [f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count]
+        parts.append(f"{self._objects} object{'s' * (self._objects != 1)}")
+        print(", ".join(parts) + ("" if copies is None else f"; copies in {shown(copies)}/"))
 
     def _print(self, text: str) -> None:
         if self._bar is not None:

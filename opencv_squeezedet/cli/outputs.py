@@ -192,7 +192,7 @@ class CocoOutput(TextOutput):
         self._annotations += seen.detections.to_coco(len(self._images), len(self._annotations) + 1)
 
     def _end(self) -> str:
-        return json.dumps({"images": self._images, "annotations": self._annotations, "categories": self._categories})
+        return json.dumps({"images": self._images, "annotations": self._annotations, "categories": self._categories}) + "\n"
 
 
 # ---- the table -----------------------------------------------------------------------------------------------------------
@@ -275,7 +275,10 @@ FORMATS = (
         lambda folder, _: FrameFiles(folder, write_crops),
     ),
     OutputFormat(
-        "--video-out", "file", "write the annotated copy of the only video or camera to this file", annotated.video_copy
+        "--video-out",
+        "file",
+        "write the annotated copy of the only video, camera or stream to this file",
+        annotated.video_copy,
     ),
     OutputFormat("--show", "switch", "show each frame in a window; q or Escape ends the command", annotated.window),
 )

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from opencv_squeezedet._version import __version__
 from opencv_squeezedet.cli.errors import CommandError
+from opencv_squeezedet.cli.terminal import did_you_mean
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -24,12 +25,20 @@ class CommandParser(argparse.ArgumentParser):
     def parse(self, argv: list[str]) -> argparse.Namespace:
         """Read arguments between options too; everything after ``--`` is a source, even if it begins with a dash."""
         if self._sources is None:
-            return self.parse_intermixed_args(argv)
+            return self._known(argv)
         end = argv.index("--") if "--" in argv else len(argv)  # argparse cannot handle both
-        args = self.parse_intermixed_args(argv[:end])
+        args = self._known(argv[:end])
         args.sources += argv[end + 1 :]
         if not args.sources:
             self.error(f"the following arguments are required: {self._sources}")
+        return args
+
+    def _known(self, argv: list[str]) -> argparse.Namespace:
+        args, unknown = self.parse_known_intermixed_args(argv)
+        if unknown:
+            option = unknown[0].partition("=")[0]
+            suggestion = did_you_mean(option, self._option_string_actions) if option.startswith("-") else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion}")
         return args
 
     def error(self, message: str) -> NoReturn:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 import cv2
 
@@ -33,7 +35,7 @@ _MOST_LIST_BYTES = 1 << 28
 
 
 class VideoError(Exception):
-    """A video or a camera cannot be read, or ends too early."""
+    """A video, a camera or a stream cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,12 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """A video file or a camera; naming one twice makes two.
+    """A video file, a camera or a network stream; naming one twice makes two.
 
     Parameters
     ----------
     name : str
-        The file's name, or the camera's number.
+        The file's name, the camera's number, or the stream's address.
     camera : int or None
         The camera's number.
     """
@@ -86,36 +88,51 @@ class Video:
     @property
     def stem(self) -> str:
         """The stem of the names of its output files."""
-        return Path(self.name).stem if self.camera is None else f"camera-{self.camera}"
+        if self.camera is not None:
+            return f"camera-{self.camera}"
+        if is_address(self.name):
+            address = urlsplit(self.name)
+            return re.sub(r"[^\w.-]", "_", PurePosixPath(address.path).stem) or "stream"
+        return Path(self.name).stem
 
     @property
     def path(self) -> Path | None:
         """The file, if it is one."""
-        return Path(self.name) if self.camera is None else None
+        return Path(self.name) if self.kind == "video" else None
+
+    @property
+    def kind(self) -> str:
+        """The source in a word: video, camera or stream."""
+        return "camera" if self.camera is not None else "stream" if is_address(self.name) else "video"
 
     def open(self) -> cv2.VideoCapture:
         """Return the opened video; VideoError if it cannot be opened."""
         if self.camera is not None:
             capture = cv2.VideoCapture(self.camera)
+        elif self.kind == "stream":
+            capture = cv2.VideoCapture(self.name)
         elif is_utf8(self.name):
             capture = cv2.VideoCapture(os.path.abspath(self.name))  # OpenCV would take "a:b.mp4" for a URL
         else:
             raise VideoError(f"{self.name}: OpenCV cannot open a video whose name is not UTF-8")
         if not capture.isOpened():
-            raise VideoError(f"{self.name}: OpenCV cannot open this {'video' if self.camera is None else 'camera'}")
+            raise VideoError(f"{self.name}: OpenCV cannot open this {self.kind}")
         return capture
 
     def frames(self, every: int) -> Iterator[Frame]:
-        """Yield every N-th frame, for N = ``every``; VideoError if the video cannot be read, or ends too early."""
+        """Yield every N-th frame, for N = ``every``; VideoError if one cannot be decoded, or a camera stops.
+
+        The number of frames in a video's header is an estimate: a video may end earlier.
+        """
         capture = self.open()
-        rate, expected = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        rate = capture.get(cv2.CAP_PROP_FPS)
         number = 0
         try:
             while capture.grab():
                 if number % every == 0:
                     done, image = capture.retrieve()
                     if not done:
-                        break
+                        raise VideoError(f"{self.name}: frame {number} cannot be decoded")
                     stem = f"{self.stem}_{number:06}"
                     yield Frame(self.name, stem, ".jpg", _given(image), video=self, number=number, frames_per_second=rate)
                 number += 1
@@ -123,8 +140,8 @@ class Video:
             capture.release()
         if self.camera is not None:
             raise VideoError(f"camera {self.camera} gives no more frames")
-        if number < 0.9 * expected or not number:
-            raise VideoError(f"{self.name}: only {number} of {expected:.0f} frames can be read")
+        if not number:
+            raise VideoError(f"{self.name}: no frame can be read")
 
 
 def is_utf8(name: str) -> bool:
@@ -134,6 +151,11 @@ def is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_address(name: str) -> bool:
+    """Whether a source is the address of a network stream."""
+    return re.match(r"(rtsp|https?)://", name, re.IGNORECASE) is not None
 
 
 Source = Frame | Video
@@ -163,7 +185,8 @@ def find_sources(arguments: list[str], *, recursive: bool, without: Iterable[Pat
 
     A picture or video file; a folder (its pictures by name; with ``recursive`` those of its subfolders too, except the folders
     ``without``); a glob pattern; a ``.txt`` file that lists sources, one per line, as they would be given as arguments; a
-    camera number; a pipe, or ``-`` for standard input, whose picture is read at once.
+    camera number; an address (``rtsp://``, ``http://``, ``https://``); a pipe, or ``-`` for standard input, whose picture is
+    read at once.
 
     Raises
     ------
@@ -202,17 +225,14 @@ def _sources_of(argument: str, recursive: bool, without: set[Path]) -> list[Sour
         raise ValueError("an empty name is not a source")
     if argument == "-":
         return [_from_standard_input()]
+    if is_address(argument):
+        return [Video(argument)]
     if path.is_dir():
         return _in_folder(path, recursive, without)
     if argument.isdecimal() and int(argument) <= MOST and not path.exists():
         return [Video(argument, int(argument))]
     if glob.has_magic(argument) and not os.path.lexists(argument):
-        matches = sorted(glob.glob(argument, recursive=True))
-        if not matches:
-            raise ValueError("nothing matches this pattern")
-        known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
-        files = [match for match in matches if os.path.splitext(match)[1].lower() in known and not os.path.isdir(match)]
-        return [source for match in files or matches for source in _sources_of(match, recursive, without)]
+        return [source for match in _matches(argument) for source in _sources_of(match, recursive, without)]
     if path.suffix.lower() in VIDEO_SUFFIXES:
         if not stat.S_ISREG(path.stat().st_mode):  # OSError if it is missing
             raise ValueError("a video is read from a regular file only")  # OpenCV would block, even to Ctrl-C
@@ -220,6 +240,15 @@ def _sources_of(argument: str, recursive: bool, without: set[Path]) -> list[Sour
     if path.is_fifo():
         return [_from_pipe(path)]
     return [_picture(path)]
+
+
+def _matches(pattern: str) -> list[str]:
+    """The pictures and videos that match a pattern, or everything that matches if none do."""
+    matches = sorted(glob.glob(pattern, recursive=True))
+    if not matches:
+        raise ValueError("nothing matches this pattern")
+    known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
+    return [match for match in matches if os.path.splitext(match)[1].lower() in known and not os.path.isdir(match)] or matches
 
 
 def _in_folder(folder: Path, recursive: bool, without: set[Path]) -> list[Source]:
@@ -267,12 +296,12 @@ def _from_pipe(path: Path) -> Frame:
 
 
 def count_frames(sources: list[Source], every: int) -> int | None:
-    """Return the number of frames, according to the videos' headers; None if there is a camera."""
+    """Return the number of frames, according to the videos' headers; None if there is a camera or a stream."""
     total = 0
     for source in sources:
         if isinstance(source, Frame):
             total += 1
-        elif source.camera is not None:
+        elif source.path is None:
             return None
         else:
             try:

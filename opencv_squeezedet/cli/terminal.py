@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -44,3 +45,10 @@ def reason(error: Exception) -> str:
 def shown(name: str | Path) -> str:
     """The text on one line, with control characters escaped: a file name may contain any character."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(name))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a suggestion that can follow an error message; empty if no known name is similar."""
+    names = {other.casefold(): other for other in known}
+    close = difflib.get_close_matches(name.casefold(), names, n=1)
+    return f"; did you mean {names[close[0]]!r}?" if close else ""
