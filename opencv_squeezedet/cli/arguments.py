@@ -113,7 +113,7 @@ def add_postprocessing(add: Add, *, threshold: float | None = None) -> None:
         "--vote",
         type=unit_fraction,
         metavar="IOU",
-        help=f"average each kept box with the candidates that overlap it by more than this IoU (box voting) {own}",
+        help=f"box voting: average each kept box with the candidates that overlap it by more than this IoU {own}",
     )
     add(
         "--cross-class",

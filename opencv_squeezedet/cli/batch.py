@@ -34,7 +34,7 @@ DESCRIPTION = (
     "Find objects in many pictures, on all cores or on a Ray cluster: one row of Parquet or JSON Lines per picture, with its "
     "objects or its error. Run an interrupted job again with --resume to continue it."
 )
-USAGE = "[options] SOURCE ... -o OUT"
+USAGE = "[options] SOURCE ... -o FOLDER"
 EXAMPLE = "photos/ s3://bucket/more/ -r -o found.parquet --resume"
 
 

@@ -43,7 +43,7 @@ DESCRIPTION = (
     "Compress a network into one .sdz file, as in 'Deep Compression': its weights are pruned, shared by k-means and "
     "Huffman-coded. With calibration images the layers that affect the outputs most keep more weights."
 )
-USAGE = "[options] MODEL -o OUT.sdz"
+USAGE = "[options] MODEL -o FILE.sdz"
 EXAMPLE = "models/squeezedet_pyramid_voc -o small.sdz --size 900K --pictures photos/ --html report.html"
 _SIZE = re.compile(r"(\d+)([KM]?)", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 1000, "M": 1_000_000}
@@ -65,7 +65,7 @@ def add_arguments(parser: CommandParser) -> None:
     """Add compress's arguments."""
     add = parser.add_argument_group("files").add_argument
     add("model", metavar="MODEL", help=MODEL_HELP)
-    add("-o", "--output", required=True, type=Path, metavar="FILE", help="the compressed model, NAME.sdz")
+    add("-o", "--output", required=True, type=Path, metavar="FILE", help="file for the compressed model, NAME.sdz")
     add_weights(add)
     add = parser.add_argument_group("compression").add_argument
     add(

@@ -34,7 +34,7 @@ def add_arguments(parser: CommandParser) -> None:
         help="NAME.onnx, NAME.sdz, or NAME.caffemodel or NAME.prototxt, each of which writes both of Caffe's files",
     )
     add_weights(add)
-    add = parser.add_argument_group("options").add_argument
+    add = parser.add_argument_group("conversion").add_argument
     add("--half", action="store_true", help="write the weights as float16; Caffe itself cannot read such a caffemodel")
 
 

@@ -52,7 +52,7 @@ def add_arguments(parser: CommandParser) -> None:
         type=unit_fraction,
         default=0.5,
         metavar="IOU",
-        help="IoU from which a detection is a true positive, for VOC's metrics (default: %(default)s)",
+        help="minimum IoU of a true positive, for VOC's metrics (default: %(default)s)",
     )
     add("--results", metavar="FILE", help="evaluate the detections in this COCO file instead of running a model")
     add("--categories", metavar="FILE", help="COCO file with the class names of the category ids in --results")

@@ -35,7 +35,7 @@ EXAMPLE = "models/SqueezeDet_deploy.prototxt"
 
 def add_arguments(parser: CommandParser) -> None:
     """Add inspect's arguments."""
-    add = parser.add_argument_group("options").add_argument
+    add = parser.add_argument_group("network").add_argument
     add("model", nargs="?", default="embedded", metavar="MODEL", help=f"{MODEL_HELP} (default: embedded)")
     add_weights(add)
     add("--json", action="store_true", help="print everything as JSON instead of the table")

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from opencv_squeezedet.training import Teacher
 
 DESCRIPTION = "Label pictures with a teacher, for squeezedet train --teacher: boxes, each with a score for every class."
-USAGE = "[options] FOLDER ... -o FILE"
+USAGE = "[options] SOURCE ... -o FILE"
 EXAMPLE = "photos/ --teacher picodet=p.onnx --teacher yolox=y.param --weights 1,0.7 -o teacher.json"
 
 
 def add_arguments(parser: CommandParser) -> None:
     """Add the arguments of the command."""
     parser.add_sources(metavar="SOURCE", help="a picture, or a folder of pictures")
-    add = parser.add_argument_group("options").add_argument
+    add = parser.add_argument_group("labelling").add_argument
     add(
         "--teacher",
         required=True,

@@ -25,7 +25,7 @@ DESCRIPTION = (
     "Quantize a network: onnxruntime computes faster with weights and activations as 8-bit integers. The convolutions that "
     "lose most accuracy stay in float. The model's JSON description is copied too."
 )
-USAGE = "[options] MODEL --pictures DIR -o NAME.int8.onnx"
+USAGE = "[options] MODEL --pictures DIR -o FILE.onnx"
 EXAMPLE = "models/squeezedet_pyramid_voc --pictures photos/ -o fast.int8.onnx"
 _JUDGED = 16
 
@@ -34,7 +34,7 @@ def add_arguments(parser: CommandParser) -> None:
     """Add quantize's arguments."""
     add = parser.add_argument_group("files").add_argument
     add("model", metavar="MODEL", help=MODEL_HELP)
-    add("-o", "--output", required=True, type=Path, metavar="FILE", help="the quantized model, NAME.int8.onnx")
+    add("-o", "--output", required=True, type=Path, metavar="FILE", help="file for the quantized model, NAME.int8.onnx")
     add_weights(add)
     add = parser.add_argument_group("calibration").add_argument
     add_calibration_images(add, count=64, required=True, purpose="which show the range of each layer's activations")
