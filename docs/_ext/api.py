@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NAME = opencv_squeezedet.__name__
 WITHOUT = {"cli", "models"}  # the commands have their own page; models are data
-ALSO = ("architectures", "head", "errors", "anchor_shapes", "model")  # public, without __all__
+ALSO = ("errors", "anchor_shapes", "model", "network.architectures", "network.head")  # public, without __all__
 GROUPS = {
     "Detection": ["SqueezeDet", "Detections", "Detection", "draw", "show", "Preprocess", "ModelError"],
     "For OpenCV applications": ["DetectionModel", "InferBbox", "InferBboxObject"],
