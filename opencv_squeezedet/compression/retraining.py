@@ -33,10 +33,10 @@ from opencv_squeezedet.model import Model, detector_parts
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.preprocess import Preprocess
-from opencv_squeezedet.training import Opinions, Recipe, Schedule, Training
+from opencv_squeezedet.training import PseudoLabels, Recipe, Schedule, Training
 from opencv_squeezedet.training.lock import FolderLock, lock_folder
 from opencv_squeezedet.training.loop import Trainer
-from opencv_squeezedet.training.session import examples_of, mark_of
+from opencv_squeezedet.training.training_set import examples_of, fingerprint
 
 _CALIBRATION_PICTURES = 32
 _THRESHOLD_BYTES = 16  # by which a score threshold of other digits may lengthen the file
@@ -83,7 +83,7 @@ def compress_trained(
     folder: Path,
     *,
     validation: Dataset | None = None,
-    teacher: Opinions | None = None,
+    teacher: PseudoLabels | None = None,
     retraining: Retraining | None = None,
     report: Report = lambda what, done, total: None,
 ) -> Compressed:
@@ -105,7 +105,7 @@ def compress_trained(
         The folder of the stages.
     validation : Dataset, optional
         Pictures to evaluate each stage on; the file then has the score threshold that is best on them.
-    teacher : Opinions, optional
+    teacher : PseudoLabels, optional
         As for `Training`.
     retraining : Retraining, optional
         The amount of training.
@@ -123,7 +123,7 @@ def compress_trained(
     if dataset.labels != head.labels:
         raise ValueError(f"the model's labels are {head.labels}, the data set's {dataset.labels}")
     retraining = retraining or Retraining()
-    pictures = mark_of(examples_of(dataset, teacher, validation), validation)
+    pictures = fingerprint(examples_of(dataset, teacher, validation), validation)
     folder.mkdir(parents=True, exist_ok=True)
     lock = lock_folder(folder)
     identity = {"settings": asdict(settings), "retraining": asdict(retraining), "model": model.fingerprint}
@@ -270,7 +270,7 @@ class _Stages:
     folder: Path
     lock: FolderLock
     validation: Dataset | None
-    teacher: Opinions | None
+    teacher: PseudoLabels | None
     retraining: Retraining
     report: Report
     thresholds: dict[str, float] = field(default_factory=dict)
@@ -296,7 +296,7 @@ class _Stages:
         with closing(training.run(every=max(1, self.retraining.pictures // 4))) as progress:
             for step in progress:
                 self.report(stage, step.seen, step.pictures)
-        found = trainer.chosen().weights()
+        found = trainer.best_network().weights()
         Model(self.network, found).save(done)
         return found
 

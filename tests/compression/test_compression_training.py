@@ -138,7 +138,7 @@ def test_one_process_at_a_time(trained: Path, tmp_path: Path) -> None:
         assert other.stdin is not None
         assert other.stdout is not None
         assert other.stdout.readline() == b"taken\n"
-        with pytest.raises(ValueError, match=r"another process is training in .*: wait for its end, or choose another folder"):
+        with pytest.raises(ValueError, match="another process is training in "):
             compress_trained(Model.load(trained / "model"), Settings(), train, tmp_path / "stages")
         other.stdin.close()
 

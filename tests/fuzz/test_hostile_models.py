@@ -248,7 +248,7 @@ def test_an_image_of_what_protobuf_reads() -> None:
     import onnx
     from protobuf_oracle import net_parameter
 
-    from opencv_squeezedet.formats._caffe_schema import SCHEMA as CAFFE
+    from opencv_squeezedet.formats._caffe_layers import SCHEMA as CAFFE
     from opencv_squeezedet.formats._onnx_schema import SCHEMA
     from opencv_squeezedet.formats._text import parse
     from opencv_squeezedet.formats._wire import decode
