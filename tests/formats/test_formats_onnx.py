@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from embedded import ONNX
+from model_mutations import detector
 from networks import MODELS, a_blob, by_onnx, by_onnxruntime, random_weights, same_weights
 
 import opencv_squeezedet as sd
@@ -364,3 +365,14 @@ def test_a_stem_without_a_prototxt_is_the_onnx_file(tmp_path: Path) -> None:
     network = dataclasses.replace(ARCHITECTURES["squeezenet-v1.1"].build(), name="mine")
     (tmp_path / "mine.onnx").write_bytes(onnx_bytes(network, random_weights(network)))
     assert load_network(tmp_path / "mine")[0] == network
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_the_bytes_of_a_small_network(half: bool, golden: Callable[[str, bytes], None]) -> None:
+    """One layer of each kind; the weights count up, so that they are the same everywhere."""
+    network = detector()
+    weights = {
+        step.layer.name: [np.arange(np.prod(shape), dtype=np.float32).reshape(shape) / 8 for shape in step.weights]
+        for step in network.weighted()
+    }
+    golden("half.onnx" if half else "small.onnx", onnx_bytes(network, weights, half=half))
