@@ -319,6 +319,7 @@ def test_a_file_that_cannot_be_read_is_told_and_left_out(examples: list[Example]
     assert (batches[0].images == torch.tensor([104, 117, 123])).all()
 
 
+@pytest.mark.slow
 def test_a_reading_process_says_nothing_of_a_training_that_has_gone(capfd: pytest.CaptureFixture[str]) -> None:
     """As after Ctrl-C, when a thread of multiprocessing's was handing it a picture."""
     process = torch.multiprocessing.get_context("spawn").Process(target=_reset)

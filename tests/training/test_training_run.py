@@ -199,6 +199,7 @@ for _ in Training(recipe(), train, Path({folder!r}), validation=val, workers={wo
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_killed_again_and_again(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path, workers: int) -> None:
     """Wherever it is killed, the log and the weights are in the end those of the run that nothing disturbed."""
@@ -285,6 +286,7 @@ class InterruptAfter:
         sys.settrace(None)
 
 
+@pytest.mark.slow
 def test_interrupted_at_any_line(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
     """Nothing is lost but the step under way, and in the end log and weights are those of the run that nothing disturbed."""
     run = training(data, tmp_path / "counted")
@@ -308,6 +310,7 @@ def test_interrupted_at_any_line(data: tuple[Dataset, Dataset], whole: Training,
     assert run.trainer.best == whole.trainer.best
 
 
+@pytest.mark.slow
 def test_interrupted_within_a_step_and_run_again(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
     """The same object begins again before the step whose half was done."""
     run = training(data, tmp_path)
@@ -345,6 +348,7 @@ def test_interrupted_while_the_last_checkpoint_is_written(
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 48
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ctrl_c_in_a_terminal(data: tuple[Dataset, Dataset], tmp_path: Path, workers: int) -> None:
@@ -373,6 +377,7 @@ def test_ctrl_c_in_a_terminal(data: tuple[Dataset, Dataset], tmp_path: Path, wor
 READER_ENDED = "a process that reads pictures was ended, perhaps for want of memory"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_reading_process_that_is_killed(
     data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -392,6 +397,7 @@ def test_a_reading_process_that_is_killed(
     assert (tmp_path / "checkpoint.pt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_reading_process_that_is_killed_within_a_step(
     data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -415,6 +421,7 @@ def test_a_reading_process_that_is_killed_within_a_step(
     np.testing.assert_array_equal(weights(run), weights(whole))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("error", [ConnectionResetError, EOFError])
 def test_a_reading_process_that_is_killed_as_it_hands_over_a_batch(
