@@ -39,8 +39,6 @@ class BuildExt(build_ext):
 
 
 setup(
-    ext_modules=cythonize(
-        [Extension(f"opencv_squeezedet.{name}", [f"cython/{name}.pyx"]) for name in ("_coding", "_kernel")], build_dir="build"
-    ),
+    ext_modules=cythonize([Extension("opencv_squeezedet._kernel", ["cython/_kernel.pyx"])], build_dir="build"),
     cmdclass={"build_ext": BuildExt},
 )

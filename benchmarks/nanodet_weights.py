@@ -73,8 +73,6 @@ def started(filters: Filters, width: str) -> Weights:
     shapes = {step.layer.name: step.weights for step in squeezedet_shuffle(width=width).trained()}
     weights: Weights = {}
     for name, (kernel, bias) in zip(names(), filters, strict=False):
-        if name not in shapes:  # the neck at stride 8, which SqueezeDet's one grid does not need
-            continue
         shape, outputs = shapes[name]
         if kernel.size != np.prod(shape) or bias.shape != outputs:
             raise SystemExit(f"{name}: {shape} and {outputs} were expected, got {kernel.size} weights and {bias.size} biases")

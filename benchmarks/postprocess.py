@@ -162,7 +162,7 @@ def calls(blobs: Blobs, threshold: float) -> dict[str, Call]:
 # ---- the comparison -------------------------------------------------------------------------------------------------------
 
 
-def ours(blobs: Blobs, threshold: float, kind: sd.config.NmsKind = "reference") -> Found:
+def ours(blobs: Blobs, threshold: float, kind: sd.options.NmsKind = "reference") -> Found:
     """Return the boxes that `opencv_squeezedet.postprocess` finds."""
     found = sd.postprocess(*blobs, HEAD, score_threshold=threshold, nms_kind=kind)
     return Found(found.xyxy, found.confidence, found.class_id)
@@ -249,7 +249,7 @@ def _fresh_samplers(case: Case, start: int, cpp: CppInferBbox | None) -> dict[st
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "as the head": {},
-    **{f"nms_kind={kind}": {"nms_kind": kind} for kind in sd.config.NMS_KINDS if kind != HEAD.nms_kind},
+    **{f"nms_kind={kind}": {"nms_kind": kind} for kind in sd.options.NMS_KINDS if kind != HEAD.nms_kind},
     "vote_threshold=0.5": {"vote_threshold": 0.5},
     "multi_label": {"multi_label": True},
     "multi_label, soft, voting": {"multi_label": True, "nms_kind": "soft", "vote_threshold": 0.5},

@@ -25,6 +25,7 @@ from opencv_squeezedet.datasets import load_dataset
 from opencv_squeezedet.files import read_picture
 from opencv_squeezedet.formats import load_network, read_sdz, sdz_bytes
 from opencv_squeezedet.formats.sdz import CompressedModel
+from opencv_squeezedet.formats.shared_weights import REACH, SPARSE
 from opencv_squeezedet.model_files import models_folder
 from opencv_squeezedet.preprocess import Picture
 
@@ -55,16 +56,16 @@ def streams_of(model: CompressedModel) -> tuple[int, float, float]:
             if not layout.centroids:
                 continue
             used, codes = np.unique(values, return_inverse=True)
-            codes, reach = codes.ravel(), 1 << layout.gap_bits
+            codes = codes.ravel()
             taken += layout.codes + layout.gaps
             of_weights += entropy(codes)
-            if layout.gap_bits:
+            if layout.form == SPARSE:
                 zero = np.searchsorted(used, 0)
                 places = np.flatnonzero(codes != zero)
                 runs = np.diff(places, prepend=-1, append=codes.size) - 1
                 fillers = layout.entries - len(places)
                 codes = np.append(codes[places], np.full(fillers, zero))
-                of_entries += entropy(np.append(runs[:-1] % reach, np.full(fillers, reach - 1)))
+                of_entries += entropy(np.append(runs[:-1] % REACH, np.full(fillers, REACH - 1)))
             of_entries += entropy(codes)
     return taken, of_entries, of_weights
 

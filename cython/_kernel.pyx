@@ -2,19 +2,19 @@
 # cython: auto_pickle=False, autotestdict=False, freethreading_compatible=True
 """Score, decode and NMS over whole blobs, and the fused pass of the three.
 
-Private: `opencv_squeezedet.postprocess` checks shapes, types and values. For memory safety, this module checks
-the lengths of buffers, and nothing else.
+Private: `opencv_squeezedet.postprocess` checks shapes, types and values. This module checks only the lengths of buffers, for
+memory safety.
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.math cimport NAN, isfinite
 from libc.stdlib cimport free, malloc, realloc
 
 from opencv_squeezedet.anchors cimport (
-    Corners, Head, Strides, anchor_box, anchor_score, finite_deltas, raw_score, reported_score,
+    Corners, Head, Strides, anchor_box, anchor_score, calibrated_score, finite_deltas, raw_score,
 )
 from opencv_squeezedet.boxes cimport Box, clip
 from opencv_squeezedet.candidates cimport boxes_needed, find_candidates, push, sort_boxes
-from opencv_squeezedet.nms cimport Limits, choose, suppress
+from opencv_squeezedet.nms cimport Limits, run_nms, suppress
 
 import numpy as np
 
@@ -35,9 +35,9 @@ cdef Py_ssize_t postprocess_blobs(const Head* head, const float* delta_bbox, con
         anchor = boxes[i].anchor // head.classes if limits.multi_label else boxes[i].anchor
         cell = anchor // head.per_cell
         anchor_box(head, delta_bbox, cell, anchor - cell * head.per_cell, &boxes[i])
-    count = choose(boxes, count, limits, head.iou_epsilon)
+    count = run_nms(boxes, count, limits, head.iou_epsilon)
     for i in range(count):
-        boxes[i].score = reported_score(head, boxes[i].score)
+        boxes[i].score = calibrated_score(head, boxes[i].score)
     if limits.multi_label:
         for i in range(count):
             boxes[i].anchor = boxes[i].anchor // head.classes
@@ -53,7 +53,7 @@ cdef Py_ssize_t postprocess_blobs(const Head* head, const float* delta_bbox, con
 # ---- what Python calls --------------------------------------------------------------------------------------------------
 
 cdef int _open(object array, Py_buffer* view, Py_ssize_t length, Py_ssize_t item_size, bint writable=False) except -1:
-    """Opens a contiguous buffer of ``length`` items of ``item_size`` bytes; the shape is up to the caller."""
+    """Opens a contiguous buffer of ``length`` items of ``item_size`` bytes; its shape is not checked."""
     PyObject_GetBuffer(array, view, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
     if view.len != length * item_size:
         size = view.len
@@ -76,24 +76,24 @@ _INTP = np.dtype(np.intp)
 
 
 cdef Limits _limits(object record) except *:
-    """The struct of an `opencv_squeezedet.config.Limits`, whose fields are in the same order."""
+    """The struct for an `opencv_squeezedet.options.Limits`, whose fields are in the same order."""
     cdef Limits limits
     if not isinstance(record, tuple):
-        raise TypeError(f"Limits were expected, got {record!r}")
+        raise TypeError(f"limits must be Limits, got {record!r}")
     (limits.score_threshold, limits.nms_threshold, limits.nms_kind, limits.soft_sigma, limits.vote_threshold,
      limits.cross_class_threshold, limits.top_n, limits.class_agnostic, limits.multi_label, limits.drop_empty) = <tuple>record
     return limits
 
 
 cdef tuple _to_arrays(const Box* boxes, Py_ssize_t count, object placement):
-    """Boxes as (count, 4) float32 xyxy, placed in the picture and clipped to it, (count,) float32 and int32."""
+    """Boxes as (count, 4) float32 xyxy in picture pixels, clipped to the picture; (count,) float32 scores; int32 classes."""
     cdef Py_buffer xyxy_view, score_view, class_view
     cdef double left, top, x_factor, y_factor, width, height
     cdef float* xyxy
     cdef Py_ssize_t i
     left, top, x_factor, y_factor, width, height = placement
     xyxy_array = _new((count, 4), _FLOAT32, &xyxy_view, 4 * count, 4)
-    PyBuffer_Release(&xyxy_view)    # the array stays alive here, and so does its memory
+    PyBuffer_Release(&xyxy_view)    # the array keeps the memory alive
     score_array = _new(count, _FLOAT32, &score_view, count, 4)
     PyBuffer_Release(&score_view)
     class_array = _new(count, _INT32, &class_view, count, 4)
@@ -110,7 +110,7 @@ cdef tuple _to_arrays(const Box* boxes, Py_ssize_t count, object placement):
 
 
 cdef double* _pairs(tuple pairs) except NULL:
-    """Pairs of numbers, one behind the other, in memory that the caller frees."""
+    """Pairs of numbers, flattened, in memory that the caller frees."""
     cdef Py_ssize_t i
     cdef double* values = <double*>malloc(max(2 * len(pairs), 1) * sizeof(double))
     if values == NULL:
@@ -121,13 +121,13 @@ cdef double* _pairs(tuple pairs) except NULL:
 
 
 cdef class HeadKernel:
-    """The conventions of a head in the form that the kernels take; see `opencv_squeezedet.HeadConfig` for their meaning.
+    """The conventions of a head in the kernel's form; see `opencv_squeezedet.HeadConfig` for their meaning.
 
-    Blobs are C-contiguous float32 buffers with as many items as the head says.
+    Blobs are C-contiguous float32 buffers whose lengths are those of the head's blobs.
     """
     def __cinit__(self, *, tuple input_size, tuple grid, tuple anchors, Py_ssize_t classes, bint first_axis_is_x,
                   bint inner_centers, bint height_first, double exp_threshold, int corners, double iou_epsilon, bint planes,
-                  bint activated, tuple score_map):
+                  bint activated, tuple score_calibration):
         cdef Head* head = &self.head
         cdef Py_ssize_t per_cell = len(anchors)
         cdef Py_ssize_t cells
@@ -136,7 +136,7 @@ cdef class HeadKernel:
         cells = head.n0 * head.n1
         self.anchors = cells * per_cell
         self.anchors_wh = _pairs(anchors)
-        self.score_map = _pairs(score_map)
+        self.score_calibration = _pairs(score_calibration)
         head.anchors_wh = self.anchors_wh
         head.per_cell = per_cell
         head.classes = classes
@@ -147,8 +147,8 @@ cdef class HeadKernel:
         head.exp_threshold = exp_threshold
         head.corners = <Corners>corners
         head.iou_epsilon = iou_epsilon
-        head.score_map = self.score_map
-        head.score_points = len(score_map)
+        head.score_calibration = self.score_calibration
+        head.calibration_points = len(score_calibration)
         if planes:      # (channels, n0, n1)
             head.delta = Strides(cell=1, anchor=4 * cells, item=cells)
             head.class_ = Strides(cell=1, anchor=classes * cells, item=cells)
@@ -160,11 +160,11 @@ cdef class HeadKernel:
 
     def __dealloc__(self):
         free(self.anchors_wh)
-        free(self.score_map)
+        free(self.score_calibration)
 
     cdef Box* _run(self, object delta_bbox, object class_scores, object conf_scores, Py_ssize_t pictures, const Limits* limits,
                    double class_bound, Py_ssize_t* counts) except NULL:
-        """The boxes of all pictures back to back, in memory that the caller frees; ``counts`` gets their numbers."""
+        """The boxes of all pictures, concatenated, in memory that the caller frees; ``counts`` receives the number in each."""
         cdef Py_buffer delta, classes, conf
         cdef Py_ssize_t room = boxes_needed(&self.head, limits)
         cdef Py_ssize_t capacity = room
@@ -207,9 +207,9 @@ cdef class HeadKernel:
     def postprocess(self, delta_bbox, class_scores, conf_scores, limits, placement, double class_bound=0.0):
         """One picture: float32 (n, 4) xyxy, float32 (n,) and int32 (n,), best first.
 
-        ``placement`` (left, top, x_factor, y_factor, width, height) says where the picture lies in the network's input: a
-        box comes out as ((x - left) * x_factor, (y - top) * y_factor), clipped to the picture. A ``class_bound`` above 0
-        promises that no class score is larger in magnitude, and saves looking at all of them.
+        ``placement`` (left, top, x_factor, y_factor, width, height) is the picture's position in the network's input: corners
+        are returned as ((x - left) * x_factor, (y - top) * y_factor), clipped to the picture. A ``class_bound`` above 0 is an
+        upper bound of |class score| that the caller guarantees; 0 computes it.
         """
         cdef Limits own = _limits(limits)
         cdef Py_ssize_t count
@@ -229,19 +229,19 @@ cdef class HeadKernel:
         cdef Py_ssize_t* counts = <Py_ssize_t*>malloc(pictures * sizeof(Py_ssize_t))
         if counts == NULL:
             raise MemoryError
-        found = []
+        results = []
         try:
             boxes = self._run(delta_bbox, class_scores, conf_scores, pictures, &own, 0.0, counts)
             for i in range(pictures):
-                found.append(_to_arrays(boxes + used, counts[i], placements[i]))
+                results.append(_to_arrays(boxes + used, counts[i], placements[i]))
                 used += counts[i]
         finally:
             free(boxes)
             free(counts)
-        return found
+        return results
 
     def infer(self, delta_bbox, class_scores, conf_scores, limits):
-        """One picture as InferBbox sees it: (x1, y1, x2, y2, class, score) in double, best first."""
+        """One picture for `InferBbox`: (x1, y1, x2, y2, class, score) in double precision, best first."""
         cdef Limits own = _limits(limits)
         cdef Py_ssize_t count, i
         cdef Box* boxes = self._run(delta_bbox, class_scores, conf_scores, 1, &own, 0.0, &count)
@@ -301,9 +301,9 @@ cdef class HeadKernel:
 
 
 def nms(const double[:, ::1] xyxy, const double[::1] scores, const int[::1] class_ids, limits):
-    """Indices (intp) and scores (float64) of the boxes kept, best first; what is not finite is dropped.
+    """Indices (intp) and scores (float64) of the kept boxes, best first; boxes and scores that are not finite are dropped.
 
-    ``class_ids`` None: all are of one class.
+    ``class_ids`` None: all boxes have the same class.
     """
     cdef Limits own = _limits(limits)
     cdef Py_ssize_t total = scores.shape[0]
@@ -329,11 +329,11 @@ def nms(const double[:, ::1] xyxy, const double[::1] scores, const int[::1] clas
             count = suppress(boxes, count, &own, 0.0)
         indices = _new(count, _INTP, &index_view, count, sizeof(Py_ssize_t))
         PyBuffer_Release(&index_view)
-        left = _new(count, _FLOAT64, &score_view, count, 8)
+        kept_scores = _new(count, _FLOAT64, &score_view, count, 8)
         PyBuffer_Release(&score_view)
         for i in range(count):
             (<Py_ssize_t*>index_view.buf)[i] = boxes[i].anchor
             (<double*>score_view.buf)[i] = boxes[i].score
-        return indices, left
+        return indices, kept_scores
     finally:
         free(boxes)

@@ -21,7 +21,6 @@ except (ImportError, AttributeError) as error:
 
 try:
     importlib.import_module("opencv_squeezedet._kernel")
-    importlib.import_module("opencv_squeezedet._coding")
 except ImportError as error:
     raise ImportError(
         f"opencv_squeezedet's compiled extension cannot be imported ({error}). In a clone of the repository build it with "

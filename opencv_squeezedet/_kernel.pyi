@@ -6,9 +6,9 @@ from opencv_squeezedet.preprocess import Placement
 
 _Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
 _Floats = NDArray[np.float32]
-_Limits = tuple[float, float, int, float, float, float, int, bool, bool, bool]  # those of `config.Limits`
+_Limits = tuple[float, float, int, float, float, float, int, bool, bool, bool]  # the fields of `options.Limits`
 
-__pyx_capi__: dict[str, object]  # what is there to be cimported
+__pyx_capi__: dict[str, object]  # C functions that other modules can cimport
 
 @disjoint_base
 class HeadKernel:
@@ -29,7 +29,7 @@ class HeadKernel:
         iou_epsilon: float,
         planes: bool,
         activated: bool,
-        score_map: tuple[tuple[float, float], ...],
+        score_calibration: tuple[tuple[float, float], ...],
     ) -> HeadKernel: ...
     def postprocess(
         self,

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.config import VOC, HeadConfig
+from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.extras import needs
+from opencv_squeezedet.presets import VOC
 
 Distance = Literal["iou", "euclidean"]
 DISTANCES: tuple[str, ...] = get_args(Distance)

@@ -15,9 +15,9 @@ cdef enum Corners:
 
 # Distances in a blob, in floats.
 cdef struct Strides:
-    Py_ssize_t cell         # from a grid cell to the next one, cells counted along the second axis first
-    Py_ssize_t anchor       # from an anchor of a cell to the next one
-    Py_ssize_t item         # from a delta, or a class, of an anchor to the next one
+    Py_ssize_t cell         # from one grid cell to the next; the second axis varies fastest
+    Py_ssize_t anchor       # from one anchor of a cell to the next
+    Py_ssize_t item         # from one delta, or class, of an anchor to the next
 
 
 # The conventions of a head. Anchor a = (i * n1 + j) * per_cell + k; i, j: position on the first and second grid axis.
@@ -33,20 +33,20 @@ cdef struct Head:
     bint inner_centers              # (i + 1) * length / (n + 1), not (i + 0.5) * length / n
     bint height_first               # deltas in the order x, y, h, w, not x, y, w, h
     bint activated                  # class and conf blobs hold probabilities, not logits
-    double exp_threshold            # above this delta the exponential continues as its tangent; INFINITY: never
+    double exp_threshold            # above this delta, the exponential is replaced by its tangent; INFINITY: never
     Corners corners
     double iou_epsilon
-    const double* score_map         # score_points pairs (score, reported score), both rising in (0, 1); owned by the caller
-    Py_ssize_t score_points         # 0: scores are reported as they are
+    const double* score_calibration  # calibration_points pairs (raw, calibrated score), rising in (0, 1); owned by the caller
+    Py_ssize_t calibration_points   # 0: scores are not calibrated
     Strides delta
     Strides class_
     Strides conf
 
 
 cdef inline double interpolate(const double* pairs, Py_ssize_t count, int source, double value) noexcept nogil:
-    """The other coordinate where ``source`` (0: x, 1: y) of the line from (0, 0) through rising pairs to (1, 1) is ``value``.
+    """Maps ``value`` by the piecewise linear curve from (0, 0) through rising pairs to (1, 1).
 
-    A value outside (0, 1) stays as it is.
+    ``source`` 0 maps x to y, 1 maps y to x. A value outside (0, 1) is returned unchanged.
     """
     cdef double x0 = 0.0, y0 = 0.0, x1 = 1.0, y1 = 1.0
     cdef Py_ssize_t i
@@ -62,14 +62,14 @@ cdef inline double interpolate(const double* pairs, Py_ssize_t count, int source
     return y0 + (value - x0) * (y1 - y0) / (x1 - x0)
 
 
-cdef inline double reported_score(const Head* head, double score) noexcept nogil:
-    """What is reported for confidence x class score."""
-    return interpolate(head.score_map, head.score_points, 0, score) if head.score_points else score
+cdef inline double calibrated_score(const Head* head, double score) noexcept nogil:
+    """The calibrated score for a raw one, confidence x class score."""
+    return interpolate(head.score_calibration, head.calibration_points, 0, score) if head.calibration_points else score
 
 
-cdef inline double raw_score(const Head* head, double reported) noexcept nogil:
-    """The confidence x class score for which a score is reported."""
-    return interpolate(head.score_map, head.score_points, 1, reported) if head.score_points else reported
+cdef inline double raw_score(const Head* head, double score) noexcept nogil:
+    """The raw score, confidence x class score, for a calibrated one."""
+    return interpolate(head.score_calibration, head.calibration_points, 1, score) if head.calibration_points else score
 
 
 cdef inline double anchor_center(Py_ssize_t i, Py_ssize_t n, double length, bint inner) noexcept nogil:

@@ -22,12 +22,12 @@ cdef inline bint comes_before(const Box* a, const Box* b) noexcept nogil:
 
 
 cdef inline double clip(double value, double low, double high) noexcept nogil:
-    """``value`` moved into [low, high]; NaN gives ``low``."""
+    """``value`` clamped to [low, high]; NaN gives ``low``."""
     return high if value > high else (value if value > low else low)
 
 
 cdef inline double iou_xyxy(const Box* a, const Box* b, double epsilon) noexcept nogil:
-    """Intersection over (union + epsilon), a side being x2 - x1 (no +1); 0 if they do not meet.
+    """Intersection over (union + epsilon), a side being x2 - x1 (no +1); 0 for disjoint boxes.
 
     The order of operations is that of ``cv::dnn_objdetect::InferBbox::intersection_over_union``.
     """

@@ -1,7 +1,7 @@
 # cython: cdivision=True
-"""The candidates for NMS: the top-n scores above the score threshold, found without looking at most of the anchors.
+"""Finds the candidates for NMS, the top-n scores above the score threshold; most anchors are skipped by their confidence.
 
-Header only, GIL-free, unchecked; nothing allocates. The candidates are kept in a heap whose root is the worst of them.
+Header only, GIL-free, unchecked; nothing allocates. Candidates are kept in a heap whose root ranks lowest.
 """
 from libc.math cimport INFINITY, NAN, fabsf, log
 from libc.stdint cimport uint32_t
@@ -12,7 +12,7 @@ from opencv_squeezedet.boxes cimport Box, comes_before
 from opencv_squeezedet.nms cimport Limits, votes
 
 cdef enum:
-    BLOCK = 64      # floats that are looked at together
+    BLOCK = 64      # floats tested at a time
 
 
 # ---- the heap -----------------------------------------------------------------------------------------------------------
@@ -35,13 +35,13 @@ cdef inline void sift_down(Box* heap, Py_ssize_t count, Py_ssize_t at) noexcept 
 
 
 cdef inline void heapify(Box* boxes, Py_ssize_t count) noexcept nogil:
-    """Makes boxes in any order a heap."""
+    """Arranges boxes as a heap."""
     cdef Py_ssize_t at
     for at in range(count // 2 - 1, -1, -1):
         sift_down(boxes, count, at)
 
 
-cdef inline void unwind(Box* heap, Py_ssize_t count) noexcept nogil:
+cdef inline void sort_heap(Box* heap, Py_ssize_t count) noexcept nogil:
     """Sorts a heap, best first."""
     cdef Box worst
     while count > 1:
@@ -58,7 +58,7 @@ cdef inline Py_ssize_t push(Box* heap, Py_ssize_t count, Py_ssize_t room, const 
         heap[count] = box[0]
         count += 1
         if count == room:
-            heapify(heap, count)    # a heap only once it is full
+            heapify(heap, count)    # not needed before it is full
     elif comes_before(box, &heap[0]):
         heap[0] = box[0]
         sift_down(heap, count, 0)
@@ -66,15 +66,15 @@ cdef inline Py_ssize_t push(Box* heap, Py_ssize_t count, Py_ssize_t room, const 
 
 
 cdef inline void sort_boxes(Box* boxes, Py_ssize_t count) noexcept nogil:
-    """Sorts boxes in any order, best first."""
+    """Sorts boxes, best first."""
     heapify(boxes, count)
-    unwind(boxes, count)
+    sort_heap(boxes, count)
 
 
-# ---- which confidences cannot give a score above a threshold ------------------------------------------------------------
+# ---- skipping anchors by their confidence -------------------------------------------------------------------------------
 
 cdef inline double magnitude_bound(const float* values, Py_ssize_t count) noexcept nogil:
-    """An upper bound, less than 2 for values in [-1, 1], of the values' magnitude; not finite if one of them is not.
+    """An upper bound of the values' magnitude, below 2 for values in [-1, 1]; not finite if a value is not finite.
 
     Non-negative floats are ordered as their bit patterns, and a bitwise OR is at least each of its terms: one load and one
     OR per value. Independent lanes let the compiler keep them in vector registers.
@@ -99,44 +99,44 @@ cdef inline double magnitude_bound(const float* values, Py_ssize_t count) noexce
     return bound
 
 
-cdef inline float silent_limit(const Head* head, double class_bound, double threshold) noexcept nogil:
-    """The confidence (its magnitude, or its logit) up to which no score is above ``threshold``; NAN or -INFINITY if none is.
+cdef inline float confidence_cutoff(const Head* head, double class_bound, double threshold) noexcept nogil:
+    """The confidence (magnitude or logit) up to which no score exceeds ``threshold``; NAN or -INFINITY if there is none.
 
-    Kept below the exact value by more than all rounding errors, so that the exact score decides every doubtful anchor.
+    Smaller than the exact value by more than any rounding error, so that exact scores decide borderline anchors.
     """
-    cdef double limit
+    cdef double cutoff
     if threshold < 0.0:
         return -INFINITY
     if head.activated:
-        limit = threshold / class_bound * (1.0 - 1e-6)
-        return <float>limit if limit > 1e-30 else (NAN if limit != limit else 0.0)
+        cutoff = threshold / class_bound * (1.0 - 1e-6)
+        return <float>cutoff if cutoff > 1e-30 else (NAN if cutoff != cutoff else 0.0)
     if threshold == 0.0:
         return -INFINITY
-    threshold = min(threshold, 1.0 - 1e-9)  # nearer to 1 many logits share a score
-    limit = log(threshold / (1.0 - threshold))
-    return <float>(limit - 1e-6 * (1.0 + abs(limit)))
+    threshold = min(threshold, 1.0 - 1e-9)  # closer to 1, many logits give the same score
+    cutoff = log(threshold / (1.0 - threshold))
+    return <float>(cutoff - 1e-6 * (1.0 + abs(cutoff)))
 
 
-cdef inline bint is_silent(float conf, float limit, bint activated) noexcept nogil:
-    """Whether the confidence is below the limit; false for NaN, which the exact path removes."""
-    return (fabsf(conf) if activated else conf) <= limit
+cdef inline bint below_cutoff(float conf, float cutoff, bint activated) noexcept nogil:
+    """Whether the confidence is at most the cut-off; false for NaN, which the exact path removes."""
+    return (fabsf(conf) if activated else conf) <= cutoff
 
 
-cdef inline bint any_loud(const float* conf, Py_ssize_t count, float limit, bint activated) noexcept nogil:
-    """Whether one of the confidences is not silent."""
-    cdef int loud = 0
+cdef inline bint any_above(const float* conf, Py_ssize_t count, float cutoff, bint activated) noexcept nogil:
+    """Whether any confidence is above the cut-off, or NaN."""
+    cdef int above = 0
     cdef Py_ssize_t i
     if activated:
         for i in range(count):
-            loud |= not (fabsf(conf[i]) <= limit)
+            above |= not (fabsf(conf[i]) <= cutoff)
     else:
         for i in range(count):
-            loud |= not (conf[i] <= limit)
-    return loud != 0
+            above |= not (conf[i] <= cutoff)
+    return above != 0
 
 
-cdef inline bint row_is_silent(const float* scores, Py_ssize_t count, float conf, double threshold) noexcept nogil:
-    """Whether a positive confidence times each of the contiguous class scores is below ``threshold``; NaN does not count."""
+cdef inline bint scores_below(const float* scores, Py_ssize_t count, float conf, double threshold) noexcept nogil:
+    """Whether a positive confidence times every class score is below ``threshold``; scores are contiguous, NaN is ignored."""
     cdef float a = 0.0
     cdef float b = 0.0
     cdef float c = 0.0
@@ -156,14 +156,14 @@ cdef inline bint row_is_silent(const float* scores, Py_ssize_t count, float conf
 
 # ---- the candidates of one picture --------------------------------------------------------------------------------------
 
-cdef inline Py_ssize_t most_candidates(const Head* head, const Limits* limits) noexcept nogil:
-    """How many candidates a picture can have."""
+cdef inline Py_ssize_t max_candidates(const Head* head, const Limits* limits) noexcept nogil:
+    """The largest possible number of candidates in a picture."""
     return min(limits.top_n, head.n0 * head.n1 * head.per_cell * (head.classes if limits.multi_label else 1))
 
 
 cdef inline Py_ssize_t boxes_needed(const Head* head, const Limits* limits) noexcept nogil:
-    """How many boxes `postprocess_blobs` needs room for: the candidates, and twice as many with voting or ``multi_label``."""
-    return most_candidates(head, limits) * (2 if limits.multi_label or votes(limits) else 1)
+    """The boxes `postprocess_blobs` needs room for: one for each candidate, or two with voting or ``multi_label``."""
+    return max_candidates(head, limits) * (2 if limits.multi_label or votes(limits) else 1)
 
 
 cdef inline Py_ssize_t gather(const Head* head, const float* delta_bbox, const float* class_scores, const float* conf_scores,
@@ -178,22 +178,22 @@ cdef inline Py_ssize_t gather(const Head* head, const float* delta_bbox, const f
     cdef bint by_cell = head.conf.anchor == 1       # confidences in anchor order; else one plane of cells for each k
     cdef bint rows = head.activated and head.class_.item == 1
     cdef Py_ssize_t block, start, stop, at, cell, k
-    cdef Py_ssize_t found = 0
+    cdef Py_ssize_t kept = 0
     cdef double score_threshold = limits.score_threshold
     cdef double threshold = score_threshold
-    cdef float limit
+    cdef float cutoff
     cdef Box box
     if class_bound <= 0.0 and head.activated:
         class_bound = magnitude_bound(class_scores, total * head.classes)
-    limit = silent_limit(head, class_bound, threshold)
+    cutoff = confidence_cutoff(head, class_bound, threshold)
     for block in range((total + BLOCK - 1) // BLOCK):
         start = block * BLOCK
         stop = min(start + BLOCK, total)
-        if not (any_loud(conf_scores + start, BLOCK, limit, head.activated) if stop - start == BLOCK
-                else any_loud(conf_scores + start, stop - start, limit, head.activated)):
+        if not (any_above(conf_scores + start, BLOCK, cutoff, head.activated) if stop - start == BLOCK
+                else any_above(conf_scores + start, stop - start, cutoff, head.activated)):
             continue
         for at in range(start, stop):
-            if is_silent(conf_scores[at], limit, head.activated):
+            if below_cutoff(conf_scores[at], cutoff, head.activated):
                 continue
             if by_cell:
                 cell = at // head.per_cell
@@ -201,29 +201,29 @@ cdef inline Py_ssize_t gather(const Head* head, const float* delta_bbox, const f
             else:
                 k = at // cells
                 cell = at - k * cells
-            if (found == room and rows and conf_scores[at] > 0.0
-                    and row_is_silent(class_scores + at * head.classes, head.classes, conf_scores[at], threshold)):
+            if (kept == room and rows and conf_scores[at] > 0.0
+                    and scores_below(class_scores + at * head.classes, head.classes, conf_scores[at], threshold)):
                 continue
             box.score = anchor_score(head, class_scores, conf_scores, cell, k, &box.class_id)
             if not box.score > score_threshold or not finite_deltas(head, delta_bbox, cell, k):
                 continue
             box.anchor = cell * head.per_cell + k
-            found = push(heap, found, room, &box)
-            if found == room and heap[0].score > threshold:
+            kept = push(heap, kept, room, &box)
+            if kept == room and heap[0].score > threshold:
                 threshold = heap[0].score
-                limit = silent_limit(head, class_bound, threshold)
-    return found
+                cutoff = confidence_cutoff(head, class_bound, threshold)
+    return kept
 
 
 cdef inline Py_ssize_t gather_classes(const Head* head, const float* class_scores, const float* conf_scores,
                                       const Limits* limits, const Box* anchors, Py_ssize_t count, Box* heap) noexcept nogil:
-    """Fills ``heap`` with the best ``top_n`` classes of some anchors, in any order; returns their number.
+    """Fills ``heap`` with the best ``top_n`` classes of the given anchors, in any order; returns their number.
 
-    Those of all anchors are among those of the best ``top_n`` anchors. The anchor of a box is anchor * classes + class, by
+    The best classes of all anchors belong to the best ``top_n`` anchors. A box's ``anchor`` is anchor * classes + class, by
     which equal scores rank.
     """
-    cdef Py_ssize_t room = most_candidates(head, limits)
-    cdef Py_ssize_t found = 0
+    cdef Py_ssize_t room = max_candidates(head, limits)
+    cdef Py_ssize_t kept = 0
     cdef Py_ssize_t i, c, cell, k
     cdef Box box
     for i in range(count):
@@ -234,8 +234,8 @@ cdef inline Py_ssize_t gather_classes(const Head* head, const float* class_score
             if box.score > limits.score_threshold:
                 box.anchor = anchors[i].anchor * head.classes + c
                 box.class_id = <int>c
-                found = push(heap, found, room, &box)
-    return found
+                kept = push(heap, kept, room, &box)
+    return kept
 
 
 cdef inline Py_ssize_t find_candidates(const Head* head, const float* delta_bbox, const float* class_scores,
@@ -243,14 +243,14 @@ cdef inline Py_ssize_t find_candidates(const Head* head, const float* delta_bbox
                                        Box* boxes) noexcept nogil:
     """Writes the candidates, best first (score, class and anchor only), and returns their number.
 
-    ``boxes`` has room for `boxes_needed`; ``class_bound`` is an upper bound of |class score|, or 0 to have it found. With
-    ``multi_label`` the anchor of a box is anchor * classes + class, by which equal scores rank.
+    ``boxes`` has room for `boxes_needed`; ``class_bound`` is an upper bound of |class score|, or 0 to compute it. With
+    ``multi_label`` a box's ``anchor`` is anchor * classes + class, by which equal scores rank.
     """
-    cdef Box* anchors = boxes + most_candidates(head, limits) if limits.multi_label else boxes
-    cdef Py_ssize_t found = gather(head, delta_bbox, class_scores, conf_scores, limits, class_bound, anchors)
+    cdef Box* anchors = boxes + max_candidates(head, limits) if limits.multi_label else boxes
+    cdef Py_ssize_t count = gather(head, delta_bbox, class_scores, conf_scores, limits, class_bound, anchors)
     if limits.multi_label:
-        found = gather_classes(head, class_scores, conf_scores, limits, anchors, found, boxes)
-    if found < most_candidates(head, limits):
-        heapify(boxes, found)
-    unwind(boxes, found)
-    return found
+        count = gather_classes(head, class_scores, conf_scores, limits, anchors, count, boxes)
+    if count < max_candidates(head, limits):
+        heapify(boxes, count)
+    sort_heap(boxes, count)
+    return count

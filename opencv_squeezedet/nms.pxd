@@ -11,7 +11,7 @@
     sort_boxes(boxes, count)
     count = suppress(boxes, count, &limits, 0.0)
 
-Header only, GIL-free, unchecked; nothing allocates. A rule takes boxes sorted best first, moves those that it keeps to the
+Header only, GIL-free, unchecked; nothing allocates. A rule takes boxes sorted best first, moves the ones it keeps to the
 front, again best first, and returns their number.
 """
 from libc.math cimport INFINITY, exp
@@ -19,25 +19,25 @@ from libc.string cimport memcpy
 
 from opencv_squeezedet.boxes cimport Box, comes_before, iou_xyxy
 
-# What `HeadConfig.nms_kind` names, in the order of `opencv_squeezedet.config.NMS_KINDS`.
+# The rules that `HeadConfig.nms_kind` names, in the order of `opencv_squeezedet.options.NMS_KINDS`.
 cdef enum NmsRule:
     REFERENCE       # a box is dropped if any higher one overlaps it, dropped or not (InferBbox, the SqueezeDet original)
     GREEDY          # dropped boxes drop no others (cv2.dnn.NMSBoxes)
     SOFT            # what a kept box overlaps loses score instead (Gaussian soft-NMS)
 
 
-# Which candidates there are, and which of them are reported. Start from `default_limits`: in a struct literal, a field
-# without a value stays uninitialised.
+# Thresholds and options of candidate selection and NMS. Start from `default_limits`: in a struct literal, a field without
+# a value stays uninitialised.
 cdef struct Limits:
-    double score_threshold      # a box is reported when its score is above (strict); may be negative
+    double score_threshold      # a box is kept when its score is above (strict); may be negative
     double nms_threshold        # in [0, 1]: a box is dropped when its IoU with a higher one is above (strict)
     NmsRule nms_kind
-    double soft_sigma           # above 0: for rules that lower scores by a Gaussian of the IoU, its width
-    double vote_threshold       # in [0, 1]: candidates whose IoU with a kept box is above (strict) vote; from 1 up: no voting
-    double cross_class_threshold    # in [0, 1]: above this IoU a higher box of another class lowers a score; from 1 up: off
+    double soft_sigma           # above 0: width of soft NMS's Gaussian
+    double vote_threshold       # in [0, 1]: candidates whose IoU with a kept box is above (strict) vote; 1 or more: no voting
+    double cross_class_threshold    # in [0, 1]: IoU (strict) above which boxes of two classes are one object; 1 or more: off
     Py_ssize_t top_n            # candidates before NMS, at least 1
     bint class_agnostic         # NMS across classes
-    bint multi_label            # each class of an anchor above the score threshold is a candidate, not only the best one
+    bint multi_label            # every class above the score threshold is a candidate, not only an anchor's best
     bint drop_empty             # remove empty boxes after NMS
 
 
@@ -52,7 +52,7 @@ cdef inline Limits default_limits() noexcept nogil:
 
 cdef inline Py_ssize_t suppress_reference(Box* boxes, Py_ssize_t count, const Limits* limits,
                                           double iou_epsilon) noexcept nogil:
-    """Every higher box counts: works from the lowest up, while all the higher ones are still in their places."""
+    """Every higher box drops others: works from the lowest up, while all higher boxes are still present."""
     cdef double threshold = limits.nms_threshold
     cdef bint agnostic = limits.class_agnostic
     cdef Py_ssize_t i, j
@@ -73,7 +73,7 @@ cdef inline Py_ssize_t suppress_reference(Box* boxes, Py_ssize_t count, const Li
 
 
 cdef inline Py_ssize_t suppress_greedy(Box* boxes, Py_ssize_t count, const Limits* limits, double iou_epsilon) noexcept nogil:
-    """Kept boxes move to the front, and only they are compared with."""
+    """Only kept boxes drop others; they move to the front."""
     cdef double threshold = limits.nms_threshold
     cdef bint agnostic = limits.class_agnostic
     cdef Py_ssize_t i, j
@@ -90,7 +90,7 @@ cdef inline Py_ssize_t suppress_greedy(Box* boxes, Py_ssize_t count, const Limit
 
 
 cdef inline Py_ssize_t suppress_soft(Box* boxes, Py_ssize_t count, const Limits* limits, double iou_epsilon) noexcept nogil:
-    """Each box that is taken multiplies the scores of those left by exp(-IoU^2 / sigma), until none is above the threshold.
+    """Each kept box multiplies the scores of the remaining ones by exp(-IoU^2 / sigma), until none is above the threshold.
 
     Gaussian soft-NMS of Bodla et al. 2017 (arXiv:1704.04503). Scores and score threshold are at least 0; the NMS threshold
     has no effect.
@@ -119,7 +119,7 @@ cdef inline Py_ssize_t suppress_soft(Box* boxes, Py_ssize_t count, const Limits*
                 iou = iou_xyxy(&box, &boxes[i], iou_epsilon)
                 if iou > 0.0:
                     boxes[i].score *= exp(-iou * iou / sigma)
-                    if not boxes[i].score > threshold:  # a score never rises again: the last one takes its place
+                    if not boxes[i].score > threshold:  # scores never rise: replace it by the last box
                         count -= 1
                         boxes[i] = boxes[count]
                         continue
@@ -139,7 +139,7 @@ cdef inline Py_ssize_t suppress(Box* boxes, Py_ssize_t count, const Limits* limi
 # ---- box voting ---------------------------------------------------------------------------------------------------------
 
 cdef inline bint votes(const Limits* limits) noexcept nogil:
-    """Whether boxes are voted for: no IoU is above a threshold of 1."""
+    """Whether box voting is on: no IoU is above a threshold of 1."""
     return limits.vote_threshold < 1.0
 
 
@@ -175,12 +175,13 @@ cdef inline void vote(Box* kept, Py_ssize_t kept_count, const Box* candidates, P
 
 # ---- one object under two classes ---------------------------------------------------------------------------------------
 
-cdef inline Py_ssize_t lower_doubles(Box* boxes, Py_ssize_t count, const Limits* limits, double iou_epsilon) noexcept nogil:
-    """Lowers the score of each box that overlaps a higher one of another class: times 1 - (the other's score) x IoU.
+cdef inline Py_ssize_t demote_cross_class(Box* boxes, Py_ssize_t count, const Limits* limits,
+                                          double iou_epsilon) noexcept nogil:
+    """Multiplies the score of each box that overlaps a higher one of another class by 1 - (the other's score) x IoU.
 
-    What is a cat with probability p is something else with 1 - p at most. Of several higher boxes, the one that lowers the
-    score most counts, with its own score before lowering. Boxes are best first before and after; those no longer above the
-    score threshold are dropped.
+    An object that is a cat with probability p is something else with probability 1 - p at most. Among several higher boxes,
+    the lowest factor counts, computed from scores before demotion. Boxes are sorted best first before and after; those no
+    longer above the score threshold are dropped.
     """
     cdef double threshold = limits.cross_class_threshold
     cdef double iou, factor
@@ -195,7 +196,7 @@ cdef inline Py_ssize_t lower_doubles(Box* boxes, Py_ssize_t count, const Limits*
                 if iou > threshold:
                     factor = min(factor, 1.0 - boxes[j].score * iou)
         boxes[i].score *= max(factor, 0.0)
-    for i in range(count):      # few have moved, hence an insertion sort
+    for i in range(count):      # almost sorted, hence an insertion sort
         box = boxes[i]
         if not box.score > limits.score_threshold:
             continue
@@ -208,10 +209,10 @@ cdef inline Py_ssize_t lower_doubles(Box* boxes, Py_ssize_t count, const Limits*
     return kept
 
 
-# ---- all of it ----------------------------------------------------------------------------------------------------------
+# ---- all steps ----------------------------------------------------------------------------------------------------------
 
-cdef inline Py_ssize_t choose(Box* boxes, Py_ssize_t count, const Limits* limits, double iou_epsilon) noexcept nogil:
-    """`suppress`, then `vote` and `lower_doubles` if the limits ask for them. Voting needs room for twice the ``count``."""
+cdef inline Py_ssize_t run_nms(Box* boxes, Py_ssize_t count, const Limits* limits, double iou_epsilon) noexcept nogil:
+    """`suppress`, then `vote` and `demote_cross_class` if they are on. Voting needs room for 2 * ``count`` boxes."""
     cdef Py_ssize_t kept
     if votes(limits):
         memcpy(boxes + count, boxes, count * sizeof(Box))
@@ -219,5 +220,5 @@ cdef inline Py_ssize_t choose(Box* boxes, Py_ssize_t count, const Limits* limits
     if votes(limits):
         vote(boxes, kept, boxes + count, count, limits, iou_epsilon)
     if limits.cross_class_threshold < 1.0:
-        kept = lower_doubles(boxes, kept, limits, iou_epsilon)
+        kept = demote_cross_class(boxes, kept, limits, iou_epsilon)
     return kept

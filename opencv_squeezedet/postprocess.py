@@ -14,9 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from opencv_squeezedet import _checks, _kernel
 from opencv_squeezedet.blobs import BlobName
-from opencv_squeezedet.config import NMS_KINDS, VOC, HeadConfig, Limits, NmsKind, Options
+from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.detections import Detections, wrap
+from opencv_squeezedet.options import NMS_KINDS, Limits, NmsKind, Options
 from opencv_squeezedet.preprocess import Placement, Resize, placement
+from opencv_squeezedet.presets import VOC
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -72,7 +74,7 @@ def postprocess(
     -----
     An anchor with a NaN or an infinity among its confidence, class scores and deltas is removed before the top-n.
 
-    With a ``score_map`` all steps work with the scores as they were, and with the one for which ``score_threshold`` is
+    With a ``score_calibration`` all steps work with the scores as they were, and with the one for which ``score_threshold`` is
     reported; the boxes that are left get their reported scores at the end.
 
     Most anchors are skipped on their confidence alone: if ``|confidence| * bound <= score_threshold``, no score can be above

@@ -37,10 +37,13 @@ for anchor in best:
         f"anchor {anchor}: cell x {i}, y {j}, shape {head.anchors[k]}, {head.labels[class_ids[anchor]]} {scores[anchor]:.3f}"
     )
 
-# %% What is reported for a score, the probability of being right: a line through some points. The threshold is for that
-points, reported = np.array([(0, 0), *head.score_map, (1, 1)]).T
-threshold = np.interp(head.score_threshold, reported, points)
-print(f"the best is reported as {np.interp(scores.max(), points, reported):.3f}, {threshold:.3f} as {head.score_threshold}")
+# %% Calibrate: the probability that a detection is correct is a piecewise linear function of its raw score
+raw, calibrated = np.array([(0, 0), *head.score_calibration, (1, 1)]).T
+threshold = np.interp(head.score_threshold, calibrated, raw)
+best_calibrated = np.interp(scores.max(), raw, calibrated)
+print(
+    f"best score: {best_calibrated:.3f} calibrated; the threshold of {head.score_threshold} is a raw score of {threshold:.3f}"
+)
 
 # %% Decode: every anchor's box; here the fifty best of those above the threshold, all around the same objects
 boxes = sd.decode(delta_bbox, head)

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import HeadConfig, Preprocess, config
+from opencv_squeezedet import HeadConfig, Preprocess, config, options
 
 NEEDED: dict[str, Any] = {
     "input_size": (64, 32),
@@ -45,7 +45,7 @@ OTHERS: dict[str, Any] = {
     "top_n": 7,
     "class_agnostic": True,
     "multi_label": True,
-    "score_map": ((0.25, 0.125), (0.5, 0.75)),
+    "score_calibration": ((0.25, 0.125), (0.5, 0.75)),
 }
 
 
@@ -86,7 +86,7 @@ def test_voc() -> None:
         "top_n": 64,
         "class_agnostic": False,
         "multi_label": False,
-        "score_map": (),
+        "score_calibration": (),
     }
     assert list(sd.VOC.labels) == sorted(sd.VOC.labels)
     assert len(sd.VOC.labels) == 20
@@ -119,7 +119,7 @@ def test_kitti() -> None:
         "top_n": 64,
         "class_agnostic": False,
         "multi_label": False,
-        "score_map": (),
+        "score_calibration": (),
     }
 
 
@@ -148,7 +148,7 @@ def test_defaults_are_those_of_voc() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "enum", "literal"), [("anchors.pxd", "Corners", config.Corners), ("nms.pxd", "NmsRule", config.NmsKind)]
+    ("header", "enum", "literal"), [("anchors.pxd", "Corners", config.Corners), ("nms.pxd", "NmsRule", options.NmsKind)]
 )
 def test_choices_are_the_kernels_in_its_order(header: str, enum: str, literal: Any) -> None:
     text = (Path(sd.__file__).parent / header).read_text()
@@ -266,7 +266,7 @@ CHOICES = [
         ("delta_order", "'xyhw', 'xywh'"),
         ("corners", "'plain', 'plus_one_after_clip', 'minus_one_before_clip'"),
         ("layout", "'hwc', 'chw'"),
-        ("nms_kind", ", ".join(map(repr, config.NMS_KINDS))),
+        ("nms_kind", ", ".join(map(repr, options.NMS_KINDS))),
     )
     for value in ("z", "", "X", None, 0, ["x"])
 ]

@@ -16,7 +16,7 @@ import pytest
 from embedded import STEM, output, read_net
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.config import NMS_KINDS
+from opencv_squeezedet.options import NMS_KINDS
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -86,13 +87,40 @@ def test_labels_keep_out_of_each_others_way() -> None:
 
 def test_the_best_is_on_top() -> None:
     boxes = sd.Detections([(10, 40, 90, 90), (10, 40, 90, 90)], [0.9, 0.5], [0, 1], sd.VOC.labels)
-    assert tuple(sd.draw(np.zeros((100, 100, 3), np.uint8), boxes)[90, 50]) == class_colour(0)
+    assert tuple(sd.draw(np.zeros((100, 100, 3), np.uint8), boxes)[70, 90]) == class_colour(0)
 
 
-def test_colours_differ_and_are_light_enough_for_black_text() -> None:
-    colours = [class_colour(i) for i in range(20)]
-    assert len(set(colours)) == 20
-    assert all(0.114 * b + 0.587 * g + 0.299 * r > 100 for b, g, r in colours)
+def test_colours_stay_apart() -> None:
+    """In CIELAB, for normal vision and for deuteranopia (Machado et al., 2009, in linear RGB)."""
+    bgr = np.array([class_colour(i) for i in range(20)], np.float32)[None] / 255
+    linear = np.where(bgr <= 0.04045, bgr / 12.92, ((bgr + 0.055) / 1.055) ** 2.4)[0, :, ::-1]
+    simulated = np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]])
+    for rgb, least in ((linear, 20), (linear @ simulated.T, 15)):
+        lab = cv2.cvtColor(rgb.clip(0, 1).astype(np.float32)[None], cv2.COLOR_LRGB2Lab)[0]
+        apart = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
+        assert apart[~np.eye(20, dtype=bool)].min() > least
+    assert len({class_colour(i) for i in range(80)}) == 80
+
+
+@pytest.mark.parametrize(("side", "expected"), [(119, 2), (300, 2), (2000, 10)])
+def test_lines_of_at_least_two_pixels(side: int, expected: int) -> None:
+    box = (side / 4, side / 4, side / 2, side / 2)
+    drawn = sd.draw(np.zeros((side, side, 3), np.uint8), one(box), label=False, confidence=False)
+    middle = drawn[round(side * 3 / 8)].any(axis=1)
+    assert abs(int(middle.sum()) / 2 - expected) <= 1
+    thin = sd.draw(np.zeros((side, side, 3), np.uint8), one(box), label=False, confidence=False, line_width=1)
+    assert thin[round(side * 3 / 8)].any(axis=1).sum() == 2
+
+
+def test_labels_keep_off_objects() -> None:
+    """A label lies on neither object where there is room beside them, whatever the size of the picture."""
+    for side in (160, 600):
+        image = np.full((side, side, 3), 255, np.uint8)
+        a, b = side // 4, side // 2
+        both = sd.Detections([(a, a, b, b), (a, b, b, side - a)], [0.9, 0.8], [7, 11], sd.VOC.labels)
+        inked = sd.draw(image, both).sum(axis=2) < 200
+        assert inked.any()
+        assert not inked[a + 4 : side - a - 4, a + 4 : b - 4].any()
 
 
 @pytest.mark.parametrize("box", [(np.nan, 0, 5, 5), (0, 0, np.inf, 5), (-3e9, -3e9, 3e9, 3e9)])
@@ -109,7 +137,11 @@ def test_text_can_be_read_on_any_colour() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "options"),
-    [((np.zeros((4, 4, 3), np.uint8), "x"), {}), ((np.zeros((4, 4, 3), np.uint8), one((0, 0, 1, 1))), {"label": 3})],
+    [
+        ((np.zeros((4, 4, 3), np.uint8), "x"), {}),
+        ((np.zeros((4, 4, 3), np.uint8), one((0, 0, 1, 1))), {"label": 3}),
+        ((np.zeros((4, 4, 3), np.uint8), one((0, 0, 1, 1))), {"line_width": 1.5}),
+    ],
 )
 def test_wrong_arguments(arguments: tuple[object, ...], options: dict[str, object]) -> None:
     with pytest.raises(TypeError, match="must be"):

@@ -19,7 +19,7 @@ from opencv_squeezedet.anchor_shapes import (
 )
 from opencv_squeezedet.cli import datasets
 from opencv_squeezedet.cli.common import Parser, check_targets, positive, print_table, usage_errors
-from opencv_squeezedet.config import VOC
+from opencv_squeezedet.presets import VOC
 
 DESCRIPTION = "Find anchor shapes for a data set: k-means over its box sizes, at the network's input size."
 USAGE = "[options] DATASET"

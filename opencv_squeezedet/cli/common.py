@@ -21,9 +21,9 @@ from opencv_squeezedet._checks import MOST, fraction
 from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet._version import __version__
 from opencv_squeezedet.backends import BackendName
-from opencv_squeezedet.config import NMS_KINDS, Options
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import own_descriptor, real_path
+from opencv_squeezedet.options import NMS_KINDS, Options
 
 SOURCE_HELP = "picture, video, folder, 'pattern', list of sources (.txt), camera number, - for stdin"
 OF_SOURCES, OF_MODEL = "one of the sources", "a file of the model"

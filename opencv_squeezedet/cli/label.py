@@ -18,10 +18,10 @@ from opencv_squeezedet.cli.common import (
     shown,
     usage_errors,
 )
-from opencv_squeezedet.config import VOC
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import PICTURE_SUFFIXES
 from opencv_squeezedet.model_files import reserved_by
+from opencv_squeezedet.presets import VOC
 
 if TYPE_CHECKING:
     from opencv_squeezedet.training import Teacher

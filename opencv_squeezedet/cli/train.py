@@ -110,6 +110,12 @@ def _train(args: argparse.Namespace, *, first: bool) -> int:
             teacher=teacher,
             workers=args.workers,
         )
+        times = training.trainer.step_times
+        if times is not None and not args.quiet:
+            precision = "bfloat16" if training.trainer.bfloat16 else "float32"
+            print(
+                f"training in {precision}: a step takes {times.bfloat16:.2f} s in bfloat16, {times.float32:.2f} s in float32"
+            )
         _watch(training, args)
         advice = [] if training.validation is None else training.advice()  # which all processes may have to measure for
         if not first:
@@ -126,7 +132,7 @@ def _train(args: argparse.Namespace, *, first: bool) -> int:
 
 
 def _recipe(args: argparse.Namespace, dataset: Dataset) -> Recipe:
-    from opencv_squeezedet.training import Recipe, fitted_anchors, usual_pictures
+    from opencv_squeezedet.training import Recipe, fitted_anchors, start_anchors, usual_pictures
 
     recipe = Recipe() if args.recipe is None else _read("--recipe", args.recipe, Recipe.from_json)
     options: dict[str, Any] = {
@@ -147,11 +153,13 @@ def _recipe(args: argparse.Namespace, dataset: Dataset) -> Recipe:
         options |= {"anchors": config.anchors, "input_size": config.input_size}
     recipe = replace(recipe, **options)
     if args.recipe is None and recipe.anchors is None and dataset.box_count:
-        fitted = fitted_anchors(dataset, recipe.input_size)
+        fitted = fitted_anchors(dataset, recipe.input_size, start_anchors(recipe))
         if fitted is not None:
             if not args.quiet:
-                better = f"mean IoU of boxes with them {fitted.mean_iou:.2f}, with those of 2017 {fitted.usual_mean_iou:.2f}"
-                print(f"anchors are fitted to the data set: {better}")
+                print(
+                    f"anchors fitted to the data set: their mean IoU with its boxes is {fitted.mean_iou:.2f}, "
+                    f"that of the default anchors {fitted.default_mean_iou:.2f}"
+                )
             recipe = replace(recipe, anchors=fitted.shapes)
     return recipe
 

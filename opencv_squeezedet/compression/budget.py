@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from opencv_squeezedet.compression.layer_inputs import Floats, compensated
 from opencv_squeezedet.compression.pruning import Kernel, prune
 from opencv_squeezedet.compression.sharing import Init, Numbers, codebook, codes_of, half, nearest, share
-from opencv_squeezedet.formats.shared_weights import GAP_BITS, MOST_CENTROIDS, estimated_bytes, huffman_bits, table_bytes
+from opencv_squeezedet.formats.shared_weights import MOST_CENTROIDS, REACH, estimated_bytes, values_bytes
 
 DENSITIES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.32, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05)
 BITS = (2, 3, 4, 5, 6, 7, 8)
@@ -67,7 +67,7 @@ def choices_of(kernel: Kernel, limits: Limits) -> list[Choice]:
     """Return the ways to store a kernel, and what each takes and costs; always one that stores it as float16."""
     rounded = kernel.astype(np.float16).astype(np.float32)
     power = float((kernel.astype(np.float64) ** 2).sum()) or 1.0
-    whole = Choice(1.0, 0, estimated_bytes(rounded), float(((rounded - kernel).astype(np.float64) ** 2).sum()) / power)
+    whole = Choice(1.0, 0, len(values_bytes(rounded)), float(((rounded - kernel).astype(np.float64) ** 2).sum()) / power)
     found = [whole]
     order = np.argsort(-np.abs(kernel), axis=None, kind="stable")
     ascending = np.argsort(kernel, axis=None, kind="stable")
@@ -107,29 +107,23 @@ def apply(kernel: Kernel, choice: Choice, init: Init = "linear", moments: Floats
 
 
 class _Gaps:
-    """The zeros between the weights that are left, and how many bytes they take at each width of gaps."""
+    """The zeros between the weights that are left, which a file stores as values or as gaps."""
 
     def __init__(self, left: NDArray[np.bool_]) -> None:
         runs = np.diff(np.flatnonzero(left), prepend=-1, append=len(left)) - 1
         self._zeros = int(len(left) - left.sum())
-        self._widths = [self._width(runs, bits) for bits in GAP_BITS[1:]] if self._zeros else []
-
-    @staticmethod
-    def _width(runs: NDArray[np.intp], bits: int) -> tuple[int, int, int]:
-        """The width, the fillers, and the bits of all gaps."""
-        fillers = int((runs >> bits).sum())
-        counts = np.bincount(runs[:-1] & (1 << bits) - 1, minlength=1 << bits)
-        counts[-1] += fillers
-        return bits, fillers, huffman_bits(counts)
+        self._fillers = int((runs // REACH).sum())
+        self._counts = np.bincount(runs[:-1] % REACH, minlength=REACH)
+        self._counts[-1] += self._fillers
 
     def size(self, counts: NDArray[np.intp]) -> float:
-        """The least bytes for codes of which there are so many each."""
+        """Return the bytes, estimated, of codes that occur so often each."""
         used = counts[counts > 0]
         sizes = []
-        for bits, fillers, of_gaps in ((0, self._zeros, 0), *self._widths):
-            codes = np.append(used, fillers) if fillers else used
-            if len(codes) <= MOST_CENTROIDS:
-                sizes.append(table_bytes(max(2, len(codes)), 2, bits) + (huffman_bits(codes) + of_gaps) / 8)
+        for zeros, gaps in ((self._zeros, None), (self._fillers, self._counts)):
+            codes = np.append(used, zeros) if zeros else used
+            if len(codes) <= MOST_CENTROIDS and (gaps is None or self._zeros):
+                sizes.append(estimated_bytes(len(codes), codes, gaps))
         return min(sizes, default=np.inf)
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
-from opencv_squeezedet.config import Options
 from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.files import read_picture
+from opencv_squeezedet.options import Options
 from opencv_squeezedet.pipeline import in_order
 from opencv_squeezedet.timing import StageTimes
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
+from opencv_squeezedet.formats._deflate import deflated, inflated
 from opencv_squeezedet.formats.shared_weights import Layout, layout_of, read_values, values_bytes
 from opencv_squeezedet.model_files import Read, named, read_file
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from opencv_squeezedet.network import Network, Shape, Weights
 
 MAGIC = b"\x89SDZ\r\n\x1a\n"
-VERSION = 1
+VERSION = 2
 _HEADER = struct.Struct("<8sHHIIII")
 _CHECKSUM = struct.Struct("<I")
 _MOST_BYTES = 1 << 28
@@ -116,15 +117,12 @@ class Stored(NamedTuple):
         The share of the kernel's weights that is not zero.
     centroids : int
         How many values the kernel has; 0 where they are floats.
-    gap_bits : int
-        Bits of a gap before Huffman's code; 0 where there are none.
     tables, codes, gaps, size : int
         Bytes of the kernel's tables, codes and gaps, and of all that is stored, with the bias.
     """
 
     kept: float
     centroids: int
-    gap_bits: int
     tables: int
     codes: int
     gaps: int
@@ -141,7 +139,7 @@ def stored_of(model: CompressedModel) -> dict[str, Stored]:
             found[blob.layer] = before._replace(size=before.size + size)
         else:
             kept = np.count_nonzero(weights[blob.layer][0]) / math.prod(blob.shape)
-            found[blob.layer] = Stored(kept, layout.centroids, layout.gap_bits, layout.tables, layout.codes, layout.gaps, size)
+            found[blob.layer] = Stored(kept, layout.centroids, layout.tables, layout.codes, layout.gaps, size)
     return found
 
 
@@ -209,9 +207,9 @@ def sdz_bytes(
         separators=(",", ":"),
     ).encode()
     head = told + skeleton
-    packed = zlib.compress(head, 9)
+    packed = deflated(head)
     if len(head) > _MOST_UNPACKED * len(packed):
-        packed = zlib.compress(head, 0)
+        packed = deflated(head, 0)
     size = _HEADER.size + len(packed) + sum(len(blob.content) for blob in blobs) + _CHECKSUM.size
     if size > _MOST_BYTES or len(head) > _MOST_HEAD or network.parameters > _MOST_VALUES:
         raise ModelError(f"a file of {size} bytes, of which at most {_MOST_BYTES} are possible, would be needed")
@@ -224,7 +222,10 @@ def parse_sdz(content: bytes) -> CompressedModel:
     """Return what the bytes of a file have in them; ModelError as `read_sdz`."""
     packed, size, told = _checked_header(content)
     blobs_at = _HEADER.size + packed
-    head = _unpacked(content[_HEADER.size : blobs_at], size)
+    try:
+        head = inflated(content[_HEADER.size : blobs_at], size)
+    except ModelError as error:
+        raise ModelError(f"its head cannot be read: {error}") from None
     values = _json(head[:told])
     try:
         description, definition, table = (values[name] for name in ("description", "definition", "blobs"))
@@ -258,7 +259,10 @@ def _checked_header(content: bytes) -> tuple[int, int, int]:
         raise ModelError(f"a file of at least {_HEADER.size + _CHECKSUM.size} bytes was expected, it has {len(content)}")
     _, version, reserved, size, packed, unpacked, told = _HEADER.unpack_from(content)
     if (version, reserved) != (VERSION, 0):
-        raise ModelError(f"version {VERSION} of the format was expected, got {version}; a newer release may read it")
+        remedy = (
+            "an earlier release converts it to ONNX or Caffe's files" if version < VERSION else "a newer release may read it"
+        )
+        raise ModelError(f"version {VERSION} of the format was expected, got version {version}: {remedy}")
     if size != len(content):
         raise ModelError(f"a file of {size} bytes was expected from its beginning, it has {len(content)}")
     (checksum,) = _CHECKSUM.unpack_from(content, size - _CHECKSUM.size)
@@ -269,18 +273,6 @@ def _checked_header(content: bytes) -> tuple[int, int, int]:
             f"a head of at most {_MOST_HEAD} bytes, and {_MOST_UNPACKED} times those it is packed to in the file, was expected"
         )
     return packed, unpacked, told
-
-
-def _unpacked(packed: bytes, size: int) -> bytes:
-    """The head, of which no more than its size is unpacked."""
-    stream = zlib.decompressobj()
-    try:
-        head = stream.decompress(packed, size)
-        if len(head) != size or stream.unconsumed_tail or stream.unused_data or stream.decompress(b"") or not stream.eof:
-            raise ModelError(f"a head of {size} bytes was expected")
-    except zlib.error as error:
-        raise ModelError(f"its head cannot be read: {error}") from None
-    return head
 
 
 def _json(told: bytes) -> dict[str, Any]:

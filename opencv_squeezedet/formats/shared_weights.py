@@ -1,13 +1,14 @@
-"""One array of weights as bytes and back: plain floats, or centroids with Huffman-coded codes and gaps, whichever is shorter.
+"""One array of weights as bytes and back: plain floats, or shared values whose codes and gaps are Huffman-coded.
 
-After Han, Mao and Dally, "Deep Compression" (arXiv:1510.00149): the weights that are not zero share few values, the centroids;
-for each of them its centroid's number, the code, is stored, and how many zeros lie before it, the gap. A gap too long for its
-bits is bridged by fillers, which are zeros that are stored like weights. models/README.md has the bytes.
+After Han, Mao and Dally, "Deep Compression" (arXiv:1510.00149): the nonzero weights share few values, the centroids. For each
+of them the file stores the index of its centroid, the code, and the number of zeros before it, the gap. A gap that exceeds a
+byte is bridged by fillers: zeros that are stored like weights. models/README.md specifies the bytes.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace
 from typing import Any
@@ -15,39 +16,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opencv_squeezedet import _coding
 from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.formats._deflate import MOST_PER_BYTE, huffman_coded, inflated
 
-FLOAT32, FLOAT16, SHARED = range(3)
-GAP_BITS = (0, 3, 4, 5, 6, 7, 8)
-"""Bits of a gap before it is Huffman-coded; 0: every weight is stored, and there are no gaps."""
+FLOAT32, FLOAT16, SHARED, SPARSE = range(4)
 MOST_CENTROIDS = 256
-_HEADER = struct.Struct("<BBBBII")
+REACH = 256
+"""Values from one entry to the next, at most: a gap is a byte."""
+_SHARED_HEADER = struct.Struct("<BBB")
+_SPARSE_HEADER = struct.Struct("<BBBII")
 _FLOATS: dict[int, np.dtype[Any]] = {FLOAT32: np.dtype("<f4"), FLOAT16: np.dtype("<f2")}
+_CHUNK = 1 << 15
+_BLOCK, _BLOCK_BITS, _SYMBOL_BITS = 1 << 15, 80, 3.0  # symbols in a deflate block, and about what its code tables take
 
 Values = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How an array is stored: what its header says, and how long its parts are.
+    """How an array is stored: the fields of its header, and the sizes of its parts.
 
     Parameters
     ----------
     form : int
-        `FLOAT32` or `FLOAT16`, the values one after the other, or `SHARED`.
-    gap_bits : int
-        One of `GAP_BITS`.
+        `FLOAT32` or `FLOAT16`: plain values. `SHARED`: a code for each value. `SPARSE`: a code and a gap for each entry.
     centroids : int
-        How many there are; 0 for plain floats.
+        Number of centroids; 0 for plain floats.
     entries : int
-        Stored weights, with fillers.
+        Stored values, including fillers.
     tables, codes, gaps : int
-        Bytes of the header, the centroids and the code lengths together, of the codes, and of the gaps.
+        Bytes of the header and the centroids, of the codes, and of the gaps.
     """
 
     form: int
-    gap_bits: int
     centroids: int
     entries: int
     tables: int
@@ -64,154 +65,150 @@ def layout_of(content: bytes, values: int) -> Layout:
     Raises
     ------
     ModelError
-        If there are more or fewer bytes than that takes, or more values than so few bytes may have.
+        If the header is inconsistent with the number of bytes, or so few bytes cannot hold so many values.
     """
     form = content[0] if content else -1
     if form in _FLOATS:
         if len(content) != 1 + values * (size := _FLOATS[form].itemsize):
             raise ModelError(f"{values} values of {size} bytes were expected, got {len(content) - 1} bytes")
-        return Layout(form, 0, 0, values, 1, len(content) - 1, 0)
-    if form != SHARED or len(content) < _HEADER.size:
-        raise ModelError(
-            f"weights of form {FLOAT32}, {FLOAT16} or {SHARED} were expected, got {content[:1].hex() or 'nothing'}"
-        )
-    _, gap_bits, float_form, last, entries, codes = _HEADER.unpack_from(content)
-    if gap_bits not in GAP_BITS or float_form not in _FLOATS:
-        raise ModelError(
-            f"gaps of {GAP_BITS} bits and centroids of form 0 or 1 were expected, got {gap_bits} and {float_form}"
-        )
-    tables = table_bytes(last + 1, _FLOATS[float_form].itemsize, gap_bits)
+        return Layout(form, 0, values, 1, len(content) - 1, 0)
+    header = {SHARED: _SHARED_HEADER, SPARSE: _SPARSE_HEADER}.get(form)
+    if header is None or len(content) < header.size:
+        raise ModelError(f"weights of form {FLOAT32} to {SPARSE} were expected, got {content[:1].hex() or 'nothing'}")
+    _, float_form, last, *sizes = header.unpack_from(content)
+    if float_form not in _FLOATS:
+        raise ModelError(f"centroids of form {FLOAT32} or {FLOAT16} were expected, got {float_form}")
+    tables = header.size + (last + 1) * _FLOATS[float_form].itemsize
+    entries, codes = sizes or (values, len(content) - tables)
     gaps = len(content) - tables - codes
-    if gaps < 0 or (gaps and not gap_bits):
+    if codes < 0 or gaps < 0:
         raise ModelError(f"tables of {tables} bytes and codes of {codes} were expected, got {len(content)} bytes")
-    if not (entries <= values <= (entries + 1) << gap_bits and entries <= 8 * codes):
-        raise ModelError(f"{entries} entries in {codes} bytes, with gaps of {gap_bits} bits, cannot be {values} values")
-    return Layout(SHARED, gap_bits, last + 1, entries, tables, codes, gaps)
+    shortest = min(codes, gaps) if form == SPARSE else codes
+    if not (0 < entries <= values <= (entries + 1) * REACH and entries <= MOST_PER_BYTE * shortest):
+        raise ModelError(f"{entries} entries in {codes} bytes of codes and {gaps} of gaps cannot be {values} values")
+    return Layout(form, last + 1, entries, tables, codes, gaps)
 
 
 def read_values(content: bytes, values: int, *, as_stored: bool = False) -> NDArray[Any]:
-    """Return the array, flat: float32, or float16 where it is stored so and wanted so; ModelError if it is damaged."""
+    """Return the flat array: float32, or float16 if it is stored so and `as_stored`; ModelError if it is damaged."""
     layout = layout_of(content, values)
-    if layout.form != SHARED:
+    if layout.form in _FLOATS:
         stored = np.frombuffer(content, _FLOATS[layout.form], values, 1)
         return stored if as_stored else stored.astype(np.float32)
-    kind = _FLOATS[content[2]]
-    place = _HEADER.size + layout.centroids * kind.itemsize
-    centroids = np.frombuffer(content, kind, layout.centroids, _HEADER.size)
+    kind = _FLOATS[content[1]]
+    centroids = np.frombuffer(content, kind, layout.centroids, layout.tables - layout.centroids * kind.itemsize)
     if not as_stored:
         centroids = centroids.astype(np.float32)
-    lengths = _nibbles(content, place, layout.centroids)
-    gap_lengths = _nibbles(content, place + (layout.centroids + 1) // 2, 1 << layout.gap_bits if layout.gap_bits else 0)
-    found = np.zeros(values, centroids.dtype)
-    as_bits = found.dtype if found.dtype == np.float32 else np.uint16
     streams = memoryview(content)[layout.tables :]
-    codes, gaps = streams[: layout.codes], streams[layout.codes :]
-    try:
-        _coding.decode(codes, gaps, lengths, gap_lengths, centroids.view(as_bits), layout.entries, found.view(as_bits))
-    except ValueError as error:
-        raise ModelError(str(error)) from None
+    codes = np.frombuffer(inflated(streams[: layout.codes], layout.entries), np.uint8)
+    if codes.max() >= layout.centroids:
+        raise ModelError(f"codes below {layout.centroids} were expected, got {codes.max()}")
+    if layout.form == SHARED:
+        return _looked_up(centroids, codes)
+    gaps = np.frombuffer(inflated(streams[layout.codes :], layout.entries), np.uint8)
+    places = np.cumsum(gaps + np.int64(1)) - 1
+    if places[-1] >= values:
+        raise ModelError(f"entries within {values} values were expected, one is at index {places[-1]}")
+    found = np.zeros(values, centroids.dtype)
+    found[places] = _looked_up(centroids, codes)
     return found
 
 
-def _nibbles(content: bytes, place: int, count: int) -> NDArray[np.uint8]:
-    """Numbers of four bits, the lower half of a byte first."""
-    packed = np.frombuffer(content, np.uint8, (count + 1) // 2, place)
-    return np.stack([packed & 15, packed >> 4], axis=1).ravel()[:count]
+def _looked_up(centroids: NDArray[Any], codes: NDArray[np.uint8]) -> NDArray[Any]:
+    """The centroid of each code; in parts, because NumPy widens indices to eight bytes: half the time."""
+    found = np.empty(len(codes), centroids.dtype)
+    for start in range(0, len(codes), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        np.take(centroids, codes[part], out=found[part], mode="clip")
+    return found
 
 
 # ---- writing -----------------------------------------------------------------------------------------------------------
 
 
 def values_bytes(values: Values) -> bytes:
-    """Return the shortest bytes that `read_values` makes the same array of, bit for bit."""
-    plain = _plain(values)
-    entries = _best_entries(values, len(plain))
-    coded = None if entries is None else _coded(entries)
-    return plain if coded is None or len(coded) >= len(plain) else coded
-
-
-def estimated_bytes(values: Values) -> float:
-    """Return how long `values_bytes` would be, to a fraction of a percent, in less time."""
-    plain = 1.0 + values.size * _float_form(values)[1].itemsize
-    entries = _best_entries(values, plain)
-    return plain if entries is None else min(plain, entries.estimate)
-
-
-def _plain(values: Values) -> bytes:
+    """Return the shortest bytes from which `read_values` restores the array, bit for bit."""
     form, kind = _float_form(values)
-    return bytes([form]) + values.astype(kind).tobytes()
+    plain = bytes([form]) + values.astype(kind).tobytes()
+    return min((plain, *_shared_forms(np.ascontiguousarray(values).ravel().view(np.uint32))), key=len)
 
 
 def _float_form(values: Values) -> tuple[int, np.dtype[Any]]:
-    """What holds these values bit for bit."""
+    """The smallest type that holds these values bit for bit."""
     with np.errstate(over="ignore", invalid="ignore"):
         half = values.astype("<f2").astype(np.float32)
     form = FLOAT16 if np.array_equal(half.view(np.uint32), values.view(np.uint32)) else FLOAT32
     return form, _FLOATS[form]
 
 
-@dataclass(frozen=True)
-class _Entries:
-    """What is stored of an array with gaps of so many bits."""
-
-    gap_bits: int
-    centroids: Values
-    codes: NDArray[np.uint8]
-    gaps: NDArray[np.uint8]
-    estimate: float
-
-
-def _best_entries(values: Values, most: float) -> _Entries | None:
-    """The entries with the gaps that take the fewest bytes; None if there are too many values, or it cannot be shorter."""
-    flat = np.ascontiguousarray(values).ravel().view(np.uint32)
-    if flat.size < 2 or len(np.unique(flat[:: max(1, flat.size // 2048)])) > MOST_CENTROIDS + 1:  # a look at some, for speed
-        return None
+def _shared_forms(flat: NDArray[np.uint32]) -> Iterable[bytes]:
+    """The array of these bit patterns as `SHARED` and as `SPARSE`, where it has few enough values."""
+    if len(np.unique(flat[:: max(1, flat.size // 2048)])) > MOST_CENTROIDS + 1:  # a sample first, for speed
+        return
     patterns, numbers = np.unique(flat, return_inverse=True)
-    if len(patterns) > MOST_CENTROIDS + 1:
-        return None
-    found = [_entries(patterns, numbers.ravel(), bits) for bits in GAP_BITS]
-    best = min((one for one in found if one is not None), key=lambda one: one.estimate, default=None)
-    return None if best is None or best.estimate >= most else best
+    numbers = numbers.ravel()
+    if len(patterns) <= MOST_CENTROIDS:
+        form, centroids = _centroid_bytes(patterns)
+        yield _SHARED_HEADER.pack(SHARED, form, len(patterns) - 1) + centroids + _coded(numbers)
+    if patterns[0] != 0:  # there is no zero, whose bits sort first
+        return
+    codes, gaps = _entries(numbers)
+    if len(codes) and codes.min() > 0:  # without fillers, zero needs no code
+        codes, patterns = codes - 1, patterns[1:]
+    if len(codes) and len(patterns) <= MOST_CENTROIDS:
+        form, centroids = _centroid_bytes(patterns)
+        stream = _coded(codes)
+        header = _SPARSE_HEADER.pack(SPARSE, form, len(patterns) - 1, len(codes), len(stream))
+        yield header + centroids + stream + _coded(gaps)
 
 
-def _entries(patterns: NDArray[np.uint32], numbers: NDArray[np.intp], gap_bits: int) -> _Entries | None:
-    """The entries of an array of these bit patterns, sorted; the zero of the patterns, the first, has the bits 0."""
-    if gap_bits == 0:
-        codes, gaps, used = numbers, np.zeros(0, np.uint8), patterns
-    else:
-        if patterns[0] != 0:  # there is no zero to leave out
-            return None
-        reach = 1 << gap_bits
-        places = np.flatnonzero(numbers)
-        runs = np.diff(places, prepend=-1, append=len(numbers)) - 1  # of zeros, before each and behind the last
-        fillers = runs // reach
-        stored = np.arange(len(places)) + np.cumsum(fillers[:-1])
-        count = len(places) + int(fillers.sum())
-        if count == 0:
-            return None
-        codes, gaps = np.zeros(count, np.intp), np.full(count, reach - 1, np.uint8)
-        codes[stored], gaps[stored] = numbers[places], runs[:-1] % reach
-        used = patterns
-        if not fillers.any():  # so that the zero needs no code
-            codes, used = codes - 1, patterns[1:]
-    if len(used) > MOST_CENTROIDS:
-        return None
-    centroids = used.view(np.float32)
-    if len(centroids) == 1:  # a code has two words at least
-        centroids = np.repeat(centroids, 2)
-    _, kind = _float_form(centroids)
-    estimate = (
-        table_bytes(len(centroids), kind.itemsize, gap_bits)
-        + (huffman_bits(np.bincount(codes)) + huffman_bits(np.bincount(gaps))) / 8
-    )
-    return _Entries(gap_bits, centroids, codes.astype(np.uint8), gaps, estimate)
+def _centroid_bytes(patterns: NDArray[np.uint32]) -> tuple[int, bytes]:
+    centroids = patterns.view(np.float32)
+    form, kind = _float_form(centroids)
+    return form, centroids.astype(kind).tobytes()
 
 
-def huffman_bits(counts: NDArray[Any]) -> int:
-    """Return the bits that Huffman's code takes for so many of each symbol, without a limit of the longest word."""
-    heap: list[int] = counts[counts > 0].tolist()
-    if len(heap) < 2:
-        return sum(heap)
+def _entries(numbers: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The codes and gaps of all entries; number 0 is that of zero."""
+    places = np.flatnonzero(numbers)
+    runs = np.diff(places, prepend=-1, append=len(numbers)) - 1  # of zeros, before each and behind the last
+    fillers = runs // REACH
+    stored = np.arange(len(places)) + np.cumsum(fillers[:-1])
+    count = len(places) + int(fillers.sum())
+    codes, gaps = np.zeros(count, np.intp), np.full(count, REACH - 1, np.intp)
+    codes[stored], gaps[stored] = numbers[places], runs[:-1] % REACH
+    return codes, gaps
+
+
+def _coded(symbols: NDArray[np.intp]) -> bytes:
+    return huffman_coded(symbols.astype(np.uint8).tobytes())
+
+
+# ---- estimates ---------------------------------------------------------------------------------------------------------
+
+
+def estimated_bytes(centroids: int, codes: NDArray[Any], gaps: NDArray[Any] | None = None) -> float:
+    """Return about how many bytes `values_bytes` takes, without writing them.
+
+    Parameters
+    ----------
+    centroids : int
+        Number of float16 centroids.
+    codes, gaps : array of int
+        How often each code and each gap occurs; no gaps: every value is stored.
+    """
+    header = _SHARED_HEADER if gaps is None else _SPARSE_HEADER
+    return header.size + 2 * centroids + _stream_bytes(codes) + (0.0 if gaps is None else _stream_bytes(gaps))
+
+
+def _stream_bytes(counts: NDArray[Any]) -> float:
+    used: list[int] = counts[counts > 0].tolist()
+    blocks = -(-sum(used) // _BLOCK)
+    return (_huffman_bits([*used, blocks]) + blocks * (_BLOCK_BITS + _SYMBOL_BITS * len(used))) / 8
+
+
+def _huffman_bits(heap: list[int]) -> int:
+    """The bits of the Huffman codes of so many of each symbol, without their tables."""
     heapify(heap)
     bits = 0
     while len(heap) > 1:
@@ -219,62 +216,3 @@ def huffman_bits(counts: NDArray[Any]) -> int:
         bits += pair
         heapreplace(heap, pair)
     return bits
-
-
-def _coded(entries: _Entries) -> bytes:
-    lengths = code_lengths(np.bincount(entries.codes, minlength=len(entries.centroids)))
-    gap_lengths = code_lengths(np.bincount(entries.gaps, minlength=1 << entries.gap_bits)) if entries.gap_bits else None
-    form, kind = _float_form(entries.centroids)
-    codes = _stream(entries.codes, lengths)
-    header = _HEADER.pack(SHARED, entries.gap_bits, form, len(entries.centroids) - 1, len(entries.codes), len(codes))
-    parts = [header, entries.centroids.astype(kind).tobytes(), _packed(lengths)]
-    if gap_lengths is not None:
-        return b"".join((*parts, _packed(gap_lengths), codes, _stream(entries.gaps, gap_lengths)))
-    return b"".join((*parts, codes))
-
-
-def table_bytes(centroids: int, size: int, gap_bits: int) -> int:
-    """Return the bytes of the header, of centroids of so many bytes each, and of the lengths of all words."""
-    return _HEADER.size + centroids * size + (centroids + 1) // 2 + (1 << gap_bits) // 2
-
-
-def _packed(lengths: NDArray[np.uint8]) -> bytes:
-    even = np.append(lengths, np.uint8(0))[: len(lengths) + len(lengths) % 2]
-    return (even[::2] | even[1::2] << 4).astype(np.uint8).tobytes()
-
-
-def _stream(symbols: NDArray[np.uint8], lengths: NDArray[np.uint8]) -> bytes:
-    """The code words of symbols, one behind the other, the lowest bit of a byte first."""
-    words = np.zeros(len(lengths), np.uint32)
-    _coding.words(lengths, words)
-    of_each, word_of_each = lengths[symbols].astype(np.int64), words[symbols]
-    ends = np.cumsum(of_each)
-    bits = np.zeros(int(ends[-1]), np.uint8)
-    starts = ends - of_each
-    for place in range(int(lengths.max())):
-        long = of_each > place
-        bits[starts[long] + place] = word_of_each[long] >> place & 1
-    return np.packbits(bits, bitorder="little").tobytes()
-
-
-def code_lengths(counts: NDArray[np.int64], longest: int = _coding.LONGEST_CODE) -> NDArray[np.uint8]:
-    """Return the lengths of the prefix code that is shortest for these counts among those of words of so many bits at most.
-
-    By the package-merge algorithm (Larmore and Hirschberg, 1990). Symbols that do not occur have no word, length 0, except
-    where there would be fewer than two words.
-    """
-    used: list[int] = np.flatnonzero(counts).tolist()
-    used += [symbol for symbol in range(2) if symbol not in used][: max(0, 2 - len(used))]
-    leaves: list[tuple[int, tuple[int, ...]]] = sorted((int(counts[symbol]), (symbol,)) for symbol in used)
-    packages = leaves
-    for _ in range(longest - 1):
-        pairs = [
-            (one + other, symbols + others)
-            for (one, symbols), (other, others) in zip(packages[::2], packages[1::2], strict=False)
-        ]
-        packages = sorted(leaves + pairs, key=lambda package: package[0])
-    lengths = np.zeros(len(counts), np.uint8)
-    for _, symbols in packages[: 2 * len(leaves) - 2]:
-        for symbol in symbols:
-            lengths[symbol] += 1
-    return lengths

@@ -178,9 +178,9 @@ def squeezedet_shuffle(
 
     The trunk is ShuffleNetV2 (Ma et al., arXiv:1807.11164) with leaky ReLU, the neck NanoDet-Plus's path aggregation of
     ghost modules (Han et al., arXiv:1911.11907) at strides 8, 16 and 32. Their layers have the shapes of NanoDet-Plus-m and
-    -m-1.5x, so that weights trained on COCO fit. The neck's three maps are brought to stride 16; depthwise 5x5
-    convolutions look around, and a 2x2 ConvDet gives one cell less than the map has on each axis, whose centres lie
-    where the decoder expects them. Its first grid axis is the picture's x.
+    -m-1.5x, so that weights trained on COCO fit. The head reads the neck's maps at strides 16 and 32, the second scaled up.
+    Its ConvDet is 2x2 without padding: one cell less than the map has on each axis, with centres where the decoder expects
+    them. Its first grid axis is the picture's x.
 
     Parameters
     ----------
@@ -207,16 +207,14 @@ def squeezedet_shuffle(
     coarse = net.convolution("reduce4", neck, 1, bottom=coarse)
     middle = net.convolution("reduce3", neck, 1, bottom=middle)
     fine = net.convolution("reduce2", neck, 1, bottom=fine)
-    fine = net.convolution("fine", neck, 3, stride=2, pad=1, bottom=fine)
     middle = net.ghost("down3", neck, net.double(coarse, "up4", neck), middle)
-    middle = net.ghost("up_path3", neck, fine, middle)
+    fine = net.ghost("down2", neck, net.double(middle, "up3", neck), fine)
+    middle = net.ghost("up_path3", neck, net.separable("halve2", neck, 5, stride=2, bottom=fine), middle)
     coarse = net.ghost("up_path4", neck, net.separable("halve3", neck, 5, stride=2, bottom=middle), coarse)
-    for number in (1, 2):
-        coarse = net.separable(f"context{number}", neck, 5, bottom=coarse)
-    net.add(Concat, "pyramid", bottoms=(fine, middle, net.double(coarse, "up5", neck)))
-    net.convolution("mix", 2 * neck, 1)
+    net.add(Concat, "pyramid", bottoms=(middle, net.double(coarse, "up5", neck)))
+    net.convolution("mix", 160, 1)
     for number in (1, 2, 3):
-        net.separable(f"head{number}", 2 * neck, 3)
+        net.separable(f"head{number}", 160, 3)
     _head(net, "convdet", classes, anchors, _COLUMNS_FIRST, kernel=2)
     return net.network()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from opencv_squeezedet.blobs import BLOBS, Places
-from opencv_squeezedet.config import FirstAxis, HeadConfig, Layout
+from opencv_squeezedet.config import BlobLayout, FirstAxis, HeadConfig
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.network.graph import Network, Step
 from opencv_squeezedet.network.layers import Permute, Reshape, Shape, Sigmoid, Softmax
@@ -33,7 +33,7 @@ class Head:
     first_axis: FirstAxis | None
     anchors: int
     classes: int
-    layout: Layout
+    layout: BlobLayout
     activated: bool
     outputs: dict[str, tuple[str, int]]
 
@@ -169,7 +169,7 @@ def _place(network: Network, blob: str, outputs: Places | None) -> tuple[Step, i
     return step, top
 
 
-def _cells(step: Step, confidences: Shape, deltas: Shape) -> tuple[Layout, tuple[int, int], int]:
+def _cells(step: Step, confidences: Shape, deltas: Shape) -> tuple[BlobLayout, tuple[int, int], int]:
     """Layout, grid and anchors in a cell."""
     if len(confidences) == len(deltas) == 4:
         _, *hwc = confidences

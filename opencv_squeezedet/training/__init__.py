@@ -9,6 +9,7 @@ from opencv_squeezedet.training.opinion import Ensemble, Opinion, Teacher
 from opencv_squeezedet.training.parallel import processes
 from opencv_squeezedet.training.recipe import Recipe
 from opencv_squeezedet.training.session import Progress, Training, write_model
+from opencv_squeezedet.training.start import start_anchors
 from opencv_squeezedet.training.teacher import Opinions, ask, load_teacher, write_opinions
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "fitted_anchors",
     "load_teacher",
     "processes",
+    "start_anchors",
     "usual_pictures",
     "write_model",
     "write_opinions",

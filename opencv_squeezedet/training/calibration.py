@@ -40,10 +40,10 @@ class Logits(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """Factors on the logits, thresholds that suit them, and a map that makes scores probabilities.
+    """Factors on the logits, thresholds that suit them, and a score calibration.
 
     No loss determines how a score weighs the confidence against the class: two factors set it, and change only the last
-    layer's weights. What a score says about the detection being right is left to a map of scores, which changes no order.
+    layer's weights. The score calibration then turns scores into probabilities without changing their order.
 
     Parameters
     ----------
@@ -52,10 +52,10 @@ class Calibration(NamedTuple):
     nms_threshold : float
         The one with the highest accuracy.
     score_threshold : float
-        The one with the highest F1 of all classes together, a reported score.
+        The one with the highest F1 of all classes together, a calibrated score.
     before, after : float
         Mean of VOC2010's average precisions, without and with the calibration.
-    score_map : tuple of (float, float)
+    score_calibration : tuple of (float, float)
         As in `HeadConfig`.
     error_before, error_after : float
         Mean distance of a score from the share of detections with such scores that are right, see `Diagnosis`; NaN without
@@ -68,7 +68,7 @@ class Calibration(NamedTuple):
     score_threshold: float
     before: float
     after: float
-    score_map: tuple[tuple[float, float], ...] = ()
+    score_calibration: tuple[tuple[float, float], ...] = ()
     error_before: float = math.nan
     error_after: float = math.nan
 
@@ -82,12 +82,12 @@ class Calibration(NamedTuple):
 
     def head(self, config: HeadConfig) -> HeadConfig:
         """Return a head with these thresholds and this map."""
-        fields = {name: getattr(self, name) for name in ("score_threshold", "nms_threshold", "score_map")}
+        fields = {name: getattr(self, name) for name in ("score_threshold", "nms_threshold", "score_calibration")}
         return replace(config, **fields)
 
 
 def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibration:
-    """Find the factors and the NMS threshold with the highest accuracy, then the map that makes scores probabilities.
+    """Find the factors and the NMS threshold with the highest accuracy, then the score calibration.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibrati
     dataset : Dataset
         Pictures that were not trained on.
     config : HeadConfig
-        The network's head, without a map of scores.
+        The network's head, without a score calibration.
 
     Returns
     -------
@@ -110,8 +110,8 @@ def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibrati
     Notes
     -----
     The two factors and the NMS threshold in turn move up or down in steps as long as that raises VOC2010's precision, which,
-    unlike that of 2007, reflects every change: some thirty measurements. The map is `score_map_of` all detections together.
-    If no object is found, nothing changes.
+    unlike that of 2007, reflects every change: some thirty measurements. The score calibration is
+    fitted to all detections together. If no object is found, nothing changes.
     """
     raw = replace(config, activated=False)
     known: dict[tuple[float, ...], tuple[Evaluation, list[Detections]]] = {}
@@ -127,19 +127,19 @@ def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibrati
     chosen = climb(precision, start, (_SCALES, _SCALES, _NMS_THRESHOLDS))
     (first, found_first), (last, found_last) = known[start], known[chosen]
     *_, pooled = match_classes(dataset, found_last)
-    score_map = score_map_of(pooled)
-    reported = _detections(logits, replace(raw, score_map=score_map), *chosen)
-    best = evaluate(dataset, reported, coco=False).pooled.best
+    score_calibration = fit_score_calibration(pooled)
+    calibrated = _detections(logits, replace(raw, score_calibration=score_calibration), *chosen)
+    best = evaluate(dataset, calibrated, coco=False).pooled.best
     threshold = round(best.threshold, 2) if best.f1 > 0 else config.score_threshold
-    errors = [diagnose(dataset, found, threshold).calibration_error for found in (found_first, reported)]
+    errors = [diagnose(dataset, found, threshold).calibration_error for found in (found_first, calibrated)]
     class_scale, confidence_scale, nms_threshold = chosen
     return Calibration(
-        class_scale, confidence_scale, nms_threshold, threshold, first.map_voc10, last.map_voc10, score_map, *errors
+        class_scale, confidence_scale, nms_threshold, threshold, first.map_voc10, last.map_voc10, score_calibration, *errors
     )
 
 
-def score_map_of(matches: ClassMatches) -> tuple[tuple[float, float], ...]:
-    """Return the map of scores that makes them the probability of being right: pairs, at most nine, as in `HeadConfig`.
+def fit_score_calibration(matches: ClassMatches) -> tuple[tuple[float, float], ...]:
+    """Return the score calibration of these detections: at most nine pairs, as in `HeadConfig`.
 
     It is a beta calibration, whose logit is ``a ln(s) - b ln(1 - s) + c`` with a and b not negative (Kull, Silva Filho and
     Flach, AISTATS 2017), at nine scores. It is empty if there are too few detections, or if those with high scores are not

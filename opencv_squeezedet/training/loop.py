@@ -8,6 +8,7 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import named_errors
 from opencv_squeezedet.training import parallel
 from opencv_squeezedet.training.data import Batch, Feed
+from opencv_squeezedet.training.interrupts import deferred_signals
 from opencv_squeezedet.training.losses import Assigned, Loss, Losses, Targets
 from opencv_squeezedet.training.module import TorchNetwork
+from opencv_squeezedet.training.precision import StepTimes, set_layout, supports_bfloat16, time_steps
 from opencv_squeezedet.training.predictions import Predictions, predictions
 
 LOGITS = ("delta_bbox", "soft_class_reg", "sig_conf_reg")
@@ -52,8 +55,8 @@ class Schedule:
     clip : float
         Largest norm of the gradient.
     bfloat16 : bool
-        Whether the network is trained in bfloat16 if the processor supports it, which about halves the time: GPUs with
-        bfloat16, and CPUs with AVX512-BF16 or AMX. On others it is trained in float32.
+        Whether the network may be trained in bfloat16: on GPUs that support it, and on CPUs with AVX512-BF16 or AMX if two
+        steps in each precision show that it is faster. Otherwise it is trained in float32.
 
     Raises
     ------
@@ -141,12 +144,7 @@ class Trainer:
     def __post_init__(self) -> None:
         """Make the optimizer and the average, and load the checkpoint if there is one."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.bfloat16 = self.schedule.bfloat16 and _computes_bfloat16(self.device)
-        self.model.to(self.device, memory_format=torch.channels_last)
-        self.average = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(self._groups(), lr=self.schedule.rate, betas=(0.9, 0.99))
-        self.best, self.best_average = -1.0, self.average
-        self._before: dict[str, Any] | None = None
+        self.model.to(self.device)
         if parallel.from_first(lambda: self.data) != self.data:
             raise ValueError("the processes do not have the same pictures and objects")
         for size in {self.feed.batch, self.feed.pictures % self.feed.batch} - {0}:
@@ -155,8 +153,29 @@ class Trainer:
                     f"a batch of {size} is too small for {parallel.count()} processes: choose other pictures or batch"
                 )
         content = parallel.from_first(lambda: self.checkpoint.read_bytes() if self.checkpoint.is_file() else None)
-        if content is not None:
-            self._load(content)
+        state = None if content is None else self._read(content)
+        self.step_times: StepTimes | None = None
+        self.bfloat16 = self._chooses_bfloat16(None if state is None else state["bfloat16"])
+        set_layout(self.model, bfloat16=self.bfloat16)
+        self.average = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=self.schedule.rate, betas=(0.9, 0.99))
+        self.best, self.best_average = -1.0, self.average
+        if state is not None:
+            self._take_up(state)
+
+    def _chooses_bfloat16(self, saved: bool | None) -> bool:
+        """Whether to train in bfloat16: as the checkpoint says; without one, on a CPU, if two steps show that it is faster."""
+        if not self.schedule.bfloat16 or not supports_bfloat16(self.device):
+            return False
+        if self.device.type == "cuda":
+            return True
+        if saved is None:
+            places = self.feed.places(0)
+            _, (width, height), _ = places[0]
+            shape = (len(parallel.own(places)), height, width)
+            self.step_times = parallel.from_first(lambda: time_steps(self.model, LOGITS, shape))
+            return self.step_times.bfloat16 < self.step_times.float32
+        return saved
 
     def _groups(self) -> list[dict[str, Any]]:
         trunk = {self.model.filters[name.replace(".", "_")] for name in self.loaded}
@@ -177,26 +196,19 @@ class Trainer:
     def run(self) -> Iterator[Batch]:
         """Train to the end, and yield each batch after its step; between two of them `save` may be called.
 
-        A step counts when it is accepted, or the next batch is asked for. Until then, wherever something interrupts it, the
-        state before it is what is saved, and where the next run begins.
+        Ctrl-C and the death of a data-loading worker are handled between two steps. If another process of this training ends
+        during a step, that step has no effect.
         """
-        if self._before is not None:
-            self._take_up(self._before)
-        self._before = None
         mean = torch.tensor(self.feed.mean, device=self.device)
         start = time.monotonic() - self.seconds
         for batch in self.feed.batches(self.seen):
-            self._before = self._state()
-            losses, norm = self.step(batch, mean)
-            self.seen = min(self.seen + self.feed.batch, self.feed.pictures)
-            self.seconds = time.monotonic() - start
-            self.pending.append(torch.stack([*losses, norm]).tolist())
-            yield batch._replace(problems=parallel.gathered(batch.problems))
-            self.accept()
-
-    def accept(self) -> None:
-        """Let the last step count, and what was measured after it."""
-        self._before = None
+            with deferred_signals():
+                problems = parallel.gathered(batch.problems)
+                losses, norm = self.step(batch, mean)
+                self.seen = min(self.seen + self.feed.batch, self.feed.pictures)
+                self.seconds = time.monotonic() - start
+                self.pending.append(torch.stack([*losses, norm]).tolist())
+            yield batch._replace(problems=problems)
 
     @property
     def rate(self) -> float:
@@ -212,15 +224,28 @@ class Trainer:
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * group["factor"]
-        loss, found, targets = self.forward(batch, mean)
-        losses = loss(found, targets)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
-        parallel.sum_gradients(self.model.parameters())
+        with self._statistics_kept():
+            loss, found, targets = self.forward(batch, mean)
+            losses = torch.stack(loss(found, targets))
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+            parallel.sum_gradients(self.model.parameters())
+            losses = parallel.summed(losses.detach())
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
         self.optimizer.step()
         self._follow()
-        return Losses(*parallel.summed(torch.stack(losses).detach())), norm
+        return Losses(*losses), norm
+
+    @contextmanager
+    def _statistics_kept(self) -> Iterator[None]:
+        """Undo the update of batch normalisation's statistics if another process of this training ends in the block."""
+        before = [buffer.clone() for buffer in self.model.buffers()] if parallel.count() > 1 else []
+        try:
+            yield
+        except ChildProcessError:
+            for buffer, old in zip(self.model.buffers(), before, strict=True):
+                buffer.copy_(old)
+            raise
 
     def assigned(self, batch: Batch) -> Assigned:
         """Return which anchors are assigned to the objects of a batch, as the network is now."""
@@ -268,40 +293,36 @@ class Trainer:
     def measured(self, accuracy: float) -> None:
         """Keep the averaged weights if they are the best so far."""
         if accuracy > self.best:
-            self.best, self.best_average = accuracy, _copied(self.average)
+            with deferred_signals():
+                self.best = accuracy
+                self.best_average = {name: tensor.clone() for name, tensor in self.average.items()}
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
-        content = io.BytesIO()  # of a full disk torch.save itself says no OSError
-        state = self._state() if self._before is None else self._before
-        torch.save({"labels": list(self.labels), "data": self.data, **state}, content)
-        new = self.checkpoint.with_suffix(".new")  # a name of its own, so that what a kill leaves is written over
+        with deferred_signals():
+            content = io.BytesIO()  # torch.save does not raise OSError when the disk is full
+            kept = {name: getattr(self, name) for name in ("bfloat16", *_KEPT)}
+            states = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+            torch.save({"labels": list(self.labels), "data": self.data, **states, **kept}, content)
+            self._write(content.getbuffer())
+
+    def _write(self, content: memoryview) -> None:
+        new = self.checkpoint.with_suffix(".new")  # a fixed name, so that the file a kill leaves behind is overwritten
         try:
             with named_errors(self.checkpoint):
                 with new.open("wb") as file:
-                    file.write(content.getbuffer())
+                    file.write(content)
                     file.flush()
-                    os.fsync(file.fileno())  # hours of work should not hang on what a power cut makes of a rename
+                    os.fsync(file.fileno())  # a power cut must not leave the new name without its content
                 new.replace(self.checkpoint)
         finally:
             new.unlink(missing_ok=True)
 
-    def _state(self) -> dict[str, Any]:
-        kept = {name: getattr(self, name) for name in _KEPT}
-        state: dict[str, Any] = _copied({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), **kept})
-        return state
-
-    def _take_up(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for name in _KEPT:
-            setattr(self, name, state[name])
-
-    def _load(self, content: bytes) -> None:
+    def _read(self, content: bytes) -> dict[str, Any]:
         try:
             state = torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
             labels, data = tuple(state["labels"]), state["data"]
-            kept = {name: state[name] for name in ("model", "optimizer", *_KEPT)}
+            kept = {name: state[name] for name in ("model", "optimizer", "bfloat16", *_KEPT)}
         except (RuntimeError, ValueError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
             raise ModelError(f"{self.checkpoint} is damaged: remove it, or choose another folder") from error
         if labels != self.labels:
@@ -312,25 +333,15 @@ class Trainer:
             raise ModelError(
                 f"{self.checkpoint} belongs to a training run on other pictures or objects: choose another folder"
             )
+        return kept
+
+    def _take_up(self, state: dict[str, Any]) -> None:
         try:
-            self._take_up(kept)
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError) as error:
             raise ModelError(
                 f"{self.checkpoint} belongs to a network that started from other weights: choose another folder"
             ) from error
-
-
-def _copied(value: Any) -> Any:
-    """What `copy.deepcopy` gives of tensors in dicts and lists, which takes several times as long."""
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {name: _copied(part) for name, part in value.items()}
-    return [_copied(part) for part in value] if isinstance(value, list) else value
-
-
-def _computes_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    tests = (getattr(torch.cpu, f"_is_{name}_supported", bool) for name in ("avx512_bf16", "amx_tile"))  # not in every torch
-    return any(bool(test()) for test in tests)
+        for name in _KEPT:
+            setattr(self, name, state[name])

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.config import VOC, checked_anchors, from_fields
+from opencv_squeezedet.config import checked_anchors, from_fields
 from opencv_squeezedet.network.architectures import TRAINABLE
+from opencv_squeezedet.presets import VOC
 from opencv_squeezedet.training.augment import Augmentation
 from opencv_squeezedet.training.loop import Schedule
 
@@ -29,7 +30,8 @@ class Recipe:
     input_size : (int, int)
         Width and height of its input, pixels.
     anchors : sequence of (float, float), optional
-        Anchor shapes at that size. Default: opencv_contrib's nine, stretched to it.
+        Anchor shapes, pixels of that input. Default: those of the model in ``start``, unchanged, if it has nine; otherwise
+        opencv_contrib's nine, scaled from 416x416 to that size.
     loss : {"aligned", "published"}
         `AlignedLoss` or `PublishedLoss`.
     candidates, alpha, beta, box : int, float, float, float
@@ -51,7 +53,7 @@ class Recipe:
         Share of these weights in those that are written in the end, in layers that have both: when a training goes on from a
         good model, the mean of the two is often better than either (Wortsman et al., arXiv:2109.01903).
     frozen : sequence of str
-        Convolutions and fire modules that keep those weights.
+        Convolutions, fire modules and stages that keep those weights; names that the network does not have are ignored.
     normalized : {"new", "all"}
         Which convolutions get batch normalisation while they are trained: those without weights to start from, or all that
         are not frozen. The last one never does.

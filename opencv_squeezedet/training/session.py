@@ -7,7 +7,6 @@ import json
 import os
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from opencv_squeezedet.postprocess import postprocess_batch
 from opencv_squeezedet.preprocess import Picture, Preprocess
 from opencv_squeezedet.training.advice import what_next
 from opencv_squeezedet.training.calibration import MEASURED_FROM, Calibration, Logits, calibrate
-from opencv_squeezedet.training.data import Batch, Example, Feed, read_or_empty, reader_errors
+from opencv_squeezedet.training.data import Example, Feed, read_or_empty, reader_errors
 from opencv_squeezedet.training.diagnostics import (
     LayerState,
     assigned_sheet,
@@ -41,6 +40,7 @@ from opencv_squeezedet.training.diagnostics import (
     states_png,
     table_of,
 )
+from opencv_squeezedet.training.interrupts import deferred_signals
 from opencv_squeezedet.training.lock import lock_folder
 from opencv_squeezedet.training.loop import LOGITS, Trainer
 from opencv_squeezedet.training.losses import AlignedLoss, Assigned, Loss, Losses, PublishedLoss
@@ -48,7 +48,7 @@ from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.parallel import from_first, gathered, own
 from opencv_squeezedet.training.predictions import anchors_of
 from opencv_squeezedet.training.recipe import Recipe
-from opencv_squeezedet.training.start import begin, describe
+from opencv_squeezedet.training.start import begin, describe, start_anchors
 from opencv_squeezedet.training.teacher import Opinions
 
 _BATCH = 16  # pictures per forward pass while measuring
@@ -128,7 +128,8 @@ class Training:
         if validation is not None and validation.labels != dataset.labels:
             raise ValueError(f"the validation set's labels are {validation.labels}, the data set's {dataset.labels}")
         self.recipe, self.folder, self.validation = recipe, folder, validation
-        self.network, self.config = describe(recipe, dataset.labels)
+        made = replace(recipe, anchors=start_anchors(recipe))  # read once
+        self.network, self.config = describe(made, dataset.labels)
         examples = examples_of(dataset, teacher, validation, recipe.teaching)
         if not any((example.quality > 0).any() for example in examples):
             raise ValueError(f"none of the {len(examples)} pictures has an object to be found")
@@ -152,7 +153,7 @@ class Training:
         self._looked_at = [picture.path for picture in looked_at[:: -(-len(looked_at) // _LOOKED_AT)]]
         weights = class_weights(examples, recipe.rare)
         sizes = {size for sizes, _ in recipe.sizes for size in sizes}
-        losses = {size: _loss(recipe, describe(recipe, dataset.labels, size)[1], weights) for size in sizes}
+        losses = {size: _loss(recipe, describe(made, dataset.labels, size)[1], weights) for size in sizes}
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(folder)
         self._keep_recipe()
@@ -207,8 +208,8 @@ class Training:
         log_every : int
             Steps between rows of the log.
         save_seconds : float
-            Seconds between checkpoints. One more is written at the end, when this generator is closed, and after a
-            KeyboardInterrupt, wherever it comes.
+            Seconds between checkpoints. One more is written at the end, when this generator is closed, and after Ctrl-C,
+            which takes effect between two steps.
 
         Raises
         ------
@@ -218,41 +219,39 @@ class Training:
             If a process that reads them, or another process of this training, is killed.
         """
         trainer, saved = self.trainer, time.monotonic()
-        if patience is not None and self._waited() >= patience:
-            return
-        with self._saving(), reader_errors():
-            for batch in trainer.run():
-                self._note(batch.problems)
-                due = (
-                    trainer.seen >= self.recipe.pictures or trainer.seen // every > (trainer.seen - self.recipe.batch) // every
-                )
-                progress = None
-                if due or len(trainer.pending) >= log_every:
-                    evaluation = self.measure() if due and self.validation is not None else None
-                    progress = self._progress(evaluation, self._look(batch) if due else ())
-                trainer.accept()
-                if progress is not None:
-                    yield progress
-                    if patience is not None and self._waited() >= patience:
-                        break
-                if time.monotonic() - saved > save_seconds:
-                    trainer.save()
-                    saved = time.monotonic()
-
-    @contextmanager
-    def _saving(self) -> Iterator[None]:
-        """Write the checkpoint at the end of a run, and also when it is interrupted or loses a process."""
+        batches = trainer.run()
         try:
-            yield
-            self.trainer.save()
+            with reader_errors():
+                yield from self._owed(every, log_every)  # after an interrupt between a step and its report
+                while not self._has_stalled(patience) and (batch := next(batches, None)) is not None:
+                    self._note(batch.problems)
+                    yield from self._owed(every, log_every)
+                    if time.monotonic() - saved > save_seconds:
+                        trainer.save()
+                        saved = time.monotonic()
+                trainer.save()
         except (KeyboardInterrupt, GeneratorExit, ChildProcessError):
-            self.trainer.save()
+            trainer.save()
             raise
 
-    def _waited(self) -> int:
-        """How many measurements in a row brought no improvement."""
+    def _owed(self, every: int, log_every: int) -> Iterator[Progress]:
+        """Yield the progress if it is to be reported before the next step: ``pending`` has the steps since the last report."""
+        seen, batch, pending = self.trainer.seen, self.recipe.batch, len(self.trainer.pending)
+        due = seen >= self.recipe.pictures or seen // every > (seen - batch) // every
+        if pending and (due or pending >= log_every):
+            evaluation = self.measure() if due and self.validation is not None else None
+            layers = self._look() if due else ()
+            with deferred_signals():
+                progress = self._progress(evaluation, layers)
+            yield progress
+
+    def _has_stalled(self, patience: int | None) -> bool:
+        """Whether so many measurements in a row brought no improvement."""
+        if patience is None:
+            return False
         measured = [row["map_voc07"] for row in self.trainer.history if "map_voc07" in row]
-        return from_first(lambda: len(measured) - 1 - int(np.argmax(measured)) if measured else 0)  # all stop together
+        stalled = bool(measured) and len(measured) - 1 - int(np.argmax(measured)) >= patience
+        return from_first(lambda: stalled)  # all processes stop together
 
     def _note(self, problems: Sequence[str]) -> None:
         self._problems.update(dict.fromkeys(problems))
@@ -306,8 +305,10 @@ class Training:
         columns = ["seen", "seconds", "rate", *Losses._fields, "gradient", "map_voc07"]
         write_whole(self.folder / "log.csv", table_of(history, columns))
 
-    def _look(self, batch: Batch) -> list[LayerState]:
+    def _look(self) -> list[LayerState]:
         """Draw how the network is taught and what it is like, and return its layers."""
+        last = (self.trainer.seen - 1) // self.recipe.batch * self.recipe.batch
+        batch = next(replace(self.trainer.feed, workers=0).batches(last))
         size = batch.images.shape[2], batch.images.shape[1]
         anchors = anchors_of(self.trainer.losses(size).config)
         assigned = Assigned(*(tensor.cpu() for tensor in self.trainer.assigned(batch)))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-from opencv_squeezedet.config import VOC, HeadConfig
+from opencv_squeezedet.config import HeadConfig, checked_anchors
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats import load_network, read_weights
+from opencv_squeezedet.model import read_description
 from opencv_squeezedet.network import Convolution, Network, Weights
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.network.head import derive_config
+from opencv_squeezedet.presets import VOC
 from opencv_squeezedet.registry import find_network
 from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.predictions import logit_channels
@@ -35,16 +38,17 @@ def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None
     labels : sequence of str
         The classes.
     size : (int, int), optional
-        An input size other than the recipe's, for the same anchors in pixels: a network without fully connected layers does
-        not know how large its input is, so that an object of so many pixels must have the same deltas in any.
+        An input size other than the recipe's, with the same anchors in pixels: the network is fully convolutional, so an
+        object of a given size in pixels must have the same deltas at any input size.
 
     Raises
     ------
     ModelError
         If the input's sides do not suit the network.
+    FileNotFoundError, ModelError, FetchError, ImportError
+        As for `start_anchors`.
     """
-    ratios = [new / old for new, old in zip(recipe.input_size, VOC.input_size, strict=True)]
-    anchors = [(w * ratios[0], h * ratios[1]) for w, h in VOC.anchors] if recipe.anchors is None else recipe.anchors
+    anchors = start_anchors(recipe)
     network = TRAINABLE[recipe.network].build(len(labels), len(anchors), recipe.input_size if size is None else size)
     return network, derive_config(
         network,
@@ -91,6 +95,38 @@ def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, Weights]:
         _quiet(model, network)
     model.freeze(frozen)
     return model, fitting
+
+
+def start_anchors(recipe: Recipe) -> Sequence[tuple[float, float]]:
+    """Return the anchors that a training starts with: the recipe's, the start model's or the published ones.
+
+    The start model's are used, in pixels, if it has as many as the published head, because its weights give deltas that refer
+    to them at any input size. Published ones are scaled to the recipe's input size.
+
+    Raises
+    ------
+    FileNotFoundError, ModelError
+        If ``recipe.start`` does not exist, or its description is not a model's.
+    FetchError, ImportError
+        If a published model is not available locally and cannot be fetched.
+    """
+    if recipe.anchors is not None:
+        return recipe.anchors
+    anchors = _described_anchors(recipe.start)
+    if anchors is not None and len(anchors) == len(VOC.anchors):
+        return anchors
+    scale_x, scale_y = (new / old for new, old in zip(recipe.input_size, VOC.input_size, strict=True))
+    return [(w * scale_x, h * scale_y) for w, h in VOC.anchors]
+
+
+def _described_anchors(start: str) -> Sequence[tuple[float, float]] | None:
+    """The anchors in a model's description; None without a description, or in that of a network without a head."""
+
+    def take(description: Any) -> Sequence[tuple[float, float]] | None:
+        head = description.get("head") if isinstance(description, dict) else None
+        return checked_anchors(head["anchors"]) if isinstance(head, dict) and "anchors" in head else None
+
+    return None if start.endswith(".npz") else read_description(find_network(start), take)
 
 
 def start_weights(start: str) -> Weights:

@@ -13,7 +13,7 @@ import pytest
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
 from opencv_squeezedet.cli import common
-from opencv_squeezedet.config import NMS_KINDS
+from opencv_squeezedet.options import NMS_KINDS
 
 PHOTO = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
 

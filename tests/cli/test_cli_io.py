@@ -27,7 +27,7 @@ from opencv_squeezedet import cli
 from opencv_squeezedet.cli.outputs import write_yolo_names
 from opencv_squeezedet.cli.results import Names
 from opencv_squeezedet.cli.sources import Frame
-from opencv_squeezedet.config import NMS_KINDS
+from opencv_squeezedet.options import NMS_KINDS
 
 PHOTO = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
 COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import detect_main; sys.exit(detect_main())"]

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from embedded import ONNX
 
-from opencv_squeezedet.config import VOC
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.files import read_picture
 from opencv_squeezedet.formats import load_network, onnx_bytes
@@ -20,6 +19,7 @@ from opencv_squeezedet.model_files import Files
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.network.head import derive_config
 from opencv_squeezedet.preprocess import Preprocess
+from opencv_squeezedet.presets import VOC
 
 SIDE = 96
 PHOTO = Path(__file__).parents[2] / "samples" / "chelsea.jpg"

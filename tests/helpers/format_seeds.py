@@ -27,7 +27,7 @@ from opencv_squeezedet.formats import (
     read_prototxt,
     sdz_bytes,
 )
-from opencv_squeezedet.formats.sdz import MAGIC
+from opencv_squeezedet.formats.sdz import MAGIC, VERSION
 from opencv_squeezedet.model_files import Files, read_file
 from opencv_squeezedet.network import (
     Convolution,
@@ -61,16 +61,16 @@ def _packed(path: str, most: int) -> bytes:
 
 def sealed(head: bytes, blobs: bytes) -> bytes:
     """A compressed model of these parts, with the right sizes and checksum."""
-    packed = zlib.compress(head, 1)
+    packed = zlib.compress(head, 1)[2:-4]
     size = 28 + len(packed) + len(blobs) + 4
-    body = struct.pack("<8sHHIIII", MAGIC, 1, 0, size, len(packed), len(head), len(head)) + packed + blobs
+    body = struct.pack("<8sHHIIII", MAGIC, VERSION, 0, size, len(packed), len(head), len(head)) + packed + blobs
     return body + struct.pack("<I", zlib.crc32(body))
 
 
 def parts_of(content: bytes) -> tuple[bytes, bytes]:
     """The head's JSON and the blobs of a compressed model."""
     packed, _, told = struct.unpack_from("<III", content, 16)
-    return zlib.decompress(content[28 : 28 + packed])[:told], content[28 + packed : -4]
+    return zlib.decompress(content[28 : 28 + packed], -15)[:told], content[28 + packed : -4]
 
 
 def _read_model(read: Callable[[str, int], bytes]) -> Callable[[Path], object]:

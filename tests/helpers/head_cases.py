@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import HeadConfig
-from opencv_squeezedet.config import NMS_KINDS
+from opencv_squeezedet.options import NMS_KINDS
 
 Blobs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 NAMES = ("delta_bbox", "class_scores", "conf_scores")
@@ -62,7 +62,7 @@ def heads(draw: st.DrawFn, **fixed: Any) -> HeadConfig:
         "top_n": draw(st.sampled_from([1, 2, 5, 64, 10**9])),
         "class_agnostic": draw(st.booleans()),
         "multi_label": draw(st.booleans()),
-        "score_map": draw(st.sampled_from([(), ((0.3, 0.1), (0.7, 0.95))])),
+        "score_calibration": draw(st.sampled_from([(), ((0.3, 0.1), (0.7, 0.95))])),
     }
     return HeadConfig(**{**fields, **fixed})
 

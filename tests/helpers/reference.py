@@ -15,7 +15,7 @@ Ints = NDArray[np.intp]
 
 
 class Boxes(NamedTuple):
-    """What is reported, best first; ``anchor`` tells where each box comes from."""
+    """The final boxes, best first, and the anchor of each."""
 
     xyxy: Floats
     confidence: Floats
@@ -268,29 +268,29 @@ def voted(boxes: Floats, which: Ints, scores: Floats, class_ids: Ints, config: H
     return np.divide(weights @ boxes, total, out=boxes[which].copy(), where=total > 0)
 
 
-def without_doubles(boxes: Floats, scores: Floats, class_ids: Ints, ties: Ints, config: HeadConfig) -> tuple[Ints, Floats]:
-    """Which of some boxes, best first, stay when doubles of other classes lose score, best first again; and all scores."""
+def demote_cross_class(boxes: Floats, scores: Floats, class_ids: Ints, ties: Ints, config: HeadConfig) -> tuple[Ints, Floats]:
+    """The boxes that remain when those that overlap a higher one of another class are demoted, best first; and all scores."""
     overlaps = iou(boxes, config.iou_epsilon)
     higher = np.tri(len(scores), k=-1, dtype=bool)
-    doubles = higher & (class_ids[:, None] != class_ids) & (overlaps > config.cross_class_threshold)
-    factors = np.where(doubles, 1 - scores * overlaps, 1.0).clip(0)
+    demoted = higher & (class_ids[:, None] != class_ids) & (overlaps > config.cross_class_threshold)
+    factors = np.where(demoted, 1 - scores * overlaps, 1.0).clip(0)
     scores = scores * factors.min(axis=1, initial=1.0)
     order = np.lexsort((class_ids, ties, -scores))
     return order[scores[order] > config.score_threshold], scores
 
 
-def reported(config: HeadConfig, scores: ArrayLike, *, back: bool = False) -> Floats:
-    """What is reported for scores, or the scores for which something is reported."""
+def calibrated(config: HeadConfig, scores: ArrayLike, *, inverse: bool = False) -> Floats:
+    """Calibrated scores for raw scores, or the inverse."""
     values = np.asarray(scores, np.float64)
-    points = np.array([(0, 0), *config.score_map, (1, 1)], np.float64)
-    xs, ys = points[:, ::-1].T if back else points.T
+    points = np.array([(0, 0), *config.score_calibration, (1, 1)], np.float64)
+    xs, ys = points[:, ::-1].T if inverse else points.T
     return np.where((values > 0) & (values < 1), np.interp(values, xs, ys), values)
 
 
-def without_map(config: HeadConfig) -> HeadConfig:
-    """The head with the score threshold for the scores before they are mapped."""
-    threshold = float(reported(config, config.score_threshold, back=True))
-    return dataclasses.replace(config, score_map=(), score_threshold=threshold)
+def uncalibrated(config: HeadConfig) -> HeadConfig:
+    """The head without calibration, its score threshold that of raw scores."""
+    threshold = float(calibrated(config, config.score_threshold, inverse=True))
+    return dataclasses.replace(config, score_calibration=(), score_threshold=threshold)
 
 
 def postprocess(
@@ -301,9 +301,9 @@ def postprocess(
     image_size: tuple[int, int] | None = None,
 ) -> Boxes:
     """From three blobs to boxes; options other than the config's come by ``dataclasses.replace``."""
-    if config.score_map:
-        found = postprocess(delta_bbox, class_scores, conf_scores, without_map(config), image_size)
-        return found._replace(confidence=reported(config, found.confidence))
+    if config.score_calibration:
+        found = postprocess(delta_bbox, class_scores, conf_scores, uncalibrated(config), image_size)
+        return found._replace(confidence=calibrated(config, found.confidence))
     anchors, class_ids, scores = candidates(delta_bbox, class_scores, conf_scores, config)
     boxes, empty = (values[anchors] for values in _corners(*sides(delta_bbox, config), config))
     classes = None if config.class_agnostic else class_ids
@@ -314,7 +314,7 @@ def postprocess(
         confidence = scores[kept]
     xyxy = boxes[kept] if config.vote_threshold is None else voted(boxes, kept, scores, class_ids, config)
     if config.cross_class_threshold is not None:
-        stay, confidence = without_doubles(xyxy, confidence, class_ids[kept], anchors[kept], config)
+        stay, confidence = demote_cross_class(xyxy, confidence, class_ids[kept], anchors[kept], config)
         xyxy, confidence, kept = xyxy[stay], confidence[stay], kept[stay]
     if config.drop_empty:
         seen = ~empty[kept]
@@ -334,7 +334,12 @@ def _close(a: Floats, b: Floats | float) -> NDArray[np.bool_]:
 
 def exact_scores(config: HeadConfig) -> bool:
     """Whether scores are products of two floats, which double does not round: no exponential and no IoU is in them."""
-    return config.activated and config.nms_kind != "soft" and config.cross_class_threshold is None and not config.score_map
+    return (
+        config.activated
+        and config.nms_kind != "soft"
+        and config.cross_class_threshold is None
+        and not config.score_calibration
+    )
 
 
 def _scores_in_doubt(class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig) -> bool:
@@ -381,11 +386,11 @@ def iou_in_doubt(boxes: Floats, class_ids: NDArray[np.integer] | None, threshold
     return bool(np.triu(may_meet & near, 1).any())
 
 
-def _doubles_in_doubt(found: Boxes, config: HeadConfig) -> bool:
-    """Whether a last bit of an IoU may change the ranking, or who is above the threshold, when doubles lose score."""
+def _demotion_in_doubt(found: Boxes, config: HeadConfig) -> bool:
+    """Whether a last bit of an IoU may change the ranking, or which scores are above the threshold, in demotion."""
     if iou_in_doubt(found.xyxy, None, config.cross_class_threshold, config.iou_epsilon):
         return True
-    _, scores = without_doubles(found.xyxy, found.confidence, found.class_id, found.anchor, config)
+    _, scores = demote_cross_class(found.xyxy, found.confidence, found.class_id, found.anchor, config)
     lowered = scores != found.confidence
     apart = np.abs(scores[:, None] - scores) > 1e-7 * scores.max(initial=0.0)
     apart |= ~lowered[:, None] & ~lowered
@@ -395,8 +400,8 @@ def _doubles_in_doubt(found: Boxes, config: HeadConfig) -> bool:
 
 def in_doubt(delta_bbox: ArrayLike, class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig) -> bool:
     """Whether two correct programs may differ in which boxes they report, or where."""
-    if config.score_map:
-        config = without_map(config)
+    if config.score_calibration:
+        config = uncalibrated(config)
         scores = class_scores_of(class_scores, conf_scores, config)
         if _close(scores, config.score_threshold).any():
             return True
@@ -411,7 +416,7 @@ def in_doubt(delta_bbox: ArrayLike, class_scores: ArrayLike, conf_scores: ArrayL
         return True
     if config.cross_class_threshold is not None:
         before = dataclasses.replace(config, cross_class_threshold=None, drop_empty=False)
-        if _doubles_in_doubt(postprocess(delta_bbox, class_scores, conf_scores, before), config):
+        if _demotion_in_doubt(postprocess(delta_bbox, class_scores, conf_scores, before), config):
             return True
     classes = None if config.class_agnostic else class_ids
     if config.nms_kind == "soft":

@@ -63,7 +63,7 @@ def recipe(**options: Any) -> Recipe:
 
 
 def kill_reader() -> None:
-    """Kill the one process that reads pictures, and wait for the signal that says so."""
+    """Kill the one process that reads pictures, and wait for its signal, whose handler may raise."""
     (reader,) = multiprocessing.active_children()
     reader.kill()
-    time.sleep(60)
+    time.sleep(5)

@@ -38,7 +38,7 @@ FLOORS = (
     "config",
     "files",
     "preprocess",
-    "_kernel _coding",
+    "_kernel",
     "blobs pipeline timing extras errors _checks _opencv _environment _version",
 )
 """From the top down; rooms on one floor do not import each other."""
@@ -52,7 +52,7 @@ def module_name(path: Path) -> str:
 
 
 MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
-CODE = {*MODULES, f"{NAME}._coding", f"{NAME}._kernel"}
+CODE = {*MODULES, f"{NAME}._kernel"}
 
 
 def imports(module: str) -> Iterator[str]:

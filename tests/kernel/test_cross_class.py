@@ -13,7 +13,7 @@ from head_cases import HEAD, ONE_CELL, random_blobs
 from test_voting import blobs_of
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.config import NMS_KINDS
+from opencv_squeezedet.options import NMS_KINDS
 
 SHIFT = 1 / 9  # of boxes of 20x20, in widths: an IoU of 0.8
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.config import NMS_KINDS
+from opencv_squeezedet.options import NMS_KINDS
 
 KINDS = [kind for kind in NMS_KINDS if kind != "soft"]  # those that drop boxes by the NMS threshold
 CHAIN = [[0, 0, 10, 10], [4, 0, 14, 10], [8, 0, 18, 10]]  # each overlaps the next: 6 / 14; the first and the last: 2 / 18

@@ -16,7 +16,7 @@ from head_cases import (
 )
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.config import NMS_KINDS, Limits, Options
+from opencv_squeezedet.options import NMS_KINDS, Limits, Options
 
 
 def test_options_take_the_place_of_the_configs() -> None:

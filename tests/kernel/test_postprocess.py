@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import HeadConfig
-from opencv_squeezedet.config import NMS_KINDS
+from opencv_squeezedet.options import NMS_KINDS
 
 # ---- against the reference ----------------------------------------------------------------------------------------------
 

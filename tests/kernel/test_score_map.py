@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from test_voting import blobs_of
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.config import NMS_KINDS
+from opencv_squeezedet.options import NMS_KINDS
 
 MAP = ((0.25, 0.125), (0.5, 0.75))
 SCORES = [0.9, 0.5, 0.4, 0.25, 0.1]
 
 
-def found_of(score_map: Any = MAP, **options: Any) -> sd.Detections:
-    head = dataclasses.replace(ONE_CELL, score_map=score_map)
+def found_of(score_calibration: Any = MAP, **options: Any) -> sd.Detections:
+    head = dataclasses.replace(ONE_CELL, score_calibration=score_calibration)
     return sd.postprocess(*blobs_of([0.0] * 5, SCORES, [0] * 5), head, **{"nms_threshold": 1.0, **options})
 
 
@@ -46,7 +46,7 @@ def test_no_map_changes_nothing() -> None:
 
 def test_scores_outside_probabilities_stay() -> None:
     """They are no scores of a softmax and a sigmoid; the order is kept all the same."""
-    head = dataclasses.replace(ONE_CELL, score_map=MAP, score_threshold=0.0)
+    head = dataclasses.replace(ONE_CELL, score_calibration=MAP, score_threshold=0.0)
     found = sd.postprocess(*blobs_of([0.0] * 3, [1.5, 1.0, 0.5], [0] * 3), head, nms_threshold=1.0)
     assert found.confidence.tolist() == [1.5, 1.0, 0.75]
 
@@ -58,7 +58,7 @@ RISING = st.lists(st.integers(1, 999), min_size=1, max_size=8, unique=True).map(
 def test_the_same_boxes_with_other_scores(xs: list[int], chance: Any, seed: int, kind: Any, multi_label: bool) -> None:
     """All other rules work with the scores as they were."""
     ys = sorted(chance.sample(range(1, 1000), len(xs)))
-    score_map = tuple((x / 1000, y / 1000) for x, y in zip(xs, ys, strict=True))
+    score_calibration = tuple((x / 1000, y / 1000) for x, y in zip(xs, ys, strict=True))
     fields: dict[str, Any] = {
         "vote_threshold": 0.4,
         "cross_class_threshold": 0.5,
@@ -66,7 +66,7 @@ def test_the_same_boxes_with_other_scores(xs: list[int], chance: Any, seed: int,
         "nms_kind": kind,
     }
     plain = dataclasses.replace(HEAD, score_threshold=0.3, **fields)
-    mapped = dataclasses.replace(plain, score_map=score_map)
+    mapped = dataclasses.replace(plain, score_calibration=score_calibration)
     mapped = dataclasses.replace(mapped, score_threshold=float(reference.reported(mapped, 0.3)))
     blobs = random_blobs(plain, np.random.default_rng(seed))
     expected, found = sd.postprocess(*blobs, plain), sd.postprocess(*blobs, mapped)
@@ -77,7 +77,7 @@ def test_the_same_boxes_with_other_scores(xs: list[int], chance: Any, seed: int,
 
 
 def test_a_batch_has_it_too() -> None:
-    head = dataclasses.replace(HEAD, score_map=MAP)
+    head = dataclasses.replace(HEAD, score_calibration=MAP)
     blobs = pictures(head, 3)
     assert sd.postprocess_batch(*blobs, head) == [sd.postprocess(*(blob[i] for blob in blobs), head) for i in range(3)]
 
@@ -85,11 +85,11 @@ def test_a_batch_has_it_too() -> None:
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        (None, ValueError, r"score_map.*got None"),
-        (0.5, ValueError, r"score_map.*got 0.5"),
-        ([0.5, 0.6], ValueError, r"score_map.*got \[0.5, 0.6\]"),
-        ([(0.5, "1")], TypeError, "score_map.*got '1'"),
-        ([(0.5, float("nan"))], ValueError, "score_map.*got nan"),
+        (None, ValueError, r"score_calibration.*got None"),
+        (0.5, ValueError, r"score_calibration.*got 0.5"),
+        ([0.5, 0.6], ValueError, r"score_calibration.*got \[0.5, 0.6\]"),
+        ([(0.5, "1")], TypeError, "score_calibration.*got '1'"),
+        ([(0.5, float("nan"))], ValueError, "score_calibration.*got nan"),
         ([(0, 0)], ValueError, r"\(0, 0\).*\(1, 1\).*got \(0.0, 0.0\) after \(0.0, 0.0\)"),
         ([(0.5, 1)], ValueError, r"\(0, 0\).*\(1, 1\).*got \(1.0, 1.0\) after \(0.5, 1.0\)"),
         ([(0.5, 0.4), (0.6, 0.4)], ValueError, r"got \(0.6, 0.4\) after \(0.5, 0.4\)"),
@@ -99,10 +99,10 @@ def test_a_batch_has_it_too() -> None:
 )
 def test_what_is_no_map(value: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        dataclasses.replace(HEAD, score_map=value)
+        dataclasses.replace(HEAD, score_calibration=value)
 
 
 def test_it_becomes_plain_numbers_and_goes_through_json() -> None:
-    head = dataclasses.replace(HEAD, score_map=np.array(MAP))
-    assert head.score_map == MAP
+    head = dataclasses.replace(HEAD, score_calibration=np.array(MAP))
+    assert head.score_calibration == MAP
     assert sd.HeadConfig.from_json(head.to_json()) == head

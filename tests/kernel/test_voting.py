@@ -11,7 +11,7 @@ from head_cases import HEAD, ONE_CELL, random_blobs
 from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.config import NMS_KINDS
+from opencv_squeezedet.options import NMS_KINDS
 
 SHIFTS = [0.0, 0.25, 0.5, 3.0]  # of boxes of 20x20 around (50, 50), in widths
 SCORES = [0.9, 0.8, 0.7, 0.6]

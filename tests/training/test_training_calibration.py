@@ -22,7 +22,7 @@ from training_cases import recipe, squares  # noqa: E402
 
 from opencv_squeezedet.evaluation.matching import ClassMatches  # noqa: E402
 from opencv_squeezedet.training import Training  # noqa: E402
-from opencv_squeezedet.training.calibration import Calibration, Logits, calibrate, climb, score_map_of  # noqa: E402
+from opencv_squeezedet.training.calibration import Calibration, Logits, calibrate, climb, fit_score_calibration  # noqa: E402
 
 HEAD = sd.HeadConfig(
     input_size=(90, 90), grid=(2, 2), anchors=((20, 20),), labels=("a", "b"), score_threshold=0.3, nms_kind="greedy"
@@ -78,7 +78,7 @@ def test_what_is_right_stays() -> None:
     found = calibrate(*frames((3.0, 3.0), (-2.0, 0.5)), HEAD)
     assert found.nms_threshold == HEAD.nms_threshold
     assert (found.before, found.after) == (1.0, 1.0)
-    assert found.score_map == ()  # too few to tell
+    assert found.score_calibration == ()  # too few to tell
 
 
 def test_nothing_found() -> None:
@@ -103,7 +103,7 @@ def test_scores_become_probabilities() -> None:
     found = calibrate(logits, dataset, HEAD)
     assert found.after >= found.before
     assert found.error_after < 0.05 < found.error_before
-    reported = dict(found.score_map)
+    reported = dict(found.score_calibration)
     assert [reported[score] for score in (0.6, 0.3, 0.1)] == pytest.approx([0.8, 0.2, 0.0], abs=0.06)
     assert reported[0.3] < found.score_threshold < reported[0.6]
 
@@ -126,32 +126,32 @@ def matches(right: Any) -> ClassMatches:
     ],
 )
 def test_the_share_that_is_right(right: Any) -> None:
-    points = score_map_of(matches(right))
+    points = fit_score_calibration(matches(right))
     assert len(points) >= 8
     for score, reported in points:
         assert reported == pytest.approx(right(score), abs=0.05)
-    dataclasses.replace(HEAD, score_map=points)  # a map that a head takes
+    dataclasses.replace(HEAD, score_calibration=points)  # a map that a head takes
 
 
 def test_scores_that_say_nothing_stay() -> None:
-    assert score_map_of(matches(lambda s: 1 - s)) == ()
-    assert score_map_of(matches(lambda s: 1.0)) == score_map_of(matches(lambda s: 0.0)) == ()
+    assert fit_score_calibration(matches(lambda s: 1 - s)) == ()
+    assert fit_score_calibration(matches(lambda s: 1.0)) == fit_score_calibration(matches(lambda s: 0.0)) == ()
     few = matches(lambda s: s)
-    assert score_map_of(few._replace(score=few.score[::100], hit=few.hit[::100])) == ()
+    assert fit_score_calibration(few._replace(score=few.score[::100], hit=few.hit[::100])) == ()
 
 
 def test_mistakes_with_low_scores_alone_tell_enough() -> None:
     """A detector of easy things: all that it is at least half sure of is right, and what it is hardly sure of is not."""
     score = np.concatenate([np.linspace(0.8, 0.5, 40), np.linspace(0.04, 0.006, 40)]).astype(np.float32)
-    points = dict(score_map_of(ClassMatches(score, score > 0.1, 40, 0)))
+    points = dict(fit_score_calibration(ClassMatches(score, score > 0.1, 40, 0)))
     assert points[0.7] > 0.9
     assert points[0.5] > 0.85
 
 
 def test_scores_near_one_leave_the_map_rising() -> None:
-    points = score_map_of(matches(lambda s: min(1.0, 3 * s)))
+    points = fit_score_calibration(matches(lambda s: min(1.0, 3 * s)))
     assert points[-1][1] < 1
-    dataclasses.replace(HEAD, score_map=points)
+    dataclasses.replace(HEAD, score_calibration=points)
 
 
 @pytest.mark.parametrize("network", ["pyramid", "lite", "gsoc"])
@@ -163,7 +163,7 @@ def test_the_written_model_has_it(network: str, tmp_path: Path) -> None:
     training.write(tmp_path / "scaled", half=False, calibration=Calibration(2.0, HALF, 0.6, 0.17, 0.0, 0.0, ((0.5, 0.75),)))
     plain, scaled = (sd.SqueezeDet(tmp_path / name) for name in ("plain", "scaled"))
     assert (scaled.config.nms_threshold, scaled.config.score_threshold) == (0.6, 0.17)
-    assert scaled.config.score_map == ((0.5, 0.75),)
+    assert scaled.config.score_calibration == ((0.5, 0.75),)
     image = cv2.imread(str(val.pictures[0].path))
     before, after = plain.forward(image), scaled.forward(image)
     np.testing.assert_allclose(after.delta_bbox, before.delta_bbox, atol=1e-5)

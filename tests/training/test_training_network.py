@@ -18,7 +18,7 @@ import opencv_squeezedet as sd
 from opencv_squeezedet import architectures
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats import caffemodel_bytes
+from opencv_squeezedet.formats import caffemodel_bytes, prototxt_text
 from opencv_squeezedet.network import (
     Concat,
     Convolution,
@@ -43,7 +43,8 @@ from opencv_squeezedet.preprocess import Preprocess  # noqa: E402
 from opencv_squeezedet.training import Recipe, write_model  # noqa: E402
 from opencv_squeezedet.training.module import TorchNetwork  # noqa: E402
 from opencv_squeezedet.training.predictions import anchors_of, ciou_loss, decode_xyxy, iou_xyxy, predictions  # noqa: E402
-from opencv_squeezedet.training.start import begin, describe, start_weights  # noqa: E402
+from opencv_squeezedet.training.session import description_json  # noqa: E402
+from opencv_squeezedet.training.start import begin, describe, start_anchors, start_weights  # noqa: E402
 
 SMALL = architectures.squeezedet_pyramid(3, 2, (96, 128))
 BLOBS = ("delta_bbox", "class_scores", "conf_scores")
@@ -262,13 +263,62 @@ def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("anchors", [None, [(20.0, 30.0), (60.0, 50.0)]])
 def test_anchors_are_the_same_for_every_size(anchors: list[tuple[float, float]] | None) -> None:
-    """A network does not know how large its input is: the same deltas must mean the same box, in pixels."""
+    """The network is fully convolutional: the same deltas must give the same box, in pixels."""
     recipe = Recipe(input_size=(208, 160), small=0.5, vary=1, anchors=anchors)
     heads = [describe(recipe, ["nut"], size)[1] for sizes, _ in recipe.sizes for size in sizes]
     assert len({head.input_size for head in heads}) == len({head.grid for head in heads}) > 3
     assert len({head.anchors for head in heads}) == 1
-    shapes = [(w / 2, h * 160 / 416) for w, h in sd.VOC.anchors] if anchors is None else anchors
-    assert np.allclose(heads[0].anchors, shapes)
+    assert np.allclose(heads[0].anchors, sd.VOC.anchors if anchors is None else anchors)
+
+
+def start_with(folder: Path, head: HeadConfig | None) -> str:
+    """A model to start from, with this head in its description, or without a description."""
+    network = architectures.squeezenet_v1_1()
+    start = folder / "model"
+    (folder / "model.prototxt").write_text(prototxt_text(network))
+    (folder / "model.caffemodel").write_bytes(caffemodel_bytes(network, random_weights(network)))
+    if head is not None:
+        (folder / "model.json").write_text(description_json(head, Preprocess(head.input_size)))
+    return str(start)
+
+
+def test_anchors_of_the_model_to_start_from(tmp_path: Path) -> None:
+    """In pixels, as they are, if there are nine; the recipe's own have precedence, and published ones are scaled."""
+    scaled = [(w / 2, h / 4) for w, h in sd.VOC.anchors]
+    nine = [(10.0 + i, 20.0 + i) for i in range(9)]
+    for number, (head, anchors) in enumerate(
+        [
+            (replace(sd.VOC, anchors=nine), nine),
+            (replace(sd.VOC, anchors=nine[:5]), scaled),
+            (None, scaled),
+        ]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        recipe = Recipe(input_size=(208, 104), start=start_with(folder, head))
+        np.testing.assert_allclose(start_anchors(recipe), anchors)
+        np.testing.assert_allclose(describe(recipe, ["nut"])[1].anchors, anchors)
+        np.testing.assert_allclose(start_anchors(replace(recipe, anchors=nine[:3])), nine[:3])
+    assert np.allclose(start_anchors(Recipe(input_size=(192, 192))), sd.VOC.anchors)  # the embedded model's
+    (tmp_path / "0" / "model.json").write_text('{"head": {"anchors": [[3]]}}')
+    with pytest.raises(ModelError, match="anchors"):
+        start_anchors(Recipe(start=str(tmp_path / "0" / "model")))
+
+
+def test_a_smaller_input_starts_with_the_same_boxes() -> None:
+    """Before any training, the embedded model's boxes in half a picture have the sizes that they have in the whole one."""
+    detector = sd.SqueezeDet()
+    recipe = Recipe(input_size=(208, 208))
+    network, config = describe(recipe, sd.VOC.labels)
+    model, _ = begin(network, recipe)
+    image = cv2.resize(cv2.imread(str(Path(__file__).parents[1] / "samples" / "chelsea.jpg")), (208, 208))
+    whole = np.full((416, 416, 3), detector.preprocess.mean, np.uint8)
+    whole[:208, :208] = image
+    blobs = run(model.eval(), Preprocess(config.input_size).blob(image), BLOBS)
+    (found,) = sd.postprocess_batch(*blobs, config, score_threshold=0.3)
+    expected = detector.detect(whole, score_threshold=0.3)
+    best, wanted = found.xyxy[found.confidence.argmax()], expected.xyxy[expected.confidence.argmax()]
+    np.testing.assert_allclose(best, wanted, atol=25)
 
 
 def test_input_sizes_that_do_not_suit() -> None:

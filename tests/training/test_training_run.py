@@ -35,8 +35,9 @@ from training_cases import kill_reader, recipe, squares  # noqa: E402
 from opencv_squeezedet.training import Augmentation, Progress, Recipe, Schedule, Training  # noqa: E402
 from opencv_squeezedet.training.data import Example  # noqa: E402
 from opencv_squeezedet.training.diagnostics import assigned_sheet, mostly_dead, states_csv, states_png  # noqa: E402
-from opencv_squeezedet.training.loop import Trainer  # noqa: E402
+from opencv_squeezedet.training.loop import LOGITS, Trainer  # noqa: E402
 from opencv_squeezedet.training.losses import Assigned, PublishedLoss  # noqa: E402
+from opencv_squeezedet.training.precision import StepTimes, time_steps  # noqa: E402
 from opencv_squeezedet.training.predictions import anchors_of  # noqa: E402
 from opencv_squeezedet.training.session import class_weights, examples_of  # noqa: E402
 from opencv_squeezedet.training.start import begin, start_weights  # noqa: E402
@@ -210,7 +211,7 @@ def test_killed_again_and_again(data: tuple[Dataset, Dataset], whole: Training, 
     for _ in range(3):
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
         process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while process.poll() is None and time.monotonic() < deadline:  # one more checkpoint, then some milliseconds
             if checkpoint.exists() and checkpoint.stat().st_mtime_ns > before:
                 time.sleep(rng.uniform(0, 0.2))
@@ -263,7 +264,7 @@ PACKAGE = str(Path(sd.__file__).parent)
 
 
 class InterruptAfter:
-    """Raises KeyboardInterrupt, once, after so many lines of the package; within a `with`. With 0 it only counts, down."""
+    """Sends SIGINT, once, after so many lines of the package; within a `with`. With 0 it only counts, down."""
 
     def __init__(self, lines: int) -> None:
         self.lines = lines
@@ -275,7 +276,7 @@ class InterruptAfter:
         if self.lines == 0 and event == "line":
             sys.settrace(None)
             self.lines = -1
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return self.trace
 
     def __enter__(self) -> InterruptAfter:
@@ -297,7 +298,7 @@ def test_interrupted_at_any_line(data: tuple[Dataset, Dataset], whole: Training,
         run = training(data, tmp_path)
         assert run.trainer.seen >= seen
         progress = [run.trainer.seen]
-        with suppress(KeyboardInterrupt), InterruptAfter(int(rng.integers(1, -never.lines * 3 // 10))):
+        with suppress(KeyboardInterrupt), InterruptAfter(int(rng.integers(1, -never.lines * 2 // 10))):
             for step in run.run(every=16, log_every=3, save_seconds=1000):
                 progress.append(step.seen)
         stops += run.trainer.seen < 48
@@ -312,40 +313,64 @@ def test_interrupted_at_any_line(data: tuple[Dataset, Dataset], whole: Training,
 
 @pytest.mark.slow
 def test_interrupted_within_a_step_and_run_again(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
-    """The same object begins again before the step whose half was done."""
+    """The step is completed and saved, and the same object continues after it."""
     run = training(data, tmp_path)
     real = run.trainer.optimizer.step
 
-    def half() -> None:
+    def interrupted() -> None:
+        signal.raise_signal(signal.SIGINT)
         real()
-        run.trainer.optimizer.step = real  # type: ignore[method-assign]
-        raise KeyboardInterrupt
 
     steps = run.run(every=16, log_every=3)
     next(steps)
-    run.trainer.optimizer.step = half  # type: ignore[method-assign]
+    run.trainer.optimizer.step = interrupted  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         next(steps)
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 12
-    finish(run)
+    run.trainer.optimizer.step = real  # type: ignore[method-assign]
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 16
+    assert [step.seen for step in finish(run)] == [16, 28, 32, 44, 48]
     assert log(tmp_path) == log(whole.folder)
     np.testing.assert_array_equal(weights(run), weights(whole))
 
 
-def test_interrupted_while_the_last_checkpoint_is_written(
+def test_interrupted_while_measuring(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
+    """At once; the next run begins with the measurement."""
+    run = training(data, tmp_path)
+
+    def interrupted(_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the measurement continued")
+
+    run.detections = interrupted  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        finish(run)
+    again = training(data, tmp_path)
+    assert again.trainer.seen == 16
+    steps = again.run(every=16, log_every=3)
+    first = next(steps)
+    assert (first.seen, first.evaluation is None) == (16, False)
+    assert again.trainer.seen == 16
+    list(steps)
+    assert log(tmp_path) == log(whole.folder)
+    np.testing.assert_array_equal(weights(again), weights(whole))
+
+
+def test_interrupted_while_a_checkpoint_is_written(
     data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = training(data, tmp_path)
-    real = run.trainer.save
+    real, handler = os.fsync, signal.getsignal(signal.SIGINT)
 
-    def interrupted() -> None:
-        monkeypatch.setattr(run.trainer, "save", real)
-        raise KeyboardInterrupt
+    def interrupted(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", real)
+        signal.raise_signal(signal.SIGINT)
+        real(descriptor)
 
-    monkeypatch.setattr(run.trainer, "save", interrupted)
+    monkeypatch.setattr(os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        finish(run)
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 48
+        run.trainer.save()
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 0
 
 
 @pytest.mark.slow
@@ -402,20 +427,20 @@ def test_a_reading_process_that_is_killed(
 def test_a_reading_process_that_is_killed_within_a_step(
     data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The step does not count, and the next run begins with it."""
+    """The step is completed and saved, and the next run continues after it."""
     run = training(data, tmp_path, workers=1)
     real = run.trainer.optimizer.step
 
     def late() -> None:
-        real()
         kill_reader()
+        real()
 
     steps = run.run(every=16, log_every=3)
     next(steps)
     monkeypatch.setattr(run.trainer.optimizer, "step", late)
     with pytest.raises(ChildProcessError, match=READER_ENDED):
         next(steps)
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 12
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 16
     monkeypatch.setattr(run.trainer.optimizer, "step", real)
     finish(run)
     np.testing.assert_array_equal(weights(run), weights(whole))
@@ -783,18 +808,60 @@ def test_the_description_is_a_models(whole: Training, tmp_path: Path) -> None:
     assert content["head"]["labels"] == ["red", "blue"]
 
 
-def test_bfloat16_where_it_is_computed_in(
-    data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for has in (False, True):
-        for name in ("avx512_bf16", "amx_tile"):
-            monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda has=has: has, raising=False)
-        made = recipe(schedule=Schedule(), pictures=4)
-        trainer = training(data, tmp_path / str(has), made).trainer
-        assert trainer.bfloat16 == (has or (torch.cuda.is_available() and torch.cuda.is_bf16_supported()))
-        blob = torch.zeros(1, 3, 96, 96, device=trainer.device)
+def with_bfloat16(monkeypatch: pytest.MonkeyPatch, *, supported: bool, faster: bool = True) -> list[tuple[int, ...]]:
+    """Let a processor support bfloat16 or not; returns the shapes of the batches that are timed."""
+    shapes = []
+
+    def times(_: object, outputs: object, shape: tuple[int, ...]) -> StepTimes:
+        shapes.append(shape)
+        return StepTimes(1.0, 2.0) if faster else StepTimes(2.0, 1.0)
+
+    for name in ("avx512_bf16", "amx_tile"):
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda: supported, raising=False)
+    monkeypatch.setattr("opencv_squeezedet.training.loop.time_steps", times)
+    return shapes
+
+
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="on GPUs bfloat16 is not timed")
+
+
+@without_gpu
+def test_bfloat16_where_it_is_faster(data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = recipe(schedule=Schedule(), pictures=4)
+    for number, (supported, faster) in enumerate(((False, True), (True, False), (True, True))):
+        shapes = with_bfloat16(monkeypatch, supported=supported, faster=faster)
+        trainer = training(data, tmp_path / str(number), made).trainer
+        assert trainer.bfloat16 == (supported and faster)
+        assert shapes == ([(4, 64, 64)] if supported else [])
+        assert (trainer.step_times is not None) == supported
+        kernel = trainer.model.filters["fire2_expand_3x3"].weight
+        assert kernel.is_contiguous(memory_format=torch.channels_last) == (not trainer.bfloat16)
+        blob = torch.zeros(1, 3, 96, 96)
         found = trainer.predict(blob, trainer.losses((96, 96)))
-        assert {part.dtype for part in found} == {torch.float32}  # the losses are taken in float32 all the same
+        assert {part.dtype for part in found} == {torch.float32}  # the losses are computed in float32 all the same
+
+
+@without_gpu
+@pytest.mark.parametrize("faster", [False, True])
+def test_a_resumed_run_has_the_same_precision(
+    data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faster: bool
+) -> None:
+    made = recipe(schedule=Schedule(), pictures=4)
+    with_bfloat16(monkeypatch, supported=True, faster=faster)
+    training(data, tmp_path, made).trainer.save()
+    shapes = with_bfloat16(monkeypatch, supported=True, faster=not faster)
+    trainer = training(data, tmp_path, made).trainer
+    assert (trainer.bfloat16, trainer.step_times, shapes) == (faster, None, [])
+    with_bfloat16(monkeypatch, supported=False)  # on another computer
+    assert not training(data, tmp_path, made).trainer.bfloat16
+
+
+def test_steps_are_timed_without_an_effect(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    model = training(data, tmp_path, recipe(normalized="all")).trainer.model
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert min(time_steps(model, LOGITS, (2, 64, 96))) > 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_the_mean_with_the_first_weights(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:

@@ -270,7 +270,7 @@ def test_a_detector_teaches() -> None:
     xyxy, scores = teacher(image)
     assert scores.shape == (len(xyxy), 20)
     best = scores.max(1).argmax()
-    plain = dataclasses.replace(sd.SqueezeDet().config, score_map=())
+    plain = dataclasses.replace(sd.SqueezeDet().config, score_calibration=())
     (found, *_) = sd.SqueezeDet(config=plain).detect(image, vote_threshold=1)
     assert teacher.labels[scores[best].argmax()] == found.label
     assert scores[best].max() == pytest.approx(found.confidence, abs=1e-5)

@@ -1,0 +1,111 @@
+"""The options of post-processing: score threshold, NMS, and everything else that decides which boxes are kept."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsFloat, SupportsIndex, TypedDict, get_args
+
+from opencv_squeezedet import _checks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NmsKind = Literal["reference", "greedy", "soft"]
+NMS_KINDS: tuple[str, ...] = get_args(NmsKind)
+
+
+class Options(TypedDict, total=False):
+    """Keyword options that override a head's own values; see `HeadConfig`. None keeps the head's value."""
+
+    score_threshold: SupportsFloat | None
+    nms_threshold: SupportsFloat | None
+    nms_kind: NmsKind | None
+    soft_sigma: SupportsFloat | None
+    vote_threshold: SupportsFloat | None
+    cross_class_threshold: SupportsFloat | None
+    top_n: SupportsIndex | None
+    class_agnostic: bool | None
+    multi_label: bool | None
+
+
+class Limits(NamedTuple):
+    """All options in the kernel's form; the fields are those of its struct ``Limits``, in the same order.
+
+    ``nms_kind`` is an index into `NMS_KINDS`. A ``vote_threshold`` or ``cross_class_threshold`` of None is an infinity here.
+    """
+
+    score_threshold: float
+    nms_threshold: float
+    nms_kind: int
+    soft_sigma: float
+    vote_threshold: float
+    cross_class_threshold: float
+    top_n: int
+    class_agnostic: bool
+    multi_label: bool
+    drop_empty: bool
+
+
+def _nms_kind(name: str, value: Any) -> Any:
+    _checks.choice(name, value, NMS_KINDS)
+    return value
+
+
+def _fraction_or_none(name: str, value: Any) -> float | None:
+    return None if value is None else _checks.fraction(name, value)
+
+
+def _infinite_for_none(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+OPTION_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "score_threshold": _checks.fraction,
+    "nms_threshold": _checks.fraction,
+    "nms_kind": _nms_kind,
+    "soft_sigma": _checks.positive,
+    "vote_threshold": _fraction_or_none,
+    "cross_class_threshold": _fraction_or_none,
+    "top_n": _checks.count,
+    "class_agnostic": _checks.flag,
+    "multi_label": _checks.flag,
+}
+"""The check of each option: it takes the option's name and value, and returns the value in its final form."""
+
+_KERNEL_FORMS: dict[str, Callable[[Any], Any]] = {  # conversions from `HeadConfig`'s values to the kernel's
+    "nms_kind": NMS_KINDS.index,
+    "vote_threshold": _infinite_for_none,
+    "cross_class_threshold": _infinite_for_none,
+    "top_n": lambda value: min(value, _checks.MOST),  # no head has more anchors and classes
+}
+_OPTIONS = {
+    name: (index, OPTION_CHECKS[name], _KERNEL_FORMS.get(name))
+    for index, name in enumerate(Limits._fields)
+    if name in OPTION_CHECKS
+}
+
+
+def kernel_limits(values: dict[str, Any]) -> Limits:
+    """Convert checked values, as `HeadConfig` keeps them, to the kernel's form."""
+    return Limits(**values | {name: convert(values[name]) for name, convert in _KERNEL_FORMS.items()})
+
+
+def override(limits: Limits, options: Options) -> Limits:
+    """Return the limits with those options replaced that are not None.
+
+    Raises
+    ------
+    TypeError
+        If an option does not exist or has the wrong type.
+    ValueError
+        If an option is outside its range.
+    """
+    values: list[Any] = list(limits)
+    for name, value in options.items():
+        if name not in _OPTIONS:
+            raise TypeError(f"there is no option {name!r}; the options are {', '.join(_OPTIONS)}")
+        if value is not None:
+            index, check, convert = _OPTIONS[name]
+            checked = check(name, value)
+            values[index] = checked if convert is None else convert(checked)
+    return Limits(*values)
