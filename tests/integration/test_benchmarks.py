@@ -14,6 +14,8 @@ import opencv_squeezedet as sd
 
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.slow
+
 
 def run(script: str, *arguments: str) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
