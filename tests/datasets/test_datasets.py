@@ -548,9 +548,9 @@ def test_bad_lines_of_yolo(tmp_path: Path) -> None:
     )
     dataset = load_dataset(folder)
     assert by_name(dataset)["none"].xyxy.tolist() == [[0, 0, 50, 50]]
-    assert [problem.split(":")[0] for problem in dataset.problems] == [
-        *("none.txt, line 1", "none.txt, line 3", "'number 5'"),
-    ]
+    assert [problem.split(":")[0] for problem in dataset.problems[:2]] == ["none.txt, line 1", "none.txt, line 3"]
+    (unknown,) = dataset.problems[2:]
+    assert "'number 5'" in unknown
 
 
 def test_labels_of_yolo_beside_their_pictures(tmp_path: Path) -> None:

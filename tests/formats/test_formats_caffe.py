@@ -144,7 +144,7 @@ CONV = f'layer {{ type: "Convolution" {CONVOLUTION} }}'
         ),
         (
             f'{INPUT} {CONV} layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "conv" bottom: "label" top: "loss" }}',
-            "layer 'loss': SoftmaxWithLoss training",
+            "layer 'loss': SoftmaxWithLoss",
         ),
         (f"{INPUT} layers {{ name: 'l' type: SOFTMAX_LOSS bottom: 'data' top: 'l' }}", "'l': SoftmaxWithLoss"),
         (
