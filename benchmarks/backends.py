@@ -33,9 +33,7 @@ from _timing import Call, alternate, machine, ratio, sampler, table, typical
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.backends import CaffeNet
-from opencv_squeezedet.model import EMBEDDED
-from opencv_squeezedet.model_files import models_folder
-from opencv_squeezedet.network import Network, Weights
+from opencv_squeezedet.model import Model
 
 PICTURE = Path(__file__).resolve().parents[1] / "samples" / "chelsea.jpg"
 NETWORKS = {"embedded": "embedded model, 1.36 GMAC", "gsoc": "GSoC network, 4.34 GMAC"}
@@ -83,26 +81,17 @@ def three_passes(detector: sd.SqueezeDet, image: np.ndarray) -> list[sd.InferBbo
 
 def write_networks(folder: Path) -> None:
     """Write the files of the embedded model, and those of the GSoC network with random weights."""
-    from opencv_squeezedet import architectures, formats
+    from opencv_squeezedet.network import architectures
 
     network, rng = architectures.squeezedet_gsoc(), np.random.default_rng(0)
     weights = {
         step.layer.name: [rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape).astype(np.float32) for shape in step.weights]
         for step in network.weighted()
     }
-    description = {"preprocess": {"size": [416, 416]}, "head": sd.VOC.to_dict()}
-    embedded = Path(models_folder(), EMBEDDED)
-    _write(folder / "gsoc", network, weights, json.dumps(description).encode(), half=False)
-    _write(folder / "embedded", *formats.load_network(embedded), Path(f"{embedded}.json").read_bytes(), half=True)
-
-
-def _write(stem: Path, network: Network, weights: Weights, description: bytes, *, half: bool) -> None:
-    from opencv_squeezedet import formats
-
-    stem.with_suffix(".prototxt").write_text(formats.prototxt_text(network))
-    stem.with_suffix(".caffemodel").write_bytes(formats.caffemodel_bytes(network, weights, half=half))
-    stem.with_suffix(".onnx").write_bytes(formats.onnx_bytes(network, weights, half=half))
-    stem.with_suffix(".json").write_bytes(description)
+    gsoc = Model(network, weights, sd.VOC, sd.Preprocess((416, 416)))
+    for suffix in (".caffemodel", ".onnx"):
+        gsoc.save(folder / f"gsoc{suffix}")
+        Model.load().save(folder / f"embedded{suffix}", half=True)
 
 
 # ---- one Python's measurements -----------------------------------------------------------------------------------------
@@ -165,14 +154,10 @@ def tell_peak(what: str, engine: str, stem: str, threads: int, int8: str | None)
 _PACKAGE = "import cv2, opencv_squeezedet as sd"
 _PLAIN = """
 import json
-from opencv_squeezedet.config import from_fields
 from opencv_squeezedet.model import Model
-from opencv_squeezedet.model_files import find_files
-with open({stem!r} + ".json") as file:
-    told = json.load(file)
-parts = sd.HeadConfig.from_dict(told["head"]), from_fields(sd.Preprocess, told["preprocess"])
-plain = Model(find_files({stem!r}), *parts, fits=True)
-"""  # nothing is looked up and nothing checked, as with the embedded model
+plain = Model.load({stem!r})
+plain.source.trusted = True
+"""  # nothing is checked, as with the embedded model
 
 
 def loads(stem: str) -> dict[str, str]:

@@ -9,8 +9,8 @@ small, medium and large as COCO has them, up to 32x32, up to 96x96 and above, in
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from _timing import table
@@ -19,9 +19,9 @@ import opencv_squeezedet as sd
 from opencv_squeezedet.datasets import load_dataset
 from opencv_squeezedet.evaluation import detect_dataset, evaluate
 from opencv_squeezedet.evaluation.run import LOWEST_SCORE
-from opencv_squeezedet.formats import load_network, onnx_bytes
-from opencv_squeezedet.model import EMBEDDED
+from opencv_squeezedet.model import EMBEDDED, Model, detector_parts
 from opencv_squeezedet.network.architectures import squeezedet_pyramid
+from opencv_squeezedet.network.head import head_of
 
 HEADER = ("input", "MACs", "VOC07", "VOC10", "AP", "AP75", "small", "medium", "large")
 COCO = ("AP", "AP75", "AP_small", "AP_medium", "AP_large")
@@ -29,15 +29,12 @@ COCO = ("AP", "AP75", "AP_small", "AP_medium", "AP_large")
 
 def resized(stem: str, side: int, folder: Path) -> tuple[Path, int]:
     """Write the model for another input size, and return its stem and MACs."""
-    _, weights = load_network(f"{stem}.prototxt", f"{stem}.caffemodel")
+    model = Model.load(stem)
+    head, preprocess = detector_parts(model.head, model.preprocess)
     network = squeezedet_pyramid(input_size=(side, side))
-    description = json.loads(Path(f"{stem}.json").read_text())
-    description["preprocess"]["size"] = description["head"]["input_size"] = [side, side]
-    del description["head"]["grid"]  # read from the network
-    new = folder / str(side)
-    new.with_suffix(".onnx").write_bytes(onnx_bytes(network, weights))
-    new.with_suffix(".json").write_text(json.dumps(description))
-    return new, network.macs
+    head = replace(head, input_size=(side, side), grid=head_of(network).grid)
+    Model(network, model.weights, head, replace(preprocess, size=(side, side))).save(folder / f"{side}.onnx")
+    return folder / str(side), network.macs
 
 
 def main() -> None:

@@ -2,9 +2,9 @@
 
 python benchmarks/nanodet_weights.py nanodet_plus_m_416 start.caffemodel
 
-The trunk and the neck of the network `shuffle` get the weights of NanoDet-Plus-m (RangiLyu/nanodet, Apache-2.0), which were trained
-on COCO; its head gets none. NanoDet's input is scaled, SqueezeDet's is not: the first convolution takes the scale over. Its
-padding of one pixel goes, so that the features see the picture moved by one pixel.
+The trunk and the neck of the network `shuffle` get the weights of NanoDet-Plus-m (RangiLyu/nanodet, Apache-2.0), trained on
+COCO; the head is left out. The first convolution takes over the scale and the mean of NanoDet's input. It has no padding
+here, so the features are those of the picture moved by one pixel.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Accuracy after training on small data sets, as people bring them, with the defaults of squeezedet train.
+"""Accuracy after training on small data sets with the defaults of squeezedet train.
 
 python benchmarks/small_sets.py FOLDER [NAME ...] [--pictures 5000 12000]
 
-Two sets are drawn into FOLDER, with COCO's JSON. "cells": blood as under a microscope, 292 pictures to train on and 73 to
-measure on, with three dense classes, one of them about 16 to 32 pixels large in 640x480. "animals": one class, 131 pictures
-and 33, an animal of many poses and colours in front of stones and trunks. Without --pictures the length is train's own choice.
+Two sets are drawn into FOLDER, with COCO's JSON. "cells": blood under a microscope, 292 training and 73 validation pictures,
+with three dense classes, one of them about 16 to 32 pixels large in 640x480. "animals": one class, 131 and 33 pictures of an
+animal in many poses and colours in front of stones and trunks. Without --pictures the length is train's default.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def line(picture: np.ndarray, start: np.ndarray, end: np.ndarray, colour: np.nda
 
 
 def box_of(before: np.ndarray, after: np.ndarray) -> list[int]:
-    """The box of what was drawn between two pictures, xywh."""
+    """Return the bounding box, xywh, of the pixels in which two pictures differ."""
     return list(cv2.boundingRect((before != after).any(2).astype(np.uint8)))
 
 
@@ -119,7 +119,7 @@ def add_animal(picture: np.ndarray, middle: np.ndarray, size: float, rng: np.ran
 
 
 class SmallSet(NamedTuple):
-    """What draws a picture (height x width x 3, BGR) and its boxes, the labels, and how many to train and to measure on."""
+    """A function that draws a picture (H, W, 3), BGR, and its boxes; the labels; the numbers of pictures of both splits."""
 
     draw: Callable[[np.random.Generator], tuple[np.ndarray, list[Box]]]
     labels: tuple[str, ...]
@@ -155,7 +155,7 @@ def draw(name: str, folder: Path) -> None:
 
 
 def trained(folder: Path, pictures: int | None) -> list[str]:
-    """Train and measure with the commands, and return a row of the table."""
+    """Train and evaluate with the commands, and return a row of the table."""
     run = folder / f"run-{pictures or 'default'}"
     command = [sys.executable, "-m", "opencv_squeezedet"]
     length = [] if pictures is None else ["--pictures", str(pictures)]
@@ -176,9 +176,11 @@ HEADER = ("set", "pictures seen", "VOC07", "VOC10", "AP", "worst class, VOC10", 
 def main() -> None:
     """Draw, train and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="for the pictures and the trainings")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of the sets (all): {', '.join(SETS)}")
-    parser.add_argument("--pictures", type=int, nargs="+", default=[None], help="seen in each training (train's choice)")
+    parser.add_argument("folder", type=Path, help="folder for the pictures and the trainings")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"sets to use (default: all): {', '.join(SETS)}")
+    parser.add_argument(
+        "--pictures", type=int, nargs="+", default=[None], help="pictures that each training sees (default: train's)"
+    )
     options = parser.parse_args()
     names = options.names or list(SETS)
     if unknown := [name for name in names if name not in SETS]:

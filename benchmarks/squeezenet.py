@@ -23,9 +23,10 @@ import opencv_squeezedet as sd
 from opencv_squeezedet.cli import main as squeezedet
 from opencv_squeezedet.datasets import load_dataset
 from opencv_squeezedet.files import read_picture
-from opencv_squeezedet.formats import load_network, read_sdz, sdz_bytes
+from opencv_squeezedet.formats import read_sdz
 from opencv_squeezedet.formats.sdz import CompressedModel
 from opencv_squeezedet.formats.shared_weights import REACH, SPARSE
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.model_files import models_folder
 from opencv_squeezedet.preprocess import Picture
 
@@ -85,16 +86,17 @@ def main() -> None:
     rows = []
 
     def add(name: str, size: int, model: str, weights: Path | None = None) -> None:
-        kept = sum(np.count_nonzero(blobs[0]) for blobs in load_network(model, weights)[1].values())
+        kept = sum(np.count_nonzero(blobs[0]) for blobs in Model.load(model, weights).weights.values())
         same = first_five(model, weights, pictures) == expected
         rows.append((name, f"{size:,}", f"{kept:,}", *(f"{100 * part.mean():.1f}" for part in (same[:, 0], same.any(1)))))
 
-    network, found = load_network(DEFINITION, published)
-    add("float32", 4 * network.parameters, DEFINITION, floats)
+    model = Model.load(DEFINITION, published)
+    found = model.weights
+    add("float32", 4 * model.network.parameters, DEFINITION, floats)
     add("published, retrained", published.stat().st_size, DEFINITION, published)
     with TemporaryDirectory() as folder:
         out, given = Path(folder) / "it.sdz", Path(folder) / "given"
-        out.write_bytes(sdz_bytes(network, found, Path(DEFINITION).with_suffix(".json").read_bytes()))
+        model.save(out)
         add("the same, coded by us", out.stat().st_size, str(out))
         recoded = read_sdz(out)
         given.mkdir()

@@ -1,10 +1,10 @@
-"""Pictures per second of training, files and augmentation included, beside the bare forward and backward pass.
+"""Pictures per second of training, files and augmentation included, compared with bare forward and backward passes.
 
 python benchmarks/training.py DATASET [--network N] [--size WxH] [--batch N] [--steps N] [--blocks N]
 
-Both take the same network, input size, batch and number format. The bare pass is forward and backward of one batch that
-stays in memory, again and again, with the sum of the outputs for a loss and without an optimizer. They are measured in
-turn, the training after its reading processes have started; the figure is the median of the blocks' ratios.
+Both use the same network, input size, batch and precision. A bare pass is the forward and backward pass of one batch in
+memory, with the sum of the outputs as the loss and without an optimizer. They are measured in turn, the training after its
+data-loading workers have started; the result is the median of the blocks' ratios.
 """
 
 from __future__ import annotations

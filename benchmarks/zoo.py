@@ -36,7 +36,7 @@ from opencv_squeezedet.model import EMBEDDED, models_folder
 from opencv_squeezedet.postprocess import nms
 
 if TYPE_CHECKING:
-    from opencv_squeezedet.training import CocoDetector, Opinion
+    from opencv_squeezedet.training import CocoDetector, SoftDetections
 
 Image = NDArray[np.uint8]
 LEAST, NMS, MOST = 0.01, 0.6, 100
@@ -79,7 +79,7 @@ def embedded() -> Iterator[Detector]:
 # ---- detectors trained on COCO --------------------------------------------------------------------------------------------
 
 
-def to_detections(found: Opinion, names: tuple[str, ...], columns: list[int]) -> sd.Detections:
+def to_detections(found: SoftDetections, names: tuple[str, ...], columns: list[int]) -> sd.Detections:
     """The best class of each box among ours, and NMS."""
     scores = found.scores[:, columns]
     class_id, best = scores.argmax(1).astype(np.int32), scores.max(1)

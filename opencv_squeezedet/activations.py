@@ -1,4 +1,4 @@
-"""What a layer of a network makes of a picture, to look at."""
+"""The output of a network's layer for a picture, as a picture."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet.backends import BackendName
-from opencv_squeezedet.backends.content import up_to
-from opencv_squeezedet.backends.forms import Form, open_form
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats import load_network, onnx_bytes
-from opencv_squeezedet.model import preprocess_of
-from opencv_squeezedet.model_files import Files
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import ReLU
-from opencv_squeezedet.preprocess import Picture
+from opencv_squeezedet.preprocess import Picture, Preprocess
 
 _LEAST_SIDE = 48  # pixels of a map in the picture
 _MOST_WIDTH = 1600
@@ -22,16 +18,16 @@ _GAP = 2
 
 
 def layer_maps(
-    files: Files, image: Picture, layer: str | None = None, *, backend: BackendName = "opencv"
+    model: Model, image: Picture, layer: str | None = None, *, backend: BackendName = "opencv"
 ) -> tuple[str, NDArray[np.float32]]:
-    """Return what a layer puts out for a picture, after its ReLU if it has one.
+    """Return the output of a layer for a picture, after its ReLU if it has one.
 
     Parameters
     ----------
-    files : Files
-        A network with weights.
+    model : Model
+        The model.
     image : (H, W, 3) uint8
-        BGR; it is preprocessed as the model's JSON file says, or as for opencv_contrib's networks.
+        BGR; it is preprocessed as the model says, or as for opencv_contrib's networks.
     layer : str, optional
         The layer's name. Default: the last one with a ReLU.
     backend : {"opencv", "onnxruntime"}
@@ -45,28 +41,26 @@ def layer_maps(
     Raises
     ------
     ModelError
-        If the files cannot be read or do not fit each other, there is no such layer, or it does not put out maps.
+        If the model is damaged, there is no such layer, or its output is not maps.
     FileNotFoundError
         If the weights are missing.
     """
-    network, weights = load_network(files.with_weights())
+    network = model.network
     if layer is None:
         rectified = {name for one in network.layers if isinstance(one, ReLU) for name in one.tops}
         named = [step.layer.name for step in network.weighted() if step.layer.tops[0] in rectified]
         if not named:
-            raise ModelError(f"{files}: no layer has a ReLU: name one")
+            raise ModelError(f"{model.name}: no layer has a ReLU: name one")
         layer = named[-1]
     known = {one.name: one for one in network.layers}
     if layer not in known:
-        raise ModelError(f"{files}: no layer {layer!r}; it has {', '.join(known)}")
+        raise ModelError(f"{model.name}: no layer {layer!r}; it has {', '.join(known)}")
     top = known[layer].tops[0]
     shape = network.shape_of(top)
     if len(shape) != 4:
-        raise ModelError(f"{files}: layer {layer!r} puts out {'x'.join(map(str, shape))}, not maps")
-    part = up_to(network, {top})
-    preprocess = preprocess_of(files, network.input_size)
-    net = open_form(Form((onnx_bytes(part, weights),), str(files), None), backend)
-    (maps,) = net.predict(preprocess.blob(image))
+        raise ModelError(f"{model.name}: layer {layer!r} puts out {'x'.join(map(str, shape))}, not maps")
+    preprocess = model.preprocess or Preprocess(network.input_size)
+    (maps,) = model.open(backend, tops=[top]).forward(preprocess.blob(image))
     return layer, np.asarray(maps[0], np.float32)
 
 

@@ -69,7 +69,7 @@ def shape_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(inter / (first.prod(axis=1)[:, None] + second.prod(axis=1) - inter), np.float64)
 
 
-def judge(boxes: NDArray[np.float64], shapes: ArrayLike) -> AnchorShapes:
+def score_shapes(boxes: NDArray[np.float64], shapes: ArrayLike) -> AnchorShapes:
     """Return how well shapes (K, 2) represent boxes (N, 2), the largest shape first."""
     chosen = np.asarray(shapes, np.float64)
     chosen = chosen[np.argsort(-chosen.prod(axis=1), kind="stable")]
@@ -116,7 +116,7 @@ def find_shapes(boxes: NDArray[np.float64], count: int = 9, *, distance: Distanc
     with needs("eval"):
         from sklearn.cluster import KMeans, kmeans_plusplus
     if distance == "euclidean":
-        return judge(boxes, KMeans(count, n_init=_RESTARTS, random_state=seed).fit(boxes).cluster_centers_)
+        return score_shapes(boxes, KMeans(count, n_init=_RESTARTS, random_state=seed).fit(boxes).cluster_centers_)
     random = np.random.RandomState(seed)  # the only kind that scikit-learn accepts
     starts = (kmeans_plusplus(boxes, count, random_state=random)[0] for _ in range(_RESTARTS))
     return max((_lloyd_iou(boxes, start) for start in starts), key=lambda found: found.mean_best_iou)
@@ -124,11 +124,11 @@ def find_shapes(boxes: NDArray[np.float64], count: int = 9, *, distance: Distanc
 
 def _lloyd_iou(boxes: NDArray[np.float64], start: NDArray[np.float64]) -> AnchorShapes:
     """The best round of Lloyd's iteration with the distance 1 - IoU."""
-    best = found = judge(boxes, start)
+    best = found = score_shapes(boxes, start)
     for _ in range(_MOST_ROUNDS):
         taken = np.flatnonzero(found.share)
         means = [boxes[found.cluster == k].mean(axis=0) for k in taken]
-        moved = judge(boxes, [*means, *np.delete(found.shapes, taken, axis=0)])
+        moved = score_shapes(boxes, [*means, *np.delete(found.shapes, taken, axis=0)])
         if np.array_equal(moved.shapes, found.shapes):
             break
         found = moved

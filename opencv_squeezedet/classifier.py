@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.backends import BackendName, open_backend
-from opencv_squeezedet.config import from_fields
+from opencv_squeezedet.backends import BackendName
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.files import StrPath
-from opencv_squeezedet.model import read_description
-from opencv_squeezedet.model_files import Files, models_folder
+from opencv_squeezedet.model import Model
+from opencv_squeezedet.model_files import models_folder
 from opencv_squeezedet.preprocess import Picture, Preprocess
 
 
@@ -68,11 +67,9 @@ class SqueezeNet:
 
     Parameters
     ----------
-    model : path, str or Classifier
-        ``NAME.prototxt`` with ``NAME.caffemodel``, ``NAME.onnx``, or ``NAME.sdz``: their stem, or one of them. Or a caffemodel
-        without a prototxt, of SqueezeNet v1.0, v1.1 or the GSoC work. Or a Deep-Compressed ``.net``. Or, if there is no such
-        file, the name of a published model, see `registry`. Or the result of `find_classifier`. The package contains no
-        classifier weights.
+    model : path, str or Model
+        A `Model`; or what `Model.load` finds it by: files, or the name of a published model. A caffemodel without a prototxt
+        must be that of SqueezeNet v1.0, v1.1 or the GSoC work. The package contains no classifier weights.
     weights : path, optional
         The caffemodel, if its stem is different.
     labels : sequence of str, optional
@@ -111,7 +108,7 @@ class SqueezeNet:
 
     def __init__(
         self,
-        model: StrPath | Classifier,
+        model: StrPath | Model,
         weights: StrPath | None = None,
         *,
         labels: Sequence[str] | None = None,
@@ -119,12 +116,21 @@ class SqueezeNet:
         backend: BackendName = "opencv",
         target: str | None = None,
     ) -> None:
-        if isinstance(model, Classifier):
-            found = model
-        else:
-            found = find_classifier(model, weights, labels=labels, preprocess=preprocess)
-        self.preprocess, self.labels = found.preprocess, found.labels
-        self.backend = open_backend(found.network, None, backend, target, size=found.preprocess.size)
+        if isinstance(model, Model) and weights is not None:
+            raise TypeError("weights belong to a model's files, not to a Model")
+        loaded = model if isinstance(model, Model) else Model.load(model, weights, task="classifier")
+        if loaded.head is not None:
+            raise ModelError(f"{loaded.name} is a detector, not a classifier")
+        names = (loaded.labels or imagenet_labels()) if labels is None else labels
+        if isinstance(names, str) or not all(isinstance(label, str) for label in names):
+            raise TypeError(f"labels must be a sequence of strings, got {names!r}")
+        makes = loaded.preprocess if preprocess is None else preprocess
+        if makes is None:
+            makes = Preprocess(_input_size(loaded))
+        if not isinstance(makes, Preprocess):
+            raise TypeError(f"preprocess must be a Preprocess, got {makes!r}")
+        self.labels, self.preprocess = tuple(names), makes
+        self.backend = Model(loaded.source, None, None, makes, loaded.name).open(backend, target)
         (shape,) = self.backend.shapes(self.preprocess.size)
         if _classes(shape) != len(self.labels):
             raise ModelError(
@@ -170,63 +176,17 @@ class SqueezeNet:
         return bool(values.min() >= 0 and abs(values.sum(dtype=np.float64) - 1) < 1e-4)
 
 
-@dataclass(frozen=True)
-class Classifier:
-    """A network that classifies, how its input is made, and what its values mean."""
-
-    network: Files
-    preprocess: Preprocess
-    labels: tuple[str, ...]
-
-
-def find_classifier(
-    model: StrPath,
-    weights: StrPath | None = None,
-    *,
-    labels: Sequence[str] | None = None,
-    preprocess: Preprocess | None = None,
-) -> Classifier:
-    """Find the files of a classifier; parameters and errors as for `SqueezeNet`."""
-    from opencv_squeezedet.registry import find_network  # keeps import fast
-
-    files = find_network(model, weights, task="classifier").with_weights()
-    described = read_description(files, _described) or {}
-    if labels is None:
-        labels = described.get("labels") or imagenet_labels()
-    if preprocess is None:
-        preprocess = described.get("preprocess") or Preprocess(_input_size(files))
-    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
-        raise TypeError(f"labels must be a sequence of strings, got {labels!r}")
-    if not isinstance(preprocess, Preprocess):
-        raise TypeError(f"preprocess must be a Preprocess, got {preprocess!r}")
-    return Classifier(files, preprocess, tuple(labels))
-
-
 def imagenet_labels() -> tuple[str, ...]:
     """Return the names of the 1000 classes of ILSVRC-2012, in the order of a network's outputs."""
     with open(os.path.join(models_folder(), "imagenet_synset_words.txt"), encoding="utf-8") as file:
         return tuple(line.rstrip("\n").split(" ", 1)[1] for line in file)
 
 
-def _described(description: Any) -> dict[str, Any]:
-    if not isinstance(description, dict) or not description.keys() <= {"preprocess", "labels"}:
-        raise ValueError("a JSON object with 'preprocess' and 'labels', either or both, was expected")
-    found = dict(description)
-    if "preprocess" in found:
-        found["preprocess"] = from_fields(Preprocess, found["preprocess"])
-    if not isinstance(found.get("labels", []), list) or not all(isinstance(label, str) for label in found.get("labels", [])):
-        raise ValueError("'labels' must be a list of strings")
-    return found
-
-
-def _input_size(files: Files) -> tuple[int, int]:
-    from opencv_squeezedet.formats import load_definition  # keeps import fast
-
+def _input_size(model: Model) -> tuple[int, int]:
     try:
-        _, _, height, width = load_definition(files).input_shape
+        return model.network.input_size
     except UnknownLayerError as error:
         raise UnknownLayerError(f"a preprocess or a JSON file must give the input's size: {error}") from error
-    return width, height
 
 
 def _classes(shape: tuple[int, ...]) -> int | None:

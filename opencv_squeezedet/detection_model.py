@@ -20,7 +20,7 @@ from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
-from opencv_squeezedet.model import check_head, find_model
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.preprocess import Picture
 from opencv_squeezedet.presets import VOC
 
@@ -84,8 +84,10 @@ class DetectionModel:
         elif not isinstance(source, (str, os.PathLike)):
             raise ArgumentError(f"model must be a path or a cv2.dnn.Net, got {source!r}")
         else:
-            found = find_model(*_sorted_files(source, config), config=head, undescribed=VOC if str(config) else None)
-            self._detector = SqueezeDet(found, backend=backend, target=target)
+            loaded = Model.load(*_sorted_files(source, config), task="detector")
+            if head is None and str(config) and loaded.description is None:
+                head = VOC
+            self._detector = SqueezeDet(loaded, config=head, backend=backend, target=target)
         self._output_names: Sequence[str] = ()
 
     def setInputParams(
@@ -228,7 +230,7 @@ class DetectionModel:
         if size == detector.config.input_size:
             return
         head = detector.config.scaled(size)
-        check_head(detector.backend, head)
+        detector.backend.check_head(head)
         detector.config = head
 
 

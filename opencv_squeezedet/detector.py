@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from opencv_squeezedet.backends import BackendName
-from opencv_squeezedet.blobs import Blobs
+from opencv_squeezedet.backends import BackendName, open_net
+from opencv_squeezedet.blobs import CAFFE_PLACES, Blobs
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.files import StrPath
-from opencv_squeezedet.model import Model, bare_model, find_model, open_model
+from opencv_squeezedet.model import Model, detector_parts
 from opencv_squeezedet.options import Options
 from opencv_squeezedet.postprocess import postprocess_batch_checked, postprocess_checked
 from opencv_squeezedet.preprocess import Picture, Placement, Preprocess, Resize, placement
@@ -39,21 +39,19 @@ class SqueezeDet:
     Parameters
     ----------
     model : path, Model or cv2.dnn.Net, optional
-        A model's files ``NAME.prototxt`` and ``NAME.caffemodel``, or ``NAME.onnx``, with ``NAME.json``; or ``NAME.sdz``: their
-        common stem, or one of them; or the name of a published model, see `registry`. Or a `Model` from `find_model`, so that
-        several detectors read it only once. Or a network with the same outputs as opencv_contrib's. Default: the embedded
-        model, PASCAL VOC's 20 classes.
+        A `Model`, which several detectors may share; or what `Model.load` finds it by: files, or the name of a published
+        model. Or a network with the same outputs as opencv_contrib's. Default: the embedded model, PASCAL VOC's 20 classes.
     weights : path, optional
         The caffemodel, if its stem is different.
     config : HeadConfig, optional
-        The head, instead of the one in the JSON file, which may then be missing. Default for a ``cv2.dnn.Net``: `VOC`.
+        The head, instead of the model's, which may then be missing. Default for a ``cv2.dnn.Net``: `VOC`.
     preprocess : Preprocess, optional
-        The preprocessing, instead of the one in the JSON file.
+        The preprocessing, instead of the model's.
     resize : {"stretch", "letterbox", "crop"}, optional
         How pictures are brought to the input's size, instead of the preprocessing's own way; see `Preprocess`.
     backend : {"opencv", "onnxruntime", "auto"}
-        What runs the network. OpenCV 4 uses Caffe's files if they exist. OpenCV 5, which cannot, and onnxruntime use ONNX, or
-        Caffe's files converted in memory. onnxruntime is an extra, and faster; "auto" is onnxruntime where it is installed.
+        What runs the network. OpenCV 4 reads Caffe's networks and ONNX. OpenCV 5 and onnxruntime read ONNX; Caffe's networks
+        are converted in memory. onnxruntime is an extra, and faster; "auto" is onnxruntime where it is installed.
     target : str, optional
         What the network runs on. Default: "cpu". With OpenCV also "cpu_fp16", "opencl", "opencl_fp16", "vulkan", "cuda",
         "cuda_fp16", "openvino", "cann" and "timvx", with onnxruntime "cuda", "tensorrt", "dml", "coreml" and others,
@@ -106,14 +104,15 @@ class SqueezeDet:
                 f"weights belong to a model's files, not to a {'Model' if isinstance(model, Model) else 'cv2.dnn.Net'}"
             )
         if isinstance(model, cv2.dnn.Net):
-            found = bare_model(model, VOC if config is None else config, preprocess)
-        elif isinstance(model, Model):
-            found = model.with_parts(config, preprocess)
+            self.config, makes = detector_parts(VOC if config is None else config, preprocess)
+            self.backend = open_net(model, CAFFE_PLACES, backend, target)
+            self.backend.check_head(self.config)
         else:
-            found = find_model(model, weights, config=config, preprocess=preprocess)
-        self.backend = open_model(found, backend, target)
-        self.config = found.config
-        self.preprocess = found.preprocess if resize is None else replace(found.preprocess, resize=resize)
+            loaded = model if isinstance(model, Model) else Model.load(model, weights, task="detector")
+            loaded = loaded.as_detector(config, preprocess)
+            self.config, makes = detector_parts(loaded.head, loaded.preprocess)
+            self.backend = loaded.open(backend, target)
+        self.preprocess = makes if resize is None else replace(makes, resize=resize)
         self.on_stage: OnStage | None = None
 
     @property

@@ -1,224 +1,435 @@
-"""A model: a network's files, and what describes its input and its head."""
+"""`Model`: a network, and what describes its input and its outputs; files exist only in `Model.load` and `Model.save`."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import cv2
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.backends import Backend, BackendName, NetworkContent, open_backend
+from opencv_squeezedet.backends import (
+    Backend,
+    BackendName,
+    Prepared,
+    check_size,
+    choose_backend,
+    open_prepared,
+    prepare,
+    prepare_tops,
+)
 from opencv_squeezedet.blobs import BLOBS, CAFFE_PLACES, Place, Places
 from opencv_squeezedet.config import HeadConfig, from_fields
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
-from opencv_squeezedet.files import StrPath
-from opencv_squeezedet.model_files import Files, find_files, models_folder, read_file
+from opencv_squeezedet.files import StrPath, write_together
+from opencv_squeezedet.formats.load import CompressedFile, DecodedNetwork, NetworkSource, read_source
+from opencv_squeezedet.model_files import MOST_DESCRIPTION, Files, find_files, models_folder, read_file
 from opencv_squeezedet.preprocess import Preprocess
 
 if TYPE_CHECKING:
-    from opencv_squeezedet.network import Network
-
-Description = TypeVar("Description")
+    from opencv_squeezedet.network import Network, Weights
+    from opencv_squeezedet.network.architectures import Task
 
 EMBEDDED = "squeezedet_pyramid_voc"
-_MOST_DESCRIPTION = 1 << 24
 
 
-@dataclass(frozen=True)
 class Model:
-    """A network, how its input is made and its output is read; found once, it makes any number of detectors.
+    """A network with its weights, its head and its preprocessing, in memory; any number of sessions may be opened.
+
+    What comes from files is decoded when it is first needed, at most once. A network may have layers that this package does
+    not describe (ONNX, and Caffe with OpenCV 4): then `network` and `weights` raise an `UnknownLayerError`, and the network
+    is opened and run in a child process before it is opened in this one. Models can be pickled.
 
     Parameters
     ----------
-    network : Files or cv2.dnn.Net
-        Its files, or a network that has already been read.
-    config : HeadConfig
-        The head that the network ends in.
-    preprocess : Preprocess
-        How its input is made.
-    outputs : dict
-        For each blob the Caffe layer that gives it, and which of the layer's tops it is, or the name of an ONNX output.
-    fits : bool
-        Whether the files are known to be sound and the head to be the network's, so that neither need be checked.
+    network : Network or NetworkSource
+        The layers; or a network that is still encoded, with its weights.
+    weights : Weights, optional
+        Each layer's weights, unless the network has them.
+    head : HeadConfig, optional
+        The head of a detector.
+    preprocess : Preprocess, optional
+        How the input is made.
+    name : str, optional
+        The model's name in error messages. Default: the network's.
+    outputs : dict, optional
+        For each of a detector's blobs the layer and the index of its top, or the name of an ONNX output. Default: those of
+        opencv_contrib's network.
+    labels : sequence of str, optional
+        The class names of a classifier.
+    description : bytes, optional
+        The model's JSON, which gives all of these that are not given here.
+    files : Files, optional
+        The paths that the model was loaded from.
+
+    Attributes
+    ----------
+    name, files
+        As given.
+
+    Raises
+    ------
+    ModelError
+        If the weights do not fit the network.
     """
 
-    network: Files | cv2.dnn.Net
-    config: HeadConfig
-    preprocess: Preprocess
-    outputs: Places = field(default_factory=lambda: dict(CAFFE_PLACES))
-    fits: bool = False
+    def __init__(
+        self,
+        network: Network | NetworkSource,
+        weights: Weights | None = None,
+        head: HeadConfig | None = None,
+        preprocess: Preprocess | None = None,
+        name: str | None = None,
+        *,
+        outputs: Places | None = None,
+        labels: Sequence[str] | None = None,
+        description: bytes | None = None,
+        files: Files | None = None,
+    ) -> None:
+        source = network if isinstance(network, NetworkSource) else DecodedNetwork(network, weights or {})
+        self.source, self.name, self.files = source, source.name if name is None else name, files or Files()
+        self._description = description
+        self._prepared: dict[str, Prepared] = {}
+        self._changed = False
+        for field, value in (("head", head), ("preprocess", preprocess), ("outputs", outputs), ("labels", labels)):
+            if value is not None:
+                self.__dict__[field] = value
+                self._changed = True
 
-    def __post_init__(self) -> None:
-        """Check that the parts fit each other."""
-        if self.preprocess.size != self.config.input_size:
-            raise ValueError(
-                f"preprocess makes a blob of {self.preprocess.size}, the config's input_size is {self.config.input_size}"
-            )
+    @classmethod
+    def load(cls, model: StrPath | None = None, weights: StrPath | None = None, *, task: Task | None = None) -> Model:
+        """Find the files of a model by their common stem or by a published name, and read them.
 
-    def with_parts(self, config: HeadConfig | None, preprocess: Preprocess | None) -> Model:
-        """Return the model with another head or preprocessing; itself if both are None."""
-        if config is None and preprocess is None:
-            return self
-        _check_types(config, preprocess)
-        return replace(
-            self, config=config or self.config, preprocess=preprocess or self.preprocess, fits=self.fits and config is None
-        )
+        Parameters
+        ----------
+        model : path or str, optional
+            ``NAME.prototxt`` with ``NAME.caffemodel``, ``NAME.onnx``, or ``NAME.sdz``, the first two with ``NAME.json``:
+            their stem, or one of them. Or a ``.net``. If there are no such files, the name of a published model, see
+            `registry`. Default: the embedded model.
+        weights : path, optional
+            The caffemodel, if its stem is different.
+        task : {"detector", "classifier"}, optional
+            The task of a published model, and whether weights and (for a detector) a definition must be there.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a file is missing; the message names it.
+        ModelError
+            If a file is empty or too large, or the published model has another task.
+        FetchError, ImportError
+            If the published weights are not available locally and cannot be fetched; see `registry.fetch`.
+        OSError
+            If a file cannot be read.
+        """
+        files = _find(model, weights, task)
+        if task is not None:
+            files.check_weights()
+        if task == "detector":
+            files.check_definition()
+        source = read_source(files, trusted=model is None and weights is None)
+        if isinstance(source, CompressedFile):
+            description = source.compressed.description
+        else:
+            description = None if files.description is None else read_file(files.description, MOST_DESCRIPTION)
+        return cls(source, description=description, files=files)
+
+    @property
+    def network(self) -> Network:
+        """The layers.
+
+        Raises
+        ------
+        ModelError
+            If they are damaged, or do not fit each other; `UnknownLayerError` if this package does not describe all of them.
+        """
+        return self.source.network
+
+    @property
+    def weights(self) -> Weights:
+        """The weights of the layers, by layer.
+
+        Raises
+        ------
+        ModelError
+            If they are damaged or another network's; `UnknownLayerError` as for `network`.
+        FileNotFoundError
+            If the model was loaded without weights.
+        """
+        return self.source.weights
 
     @cached_property
-    def content(self) -> NetworkContent | cv2.dnn.Net:
-        """The network as `open_backend` takes it: files are read, checked and converted when first needed."""
-        return NetworkContent(self.network, trusted=self.fits) if isinstance(self.network, Files) else self.network
+    def head(self) -> HeadConfig | None:
+        """The head of a detector; None for another model. ModelError if it is described wrongly."""
+        if "head" not in self._fields:
+            return None
+        with self._described():
+            return self._head_of(self._fields["head"])
+
+    @cached_property
+    def preprocess(self) -> Preprocess | None:
+        """How the input is made; None if that is not described. ModelError if it is described wrongly."""
+        if "preprocess" not in self._fields:
+            return None
+        with self._described():
+            return from_fields(Preprocess, self._fields["preprocess"])
+
+    @cached_property
+    def outputs(self) -> Places | None:
+        """What gives each of a detector's blobs, if that is described. ModelError if it is described wrongly."""
+        if "outputs" not in self._fields:
+            return None
+        with self._described():
+            return _outputs_of(self._fields["outputs"])
+
+    @cached_property
+    def labels(self) -> Sequence[str] | None:
+        """The class names of a classifier, if they are described. ModelError if they are described wrongly."""
+        labels = self._fields.get("labels")
+        with self._described():
+            if labels is not None and (not isinstance(labels, list) or not all(isinstance(label, str) for label in labels)):
+                raise ValueError("'labels' must be a list of strings")
+        return labels
+
+    @property
+    def description(self) -> bytes | None:
+        """The model's JSON, as it was read if nothing has changed; None if there is nothing to describe."""
+        if not self._changed:
+            return self._description
+        import json  # imported lazily
+        from dataclasses import asdict
+
+        parts = []
+        if self.preprocess is not None:
+            parts.append(f'"preprocess": {json.dumps(asdict(self.preprocess))}')
+        if self.head is not None:
+            parts.append(f'"head": {self.head.to_json()}')
+        for field, value in (("outputs", self.outputs), ("labels", self.labels)):
+            if value is not None:
+                parts.append(f'"{field}": {json.dumps(value)}')
+        return ("{\n" + ",\n".join(parts) + "\n}\n").encode() if parts else None
+
+    @property
+    def fingerprint(self) -> str:
+        """A SHA-256 that distinguishes the network, its head and its preprocessing from others."""
+        digest = hashlib.sha256()
+        for content in self.source.contents():
+            digest.update(hashlib.sha256(content).digest())
+        digest.update(repr((self.head, self.preprocess, self.outputs, self.labels)).encode())
+        return digest.hexdigest()
+
+    def as_detector(self, head: HeadConfig | None = None, preprocess: Preprocess | None = None) -> Model:
+        """Return the model with a head and a preprocessing: those given, its own, or that of opencv_contrib's networks.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no description, and no head is given.
+        ModelError
+            If the description is not a detector's.
+        TypeError, ValueError
+            If a part has another type, or the two differ in the size of the input.
+        """
+        own = head is None and preprocess is None
+        if head is None and self.head is None:
+            if self._description is None:
+                stem = self.files.stem if self.files.paths else self.name
+                raise FileNotFoundError(
+                    f"no model description at {stem + '.json'!r}: write one (see models/README.md), or give a config"
+                )
+            with self._described():
+                raise ValueError(_EXPECTED)
+        parts = self.head if head is None else head, self.preprocess if preprocess is None else preprocess
+        with self._described() if own else nullcontext():
+            checked = detector_parts(*parts)
+        if own and self.preprocess is not None:
+            return self
+        changed = Model(self.source, None, *checked, self.name, outputs=self.outputs, files=self.files)
+        changed._prepared = self._prepared
+        return changed
+
+    def with_network(self, source: NetworkSource) -> Model:
+        """Return a model of another network with the same head, preprocessing, outputs and labels, which are then complete."""
+        return Model(
+            source, head=self.head, preprocess=self.preprocess, outputs=self.outputs, labels=self.labels, files=self.files
+        )
+
+    def open(
+        self, backend: BackendName = "opencv", target: str | None = None, *, tops: Sequence[str] | None = None
+    ) -> Backend:
+        """Make the network ready to run, and check that it accepts the input and gives the blobs of the head.
+
+        The network is checked before a native library sees it. Layers that this package does not describe are opened and run
+        in a child process first, which takes half a second.
+
+        Parameters
+        ----------
+        backend : {"opencv", "onnxruntime", "auto"}
+            What runs it; "auto" is onnxruntime if it is installed and has the target.
+        target : str, optional
+            On what it runs: "cpu", or another name of `opencv_targets` or `onnxruntime_targets`. Default: the processor.
+        tops : sequence of str, optional
+            Blobs of the network that the session returns, by name. Default: a detector's three; the only output of others.
+
+        Raises
+        ------
+        ModelError
+            If the network is damaged, does not give these blobs, or a shape is not the head's.
+        ValueError
+            If there is no such backend, or no such target here.
+        ImportError
+            If the backend is not installed; the message names the extra.
+        """
+        backend = choose_backend(backend, target)
+        if tops is not None:
+            return open_prepared(prepare_tops(self.source, tops), backend, target)
+        size = None
+        trusted = self.source.trusted and not self._changed
+        if not trusted and (described := self.head or self.preprocess) is not None:
+            size = described.input_size if isinstance(described, HeadConfig) else described.size
+            check_size(self.name, size)
+        outputs = None if self.head is None else self.outputs or CAFFE_PLACES
+        key = f"{backend} {outputs}"
+        if key not in self._prepared:
+            self._prepared[key] = prepare(self.source, backend, outputs)
+        session = open_prepared(self._prepared[key], backend, target, size=size)
+        if self.head is not None and not trusted:
+            session.check_head(self.head)
+        return session
+
+    def encode(self, path: StrPath, *, half: bool = False) -> dict[Path, bytes]:
+        """Return the content of each file that `save` writes; parameters and errors as for `save`."""
+        path = Path(path)
+        if path.suffix == ".sdz":
+            from opencv_squeezedet.formats import sdz_bytes
+
+            return {path: sdz_bytes(self.network, self.weights, self.description)}
+        if path.suffix == ".onnx":
+            contents = {path: self._onnx(half=half)}
+        elif path.suffix in (".caffemodel", ".prototxt"):
+            from opencv_squeezedet.formats import caffemodel_bytes, prototxt_text
+
+            contents = {
+                path.with_suffix(".prototxt"): prototxt_text(self.network).encode(),
+                path.with_suffix(".caffemodel"): caffemodel_bytes(self.network, self.weights, half=half),
+            }
+        else:
+            raise ModelError(f"a target that ends in .onnx, .sdz, .caffemodel or .prototxt was expected, got {str(path)!r}")
+        description = self.description
+        return contents if description is None else {**contents, path.with_suffix(".json"): description}
+
+    def save(self, path: StrPath, *, half: bool = False) -> list[Path]:
+        """Write the model's files, all or none, and return their paths.
+
+        Parameters
+        ----------
+        path : path
+            ``NAME.sdz``; ``NAME.onnx``; or ``NAME.caffemodel`` or ``NAME.prototxt``, either of which writes both. The last
+            two come with ``NAME.json``.
+        half : bool
+            Store weights as float16, at half the size; Caffe itself cannot read such caffemodels.
+
+        Raises
+        ------
+        ModelError
+            If the suffix is another one, the format cannot store the network, or float16 cannot hold the weights.
+        OSError
+            If a file cannot be written.
+        """
+        contents = self.encode(path, half=half)
+        write_together(contents)
+        return list(contents)
+
+    def _onnx(self, *, half: bool) -> bytes:
+        from opencv_squeezedet.formats import onnx_bytes
+
+        try:
+            return onnx_bytes(self.network, self.weights, half=half)
+        except UnknownLayerError:
+            content = self.source.onnx()
+            if content is None or half:
+                raise
+            return content
+
+    @cached_property
+    def _fields(self) -> dict[str, Any]:
+        """The description as JSON."""
+        if self._description is None:
+            return {}
+        import json  # imported lazily
+
+        with self._described():
+            fields = json.loads(self._description)
+            keys = fields.keys() if isinstance(fields, dict) else {""}
+            needed = {"preprocess", "head"}
+            if not keys <= {"preprocess", "labels"} and not needed <= keys <= needed | {"outputs"}:
+                raise ValueError(_EXPECTED)
+        return dict(fields)
+
+    @contextmanager
+    def _described(self) -> Iterator[None]:
+        """Report what is wrong with the description as a ModelError that names it."""
+        try:
+            yield
+        except (ValueError, TypeError, RecursionError) as error:
+            if self._description is None:
+                raise
+            where = repr(self.files.description) if self.files.description else self.name
+            raise ModelError(f"{where}: {error}") from error
+
+    def _head_of(self, fields: Any) -> HeadConfig:
+        """The head of a description; shapes that it leaves out come from the network."""
+        derived = {"input_size", "grid", "labels", "first_axis"}
+        if not isinstance(fields, dict) or "anchors" not in fields or derived <= fields.keys():
+            return HeadConfig.from_dict(fields)
+        from opencv_squeezedet.network.head import derive_config  # imported lazily
+
+        try:
+            network = self.network
+        except UnknownLayerError as error:
+            missing = ", ".join(f"'{name}'" for name in sorted(derived - fields.keys()))
+            raise UnknownLayerError(f"the head leaves out {missing}, which are derived from the layers: {error}") from error
+        return derive_config(network, outputs=self.outputs or CAFFE_PLACES, **fields)
 
 
-def find_model(
-    model: StrPath | None = None,
-    weights: StrPath | None = None,
-    *,
-    config: HeadConfig | None = None,
-    preprocess: Preprocess | None = None,
-    undescribed: HeadConfig | None = None,
-) -> Model:
-    """Find the files of a model by their common stem, and read its description.
-
-    Parameters
-    ----------
-    model, weights : path or str, optional
-        As for `registry.find_network`: files, or the name of a published model. Default: the embedded model.
-    config, preprocess : optional
-        Instead of what the JSON file says; with a ``config`` the file may be missing, and ``preprocess`` is then
-        ``Preprocess(config.input_size)``.
-    undescribed : HeadConfig, optional
-        The head of a model without a JSON file.
+def detector_parts(head: HeadConfig | None, preprocess: Preprocess | None) -> tuple[HeadConfig, Preprocess]:
+    """Return a detector's head and its preprocessing, by default that of opencv_contrib's networks.
 
     Raises
     ------
-    FileNotFoundError
-        If a file is missing; the message names it.
-    ModelError
-        If the JSON file is not a model's, or the published model is not a detector.
-    FetchError, ImportError
-        If the published weights are not available locally and cannot be fetched; see `registry.fetch`.
+    TypeError, ValueError
+        If a part has another type, or the two differ in the size of the input.
     """
-    _check_types(config, preprocess)
-    files = _find_detector(model, weights)
-    known = model is None and weights is None and config is None
-    described = read_description(files, lambda content: _described(files, content, config, preprocess, known))
-    if described is not None:
-        return described
-    config = config or undescribed
-    if config is None:
-        raise FileNotFoundError(
-            f"no model description at {files.stem + '.json'!r}: write one (see models/README.md), or give a config"
-        )
-    return bare_model(files, config, preprocess)
+    if not isinstance(head, HeadConfig):
+        raise TypeError(f"config must be a HeadConfig, got {head!r}")
+    made = Preprocess(head.input_size) if preprocess is None else preprocess
+    if not isinstance(made, Preprocess):
+        raise TypeError(f"preprocess must be a Preprocess, got {preprocess!r}")
+    if made.size != head.input_size:
+        raise ValueError(f"preprocess makes a blob of {made.size}, the config's input_size is {head.input_size}")
+    return head, made
 
 
-def _find_detector(model: StrPath | None, weights: StrPath | None) -> Files:
+_EXPECTED = (
+    "a JSON object with 'preprocess', 'head' and, if needed, 'outputs' was expected, "
+    "or for a classifier with 'preprocess' and 'labels', either or both"
+)
+
+
+def _find(model: StrPath | None, weights: StrPath | None, task: Task | None) -> Files:
     if model is None:
         stem = os.path.join(models_folder(), EMBEDDED)
-        found = find_files(f"{stem}.sdz") if weights is None else find_files(stem, weights)
-    else:
-        from opencv_squeezedet.registry import find_network  # keeps import fast
+        return find_files(f"{stem}.sdz") if weights is None else find_files(stem, weights)
+    from opencv_squeezedet.registry import find_network  # imported lazily
 
-        found = find_network(model, weights, task="detector")
-    return found.with_definition().with_weights()
+    return find_network(model, weights, task=task)
 
 
-def read_description(files: Files, take: Callable[[Any], Description]) -> Description | None:
-    """Return what ``take`` makes of a model's JSON, None without one; ModelError if it is not JSON, or ``take`` rejects it."""
-    import json  # keeps import fast
-
-    content = description_of(files)
-    if content is None:
-        return None
-    try:
-        return take(json.loads(content))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ModelError(f"{files.description!r}: {error}") from error
-
-
-def preprocess_of(files: Files, size: tuple[int, int]) -> Preprocess:
-    """Return how a model's input is made: as its JSON says or, if it does not, stretched to ``size``."""
-
-    def take(described: Any) -> Preprocess | None:
-        fields = described.get("preprocess") if isinstance(described, dict) else None
-        return None if fields is None else from_fields(Preprocess, fields)
-
-    return read_description(files, take) or Preprocess(size)
-
-
-def description_of(files: Files) -> bytes | None:
-    """Return the content of a model's JSON, a file of its own or in a compressed model; None if there is none."""
-    if files.compressed is not None:
-        from opencv_squeezedet.formats import read_sdz  # keeps import fast
-
-        return read_sdz(files.compressed).description
-    return None if files.description is None else read_file(files.description, _MOST_DESCRIPTION)
-
-
-def bare_model(network: Files | cv2.dnn.Net, config: HeadConfig, preprocess: Preprocess | None) -> Model:
-    """Return a model without a description, with opencv_contrib's preprocessing unless another is given."""
-    _check_types(config, preprocess)
-    return Model(network, config, Preprocess(config.input_size) if preprocess is None else preprocess)
-
-
-def _check_types(config: object, preprocess: object) -> None:
-    for name, value, kind in (("config", config, HeadConfig), ("preprocess", preprocess, Preprocess)):
-        if value is not None and not isinstance(value, kind):
-            raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
-
-
-def _described(files: Files, description: Any, config: HeadConfig | None, preprocess: Preprocess | None, known: bool) -> Model:
-    parts = {"preprocess", "head", "outputs"}
-    if not isinstance(description, dict) or not {"preprocess", "head"} <= description.keys() <= parts:
-        raise ValueError("a JSON object with 'preprocess', 'head' and, if needed, 'outputs' was expected")
-    outputs = outputs_of(description["outputs"]) if "outputs" in description else dict(CAFFE_PLACES)
-    return Model(
-        files,
-        config_of(description["head"], outputs, lambda: _definition(files)) if config is None else config,
-        from_fields(Preprocess, description["preprocess"]) if preprocess is None else preprocess,
-        outputs,
-        fits=known,
-    )
-
-
-def config_of(fields: Any, outputs: Places | None, definition: Callable[[], Network]) -> HeadConfig:
-    """Return the config of a description's head; shapes that it leaves out come from the network's definition.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the fields are not those of a `HeadConfig`, or not the network's.
-    UnknownLayerError
-        If the definition is needed, and has layers that `opencv_squeezedet.network` does not describe.
-    """
-    told = {"input_size", "grid", "labels", "first_axis"}
-    if not isinstance(fields, dict) or "anchors" not in fields or told <= fields.keys():
-        return HeadConfig.from_dict(fields)
-    from opencv_squeezedet.network.head import derive_config  # keeps import fast
-
-    try:
-        network = definition()
-    except UnknownLayerError as error:
-        missing = ", ".join(f"'{name}'" for name in sorted(told - fields.keys()))
-        raise UnknownLayerError(
-            f"the head leaves out {missing}, which the network's definition would give: {error}"
-        ) from error
-    return derive_config(network, outputs=outputs, **fields)
-
-
-def _definition(files: Files) -> Network:
-    from opencv_squeezedet.formats import load_definition  # keeps import fast
-
-    return load_definition(files)
-
-
-def outputs_of(value: Any) -> dict[str, Place]:
-    """Return the 'outputs' of a description, checked; if they are wrong, ValueError says what was expected."""
+def _outputs_of(value: Any) -> dict[str, Place]:
+    """The outputs of a description, checked."""
     if not isinstance(value, Mapping) or value.keys() != set(BLOBS):
         raise ValueError(f"'outputs' must have the keys {', '.join(map(repr, BLOBS))}, got {value!r}")
     return {blob: _place(blob, value[blob]) for blob in BLOBS}  # in the order of `Blobs`, whatever the file's order
@@ -230,37 +441,3 @@ def _place(blob: str, value: Any) -> Place:
     if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):
         return value[0], _checks.count("top", value[1], least=0)
     raise ValueError(f"'outputs' must give [layer, top], or an ONNX output's name, for each blob, got {value!r} for {blob!r}")
-
-
-def open_model(model: Model, backend: BackendName = "opencv", target: str | None = None) -> Backend:
-    """Make a model's network ready to run, and check that it accepts the input and gives the blobs of the model's head.
-
-    Raises
-    ------
-    ModelError
-        If the files cannot be read or are damaged, a blob's place is missing, or a shape is not the head's.
-    ValueError, ImportError
-        If the backend or the target is not available; see `open_backend`.
-    OSError
-        If a file cannot be read.
-    """
-    opened = open_backend(model.content, model.outputs, backend, target, size=None if model.fits else model.config.input_size)
-    if not model.fits:
-        check_head(opened, model.config)
-    return opened
-
-
-def check_head(network: Backend, head: HeadConfig) -> None:
-    """Check that a network accepts the input and gives the three blobs that the head expects.
-
-    Raises
-    ------
-    ModelError
-        If it does not accept the input, or a shape is not the head's.
-    """
-    for i, (blob, got) in enumerate(zip(network.blobs, network.shapes(head.input_size), strict=True)):
-        if got not in head.single_shapes[blob]:
-            raise ModelError(
-                f"{network.origin(i)} gives {blob} in the shape {got}; the head's {head.grid} grid, "
-                f"{len(head.anchors)} anchors a cell and {len(head.labels)} classes need {(1, *head.blob_shapes[blob][0])}"
-            )

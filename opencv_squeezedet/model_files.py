@@ -1,14 +1,14 @@
 """Which files a model may have, and where they are: found once, by their common stem.
 
-============================  ==================================================================
-file                          what it holds
-============================  ==================================================================
-``NAME.prototxt``             Caffe's definition of the network
-``NAME.caffemodel``, ``.net``  its weights: Caffe's, or Deep Compression's
-``NAME.onnx``                 definition and weights in one
-``NAME.sdz``                  definition, weights and description in one, compressed
-``NAME.json``                 description: how the input is made, and what the outputs mean
-============================  ==================================================================
+==============================  ============================================================
+file                            content
+==============================  ============================================================
+``NAME.prototxt``               Caffe's definition of the network
+``NAME.caffemodel``, ``.net``   its weights: Caffe's, or Deep Compression's
+``NAME.onnx``                   definition and weights
+``NAME.sdz``                    definition, weights and description, compressed
+``NAME.json``                   description: how the input is made, what the outputs mean
+==============================  ============================================================
 """
 
 from __future__ import annotations
@@ -23,74 +23,68 @@ from opencv_squeezedet.files import StrPath
 
 SUFFIXES = (".prototxt", ".caffemodel", ".net", ".onnx", ".sdz", ".json")
 MOST_BYTES = 2**31 - 1
-"""The largest file that is read, as of protobuf."""
+"""Maximum file size: protobuf's limit of 2 GiB."""
+MOST_DEFINITION, MOST_DESCRIPTION = 1 << 18, 1 << 24
+"""Maximum size of a prototxt, many times that of the networks of this family, and of a JSON file."""
 _COMPLETE = (".onnx", ".net", ".sdz")  # contain their own weights
+_DEFINE_WITH_WEIGHTS = (".onnx", ".sdz")
 
 
 @dataclass(frozen=True)
 class Files:
-    """Where a model's files are; None for a file that does not exist.
+    """The paths of a model's files; None for a file that it does not have.
 
     Parameters
     ----------
     definition : str or None
-        Caffe's prototxt.
+        The file that defines the layers: a prototxt, an ONNX file or a ``.sdz``. The last two contain the weights.
     weights : str or None
-        The caffemodel or ``.net``. Without a definition it must hold the weights of a classifier that this package knows.
-    onnx : str or None
-        The network as ONNX; if Caffe's two files are beside it, the same network.
+        The caffemodel, ``.net`` or ``.npz``. Without a definition it must hold the weights of a classifier of this package.
     description : str or None
-        The JSON file, or the compressed model, which has it inside.
-    compressed : str or None
-        The ``.sdz``; there is then no definition, no weights and no ONNX file apart.
+        The JSON file, or the ``.sdz``, which contains it.
     """
 
     definition: str | None = None
     weights: str | None = None
-    onnx: str | None = None
     description: str | None = None
-    compressed: str | None = None
-
-    @property
-    def are_caffe(self) -> bool:
-        """Whether these are what Caffe itself reads; a ``.net`` or ``.npz`` has weights, but not as a caffemodel."""
-        return self.definition is not None and self.weights is not None and not self.weights.endswith((".net", ".npz"))
 
     @property
     def main(self) -> str:
         """The file that defines the network's layers, or else its weights."""
-        return str(self.definition or self.onnx or self.compressed or self.weights)
+        return str(self.definition or self.weights)
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """All that are there, each once."""
-        paths = (self.definition, self.weights, self.onnx, self.compressed, self.description)
-        return tuple(dict.fromkeys(path for path in paths if path is not None))
+        """The files of the network."""
+        return tuple(path for path in (self.definition, self.weights) if path is not None)
 
     @property
     def reserved(self) -> tuple[str, ...]:
-        """Names under which nothing else may be written: the files, and what would be taken for their description."""
-        return self.paths if self.compressed is not None else (*self.paths, f"{self.stem}.json")
+        """Paths that no output may have: the files, and the path at which their description would be found."""
+        return self.paths if self.is_compressed or not self.paths else (*self.paths, f"{self.stem}.json")
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether the model is a single ``.sdz`` file."""
+        return self.definition is not None and self.definition.endswith(".sdz")
 
     @property
     def stem(self) -> str:
-        """The common part of the names, by which the description is found."""
+        """The common part of the paths, by which the description is found."""
         return stem_of(self.main)
 
     def __str__(self) -> str:
         return f"{self.definition!r} with {self.weights!r}" if self.definition and self.weights else repr(self.main)
 
-    def with_weights(self) -> Files:
-        """Return the files themselves if they have weights; if not, FileNotFoundError names the missing file."""
-        if self.weights is None and self.onnx is None and self.compressed is None:
+    def check_weights(self) -> None:
+        """Raise FileNotFoundError, which names the missing file, if there are no weights."""
+        if self.weights is None and not self.main.endswith(_DEFINE_WITH_WEIGHTS):
             raise FileNotFoundError(f"no weights at {self.stem + '.caffemodel'!r}, and no {self.stem + '.onnx'!r}")
-        return self
 
-    def with_definition(self) -> Files:
-        """Return the files themselves if they define the layers; if not, FileNotFoundError names the missing file."""
-        if self.definition is None and self.onnx is None and self.compressed is None:
+    def check_definition(self) -> None:
+        """Raise FileNotFoundError, which names the missing file, if nothing defines the layers."""
+        if self.definition is None:
             raise FileNotFoundError(f"no network definition at {self.stem + '.prototxt'!r}, and no {self.stem + '.onnx'!r}")
-        return self
 
 
 def find_files(model: StrPath, weights: StrPath | None = None) -> Files:
@@ -107,9 +101,8 @@ def find_files(model: StrPath, weights: StrPath | None = None) -> Files:
     Returns
     -------
     Files
-        Caffe's definition and weights if both exist, and the ONNX file if there is one; the definition alone if
-        there are no weights. An ONNX file, or else a compressed model, is preferred to a prototxt of the same stem without
-        weights.
+        Caffe's definition and weights if both exist; else the ONNX file; else the ``.sdz``; else the definition or the
+        weights alone.
 
     Raises
     ------
@@ -130,26 +123,25 @@ def find_files(model: StrPath, weights: StrPath | None = None) -> Files:
             what = f"network definition at {stem + '.prototxt'!r}" if definition is None else f"weights at {given!r}"
             raise FileNotFoundError(f"no {what}")
         if own is None:
-            beside = onnx if caffemodel is not None and _same(given, caffemodel) else None  # else it holds other weights
-            return Files(definition, given, beside, description)
+            return Files(definition, given, description)
     if own is not None:
         return _complete(own, description)
     if definition is not None and caffemodel is not None:
-        return Files(definition, caffemodel, onnx, description)
+        return Files(definition, caffemodel, description)
     if onnx is not None or compressed is not None:
         return _complete(str(onnx or compressed), description)
     if definition is None and caffemodel is None and net is None:
         what = "weights" if path.endswith((".net", ".caffemodel")) else "network definition"
         expected = path if path.endswith(SUFFIXES) and not path.endswith(".json") else f"{stem}.prototxt"
         raise FileNotFoundError(f"no {what} at {expected!r}" + (f", and no {stem + '.onnx'!r}" if path == stem else ""))
-    return Files(definition, caffemodel or net, description=description)
+    return Files(definition, caffemodel or net, description)
 
 
 def _complete(path: str, description: str | None) -> Files:
-    """The files of a network whose weights are in its own."""
-    if path.endswith(".sdz"):
-        return Files(compressed=path, description=path)
-    return Files(weights=path, description=description) if path.endswith(".net") else Files(onnx=path, description=description)
+    """The files of a network whose weights are in its own file."""
+    if path.endswith(".net"):
+        return Files(weights=path, description=description)
+    return Files(path, description=path if path.endswith(".sdz") else description)
 
 
 def is_model(model: str) -> bool:
@@ -158,7 +150,7 @@ def is_model(model: str) -> bool:
 
 
 def reserved_by(*names: str | None) -> list[str]:
-    """Return the same for a model and its weights, given as to `find_files`, and for others beside them of the same stem."""
+    """Return the paths that no output may have: a model's files, found as by `find_files`, and those of the same stem."""
     found = []
     for name in names:
         paths = [] if name is None else [*_of_name(name), *_of_name(stem_of(name))]
@@ -184,11 +176,11 @@ def models_folder() -> str:
 
 
 Read = Callable[[str, int], bytes]
-"""What gives the content of a file that has at most so many bytes, as `read_file` does."""
+"""Returns the content of a file of at most that many bytes, as `read_file` does."""
 
 
 def read_file(path: str, most: int = MOST_BYTES) -> bytes:
-    """Return the content of one of a model's files; ModelError if it is empty, or has more bytes than may be."""
+    """Return the content of one of a model's files; ModelError if it is empty or larger than ``most`` bytes."""
     with open(path, "rb") as file:
         if (size := os.fstat(file.fileno()).st_size) > most:
             raise ModelError(f"{path!r}: a file of at most {most} bytes was expected, it has {size}")
@@ -199,7 +191,7 @@ def read_file(path: str, most: int = MOST_BYTES) -> bytes:
 
 @contextmanager
 def named(path: str) -> Iterator[None]:
-    """Put the file's name before what a ModelError says."""
+    """Prefix the message of a ModelError with the file's name."""
     try:
         yield
     except ModelError as error:

@@ -13,8 +13,8 @@ import numpy as np
 from cv2.typing import MatLike
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.formats import load_network, onnx_bytes
-from opencv_squeezedet.model_files import models_folder
+from opencv_squeezedet.formats import onnx_bytes
+from opencv_squeezedet.model import Model
 
 SIZE = 416
 
@@ -34,7 +34,8 @@ def three_blobs(image: MatLike, files: list[str]) -> Sequence[MatLike]:
 
 def embedded() -> cv2.dnn.Net:
     """Read the embedded model as the ONNX file that ``squeezedet convert`` makes of it."""
-    content = onnx_bytes(*load_network(f"{models_folder()}/squeezedet_pyramid_voc"))
+    model = Model.load()
+    content = onnx_bytes(model.network, model.weights)
     return cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
 
 

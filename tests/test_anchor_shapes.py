@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shared import DATA, needs
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.anchor_shapes import anchor_config, box_shapes, find_shapes, judge, matched_iou, shape_iou
+from opencv_squeezedet.anchor_shapes import anchor_config, box_shapes, find_shapes, matched_iou, score_shapes, shape_iou
 from opencv_squeezedet.cli import main
 from opencv_squeezedet.datasets import Dataset, load_dataset
 
@@ -73,7 +73,7 @@ def test_the_iteration_ends_no_worse_than_any_step_of_it() -> None:
     boxes = np.exp(np.random.default_rng(3).uniform(np.log(5), np.log(400), (300, 2)))
     found = find_shapes(boxes, 4)
     moved = np.array([boxes[found.cluster == k].mean(axis=0) for k in range(4)])
-    assert judge(boxes, moved).mean_best_iou <= found.mean_best_iou + 1e-12
+    assert score_shapes(boxes, moved).mean_best_iou <= found.mean_best_iou + 1e-12
 
 
 def test_matched_iou_takes_the_partners_of_the_highest_sum() -> None:
@@ -151,4 +151,4 @@ def test_voc_leads_near_the_published_shapes() -> None:
     near = matched_iou(found.shapes, sd.VOC.anchors)
     assert near.mean() > 0.94
     assert near.min() > 0.88
-    assert found.mean_best_iou == pytest.approx(judge(boxes, sd.VOC.anchors).mean_best_iou, abs=0.01)
+    assert found.mean_best_iou == pytest.approx(score_shapes(boxes, sd.VOC.anchors).mean_best_iou, abs=0.01)

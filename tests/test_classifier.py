@@ -19,11 +19,12 @@ from format_seeds import compressed_file
 from shared import DATA, needs
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import architectures, formats
+from opencv_squeezedet import formats
 from opencv_squeezedet.backends import CaffeNet
-from opencv_squeezedet.classifier import find_classifier, imagenet_labels
+from opencv_squeezedet.classifier import imagenet_labels
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.model_files import Files, models_folder
-from opencv_squeezedet.network import Network, Weights
+from opencv_squeezedet.network import Network, Weights, architectures
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = Path(models_folder())
@@ -126,7 +127,7 @@ def test_a_caffemodel_alone_is_known_by_its_weights(backend: Any, tmp_path: Path
     for version in MAKE:
         stem = write(tmp_path / version, *real_weights(version), ".caffemodel")
         for model in (f"{stem}.caffemodel", stem):
-            assert find_classifier(model, preprocess=sd.Preprocess((227, 227))).network == Files(weights=f"{stem}.caffemodel")
+            assert Model.load(model, task="classifier").files == Files(weights=f"{stem}.caffemodel")
         image = cv2.imread(str(DATA / "photos" / "cat.jpg"))
         (first,) = sd.SqueezeNet(f"{stem}.caffemodel", backend=backend).classify(image, top=1)
         assert (first.class_id, first.label) == (281, "tabby, tabby cat")
@@ -225,7 +226,7 @@ def test_the_names_of_imagenet() -> None:
 
 
 def test_what_is_no_classifier(tmp_path: Path) -> None:
-    with pytest.raises(sd.ModelError, match=r"squeezedet_pyramid_voc.json': .*'preprocess' and 'labels'"):
+    with pytest.raises(sd.ModelError, match=r"squeezedet_pyramid_voc.*' is a detector"):
         sd.SqueezeNet(STEM)
     shutil.copy(ONNX, tmp_path / "detector.onnx")
     with pytest.raises(sd.ModelError, match=r"detector.onnx' .*3 outputs"):
@@ -265,16 +266,17 @@ def test_published_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest
     """With the caller's own weights in the place of those that would be fetched."""
     network = architectures.squeezenet_v1_1()
     weights = write(tmp_path / "weights", network, random_weights(network), ".caffemodel").with_suffix(".caffemodel")
-    found = find_classifier("squeezenet-v1.1", weights)
     definition = MODELS / "squeezenet_v1.1"
-    assert found.network == Files(f"{definition}.prototxt", str(weights), description=f"{definition}.json")
+    expected = Files(f"{definition}.prototxt", str(weights), f"{definition}.json")
+    assert Model.load("squeezenet-v1.1", weights, task="classifier").files == expected
+    found = sd.SqueezeNet("squeezenet-v1.1", weights)
     assert found.preprocess.size == (227, 227)
     assert found.labels == imagenet_labels()
     with pytest.raises(FileNotFoundError, match=r"no weights at 'own.net'"):
-        find_classifier("squeezenet-compressed", "own.net")
-    gsoc = find_classifier("gsoc-imagenet", weights)
-    assert gsoc.preprocess.size == (416, 416)
-    assert str(gsoc.network.definition).endswith("SqueezeNet_deploy.prototxt")
+        sd.SqueezeNet("squeezenet-compressed", "own.net")
+    gsoc = Model.load("gsoc-imagenet", weights, task="classifier")
+    assert gsoc.preprocess == sd.Preprocess((416, 416))
+    assert str(gsoc.files.definition).endswith("SqueezeNet_deploy.prototxt")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

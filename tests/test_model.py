@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 import pytest
 from embedded import ONNX, STEM, needs_caffe_importer, read_net
-from networks import MODELS
+from networks import MODELS, load_network
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.model import EMBEDDED, find_model
+from opencv_squeezedet.model import EMBEDDED, Model
 from opencv_squeezedet.model_files import Files, models_folder
 from opencv_squeezedet.registry import find_network
 
@@ -45,11 +45,13 @@ def edit(stem: Path, suffix: str, change: Callable[[str], str]) -> None:
 
 @pytest.mark.parametrize("suffix", ["", *SUFFIXES])
 def test_found_by_stem_or_any_of_its_files(stem: Path, suffix: str) -> None:
-    found = find_model(f"{stem}{suffix}")
-    assert found.network == Files(f"{stem}.prototxt", f"{stem}.caffemodel", description=f"{stem}.json")
-    assert found.config.nms_kind == "greedy"
+    found = Model.load(f"{stem}{suffix}")
+    expected = Files(f"{stem}.prototxt", f"{stem}.caffemodel", f"{stem}.json")
+    assert found.files == expected
+    assert found.head is not None
+    assert found.head.nms_kind == "greedy"
     shutil.copy(ONNX, f"{stem}.onnx")
-    assert find_model(f"{stem}{suffix}").network == Files(*(f"{stem}.{s}" for s in ("prototxt", "caffemodel", "onnx", "json")))
+    assert Model.load(f"{stem}{suffix}").files == expected, "an ONNX file beside Caffe's two is another model"
 
 
 @pytest.mark.parametrize("suffix", ["", ".onnx"])
@@ -80,25 +82,24 @@ def test_what_a_description_leaves_out_is_the_networks(stem: Path, suffix: str) 
 
 def test_an_onnx_file_is_found_by_its_name_or_where_it_is_alone(stem: Path) -> None:
     onnx = shutil.copy(ONNX, f"{stem}.onnx")
-    alone = Files(onnx=onnx, description=f"{stem}.json")
-    assert find_model(onnx).network == alone
-    assert find_model(stem, f"{stem}.caffemodel").network == find_model(stem).network
+    alone = Files(onnx, None, f"{stem}.json")
+    assert Model.load(onnx).files == alone
+    assert Model.load(stem, f"{stem}.caffemodel").files == Model.load(stem).files
     Path(f"{stem}.caffemodel").rename(stem.with_name("other.bin"))
     for suffix in ("", ".prototxt", ".json"):
-        assert find_model(f"{stem}{suffix}").network == alone
-    named = find_model(stem, stem.with_name("other.bin")).network
-    assert named == Files(f"{stem}.prototxt", str(stem.with_name("other.bin")), description=f"{stem}.json")
+        assert Model.load(f"{stem}{suffix}").files == alone
+    named = Model.load(stem, stem.with_name("other.bin")).files
+    assert named == Files(f"{stem}.prototxt", str(stem.with_name("other.bin")), f"{stem}.json")
 
 
 def test_every_command_finds_the_same_network(stem: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With a prototxt and an ONNX file, but no caffemodel: inspect and convert took the prototxt, which has no weights."""
     from opencv_squeezedet.cli import main
-    from opencv_squeezedet.formats import load_network
 
     onnx = shutil.copy(ONNX, f"{stem}.onnx")
     Path(f"{stem}.caffemodel").unlink()
     for name in (stem, f"{stem}.prototxt"):
-        assert find_model(name).network == find_network(str(name)) == Files(onnx=onnx, description=f"{stem}.json")
+        assert Model.load(name).files == find_network(str(name)) == Files(onnx, None, f"{stem}.json")
         assert main(["inspect", str(name)]) == 0
         assert capsys.readouterr().out.startswith(f"SqueezeDetPyramid: {onnx} (")
         assert main(["convert", str(name), str(stem.parent / "other.caffemodel")]) == 0
@@ -113,24 +114,24 @@ def test_the_first_axis_that_a_description_leaves_out_is_the_networks(stem: Path
     """Boxes lie where the objects are, on a network with rows first too."""
     from networks import random_weights
 
-    from opencv_squeezedet import architectures, formats
+    from opencv_squeezedet import formats
+    from opencv_squeezedet.network import architectures
 
     network = architectures.squeezedet_kitti(classes=2, anchors=1, input_size=(160, 96))
     head = {"anchors": [[20.0, 10.0]], "labels": ["a", "b"], "input_size": [160, 96], "grid": [6, 10], "score_threshold": 0.0}
     (tmp_path / "rows.onnx").write_bytes(formats.onnx_bytes(network, random_weights(network)))
     description = {"preprocess": {"size": [160, 96]}, "head": head}
     (tmp_path / "rows.json").write_text(json.dumps(description))
-    found = find_model(tmp_path / "rows")
-    assert found.config.first_axis == "y"
+    assert sd.SqueezeDet(tmp_path / "rows").config.first_axis == "y"
     description["head"] = {**head, "first_axis": "x"}
     (tmp_path / "rows.json").write_text(json.dumps(description))
-    assert find_model(tmp_path / "rows").config.first_axis == "x", "what the file says wins"
+    assert sd.SqueezeDet(tmp_path / "rows").config.first_axis == "x", "what the file says wins"
 
 
 def test_a_found_model_makes_many_detectors_and_is_read_once(stem: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
     expected = sd.SqueezeDet(stem).detect(image, score_threshold=0)
-    found = find_model(stem)
+    found = Model.load(stem)
     opened: list[object] = []
     real = open
     first = sd.SqueezeDet(found)
@@ -270,7 +271,7 @@ def test_weights_of_other_shapes_are_found_before_anything_runs(stem: Path) -> N
     """OpenCV 4 would load them, and fail in the first pass."""
     from opencv_squeezedet import formats
 
-    network, weights = formats.load_network(stem)
+    network, weights = load_network(stem)
     kernels = [np.zeros((64, 3, 5, 5), np.float32), weights["conv1"][1]]
     layers = (dataclasses.replace(network.layers[0], kernel=(5, 5)), *network.layers[1:])
     wider = dataclasses.replace(network, input_shape=(1, 3, 418, 418), layers=layers)
@@ -282,7 +283,9 @@ def test_weights_of_other_shapes_are_found_before_anything_runs(stem: Path) -> N
 @needs_caffe_importer
 def test_opencv_tells_the_layer_of_a_net_that_someone_else_has_read(stem: Path) -> None:
     head = sd.SqueezeDet(stem).config
-    with pytest.raises(sd.ModelError, match="does not fit itself, or the input of 320x320: layer 'reshape', a Reshape: "):
+    with pytest.raises(
+        sd.ModelError, match="is inconsistent with itself, or with the input of 320x320: layer 'reshape', a Reshape: "
+    ):
         sd.SqueezeDet(read_net(), config=head.scaled((320, 320)), preprocess=sd.Preprocess((320, 320)))
     edit(stem, ".prototxt", lambda text: text.replace('"fire5_squeeze"', '"fire5_other"'))
     net = cv2.dnn.readNetFromCaffe(f"{stem}.prototxt", f"{stem}.caffemodel")

@@ -1,31 +1,35 @@
 """What runs a network: ``cv2.dnn`` with Caffe's files or ONNX, and onnxruntime, each behind one small object.
 
-============  =====================================  ==============================================
-backend       model's files                          what runs it
-============  =====================================  ==============================================
-opencv        prototxt and caffemodel                `CaffeNet`, where cv2 reads them (OpenCV 4)
-opencv        onnx, or Caffe's two, converted        `OnnxNet`
-onnxruntime   onnx, or Caffe's two, converted        `OnnxSession`
-============  =====================================  ==============================================
+============  ========================================  =============
+backend       network                                   session
+============  ========================================  =============
+opencv        Caffe's, where cv2 reads it (OpenCV 4)    `CaffeNet`
+opencv        ONNX, or Caffe's, converted               `OnnxNet`
+onnxruntime   ONNX, or Caffe's, converted               `OnnxSession`
+============  ========================================  =============
 
-`NetworkContent` reads and checks the files before; `Trial` opens in a child process what it does not know.
+`prepare` checks a network and converts it if necessary; `Probe` opens in a child process what this package does not describe.
 """
 
-from opencv_squeezedet.backends.base import Backend, BackendName
-from opencv_squeezedet.backends.content import NetworkContent
+from opencv_squeezedet.backends.base import Backend, BackendName, check_size
 from opencv_squeezedet.backends.onnxruntime import OnnxSession, onnxruntime_targets
-from opencv_squeezedet.backends.open import fastest_backend, open_backend
+from opencv_squeezedet.backends.open import choose_backend, open_net, open_prepared
 from opencv_squeezedet.backends.opencv import CaffeNet, OnnxNet, opencv_targets
+from opencv_squeezedet.backends.prepare import Prepared, prepare, prepare_tops
 
 __all__ = [
     "Backend",
     "BackendName",
     "CaffeNet",
-    "NetworkContent",
     "OnnxNet",
     "OnnxSession",
-    "fastest_backend",
+    "Prepared",
+    "check_size",
+    "choose_backend",
     "onnxruntime_targets",
-    "open_backend",
+    "open_net",
+    "open_prepared",
     "opencv_targets",
+    "prepare",
+    "prepare_tops",
 ]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet._opencv import silent_opencv
+from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
 
 BackendName = Literal["opencv", "onnxruntime", "auto"]
@@ -37,13 +38,13 @@ class Backend(ABC):
 
     Attributes
     ----------
-    misfit : function or None
-        Says what is wrong with an input of (width, height), before anything runs; None if nothing is, or that cannot be told.
+    check_input : function or None
+        Returns the problem with an input of (width, height), or None, before anything runs.
     lock : threading.Lock
         Held while the network runs; to be held by whoever else uses ``net``.
     """
 
-    misfit: Callable[[tuple[int, int] | None], str | None] | None = None
+    check_input: Callable[[tuple[int, int] | None], str | None] | None = None
 
     def __init__(self, net: Any, name: str, blobs: Sequence[str]) -> None:
         self.net, self.name, self.blobs = net, name, tuple(blobs)
@@ -71,21 +72,36 @@ class Backend(ABC):
             If the network does not take this input.
         """
         check_size(self.name, size)
-        cause = None if self.misfit is None else self.misfit(size)
+        cause = None if self.check_input is None else self.check_input(size)
         if cause is None:
             try:
                 with silent_opencv():
                     return self._shapes(size)
             except (cv2.error, RuntimeError, MemoryError) as error:
-                cause = self._misfitting_layer(size) or reason(error)
-        raise not_taken(self.name, size, cause)
+                cause = self._failing_layer(size) or reason(error)
+        raise inconsistent(self.name, size, cause)
+
+    def check_head(self, head: HeadConfig) -> None:
+        """Check that the network accepts the input and gives the three blobs that a head expects.
+
+        Raises
+        ------
+        ModelError
+            If it does not accept the input, or a shape is not the head's.
+        """
+        for i, (blob, got) in enumerate(zip(self.blobs, self.shapes(head.input_size), strict=True)):
+            if got not in head.single_shapes[blob]:
+                raise ModelError(
+                    f"{self.origin(i)} gives {blob} in the shape {got}; the head's {head.grid} grid, {len(head.anchors)} "
+                    f"anchors a cell and {len(head.labels)} classes need {(1, *head.blob_shapes[blob][0])}"
+                )
 
     def _shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
-        """The shapes, which a pass over an input of zeros tells."""
+        """The shapes, from a pass over an input of zeros."""
         return [blob.shape for blob in self.forward(np.zeros((1, 3, size[1], size[0]), np.float32))]
 
-    def _misfitting_layer(self, size: tuple[int, int]) -> str | None:
-        """Say which layer did not take what an input of this size makes of it; None if that cannot be told."""
+    def _failing_layer(self, size: tuple[int, int]) -> str | None:
+        """Return which layer fails for an input of this size; None if that is not known."""
         return None
 
 
@@ -93,7 +109,7 @@ _backends: weakref.WeakSet[Backend] = weakref.WeakSet()
 
 
 def _renew_locks() -> None:
-    """Let no backend wait in a forked process for a thread of the process that was forked."""
+    """Replace locks after fork so that a child cannot deadlock."""
     for backend in _backends:
         backend.lock = threading.Lock()
 
@@ -146,12 +162,16 @@ def only_output(known: Sequence[str], name: str) -> str:
 def check_size(name: str, size: tuple[int, int]) -> None:
     """Raise a ModelError if an input of (width, height) has more than `MOST_PIXELS`."""
     if size[0] * size[1] > MOST_PIXELS:
-        raise not_taken(name, size, f"inputs of at most {MOST_PIXELS} pixels are possible")
+        raise inconsistent(name, size, f"inputs of at most {MOST_PIXELS} pixels are possible")
 
 
-def not_taken(name: str, size: tuple[int, int] | None, cause: str) -> ModelError:
+def inconsistent(name: str, size: tuple[int, int] | None, cause: str) -> ModelError:
     """Return the error of a network that cannot be run, or not with an input of this size."""
-    return ModelError(f"{name} does not fit itself{'' if size is None else f', or the input of {size[0]}x{size[1]}'}: {cause}")
+    return ModelError(
+        f"{name} is inconsistent: {cause}"
+        if size is None
+        else f"{name} is inconsistent with itself, or with the input of {size[0]}x{size[1]}: {cause}"
+    )
 
 
 def no_layer(name: str, layer: str, blob: str) -> ModelError:
@@ -172,7 +192,7 @@ def check_target(target: str, available: Sequence[str]) -> None:
 
 @contextmanager
 def readable(name: str, reader: str) -> Iterator[None]:
-    """Raise what a library says of a network that it cannot read as a ModelError."""
+    """Convert any error of a library that reads a network to a ModelError."""
     try:
         yield
     except Exception as error:  # onnxruntime's errors have no class in common
@@ -180,5 +200,5 @@ def readable(name: str, reader: str) -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-    """Return the last, telling part of a library's message."""
+    """Return the last part of a library's message, which has the cause."""
     return " ".join(str(error).split("error: ", 1)[-1].split()).removeprefix("[ONNXRuntimeError] : ")

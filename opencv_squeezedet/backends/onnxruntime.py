@@ -16,7 +16,7 @@ from opencv_squeezedet.extras import needs
 
 
 class OnnxSession(OnnxBackend):
-    """A network from ONNX in onnxruntime, on as many threads as ``cv2.getNumThreads`` tells when it is made."""
+    """A network from ONNX in onnxruntime, on as many threads as ``cv2.getNumThreads`` returns when it is made."""
 
     def __init__(self, content: bytes, name: str, outputs: Mapping[str, str] | None, target: str) -> None:
         session = _session(content, name, target)

@@ -33,8 +33,8 @@ class _OpencvNet(Backend):
             self.net.setInput(blob)
             return tuple(map(np.asarray, self.net.forward(names or self.net.getUnconnectedOutLayersNames())))
 
-    def _misfitting_layer(self, size: tuple[int, int]) -> str | None:
-        """Say which layer did not take what an input of this size makes of it; OpenCV 5 does not tell."""
+    def _failing_layer(self, size: tuple[int, int]) -> str | None:
+        """Return which layer fails for an input of this size; OpenCV 5 does not say."""
         for name in () if HAS_GRAPH_ENGINE else self.net.getLayerNames():
             try:
                 with silent_opencv():  # needs the shapes up to this layer, no others
@@ -123,7 +123,7 @@ def read_onnx(content: bytes, name: str, outputs: Mapping[str, str] | None) -> O
 
 
 def wrap_net(net: cv2.dnn.Net, outputs: Places | None) -> CaffeNet | OnnxNet:
-    """Take a network that someone else has read; it does not tell whether it was Caffe's or ONNX."""
+    """Wrap a network that the caller has read; it does not say whether it was Caffe's or ONNX."""
     tops, names = net.getUnconnectedOutLayersNames(), None if outputs is None else onnx_names(outputs)
     if read_net_from_caffe is None or (names is not None and set(names.values()) <= set(tops)):
         return OnnxNet(net, "the network", names)

@@ -5,7 +5,7 @@ with one network a core. ``squeezedet batch`` is the command: a `Job` whose part
 """
 
 from opencv_squeezedet.batch.columns import SCHEMA, Detect
-from opencv_squeezedet.batch.job import Job, JobError, Reading, begin, fingerprint
+from opencv_squeezedet.batch.job import Job, JobError, Reading, begin
 from opencv_squeezedet.batch.parts import Done, Worker
 from opencv_squeezedet.batch.pool import WorkerError, cluster, detect, run
 from opencv_squeezedet.batch.sources import Entry, SourceError, find_entries
@@ -25,6 +25,5 @@ __all__ = [
     "cluster",
     "detect",
     "find_entries",
-    "fingerprint",
     "run",
 ]

@@ -20,7 +20,7 @@ from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import StrPath, decode_picture
-from opencv_squeezedet.model import Model, find_model
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.pipeline import chunks, in_order
 from opencv_squeezedet.preprocess import Picture, Resize
 
@@ -125,8 +125,8 @@ class Detect:
         self.batch, self._readers = _checks.count("batch", batch), _checks.count("readers", readers)
         self._threads = None if threads is None else _checks.count("threads", threads)
         self._target, self._options, self._key = target, options, uuid.uuid4().hex
-        found = model if isinstance(model, Model) else find_model(model, weights)
-        self._make: Callable[..., SqueezeDet] = partial(SqueezeDet, found, resize=resize, backend=backend)
+        loaded = model if isinstance(model, Model) else Model.load(model, weights, task="detector")
+        self._make: Callable[..., SqueezeDet] = partial(SqueezeDet, loaded, resize=resize, backend=backend)
         # What is wrong shows here, where someone is looking; and the model's content is read, which workers may not have.
         self._make().detect(np.zeros((8, 8, 3), np.uint8), **options)
 

@@ -7,7 +7,6 @@ whole. A part is done if its file is there, and nothing else tells so: whoever d
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
@@ -20,8 +19,6 @@ from typing import Any, Literal
 from opencv_squeezedet.batch import places
 from opencv_squeezedet.batch.sources import NO_ROW_GROUP, Entry, column_of, parquet_file, row_counts
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.model import Model
-from opencv_squeezedet.model_files import Files
 
 with needs("ray", what="opencv_squeezedet.batch"):
     import pyarrow as pa
@@ -56,7 +53,7 @@ class Reading:
     Parameters
     ----------
     model : str
-        Fingerprint of the model's files; see `fingerprint`.
+        The model's fingerprint, see `Model`.
     options : dict
         How is detected.
     column : str or None
@@ -72,18 +69,6 @@ class Reading:
     column: str | None
     format: Format
     part: int
-
-
-def fingerprint(model: Model) -> str:
-    """Return what tells a model's files from others."""
-    digest = hashlib.sha256()
-    if isinstance(model.network, Files):
-        for path in asdict(model.network).values():
-            if path is not None:
-                with open(path, "rb") as file:
-                    digest.update(hashlib.sha256(file.read()).digest())
-    digest.update(repr((model.config, model.preprocess, sorted(model.outputs.items()))).encode())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

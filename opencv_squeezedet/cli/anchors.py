@@ -13,9 +13,9 @@ from opencv_squeezedet.anchor_shapes import (
     anchor_config,
     box_shapes,
     find_shapes,
-    judge,
     matched_iou,
     plot,
+    score_shapes,
 )
 from opencv_squeezedet.cli import datasets
 from opencv_squeezedet.cli.common import Parser, check_targets, positive, print_table, usage_errors
@@ -62,7 +62,7 @@ def _print(boxes: np.ndarray, found: AnchorShapes, size: tuple[int, int]) -> Non
     print_table(["width", "height", "boxes, %", "mean IoU"], rows, numbers=4)
     published = VOC.scaled(size).anchors
     print(f"mean best IoU of {len(boxes)} boxes: {found.mean_best_iou:.3f}")
-    print(f"with the published shapes of VOC: {judge(boxes, published).mean_best_iou:.3f}")
+    print(f"with the published shapes of VOC: {score_shapes(boxes, published).mean_best_iou:.3f}")
     if len(found.shapes) == len(published):
         near = matched_iou(found.shapes, published)
         print(f"mean IoU of each shape with its published partner: {near.mean():.3f} (lowest {near.min():.3f})")

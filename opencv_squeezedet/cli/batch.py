@@ -25,7 +25,7 @@ from opencv_squeezedet.cli.common import (
 )
 from opencv_squeezedet.cli.progress import Lines, duration
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.model import find_model
+from opencv_squeezedet.model import Model
 
 if TYPE_CHECKING:
     from opencv_squeezedet.batch import Detect, Done, Job
@@ -72,10 +72,10 @@ def run(args: argparse.Namespace) -> int:
 
     with usage_errors():
         options = _options(args)
-        found = find_model(args.model, args.weights)
-        maker = batch.Detect(found, target=args.target, column="content", readers=args.cpus + 1, threads=args.cpus, **options)
+        model = Model.load(args.model, args.weights, task="detector")
+        maker = batch.Detect(model, target=args.target, column="content", readers=args.cpus + 1, threads=args.cpus, **options)
         reading = batch.Reading(
-            model=batch.fingerprint(found), options=options, column=args.column, format=_format(args), part=args.part
+            model=model.fingerprint, options=options, column=args.column, format=_format(args), part=args.part
         )
         entries = batch.find_entries(args.sources, recursive=args.recursive, column=args.column, without=args.output)
         job = batch.begin(args.output, entries, reading, resume=args.resume)

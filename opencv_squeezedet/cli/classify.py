@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import cv2
 
-from opencv_squeezedet.classifier import Classes, SqueezeNet, find_classifier
+from opencv_squeezedet.classifier import Classes, SqueezeNet
 from opencv_squeezedet.cli.common import (
     EXIT_SOME_FAILED,
     OF_MODEL,
@@ -65,8 +65,7 @@ def run(args: argparse.Namespace) -> int:
     model = reserved_by(args.model, args.weights)
     check_targets({"--json": args.json}, {OF_SOURCES: sources.files, OF_MODEL: model})
     with usage_errors():
-        found = find_classifier(args.model, args.weights)
-        classifier = SqueezeNet(found, backend=args.backend, target=args.target)
+        classifier = SqueezeNet(args.model, args.weights, backend=args.backend, target=args.target)
     failures = sources.failures
     with write_errors(), ExitStack() as stack:
         written = None if args.json is None else stack.enter_context(JsonOutput(args.json))

@@ -8,7 +8,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import rmtree
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from opencv_squeezedet.cli import datasets
@@ -31,12 +30,8 @@ from opencv_squeezedet.compression.sharing import INITS
 from opencv_squeezedet.compression.table import HEADER
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.files import write_together
-from opencv_squeezedet.formats import load_network
-from opencv_squeezedet.model import Model, description_of, find_model, preprocess_of
-from opencv_squeezedet.model_files import Files
-from opencv_squeezedet.network import Network, Weights
-from opencv_squeezedet.preprocess import Picture
-from opencv_squeezedet.registry import find_network
+from opencv_squeezedet.model import Model
+from opencv_squeezedet.preprocess import Picture, Preprocess
 
 DESCRIPTION = "\n".join(
     [
@@ -97,26 +92,26 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"--output: a name that ends in .sdz was expected, got {shown(args.output)}")
     with usage_errors():
         settings = Settings(args.size, args.density, args.bits, args.init)
-        files = find_network(args.model, args.weights)
-        inputs = {OF_MODEL: files.reserved, "the data set": [args.train, args.val], "what --teacher names": [args.teacher]}
+        model = Model.load(args.model, args.weights)
+        inputs = {OF_MODEL: model.files.reserved, "the data set": [args.train, args.val]}
+        inputs["what --teacher names"] = [args.teacher]
         check_targets({"--output": args.output, "--json": args.json, "--html": args.html}, inputs)
-        network, weights = load_network(files)
-        description = description_of(files)
+        is_detector = model.head is not None  # and the description is right
         pictures = [] if args.pictures is None else pictures_of(args.pictures, args.count)
         if args.train is not None and pictures:
             raise CommandError("--pictures: with --train the pictures are those of the data set")
     stage = _stage(args.output) if pictures or args.train is not None else None
     with usage_errors(), progress(hidden=args.quiet) as report:
         if args.train is None or stage is None:
-            measured = {} if stage is None else _measured(files, network, weights, pictures, stage, report)
-            found = compress(network, weights, settings, description=description, report=report, **measured)
+            measured = {} if stage is None else _measured(model, pictures, stage, report)
+            found = compress(model, settings, report=report, **measured)
         else:
-            found = _trained(args, files, network, weights, settings, stage, report)
+            found = _trained(args, model, settings, stage, report)
         contents = {args.output: found.content}
         if args.json is not None:
             contents[args.json] = f"{json.dumps(found.to_dict(), indent=1)}\n".encode()
         if args.html is not None:
-            contents[args.html] = _html(files, found, pictures[:_SHOWN]).encode()
+            contents[args.html] = _html(found, pictures[:_SHOWN] if is_detector else []).encode()
     with write_errors():
         write_together(contents)
         if stage is not None:
@@ -137,31 +132,21 @@ def _stage(output: Path) -> Path:
     return stage
 
 
-def _measured(
-    files: Files, network: Network, weights: Weights, pictures: list[Picture], stage: Path, report: Report
-) -> dict[str, Any]:
-    """What pictures tell, as arguments of `compress`."""
-    preprocess = preprocess_of(files, network.input_size)
+def _measured(model: Model, pictures: list[Picture], stage: Path, report: Report) -> dict[str, Any]:
+    """Measurements on pictures, as arguments of `compress`."""
+    preprocess = model.preprocess or Preprocess(model.network.input_size)
     blobs = [preprocess.blob(picture) for picture in pictures]
-    outputs = Outputs(network, weights, blobs[:: -(-len(blobs) // _JUDGED)])
-    curves = measure_sensitivity(network, weights, outputs, stage=stage / "sensitivity.json", report=report)
-    moments = layer_moments(network, weights, blobs, lambda done, total: report("inputs", done, total))
+    outputs = Outputs(model, blobs[:: -(-len(blobs) // _JUDGED)])
+    curves = measure_sensitivity(model, outputs, stage=stage / "sensitivity.json", report=report)
+    moments = layer_moments(model, blobs, lambda done, total: report("inputs", done, total))
     return {"outputs": outputs, "curves": curves, "moments": moments}
 
 
-def _trained(
-    args: argparse.Namespace,
-    files: Files,
-    network: Network,
-    weights: Weights,
-    settings: Settings,
-    stage: Path,
-    report: Report,
-) -> Compressed:
+def _trained(args: argparse.Namespace, model: Model, settings: Settings, stage: Path, report: Report) -> Compressed:
     """Compress with training in between."""
     with needs_training():
         from opencv_squeezedet.compression.retraining import Retraining, compress_trained
-        from opencv_squeezedet.training import Opinions
+        from opencv_squeezedet.training import PseudoLabels
 
     def load(place: str, split: str | None, labels: Sequence[str] | None = None) -> Dataset:
         return datasets.load(argparse.Namespace(dataset=place, split=split, images=args.images, program=args.program), labels)
@@ -169,44 +154,33 @@ def _trained(
     measured_on = args.val or (args.train if args.val_split else None)
     dataset = load(args.train, args.split)
     return compress_trained(
-        find_model(files.main, files.weights if files.definition else None),
-        network,
-        weights,
+        model,
         settings,
         dataset,
         stage,
-        description=description_of(files),
         validation=None if measured_on is None else load(measured_on, args.val_split, dataset.labels),
-        teacher=None if args.teacher is None else Opinions.read(Path(args.teacher), dataset.labels),
+        teacher=None if args.teacher is None else PseudoLabels.read(Path(args.teacher), dataset.labels),
         retraining=Retraining(pictures=args.seen, steps=args.steps),
         report=report,
     )
 
 
-def _html(files: Files, found: Compressed, pictures: list[Picture]) -> str:
+def _html(found: Compressed, pictures: list[Picture]) -> str:
     from opencv_squeezedet.compression.report import to_html  # an extra
 
     total = found.rows[-1]
     subtitle = f"{total.size:,} bytes, 1/{total.ratio:.1f} of float32's; {100 * total.kept:.0f} % of the weights kept"
-    seen = _seen(files, found, pictures)
-    return to_html(found, title=f"{found.network.name}, compressed", subtitle=subtitle, pictures=seen)
+    title = f"{found.model.network.name}, compressed"
+    return to_html(found, title=title, subtitle=subtitle, pictures=_seen(found, pictures) if pictures else [])
 
 
-def _seen(files: Files, found: Compressed, pictures: list[Picture]) -> list[tuple[Picture, Picture]]:
-    """Each picture with the detections before and after; none if the model is not a detector."""
+def _seen(found: Compressed, pictures: list[Picture]) -> list[tuple[Picture, Picture]]:
+    """Each picture with a detector's detections before and after."""
     from opencv_squeezedet.detector import SqueezeDet  # not everybody's import time
     from opencv_squeezedet.draw import draw
 
-    try:
-        before = find_model(files.main, files.weights if files.definition else None)
-    except (OSError, ValueError):
-        return []
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "it.sdz"
-        path.write_bytes(found.content)
-        after = Model(Files(compressed=str(path)), before.config, before.preprocess, before.outputs)
-        one, other = SqueezeDet(before), SqueezeDet(after)
-    return [(draw(picture, one.detect(picture)), draw(picture, other.detect(picture))) for picture in pictures]
+    before, after = SqueezeDet(found.original), SqueezeDet(found.model)
+    return [(draw(picture, before.detect(picture)), draw(picture, after.detect(picture))) for picture in pictures]
 
 
 def _print(found: Compressed) -> None:

@@ -8,10 +8,7 @@ from pathlib import Path
 from opencv_squeezedet.cli.common import Parser, shown, usage_errors
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import has_content, real_path, write_together
-from opencv_squeezedet.formats import caffemodel_bytes, load_network, onnx_bytes, prototxt_text, sdz_bytes
-from opencv_squeezedet.model import description_of
-from opencv_squeezedet.network import Network, Weights
-from opencv_squeezedet.registry import find_network
+from opencv_squeezedet.model import Model
 
 DESCRIPTION = "\n".join(
     [
@@ -51,48 +48,33 @@ def run(args: argparse.Namespace) -> int:
 
 
 def convert(source: str, target: Path | str, *, weights: str | None = None, half: bool = False) -> dict[Path, int]:
-    """Write the network's files, all or none; returns their sizes."""
-    target = Path(target)
-    files = find_network(source, weights)
-    description = description_of(files)
-    contents = _contents(target, *load_network(files), description, half=half)
-    if description is not None and target.suffix != ".sdz":
-        contents |= description_beside(description, target)
-    taken = {real_path(Path(path)) for path in files.paths if path != files.description or path == files.compressed}
+    """Write a model's files in another format, all or none; returns their sizes."""
+    model = Model.load(source, weights)
+    contents = keep_description(model.encode(target, half=half))
+    sources = {real_path(Path(path)) for path in model.files.paths}
     for path in contents:
-        if real_path(path) in taken:
+        if real_path(path) in sources:
             raise ModelError(f"{str(path)!r} is the source itself, which is not overwritten")
     write_together(contents)
     return {path: len(content) for path, content in contents.items()}
 
 
-def _contents(target: Path, network: Network, weights: Weights, description: bytes | None, *, half: bool) -> dict[Path, bytes]:
-    """The content of each file."""
-    if target.suffix == ".sdz":
-        return {target: sdz_bytes(network, weights, description)}
-    if target.suffix == ".onnx":
-        return {target: onnx_bytes(network, weights, half=half)}
-    if target.suffix in (".caffemodel", ".prototxt"):
-        return {
-            target.with_suffix(".caffemodel"): caffemodel_bytes(network, weights, half=half),
-            target.with_suffix(".prototxt"): prototxt_text(network).encode(),
-        }
-    raise ModelError(f"a target that ends in .onnx, .sdz, .caffemodel or .prototxt was expected, got {str(target)!r}")
-
-
-def description_beside(content: bytes, target: Path) -> dict[Path, bytes]:
-    """Return what is to be written beside a network: its JSON, or nothing if that is there.
+def keep_description(contents: dict[Path, bytes]) -> dict[Path, bytes]:
+    """Return a model's files without the JSON if that exists already.
 
     Raises
     ------
     ModelError
-        If another one is there, which may have the user's edits.
+        If another JSON exists, which may have the user's edits.
     OSError
         If that cannot be read.
     """
-    path = target.with_suffix(".json")
-    if has_content(path, content):
-        return {}
-    if path.exists() and not path.is_dir():  # as which it cannot be written
-        raise ModelError(f"{str(path)!r} already exists and describes another model; it is not overwritten")
-    return {path: content}
+    kept = dict(contents)
+    for path, content in contents.items():
+        if path.suffix != ".json":
+            continue
+        if has_content(path, content):
+            del kept[path]
+        elif path.exists() and not path.is_dir():  # a directory fails when it is written to
+            raise ModelError(f"{str(path)!r} already exists and describes another model; it is not overwritten")
+    return kept

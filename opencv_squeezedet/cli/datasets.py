@@ -66,7 +66,7 @@ def load_parts(args: argparse.Namespace, labels: Sequence[str] | None = None) ->
         return load(args, labels), None
     dataset = load(argparse.Namespace(**{**vars(args), "split": None}), labels)
     with usage_errors(about="--split: "):
-        return dataset.held_apart(float(args.split))
+        return dataset.random_split(float(args.split))
 
 
 def load_measured(args: argparse.Namespace, labels: Sequence[str] | None = None) -> Dataset:

@@ -9,7 +9,7 @@ import cv2
 from opencv_squeezedet.backends import BackendName
 from opencv_squeezedet.cli.common import usage_errors
 from opencv_squeezedet.detector import SqueezeDet
-from opencv_squeezedet.model import find_model
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.preprocess import Resize
 
 MOST_WORKERS = 8  # each has a network of its own
@@ -37,5 +37,5 @@ def load_detectors(
         cv2.setNumThreads(max(1, cores // count))  # before the networks are made, when onnxruntime reads it
     resize: Resize | None = "letterbox" if letterbox else None
     with usage_errors():
-        found = find_model(model, weights)
-        return [SqueezeDet(found, resize=resize, backend=backend, target=target) for _ in range(count)]
+        loaded = Model.load(model, weights, task="detector")
+        return [SqueezeDet(loaded, resize=resize, backend=backend, target=target) for _ in range(count)]

@@ -28,13 +28,12 @@ from opencv_squeezedet.cli.common import (
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import encode_picture, read_picture, write_whole
-from opencv_squeezedet.formats import load_definition, load_network, read_sdz
+from opencv_squeezedet.formats.load import CompressedFile
 from opencv_squeezedet.formats.sdz import Stored, stored_of
-from opencv_squeezedet.model import config_of, outputs_of, read_description
-from opencv_squeezedet.model_files import Files, reserved_by
+from opencv_squeezedet.model import Model
+from opencv_squeezedet.model_files import named, reserved_by
 from opencv_squeezedet.network import Shape, Step
 from opencv_squeezedet.network.head import Head, check_config, head_of
-from opencv_squeezedet.registry import find_network
 
 DESCRIPTION = "Show a network's layers with their shapes, parameters and MACs; its head, and the config beside it."
 USAGE = "[options] [MODEL]"
@@ -70,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if args.activations is not None:
         return _draw(args)
     with usage_errors():
-        inspected = _Inspected(find_network(args.model, args.weights))
+        inspected = _Inspected(Model.load(args.model, args.weights))
     if args.json:
         print(json.dumps(inspected.to_dict(), indent=2))
     else:
@@ -90,7 +89,7 @@ def _draw(args: argparse.Namespace) -> int:
         raise CommandError(f"--output: a name that ends in .png or .jpg was expected, got {shown(args.output)!r}")
     with usage_errors():
         image = read_picture(Path(args.activations))
-        layer, maps = layer_maps(find_network(args.model, args.weights), image, args.layer)
+        layer, maps = layer_maps(Model.load(args.model, args.weights), image, args.layer)
     with write_errors():
         write_whole(Path(args.output), encode_picture(draw_maps(maps), Path(args.output).suffix))
     count, height, width = maps.shape
@@ -100,20 +99,22 @@ def _draw(args: argparse.Namespace) -> int:
 
 
 class _Inspected:
-    """A model's parts, as far as they can be read, and what does not fit."""
+    """The parts of a model that can be read, and the problems with the others."""
 
-    def __init__(self, files: Files) -> None:
-        self.files = files
+    def __init__(self, model: Model) -> None:
+        self.files, self._model = model.files, model
         self.problems: list[str] = []
-        self.network = load_definition(files)
-        if files.definition is not None and files.weights is not None:
-            self._try(lambda: load_network(files))
-        self.stored = {} if files.compressed is None else stored_of(read_sdz(files.compressed))
+        self.network = model.network
+        if self.files.definition is not None and self.files.weights is not None:
+            self._try(lambda: model.weights)
+        self.stored: dict[str, Stored] = {}
+        if isinstance(model.source, CompressedFile):
+            self.stored = stored_of(model.source.compressed, model.weights)
         self.head: Head | None = None
         self.config: HeadConfig | None = None
-        described = self._try(lambda: read_description(files, self._take_description))
+        self._try(self._describe)
         tops = {top for layer in self.network.layers for top in layer.tops}
-        if not described and not self.problems and set(BLOBS) <= tops:
+        if model.description is None and not self.problems and set(BLOBS) <= tops:
             self._try(self._derive_head)
 
     def _try(self, part: Any) -> Any:
@@ -126,16 +127,13 @@ class _Inspected:
     def _derive_head(self) -> None:
         self.head = head_of(self.network)
 
-    def _take_description(self, content: Any) -> bool:
-        if isinstance(content, dict) and content.keys() <= {"preprocess", "labels"}:
-            return True  # a classifier's
-        if not isinstance(content, dict) or "head" not in content:
-            raise ValueError("a JSON object with a 'head' was expected")
-        outputs = outputs_of(content["outputs"]) if "outputs" in content else None
-        self.config = config_of(content["head"], outputs, lambda: self.network)
-        self.head = head_of(self.network, outputs)
-        check_config(self.head, self.config)
-        return True
+    def _describe(self) -> None:
+        _ = self._model.preprocess, self._model.labels
+        if (config := self._model.head) is not None:
+            self.config = config
+            with named(str(self.files.description)):
+                self.head = head_of(self.network, self._model.outputs)
+                check_config(self.head, config)
 
     # ---- what is shown -------------------------------------------------------------------------------------------------
 

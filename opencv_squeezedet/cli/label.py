@@ -64,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
     for hint in args.hint:
         prefix, equals, label = hint.partition("=")
         if not equals or (label and label not in labels):
-            raise CommandError(f"--hint: PREFIX=CLASS with one of {', '.join(labels)} was expected, got {shown(hint)!r}")
+            raise CommandError(
+                f"--hint: PREFIX=CLASS was expected, with one of the classes {', '.join(labels)}, got {shown(hint)!r}"
+            )
         hints[prefix] = label
     weights = None if args.weights is None else _weights(args.weights)
     problems: list[str] = []
@@ -81,14 +83,14 @@ def run(args: argparse.Namespace) -> int:
         with needs("train"):
             from tqdm import tqdm
 
-            from opencv_squeezedet.training import ask, load_teacher, write_opinions
+            from opencv_squeezedet.training import load_teacher, predict, write_pseudo_labels
         if not paths:
             raise CommandError(shown("; ".join(missing)) or "no pictures in the folders")
         for problem in missing:
             report(problem)
         teacher = _teacher([load_teacher(name) for name in args.teacher], labels, weights, mirror=args.mirror)
         with tqdm(paths, unit=" pictures", dynamic_ncols=True, leave=False, disable=True if args.quiet else None) as bar:
-            write_opinions(args.output, labels, ask(teacher, bar, labels, hints, report))
+            write_pseudo_labels(args.output, labels, predict(teacher, bar, labels, hints, report))
     return EXIT_SOME_FAILED if problems else 0
 
 
@@ -96,11 +98,11 @@ def _weights(text: str) -> list[float]:
     try:
         return [float(weight) for weight in text.split(",")]
     except ValueError:
-        raise CommandError(f"--weights: numbers with commas between were expected, got {shown(text)!r}") from None
+        raise CommandError(f"--weights: numbers separated by commas were expected, got {shown(text)!r}") from None
 
 
 def _teacher(teachers: Sequence[Teacher], labels: Sequence[str], weights: Sequence[float] | None, *, mirror: bool) -> Teacher:
-    """One teacher as it is, or several as one."""
+    """A single teacher, or the fusion of several."""
     from opencv_squeezedet.training import Ensemble
 
     if len(teachers) == 1 and weights is None and not mirror:

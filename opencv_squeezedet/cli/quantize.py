@@ -17,13 +17,11 @@ from opencv_squeezedet.cli.common import (
     usage_errors,
     write_errors,
 )
-from opencv_squeezedet.cli.convert import description_beside
+from opencv_squeezedet.cli.convert import keep_description
 from opencv_squeezedet.compression.quantize import Quantized, quantize
 from opencv_squeezedet.files import write_together
-from opencv_squeezedet.formats import load_network
-from opencv_squeezedet.model import description_of, find_model, preprocess_of, read_description
-from opencv_squeezedet.model_files import Files
-from opencv_squeezedet.registry import find_network
+from opencv_squeezedet.model import Model
+from opencv_squeezedet.preprocess import Preprocess
 
 DESCRIPTION = "\n".join(
     [
@@ -62,17 +60,17 @@ def run(args: argparse.Namespace) -> int:
     if args.output.suffix != ".onnx":
         raise CommandError(f"--output: a name that ends in .onnx was expected, got {shown(args.output)}")
     with usage_errors():
-        files = find_network(args.model, args.weights)
-        description = _description(files)
-        told = [] if description is None else [args.output.with_suffix(".json")]
-        check_targets({"--output": args.output, "--json": args.json}, {OF_MODEL: files.reserved, "the new model's JSON": told})
-        contents = {} if description is None else description_beside(description, args.output)
-        network, weights = load_network(files)
-        preprocess = preprocess_of(files, network.input_size)
+        model = Model.load(args.model, args.weights)
+        described = [] if model.description is None else [args.output.with_suffix(".json")]
+        inputs = {OF_MODEL: model.files.reserved, "the new model's JSON": described}
+        check_targets({"--output": args.output, "--json": args.json}, inputs)
+        if (description := model.with_network(model.source).description) is not None:
+            keep_description({args.output.with_suffix(".json"): description})  # fails before the work
+        preprocess = model.preprocess or Preprocess(model.network.input_size)
         blobs = [preprocess.blob(picture) for picture in pictures_of(args.pictures, args.count)]
     with usage_errors(), progress(hidden=args.quiet) as report:
-        found = quantize(network, weights, blobs, floats=args.floats, judged=_JUDGED, report=report)
-        contents[args.output] = found.content
+        found = quantize(model, blobs, floats=args.floats, judged=_JUDGED, report=report)
+        contents = keep_description(found.model.encode(args.output))
         if args.json is not None:
             contents[args.json] = f"{json.dumps(found.to_dict(), indent=1)}\n".encode()
     with write_errors():
@@ -82,17 +80,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _description(files: Files) -> bytes | None:
-    """The model's JSON; a detector's with all that its network's layers told, which are others now."""
-    content, told = description_of(files), read_description(files, lambda value: value)
-    if not isinstance(told, dict) or "head" not in told:
-        return content
-    head = find_model(files.main, files.weights if files.definition else None).config.to_dict()
-    return f"{json.dumps({**told, 'head': head}, indent=1)}\n".encode()
-
-
 def _print(output: Path, found: Quantized) -> None:
-    print(f"{shown(output)}: {len(found.content):,} bytes")
+    print(f"{shown(output)}: {found.size:,} bytes")
     if found.floats:
         print(f"float: {', '.join(map(shown, found.floats))}")
     print(f"output error: {100 * found.error:.2f} % of the outputs' power")

@@ -75,13 +75,13 @@ def run(args: argparse.Namespace) -> int:
     with usage_errors():
         with needs_training():
             from opencv_squeezedet.training.parallel import processes
-        with processes() as number, _apart(args, number):
+        with processes() as number, _isolated(args, number):
             return _train(args, first=number == 0)
 
 
 @contextmanager
-def _apart(args: argparse.Namespace, number: int) -> Iterator[None]:
-    """Let a process other than the first of torchrun's write to a folder of its own, which is removed, and print nothing."""
+def _isolated(args: argparse.Namespace, number: int) -> Iterator[None]:
+    """Let a process of torchrun other than the first write to a temporary folder and print nothing."""
     if number == 0:
         yield
         return
@@ -94,19 +94,21 @@ def _apart(args: argparse.Namespace, number: int) -> Iterator[None]:
 
 
 def _train(args: argparse.Namespace, *, first: bool) -> int:
-    from opencv_squeezedet.training import Opinions, Training
+    from opencv_squeezedet.training import PseudoLabels, Training
 
     if datasets.is_share(args.split) and (args.val is not None or args.val_split is not None):
-        raise CommandError(f"--split {args.split} holds pictures apart to measure on: --val and --val-split do not apply")
+        raise CommandError(
+            f"--split {args.split} holds out pictures for validation: --val and --val-split cannot be combined with it"
+        )
     with usage_errors():
-        dataset, apart = datasets.load_parts(args)
+        dataset, held_out = datasets.load_parts(args)
         files = args.teacher or ()
-        teacher = Opinions.joined(Opinions.read(Path(file), dataset.labels) for file in files) if files else None
+        teacher = PseudoLabels.merged(PseudoLabels.read(Path(file), dataset.labels) for file in files) if files else None
         training = Training(
             _recipe(args, dataset),
             dataset,
             args.output,
-            validation=_validation(args, dataset) if apart is None else apart,
+            validation=_validation(args, dataset) if held_out is None else held_out,
             teacher=teacher,
             workers=args.workers,
         )
@@ -117,14 +119,14 @@ def _train(args: argparse.Namespace, *, first: bool) -> int:
                 f"training in {precision}: a step takes {times.bfloat16:.2f} s in bfloat16, {times.float32:.2f} s in float32"
             )
         _watch(training, args)
-        advice = [] if training.validation is None else training.advice()  # which all processes may have to measure for
+        advice = [] if training.validation is None else training.advice()  # in all processes: it may measure
         if not first:
             return 0
         calibration = None if training.validation is None else training.calibrate()
         paths = training.write(args.output / _STEM, calibration=calibration)
     if not args.quiet:
         if calibration is not None:
-            print(_calibrated(calibration))
+            print(_describe_calibration(calibration))
         print("\n".join(f"wrote {shown(path)}" for path in paths))
         print("\n".join(f"next: {line}" for line in advice[:_MOST_ADVICE]), end="\n" if advice else "")
         print(f"try it: detect --model {shown(args.output / _STEM)} PICTURE")
@@ -132,7 +134,7 @@ def _train(args: argparse.Namespace, *, first: bool) -> int:
 
 
 def _recipe(args: argparse.Namespace, dataset: Dataset) -> Recipe:
-    from opencv_squeezedet.training import Recipe, fitted_anchors, start_anchors, usual_pictures
+    from opencv_squeezedet.training import Recipe, default_pictures, fitted_anchors, start_anchors
 
     recipe = Recipe() if args.recipe is None else _read("--recipe", args.recipe, Recipe.from_json)
     options: dict[str, Any] = {
@@ -143,7 +145,7 @@ def _recipe(args: argparse.Namespace, dataset: Dataset) -> Recipe:
     if args.epochs is not None:
         options["pictures"] = args.epochs * len(dataset.pictures)
     elif args.recipe is None:
-        options.setdefault("pictures", usual_pictures(len(dataset.pictures)))
+        options.setdefault("pictures", default_pictures(len(dataset.pictures)))
     if args.size is not None:
         options["input_size"] = args.size
     if args.anchors is not None:
@@ -165,16 +167,16 @@ def _recipe(args: argparse.Namespace, dataset: Dataset) -> Recipe:
 
 
 def _read(option: str, name: str, parse: Callable[[str], Read]) -> Read:
-    with usage_errors(TypeError, RecursionError, about=f"{option}: "):  # JSON of the wrong types
+    with usage_errors(TypeError, RecursionError, about=f"{option}: "):  # for JSON with wrong types
         return parse(read_whole(Path(name), _MOST_JSON_BYTES).decode())
 
 
 def _validation(args: argparse.Namespace, dataset: Dataset) -> Dataset | None:
     if args.val is None and args.val_split is None:
         return None
-    place = args.dataset if args.val is None else args.val
+    path = args.dataset if args.val is None else args.val
     images = args.images if args.val is None else None
-    other = argparse.Namespace(dataset=place, split=args.val_split, images=images, program=args.program)
+    other = argparse.Namespace(dataset=path, split=args.val_split, images=images, program=args.program)
     return datasets.load(other, dataset.labels)
 
 
@@ -182,13 +184,13 @@ def _watch(training: Training, args: argparse.Namespace) -> None:
     """Train, with a progress bar on a terminal and lines elsewhere."""
     with needs("train"):
         from tqdm import tqdm
-    from opencv_squeezedet.training.data import reader_errors
+    from opencv_squeezedet.training.data import worker_errors
 
     total, seen, hidden = training.recipe.pictures, training.trainer.seen, True if args.quiet else None
     every = args.every or min(_MOST_EVERY, -(-total // 10))
     lines = Lines(args.program, total, seen, quiet=args.quiet)
     with ExitStack() as stack:
-        stack.enter_context(reader_errors())  # torch may raise while a line is printed
+        stack.enter_context(worker_errors())  # torch may also raise while a line is printed
         board = stack.enter_context(_board(args.output, seen)) if args.tensorboard else None
         bar = stack.enter_context(tqdm(total=total, initial=seen, unit=" pictures", dynamic_ncols=True, disable=hidden))
         progress = stack.enter_context(closing(training.run(every=every, patience=args.patience)))
@@ -204,13 +206,13 @@ def _watch(training: Training, args: argparse.Namespace) -> None:
                 _show(board, step, args.output)
 
 
-def _calibrated(calibration: Calibration) -> str:
+def _describe_calibration(calibration: Calibration) -> str:
     return (
         f"calibrated: class logits x{calibration.class_scale:.2f}, confidence logits "
         f"x{calibration.confidence_scale:.2f}, "
         f"NMS threshold {calibration.nms_threshold:.2f}, score threshold {calibration.score_threshold:.2f}: "
         f"mAP (VOC10) {100 * calibration.before:.1f} -> {100 * calibration.after:.1f}, "
-        f"scores off by {100 * calibration.error_before:.1f} -> {100 * calibration.error_after:.1f}"
+        f"expected calibration error {100 * calibration.error_before:.1f} -> {100 * calibration.error_after:.1f}"
     )
 
 

@@ -22,6 +22,7 @@ from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import write_whole
 from opencv_squeezedet.formats import sdz_bytes
 from opencv_squeezedet.formats.sdz import parse_sdz, stored_of
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import Network, Weights
 
 REMOVED = (0.3, 0.5, 0.7, 0.85)
@@ -77,8 +78,8 @@ class Compressed:
     ----------
     content : bytes
         Of the ``.sdz`` file.
-    network, original, weights
-        The network, its weights before, and after.
+    original, model : Model
+        The model before, and after.
     rows : tuple of Row
         The table; the last row is the total.
     choices : dict
@@ -94,9 +95,8 @@ class Compressed:
     """
 
     content: bytes
-    network: Network
-    original: Weights
-    weights: Weights
+    original: Model
+    model: Model
     rows: tuple[Row, ...]
     choices: dict[str, Choice]
     curves: Curves = field(default_factory=dict)
@@ -119,27 +119,23 @@ class Compressed:
 
 
 def compress(
-    network: Network,
-    weights: Weights,
+    model: Model,
     settings: Settings,
     *,
-    description: bytes | None = None,
     densities: Mapping[str, float] | None = None,
     outputs: Outputs | None = None,
     moments: Mapping[str, Floats] | None = None,
     curves: Curves | None = None,
     report: Report = lambda what, done, total: None,
 ) -> Compressed:
-    """Compress a network from its weights alone, or with pictures to see what a layer's error does to the outputs.
+    """Compress a model from its weights alone, or with pictures to see what a layer's error does to the outputs.
 
     Parameters
     ----------
-    network, weights
-        What is compressed.
+    model : Model
+        The model; its network must be of layers that this package describes.
     settings : Settings
         How far.
-    description : bytes, optional
-        The model's JSON, for the file.
     densities : dict, optional
         Each layer's, where that is decided already.
     outputs : Outputs, optional
@@ -157,6 +153,7 @@ def compress(
     ModelError
         If the network cannot be as small as wanted.
     """
+    network, weights = model.network, model.weights
     kernels = {name: blobs[0] for name, blobs in weights.items()}
     curves = curves or {}
     counts = {name: _slope(kernels[name], curves[name]) if name in curves else 1.0 for name in kernels}
@@ -171,28 +168,28 @@ def compress(
         limits = Limits(DENSITIES if densities is None else (densities[name],), bits, settings.init)
         choices[name] = choices_of(kernel, limits)
     applied = _Applied(weights, settings.init, moments or {}, report)
-    best, content, found = _within(network, settings, choices, counts, applied, description)
-    model = parse_sdz(content)
+    best, content, found = _within(network, settings, choices, counts, applied, model.description)
     active = None if outputs is None else outputs.active_inputs(found)
-    rows = rows_of(network, stored_of(model), active)
+    rows = rows_of(network, stored_of(parse_sdz(content), found), active)
     errors, agreement = {}, None
     if outputs is not None:
         pruned = {name: [prune(blobs[0], best[name].density), *blobs[1:]] for name, blobs in weights.items()}
         errors = {"pruned": outputs.error(pruned), "shared": outputs.error(found)}
         if len(network.output_names) == 1:
             agreement = outputs.agreement(found)
-    return Compressed(content, network, weights, found, (*rows, total_of(rows, len(content))), best, curves, errors, agreement)
+    compressed = Model(network, found, description=model.description)
+    return Compressed(content, model, compressed, (*rows, total_of(rows, len(content))), best, curves, errors, agreement)
 
 
 def measure_sensitivity(
-    network: Network, weights: Weights, outputs: Outputs, *, stage: Path | None = None, report: Report = lambda *_: None
+    model: Model, outputs: Outputs, *, stage: Path | None = None, report: Report = lambda *_: None
 ) -> Curves:
     """Return for each layer the output error after the removal of each share of `REMOVED` of its weights, the smallest ones.
 
     Parameters
     ----------
-    network, weights
-        The network.
+    model : Model
+        The model.
     outputs : Outputs
         Its outputs for pictures.
     stage : Path, optional
@@ -200,6 +197,7 @@ def measure_sensitivity(
     report : function, optional
         Is told the progress.
     """
+    network, weights = model.network, model.weights
     key = f"{key_of(weights)} {outputs.key}"
     curves = _resumed(stage, key)
     layers = [step.layer.name for step in network.weighted()]

@@ -8,12 +8,10 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from opencv_squeezedet.backends import fastest_backend
-from opencv_squeezedet.backends.base import Backend
-from opencv_squeezedet.backends.forms import Form, open_form
+from opencv_squeezedet.backends.network_bytes import NetworkBytes, open_bytes
 from opencv_squeezedet.compression.layer_inputs import Floats, Moments, has_moments
-from opencv_squeezedet.formats import onnx_bytes
-from opencv_squeezedet.network import Network, Weights
+from opencv_squeezedet.model import Model
+from opencv_squeezedet.network import Weights
 
 Blob = NDArray[np.float32]
 
@@ -23,17 +21,15 @@ class Outputs:
 
     Parameters
     ----------
-    network : Network
-        The network.
-    weights : Weights
-        The original ones.
+    model : Model
+        The network, and the original weights.
     blobs : sequence of array
         Each (1, C, H, W), one picture.
     """
 
-    def __init__(self, network: Network, weights: Weights, blobs: Sequence[Blob]) -> None:
-        self._network, self._blobs = network, list(blobs)
-        self._expected = self._outputs(weights)
+    def __init__(self, model: Model, blobs: Sequence[Blob]) -> None:
+        self._network, self._blobs = model.network, list(blobs)
+        self._expected = self._outputs(model.weights)
         self._powers = [float((whole.astype(np.float64) ** 2).sum()) or 1.0 for whole in self._expected]
 
     @property
@@ -57,10 +53,10 @@ class Outputs:
         return sum(parts) / len(parts)
 
     def error_of(self, content: bytes) -> float:
-        """Return the same of another network with the same outputs, the content of an ONNX file."""
+        """Return the same for another network with the same outputs, given as the content of an ONNX file."""
         names = self._network.output_names
-        backend = open_form(Form((content,), self._network.name, {name: name for name in names}), fastest_backend())
-        return self._error([backend.forward(blob) for blob in self._blobs])
+        session = open_bytes(NetworkBytes((content,), self._network.name, {name: name for name in names}), "onnxruntime")
+        return self._error([session.forward(blob) for blob in self._blobs])
 
     def agreement(self, weights: Weights) -> float:
         """Return for how many of the pictures the largest value of the first output is at the same place."""
@@ -83,13 +79,12 @@ class Outputs:
         return [np.concatenate(blobs) for blobs in zip(*self._passes(weights, self._network.output_names), strict=True)]
 
     def _passes(self, weights: Weights, names: Sequence[str]) -> list[tuple[Blob, ...]]:
-        backend = _opened(self._network, weights, names)
-        return [tuple(map(np.asarray, backend.forward(blob))) for blob in self._blobs]
+        session = Model(self._network, weights).open("auto", tops=names)
+        return [tuple(map(np.asarray, session.forward(blob))) for blob in self._blobs]
 
 
 def layer_moments(
-    network: Network,
-    weights: Weights,
+    model: Model,
     blobs: Sequence[Blob],
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Floats]:
@@ -97,26 +92,21 @@ def layer_moments(
 
     Parameters
     ----------
-    network, weights
-        The network.
+    model : Model
+        The network, with its weights.
     blobs : sequence of array
         Each (1, C, H, W), one picture.
     report : function, optional
         Is told how many pictures are done, and how many there are.
     """
+    network = model.network
     layers = [step.layer for step in network.weighted() if has_moments(step.layer)]
     found = {layer.name: Moments(layer) for layer in layers}
     names = sorted({layer.bottoms[0] for layer in layers} - {network.input_name})
-    backend = _opened(network, weights, names)
+    session = model.open("auto", tops=names)
     for done, blob in enumerate(blobs):
         report(done, len(blobs))
-        read = dict(zip(names, backend.forward(blob), strict=True)) | {network.input_name: blob}
+        read = dict(zip(names, session.forward(blob), strict=True)) | {network.input_name: blob}
         for layer in layers:
             found[layer.name].add(read[layer.bottoms[0]])
     return {name: one.matrix for name, one in found.items()}
-
-
-def _opened(network: Network, weights: Weights, names: Sequence[str]) -> Backend:
-    """A backend that gives the named blobs."""
-    content = onnx_bytes(network, weights, outputs=names)
-    return open_form(Form((content,), network.name, {name: name for name in names}), fastest_backend())

@@ -16,7 +16,9 @@ from opencv_squeezedet import _checks
 from opencv_squeezedet.compression.outputs import Blob, Outputs
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.formats import onnx_bytes
-from opencv_squeezedet.network import Convolution, Network, Weights
+from opencv_squeezedet.formats.load import OnnxNetwork
+from opencv_squeezedet.model import Model
+from opencv_squeezedet.network import Convolution
 
 _OPERATORS = ["Conv", "Relu", "LeakyRelu", "MaxPool", "Concat", "Pad", "Sum", "Add"]
 OPSET = 13
@@ -31,8 +33,8 @@ class Quantized:
 
     Parameters
     ----------
-    content : bytes
-        Of the ONNX file.
+    model : Model
+        The model, whose network is ONNX.
     floats : tuple of str
         The convolutions that stayed float.
     error : float
@@ -41,19 +43,23 @@ class Quantized:
         For each convolution that was tried the error when it alone stays float; empty if none was to.
     """
 
-    content: bytes
+    model: Model
     floats: tuple[str, ...]
     error: float
     losses: dict[str, float]
 
+    @property
+    def size(self) -> int:
+        """Bytes of the ONNX file."""
+        return len(self.model.source.onnx() or b"")
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""
-        return {"bytes": len(self.content), "floats": self.floats, "error": self.error, "with_one_float": self.losses}
+        return {"bytes": self.size, "floats": self.floats, "error": self.error, "with_one_float": self.losses}
 
 
 def quantize(
-    network: Network,
-    weights: Weights,
+    model: Model,
     blobs: Sequence[Blob],
     *,
     floats: int = 1,
@@ -64,8 +70,8 @@ def quantize(
 
     Parameters
     ----------
-    network, weights
-        The network.
+    model : Model
+        The model; its network must be of layers that this package describes.
     blobs : sequence of array
         Each (1, C, H, W), one picture; some tens are enough.
     floats : int
@@ -86,10 +92,10 @@ def quantize(
         raise ValueError("pictures to calibrate by were expected, got none")
     _checks.count("floats", floats, least=0)
     tools = _tools()
-    source = tools.onnx.load_model_from_string(onnx_bytes(network, weights, opset=OPSET))
-    ranges = _calibrated(tools, source, network.input_name, blobs, report)
-    outputs = Outputs(network, weights, blobs[:judged])
-    layers = [layer.name for layer in network.layers if isinstance(layer, Convolution)]
+    source = tools.onnx.load_model_from_string(onnx_bytes(model.network, model.weights, opset=OPSET))
+    ranges = _calibrated(tools, source, model.network.input_name, blobs, report)
+    outputs = Outputs(model, blobs[:judged])
+    layers = [layer.name for layer in model.network.layers if isinstance(layer, Convolution)]
 
     def quantized(kept: Sequence[str]) -> bytes:
         return _quantized(tools, source, ranges, kept)
@@ -100,7 +106,8 @@ def quantize(
         losses[name] = outputs.error_of(quantized([name]))
     kept = sorted(losses, key=lambda name: losses[name])[:floats]
     content = quantized(kept)
-    return Quantized(content, tuple(kept), outputs.error_of(content), losses)
+    quantized_model = model.with_network(OnnxNetwork(content, model.network.name))
+    return Quantized(quantized_model, tuple(kept), outputs.error_of(content), losses)
 
 
 class _Tools:

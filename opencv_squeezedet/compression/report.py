@@ -104,7 +104,7 @@ def _histograms(compressed: Compressed) -> str:
     def draw(figure: Figure) -> None:
         for place, name in enumerate(names):
             axes = figure.add_subplot(lines, _COLUMNS, place + 1)
-            before, after = compressed.original[name][0].ravel(), compressed.weights[name][0].ravel()
+            before, after = compressed.original.weights[name][0].ravel(), compressed.model.weights[name][0].ravel()
             reach = float(np.quantile(np.abs(before), 0.999)) or 1.0
             bins = np.linspace(-reach, reach, _BINS).tolist()
             left = before[after != 0]

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,21 +21,22 @@ from opencv_squeezedet.compression.outputs import layer_moments
 from opencv_squeezedet.compression.pruning import prune
 from opencv_squeezedet.compression.sharing import half
 from opencv_squeezedet.compression.table import rows_of, total_of
+from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.evaluation import detect_dataset, evaluate
 from opencv_squeezedet.files import read_picture, write_whole
-from opencv_squeezedet.formats import load_network, sdz_bytes
+from opencv_squeezedet.formats import sdz_bytes
 from opencv_squeezedet.formats.sdz import parse_sdz, stored_of
-from opencv_squeezedet.model import Model
-from opencv_squeezedet.model_files import Files
+from opencv_squeezedet.model import Model, detector_parts
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.network.architectures import TRAINABLE
-from opencv_squeezedet.training import Opinions, Recipe, Schedule, Training
+from opencv_squeezedet.preprocess import Preprocess
+from opencv_squeezedet.training import PseudoLabels, Recipe, Schedule, Training
 from opencv_squeezedet.training.lock import FolderLock, lock_folder
 from opencv_squeezedet.training.loop import Trainer
-from opencv_squeezedet.training.session import examples_of, mark_of
+from opencv_squeezedet.training.training_set import examples_of, fingerprint
 
 _LOOKED_AT = 32  # pictures, by what layers read of which shared weights make up for each other's errors
 
@@ -77,15 +77,12 @@ class Retraining:
 
 def compress_trained(
     model: Model,
-    network: Network,
-    weights: Weights,
     settings: Settings,
     dataset: Dataset,
     folder: Path,
     *,
-    description: bytes | None = None,
     validation: Dataset | None = None,
-    teacher: Opinions | None = None,
+    teacher: PseudoLabels | None = None,
     retraining: Retraining | None = None,
     report: Report = lambda what, done, total: None,
 ) -> Compressed:
@@ -99,20 +96,16 @@ def compress_trained(
     Parameters
     ----------
     model : Model
-        The detector: its head, and how its input is made.
-    network, weights
-        Its network.
+        The detector.
     settings : Settings
         How far.
     dataset : Dataset
         The pictures to train on; its labels must be the model's.
     folder : Path
         Where the stages are kept.
-    description : bytes, optional
-        The model's JSON, for the file.
     validation : Dataset, optional
         Pictures to measure each stage on; the score threshold in the file is then the one that is best on them.
-    teacher : Opinions, optional
+    teacher : PseudoLabels, optional
         As for `Training`.
     retraining : Retraining, optional
         How much is trained.
@@ -126,52 +119,51 @@ def compress_trained(
     ValueError
         If the data set does not fit the model, the folder holds another compression, or another process works in it.
     """
-    if dataset.labels != model.config.labels:
-        raise ValueError(f"the model's labels are {model.config.labels}, the data set's {dataset.labels}")
+    head, preprocess = detector_parts(model.as_detector().head, model.preprocess)
+    if dataset.labels != head.labels:
+        raise ValueError(f"the model's labels are {head.labels}, the data set's {dataset.labels}")
+    weights = model.weights
     retraining = retraining or Retraining()
     told = {"settings": asdict(settings), "retraining": asdict(retraining), "weights": key_of(weights)}
-    pictures = mark_of(examples_of(dataset, teacher, validation), validation)
+    pictures = fingerprint(examples_of(dataset, teacher, validation), validation)
     folder.mkdir(parents=True, exist_ok=True)
     lock = lock_folder(folder)
-    _keep(folder, {**told, "pictures": pictures, "head": model.config.to_dict()})
-    stages = _Stages(model, network, dataset, folder, lock, validation, teacher, retraining, report)
+    _keep(folder, {**told, "pictures": pictures, "head": head.to_dict()})
+    stages = _Stages(model.network, head, preprocess, dataset, folder, lock, validation, teacher, retraining, report)
     accuracies = stages.accuracy("float", weights)
-    first = compress(network, weights, settings, report=report)
+    first = compress(model, settings, report=report)
     densities = {name: choice.density for name, choice in first.choices.items()}
     for step in range(1, retraining.steps + 1):
         at = {name: density ** (step / retraining.steps) for name, density in densities.items()}
         if min(at.values()) < 1:
             weights = stages.trained(f"pruned{step}", _pruned(weights, at), _mask)
             accuracies |= stages.accuracy(f"pruned{step}", weights)
-    blobs = _inputs(model, dataset)
-    moments = layer_moments(network, weights, blobs, lambda done, total: report("inputs", done, total))
-    found = compress(network, weights, settings, description=description, densities=densities, moments=moments, report=report)
-    accuracies |= stages.accuracy("shared", found.weights)
-    tuned = _joined(found.weights, stages.trained("tuned", found.weights, _groups))
+    pruned = Model(model.network, weights, description=model.description)
+    blobs = _inputs(preprocess, dataset)
+    moments = layer_moments(pruned, blobs, lambda done, total: report("inputs", done, total))
+    found = compress(pruned, settings, densities=densities, moments=moments, report=report)
+    shared = found.model.weights
+    accuracies |= stages.accuracy("shared", shared)
+    tuned = _joined(shared, stages.trained("tuned", shared, _groups))
     accuracies |= stages.accuracy("tuned", tuned)
     chosen = "tuned"
     if accuracies and accuracies["tuned"] < accuracies["shared"]:
-        chosen, tuned = "shared", found.weights
-    if description is not None and chosen in stages.thresholds:
-        description = _with_threshold(description, stages.thresholds[chosen])
-    content = sdz_bytes(network, tuned, description)
-    rows = rows_of(network, stored_of(parse_sdz(content)))
-    return replace(found, content=content, weights=tuned, rows=(*rows, total_of(rows, len(content))), accuracies=accuracies)
+        chosen, tuned = "shared", shared
+    compressed = Model(model.network, tuned, description=model.description)
+    if chosen in stages.thresholds:  # training moves the scores
+        head = replace(head, score_threshold=stages.thresholds[chosen])
+        compressed = Model(model.network, tuned, head, preprocess, outputs=model.outputs)
+    content = sdz_bytes(model.network, tuned, compressed.description)
+    rows = rows_of(model.network, stored_of(parse_sdz(content), tuned))
+    return replace(found, content=content, model=compressed, rows=(*rows, total_of(rows, len(content))), accuracies=accuracies)
 
 
-def _with_threshold(description: bytes, threshold: float) -> bytes:
-    """The description with another score threshold: training moves the scores."""
-    fields = json.loads(description)
-    fields.setdefault("head", {})["score_threshold"] = threshold
-    return json.dumps(fields, indent=2).encode()
-
-
-def _inputs(model: Model, dataset: Dataset) -> list[NDArray[np.float32]]:
+def _inputs(preprocess: Preprocess, dataset: Dataset) -> list[NDArray[np.float32]]:
     """The network's input for some of the pictures, those that can be read."""
     blobs = []
     for picture in dataset.pictures[:: -(-len(dataset.pictures) // _LOOKED_AT)]:
         with suppress(OSError, ValueError):
-            blobs.append(model.preprocess.blob(read_picture(picture.path)))
+            blobs.append(preprocess.blob(read_picture(picture.path)))
     return blobs
 
 
@@ -266,13 +258,14 @@ def _joined(shared: Weights, trained: Weights) -> Weights:
 class _Stages:
     """Trains and measures; what is done is read from the folder."""
 
-    model: Model
     network: Network
+    head: HeadConfig
+    preprocess: Preprocess
     dataset: Dataset
     folder: Path
     lock: FolderLock
     validation: Dataset | None
-    teacher: Opinions | None
+    teacher: PseudoLabels | None
     retraining: Retraining
     report: Report
     thresholds: dict[str, float] = field(default_factory=dict)
@@ -281,9 +274,9 @@ class _Stages:
         """Return the weights after training, with the groups of weights held."""
         done = self.folder / f"{stage}.sdz"
         if done.is_file():
-            return load_network(Files(compressed=str(done)))[1]
+            return Model.load(done).weights
         start = self.folder / f"{stage}_start.sdz"
-        write_whole(start, sdz_bytes(self.network, weights))
+        Model(self.network, weights).save(start)
         training = Training(
             self._recipe(start),
             self.dataset,
@@ -297,12 +290,12 @@ class _Stages:
         with closing(training.run(every=max(1, self.retraining.pictures // 4))) as progress:
             for step in progress:
                 self.report(stage, step.seen, step.pictures)
-        found = trainer.chosen().weights()
-        write_whole(done, sdz_bytes(self.network, found))
+        found = trainer.best_network().weights()
+        Model(self.network, found).save(done)
         return found
 
     def _recipe(self, start: Path) -> Recipe:
-        config, retraining = self.model.config, self.retraining
+        config, retraining = self.head, self.retraining
         for name, architecture in TRAINABLE.items():
             built = architecture.build(len(config.labels), len(config.anchors), config.input_size)
             if built.layers == self.network.layers:
@@ -329,11 +322,7 @@ class _Stages:
             accuracy, self.thresholds[stage] = json.loads(kept.read_bytes())
             return {stage: accuracy}
         self.report(f"mAP, {stage}", 0, len(self.validation.pictures))
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "it.sdz"
-            path.write_bytes(sdz_bytes(self.network, weights))
-            files = Files(compressed=str(path))
-            detector = SqueezeDet(Model(files, self.model.config, self.model.preprocess), backend="auto")
+        detector = SqueezeDet(Model(self.network, weights, self.head, self.preprocess), backend="auto")
         found = detect_dataset(self.validation, [detector])
         evaluation = evaluate(self.validation, found.detections, coco=False)
         accuracy, best = evaluation.map_voc07, evaluation.pooled.best.threshold

@@ -72,7 +72,7 @@ class Dataset:
         """How many boxes the pictures have together."""
         return sum(len(picture.class_id) for picture in self.pictures)
 
-    def held_apart(self, share: float) -> tuple[Dataset, Dataset]:
+    def random_split(self, share: float) -> tuple[Dataset, Dataset]:
         """Divide the pictures at random, in the same way each time.
 
         Parameters

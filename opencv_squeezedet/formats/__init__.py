@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from opencv_squeezedet.formats.caffemodel import caffemodel_bytes, read_caffemodel
     from opencv_squeezedet.formats.deep_compression import read_compressed
-    from opencv_squeezedet.formats.load import content_of, load_definition, load_network, read_weights
+    from opencv_squeezedet.formats.load import read_weights
     from opencv_squeezedet.formats.onnx_reader import read_onnx
     from opencv_squeezedet.formats.onnx_writer import onnx_bytes
     from opencv_squeezedet.formats.prototxt import prototxt_text, read_prototxt
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "caffemodel_bytes",
-    "content_of",
-    "load_definition",
-    "load_network",
     "onnx_bytes",
     "prototxt_text",
     "read_caffemodel",
@@ -34,7 +31,7 @@ __all__ = [
 _HOMES = {
     "caffemodel": ("caffemodel_bytes", "read_caffemodel"),
     "deep_compression": ("read_compressed",),
-    "load": ("content_of", "load_definition", "load_network", "read_weights"),
+    "load": ("read_weights",),
     "onnx_reader": ("read_onnx",),
     "onnx_writer": ("onnx_bytes",),
     "prototxt": ("prototxt_text", "read_prototxt"),

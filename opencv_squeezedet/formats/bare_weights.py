@@ -25,10 +25,10 @@ Arrays = Mapping[str, Sequence[NDArray[Any]]]
 
 def bare_caffemodel(weights: Arrays) -> bytes:
     """Return all that OpenCV looks for in a caffemodel beside a prototxt."""
-    from opencv_squeezedet.formats._caffe_schema import SCHEMA  # takes time to import
+    from opencv_squeezedet.formats._caffe_schema import WEIGHTS_SCHEMA  # takes time to import
 
     layers = [{"name": name, "blobs": list(map(caffe_blob, blobs))} for name, blobs in weights.items()]
-    return encode({"layer": layers}, SCHEMA, "NetParameter")
+    return encode({"layer": layers}, WEIGHTS_SCHEMA, "NetParameter")
 
 
 def caffe_blob(values: NDArray[Any]) -> Record:
@@ -42,13 +42,16 @@ def caffe_blob(values: NDArray[Any]) -> Record:
 def with_weights(skeleton: bytes, weights: Arrays) -> bytes:
     """Return an ONNX file of what `onnx_skeleton` gives and the weights.
 
-    They lie in a graph of their own before it; of a message that is there twice, protobuf makes one.
+    The weights are in a graph of their own before it: protobuf merges repeated messages. Fixed weights, which no node of the
+    skeleton reads, are left out.
     """
     from opencv_squeezedet.formats._onnx_schema import SCHEMA  # takes time to import
 
     tensors, casts = [], []
     for layer, blobs in weights.items():
         for name, values in zip(weight_names(layer), blobs, strict=False):
+            if encode({"input": [name]}, SCHEMA, "NodeProto") not in skeleton:
+                continue
             tensors.append(stored_tensor(name, values))
             if values.dtype == np.float16:
                 casts.append(cast(name))

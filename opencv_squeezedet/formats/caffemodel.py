@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
-from opencv_squeezedet.formats._caffe_layers import net_record
-from opencv_squeezedet.formats._caffe_schema import SCHEMA
+from opencv_squeezedet.formats._caffe_layers import SCHEMA, net_record
 from opencv_squeezedet.formats._wire import decode, encode
 from opencv_squeezedet.formats.bare_weights import caffe_blob
 from opencv_squeezedet.model_files import MOST_BYTES, Read, named, read_file
@@ -48,7 +47,7 @@ def read_caffemodel(path: StrPath, *, read: Read = read_file) -> Weights:
     path = os.fspath(path)
     content = read(path, MOST_BYTES)
     with named(path):
-        return _weights(content)
+        return parse_caffemodel(content)
 
 
 def caffemodel_bytes(network: Network, weights: Mapping[str, Sequence[NDArray[np.float32]]], *, half: bool = False) -> bytes:
@@ -87,7 +86,8 @@ def to_half(values: NDArray[np.float32], layer: str) -> NDArray[np.float16]:
     return half
 
 
-def _weights(content: bytes) -> Weights:
+def parse_caffemodel(content: bytes) -> Weights:
+    """Return the weights in the bytes of a caffemodel; ModelError as `read_caffemodel`."""
     message = decode(content, SCHEMA, "NetParameter")
     weights: Weights = {}
     for layer in (*message.layers, *message.layer):

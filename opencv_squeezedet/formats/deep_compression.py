@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+import os
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
+from opencv_squeezedet.model_files import named, read_file
 from opencv_squeezedet.network import Shape, Step, Weights
 from opencv_squeezedet.network.architectures import squeezenet_v1_0
 
 _CODES = 256
+_MOST_BYTES = 1 << 24  # ten times what it has
 _LONGEST_GAP = 15
 
 
@@ -30,21 +32,25 @@ def read_compressed(path: StrPath) -> Weights:
     OSError
         If it cannot be read.
     """
-    path = Path(path)
+    path = os.fspath(path)
+    content = read_file(path, _MOST_BYTES)
+    with named(path):
+        return parse_compressed(content)
+
+
+def parse_compressed(content: bytes) -> Weights:
+    """Return the weights in the bytes of such a file; ModelError as `read_compressed`."""
     steps = list(squeezenet_v1_0().weighted())
-    try:
-        with path.open("rb") as file:
-            header = file.read(4 * len(steps))
-            counts = _counts(header, steps)
-            expected = len(header) + sum(_stored_bytes(step, count) for step, count in zip(steps, counts, strict=True))
-            if (size := path.stat().st_size) != expected:
-                raise ModelError(f"a file of {expected} bytes was expected from the counts at its beginning, it has {size}")
-            return {
-                step.layer.name: _layer(step, count, file.read(_stored_bytes(step, count)))
-                for step, count in zip(steps, counts, strict=True)
-            }
-    except ModelError as error:
-        raise ModelError(f"{str(path)!r}: {error}") from error
+    at = 4 * len(steps)
+    counts = _counts(content[:at], steps)
+    sizes = [_stored_bytes(step, count) for step, count in zip(steps, counts, strict=True)]
+    if len(content) != (expected := at + sum(sizes)):
+        raise ModelError(f"a file of {expected} bytes was expected from the counts at its beginning, it has {len(content)}")
+    weights: Weights = {}
+    for step, count, size in zip(steps, counts, sizes, strict=True):
+        weights[step.layer.name] = _layer(step, count, content[at : at + size])
+        at += size
+    return weights
 
 
 def _counts(header: bytes, steps: list[Step]) -> list[int]:

@@ -7,13 +7,10 @@ from typing import Any
 
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.files import StrPath
-from opencv_squeezedet.formats._caffe_layers import layer_of, net_record
-from opencv_squeezedet.formats._caffe_schema import SCHEMA
+from opencv_squeezedet.formats._caffe_layers import SCHEMA, layer_messages, layer_of, net_record
 from opencv_squeezedet.formats._text import parse, text_of
-from opencv_squeezedet.model_files import Read, named, read_file
+from opencv_squeezedet.model_files import MOST_DEFINITION, Read, named, read_file
 from opencv_squeezedet.network import Layer, Network, Shape
-
-_MOST_BYTES = 1 << 18  # many times what the networks of this family need
 
 
 def read_prototxt(path: StrPath, *, read: Read = read_file) -> Network:
@@ -36,7 +33,7 @@ def read_prototxt(path: StrPath, *, read: Read = read_file) -> Network:
         If it cannot be read.
     """
     path = os.fspath(path)
-    content = read(path, _MOST_BYTES)
+    content = read(path, MOST_DEFINITION)
     with named(path):
         return parse_prototxt(content)
 
@@ -63,13 +60,11 @@ def parse_prototxt(content: bytes) -> Network:
 
 
 def _network(message: Any) -> Network:
-    kinds = [(layer, layer.type) for layer in message.layer]
-    kinds += [(layer, _v1_type(layer)) for layer in message.layers]
     if message.layer and message.layers:
         raise ModelError("'layer' or 'layers' was expected, it has both")
     inputs = list(zip(message.input, _top_shapes(message), strict=True))
     layers: list[Layer] = []
-    for layer, kind in kinds:
+    for layer, kind in layer_messages(message):
         if not _in_deployment(layer):
             continue
         if kind == "Input":
@@ -112,10 +107,3 @@ def _in_deployment(layer: Any) -> bool:
     if layer.include:
         return any(map(test, layer.include))
     return not any(map(test, layer.exclude))
-
-
-def _v1_type(layer: Any) -> str:
-    """V1's enum as the later name: SOFTMAX_LOSS is SoftmaxLoss, and RELU is ReLU."""
-    name = SCHEMA.enums["V1Type"][int(layer.type)]
-    special = {"RELU": "ReLU", "SOFTMAX_LOSS": "SoftmaxWithLoss", "HDF5_DATA": "HDF5Data", "HDF5_OUTPUT": "HDF5Output"}
-    return special.get(name, name.title().replace("_", ""))

@@ -84,15 +84,14 @@ class CompressedModel:
                 raise ModelError(f"layer {layer!r}: {error}") from error
         return found
 
-    def checked(self, *, as_stored: bool = False) -> tuple[Network, Weights]:
-        """Return the network and its weights; ModelError if they are damaged, or do not fit each other."""
-        network = self.network()
+    def checked_weights(self, network: Network) -> Weights:
+        """Decode the weights of the file's network; ModelError if they are damaged, or do not fit it."""
         shapes = self._shapes()
         network.check_weights(shapes)  # before weights are decoded, of which a byte may tell a thousand
         if others := shapes.keys() - {step.layer.name for step in network.weighted()}:
             raise ModelError(f"weights of the definition's layers were expected, got those of {min(others)!r} too")
-        weights = self.weights(as_stored=as_stored)
-        return network, {step.layer.name: weights[step.layer.name] for step in network.weighted()}
+        weights = self.weights()
+        return {step.layer.name: weights[step.layer.name] for step in network.weighted()}
 
     def _shapes(self) -> Weights:
         """Arrays of the weights' shapes, which take no memory."""
@@ -129,9 +128,9 @@ class Stored(NamedTuple):
     size: int
 
 
-def stored_of(model: CompressedModel) -> dict[str, Stored]:
-    """Return for each layer what is stored of it; ModelError if its weights are damaged."""
-    weights, found = model.weights(), dict[str, Stored]()
+def stored_of(model: CompressedModel, weights: Weights) -> dict[str, Stored]:
+    """Return for each layer what is stored of it, given the decoded weights."""
+    found: dict[str, Stored] = {}
     for blob in model.blobs:
         layout, size = blob.layout, len(blob.content)
         if blob.layer in found:

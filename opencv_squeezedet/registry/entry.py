@@ -26,7 +26,7 @@ class Entry:
     task : {"detector", "classifier"}
         What the network is for.
     architecture : str
-        A key of `opencv_squeezedet.architectures.ARCHITECTURES`.
+        A key of `opencv_squeezedet.network.architectures.ARCHITECTURES`.
     definition : str
         Stem, in the package's ``models``, of the network's definition and description.
     file : str

@@ -1,4 +1,4 @@
-"""What suits a data set before its training, and what to try after it."""
+"""Defaults that depend on the data set, and suggestions after the training."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from opencv_squeezedet.anchor_shapes import box_shapes, find_shapes, judge
+from opencv_squeezedet.anchor_shapes import box_shapes, find_shapes, score_shapes
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import Evaluation, diagnose
 from opencv_squeezedet.evaluation.matching import match
-from opencv_squeezedet.presets import VOC
 
 _EPOCHS = 100
 _LEAST_PICTURES, _MOST_PICTURES = 12_000, 240_000
-_BETTER_IOU = 0.1  # fitted anchors are used if the mean IoU of boxes with them is higher by so much
+_BETTER_IOU = 0.1  # gain in mean IoU from which fitted anchors are used
 _SMALL_SIDE = 32.0  # pixels of the input: two cells
-_FEW, _LOW = 10, 0.2  # objects that say something; difference of recalls
-_RARE = 50  # objects of a class to train on
+_FEW, _LOW = 10, 0.2  # least number of objects; least difference of recalls
+_RARE = 50  # a class with fewer objects is reported
 _COSTLY = 0.05  # of mAP
 _RISING = 0.01
 
 
-def usual_pictures(pictures: int) -> int:
-    """Return how many pictures a training sees by default: each a hundred times, but 12,000 at least and 240,000 at most."""
+def default_pictures(pictures: int) -> int:
+    """Return the default length of a training: each picture 100 times, but at least 12,000 and at most 240,000 pictures."""
     return min(max(_EPOCHS * pictures, _LEAST_PICTURES), _MOST_PICTURES)
 
 
@@ -59,7 +58,7 @@ def fitted_anchors(
     boxes = box_shapes(dataset, input_size)
     if len(np.unique(boxes, axis=0)) < len(default):
         return None
-    before, found = judge(boxes, default).mean_best_iou, find_shapes(boxes, len(default))
+    before, found = score_shapes(boxes, default).mean_best_iou, find_shapes(boxes, len(default))
     if found.mean_best_iou < before + _BETTER_IOU:
         return None
     shapes = tuple((round(w, 1), round(h, 1)) for w, h in found.shapes.tolist())
@@ -74,18 +73,18 @@ def what_next(
     input_size: tuple[int, int],
     curve: Sequence[float],
 ) -> list[str]:
-    """Return what to try for a higher accuracy, the most promising first, a line each.
+    """Return suggestions for a higher accuracy, the most promising first, a line each.
 
     Parameters
     ----------
     dataset, validation : Dataset
-        What was trained on, and measured on.
+        The training set and the validation set.
     detections : sequence of Detections
-        In the pictures that were measured on.
+        Detections in the validation set.
     evaluation : Evaluation
-        Of these.
+        The evaluation of these detections.
     input_size : (int, int)
-        Of the network, pixels.
+        Width and height of the network's input, pixels.
     curve : sequence of float
         The mAP of each measurement of the training.
     """
@@ -94,23 +93,23 @@ def what_next(
     small, others = _recalls(validation, detections, threshold, evaluation.iou_threshold, input_size)
     if small is not None and others is not None and small < others - _LOW:
         lines.append(
-            f"of objects below {_SMALL_SIDE:g} pixels of the input {100 * small:.0f} % are found, of others "
-            f"{100 * others:.0f} %: a larger --size shows them larger"
+            f"the recall of objects smaller than {_SMALL_SIDE:g} pixels of the input is {100 * small:.0f} %, that of others "
+            f"{100 * others:.0f} %: try a larger --size"
         )
     if len(curve) > 2 and curve[-1] > max(curve[-2], max(curve[:-2]) + _RISING):
-        lines.append("the mAP still rose at the end: try more --pictures or --epochs; the folder's training goes on")
+        lines.append("the mAP was still rising at the end: try more --pictures or --epochs, which continue this training")
     counts = np.bincount(
         np.concatenate([np.empty(0, np.int64), *(picture.class_id for picture in dataset.pictures)]),
         minlength=len(dataset.labels),
     )
     rare = [f"{label} ({count})" for label, count in zip(dataset.labels, counts.tolist(), strict=True) if count < _RARE]
     if rare:
-        lines.append(f"few objects to learn from: {', '.join(rare)}; annotate more pictures of these")
+        lines.append(f"classes with few objects: {', '.join(rare)}; annotate more of them")
     costs = {error.name: error.cost for error in diagnose(validation, detections, threshold).errors}
     for kind, advice in (
-        ("place", "loose boxes cost {:.1f} points of mAP: look whether the annotations are tight, and train longer"),
-        ("class", "confused classes cost {:.1f} points of mAP: more pictures of those that look alike, or a --teacher"),
-        ("background", "boxes where nothing is cost {:.1f} points of mAP: add pictures without objects"),
+        ("place", "inaccurate boxes cost {:.1f} points of mAP: check that the annotated boxes are tight, and train longer"),
+        ("class", "confused classes cost {:.1f} points of mAP: add pictures of similar classes, or use a --teacher"),
+        ("background", "false detections cost {:.1f} points of mAP: add pictures without objects"),
     ):
         if costs[kind] > _COSTLY:
             lines.append(advice.format(100 * costs[kind]))
@@ -124,7 +123,7 @@ def _recalls(
     iou_threshold: float,
     input_size: tuple[int, int],
 ) -> tuple[float | None, float | None]:
-    """The recall of objects that are small at the input, and of others; None where there are few."""
+    """The recall of objects that are small in the input, and of others; None if there are too few objects."""
     is_small, is_found = [], []
     for picture, seen in zip(validation.pictures, detections, strict=True):
         found = match(seen[seen.confidence > threshold], picture, iou_threshold).found

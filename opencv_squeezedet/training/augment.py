@@ -1,9 +1,9 @@
-"""Pictures as a network sees them in training: moved, cropped, combined and recoloured, along with their boxes."""
+"""Augmentation: pictures are moved, cropped, combined and recoloured, along with their boxes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -11,45 +11,25 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet.preprocess import Picture
-
-
-class Sample(NamedTuple):
-    """A picture and its objects.
-
-    Parameters
-    ----------
-    image : (H, W, 3) uint8
-        BGR.
-    xyxy : (N, 4) float32
-        Boxes, pixels.
-    classes : (N, C) float32
-        How likely each class is.
-    quality : (N,) float32
-        How certain each object is; 0 for objects to be ignored.
-    """
-
-    image: Picture
-    xyxy: NDArray[np.float32]
-    classes: NDArray[np.float32]
-    quality: NDArray[np.float32]
+from opencv_squeezedet.training.example import Example
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How strongly pictures are changed; every probability and range may be 0.
+    """Strength of the augmentation; every probability and range may be 0.
 
     Parameters
     ----------
     mosaic : float
         Probability that four pictures are combined into one.
     crop : float
-        Probability that a part of the picture is cut out and stretched to the input.
+        Probability that a part of the picture is cropped and resized to the input.
     crop_area : (float, float)
-        Range of the fraction of the picture that the part covers.
+        Range of the part's area as a fraction of the picture's.
     zoom_out : float
-        Probability that the picture is put on a larger empty one.
+        Probability that the picture is placed on a larger empty canvas.
     zoom_out_side : float
-        The largest ratio of its sides to the picture's.
+        The largest ratio of the canvas's sides to the picture's.
     flip : float
         Probability of a left-right flip.
     rotate : float
@@ -61,8 +41,8 @@ class Augmentation:
     blur, noise, grey : float
         Probabilities of Gaussian blur, Gaussian noise and loss of colour.
     visible : float
-        Fraction of a box that must stay in the picture for its object to be kept. An object that shows less is ignored; one
-        that hardly shows, by a tenth or by less than three pixels, is left out.
+        Fraction of a box that must remain in the picture for its object to be kept. With less, the object is ignored; with
+        less than a tenth or less than three pixels, it is removed.
 
     Raises
     ------
@@ -101,54 +81,60 @@ NONE = Augmentation(mosaic=0, crop=0, zoom_out=0, flip=0, rotate=0, colour=0, bl
 
 
 def augmented(
-    samples: list[Sample],
+    images: Sequence[Picture],
+    examples: Sequence[Example],
     size: tuple[int, int],
     mean: tuple[float, float, float],
     how: Augmentation,
     rng: np.random.Generator,
-) -> Sample:
-    """Return one picture of the given (width, height), made from one sample, or from four as a mosaic.
+) -> tuple[Picture, Example]:
+    """Return a picture of the given (width, height) and its objects, made from one example, or from four as a mosaic.
 
     Areas that no picture covers have the colour ``mean``, which the network sees as 0.
     """
     width, height = size
-    image = np.empty((height, width, 3), np.uint8)
-    if len(samples) == 1:
+    canvas = np.empty((height, width, 3), np.uint8)
+    if len(images) == 1:
         regions = [(0, 0, width, height)]
     else:
         x, y = round(width * rng.uniform(0.3, 0.7)), round(height * rng.uniform(0.3, 0.7))
         regions = [(0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)]
-    placed = [_placed(sample, image, region, mean, how, rng) for sample, region in zip(samples, regions, strict=True)]
-    return Sample(_recoloured(image, how, rng), *(np.concatenate(part) for part in zip(*placed, strict=True)))
+    drawn = [
+        _drawn(image, example, canvas, region, mean, how, rng)
+        for image, example, region in zip(images, examples, regions, strict=True)
+    ]
+    xyxy, classes, quality = (np.concatenate(part) for part in zip(*drawn, strict=True))
+    return _recoloured(canvas, how, rng), replace(examples[0], xyxy=xyxy, classes=classes, quality=quality)
 
 
-def _placed(
-    sample: Sample,
+def _drawn(
+    image: Picture,
+    example: Example,
     canvas: NDArray[np.uint8],
     region: tuple[int, int, int, int],
     mean: tuple[float, float, float],
     how: Augmentation,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Draw a sample, geometrically changed, into a region (x1, y1, x2, y2) of the canvas; return its objects there."""
+    """Draw a picture, geometrically changed, into a region (x1, y1, x2, y2) of the canvas; return its objects there."""
     x1, y1, x2, y2 = region
-    matrix = _matrix(sample.image.shape, (x2 - x1, y2 - y1), how, rng)
-    covered = _covers(sample.image.shape, (x2 - x1, y2 - y1), matrix)
+    matrix = _matrix(image.shape, (x2 - x1, y2 - y1), how, rng)
+    covered = _covers(image.shape, (x2 - x1, y2 - y1), matrix)
     canvas[y1:y2, x1:x2] = cv2.warpAffine(
-        sample.image,
+        image,
         matrix[:2],
         (x2 - x1, y2 - y1),
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE if covered else cv2.BORDER_CONSTANT,
         borderValue=np.rint(mean).tolist(),
     )
-    boxes = _moved(sample.xyxy, matrix)
+    boxes = _moved(example.xyxy, matrix)
     inside = boxes.clip(0, np.array([x2 - x1, y2 - y1] * 2, np.float32))
-    area, seen = _area(boxes), _area(inside)
-    share = np.divide(seen, area, out=np.zeros_like(seen), where=area > 0)
+    area, visible = _area(boxes), _area(inside)
+    share = np.divide(visible, area, out=np.zeros_like(visible), where=area > 0)
     kept = (share > 0.1) & ((inside[:, 2:] - inside[:, :2]).min(1, initial=np.inf) >= 3)
-    quality = np.where(share >= how.visible, sample.quality, 0).astype(np.float32)
-    return inside[kept] + np.array([x1, y1] * 2, np.float32), sample.classes[kept], quality[kept]
+    quality = np.where(share >= how.visible, example.quality, 0).astype(np.float32)
+    return inside[kept] + np.array([x1, y1] * 2, np.float32), example.classes[kept], quality[kept]
 
 
 def _matrix(shape: tuple[int, ...], size: tuple[int, int], how: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -178,8 +164,8 @@ def _matrix(shape: tuple[int, ...], size: tuple[int, int], how: Augmentation, rn
 def _covers(shape: tuple[int, ...], size: tuple[int, int], matrix: NDArray[np.float64]) -> bool:
     """Whether the picture covers all of a region of (width, height)."""
     corners = np.array([[x, y, 1] for x in (-0.5, size[0] - 0.5) for y in (-0.5, size[1] - 0.5)])
-    places = (np.linalg.inv(matrix) @ corners.T)[:2].T + 0.5
-    return bool((places > -1e-6).all() and (places < np.array(shape[1::-1]) + 1e-6).all())
+    points = (np.linalg.inv(matrix) @ corners.T)[:2].T + 0.5
+    return bool((points > -1e-6).all() and (points < np.array(shape[1::-1]) + 1e-6).all())
 
 
 def _shift(x: float, y: float) -> NDArray[np.float64]:

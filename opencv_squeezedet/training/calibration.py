@@ -1,4 +1,4 @@
-"""What is chosen after training, on pictures that were not trained on: scales of logits, thresholds, a map of scores."""
+"""Calibration after training, on the validation set: factors on the logits, thresholds, and a score calibration."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.postprocess import postprocess_batch
 from opencv_squeezedet.training.predictions import logit_channels
 
-MEASURED_FROM = 0.005  # detections below do not change an average precision by much
+MEASURED_FROM = 0.005  # score below which detections hardly change an average precision
 _SCALES = tuple(2.0 ** (k / 2) for k in range(-4, 5))
 _NMS_THRESHOLDS = tuple(k / 20 for k in range(6, 15))
-_TOLD_FROM = 0.05  # scores below say little, but are so many that they would decide the map, if enough mistakes are above
-_ENOUGH = 20  # detections that are right, and that are wrong, for a map
+_FITTED_FROM = 0.05  # lower scores are uninformative but numerous; they are used only if there are few mistakes above
+_ENOUGH = 20  # least number of correct detections, and of wrong ones, for a score calibration
 _POINTS = tuple(k / 10 for k in range(1, 10))
 _BATCH = 16
 
@@ -42,24 +42,23 @@ class Logits(NamedTuple):
 class Calibration(NamedTuple):
     """Factors on the logits, thresholds that suit them, and a score calibration.
 
-    No loss determines how a score weighs the confidence against the class: two factors set it, and change only the last
-    layer's weights. The score calibration then turns scores into probabilities without changing their order.
+    No loss determines the weight of the confidence against that of the class in a score. The two factors set it, and become
+    part of the last layer's weights. The score calibration turns scores into probabilities without changing their order.
 
     Parameters
     ----------
     class_scale, confidence_scale : float
         Factors on the class logits and the confidence logits.
     nms_threshold : float
-        The one with the highest accuracy.
+        The NMS threshold with the highest accuracy.
     score_threshold : float
-        The one with the highest F1 of all classes together, a calibrated score.
+        The score threshold, for calibrated scores, with the highest F1 of all classes together.
     before, after : float
-        Mean of VOC2010's average precisions, without and with the calibration.
+        VOC2010's mAP without and with the calibration.
     score_calibration : tuple of (float, float)
         As in `HeadConfig`.
     error_before, error_after : float
-        Mean distance of a score from the share of detections with such scores that are right, see `Diagnosis`; NaN without
-        detections.
+        Expected calibration error without and with the calibration, see `Diagnosis`; NaN without detections.
     """
 
     class_scale: float
@@ -81,7 +80,7 @@ class Calibration(NamedTuple):
         return {**weights, channels.layer: [kernel * factors[:, None, None, None], bias * factors]}
 
     def head(self, config: HeadConfig) -> HeadConfig:
-        """Return a head with these thresholds and this map."""
+        """Return a head with these thresholds and this score calibration."""
         fields = {name: getattr(self, name) for name in ("score_threshold", "nms_threshold", "score_calibration")}
         return replace(config, **fields)
 
@@ -94,7 +93,7 @@ def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibrati
     logits : Logits
         The network's logits for the data set's pictures.
     dataset : Dataset
-        Pictures that were not trained on.
+        The validation set.
     config : HeadConfig
         The network's head, without a score calibration.
 
@@ -105,13 +104,13 @@ def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibrati
     Raises
     ------
     ValueError
-        If the logits do not fit the head, or there are not as many as pictures in the data set.
+        If the logits do not match the head, or their number is not that of the pictures in the data set.
 
     Notes
     -----
-    The two factors and the NMS threshold in turn move up or down in steps as long as that raises VOC2010's precision, which,
-    unlike that of 2007, reflects every change: some thirty measurements. The score calibration is
-    fitted to all detections together. If no object is found, nothing changes.
+    The two factors and the NMS threshold are changed in turn, in steps, as long as VOC2010's mAP rises; unlike that of 2007 it
+    reflects every change. This takes about thirty measurements. The score calibration is fitted to the detections of all
+    classes together. If no object is found, nothing changes.
     """
     raw = replace(config, activated=False)
     known: dict[tuple[float, ...], tuple[Evaluation, list[Detections]]] = {}
@@ -142,14 +141,14 @@ def fit_score_calibration(matches: ClassMatches) -> tuple[tuple[float, float], .
     """Return the score calibration of these detections: at most nine pairs, as in `HeadConfig`.
 
     It is a beta calibration, whose logit is ``a ln(s) - b ln(1 - s) + c`` with a and b not negative (Kull, Silva Filho and
-    Flach, AISTATS 2017), at nine scores. It is empty if there are too few detections, or if those with high scores are not
-    right more often.
+    Flach, AISTATS 2017), at nine scores. It is empty if there are too few detections, or if high scores are not more
+    often correct.
     """
     mistakes = matches.score[~matches.hit]  # highest first
     if len(mistakes) < _ENOUGH:
         return ()
-    told = matches.score >= min(_TOLD_FROM, mistakes[_ENOUGH - 1])
-    score, hit = matches.score[told].astype(np.float64).clip(1e-6, 1 - 1e-6), matches.hit[told]
+    fitted_on = matches.score >= min(_FITTED_FROM, mistakes[_ENOUGH - 1])
+    score, hit = matches.score[fitted_on].astype(np.float64).clip(1e-6, 1 - 1e-6), matches.hit[fitted_on]
     if hit.sum() < _ENOUGH:
         return ()
     with needs("eval"):
@@ -172,7 +171,7 @@ def _beta_features(score: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def climb(value: Callable[..., float], start: tuple[float, ...], choices: Sequence[Sequence[float]]) -> tuple[float, ...]:
-    """Return a point from which no step along a single axis, among its choices, leads to a higher value."""
+    """Return a point from which no step along a single axis, among the choices, leads to a higher value."""
     best, highest, improved = start, value(*start), True
     while improved:
         improved = False
@@ -181,11 +180,11 @@ def climb(value: Callable[..., float], start: tuple[float, ...], choices: Sequen
                 further = [x for x in choices[axis] if (x > best[axis] if up else x < best[axis])]
                 if not further:
                     break
-                place = (*best[:axis], (min if up else max)(further), *best[axis + 1 :])
-                found = value(*place)
+                point = (*best[:axis], (min if up else max)(further), *best[axis + 1 :])
+                found = value(*point)
                 if not found > highest:
                     break
-                best, highest, improved = place, found, True
+                best, highest, improved = point, found, True
     return best
 
 

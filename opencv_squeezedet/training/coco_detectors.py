@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.preprocess import Picture
-from opencv_squeezedet.training.opinion import Opinion
+from opencv_squeezedet.training.teacher import SoftDetections
 
 LABELS = (
     *("person", "bicycle", "car", "motorbike", "aeroplane", "bus", "train", "truck", "boat", "traffic light", "fire hydrant"),
@@ -42,10 +42,9 @@ class CocoDetector:
     kind : str
         A key of `KINDS`.
     path : Path
-        Its file: ``.onnx`` for picodet, ``.param`` or ``.bin`` for the others, which lie side by side; the suffix may be left
-        out.
+        Its file: ``.onnx`` for picodet; ``.param`` or ``.bin``, side by side, for the others. The suffix is optional.
     threads : int, optional
-        Threads that it runs on. Default: its library's own.
+        Number of threads. Default: the library's own.
 
     Raises
     ------
@@ -64,13 +63,13 @@ class CocoDetector:
         self.files = [path.with_suffix(suffix) if path.suffix in suffixes else Path(f"{path}{suffix}") for suffix in suffixes]
         for file in self.files:
             if not file.is_file():
-                raise FileNotFoundError(f"no {file}, which {kind} needs")
+                raise FileNotFoundError(f"{kind} needs {file}, which does not exist")
         self._find = make(self.files, threads)
 
-    def __call__(self, image: Picture) -> Opinion:
-        """Return what it sees in a picture (H, W, 3) uint8, BGR: every box of its grid with a score above 0.01."""
+    def __call__(self, image: Picture) -> SoftDetections:
+        """Return every box of the grid with a score above 0.01, in a picture (H, W, 3) uint8, BGR."""
         xyxy, scores = self._find(image)
-        return Opinion(xyxy.clip(0, np.array([*image.shape[1::-1]] * 2)).astype(np.float32), scores.astype(np.float32))
+        return SoftDetections(xyxy.clip(0, np.array([*image.shape[1::-1]] * 2)).astype(np.float32), scores.astype(np.float32))
 
 
 def _ncnn(files: Sequence[Path], threads: int | None) -> Any:
@@ -125,12 +124,12 @@ def _picodet(files: Sequence[Path], threads: int | None) -> Find:
     with needs("onnxruntime"):
         import onnxruntime  # type: ignore[import-untyped]
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors: the file has initializers that nothing uses
+    options.log_severity_level = 3  # errors only: the file has unused initializers
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
         session = onnxruntime.InferenceSession(str(files[0]), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its own classes, one for each way in which a file can be wrong
+    except Exception as error:  # of one of its many classes
         raise ValueError(f"{files[0]}: onnxruntime cannot read it: {error}") from error
     outputs = [f"save_infer_model/scale_{i}.tmp_1" for i in range(8)]
 
@@ -159,7 +158,7 @@ def _yolox(files: Sequence[Path], threads: int | None) -> Find:
         square[: size[1], : size[0]] = cv2.resize(image, size)
         planes = ((square[:, :, ::-1] - _RGB_MEAN) / _RGB_DEVIATION).transpose(2, 0, 1).astype(np.float32)
         quarters = [planes[:, ::2, ::2], planes[:, 1::2, ::2], planes[:, ::2, 1::2], planes[:, 1::2, 1::2]]
-        blob = np.ascontiguousarray(np.concatenate(quarters))  # outlives the run: ncnn looks at its memory
+        blob = np.ascontiguousarray(np.concatenate(quarters))  # ncnn reads its memory during the run
         run = net.create_extractor()
         run.input("683", ncnn.Mat(blob))
         given = np.array(run.extract("output")[1])

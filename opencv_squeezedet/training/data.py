@@ -1,4 +1,4 @@
-"""The pictures of a training run, in an order that depends only on the seed, so that it can be resumed anywhere."""
+"""The batches of a training run, in an order that depends only on the seed, so that it can be resumed anywhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
@@ -20,36 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from opencv_squeezedet.files import read_picture
 from opencv_squeezedet.preprocess import Picture
-from opencv_squeezedet.training.augment import Augmentation, Sample, augmented
+from opencv_squeezedet.training.augment import Augmentation, augmented
+from opencv_squeezedet.training.example import Example
 from opencv_squeezedet.training.losses import Targets
 from opencv_squeezedet.training.parallel import own
-
-
-@dataclass(frozen=True)
-class Example:
-    """A picture file and its objects, annotated by people or seen by a teacher; see `Sample` for the arrays."""
-
-    path: Path
-    xyxy: NDArray[np.float32]
-    classes: NDArray[np.float32]
-    quality: NDArray[np.float32]
-    annotated: bool = True
-
-    def read(self, mean: tuple[float, float, float]) -> tuple[Sample, list[str]]:
-        """Read the picture; if that fails, return one without objects, of one colour, and a line that says why."""
-        image, problems = read_or_empty(self.path, mean)
-        count = 0 if problems else len(self.xyxy)
-        return Sample(image, self.xyxy[:count], self.classes[:count], self.quality[:count]), problems
-
-
-def read_or_empty(path: Path, mean: tuple[float, float, float]) -> tuple[Picture, list[str]]:
-    """Read a picture; if that fails, return one of one colour, and a line that says why."""
-    try:
-        return read_picture(path), []
-    except (OSError, ValueError) as error:
-        return np.full((8, 8, 3), np.rint(mean), np.uint8), [f"{path}: {getattr(error, 'strerror', None) or error}"]
 
 
 class Batch(NamedTuple):
@@ -59,8 +33,20 @@ class Batch(NamedTuple):
     targets: Targets
     problems: list[str]
 
+    def blob(self, mean: tuple[float, float, float], device: torch.device) -> Tensor:
+        """Return the pictures as the network's input, (N, 3, H, W) float32 with channels last in memory, mean subtracted."""
+        return (self.images.to(device).float() - torch.tensor(mean, device=device)).permute(0, 3, 1, 2)
 
-class _Pictures(Dataset[tuple[Sample, list[str]]]):
+
+class Request(NamedTuple):
+    """The number of a picture in the training run, its input size, and whether it may be a mosaic."""
+
+    number: int
+    size: tuple[int, int]
+    mosaic: bool
+
+
+class _Pictures(Dataset[tuple[Picture, Example, list[str]]]):
     """The k-th picture of the training run, which depends only on the seed and k."""
 
     def __init__(
@@ -73,60 +59,60 @@ class _Pictures(Dataset[tuple[Sample, list[str]]]):
     ) -> None:
         self._examples, self._order, self._mean, self._how, self._seed = examples, order, mean, how, seed
 
-    def __getitem__(self, place: tuple[int, tuple[int, int], bool]) -> tuple[Sample, list[str]]:
-        k, size, mosaic = place
-        rng = np.random.default_rng((self._seed, k))
-        chosen = [self._order[k]]
+    def __getitem__(self, request: Request) -> tuple[Picture, Example, list[str]]:
+        number, size, mosaic = request
+        rng = np.random.default_rng((self._seed, number))
+        chosen = [self._order[number]]
         if mosaic and rng.random() < self._how.mosaic:
             chosen += rng.choice(self._order, 3).tolist()
-        read = [self._examples[i].read(self._mean) for i in chosen]
-        sample = augmented([sample for sample, _ in read], size, self._mean, self._how, rng)
-        return sample, [problem for _, problems in read for problem in problems]
+        images, examples, problems = zip(*(self._examples[i].read(self._mean) for i in chosen), strict=True)
+        image, example = augmented(images, examples, size, self._mean, self._how, rng)
+        return image, example, [line for lines in problems for line in lines]
 
 
-class _Places(Sampler[list[tuple[int, tuple[int, int], bool]]]):
-    """For each batch, the number and size of its pictures, and whether they may be mosaics."""
+class _Requests(Sampler[list[Request]]):
+    """The requests of each batch, or this process's part of them."""
 
-    def __init__(self, feed: Feed, first: int) -> None:
-        self._feed, self._starts = feed, range(first, feed.pictures, feed.batch)
+    def __init__(self, stream: BatchStream, first: int) -> None:
+        self._stream, self._starts = stream, range(first, stream.pictures, stream.batch)
 
-    def __iter__(self) -> Iterator[list[tuple[int, tuple[int, int], bool]]]:
-        return (own(self._feed.places(first)) for first in self._starts)
+    def __iter__(self) -> Iterator[list[Request]]:
+        return (own(self._stream.requests(first)) for first in self._starts)
 
     def __len__(self) -> int:
         return len(self._starts)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Feed:
-    """The batches of a training run, starting at any of its pictures.
+class BatchStream:
+    """The batches of a training run, from any of its pictures on.
 
     Parameters
     ----------
     examples : sequence of Example
         The data set.
     pictures : int
-        How many pictures the training run sees.
+        Number of pictures that the training run sees.
     batch : int
         Pictures in a batch.
     sizes : sequence of (sequence of (int, int), float)
-        Input sizes, width and height, of which each batch has one by chance, and after which fraction of the training these
-        begin.
+        Input sizes, width and height, one of which is drawn for each batch, and the fraction of the training from which they
+        are used.
     mean : (float, float, float)
-        What the network's preprocessing subtracts.
+        The mean that the network's preprocessing subtracts.
     augmentation : Augmentation
-        How pictures are changed.
+        Strength of the augmentation.
     plain_end : float
         Fraction of the training, at its end, without mosaics.
     repeat_below : float
-        Pictures with a class that is in less than this share of the pictures are seen up to sqrt(repeat_below / share) times
-        as often (repeat factor sampling: Gupta et al., arXiv:1908.03195).
+        Pictures with a class that is in less than this fraction of the pictures are seen up to sqrt(repeat_below / fraction)
+        times as often (repeat factor sampling: Gupta et al., arXiv:1908.03195).
     unlabelled : float, optional
-        Share of the pictures without annotations, if there are any. Default: as many as there are.
+        Fraction of pictures without annotations, if there are any. Default: their fraction of all pictures.
     workers : int
-        Processes that read and change pictures.
+        Number of data-loading workers.
     seed : int
-        Seed of the order and the changes.
+        Seed of the order and the augmentation.
     """
 
     examples: Sequence[Example]
@@ -147,32 +133,32 @@ class Feed:
         Raises
         ------
         ChildProcessError
-            If a process that reads pictures is killed.
+            If a data-loading worker is killed.
         """
         pictures = _Pictures(self.examples, self._order(), self.mean, self.augmentation, self.seed)
-        loader: DataLoader[tuple[Sample, list[str]]] = DataLoader(
+        loader: DataLoader[tuple[Picture, Example, list[str]]] = DataLoader(
             pictures,
-            batch_sampler=_Places(self, first),
+            batch_sampler=_Requests(self, first),
             num_workers=self.workers,
             collate_fn=_collate,
-            worker_init_fn=_serve,
+            worker_init_fn=_init_worker,
             persistent_workers=False,
             prefetch_factor=4 if self.workers else None,
         )
-        with reader_errors():
+        with worker_errors():
             try:
                 yield from loader
-            except (ConnectionError, EOFError) as error:  # a reader died while it handed over a batch
-                time.sleep(5)  # torch's signal handler ends this wait; without it, it would raise later, wherever that is
-                raise _reader_ended(error) from error
+            except (ConnectionError, EOFError) as error:  # a worker died while it sent a batch
+                time.sleep(5)  # torch's signal handler interrupts this; otherwise torch raises at an arbitrary later point
+                raise _worker_killed(error) from error
 
-    def places(self, first: int) -> list[tuple[int, tuple[int, int], bool]]:
-        """Return the number and input size of each picture of the batch that begins here, and whether it may be a mosaic."""
-        share = first / self.pictures
-        sizes = [sizes for sizes, begin in self.sizes if begin <= share][-1]
+    def requests(self, first: int) -> list[Request]:
+        """Return the requests of the batch whose first picture has this number."""
+        done = first / self.pictures
+        sizes = [sizes for sizes, begin in self.sizes if begin <= done][-1]
         size = sizes[int(np.random.default_rng((self.seed, first, 1)).integers(len(sizes)))] if len(sizes) > 1 else sizes[0]
-        mosaic = share < 1 - self.plain_end
-        return [(k, size, mosaic) for k in range(first, min(first + self.batch, self.pictures))]
+        mosaic = done < 1 - self.plain_end
+        return [Request(number, size, mosaic) for number in range(first, min(first + self.batch, self.pictures))]
 
     def _order(self) -> NDArray[np.int32]:
         rng = np.random.default_rng(self.seed)
@@ -189,22 +175,22 @@ class Feed:
 
 
 @contextmanager
-def reader_errors() -> Iterator[None]:
-    """Raise ChildProcessError for torch's RuntimeError about the death of a process that reads pictures.
+def worker_errors() -> Iterator[None]:
+    """Raise ChildProcessError for torch's RuntimeError about a data-loading worker that was killed.
 
-    Torch raises it from a signal handler, so anywhere in the main thread.
+    Torch raises it from a signal handler, at an arbitrary point in the main thread.
     """
     try:
         yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise _reader_ended(error) from error
+        raise _worker_killed(error) from error
 
 
-def _reader_ended(error: Exception) -> ChildProcessError:
+def _worker_killed(error: Exception) -> ChildProcessError:
     return ChildProcessError(
-        f"a process that reads pictures was ended, perhaps for want of memory: try fewer workers, or none ({error})"
+        f"a data-loading worker was killed, possibly because memory ran out: try fewer workers, or none ({error})"
     )
 
 
@@ -219,32 +205,32 @@ def _repeat_factors(examples: Sequence[Example], below: float) -> NDArray[np.flo
     return most
 
 
-def _collate(items: list[tuple[Sample, list[str]]]) -> Batch:
-    samples = [sample for sample, _ in items]
-    counts = [len(sample.xyxy) for sample in samples]
+def _collate(items: list[tuple[Picture, Example, list[str]]]) -> Batch:
+    images, examples, problems = zip(*items, strict=True)
+    counts = [len(example.xyxy) for example in examples]
     return Batch(
-        torch.from_numpy(np.stack([sample.image for sample in samples])),
+        torch.from_numpy(np.stack(images)),
         Targets(
-            torch.repeat_interleave(torch.arange(len(samples)), torch.tensor(counts)),
+            torch.repeat_interleave(torch.arange(len(examples)), torch.tensor(counts)),
             *(
-                torch.from_numpy(np.concatenate([getattr(sample, name) for sample in samples]))
+                torch.from_numpy(np.concatenate([getattr(example, name) for example in examples]))
                 for name in ("xyxy", "classes", "quality")
             ),
         ),
-        [problem for _, problems in items for problem in problems],
+        [line for lines in problems for line in lines],
     )
 
 
-def _serve(_: int) -> None:
-    """Leave Ctrl-C to the training, and the cores to its threads, which wait for each other: reading uses what they leave."""
+def _init_worker(_: int) -> None:
+    """Leave Ctrl-C to the main process, and run at a low priority on one core: the training's threads wait for each other."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.excepthook = _told
+    sys.excepthook = _print_traceback
     cv2.setNumThreads(0)
     if hasattr(os, "nice"):
         os.nice(10)
 
 
-def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print a traceback, unless it says that the training has ended while its threads were handing it a picture."""
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback, unless the connection was lost because the training ended."""
     if not issubclass(kind, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, trace)

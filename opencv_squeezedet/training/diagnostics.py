@@ -1,4 +1,4 @@
-"""What one looks at while a network learns: its layers in numbers, and the pictures as it is fed them."""
+"""Diagnostics of a training: statistics of the layers, and the augmented pictures with their assigned anchors."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import encode_picture
 from opencv_squeezedet.network import Network, ReLU
 from opencv_squeezedet.preprocess import Picture
@@ -22,13 +23,15 @@ from opencv_squeezedet.training.losses import Assigned
 from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.predictions import Anchors
 
+SHEET_PICTURES = 12
 _BINS = 40
+_COLUMNS = 6  # layers in a row of the histograms
 _MANY_DEAD = 0.5
-_GREEN, _ORANGE, _GREY, _BLUE = (60, 200, 60), (0, 140, 255), (150, 150, 150), (170, 105, 23)  # BGR
+_GREEN, _ORANGE, _GREY = (60, 200, 60), (0, 140, 255), (150, 150, 150)  # BGR
 
 
 class Histogram(NamedTuple):
-    """How often values lie between edges: counts (N,), edges (N + 1,), and the values' mean and standard deviation."""
+    """A histogram with counts (N,) and edges (N + 1,), and the values' mean and standard deviation."""
 
     counts: NDArray[np.int64]
     edges: NDArray[np.float64]
@@ -37,16 +40,16 @@ class Histogram(NamedTuple):
 
 
 class LayerState(NamedTuple):
-    """A layer with weights, and what it does with some pictures.
+    """Statistics of a layer with weights, and of its activations for some pictures.
 
     Parameters
     ----------
     name : str
         The layer.
     weights, activations : Histogram
-        Of its kernel, without batch normalisation, and of what it puts out, after its ReLU.
+        Of its kernel, without batch normalisation, and of its output, after the ReLU.
     dead : float
-        Share of its channels that are 0 everywhere in all pictures; NaN without a ReLU.
+        Fraction of channels that are 0 everywhere in all pictures; NaN without a ReLU.
     """
 
     name: str
@@ -56,20 +59,20 @@ class LayerState(NamedTuple):
 
 
 def layer_states(model: TorchNetwork, blob: Tensor) -> list[LayerState]:
-    """Return the state of each layer with weights.
+    """Compute the statistics of each layer with weights.
 
     Parameters
     ----------
     model : TorchNetwork
         The network, in evaluation mode.
     blob : (N, C, H, W) tensor
-        Some pictures.
+        The network's input for some pictures, on any device.
     """
     steps = list(model.network.trained())
     names = [step.layer.tops[0] for step in steps]
     rectified = _rectified(model.network)
     with torch.inference_mode():
-        outputs = model(blob, names)
+        outputs = model(blob.to(next(model.parameters()).device), names)
     states = []
     for step, name, output in zip(steps, names, outputs, strict=True):
         dead = float((output == 0).all(3).all(2).all(0).float().mean()) if name in rectified else math.nan
@@ -93,7 +96,7 @@ def _histogram(values: Tensor) -> Histogram:
 
 
 def mostly_dead(state: LayerState) -> bool:
-    """Whether more than a half of a layer's ReLUs are dead."""
+    """Whether more than half of a layer's ReLUs are dead."""
     return state.dead > _MANY_DEAD
 
 
@@ -109,49 +112,38 @@ def states_csv(states: Sequence[LayerState]) -> bytes:
 
 
 def states_png(before: Sequence[LayerState], now: Sequence[LayerState]) -> bytes:
-    """Return histograms of each layer's weights (upper) and activations (lower) as a picture: at the start grey, now blue.
+    """Plot histograms of each layer's weights (upper) and activations (lower) as PNG: grey at the start, blue now.
 
-    Heights are logarithms of counts; below are the least and the largest value of both.
+    Heights are logarithms of counts.
     """
-    columns, width, height = 6, 220, 80
-    rows = -(-len(now) // columns)
-    cell = 2 * height + 62
-    canvas = np.full((rows * cell, columns * width, 3), 255, np.uint8)
-    for place, (old, new) in enumerate(zip(before, now, strict=True)):
-        left, top = place % columns * width, place // columns * cell
-        dead = f", {100 * new.dead:.0f} % dead" if new.dead > 0 else ""
-        _write(canvas, f"{new.name}{dead}", left + 8, top + 14)
+    with needs("train"):
+        from matplotlib.figure import Figure
+    rows = -(-len(now) // _COLUMNS)
+    figure = Figure(figsize=(2.2 * _COLUMNS, 2.4 * rows))
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=0.98, hspace=0.7, wspace=0.15)
+    axes = figure.subplots(2 * rows, _COLUMNS, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for number, (old, new) in enumerate(zip(before, now, strict=True)):
+        row, column = divmod(number, _COLUMNS)
         for half, pair in enumerate(((old.weights, new.weights), (old.activations, new.activations))):
-            y = top + 20 + half * (height + 20)
-            low, high = (pick(one.edges[end] for one in pair) for pick, end in ((min, 0), (max, -1)))
-            for histogram, colour in zip(pair, (_GREY, _BLUE), strict=True):
-                _bars(canvas[y : y + height, left + 8 : left + width - 8], histogram, low, high, colour)
-            _write(canvas, f"{low:.3g}", left + 8, y + height + 11)
-            _write(canvas, f"{high:.3g}", left + width - 60, y + height + 11)
-    return encode_picture(canvas, ".png")
-
-
-def _write(canvas: Picture, text: str, x: int, y: int) -> None:
-    cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (60, 60, 60), 1, cv2.LINE_AA)
-
-
-def _bars(canvas: Picture, histogram: Histogram, low: float, high: float, colour: tuple[int, int, int]) -> None:
-    """Mix a histogram of values between two limits into a part of a picture."""
-    height, width = canvas.shape[:2]
-    values = low + (np.arange(width) + 0.5) / width * (high - low)
-    places = np.searchsorted(histogram.edges, values, side="right") - 1
-    inside = (places >= 0) & (places < len(histogram.counts))
-    counts = np.where(inside, histogram.counts[places.clip(0, len(histogram.counts) - 1)], 0)
-    tall = np.log1p(counts) / np.log1p(histogram.counts.max()) * height
-    filled = np.arange(height, 0, -1)[:, None] <= tall
-    canvas[filled] = (canvas[filled].astype(int) + np.array(colour)) // 2
+            axis = axes[2 * row + half, column]
+            axis.set_axis_on()
+            for histogram, colour in zip(pair, ("0.6", "tab:blue"), strict=True):
+                axis.stairs(np.log1p(histogram.counts), histogram.edges, fill=True, color=colour, alpha=0.5)
+            axis.tick_params(left=False, labelleft=False, labelsize=6)
+        dead = f", {100 * new.dead:.0f} % dead" if new.dead > 0 else ""
+        axes[2 * row, column].set_title(f"{new.name}{dead}", fontsize=7, loc="left", pad=3)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
 
 
 def assigned_sheet(batch: Batch, assigned: Assigned, anchors: Anchors) -> bytes:
-    """Return some pictures as they were fed: objects green, ignored ones grey, and the anchors assigned to them orange."""
+    """Return some augmented pictures as JPEG: objects green, ignored ones grey, and the anchors assigned to them orange."""
     pictures = []
-    for i, fed in enumerate(batch.images[:12].numpy()):
-        image = fed.copy()
+    for i, augmented in enumerate(batch.images[:SHEET_PICTURES].numpy()):
+        image = augmented.copy()
         for row in torch.nonzero(assigned.picture == i).flatten().tolist():
             anchor = int(assigned.anchor[row])
             middle, half = anchors.centers[anchor], anchors.sizes[anchor] / 2
@@ -161,7 +153,7 @@ def assigned_sheet(batch: Batch, assigned: Assigned, anchors: Anchors) -> bytes:
             colour = _GREEN if batch.targets.quality[row] > 0 else _GREY
             _rectangle(image, batch.targets.xyxy[row].tolist(), colour, 2)
         pictures.append(image)
-    return sheet(pictures)
+    return contact_sheet(pictures)
 
 
 def _rectangle(image: Picture, xyxy: Sequence[float], colour: tuple[int, int, int], width: int) -> None:
@@ -169,11 +161,11 @@ def _rectangle(image: Picture, xyxy: Sequence[float], colour: tuple[int, int, in
     cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), colour, width)
 
 
-def sheet(pictures: Sequence[Picture]) -> bytes:
+def contact_sheet(pictures: Sequence[Picture]) -> bytes:
     """Return up to twelve pictures beside each other, as JPEG."""
-    rows, columns, side = 3, 4, 256
-    canvas = np.zeros((rows * side, columns * side, 3), np.uint8)
-    for i, image in enumerate(pictures[: rows * columns]):
+    columns, side = 4, 256
+    canvas = np.zeros((SHEET_PICTURES // columns * side, columns * side, 3), np.uint8)
+    for i, image in enumerate(pictures[:SHEET_PICTURES]):
         scale = side / max(image.shape[:2])
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[:side, :side]
         row, column = i // columns * side, i % columns * side
@@ -182,7 +174,7 @@ def sheet(pictures: Sequence[Picture]) -> bytes:
 
 
 def table_of(rows: Sequence[Mapping[str, float]], columns: Sequence[str]) -> bytes:
-    """Return rows as CSV, with empty cells where a row has no number."""
+    """Return rows as CSV; where a row has no number the cell is empty."""
     table = io.StringIO()
     writer = csv.DictWriter(table, columns, extrasaction="ignore")
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""One process at a time trains in a folder."""
+"""A lock, so that only one process at a time trains in a folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TAKEN = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 
 
 class FolderLock:
-    """Keeps other processes from training in a folder, as long as it lives; see `lock_folder`."""
+    """A lock on a folder, held for the lifetime of the object; see `lock_folder`."""
 
     def __init__(self, folder: Path) -> None:
         file = (folder / "lock").open("ab")
@@ -21,31 +21,33 @@ class FolderLock:
         try:
             _take(file.fileno())
         except OSError as error:
-            if error.errno not in _TAKEN:  # a file system that knows no locks
+            if error.errno not in _TAKEN:  # a file system without locks
                 return
-            raise ValueError(f"another process is training in {folder}: wait for its end, or choose another folder") from error
+            raise ValueError(
+                f"another process is training in {folder}: wait until it ends, or choose another folder"
+            ) from error
 
 
 _held: weakref.WeakValueDictionary[Path, FolderLock] = weakref.WeakValueDictionary()
 
 
 def lock_folder(folder: Path) -> FolderLock:
-    """Return what keeps other processes from training in a folder; this process may ask more than once.
+    """Lock a folder against training by other processes; this process may lock it more than once.
 
-    The lock is the operating system's, and ends with the process, however that ends; the file ``lock`` that stays behind holds
-    nobody up. Processes that this one starts do not share it, so that those that read pictures may outlive it for a moment.
+    The operating system releases the lock when the process ends, even if it is killed; the file ``lock`` remains, without
+    effect. Child processes do not inherit the lock, so data-loading workers may outlive their parent for a moment.
 
     Raises
     ------
     ValueError
-        If another process has it.
+        If another process holds the lock.
     OSError
         If the folder cannot be written to.
     """
-    place = real_path(folder)
-    lock = _held.get(place)  # a file that is closed takes all locks of its process with it, so that there must be one
+    path = real_path(folder)
+    lock = _held.get(path)  # closing any file handle releases all locks of the process, so there must be only one
     if lock is None:
-        lock = _held[place] = FolderLock(folder)
+        lock = _held[path] = FolderLock(folder)
     return lock
 
 

@@ -1,4 +1,4 @@
-"""The training loop: batches in, a better network out, and a checkpoint that survives a kill at any moment."""
+"""The training loop, and its checkpoint, which survives a kill at any moment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from opencv_squeezedet import _checks
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import named_errors
 from opencv_squeezedet.training import parallel
-from opencv_squeezedet.training.data import Batch, Feed
+from opencv_squeezedet.training.data import Batch, BatchStream
 from opencv_squeezedet.training.interrupts import deferred_signals
 from opencv_squeezedet.training.losses import Assigned, Loss, Losses, Targets
 from opencv_squeezedet.training.module import TorchNetwork
@@ -28,30 +28,30 @@ from opencv_squeezedet.training.precision import StepTimes, set_layout, supports
 from opencv_squeezedet.training.predictions import Predictions, predictions
 
 LOGITS = ("delta_bbox", "soft_class_reg", "sig_conf_reg")
-_KEPT = ("average", "seen", "seconds", "pending", "best", "best_average", "history")
+_KEPT = ("ema", "seen", "seconds", "pending", "best", "best_ema", "history")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How the weights are updated.
+    """Learning rate, weight decay, EMA and precision.
 
     Parameters
     ----------
     rate : float
         Highest learning rate of AdamW, for new layers.
     trunk_rate : float
-        Factor on it for layers that started from loaded weights.
+        Factor on the rate for layers that started from loaded weights.
     warm_up : float
         Fraction of the training over which the rate rises.
     flat : float
-        Fraction of the training from which the rate falls along a cosine. A training whose rate is still flat can be made
-        longer or shorter.
+        Fraction of the training until which the rate is constant; then it falls along a cosine. Until then a training can be
+        made longer or shorter without any other effect.
     last_rate : float
         Factor on the rate at the end.
     decay : float
         Weight decay of kernels.
-    average : float
-        Decay per step of the exponential moving average of the weights; the average is what is kept and measured.
+    ema : float
+        Decay per step of the exponential moving average (EMA) of the weights, which is measured and written.
     clip : float
         Largest norm of the gradient.
     bfloat16 : bool
@@ -70,13 +70,13 @@ class Schedule:
     flat: float = 0.0
     last_rate: float = 0.02
     decay: float = 0.02
-    average: float = 0.998
+    ema: float = 0.998
     clip: float = 10.0
     bfloat16: bool = True
 
     def __post_init__(self) -> None:
         """Check every field."""
-        for name in ("warm_up", "flat", "last_rate", "average"):
+        for name in ("warm_up", "flat", "last_rate", "ema"):
             _checks.fraction(name, getattr(self, name))
         for name in ("rate", "trunk_rate", "decay", "clip"):
             if _checks.finite(name, getattr(self, name)) < 0:
@@ -84,7 +84,7 @@ class Schedule:
         _checks.flag("bfloat16", self.bfloat16)
 
     def factor(self, seen: int, total: int) -> float:
-        """Return the factor on the rate after this many pictures."""
+        """Return the factor on the rate after ``seen`` of ``total`` pictures."""
         rise = self.warm_up * total
         if seen < rise:
             return min(1.0, (seen + 1) / rise)
@@ -95,7 +95,7 @@ class Schedule:
 
 @dataclass
 class Trainer:
-    """Trains one network; `run` resumes from the checkpoint.
+    """Trains a network; `run` resumes from the checkpoint.
 
     Parameters
     ----------
@@ -103,22 +103,22 @@ class Trainer:
         The network; its trainable weights are updated in place.
     loaded : list of str
         The layers that started from loaded weights.
-    feed : Feed
-        The pictures.
+    stream : BatchStream
+        The batches.
     losses : function
-        Returns the loss for an input size.
+        From an input size to its loss.
     schedule : Schedule
         The learning rates.
     checkpoint : Path
-        The file that keeps everything `run` needs to resume.
+        The file with everything that `run` needs to resume.
     labels : tuple of str
-        The classes, by which the checkpoint of another training run is recognised.
-    data : str
-        A fingerprint of the pictures and their objects, for the same purpose.
+        The classes; a checkpoint with other classes is refused.
+    fingerprint : str
+        A checksum of the pictures and their objects; a checkpoint with another one is refused.
     seen, seconds : int, float
-        Pictures seen, and how long that took.
+        Pictures seen, and the time that took.
     pending : list
-        Losses of the steps since the last row of ``history``, and the norm of the gradient.
+        Losses and norm of the gradient of each step since the last row of ``history``.
     history : list
         Rows of the log.
 
@@ -130,24 +130,24 @@ class Trainer:
 
     model: TorchNetwork
     loaded: list[str]
-    feed: Feed
+    stream: BatchStream
     losses: Callable[[tuple[int, int]], Loss]
     schedule: Schedule
     checkpoint: Path
     labels: tuple[str, ...]
-    data: str
+    fingerprint: str
     seen: int = 0
     seconds: float = 0.0
     pending: list[list[float]] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Make the optimizer and the average, and load the checkpoint if there is one."""
+        """Make the optimizer and the EMA, and load the checkpoint if there is one."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(self.device)
-        if parallel.from_first(lambda: self.data) != self.data:
-            raise ValueError("the processes do not have the same pictures and objects")
-        for size in {self.feed.batch, self.feed.pictures % self.feed.batch} - {0}:
+        if parallel.from_first(lambda: self.fingerprint) != self.fingerprint:
+            raise ValueError("the processes have different pictures or objects")
+        for size in {self.stream.batch, self.stream.pictures % self.stream.batch} - {0}:
             if size < parallel.count():
                 raise ValueError(
                     f"a batch of {size} is too small for {parallel.count()} processes: choose other pictures or batch"
@@ -157,9 +157,9 @@ class Trainer:
         self.step_times: StepTimes | None = None
         self.bfloat16 = self._chooses_bfloat16(None if state is None else state["bfloat16"])
         set_layout(self.model, bfloat16=self.bfloat16)
-        self.average = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        self.ema = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self._groups(), lr=self.schedule.rate, betas=(0.9, 0.99))
-        self.best, self.best_average = -1.0, self.average
+        self.best, self.best_ema = -1.0, self.ema
         if state is not None:
             self._take_up(state)
 
@@ -170,9 +170,9 @@ class Trainer:
         if self.device.type == "cuda":
             return True
         if saved is None:
-            places = self.feed.places(0)
-            _, (width, height), _ = places[0]
-            shape = (len(parallel.own(places)), height, width)
+            requests = self.stream.requests(0)
+            width, height = requests[0].size
+            shape = (len(parallel.own(requests)), height, width)
             self.step_times = parallel.from_first(lambda: time_steps(self.model, LOGITS, shape))
             return self.step_times.bfloat16 < self.step_times.float32
         return saved
@@ -199,13 +199,12 @@ class Trainer:
         Ctrl-C and the death of a data-loading worker are handled between two steps. If another process of this training ends
         during a step, that step has no effect.
         """
-        mean = torch.tensor(self.feed.mean, device=self.device)
         start = time.monotonic() - self.seconds
-        for batch in self.feed.batches(self.seen):
+        for batch in self.stream.batches(self.seen):
             with deferred_signals():
                 problems = parallel.gathered(batch.problems)
-                losses, norm = self.step(batch, mean)
-                self.seen = min(self.seen + self.feed.batch, self.feed.pictures)
+                losses, norm = self.step(batch)
+                self.seen = min(self.seen + self.stream.batch, self.stream.pictures)
                 self.seconds = time.monotonic() - start
                 self.pending.append(torch.stack([*losses, norm]).tolist())
             yield batch._replace(problems=problems)
@@ -213,9 +212,9 @@ class Trainer:
     @property
     def rate(self) -> float:
         """The learning rate of new layers."""
-        return self.schedule.rate * self.schedule.factor(self.seen, self.feed.pictures)
+        return self.schedule.rate * self.schedule.factor(self.seen, self.stream.pictures)
 
-    def step(self, batch: Batch, mean: Tensor) -> tuple[Losses, Tensor]:
+    def step(self, batch: Batch) -> tuple[Losses, Tensor]:
         """Update the weights with one batch, and return its losses and the norm of the gradient.
 
         The result depends only on the weights, the batch and ``seen``.
@@ -226,14 +225,14 @@ class Trainer:
             group["lr"] = self.rate * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
         with self._statistics_kept():
-            loss, found, targets = self.forward(batch, mean)
+            loss, found, targets = self.forward(batch)
             losses = torch.stack(loss(found, targets))
             losses.sum().backward()  # type: ignore[no-untyped-call]
             parallel.sum_gradients(self.model.parameters())
             losses = parallel.summed(losses.detach())
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
         self.optimizer.step()
-        self._follow()
+        self._update_ema()
         return Losses(*losses), norm
 
     @contextmanager
@@ -248,15 +247,15 @@ class Trainer:
             raise
 
     def assigned(self, batch: Batch) -> Assigned:
-        """Return which anchors are assigned to the objects of a batch, as the network is now."""
+        """Return the anchors that are assigned to the objects of a batch, given the current weights."""
         self.model.eval()
         with torch.no_grad():
-            loss, found, targets = self.forward(batch, torch.tensor(self.feed.mean, device=self.device))
+            loss, found, targets = self.forward(batch)
         return loss.assigned(found, targets)
 
-    def forward(self, batch: Batch, mean: Tensor) -> tuple[Loss, Predictions, Targets]:
-        """Return what the network makes of a batch, its objects on the same device, and the loss for its size."""
-        blob = (batch.images.to(self.device).float() - mean).permute(0, 3, 1, 2)
+    def forward(self, batch: Batch) -> tuple[Loss, Predictions, Targets]:
+        """Return the loss for a batch's size, the network's predictions, and the batch's objects on the same device."""
+        blob = batch.blob(self.stream.mean, self.device)
         targets = Targets(*(tensor.to(self.device) for tensor in batch.targets))
         loss = self.losses((blob.shape[3], blob.shape[2]))
         return loss, self.predict(blob, loss), targets
@@ -267,35 +266,35 @@ class Trainer:
             blobs = self.model(blob, LOGITS)
         return predictions(blobs[0], blobs[1], blobs[2], loss.config)
 
-    def _follow(self) -> None:
-        steps = self.seen / self.feed.batch
-        decay = min(self.schedule.average, (1 + steps) / (20 + steps))
+    def _update_ema(self) -> None:
+        steps = self.seen / self.stream.batch
+        decay = min(self.schedule.ema, (1 + steps) / (20 + steps))
         with torch.no_grad():
             for name, tensor in self.model.state_dict().items():
                 if tensor.is_floating_point():
-                    self.average[name].lerp_(tensor, 1 - decay)
+                    self.ema[name].lerp_(tensor, 1 - decay)
                 else:
-                    self.average[name].copy_(tensor)
+                    self.ema[name].copy_(tensor)
 
-    def averaged(self) -> TorchNetwork:
-        """Return a network with the averaged weights."""
-        return self._network(self.average)
+    def ema_network(self) -> TorchNetwork:
+        """Return a network with the EMA of the weights."""
+        return self._network(self.ema)
 
-    def chosen(self) -> TorchNetwork:
-        """Return a network with the averaged weights that measured best, or the last ones if nothing was measured."""
-        return self._network(self.best_average if self.best >= 0 else self.average)
+    def best_network(self) -> TorchNetwork:
+        """Return a network with the EMA that measured best, or the last one if nothing was measured."""
+        return self._network(self.best_ema if self.best >= 0 else self.ema)
 
     def _network(self, state: dict[str, Tensor]) -> TorchNetwork:
         model = TorchNetwork(self.model.network, list(self.model.norms))
         model.load_state_dict(state)
         return model.to(self.device).eval()
 
-    def measured(self, accuracy: float) -> None:
-        """Keep the averaged weights if they are the best so far."""
+    def keep_best(self, accuracy: float) -> None:
+        """Keep the EMA if it is the best so far."""
         if accuracy > self.best:
             with deferred_signals():
                 self.best = accuracy
-                self.best_average = {name: tensor.clone() for name, tensor in self.average.items()}
+                self.best_ema = {name: tensor.clone() for name, tensor in self.ema.items()}
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
@@ -303,7 +302,7 @@ class Trainer:
             content = io.BytesIO()  # torch.save does not raise OSError when the disk is full
             kept = {name: getattr(self, name) for name in ("bfloat16", *_KEPT)}
             states = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-            torch.save({"labels": list(self.labels), "data": self.data, **states, **kept}, content)
+            torch.save({"labels": list(self.labels), "fingerprint": self.fingerprint, **states, **kept}, content)
             self._write(content.getbuffer())
 
     def _write(self, content: memoryview) -> None:
@@ -321,7 +320,7 @@ class Trainer:
     def _read(self, content: bytes) -> dict[str, Any]:
         try:
             state = torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
-            labels, data = tuple(state["labels"]), state["data"]
+            labels, fingerprint = tuple(state["labels"]), state["fingerprint"]
             kept = {name: state[name] for name in ("model", "optimizer", "bfloat16", *_KEPT)}
         except (RuntimeError, ValueError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
             raise ModelError(f"{self.checkpoint} is damaged: remove it, or choose another folder") from error
@@ -329,7 +328,7 @@ class Trainer:
             raise ModelError(
                 f"{self.checkpoint} belongs to a training run with the classes {', '.join(labels)}: choose another folder"
             )
-        if data != self.data:
+        if fingerprint != self.fingerprint:
             raise ModelError(
                 f"{self.checkpoint} belongs to a training run on other pictures or objects: choose another folder"
             )

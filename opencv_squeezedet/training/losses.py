@@ -1,4 +1,4 @@
-"""The losses for a detector: the published one, and one that works better."""
+"""Loss functions for detectors: the published one, and a task-aligned one."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Targets(NamedTuple):
     Parameters
     ----------
     picture : (M,) int64
-        Which picture of the batch.
+        Index of the picture in the batch.
     xyxy : (M, 4) float32
         Boxes, input pixels.
     classes : (M, C) float32
-        How likely each class is: 1 for a known class, or a teacher's opinion. Rows sum to 1.
+        Probability of each class: 1 for a known class, or a teacher's soft label. Rows sum to 1.
     quality : (M,) float32
-        How certain the object is, in [0, 1]; 0 marks one that counts neither as an object nor as background.
+        Probability of the object; 0 marks an ignored one, which counts neither as an object nor as background.
     """
 
     picture: Tensor
@@ -44,18 +44,18 @@ class Losses(NamedTuple):
 
 
 class Assigned(NamedTuple):
-    """Which anchors are assigned to which objects: rows are pairs.
+    """The anchors assigned to objects, one pair a row.
 
     Parameters
     ----------
     picture : (P,) int64
-        Which picture of the batch.
+        Index of the picture in the batch.
     anchor : (P,) int64
-        Which anchor, in the order of the blobs.
+        Index of the anchor, in the order of the blobs.
     target : (P,) int64
-        Which row of the targets.
+        Row of the targets.
     score : (P,) float32
-        What the confidence should be.
+        Target of the confidence.
     """
 
     picture: Tensor
@@ -65,25 +65,25 @@ class Assigned(NamedTuple):
 
 
 class Loss(Protocol):
-    """A loss that a network is trained with."""
+    """A loss function for a head."""
 
     config: HeadConfig
 
     def __call__(self, found: Predictions, targets: Targets) -> Losses:
-        """Return the loss of a batch, of which other processes may have other parts: the sum of all is the batch's."""
+        """Return this process's part of the loss of a batch; the sum over all processes is the loss of the whole batch."""
 
     def assigned(self, found: Predictions, targets: Targets) -> Assigned:
-        """Return which anchors are assigned to which objects."""
+        """Return the anchors that are assigned to objects."""
 
 
 @dataclass
 class AlignedLoss:
-    """Several anchors per object, those that already fit it best; score-aligned confidence, soft classes, CIoU.
+    """Assigns several anchors to each object, those that already fit it best; aligned confidence, soft classes, CIoU.
 
     After the task-aligned assignment of TOOD (Feng et al., arXiv:2108.07755): anchors whose centre lies in the object are
     ranked by score^alpha * IoU^beta of their predicted boxes, and the best ``candidates`` of each object are assigned to it.
-    Their confidence is trained towards that alignment, scaled so that the best one's target is its IoU. Every object has the
-    same weight whatever its size, and the confidence learns the order in which average precision ranks detections.
+    The target of their confidence is that alignment, scaled so that the best one's is its IoU. Objects of all sizes have the
+    same weight, and the confidence learns the order in which average precision ranks detections.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ class AlignedLoss:
         return Losses(self.box * box.sum() / total, self.classes * classes.sum() / total, self.confidence * confidence / total)
 
     def assigned(self, found: Predictions, targets: Targets) -> Assigned:
-        """Return which anchors are assigned to which objects."""
+        """Return the anchors that are assigned to objects."""
         anchors = _on(self._anchors, found.deltas.device)
         with torch.no_grad():
             boxes = decode_xyxy(found.deltas, anchors.centers, anchors.sizes, self.config)
@@ -146,7 +146,7 @@ class AlignedLoss:
     def _assign(self, boxes: Tensor, found: Predictions, targets: Targets, anchors: Anchors) -> Assigned:
         objects = torch.nonzero(targets.quality > 0).squeeze(1)
         picture, truth = targets.picture[objects], targets.xyxy[objects]
-        row, column = torch.nonzero(_inside(anchors, truth), as_tuple=True)  # of all pairs few are left
+        row, column = torch.nonzero(_inside(anchors, truth), as_tuple=True)  # few of all pairs
         where = picture[row], column
         overlap = iou_xyxy(boxes[where], truth[row])
         chance = (found.classes[where].softmax(-1) * targets.classes[objects][row]).sum(-1)
@@ -166,16 +166,17 @@ class AlignedLoss:
 
 @dataclass
 class PublishedLoss:
-    """SqueezeDetLoss, which the 2017 networks were trained with (Wu et al., arXiv:1612.01051, section 3.2, as in Caffe).
+    """SqueezeDetLoss, the loss of the 2017 networks (Wu et al., arXiv:1612.01051, section 3.2, as in Caffe).
 
-    One anchor is assigned to each object: of the anchors left, the one whose predicted box overlaps it most or, if none
-    does, the one with the smallest deltas. Squared errors of deltas and of confidence against IoU, logarithm of the class
-    score. Pictures without objects count as background; the published loss divides by zero for them.
+    One anchor is assigned to each object: of the anchors that are not assigned yet, the one whose predicted box overlaps it
+    most or, if none does, the one with the smallest deltas. The loss is the squared error of the deltas and of the confidence
+    against the IoU, and the cross entropy of the class. Pictures without objects count as background; the published loss
+    divides by zero for them.
 
     Parameters
     ----------
     config : HeadConfig
-        The head; plain exponentials are expected, because the targets of sizes are logarithms.
+        The head; without ``exp_threshold``, because the targets of sizes are logarithms.
     box, positive, negative : float
         Weights of deltas, of confidence with an object, and of confidence without one.
     """
@@ -211,7 +212,7 @@ class PublishedLoss:
         return Losses(box, classes, with_object + without)
 
     def assigned(self, found: Predictions, targets: Targets) -> Assigned:
-        """Return which anchors are assigned to which objects."""
+        """Return the anchors that are assigned to objects."""
         anchors = _on(self._anchors, found.deltas.device)
         with torch.no_grad():
             boxes = decode_xyxy(found.deltas, anchors.centers, anchors.sizes, self.config)
@@ -237,7 +238,7 @@ class PublishedLoss:
         return Assigned(targets.picture[rows], anchor, rows, score)
 
     def _deltas(self, anchors: Anchors, which: Tensor, truth: Tensor) -> Tensor:
-        """The deltas that give boxes (P, 4), whose sides here are one pixel longer than the distance of their corners."""
+        """The deltas of boxes (P, 4), whose sides are one pixel longer here than the distance of their corners."""
         sizes = anchors.sizes[which]
         middle = (truth[:, :2] + truth[:, 2:]) / 2
         logs = ((truth[:, 2:] - truth[:, :2] + 1) / sizes).log()
@@ -251,25 +252,25 @@ def _on(anchors: Anchors, device: torch.device) -> Anchors:
 
 
 def _inside(anchors: Anchors, truth: Tensor) -> Tensor:
-    """Which anchor centres lie in each box, or, for boxes smaller than a cell, within a cell of its centre."""
+    """Whether each anchor centre lies in each box, or, for boxes smaller than a cell, within a cell of its centre."""
     middle, half = (truth[:, :2] + truth[:, 2:]) / 2, (truth[:, 2:] - truth[:, :2]) / 2
     reach = torch.maximum(half, anchors.strides)
     return ((anchors.centers - middle[:, None]).abs() < reach[:, None]).all(-1)
 
 
 def _one_object_each(chosen: Tensor, iou: Tensor, picture: Tensor, pictures: int) -> Tensor:
-    """Assign each anchor of a picture only to the object that it overlaps most."""
+    """Keep, for each anchor of a picture, only the assignment to the object that it overlaps most."""
     claimed = torch.where(chosen > 0, iou, -1.0)
     where = picture[:, None].expand_as(claimed)
     best = claimed.new_full((pictures, claimed.shape[1]), -1.0).scatter_reduce_(0, where, claimed, "amax")
     row = torch.arange(len(picture), device=picture.device)[:, None].expand_as(where)
     row = row.where(claimed >= best[picture], len(picture))
-    first = row.new_full(best.shape, len(picture)).scatter_reduce_(0, where, row, "amin")  # of objects in the same place
+    first = row.new_full(best.shape, len(picture)).scatter_reduce_(0, where, row, "amin")  # of objects with the same box
     return chosen * (row == first[picture])
 
 
 def _overlapped(boxes: Tensor, targets: Targets, which: Tensor) -> Tensor:
-    """Which predicted boxes (N, A) overlap one of some objects by half."""
+    """Whether each predicted box (N, A) has an IoU above 0.5 with one of the chosen objects."""
     covered = boxes.new_zeros(boxes.shape[:2], dtype=torch.bool)
     for picture, truth in zip(targets.picture[which].tolist(), targets.xyxy[which], strict=True):
         covered[picture] |= iou_xyxy(boxes[picture], truth) > 0.5

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
-from opencv_squeezedet.network import (
-    Concat,
-    Convolution,
-    Deconvolution,
-    Dropout,
-    Eltwise,
-    Layer,
-    Network,
-    Permute,
-    Pooling,
-    ReLU,
-    Reshape,
-    ShuffleChannel,
-    Sigmoid,
-    Slice,
-    Softmax,
-    Upsample,
-    Weights,
-)
+from opencv_squeezedet.network import Layer, Network, Weights
+from opencv_squeezedet.network.layers.interfaces import TorchRun
 from opencv_squeezedet.training.parallel import BatchNorm, dropout
-
-_Filter = nn.Conv2d | nn.ConvTranspose2d
 
 
 class TorchNetwork(nn.Module):
@@ -53,14 +33,12 @@ class TorchNetwork(nn.Module):
         self.filters = nn.ModuleDict()
         self.norms = nn.ModuleDict()
         for step in self.network.trained():
-            layer = step.layer
-            assert isinstance(layer, (Convolution, Deconvolution))
-            key = _key(layer.name)
-            self.filters[key] = _filter(layer, step.bottoms[0][1])
-            if layer.name in normalized:
-                self.norms[key] = BatchNorm(layer.outputs)
-        for key in self.filters:
-            _initialize(self._filter(key))
+            key = _key(step.layer.name)
+            self.filters[key] = step.layer.torch_module(step.bottoms)
+            if step.layer.name in normalized:
+                self.norms[key] = BatchNorm(step.tops[0][1])
+        for step in self.network.trained():
+            step.layer.torch_initialize(self.filters[_key(step.layer.name)])
 
     def forward(self, blob: Tensor, outputs: Sequence[str] | None = None) -> tuple[Tensor, ...]:
         """Run the network on a blob (N, C, H, W) and return the named blobs; by default those that no layer reads."""
@@ -74,23 +52,16 @@ class TorchNetwork(nn.Module):
         return tuple(blobs[name] for name in wanted)
 
     def _run(self, layer: Layer, bottoms: list[Tensor]) -> Sequence[Tensor]:
-        if isinstance(layer, (Convolution, Deconvolution)):
-            key = _key(layer.name)
-            x = self._filtered(layer, key, bottoms[0])
-            return (self._norm(key)(x) if key in self.norms else x,)
-        return _OPERATIONS[type(layer)](layer, bottoms, self.training)
+        key = _key(layer.name)
+        run = TorchRun(self.filters[key] if key in self.filters else None, self._dropout)  # noqa: SIM401  # it has no get
+        tops = layer.torch_forward(bottoms, run)
+        return [self._norm(key)(tops[0])] if key in self.norms else tops
 
-    def _filter(self, key: str) -> _Filter:
-        return cast(_Filter, self.filters[key])
+    def _dropout(self, x: Tensor, ratio: float) -> Tensor:
+        return dropout(x, ratio, self.training)
 
     def _norm(self, key: str) -> nn.BatchNorm2d:
         return cast(nn.BatchNorm2d, self.norms[key])
-
-    def _filtered(self, layer: Convolution | Deconvolution, key: str, x: Tensor) -> Tensor:
-        if isinstance(layer, Deconvolution) and x.device.type == "cpu":
-            with torch.autocast("cpu", enabled=False):  # on the CPU it is far slower in bfloat16
-                return cast(Tensor, self._filter(key)(x.float()))
-        return cast(Tensor, self._filter(key)(x))
 
     def load_weights(self, weights: Mapping[str, Sequence[NDArray[np.float32]]], *, strict: bool = True) -> list[str]:
         """Load a network's blobs, and return the names of the layers that got theirs.
@@ -135,9 +106,9 @@ class TorchNetwork(nn.Module):
 
     def kernel(self, layer: str) -> Tensor:
         """Return a layer's kernel, without its batch normalisation."""
-        return self._filter(_key(layer)).weight
+        return cast(Tensor, self.filters[_key(layer)].weight)
 
-    def settle(self, layers: Collection[str], blob: Tensor) -> None:
+    def init_batchnorm(self, layers: Collection[str], blob: Tensor) -> None:
         """Give the named layers' batch normalisation the statistics of a blob, so that it changes nothing at first."""
         norms = [self._norm(_key(name)) for name in layers if _key(name) in self.norms]
         hooks = [norm.register_forward_pre_hook(_neutral) for norm in norms]
@@ -145,6 +116,17 @@ class TorchNetwork(nn.Module):
         try:
             with torch.no_grad():
                 self.eval()(blob, last.layer.tops)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def init_inputs(self, layers: Collection[str], blob: Tensor) -> None:
+        """Scale the named layers' kernels as if each input channel had a mean square of 1, so that quiet channels count."""
+        hooks = [self.filters[_key(name)].register_forward_pre_hook(_scale_inputs) for name in layers]
+        *_, last = self.network.trained()
+        try:
+            with torch.no_grad():
+                self.train()(blob, last.layer.tops)  # batch normalisation as in the first step
         finally:
             for hook in hooks:
                 hook.remove()
@@ -168,81 +150,12 @@ def _neutral(module: nn.Module, inputs: tuple[Tensor]) -> None:
         cast(Tensor, tensor).copy_(value)
 
 
+def _scale_inputs(module: nn.Module, inputs: tuple[Tensor]) -> None:
+    conv = cast(nn.Conv2d, module)
+    rms = inputs[0].square().mean((0, 2, 3)).sqrt().clamp(min=1e-6).view(conv.groups, -1)  # a row for each group
+    per_group = conv.out_channels // conv.groups
+    conv.weight.div_(rms.repeat_interleave(per_group, dim=0)[:, :, None, None])
+
+
 def _key(name: str) -> str:
     return name.replace(".", "_")  # torch does not allow dots in names
-
-
-def _filter(layer: Convolution | Deconvolution, inputs: int) -> _Filter:
-    kind: type[_Filter] = nn.Conv2d if isinstance(layer, Convolution) else nn.ConvTranspose2d
-    return kind(
-        inputs,
-        layer.outputs,
-        layer.kernel,
-        stride=layer.stride,
-        padding=layer.pad,
-        dilation=layer.dilation,
-        groups=layer.groups,
-        bias=layer.bias,
-    )
-
-
-def _initialize(module: _Filter) -> None:
-    weight, bias = module.weight, module.bias
-    if isinstance(module, nn.ConvTranspose2d):  # starts as an interpolation
-        sides = [1 - torch.linspace(-1, 1, side + 2)[1:-1].abs() for side in module.kernel_size]
-        nn.init.zeros_(weight)
-        with torch.no_grad():
-            weight.copy_(torch.outer(sides[0], sides[1]).expand_as(weight) / (weight.shape[0] // module.groups))
-    else:
-        nn.init.kaiming_normal_(weight, nonlinearity="relu")
-    if bias is not None:
-        nn.init.zeros_(bias)
-
-
-def _relu(layer: ReLU, bottoms: list[Tensor], training: bool) -> Sequence[Tensor]:
-    in_place = layer.tops == layer.bottoms
-    if layer.slope:
-        return (functional.leaky_relu(bottoms[0], layer.slope, in_place),)
-    return (functional.relu(bottoms[0], in_place),)
-
-
-def _pool(layer: Pooling, bottoms: list[Tensor], training: bool) -> Sequence[Tensor]:
-    x = bottoms[0]
-    if layer.kernel is None:
-        return (x.amax((2, 3), keepdim=True) if layer.method == "max" else x.mean((2, 3), keepdim=True),)
-    if layer.method == "max":
-        return (functional.max_pool2d(x, layer.kernel, layer.stride, layer.pad, ceil_mode=True),)
-    return (functional.avg_pool2d(x, layer.kernel, layer.stride, layer.pad, ceil_mode=True),)
-
-
-def _slice(layer: Slice, bottoms: list[Tensor], training: bool) -> Sequence[Tensor]:
-    return torch.tensor_split(bottoms[0], layer.points, dim=layer.axis)
-
-
-def _reshape(layer: Reshape, bottoms: list[Tensor], training: bool) -> Sequence[Tensor]:
-    shape = bottoms[0].shape
-    return (bottoms[0].reshape([shape[i] if dim == 0 else dim for i, dim in enumerate(layer.dims)]),)
-
-
-def _upsample(layer: Upsample, bottoms: list[Tensor], training: bool) -> Sequence[Tensor]:
-    return (functional.interpolate(bottoms[0], scale_factor=layer.factor, mode="nearest"),)
-
-
-def _shuffle(layer: ShuffleChannel, bottoms: list[Tensor], training: bool) -> Sequence[Tensor]:
-    return (functional.channel_shuffle(bottoms[0], layer.groups),)
-
-
-_OPERATIONS: dict[type[Layer], Callable[..., Sequence[Tensor]]] = {
-    ReLU: _relu,
-    Dropout: lambda layer, bottoms, training: (dropout(bottoms[0], layer.ratio, training),),
-    Sigmoid: lambda layer, bottoms, training: (bottoms[0].sigmoid(),),
-    Softmax: lambda layer, bottoms, training: (bottoms[0].softmax(layer.axis),),
-    Concat: lambda layer, bottoms, training: (torch.cat(bottoms, layer.axis),),
-    Eltwise: lambda layer, bottoms, training: (sum(bottoms[1:], bottoms[0]),),
-    Permute: lambda layer, bottoms, training: (bottoms[0].permute(layer.order),),
-    Pooling: _pool,
-    Slice: _slice,
-    Reshape: _reshape,
-    Upsample: _upsample,
-    ShuffleChannel: _shuffle,
-}

@@ -1,8 +1,8 @@
 """Training in several processes, as ``torchrun`` starts them.
 
-Each process has a part of every batch, and what a batch is summed over is summed over all processes: the normalisers of the
-loss, the statistics of batch normalisation, the gradients. So a training run is the same, but for rounding, whatever the
-number of processes, and may be resumed with another. With one process nothing here does anything.
+Each process has a part of every batch. The normalisers of the loss, the statistics of batch normalisation and the gradients
+are summed over all processes, so a training run does not depend on their number, apart from rounding, and may be resumed with
+another number. With one process these functions have no effect.
 """
 
 from __future__ import annotations
@@ -22,20 +22,19 @@ Sliceable = TypeVar("Sliceable", list[Any], Tensor)
 
 @contextmanager
 def processes() -> Iterator[int]:
-    """Join the processes that torchrun has started, for as long as the ``with`` block lasts.
+    """Join the processes that torchrun has started, for the duration of the ``with`` block.
 
-    GPUs talk to each other by NCCL, where there are any, and processors by Gloo.
+    GPUs communicate by NCCL, CPUs by Gloo.
 
     Yields
     ------
     int
-        The number of this process, from 0 on: 0 if torchrun has not started it. Number 0 alone is to print, and to keep what
-        it writes.
+        The rank of this process; 0 without torchrun. Only rank 0 should print, and keep what it writes.
 
     Raises
     ------
     ValueError
-        If there are GPUs, but fewer than processes.
+        If there are GPUs, but fewer GPUs than processes.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield 0
@@ -44,13 +43,11 @@ def processes() -> Iterator[int]:
     if torch.cuda.is_available():
         backend, gpu = "nccl", int(os.environ["LOCAL_RANK"])
         if gpu >= torch.cuda.device_count():
-            raise ValueError(
-                f"torchrun: there are more processes than GPUs here, of which there are {torch.cuda.device_count()}"
-            )
+            raise ValueError(f"torchrun: at most one process per GPU was expected; there are {torch.cuda.device_count()} GPUs")
         torch.cuda.set_device(gpu)
     distributed.init_process_group(backend)
     yield distributed.get_rank()
-    distributed.destroy_process_group()  # not after an error, when it would wait for the others: torchrun ends them
+    distributed.destroy_process_group()  # not after an error: it would wait for the other processes, which torchrun ends
 
 
 def _are_several() -> bool:
@@ -59,7 +56,7 @@ def _are_several() -> bool:
 
 @contextmanager
 def _loss_of_a_process() -> Iterator[None]:
-    """ChildProcessError, after which a training is saved, where Gloo finds that a process has gone."""
+    """Raise ChildProcessError, after which a training is saved, if Gloo reports that a process has ended."""
     try:
         yield
     except RuntimeError as error:
@@ -67,12 +64,12 @@ def _loss_of_a_process() -> Iterator[None]:
 
 
 def count() -> int:
-    """Return how many processes there are."""
+    """Return the number of processes."""
     return distributed.get_world_size() if _are_several() else 1
 
 
 def own(items: Sliceable) -> Sliceable:
-    """Return this process' part of what all processes have: the parts follow each other."""
+    """Return this process's part of a sequence; the parts are consecutive."""
     if not _are_several():
         return items
     rank, ranks = distributed.get_rank(), count()
@@ -80,7 +77,7 @@ def own(items: Sliceable) -> Sliceable:
 
 
 def summed(tensor: Tensor) -> Tensor:
-    """Return the sum over all processes; gradients do not flow through it."""
+    """Return the sum over all processes, without a gradient."""
     if not _are_several():
         return tensor
     total = tensor.detach().clone()
@@ -99,18 +96,18 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def from_first(ask: Callable[[], Value]) -> Value:
-    """Return what the first process finds, which alone looks."""
+def from_first(compute: Callable[[], Value]) -> Value:
+    """Compute a value in the first process, and return it in all."""
     if not _are_several():
-        return ask()
-    found = [ask() if distributed.get_rank() == 0 else None]
+        return compute()
+    found = [compute() if distributed.get_rank() == 0 else None]
     with _loss_of_a_process():
         distributed.broadcast_object_list(found)
     return cast(Value, found[0])
 
 
 def gathered(items: list[Value]) -> list[Value]:
-    """Return what all processes have, one after the other."""
+    """Return the concatenated lists of all processes."""
     if not _are_several():
         return items
     lists: list[Any] = [None] * count()
@@ -120,11 +117,11 @@ def gathered(items: list[Value]) -> list[Value]:
 
 
 def dropout(x: Tensor, ratio: float, training: bool) -> Tensor:
-    """`functional.dropout`, which leaves out of a picture what it would leave out if one process had the whole batch."""
+    """`functional.dropout` with the random numbers that one process would draw for the whole batch."""
     if not (training and _are_several()):
         return functional.dropout(x, ratio, training)
     pictures = int(summed(torch.tensor(len(x), device=x.device)))
-    layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last  # numbers are drawn in memory's order
+    layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last  # numbers are drawn in the order of memory
     ones = torch.empty((pictures, *x.shape[1:]), dtype=x.dtype, device=x.device, memory_format=layout).fill_(1)
     return x * own(functional.dropout(ones, ratio))
 
@@ -151,11 +148,11 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 def _statistics(x: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return how many values each channel of a blob (N, C, H, W) has in all processes, their mean and their variance.
+    """Return the number of values of each channel of a blob (N, C, H, W) in all processes, their mean and their variance.
 
-    They are of the type of ``like``, (C,), which may be more exact than the blob's.
+    They have the dtype of ``like``, (C,), which may be more precise than the blob's.
     """
-    before = torch.zeros_like(like), torch.zeros_like(like)  # without these they would be of the blob's type
+    before = torch.zeros_like(like), torch.zeros_like(like)  # without these the statistics would have the blob's dtype
     mean, variance = (part.double() for part in torch.batch_norm_update_stats(x.detach(), *before, 0.0))
     number = mean.new_full((1,), x.numel() / x.shape[1])
     total = summed(torch.cat([number, number * mean, number * (variance + mean.square())]))
@@ -164,9 +161,9 @@ def _statistics(x: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _Normalized(torch.autograd.Function):
-    """Batch normalisation with statistics of all processes, which all their losses depend on.
+    """Batch normalisation with statistics of all processes, and its gradient through these statistics.
 
-    Torch's own operations do the work, each in one pass: they are many times as fast as sums and products of whole blobs.
+    Torch's own operations are used, each a single pass: they are many times as fast as sums and products of whole blobs.
     """
 
     @staticmethod

@@ -59,5 +59,5 @@ def _seconds(model: TorchNetwork, outputs: Sequence[str], shape: tuple[int, int,
         start = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             tops = model(blob, outputs)
-        torch.stack([top.float().mean() for top in tops]).sum().backward()
+        torch.stack([top.float().mean() for top in tops]).sum().backward()  # type: ignore[no-untyped-call]
     return time.perf_counter() - start

@@ -1,17 +1,19 @@
-"""A head's arithmetic in torch: anchors, boxes from deltas, IoU; the same formulas as in the compiled decoder."""
+"""A head's arithmetic in torch, with the formulas of the compiled decoder: anchors, boxes from deltas, IoU."""
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.network import Network, Slice
 
-_MOST_LOG = 5.0  # e^5 is larger than any picture; keeps boxes finite early in training
+_MOST_LOG = 5.0  # keeps boxes finite early in training
 
 
 class Predictions(NamedTuple):
@@ -31,7 +33,7 @@ class Anchors(NamedTuple):
 
 
 class LogitChannels(NamedTuple):
-    """The last layer with weights, and which of its output channels are class logits, and which confidence logits."""
+    """The last layer with weights, and its output channels with class logits and with confidence logits."""
 
     layer: str
     classes: slice
@@ -39,7 +41,7 @@ class LogitChannels(NamedTuple):
 
 
 def logit_channels(network: Network) -> LogitChannels:
-    """Return where a network's logits come from."""
+    """Return the layer and the channels of a network's logits."""
     slice_layer = network.step("slice").layer
     assert isinstance(slice_layer, Slice)
     classes, confidence = slice_layer.points
@@ -76,7 +78,7 @@ def predictions(delta_bbox: Tensor, class_logits: Tensor, confidence_logits: Ten
 
 
 def decode_xyxy(deltas: Tensor, centers: Tensor, sizes: Tensor, config: HeadConfig) -> Tensor:
-    """Return boxes (..., 4) for deltas (..., 4), unclipped, so that gradients flow through them."""
+    """Return boxes (..., 4) for deltas (..., 4), not clipped, so that every box has a gradient."""
     middle = centers + sizes * deltas[..., :2]
     logs = deltas[..., 2:].flip(-1) if config.delta_order == "xyhw" else deltas[..., 2:]
     if config.exp_threshold is None:
@@ -89,10 +91,15 @@ def decode_xyxy(deltas: Tensor, centers: Tensor, sizes: Tensor, config: HeadConf
 
 
 def iou_xyxy(a: Tensor, b: Tensor) -> Tensor:
-    """Return the IoU of boxes (..., 4) that are broadcast against each other."""
+    """Return the IoU of boxes (..., 4), with broadcasting."""
     inside = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
     union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - inside
     return inside / union.clamp(min=1e-7)
+
+
+def pairwise_iou_xyxy(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the IoU of each box (N, 4) with each other (M, 4), as (N, M)."""
+    return iou_xyxy(torch.from_numpy(a)[:, None], torch.from_numpy(b)).numpy()
 
 
 def ciou_loss(predicted: Tensor, truth: Tensor) -> Tensor:

@@ -26,49 +26,49 @@ class Recipe:
     Parameters
     ----------
     network : str
-        Which network of `network.architectures` is trained: a key of ``TRAINABLE``.
+        The network: a key of ``TRAINABLE`` in `network.architectures`.
     input_size : (int, int)
-        Width and height of its input, pixels.
+        Width and height of the input, pixels.
     anchors : sequence of (float, float), optional
         Anchor shapes, pixels of that input. Default: those of the model in ``start``, unchanged, if it has nine; otherwise
         opencv_contrib's nine, scaled from 416x416 to that size.
     loss : {"aligned", "published"}
         `AlignedLoss` or `PublishedLoss`.
     candidates, alpha, beta, box : int, float, float, float
-        Of `AlignedLoss`; the published loss has none of these.
-    teaching : float
+        Parameters of `AlignedLoss`; ignored for the published loss.
+    distillation : float
         Weight of the teacher's classes in those of an annotated object.
     pictures : int
-        How many pictures are seen in total.
+        Number of pictures seen in total.
     batch : int
         Pictures in a step, of all processes together.
     small : float
-        Fraction of the training, at its start, at about 10/13 of the input size (320 for 416), where steps take half as long.
+        Fraction of the training, at its start, at about 10/13 of the input size (320 for 416), where steps take half the time.
     vary : int
-        How many steps of 32 pixels the input's sides are longer or shorter at most, by chance, from batch to batch, except at
-        the training's end (see ``plain_end``).
+        Largest random change of the input's sides from batch to batch, in steps of 32 pixels, except at the training's end
+        (see ``plain_end``).
     start : str
-        Where the first weights come from: published weights by name, a model as for `SqueezeDet`, or a file of weights.
+        The initial weights: a published model by name, a model as for `SqueezeDet`, or a weights file.
     start_share : float
-        Share of these weights in those that are written in the end, in layers that have both: when a training goes on from a
-        good model, the mean of the two is often better than either (Wortsman et al., arXiv:2109.01903).
+        Weight of the initial weights in the mean with the trained ones that is written at the end, in layers that have both.
+        After fine-tuning a good model the mean is often better than either (Wortsman et al., arXiv:2109.01903).
     frozen : sequence of str
         Convolutions, fire modules and stages that keep those weights; names that the network does not have are ignored.
     normalized : {"new", "all"}
-        Which convolutions get batch normalisation while they are trained: those without weights to start from, or all that
-        are not frozen. The last one never does.
+        The convolutions that get batch normalisation while they are trained: those without initial weights, or all that are
+        not frozen. The last one never does.
     rare : float
-        Exponent of a class's rarity in its weight: 0 weights all objects equally, 1 all classes.
+        Exponent of a class's rarity in its weight: with 0 all objects have the same weight, with 1 all classes.
     augmentation : Augmentation
-        How pictures are changed.
+        Strength of the augmentation.
     schedule : Schedule
-        Learning rates.
+        Learning rate, EMA and precision.
     plain_end : float
-        Fraction of the training, at its end, without mosaics, and at one input size.
+        Fraction of the training, at its end, without mosaics and with a fixed input size.
     unlabelled : float, optional
-        Share of the pictures that only a teacher has seen. Default: as many as there are.
+        Fraction of pictures with pseudo-labels only. Default: their fraction of all pictures.
     seed : int
-        Seed of everything that is random.
+        Random seed.
 
     Raises
     ------
@@ -84,7 +84,7 @@ class Recipe:
     alpha: float = 0.5
     beta: float = 5.0
     box: float = 5.0
-    teaching: float = 0.5
+    distillation: float = 0.5
     pictures: int = 240_000
     batch: int = 32
     small: float = 0.6
@@ -101,13 +101,13 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check what nothing else checks."""
+        """Check the fields."""
         _checks.choice("network", self.network, tuple(TRAINABLE))
         _checks.choice("loss", self.loss, get_args(LossName))
         _checks.choice("normalized", self.normalized, get_args(Normalized))
         for name in ("pictures", "batch", "candidates"):
             _checks.count(name, getattr(self, name))
-        for name in ("small", "start_share", "rare", "plain_end", "teaching"):
+        for name in ("small", "start_share", "rare", "plain_end", "distillation"):
             _checks.fraction(name, getattr(self, name))
         for name in ("alpha", "beta", "box"):
             if _checks.finite(name, getattr(self, name)) < 0:
@@ -125,7 +125,7 @@ class Recipe:
 
     @property
     def sizes(self) -> list[tuple[list[tuple[int, int]], float]]:
-        """Input sizes to choose from, and the fraction of the training after which these begin."""
+        """Input sizes to draw from, and the fraction of the training from which they are used."""
         found = [(self._around(self.input_size), self.small)]
         if self.small:
             width, height = (side - round(side * 3 / 13 / _STEP) * _STEP for side in self.input_size)

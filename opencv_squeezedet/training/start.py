@@ -1,23 +1,22 @@
-"""A network to train: its description, its head, and the weights it starts from."""
+"""The network to train: its layers, its head, and the weights and anchors that it starts with."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
-from opencv_squeezedet.config import HeadConfig, checked_anchors
+from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats import load_network, read_weights
-from opencv_squeezedet.model import read_description
+from opencv_squeezedet.formats import read_weights
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import Convolution, Network, Weights
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.network.head import derive_config
 from opencv_squeezedet.presets import VOC
-from opencv_squeezedet.registry import find_network
 from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.predictions import logit_channels
 from opencv_squeezedet.training.recipe import Recipe
@@ -25,11 +24,11 @@ from opencv_squeezedet.training.recipe import Recipe
 _PRIOR = 0.01  # confidence of every anchor before training
 
 
-def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None = None) -> tuple[Network, HeadConfig]:
+def network_and_head(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None = None) -> tuple[Network, HeadConfig]:
     """Return the network that a recipe trains for these classes, and its head.
 
-    The head's first axis is the first axis of the network's grid, so that boxes are where the objects are. It is x if
-    opencv_contrib's decoder can read the network too, and y for the 2017 network.
+    The head's first axis is the first axis of the network's grid: x for networks that opencv_contrib's decoder can also
+    read, and y for the 2017 network.
 
     Parameters
     ----------
@@ -64,16 +63,16 @@ def describe(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None
     )
 
 
-def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, Weights]:
-    """Return the network to train, and the weights of ``recipe.start`` that its layers begin with, by layer.
+def build_model(network: Network, recipe: Recipe) -> tuple[TorchNetwork, Weights]:
+    """Return the network to train, and the weights of ``recipe.start`` that its layers start with, by layer.
 
-    Convolutions that do not, except the last one, get batch normalisation, so that they learn as fast as the others; the
-    others only if the recipe says so, and `TorchNetwork.settle` then makes it neutral.
+    Convolutions without such weights, except the last one, get batch normalisation, so that they learn as fast as the others.
+    With ``recipe.normalized == "all"`` the others get it too; `TorchNetwork.init_batchnorm` makes it neutral at first.
 
     Raises
     ------
     FileNotFoundError, ModelError
-        If the weights cannot be read, or none of them fits.
+        If the weights cannot be read, or none of them fits a layer.
     """
     torch.manual_seed(recipe.seed)
     weights = {_plain_name(name): blobs for name, blobs in start_weights(recipe.start).items()}
@@ -92,7 +91,7 @@ def begin(network: Network, recipe: Recipe) -> tuple[TorchNetwork, Weights]:
     model = TorchNetwork(network, normalized)
     model.load_weights(fitting, strict=False)
     if last.name not in fitting:
-        _quiet(model, network)
+        _init_prior(model, network)
     model.freeze(frozen)
     return model, fitting
 
@@ -120,29 +119,23 @@ def start_anchors(recipe: Recipe) -> Sequence[tuple[float, float]]:
 
 
 def _described_anchors(start: str) -> Sequence[tuple[float, float]] | None:
-    """The anchors in a model's description; None without a description, or in that of a network without a head."""
-
-    def take(description: Any) -> Sequence[tuple[float, float]] | None:
-        head = description.get("head") if isinstance(description, dict) else None
-        return checked_anchors(head["anchors"]) if isinstance(head, dict) and "anchors" in head else None
-
-    return None if start.endswith(".npz") else read_description(find_network(start), take)
+    """The anchors of a model's head; None for a model without one."""
+    head = None if start.endswith(".npz") else Model.load(start).head
+    return None if head is None else head.anchors
 
 
 def start_weights(start: str) -> Weights:
-    """Return published weights, those of a model, or those in a file of weights alone, as for `formats.read_weights`.
+    """Return the weights of a published model, of a model's files, or of a weights file as for `formats.read_weights`.
 
     Raises
     ------
     FileNotFoundError, ModelError
-        If there is no such file, or it is none of these.
+        If there is no such file, or it is not one of these.
     FetchError, ImportError
         If published weights are not available locally and cannot be fetched.
     """
-    if start.endswith(".npz"):
-        return read_weights(start)
-    files = find_network(start).with_weights()
-    return load_network(files)[1] if files.weights is None else read_weights(files.weights)
+    is_weights = start.endswith((".npz", ".caffemodel", ".net")) and os.path.isfile(start)
+    return read_weights(start) if is_weights else Model.load(start).weights
 
 
 def _plain_name(name: str) -> str:
@@ -155,8 +148,8 @@ def _module_name(name: str) -> str:
     return re.split(r"[_/]", name)[0]
 
 
-def _quiet(model: TorchNetwork, network: Network) -> None:
-    """Make a new head start with every anchor almost certain to be background."""
+def _init_prior(model: TorchNetwork, network: Network) -> None:
+    """Initialise a new last layer so that every anchor is almost certainly background."""
     channels = logit_channels(network)
     weight, bias = model.filters[channels.layer].parameters()
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -19,11 +20,10 @@ from embedded import DEFINITION, HAS_CAFFE, ONNX, STEM, WEIGHTS, needs_caffe_imp
 from shared import DATA
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import architectures, backends, formats
+from opencv_squeezedet import backends, formats
 from opencv_squeezedet.backends import CaffeNet, OnnxNet, OnnxSession
-from opencv_squeezedet.model import find_model
-from opencv_squeezedet.model_files import Files
-from opencv_squeezedet.network import Convolution, Network
+from opencv_squeezedet.model import Model
+from opencv_squeezedet.network import Convolution, Network, architectures
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["delta_bbox", "class_scores", "conf_scores"]
@@ -117,7 +117,7 @@ def test_a_padded_convolution_of_one_pixel(backend: Any, tmp_path: Path) -> None
     (tmp_path / "one.onnx").write_bytes(formats.onnx_bytes(network, weights))
     assert formats.read_onnx(tmp_path / "one.onnx")[0] == network
     blob = rng.normal(size=(2, 3, 8, 9)).astype(np.float32)
-    (out,) = backends.open_backend(Files(onnx=str(tmp_path / "one.onnx")), None, backend).forward(blob)
+    (out,) = Model.load(tmp_path / "one.onnx").open(backend).forward(blob)
     padded = np.pad(blob, ((0, 0), (0, 0), (1, 1), (2, 2)))
     expected = np.einsum("nchw,oc->nohw", padded, weights["conv"][0][:, :, 0, 0]) + weights["conv"][1][:, None, None]
     assert out == pytest.approx(expected, abs=1e-5)
@@ -221,9 +221,10 @@ def test_a_head_that_is_not_the_networks(backend: Any) -> None:
 
 def test_the_embedded_model_fits_its_head() -> None:
     """Which is why it is not checked when it is loaded."""
-    assert find_model().fits
-    assert not find_model(config=sd.VOC).fits
-    assert not find_model(str(STEM)).fits
+    assert Model.load().source.trusted
+    assert not Model.load("embedded").source.trusted
+    with pytest.raises(sd.ModelError, match="2 classes"):
+        sd.SqueezeDet(config=dataclasses.replace(sd.VOC, labels=("a", "b")))
     for path in (STEM, ONNX):
         sd.SqueezeDet(path)
 

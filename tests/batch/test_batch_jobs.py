@@ -21,7 +21,7 @@ from opencv_squeezedet import cli
 from opencv_squeezedet.cli import common
 from opencv_squeezedet.cli.progress import duration
 from opencv_squeezedet.files import decode_picture, read_picture
-from opencv_squeezedet.model import find_model
+from opencv_squeezedet.model import Model
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import main; sys.exit(main())", "batch"]
@@ -498,11 +498,11 @@ print(pickle.load(open("worker.bin", "rb")).do(0))
 def test_the_fingerprint_is_that_of_the_files(model: str, tmp_path: Path) -> None:
     for suffix in (".onnx", ".json"):
         shutil.copy(model + suffix, tmp_path / f"mine{suffix}")
-    same = batch.fingerprint(find_model(tmp_path / "mine"))
-    assert same == batch.fingerprint(find_model(model))
+    same = Model.load(tmp_path / "mine").fingerprint
+    assert same == Model.load(model).fingerprint
     with (tmp_path / "mine.onnx").open("ab") as file:
         file.write(b"\0")
-    assert batch.fingerprint(find_model(tmp_path / "mine")) != same
+    assert Model.load(tmp_path / "mine").fingerprint != same
 
 
 # ---- the command's words -----------------------------------------------------------------------------------------------

@@ -14,18 +14,19 @@ import numpy as np
 import pytest
 from embedded import ONNX
 from format_seeds import compressed_file
-from networks import MODELS, ROOT, a_blob, by_onnx, random_weights, same_weights
+from networks import MODELS, ROOT, a_blob, by_onnx, load_network, random_weights, same_weights
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import architectures, registry
+from opencv_squeezedet import registry
 from opencv_squeezedet.activations import layer_maps
 from opencv_squeezedet.cli import convert as convert_module
 from opencv_squeezedet.cli import inspect as inspect_module
 from opencv_squeezedet.cli import main
 from opencv_squeezedet.cli.common import make_parser
-from opencv_squeezedet.formats import caffemodel_bytes, load_network, prototxt_text
+from opencv_squeezedet.formats import caffemodel_bytes, prototxt_text
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.model_files import models_folder
-from opencv_squeezedet.network import Reshape
+from opencv_squeezedet.network import Reshape, architectures
 
 EMBEDDED = MODELS / "squeezedet_pyramid_voc"
 INSTALLED = Path(models_folder(), EMBEDDED.name)
@@ -230,7 +231,7 @@ def test_maps_of_a_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["inspect", "--activations", photo, "-o", str(out)]) == 0
     assert capsys.readouterr().out.startswith("conv15: 192 maps of 23x23, ")
 
-    where, image = registry.find_network("embedded"), cv2.imread(photo)
+    where, image = Model.load("embedded"), cv2.imread(photo)
     name, maps = layer_maps(where, image)
     assert (name, maps.shape) == ("conv15", (192, 23, 23))
     assert maps.min() == 0
@@ -265,7 +266,7 @@ def test_parts_that_do_not_fit_are_told_after_the_table(stem: Path, capsys: pyte
     error = error_of(capsys, "inspect", stem, status=1)
     assert error.endswith("layer 'slice': it gives delta_bbox of a head with grid (23, 23), the config has (22, 23)")
     description.write_text("[]")
-    assert f"squeezedet inspect: '{description}': a JSON object with a 'head' was expected" in error_of(
+    assert f"squeezedet inspect: '{description}': a JSON object with 'preprocess', 'head' and" in error_of(
         capsys, "inspect", stem, status=1
     )
     description.unlink()

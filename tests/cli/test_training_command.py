@@ -79,7 +79,8 @@ def test_a_short_training(data: str, capsys: pytest.CaptureFixture[str]) -> None
     assert re.fullmatch(r"4 pictures: mAP \d+\.\d \(box \d+\.\d\d, classes \d+\.\d\d, confidence \d+\.\d\d\)", lines[0])
     assert re.fullmatch(
         r"calibrated: class logits x\d\.\d\d, confidence logits x\d\.\d\d, NMS threshold 0\.\d\d, "
-        r"score threshold 0\.\d\d: mAP \(VOC10\) \d+\.\d -> \d+\.\d, scores off by (\d+\.\d|nan) -> (\d+\.\d|nan)",
+        r"score threshold 0\.\d\d: mAP \(VOC10\) \d+\.\d -> \d+\.\d, "
+        r"expected calibration error (\d+\.\d|nan) -> (\d+\.\d|nan)",
         lines[-6],
     )
     assert lines[-5:] == [
@@ -127,7 +128,7 @@ def test_a_reading_process_that_is_killed_between_two_steps(
     few = ["--size", "96", "--batch", "4", "--pictures", "400", "--every", "4", "--workers", "1"]
     assert cli.main(["train", data, "--split", "train", "-o", "run", *few, "--quiet"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("squeezedet train: a process that reads pictures was ended, perhaps for want of memory: ")
+    assert line.startswith("squeezedet train: a data-loading worker was killed")
     assert torch.load("run/checkpoint.pt", weights_only=True)["seen"] == 4
 
 
@@ -151,7 +152,7 @@ def test_a_fifth_is_held_apart_of_xml_files(
     assert sd.SqueezeDet("run/model").config.labels == labels
     assert cli.main(["train", "bolts", "--split", "0.2", "--val-split", "val", "-o", "run", *SHORT]) == 2
     assert capsys.readouterr().err == (
-        "squeezedet train: --split 0.2 holds pictures apart to measure on: --val and --val-split do not apply\n"
+        "squeezedet train: --split 0.2 holds out pictures for validation: --val and --val-split cannot be combined with it\n"
     )
 
 

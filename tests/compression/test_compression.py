@@ -14,7 +14,7 @@ from embedded import STEM
 from format_seeds import small_network
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import ROOT, a_blob, by_onnx, random_weights, same_weights
+from networks import ROOT, a_blob, by_onnx, load_network, random_weights, same_weights
 from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
@@ -33,9 +33,10 @@ from opencv_squeezedet.compression.budget import Choice, Limits, apply, best_cho
 from opencv_squeezedet.compression.compress import REMOVED
 from opencv_squeezedet.compression.layer_inputs import Moments, compensated
 from opencv_squeezedet.compression.sharing import INITS, Init, Numbers, nearest
-from opencv_squeezedet.formats import load_network, onnx_bytes, prototxt_text
+from opencv_squeezedet.formats import onnx_bytes, prototxt_text
 from opencv_squeezedet.formats.shared_weights import values_bytes
-from opencv_squeezedet.network import Convolution, Deconvolution, Network, ReLU
+from opencv_squeezedet.model import Model
+from opencv_squeezedet.network import Convolution, Deconvolution, Network, ReLU, architectures
 
 Array = NDArray[np.float32]
 
@@ -202,18 +203,18 @@ def small() -> tuple[Network, dict[str, list[Array]], list[Array]]:
 def test_a_size_is_kept_and_used(tmp_path: Path) -> None:
     network, weights = load_network(STEM)
     for size in (600_000, 1_200_000):
-        found = compress(network, weights, Settings(size=size))
+        found = compress(Model(network, weights), Settings(size=size))
         assert 0.98 * size < len(found.content) <= size
         (tmp_path / "it.sdz").write_bytes(found.content)
-        assert same_weights(load_network(tmp_path / "it.sdz")[1], found.weights)
+        assert same_weights(load_network(tmp_path / "it.sdz")[1], found.model.weights)
         assert found.rows[-1].size == len(found.content)
         assert sum(row.size for row in found.rows[:-1]) < len(found.content)
 
 
 def test_density_and_bits(tmp_path: Path) -> None:
     network, weights = load_network(STEM)
-    found = compress(network, weights, Settings(density=0.3, bits=5))
-    kernels = [blobs[0] for blobs in found.weights.values()]
+    found = compress(Model(network, weights), Settings(density=0.3, bits=5))
+    kernels = [blobs[0] for blobs in found.model.weights.values()]
     assert sum(map(np.count_nonzero, kernels)) / sum(one.size for one in kernels) == pytest.approx(0.3, abs=0.01)
     assert max(len(np.unique(one)) for one in kernels) <= 32
     assert {choice.bits for choice in found.choices.values()} == {5}
@@ -224,7 +225,7 @@ def test_density_and_bits(tmp_path: Path) -> None:
 def test_what_cannot_be_so_small() -> None:
     network, weights, _ = small()
     with pytest.raises(sd.ModelError, match="a file of at most 300 bytes was expected, the smallest that was found has"):
-        compress(network, weights, Settings(size=300))
+        compress(Model(network, weights), Settings(size=300))
 
 
 @pytest.mark.parametrize(
@@ -245,7 +246,7 @@ def test_wrong_settings(settings: Any, message: str) -> None:
 
 def test_pictures_tell_errors_and_which_inputs_are_zero() -> None:
     network, weights, blobs = small()
-    outputs = Outputs(network, weights, blobs)
+    outputs = Outputs(Model(network, weights), blobs)
     assert outputs.error(weights) == pytest.approx(0, abs=1e-12)
     changed = {**weights, "conv": [weights["conv"][0] * 1.1, weights["conv"][1]]}
     parts = []
@@ -261,35 +262,37 @@ def test_pictures_tell_errors_and_which_inputs_are_zero() -> None:
     two = Network("two", "data", (1, 3, 8, 8), layers)
     known = random_weights(two)
     values = np.maximum(by_onnx(Network("one", "data", (1, 3, 8, 8), layers[:1]), known, a_blob(two))["a"], 0)
-    active = Outputs(two, known, [a_blob(two)]).active_inputs(known)
+    active = Outputs(Model(two, known), [a_blob(two)]).active_inputs(known)
     assert active == {"a": 1.0, "b": pytest.approx(np.count_nonzero(values) / values.size)}
 
 
 def test_sensitivity_is_resumed(tmp_path: Path) -> None:
     network, weights, blobs = small()
-    outputs, stage = Outputs(network, weights, blobs), tmp_path / "stage.json"
-    curves = measure_sensitivity(network, weights, outputs, stage=stage)
+    outputs, stage = Outputs(Model(network, weights), blobs), tmp_path / "stage.json"
+    curves = measure_sensitivity(Model(network, weights), outputs, stage=stage)
     assert list(curves) == [step.layer.name for step in network.weighted()]
     assert all(len(errors) == len(REMOVED) for errors in curves.values())
     told = json.loads(stage.read_text())
     told["errors"]["conv"] = [1, 2, 3, 4]
     del told["errors"]["around"]
     stage.write_text(json.dumps(told))
-    assert measure_sensitivity(network, weights, outputs, stage=stage) == {**curves, "conv": (1, 2, 3, 4)}
+    assert measure_sensitivity(Model(network, weights), outputs, stage=stage) == {**curves, "conv": (1, 2, 3, 4)}
     for damage in ("{", "[]", '{"key": 3}', json.dumps({**told, "errors": 5}), json.dumps({**told, "key": "other"})):
         stage.write_text(damage)
-        assert measure_sensitivity(network, weights, outputs, stage=stage) == curves
+        assert measure_sensitivity(Model(network, weights), outputs, stage=stage) == curves
     stage.write_text(json.dumps(told))
-    others = Outputs(network, weights, blobs[1:])
-    assert measure_sensitivity(network, weights, others, stage=stage) == measure_sensitivity(network, weights, others)
+    others = Outputs(Model(network, weights), blobs[1:])
+    assert measure_sensitivity(Model(network, weights), others, stage=stage) == measure_sensitivity(
+        Model(network, weights), others
+    )
 
 
 def test_moments_make_it_better() -> None:
     network, weights, blobs = small()
-    outputs = Outputs(network, weights, blobs)
+    outputs = Outputs(Model(network, weights), blobs)
     settings = Settings(density=0.7, bits=3)
-    alone = compress(network, weights, settings, outputs=outputs)
-    found = compress(network, weights, settings, outputs=outputs, moments=layer_moments(network, weights, blobs))
+    alone = compress(Model(network, weights), settings, outputs=outputs)
+    found = compress(Model(network, weights), settings, outputs=outputs, moments=layer_moments(Model(network, weights), blobs))
     assert found.errors["shared"] < alone.errors["shared"]
     assert found.rows[0].active == 1.0
 
@@ -402,7 +405,7 @@ def test_wrong_arguments(
 
 def test_a_classifier_agrees_with_itself(tmp_path: Path) -> None:
     """Its weights from an archive, whose names have no strokes."""
-    network = sd.architectures.squeezenet_v1_0(classes=9)
+    network = architectures.squeezenet_v1_0(classes=9)
     weights = random_weights(network)
     arrays = {
         f"{name.replace('/', '_')}_{part}": blob
@@ -414,7 +417,7 @@ def test_a_classifier_agrees_with_itself(tmp_path: Path) -> None:
     read, found = load_network(tmp_path / "it.prototxt", tmp_path / "it.npz")
     assert read == network
     assert same_weights(found, weights)
-    outputs = Outputs(network, weights, [a_blob(network, seed=seed) for seed in range(3)])
-    assert compress(network, weights, Settings(bits=8), outputs=outputs).agreement == 1.0
+    outputs = Outputs(Model(network, weights), [a_blob(network, seed=seed) for seed in range(3)])
+    assert compress(Model(network, weights), Settings(bits=8), outputs=outputs).agreement == 1.0
     other = random_weights(network, seed=1)
     assert outputs.agreement(other) < 1.0

@@ -13,14 +13,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra [train]")
 
+from networks import load_network  # noqa: E402
 from torch import nn  # noqa: E402
 from training_cases import recipe, squares  # noqa: E402
 
 from opencv_squeezedet.cli import main  # noqa: E402
 from opencv_squeezedet.compression import Settings, prune, share  # noqa: E402
 from opencv_squeezedet.compression.retraining import Retraining, compress_trained, hold  # noqa: E402
-from opencv_squeezedet.formats import load_network  # noqa: E402
-from opencv_squeezedet.model import find_model  # noqa: E402
+from opencv_squeezedet.model import Model  # noqa: E402
 from opencv_squeezedet.training import Training  # noqa: E402
 
 
@@ -92,14 +92,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_whole_chain(trained: Path, tmp_path: Path) -> None:
     train, validation = squares(tmp_path / "data")
     stem = trained / "model"
-    model, (network, weights) = find_model(stem), load_network(stem)
+    model = Model.load(stem)
     told: list[str] = []
 
     def compressed(seen: int = 16) -> object:
         return compress_trained(
             model,
-            network,
-            weights,
             Settings(density=0.5, bits=5),
             train,
             tmp_path / "stages",
@@ -110,12 +108,12 @@ def test_the_whole_chain(trained: Path, tmp_path: Path) -> None:
 
     found = compressed()
     assert list(found.accuracies) == ["float", "pruned1", "pruned2", "shared", "tuned"]  # type: ignore[attr-defined]
-    weights_found = found.weights  # type: ignore[attr-defined]
+    weights_found = found.model.weights  # type: ignore[attr-defined]
     kernels = [blobs[0] for blobs in weights_found.values()]
     assert sum(map(np.count_nonzero, kernels)) / sum(one.size for one in kernels) == pytest.approx(0.5, abs=0.02)
     assert max(len(np.unique(one)) for one in kernels) <= 32
     before = load_network(tmp_path / "stages" / "pruned1.sdz")[1]
-    changed = [name for name in weights if np.any(before[name][0] != prune(weights[name][0], 1.0))]
+    changed = [name for name in model.weights if np.any(before[name][0] != prune(model.weights[name][0], 1.0))]
     assert len(changed) > 30  # it was trained
     for name, (kernel, *_) in load_network(tmp_path / "stages" / "pruned2_start.sdz")[1].items():
         after = load_network(tmp_path / "stages" / "pruned2.sdz")[1][name][0]
@@ -135,7 +133,6 @@ def test_the_whole_chain(trained: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_one_process_at_a_time(trained: Path, tmp_path: Path) -> None:
     train, _ = squares(tmp_path / "data")
-    network, weights = load_network(trained / "model")
     code = "import sys; from pathlib import Path; from opencv_squeezedet.training.lock import lock_folder\n"
     code += "lock = lock_folder(Path(sys.argv[1])); print('taken', flush=True); sys.stdin.read()"
     (tmp_path / "stages").mkdir()
@@ -143,8 +140,8 @@ def test_one_process_at_a_time(trained: Path, tmp_path: Path) -> None:
         assert other.stdin is not None
         assert other.stdout is not None
         assert other.stdout.readline() == b"taken\n"
-        with pytest.raises(ValueError, match=r"another process is training in .*: wait for its end, or choose another folder"):
-            compress_trained(find_model(trained / "model"), network, weights, Settings(), train, tmp_path / "stages")
+        with pytest.raises(ValueError, match="another process is training in "):
+            compress_trained(Model.load(trained / "model"), Settings(), train, tmp_path / "stages")
         other.stdin.close()
 
 
@@ -162,6 +159,5 @@ def test_the_command(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_labels_of_another_data_set(trained: Path, tmp_path: Path) -> None:
     train, _ = squares(tmp_path / "data", labels=1)
-    network, weights = load_network(trained / "model")
     with pytest.raises(ValueError, match=r"the model's labels are \('red', 'blue'\), the data set's \('red',\)"):
-        compress_trained(find_model(trained / "model"), network, weights, Settings(), train, tmp_path / "stages")
+        compress_trained(Model.load(trained / "model"), Settings(), train, tmp_path / "stages")

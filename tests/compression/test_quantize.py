@@ -13,9 +13,10 @@ from format_seeds import small_network
 from networks import ROOT, a_blob, random_weights
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.backends import fastest_backend
+from opencv_squeezedet.backends import choose_backend
 from opencv_squeezedet.cli import main
 from opencv_squeezedet.formats import onnx_bytes
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import Convolution, Network
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [quantize]")
@@ -64,8 +65,8 @@ def test_the_layers_that_lose_most_stay_float() -> None:
         "last": [np.array([[100, 0.2], [-50, 0.1]], np.float32)[..., None, None]],
     }
     blobs = [a_blob(network, seed=seed) for seed in range(4)]
-    whole = quantize(network, weights, blobs, floats=0)
-    found = quantize(network, weights, blobs, floats=1)
+    whole = quantize(Model(network, weights), blobs, floats=0)
+    found = quantize(Model(network, weights), blobs, floats=1)
     assert whole.losses == {}
     assert whole.floats == ()
     assert found.floats == (min(found.losses, key=lambda name: found.losses[name]),)
@@ -77,7 +78,7 @@ def test_the_layers_that_lose_most_stay_float() -> None:
 def test_without_pictures() -> None:
     network = small_network()
     with pytest.raises(ValueError, match="pictures to calibrate by were expected, got none"):
-        quantize(network, random_weights(network), [])
+        quantize(Model(network, random_weights(network)), [])
 
 
 @pytest.mark.parametrize(
@@ -120,11 +121,11 @@ def test_a_description_that_left_out_what_the_layers_told(photos: Path, tmp_path
 
 
 def test_the_fastest_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fastest_backend() == "onnxruntime"
-    assert fastest_backend("cpu") == "onnxruntime"
-    assert fastest_backend("opencl") == "opencv"
+    assert choose_backend("auto") == "onnxruntime"
+    assert choose_backend("auto", "cpu") == "onnxruntime"
+    assert choose_backend("auto", "opencl") == "opencv"
     monkeypatch.setattr("opencv_squeezedet.backends.open.find_spec", lambda name: None)
-    assert fastest_backend() == "opencv"
+    assert choose_backend("auto") == "opencv"
 
 
 def test_auto_is_the_fastest_backend(monkeypatch: pytest.MonkeyPatch) -> None:

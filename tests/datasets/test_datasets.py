@@ -252,22 +252,22 @@ def test_a_part_is_held_apart(tmp_path: Path) -> None:
     boxes = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_))
     pictures = tuple(Annotated(tmp_path / f"{i}.jpg", (9, 9), *boxes, image_id=i) for i in rng.permutation(50).tolist())
     dataset = Dataset(LABELS, pictures, ("a",), "b")
-    rest, part = dataset.held_apart(0.2)
+    rest, part = dataset.random_split(0.2)
     assert (len(rest.pictures), len(part.pictures)) == (40, 10)
     for one in (rest, part):
         assert (one.labels, one.problems, one.layout) == (LABELS, ("a",), "b")
         assert [picture for picture in pictures if picture in one.pictures] == list(one.pictures)
     assert {*rest.pictures, *part.pictures} == set(pictures)
-    assert dataset.held_apart(0.2)[1].pictures == part.pictures
+    assert dataset.random_split(0.2)[1].pictures == part.pictures
     places = [pictures.index(picture) for picture in part.pictures]
     assert 10 < np.mean(places) < 40
     two = Dataset(LABELS, pictures[:2], ())
-    assert [len(half.pictures) for half in two.held_apart(0.9)] == [1, 1]
+    assert [len(half.pictures) for half in two.random_split(0.9)] == [1, 1]
     for share in (0.0, 1.0, -0.2, float("nan")):
         with pytest.raises(ValueError, match=r"between 0 and 1.*got"):
-            dataset.held_apart(share)
+            dataset.random_split(share)
     with pytest.raises(ValueError, match="1 picture cannot be divided"):
-        Dataset(LABELS, pictures[:1], ()).held_apart(0.5)
+        Dataset(LABELS, pictures[:1], ()).random_split(0.5)
 
 
 @pytest.mark.parametrize("described", [True, False])

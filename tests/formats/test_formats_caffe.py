@@ -10,20 +10,29 @@ from typing import Any
 import numpy as np
 import pytest
 from embedded import needs_caffe_importer, needs_onnx
-from networks import MODELS, a_blob, by_caffe, random_weights, same_weights
+from networks import MODELS, a_blob, by_caffe, load_network, random_weights, same_weights
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import architectures
 from opencv_squeezedet.errors import UnknownLayerError
 from opencv_squeezedet.formats import (
     caffemodel_bytes,
-    load_network,
     prototxt_text,
     read_caffemodel,
     read_prototxt,
 )
 from opencv_squeezedet.model_files import Files, find_files
-from opencv_squeezedet.network import Convolution, Deconvolution, Eltwise, Network, Pooling, ReLU, Reshape, Slice, Softmax
+from opencv_squeezedet.network import (
+    Convolution,
+    Deconvolution,
+    Eltwise,
+    Network,
+    Pooling,
+    ReLU,
+    Reshape,
+    Slice,
+    Softmax,
+    architectures,
+)
 
 pytestmark = needs_onnx
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from embedded import ONNX
 from model_mutations import detector
-from networks import MODELS, a_blob, by_onnx, by_onnxruntime, random_weights, same_weights
+from networks import MODELS, a_blob, by_onnx, by_onnxruntime, load_network, random_weights, same_weights
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.formats import load_network, onnx_bytes, read_onnx
+from opencv_squeezedet.formats import onnx_bytes, read_onnx
 from opencv_squeezedet.network import (
     Convolution,
     Dropout,

@@ -16,13 +16,13 @@ from embedded import DEFINITION, HAS_CAFFE, ONNX, STEM, WEIGHTS
 from format_seeds import parts_of, sealed, seeds, shared, small_network
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import ROOT, random_weights, same_weights
+from networks import ROOT, load_network, random_weights, same_weights
 from numpy.typing import NDArray
 from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.cli import main
-from opencv_squeezedet.formats import load_network, onnx_bytes, read_sdz, sdz_bytes
+from opencv_squeezedet.formats import onnx_bytes, read_sdz, sdz_bytes
 from opencv_squeezedet.formats.bare_weights import with_weights
 from opencv_squeezedet.formats.onnx_writer import onnx_skeleton
 from opencv_squeezedet.formats.sdz import parse_sdz, stored_of
@@ -35,7 +35,7 @@ from opencv_squeezedet.formats.shared_weights import (
     read_values,
     values_bytes,
 )
-from opencv_squeezedet.network import Network, Pooling
+from opencv_squeezedet.network import Network, Pooling, architectures
 
 PUBLISHED = DATA / "weights" / "compressed_SqueezeNet.net"
 
@@ -217,7 +217,7 @@ def test_a_file_holds_all_of_a_model(tmp_path: Path) -> None:
         assert read == network
         assert same_weights(found, weights)
         assert all(blob.flags.writeable for blobs in found.values() for blob in blobs)
-        stored = stored_of(model)
+        stored = stored_of(model, found)
         assert sum(one.size for one in stored.values()) == sum(len(blob.content) for blob in model.blobs)
         assert stored["conv"].kept == np.count_nonzero(weights["conv"][0]) / weights["conv"][0].size
 
@@ -229,7 +229,8 @@ def test_the_skeleton_and_the_weights_are_the_onnx_file(index: int) -> None:
     stored = model.weights(as_stored=True)
     kinds = {values.dtype.name for blobs in stored.values() for values in blobs}
     assert "float16" in kinds if index == 0 else kinds == {"float32"}
-    network, weights = model.checked()
+    network = model.network()
+    weights = model.checked_weights(network)
     assert same_weights(weights, {name: [v.astype(np.float32) for v in blobs] for name, blobs in stored.items()})
     blob = np.random.default_rng(0).standard_normal(network.input_shape).astype(np.float32)
     outputs = []
@@ -398,10 +399,8 @@ def test_whole_files_are_preferred(model: Path, tmp_path: Path) -> None:
     for suffix in (".prototxt", ".caffemodel", ".json"):
         shutil.copy(f"{STEM}{suffix}", tmp_path / f"it{suffix}")
     shutil.copy(model, tmp_path)
-    files = sd.model_files.find_files(tmp_path / "it")
-    assert files.compressed is None
-    assert files.are_caffe
-    assert sd.model_files.find_files(tmp_path / "it.sdz").compressed == str(tmp_path / "it.sdz")
+    assert sd.model_files.find_files(tmp_path / "it").definition == str(tmp_path / "it.prototxt")
+    assert sd.model_files.find_files(tmp_path / "it.sdz").definition == str(tmp_path / "it.sdz")
 
 
 def test_convert_there_and_back(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -430,7 +429,7 @@ def test_inspect(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def a_classifier() -> Network:
-    return sd.architectures.squeezenet_v1_1(classes=7)
+    return architectures.squeezenet_v1_1(classes=7)
 
 
 def test_a_classifier(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
     python tests/fuzz/fuzz_models.py --count 20000 --kind onnx --backend opencv
 
-Prints, for each kind of file, how many cases ended how: opened (and ran), refused by which error, both before or after a trial
+Prints, for each kind of file, how many cases ended how: opened (and ran), refused by which error, both before or after a probe
 in a child process, which may have crashed; or a finding: a signal, a hang, too much memory, or an error that is none of the
 package's. Each finding is shown with its number, by which
 `--first NUMBER --count 1` repeats it; exit status 1 if there was one.
@@ -31,17 +31,17 @@ import cv2
 import numpy as np
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.backends import open_backend, trial
-from opencv_squeezedet.model_files import find_files
+from opencv_squeezedet.backends import probe
+from opencv_squeezedet.model import Model
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 from model_mutations import KINDS, Case, make, sound
 
-HANGS_AFTER = 20.0 + trial.SECONDS  # seconds, with those of a trial
+HANGS_AFTER = 20.0 + probe.SECONDS  # seconds, with those of a probe
 MOST_MEMORY = 2 << 30
 MOST_WAITS = 10  # as long, of a worker that gets no processor
 FINDINGS = ("signal", "hang", "memory", "unclean")
-TRIALS: list[list[str]] = []
+PROBES: list[list[str]] = []
 """Those of one case."""
 PICTURE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
 
@@ -54,10 +54,10 @@ def outcome(case: Case, backend: Any) -> str:
     status = Path("/proc/self/status")
     if status.exists():
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-    TRIALS.clear()
+    PROBES.clear()
     result = _outcome(case, backend)
-    if TRIALS:
-        result = result.replace(":", " after a trial:", 1) if ":" in result else f"{result} after a trial"
+    if PROBES:
+        result = result.replace(":", " after a probe:", 1) if ":" in result else f"{result} after a probe"
     if status.exists():
         found = re.search(r"VmHWM:\s+(\d+)", status.read_text())
         if found and int(found[1]) * 1024 > MOST_MEMORY:
@@ -68,7 +68,8 @@ def outcome(case: Case, backend: Any) -> str:
 def _outcome(case: Case, backend: Any) -> str:
     try:
         if case.blob is not None:
-            opened = open_backend(find_files(case.path), None, backend, size=case.size)
+            model = Model(Model.load(case.path).source, preprocess=sd.Preprocess(case.size))
+            opened = model.open(backend)
             opened.shapes(case.size)
             opened.forward(case.blob)
         elif case.classifier:
@@ -85,8 +86,8 @@ def _outcome(case: Case, backend: Any) -> str:
 
 
 def forked(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
-    """Make a trial in a copy of this process, which has loaded the libraries already, instead of a new one."""
-    TRIALS.append(command)
+    """Run the probe in a copy of this process, which has loaded the libraries already, instead of a new one."""
+    PROBES.append(command)
     with tempfile.TemporaryFile() as request:
         request.write(options["input"])
         request.seek(0)
@@ -96,7 +97,7 @@ def forked(command: list[str], **options: Any) -> subprocess.CompletedProcess[by
             os.dup2(request.fileno(), 0)
             os.dup2(to_parent, 1)
             sys.stdin = open(0)  # noqa: SIM115
-            trial.answer(json.loads(sys.stdin.buffer.readline()))
+            probe.answer(json.loads(sys.stdin.buffer.readline()))
         os.close(to_parent)
         with os.fdopen(result, "rb") as answers:
             told = answers.read()
@@ -106,7 +107,7 @@ def forked(command: list[str], **options: Any) -> subprocess.CompletedProcess[by
 def work(kind: str, backend: str, first: int, count: int, seed: int) -> None:
     """Print the number of each case before it is tried, and its outcome after."""
     cv2.setNumThreads(1)  # and no others, which a copy of the process would not have
-    trial.subprocess.run = forked  # type: ignore[assignment]
+    probe.subprocess.run = forked  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder:
         sound()  # before the clock of the first case runs
         for number in range(first, first + count):

@@ -20,8 +20,8 @@ from embedded import needs_onnx
 from model_mutations import sound
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.backends import trial
-from opencv_squeezedet.backends.forms import Form
+from opencv_squeezedet.backends import probe
+from opencv_squeezedet.backends.network_bytes import NetworkBytes
 from opencv_squeezedet.errors import UnknownLayerError
 from opencv_squeezedet.formats import read_onnx, read_prototxt
 from opencv_squeezedet.formats._wire import written
@@ -256,10 +256,10 @@ def test_values_in_a_pipe(tmp_path: Path) -> None:
         read_onnx(path)
 
 
-# ---- the trial ---------------------------------------------------------------------------------------------------------
+# ---- the probe ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_network_that_a_trial_cannot_even_take_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_a_probe_cannot_even_take_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """As when there is no memory for it."""
-    monkeypatch.setattr(trial, "_START", trial._START.replace("answer(", 'request["lengths"] = [1 << 60]; answer('))
-    assert trial.Trial(Form((sound()["foreign"],), "it", None), "opencv")(None) == "MemoryError"
+    monkeypatch.setattr(probe, "_START", probe._START.replace("answer(", 'request["lengths"] = [1 << 60]; answer('))
+    assert probe.Probe(NetworkBytes((sound()["foreign"],), "it", None), "opencv")(None) == "MemoryError"

@@ -10,12 +10,12 @@ from typing import Any
 import cv2
 import numpy as np
 from embedded import ONNX
+from networks import load_network
 
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.files import read_picture
-from opencv_squeezedet.formats import load_network, onnx_bytes
-from opencv_squeezedet.model import find_model
-from opencv_squeezedet.model_files import Files
+from opencv_squeezedet.formats import onnx_bytes
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.network.head import derive_config
 from opencv_squeezedet.preprocess import Preprocess
@@ -27,9 +27,11 @@ PHOTO = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
 
 def small_model(stem: Path) -> str:
     """Write the embedded model for an input of 96x96, where it finds little but is quick."""
-    _, weights = load_network(Files(onnx=ONNX))
+    _, weights = load_network(ONNX)
     anchors = [(w * SIDE / VOC.input_size[0], h * SIDE / VOC.input_size[1]) for w, h in VOC.anchors]
-    labels = find_model().config.labels
+    head = Model.load().head
+    assert head is not None
+    labels = head.labels
     network = next(iter(TRAINABLE.values())).build(len(labels), len(anchors), (SIDE, SIDE))
     head = derive_config(network, anchors=anchors, labels=labels, score_threshold=0.05, nms_threshold=0.45)
     description = {"preprocess": asdict(Preprocess((SIDE, SIDE))), "head": json.loads(head.to_json())}

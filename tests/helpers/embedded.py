@@ -8,8 +8,9 @@ from pathlib import Path
 
 import cv2
 import pytest
+from networks import load_network
 
-from opencv_squeezedet.formats import load_network, onnx_bytes
+from opencv_squeezedet.formats import onnx_bytes
 from opencv_squeezedet.model import EMBEDDED
 
 STEM = Path(__file__).parents[2] / "models" / EMBEDDED

@@ -15,20 +15,19 @@ from numpy.typing import NDArray
 from shared import DATA
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import architectures
 from opencv_squeezedet.formats import (
     caffemodel_bytes,
-    load_network,
     onnx_bytes,
     prototxt_text,
     read_caffemodel,
     read_compressed,
     read_onnx,
     read_prototxt,
+    read_sdz,
     sdz_bytes,
 )
 from opencv_squeezedet.formats.sdz import MAGIC, VERSION
-from opencv_squeezedet.model_files import Files, read_file
+from opencv_squeezedet.model_files import read_file
 from opencv_squeezedet.network import (
     Convolution,
     Deconvolution,
@@ -41,6 +40,7 @@ from opencv_squeezedet.network import (
     Slice,
     Softmax,
     Weights,
+    architectures,
 )
 
 
@@ -74,7 +74,11 @@ def parts_of(content: bytes) -> tuple[bytes, bytes]:
 
 
 def _read_model(read: Callable[[str, int], bytes]) -> Callable[[Path], object]:
-    return lambda path: load_network(Files(compressed=str(path)), read=read)
+    def decode(path: Path) -> object:
+        model = read_sdz(path, read=read)
+        return model.checked_weights(model.network())
+
+    return decode
 
 
 READERS: dict[str, Callable[[Path], object]] = {

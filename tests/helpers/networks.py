@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import Network, Shape, Weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,15 +20,22 @@ MODELS = ROOT / "models"
 Array = NDArray[np.float32]
 
 
+def load_network(model: StrPath, weights: StrPath | None = None) -> tuple[Network, Weights]:
+    """The layers and the weights of a model."""
+    loaded = Model.load(model, weights)
+    return loaded.network, loaded.weights
+
+
 def random_weights(network: Network, seed: int = 0) -> Weights:
-    """Weights under which the size of values stays about the same from layer to layer."""
+    """Weights under which the size of values stays about the same from layer to layer; fixed ones as they are."""
     rng = np.random.default_rng(seed)
 
     def blob(shape: Shape) -> Array:
         scale = math.sqrt(2 / math.prod(shape[1:])) if len(shape) > 1 else 0.1
         return (rng.standard_normal(shape) * scale).astype(np.float32)
 
-    return {step.layer.name: [blob(shape) for shape in step.weights] for step in network.weighted()}
+    drawn = {step.layer.name: [blob(shape) for shape in step.weights] for step in network.trained()}
+    return network.zero_weights() | drawn
 
 
 def same_weights(one: Weights, other: Weights) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from opencv_squeezedet.formats._caffe_schema import SCHEMA
+from opencv_squeezedet.formats._caffe_layers import SCHEMA
 from opencv_squeezedet.formats._schema import Field
 
 _PACKAGE = "opencv_squeezedet.caffe"

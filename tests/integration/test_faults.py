@@ -196,9 +196,9 @@ def prepare(template: Path, writer: str) -> None:
         from batch_cases import make_pictures, small_model
 
         from opencv_squeezedet import batch
-        from opencv_squeezedet.model import find_model
+        from opencv_squeezedet.model import Model
 
-        model = find_model(small_model(template / "small"))
+        model = Model.load(small_model(template / "small"))
         reading = batch.Reading(model="x", options={}, column=None, format="parquet", part=2)
         entries = batch.find_entries(make_pictures(template / "pictures", 2))
         job = batch.begin(str(template / "job"), entries, reading)

@@ -29,7 +29,6 @@ FLOORS = (
     "registry",
     "formats",
     "model_files",
-    "architectures head",
     "network",
     "show",
     "postprocess draw",

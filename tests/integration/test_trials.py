@@ -1,4 +1,4 @@
-"""``benchmarks/trials.py``: trials differ in one thing, are kept, and go on."""
+"""``benchmarks/trials.py``: trials differ in one setting, are kept, and are resumed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_each_trial_changes_one_thing(trials) -> None:
         differing = {key for key in base if base[key] != recipe[key]}
         assert differing == set(changes), name
         assert name == "base" or changes, name
-    assert len({trials.place(Path(), name, 0) for name in trials.CHANGES}) == len(trials.CHANGES)
+    assert len({trials.trial_folder(Path(), name, 0) for name in trials.CHANGES}) == len(trials.CHANGES)
 
 
 def test_two_trials(trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,10 @@ from networks import MODELS, a_blob, by_caffe, by_onnx, random_weights
 from shared import DATA, needs
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import architectures
 from opencv_squeezedet.formats import caffemodel_bytes, prototxt_text, read_caffemodel, read_prototxt
-from opencv_squeezedet.network import Convolution, Deconvolution, Network
+from opencv_squeezedet.network import Convolution, Deconvolution, Network, Upsample, architectures
 from opencv_squeezedet.network.architectures import ARCHITECTURES
+from opencv_squeezedet.network.head import head_of
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,15 @@ def test_names_are_unique_and_maps_are_read(name: str) -> None:
     assert network.output_names == expected
 
 
-@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if "squeezedet" in name])
-@pytest.mark.parametrize("size", [(320, 320), (300, 217)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        (name, size)
+        for name in ARCHITECTURES
+        if "squeezedet" in name
+        for size in ((320, 320), (352, 224) if name == "squeezedet-shuffle" else (300, 217))
+    ],
+)
 def test_heads_of_other_classes_anchors_and_sizes_run(name: str, size: tuple[int, int]) -> None:
     network = ARCHITECTURES[name].build(classes=3, anchors=2, input_size=size)
     weights, blob = random_weights(network), a_blob(network)
@@ -148,6 +155,38 @@ def test_the_pyramid_sees_the_whole_picture_and_keeps_its_budget() -> None:
         assert layer.dilation == layer.pad == (dilation, dilation)
         reach += dilation
     assert 2 * reach + 1 >= network.step("sum14").tops[0][2]
+
+
+@pytest.mark.parametrize("side", [320, 384, 416, 448])
+def test_the_shuffle_network_has_a_cell_less_than_its_map(side: int) -> None:
+    network = architectures.squeezedet_shuffle(classes=5, anchors=4, input_size=(side, 320))
+    columns, rows = side // 16, 20
+    assert network.step("mix").tops[0][2:] == (rows, columns)
+    assert network.shape_of("delta_bbox") == (1, columns - 1, rows - 1, 16)  # its first axis is the picture's x
+    assert network.shape_of("class_scores") == (1, (columns - 1) * (rows - 1) * 4, 5)
+    assert network.shape_of("conf_scores") == (1, columns - 1, rows - 1, 4)
+    assert head_of(network).first_axis == "x"
+    fixed = {step.layer.name for step in network.weighted()} - {step.layer.name for step in network.trained()}
+    assert fixed == {layer.name for layer in network.layers if isinstance(layer, Upsample)} != set()
+
+
+@pytest.mark.parametrize("size", [(400, 384), (384, 300), (33, 32)])
+def test_the_shuffle_network_takes_multiples_of_32(size: tuple[int, int]) -> None:
+    with pytest.raises(sd.ModelError, match=r"layer '.*': bottoms of"):
+        architectures.squeezedet_shuffle(input_size=size)
+
+
+def test_the_shuffle_network_has_the_head_of_the_gsoc_detector() -> None:
+    """So `InferBbox` decodes its blobs."""
+    network = architectures.squeezedet_shuffle()
+    assert network.input_size == (384, 384)
+    outputs = by_onnx(network, random_weights(network), a_blob(network))
+    delta, classes, conf = (outputs[name][0] for name in ("delta_bbox", "class_scores", "conf_scores"))
+    assert (delta.shape, classes.shape, conf.shape) == ((23, 23, 36), (4761, 20), (23, 23, 9))
+    boxes = sd.InferBbox(delta, classes, conf)
+    boxes.filter(0.0)
+    assert {found.class_idx for found in boxes.detections} <= set(range(20))
+    assert len(boxes.detections) > 0
 
 
 @needs_caffe_importer

@@ -28,7 +28,7 @@ from shared import DATA, needs
 import opencv_squeezedet as sd
 from opencv_squeezedet import registry
 from opencv_squeezedet.errors import FetchError, ModelError
-from opencv_squeezedet.model import EMBEDDED, find_model
+from opencv_squeezedet.model import EMBEDDED, Model
 from opencv_squeezedet.model_files import models_folder
 from opencv_squeezedet.network.architectures import ARCHITECTURES
 from opencv_squeezedet.preprocess import Preprocess
@@ -235,7 +235,7 @@ def test_a_name_of_nothing() -> None:
 def test_the_embedded_model_by_its_name_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("requests", "filelock", "platformdirs", "tqdm"):
         monkeypatch.setitem(sys.modules, module, None)
-    assert find_model("embedded").config == find_model().config
+    assert Model.load("embedded").head == Model.load().head
 
 
 def test_the_description_of_the_gsoc_model_is_voc() -> None:

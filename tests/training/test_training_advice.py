@@ -14,18 +14,18 @@ from training_cases import squares  # noqa: E402
 
 import opencv_squeezedet as sd  # noqa: E402
 from opencv_squeezedet import cli  # noqa: E402
-from opencv_squeezedet.anchor_shapes import box_shapes, judge  # noqa: E402
+from opencv_squeezedet.anchor_shapes import box_shapes, score_shapes  # noqa: E402
 from opencv_squeezedet.datasets import Annotated, Dataset  # noqa: E402
 from opencv_squeezedet.detections import Detections  # noqa: E402
 from opencv_squeezedet.evaluation import evaluate  # noqa: E402
-from opencv_squeezedet.training import Recipe, fitted_anchors, usual_pictures  # noqa: E402
+from opencv_squeezedet.training import Recipe, default_pictures, fitted_anchors  # noqa: E402
 from opencv_squeezedet.training.advice import what_next  # noqa: E402
 
 LABELS = ("a", "b")
 
 
 def test_the_usual_length() -> None:
-    assert [usual_pictures(count) for count in (1, 120, 131, 292, 8333)] == [12_000, 12_000, 13_100, 29_200, 240_000]
+    assert [default_pictures(count) for count in (1, 120, 131, 292, 8333)] == [12_000, 12_000, 13_100, 29_200, 240_000]
 
 
 def boxes_of(sides: list[tuple[float, float]], size: tuple[int, int] = (400, 200)) -> Dataset:
@@ -42,7 +42,7 @@ def test_anchors_that_fit_better() -> None:
     assert fitted is not None
     boxes = box_shapes(dataset, (200, 100))
     assert fitted.mean_iou > fitted.default_mean_iou + 0.1
-    assert judge(boxes, fitted.shapes).mean_best_iou == pytest.approx(fitted.mean_iou, abs=0.01)
+    assert score_shapes(boxes, fitted.shapes).mean_best_iou == pytest.approx(fitted.mean_iou, abs=0.01)
     assert all(h / w == pytest.approx(8, rel=0.1) for w, h in fitted.shapes)
     assert len(fitted.shapes) == 9
 
@@ -79,7 +79,7 @@ def test_small_objects_are_missed() -> None:
     found = [[(BIG, 0.9, 0)]] * 12
     lines = advice(truth, found)
     assert lines[0] == (
-        "of objects below 32 pixels of the input 0 % are found, of others 100 %: a larger --size shows them larger"
+        "the recall of objects smaller than 32 pixels of the input is 0 %, that of others 100 %: try a larger --size"
     )
     assert not any("--size" in line for line in advice(truth, found, input_size=(400, 400)))  # there they are not small
     assert not any("--size" in line for line in advice(truth[:9], found[:9]))  # too few to say
@@ -87,22 +87,22 @@ def test_small_objects_are_missed() -> None:
 
 def test_a_curve_that_rises() -> None:
     good = ([([BIG], [0]), ([BIG], [1])], [[(BIG, 0.9, 0)], [(BIG, 0.9, 1)]])
-    assert "still rose" in advice(*good, curve=(0.3, 0.5, 0.6))[0]
+    assert "still rising" in advice(*good, curve=(0.3, 0.5, 0.6))[0]
     assert advice(*good, curve=(0.3, 0.6, 0.6)) == []
     assert advice(*good, curve=(0.3, 0.6)) == []
 
 
 def test_few_objects() -> None:
     (line,) = advice([([BIG], [0])], [[(BIG, 0.9, 0)]], train=7)
-    assert line == "few objects to learn from: a (7), b (7); annotate more pictures of these"
+    assert line == "classes with few objects: a (7), b (7); annotate more of them"
 
 
 @pytest.mark.parametrize(
     ("found", "word"),
     [
-        ([((10, 10, 90, 45), 0.9, 0)], "loose boxes cost 50.0 points"),
+        ([((10, 10, 90, 45), 0.9, 0)], "inaccurate boxes cost 50.0 points"),
         ([(BIG, 0.9, 1)], "confused classes cost"),
-        ([(BIG, 0.5, 0), ((0, 0, 5, 5), 0.9, 0)], "boxes where nothing is cost"),
+        ([(BIG, 0.5, 0), ((0, 0, 5, 5), 0.9, 0)], "false detections cost"),
     ],
 )
 def test_what_costs_most(found: list[tuple[tuple[float, ...], float, int]], word: str) -> None:

@@ -16,21 +16,30 @@ torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 import training_cases  # noqa: E402, F401  (one thread)
 
 from opencv_squeezedet.training import Augmentation, data  # noqa: E402
-from opencv_squeezedet.training.augment import NONE, Sample, augmented  # noqa: E402
-from opencv_squeezedet.training.data import Batch, Example, Feed  # noqa: E402
+from opencv_squeezedet.training.augment import NONE, augmented  # noqa: E402
+from opencv_squeezedet.training.data import Batch, BatchStream  # noqa: E402
+from opencv_squeezedet.training.example import Example  # noqa: E402
 
 MEAN = (104.0, 117.0, 123.0)
 GREEN, RED, BLUE, WHITE = (0, 255, 0), (0, 0, 255), (255, 0, 0), (255, 255, 255)
 COLOURS = (GREEN, RED, BLUE, WHITE)
 
 
-def picture(boxes: list[tuple[int, int, int, int]], size: tuple[int, int] = (200, 150)) -> Sample:
+Pair = tuple[np.ndarray, Example]
+
+
+def picture(boxes: list[tuple[int, int, int, int]], size: tuple[int, int] = (200, 150)) -> Pair:
     """A black picture whose k-th box is filled with the k-th colour and has the k-th class."""
     image = np.zeros((size[1], size[0], 3), np.uint8)
     for colour, (x1, y1, x2, y2) in zip(COLOURS, boxes, strict=False):
         image[y1:y2, x1:x2] = colour
     xyxy = np.array(boxes, np.float32).reshape(-1, 4)
-    return Sample(image, xyxy, np.eye(4, dtype=np.float32)[: len(boxes)], np.ones(len(boxes), np.float32))
+    return image, Example(Path(), xyxy, np.eye(4, dtype=np.float32)[: len(boxes)], np.ones(len(boxes), np.float32))
+
+
+def augment(pairs: list[Pair], size: tuple[int, int], how: Augmentation, seed: int = 0) -> Pair:
+    images, examples = zip(*pairs, strict=True)
+    return augmented(images, examples, size, MEAN, how, np.random.default_rng(seed))
 
 
 def seen(image: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
@@ -58,11 +67,11 @@ def test_boxes_follow_the_pixels(how: Augmentation) -> None:
     boxes = [(70, 40, 130, 90), (20, 100, 60, 140), (150, 15, 190, 65)]
     apart = []
     for seed in range(60):
-        made = augmented([picture(boxes)], (300, 260), MEAN, how, np.random.default_rng(seed))
-        assert made.image.shape == (260, 300, 3)
+        image, made = augment([picture(boxes)], (300, 260), how, seed)
+        assert image.shape == (260, 300, 3)
         for xyxy, classes in zip(made.xyxy, made.classes, strict=True):
             if (xyxy[2:] - xyxy[:2]).min() >= 8:
-                apart.append(xyxy - seen(made.image, COLOURS[classes.argmax()]))
+                apart.append(xyxy - seen(image, COLOURS[classes.argmax()]))
     assert len(apart) > 80
     assert np.abs(apart).max() < 1.1  # where pixels are covered in part
     assert np.abs(np.mean(apart, axis=0).reshape(2, 2).mean(0)).max() < 0.1  # no shift
@@ -72,9 +81,9 @@ def test_a_turned_box_holds_its_pixels() -> None:
     how = replace(GEOMETRY, rotate=1.0, rotate_degrees=20.0)
     angles = set()
     for seed in range(30):
-        made = augmented([picture([(70, 40, 130, 90)])], (200, 150), MEAN, how, np.random.default_rng(seed))
+        image, made = augment([picture([(70, 40, 130, 90)])], (200, 150), how, seed)
         (xyxy,) = made.xyxy
-        green = np.argwhere((made.image.astype(int) - (0, 128, 0) > (-60, 60, -60)).all(-1) & (made.image[..., 2] < 60))
+        green = np.argwhere((image.astype(int) - (0, 128, 0) > (-60, 60, -60)).all(-1) & (image[..., 2] < 60))
         low, high = green.min(0)[::-1], green.max(0)[::-1] + 1
         np.testing.assert_allclose(xyxy, [*low, *high], atol=2.0)
         angles.add(round(float(xyxy[2] - xyxy[0])))
@@ -85,17 +94,17 @@ def test_a_turned_box_holds_its_pixels() -> None:
 def test_no_change_is_a_plain_stretch(size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8)
     image = cv2.GaussianBlur(image, (0, 0), 2)
-    plain = picture([(10, 20, 50, 90)])._replace(image=image)
-    made = augmented([plain], size, MEAN, NONE, np.random.default_rng(0))
+    plain = picture([(10, 20, 50, 90)])[1]
+    found, made = augment([(image, plain)], size, NONE)
     expected = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
-    assert np.abs(made.image.astype(int) - expected).max() <= 2
+    assert np.abs(found.astype(int) - expected).max() <= 2
     factors = np.array([size[0] / 200, size[1] / 150] * 2)
     np.testing.assert_allclose(made.xyxy[0], plain.xyxy[0] * factors, rtol=1e-5)
 
 
 def test_what_no_picture_covers_has_the_mean_colour() -> None:
-    made = augmented([picture([])], (200, 200), MEAN, replace(NONE, zoom_out=1.0, zoom_out_side=3.0), np.random.default_rng(4))
-    colours, counts = np.unique(made.image.reshape(-1, 3), axis=0, return_counts=True)
+    image, _ = augment([picture([])], (200, 200), replace(NONE, zoom_out=1.0, zoom_out_side=3.0), 4)
+    colours, counts = np.unique(image.reshape(-1, 3), axis=0, return_counts=True)
     assert set(map(tuple, colours[counts > 1000].tolist())) == {(0, 0, 0), (104, 117, 123)}
 
 
@@ -105,10 +114,10 @@ def test_what_is_cut_away() -> None:
     boxes = [(0, 0, 60, 45), (140, 0, 200, 45), (0, 105, 60, 150), (140, 105, 200, 150)]
     outcomes = Counter()
     for seed in range(200):
-        made = augmented([picture(boxes)], (200, 150), MEAN, how, np.random.default_rng(seed))
+        image, made = augment([picture(boxes)], (200, 150), how, seed)
         whole = {int(c.argmax()): box for c, box in zip(made.classes, made.xyxy, strict=True)}
         qualities = {int(c.argmax()): q for c, q in zip(made.classes, made.quality, strict=True)}
-        pixels = {k: int((made.image == colour).all(-1).sum()) for k, colour in enumerate(COLOURS)}
+        pixels = {k: int((image == colour).all(-1).sum()) for k, colour in enumerate(COLOURS)}
         for k, box in whole.items():
             assert (box >= 0).all()
             assert (box[2:] <= (200, 150)).all()
@@ -124,49 +133,49 @@ def test_what_is_cut_away() -> None:
 def test_visible_is_the_share_of_the_box() -> None:
     """A window that shows a known part of one box."""
     for share, quality in ((0.3, 0.0), (0.5, 1.0)):
-        one = picture([(200 - 40, 20, 200, 60)])
+        image, one = picture([(200 - 40, 20, 200, 60)])
         wide = round(40 * (1 / share - 1))
-        beyond = one._replace(xyxy=np.array([[160, 20, 200 + wide, 60]], np.float32))
-        made = augmented([beyond], (200, 150), MEAN, replace(NONE, visible=0.4), np.random.default_rng(0))
+        beyond = replace(one, xyxy=np.array([[160, 20, 200 + wide, 60]], np.float32))
+        _, made = augment([(image, beyond)], (200, 150), replace(NONE, visible=0.4))
         assert made.quality.tolist() == [quality]
         np.testing.assert_allclose(made.xyxy, [[160, 20, 200, 60]], atol=1e-4)
 
 
 def test_what_was_ignored_stays_ignored() -> None:
-    one = picture([(70, 40, 130, 90)])._replace(quality=np.zeros(1, np.float32))
-    made = augmented([one], (200, 150), MEAN, Augmentation(), np.random.default_rng(0))
+    image, one = picture([(70, 40, 130, 90)])
+    _, made = augment([(image, replace(one, quality=np.zeros(1, np.float32)))], (200, 150), Augmentation())
     assert not made.quality.any()
 
 
 def test_a_mosaic_has_four_pictures() -> None:
     corners = set()
     for seed in range(20):
-        samples = [replace_colour(picture([(50, 30, 150, 120)]), colour, k) for k, colour in enumerate(COLOURS)]
-        made = augmented(samples, (300, 240), MEAN, NONE, np.random.default_rng(seed))
+        pairs = [replace_colour(picture([(50, 30, 150, 120)]), colour, k) for k, colour in enumerate(COLOURS)]
+        image, made = augment(pairs, (300, 240), NONE, seed)
         assert sorted(made.classes.argmax(1).tolist()) == [0, 1, 2, 3]
         for xyxy, classes in zip(made.xyxy, made.classes, strict=True):
-            np.testing.assert_allclose(xyxy, seen(made.image, COLOURS[classes.argmax()]), atol=1.1)
+            np.testing.assert_allclose(xyxy, seen(image, COLOURS[classes.argmax()]), atol=1.1)
         corners.add(tuple(made.xyxy[0].tolist()))
     assert len(corners) == 20
 
 
-def replace_colour(sample: Sample, colour: tuple[int, int, int], label: int) -> Sample:
-    image = sample.image.copy()
+def replace_colour(pair: Pair, colour: tuple[int, int, int], label: int) -> Pair:
+    image, example = pair
     image[image.any(-1)] = colour
-    return sample._replace(image=image, classes=np.eye(4, dtype=np.float32)[[label]])
+    return image, replace(example, classes=np.eye(4, dtype=np.float32)[[label]])
 
 
 def test_colours_change_and_boxes_do_not() -> None:
     photo = cv2.imread(str(Path(__file__).parents[2] / "samples" / "chelsea.jpg"))
-    one = picture([(70, 40, 130, 90)])._replace(image=photo)
+    one = photo, picture([(70, 40, 130, 90)])[1]
+    plain, unchanged = augment([one], (200, 150), NONE)
     for name, value in {"colour": 1.0, "blur": 1.0, "noise": 1.0, "grey": 1.0}.items():
-        made = [augmented([one], (200, 150), MEAN, replace(NONE, **{name: value}), np.random.default_rng(i)) for i in (0, 1)]
-        plain = augmented([one], (200, 150), MEAN, NONE, np.random.default_rng(0))
-        assert not np.array_equal(made[0].image, plain.image), name
-        assert made[0].image.dtype == np.uint8
-        np.testing.assert_array_equal(made[0].xyxy, plain.xyxy)
-        assert np.array_equal(made[0].image, made[1].image) == (name == "grey")
-        mean_change = abs(float(made[0].image.mean()) - float(plain.image.mean()))
+        (first, made), (second, _) = (augment([one], (200, 150), replace(NONE, **{name: value}), seed) for seed in (0, 1))
+        assert not np.array_equal(first, plain), name
+        assert first.dtype == np.uint8
+        np.testing.assert_array_equal(made.xyxy, unchanged.xyxy)
+        assert np.array_equal(first, second) == (name == "grey")
+        mean_change = abs(float(first.mean()) - float(plain.mean()))
         assert mean_change < (60 if name == "colour" else 8), name
 
 
@@ -201,14 +210,14 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> list[Example]:
     found = []
     for i in range(10):
         boxes = [] if i >= 8 else [(10 + i, 10, 60 + i, 60)] + ([(100, 20, 150, 60)] if i == 3 else [])
-        sample = picture(boxes)
-        sample.image[140:, :20] = 20 * i + 20
-        cv2.imwrite(str(folder / f"{i}.png"), sample.image)
-        found.append(Example(folder / f"{i}.png", sample.xyxy, sample.classes[:, :2], sample.quality))
+        image, example = picture(boxes)
+        image[140:, :20] = 20 * i + 20
+        cv2.imwrite(str(folder / f"{i}.png"), image)
+        found.append(replace(example, path=folder / f"{i}.png", classes=example.classes[:, :2]))
     return found
 
 
-def feed(examples: list[Example], **options: object) -> Feed:
+def stream(examples: list[Example], **options: object) -> BatchStream:
     defaults: dict[str, object] = {
         "pictures": 44,
         "batch": 8,
@@ -217,7 +226,7 @@ def feed(examples: list[Example], **options: object) -> Feed:
         "augmentation": Augmentation(),
         "workers": 0,
     }
-    return Feed(examples=examples, **{**defaults, **options})  # type: ignore[arg-type]
+    return BatchStream(examples=examples, **{**defaults, **options})  # type: ignore[arg-type]
 
 
 def same(one: list[Batch], other: list[Batch]) -> bool:
@@ -228,43 +237,43 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
 
 
 def test_the_same_seed_gives_the_same_batches(examples: list[Example]) -> None:
-    one = list(feed(examples).batches())
-    assert same(one, list(feed(examples).batches()))
-    assert same(one, list(feed(examples, workers=2).batches()))
-    assert not same(one, list(feed(examples, seed=1).batches()))
+    one = list(stream(examples).batches())
+    assert same(one, list(stream(examples).batches()))
+    assert same(one, list(stream(examples, workers=2).batches()))
+    assert not same(one, list(stream(examples, seed=1).batches()))
 
 
 def test_batches_from_anywhere_are_the_rest(examples: list[Example]) -> None:
-    one = list(feed(examples).batches())
+    one = list(stream(examples).batches())
     assert [len(batch.images) for batch in one] == [8, 8, 8, 8, 8, 4]
     for first in (8, 24, 40):
-        assert same(list(feed(examples).batches(first)), one[first // 8 :])
-    assert list(feed(examples).batches(44)) == []
+        assert same(list(stream(examples).batches(first)), one[first // 8 :])
+    assert list(stream(examples).batches(44)) == []
 
 
 def test_sizes_change_where_they_should(examples: list[Example]) -> None:
-    sides = [tuple(batch.images.shape[1:3]) for batch in feed(examples).batches()]
+    sides = [tuple(batch.images.shape[1:3]) for batch in stream(examples).batches()]
     assert sides == [(64, 64)] * 3 + [(64, 96)] * 3  # from picture 24 on, the first batch that begins after a half
 
 
 def test_a_batch_has_one_of_several_sizes(examples: list[Example]) -> None:
     sizes = [([(64, 64), (96, 96)], 0.0), ([(32, 32)], 0.75)]
-    batches = list(feed(examples, sizes=sizes, pictures=128).batches())
+    batches = list(stream(examples, sizes=sizes, pictures=128).batches())
     sides = [batch.images.shape[1] for batch in batches]
     assert set(sides[:12]) == {64, 96}
     assert set(sides[12:]) == {32}
-    assert same(list(feed(examples, sizes=sizes, pictures=128).batches(56)), batches[7:])
+    assert same(list(stream(examples, sizes=sizes, pictures=128).batches(56)), batches[7:])
 
 
 def test_the_end_is_without_mosaics(examples: list[Example]) -> None:
     augmentation = replace(NONE, mosaic=1.0)
-    counts = [len(batch.targets.xyxy) for batch in feed(examples, augmentation=augmentation, plain_end=0.5).batches()]
+    counts = [len(batch.targets.xyxy) for batch in stream(examples, augmentation=augmentation, plain_end=0.5).batches()]
     assert min(counts[:3]) > 12
     assert max(counts[3:]) < 12
 
 
 def test_targets_name_their_pictures(examples: list[Example]) -> None:
-    (batch,) = feed(examples, pictures=8, augmentation=NONE).batches()
+    (batch,) = stream(examples, pictures=8, augmentation=NONE).batches()
     for row in range(8):
         found = batch.targets.xyxy[batch.targets.picture == row].numpy() * np.array([200 / 64, 150 / 64] * 2)
         number = (int(batch.images[row, -1, 2, 0]) - 20) // 20
@@ -272,18 +281,18 @@ def test_targets_name_their_pictures(examples: list[Example]) -> None:
 
 
 def test_every_picture_comes_once_in_a_round(examples: list[Example]) -> None:
-    order = feed(examples, pictures=30, repeat_below=0.0)._order()
+    order = stream(examples, pictures=30, repeat_below=0.0)._order()
     for start in (0, 10, 20):
         assert sorted(order[start : start + 10]) == list(range(10))
 
 
 def test_rare_classes_come_more_often(examples: list[Example]) -> None:
     """Class 1 is in 1 of 10 pictures: below 0.4 by a factor of 4, so its picture comes sqrt(4) times as often."""
-    order = feed(examples, pictures=11_000, repeat_below=0.4)._order()
+    order = stream(examples, pictures=11_000, repeat_below=0.4)._order()
     counts = np.bincount(order)
     assert counts[3] == 2 * counts[0]
     assert set(np.delete(counts, 3)) <= {999, 1000, 1001}
-    order = feed(examples, pictures=20_000, repeat_below=0.225)._order()  # sqrt(2.25) = 1.5: once or twice, by chance
+    order = stream(examples, pictures=20_000, repeat_below=0.225)._order()  # sqrt(2.25) = 1.5: once or twice, by chance
     counts = np.bincount(order)
     assert counts[3] / counts[0] == pytest.approx(1.5, abs=0.06)
 
@@ -292,13 +301,13 @@ def test_the_share_of_unlabelled_pictures(examples: list[Example]) -> None:
     """The last four are not annotated; the order's beginning does not depend on its length."""
     some = [replace(example, annotated=i < 6) for i, example in enumerate(examples)]
     for share in (0.0, 0.25, 0.7):
-        order = feed(some, pictures=20_000, repeat_below=0.0, unlabelled=share)._order()
+        order = stream(some, pictures=20_000, repeat_below=0.0, unlabelled=share)._order()
         assert (order >= 6).mean() == pytest.approx(share, abs=0.01)
         counts = np.bincount(order[order < 6])
         assert counts.max() - counts.min() <= 1
-        longer = feed(some, pictures=30_000, repeat_below=0.0, unlabelled=share)._order()
+        longer = stream(some, pictures=30_000, repeat_below=0.0, unlabelled=share)._order()
         assert np.array_equal(longer[:20_000], order)
-    order = feed(examples, pictures=1000, repeat_below=0.0, unlabelled=0.5)._order()  # none is unlabelled
+    order = stream(examples, pictures=1000, repeat_below=0.0, unlabelled=0.5)._order()  # none is unlabelled
     assert set(np.bincount(order)) == {100}
 
 
@@ -309,12 +318,12 @@ def test_a_file_that_cannot_be_read_is_told_and_left_out(examples: list[Example]
         replace(examples[1], path=tmp_path / "missing.png"),
         *examples[2:],
     ]
-    batches = list(feed(some, workers=1, pictures=40).batches())
+    batches = list(stream(some, workers=1, pictures=40).batches())
     assert {problem for batch in batches for problem in batch.problems} == {
         f"{tmp_path / 'bad.png'}: it is not a picture that OpenCV can decode",
         f"{tmp_path / 'missing.png'}: No such file or directory",
     }
-    batches = list(feed(some[:2], augmentation=NONE, pictures=2, batch=2).batches())
+    batches = list(stream(some[:2], augmentation=NONE, pictures=2, batch=2).batches())
     assert not len(batches[0].targets.xyxy)
     assert (batches[0].images == torch.tensor([104, 117, 123])).all()
 
@@ -332,6 +341,6 @@ def test_a_reading_process_says_nothing_of_a_training_that_has_gone(capfd: pytes
 
 
 def _reset() -> None:
-    data._serve(0)
+    data._init_worker(0)
     for error in (ConnectionResetError("not told"), ValueError("told")):
         sys.excepthook(type(error), error, None)

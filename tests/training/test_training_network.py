@@ -15,10 +15,10 @@ from networks import a_blob, by_caffe, by_onnx, random_weights, same_weights
 from shared import DATA, needs
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import architectures
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.formats import caffemodel_bytes, prototxt_text
+from opencv_squeezedet.formats import caffemodel_bytes
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import (
     Concat,
     Convolution,
@@ -33,6 +33,7 @@ from opencv_squeezedet.network import (
     Sigmoid,
     Slice,
     Softmax,
+    architectures,
 )
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
@@ -40,11 +41,10 @@ torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 import training_cases  # noqa: E402, F401  (one thread)
 
 from opencv_squeezedet.preprocess import Preprocess  # noqa: E402
-from opencv_squeezedet.training import Recipe, write_model  # noqa: E402
+from opencv_squeezedet.training import Recipe  # noqa: E402
 from opencv_squeezedet.training.module import TorchNetwork  # noqa: E402
 from opencv_squeezedet.training.predictions import anchors_of, ciou_loss, decode_xyxy, iou_xyxy, predictions  # noqa: E402
-from opencv_squeezedet.training.session import description_json  # noqa: E402
-from opencv_squeezedet.training.start import begin, describe, start_anchors, start_weights  # noqa: E402
+from opencv_squeezedet.training.start import build_model, network_and_head, start_anchors, start_weights  # noqa: E402
 
 SMALL = architectures.squeezedet_pyramid(3, 2, (96, 128))
 BLOBS = ("delta_bbox", "class_scores", "conf_scores")
@@ -190,8 +190,8 @@ def test_what_is_frozen_stays() -> None:
 
 def test_a_training_begins_with_the_embedded_trunk() -> None:
     recipe = Recipe(input_size=(96, 96))
-    network, config = describe(recipe, ["nut", "bolt"])
-    model, loaded = begin(network, recipe)
+    network, config = network_and_head(recipe, ["nut", "bolt"])
+    model, loaded = build_model(network, recipe)
     assert len([name for name in loaded if name.startswith("fire") and int(name[4]) < 10]) >= 8 * 3
     embedded = start_weights("embedded")
     np.testing.assert_array_equal(model.weights()["fire5_expand_3x3"][0], embedded["fire5_expand_3x3"][0])
@@ -208,8 +208,8 @@ def test_a_training_begins_with_the_embedded_trunk() -> None:
 def test_the_same_network_begins_where_it_ended() -> None:
     """With as many classes the whole of the embedded model fits."""
     recipe = Recipe()
-    network, _ = describe(recipe, sd.VOC.labels)
-    model, loaded = begin(network, recipe)
+    network, _ = network_and_head(recipe, sd.VOC.labels)
+    model, loaded = build_model(network, recipe)
     assert len(loaded) == len(model.filters)
     assert not model.norms
 
@@ -221,9 +221,9 @@ def test_weights_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     arrays = {f"{name.replace('/', '_')}_{kind}": blob for name, blobs in weights.items() for kind, blob in zip("wb", blobs)}  # noqa: B905
     np.savez(tmp_path / "w.npz", **arrays)
     recipe = Recipe(input_size=(96, 96))
-    described, _ = describe(recipe, ["nut"])
-    one, loaded = begin(described, replace(recipe, start=str(tmp_path / "w.caffemodel")))
-    other, same = begin(described, replace(recipe, start=str(tmp_path / "w.npz")))
+    described, _ = network_and_head(recipe, ["nut"])
+    one, loaded = build_model(described, replace(recipe, start=str(tmp_path / "w.caffemodel")))
+    other, same = build_model(described, replace(recipe, start=str(tmp_path / "w.npz")))
     assert list(loaded) == list(same)
     assert len(loaded) == 1 + 8 * 3
     assert same_weights(one.weights(), other.weights())
@@ -234,13 +234,13 @@ def test_weights_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("name", ["squeezenet_v1.1_imagenet.npz", "squeezedet_lite_voc.caffemodel"])
 def test_weights_that_are_at_hand(name: str) -> None:
     recipe = Recipe(input_size=(96, 96), start=str(DATA / "weights" / name))
-    assert len(begin(describe(recipe, ["nut"])[0], recipe)[1]) >= 25
+    assert len(build_model(network_and_head(recipe, ["nut"])[0], recipe)[1]) >= 25
 
 
 @needs("weights")
 def test_the_gsoc_network_begins_with_v1_0() -> None:
     recipe = Recipe(network="gsoc", input_size=(160, 160), start=str(DATA / "weights" / "squeezenet_v1.0_imagenet.npz"))
-    assert len(begin(describe(recipe, ["nut"])[0], recipe)[1]) == 26  # with conv10, which the detector has too
+    assert len(build_model(network_and_head(recipe, ["nut"])[0], recipe)[1]) == 26  # with conv10, which the detector has too
 
 
 def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
@@ -258,14 +258,14 @@ def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", foo_w=np.zeros(1), foo_b=np.zeros(1))
     recipe = Recipe(input_size=(96, 96), start=str(tmp_path / "other.npz"))
     with pytest.raises(ModelError, match="has no weights that fit a layer of SqueezeDetPyramid"):
-        begin(describe(recipe, ["nut"])[0], recipe)
+        build_model(network_and_head(recipe, ["nut"])[0], recipe)
 
 
 @pytest.mark.parametrize("anchors", [None, [(20.0, 30.0), (60.0, 50.0)]])
 def test_anchors_are_the_same_for_every_size(anchors: list[tuple[float, float]] | None) -> None:
     """The network is fully convolutional: the same deltas must give the same box, in pixels."""
     recipe = Recipe(input_size=(208, 160), small=0.5, vary=1, anchors=anchors)
-    heads = [describe(recipe, ["nut"], size)[1] for sizes, _ in recipe.sizes for size in sizes]
+    heads = [network_and_head(recipe, ["nut"], size)[1] for sizes, _ in recipe.sizes for size in sizes]
     assert len({head.input_size for head in heads}) == len({head.grid for head in heads}) > 3
     assert len({head.anchors for head in heads}) == 1
     assert np.allclose(heads[0].anchors, sd.VOC.anchors if anchors is None else anchors)
@@ -274,12 +274,9 @@ def test_anchors_are_the_same_for_every_size(anchors: list[tuple[float, float]] 
 def start_with(folder: Path, head: HeadConfig | None) -> str:
     """A model to start from, with this head in its description, or without a description."""
     network = architectures.squeezenet_v1_1()
-    start = folder / "model"
-    (folder / "model.prototxt").write_text(prototxt_text(network))
-    (folder / "model.caffemodel").write_bytes(caffemodel_bytes(network, random_weights(network)))
-    if head is not None:
-        (folder / "model.json").write_text(description_json(head, Preprocess(head.input_size)))
-    return str(start)
+    preprocess = None if head is None else Preprocess(head.input_size)
+    Model(network, random_weights(network), head, preprocess).save(folder / "model.caffemodel")
+    return str(folder / "model")
 
 
 def test_anchors_of_the_model_to_start_from(tmp_path: Path) -> None:
@@ -297,10 +294,10 @@ def test_anchors_of_the_model_to_start_from(tmp_path: Path) -> None:
         folder.mkdir()
         recipe = Recipe(input_size=(208, 104), start=start_with(folder, head))
         np.testing.assert_allclose(start_anchors(recipe), anchors)
-        np.testing.assert_allclose(describe(recipe, ["nut"])[1].anchors, anchors)
+        np.testing.assert_allclose(network_and_head(recipe, ["nut"])[1].anchors, anchors)
         np.testing.assert_allclose(start_anchors(replace(recipe, anchors=nine[:3])), nine[:3])
     assert np.allclose(start_anchors(Recipe(input_size=(192, 192))), sd.VOC.anchors)  # the embedded model's
-    (tmp_path / "0" / "model.json").write_text('{"head": {"anchors": [[3]]}}')
+    (tmp_path / "0" / "model.json").write_text('{"preprocess": {"size": [9, 9]}, "head": {"anchors": [[3]]}}')
     with pytest.raises(ModelError, match="anchors"):
         start_anchors(Recipe(start=str(tmp_path / "0" / "model")))
 
@@ -309,9 +306,9 @@ def test_a_smaller_input_starts_with_the_same_boxes() -> None:
     """Before any training, the embedded model's boxes in half a picture have the sizes that they have in the whole one."""
     detector = sd.SqueezeDet()
     recipe = Recipe(input_size=(208, 208))
-    network, config = describe(recipe, sd.VOC.labels)
-    model, _ = begin(network, recipe)
-    image = cv2.resize(cv2.imread(str(Path(__file__).parents[1] / "samples" / "chelsea.jpg")), (208, 208))
+    network, config = network_and_head(recipe, sd.VOC.labels)
+    model, _ = build_model(network, recipe)
+    image = cv2.resize(cv2.imread(str(Path(__file__).parents[2] / "samples" / "chelsea.jpg")), (208, 208))
     whole = np.full((416, 416, 3), detector.preprocess.mean, np.uint8)
     whole[:208, :208] = image
     blobs = run(model.eval(), Preprocess(config.input_size).blob(image), BLOBS)
@@ -323,12 +320,12 @@ def test_a_smaller_input_starts_with_the_same_boxes() -> None:
 
 def test_input_sizes_that_do_not_suit() -> None:
     with pytest.raises(ModelError, match=r"layer 'pool9'.* smaller than the kernel"):
-        describe(Recipe(input_size=(40, 208)), ["nut"])
+        network_and_head(Recipe(input_size=(40, 208)), ["nut"])
     for network in ("pyramid", "lite", "gsoc"):
         for side in (64, 97, 128, 208, 416, 511):
             recipe = Recipe(network=network, input_size=(side, 112))
             sizes = [size for some, _ in recipe.sizes for size in some]
-            shapes = [[step.weights for step in describe(recipe, ["nut"], size)[0].weighted()] for size in sizes]
+            shapes = [[step.weights for step in network_and_head(recipe, ["nut"], size)[0].weighted()] for size in sizes]
             assert shapes[0] == shapes[1]
 
 
@@ -408,15 +405,17 @@ def test_iou_and_ciou() -> None:
 @pytest.mark.parametrize("name", ["pyramid", "lite", "gsoc"])
 def test_the_files_give_what_torch_gives(name: str, half: bool, tmp_path: Path) -> None:
     recipe = Recipe(network=name, input_size=(160, 128))
-    network, config = describe(recipe, ["nut", "bolt", "ring"])
+    network, config = network_and_head(recipe, ["nut", "bolt", "ring"])
     model = TorchNetwork(network).eval()
     weights = random_weights(network)
     if half:  # then the files can hold them as they are
         weights = {name: [blob.astype(np.float16).astype(np.float32) for blob in blobs] for name, blobs in weights.items()}
     model.load_weights(weights)
     preprocess = Preprocess(recipe.input_size)
-    paths = write_model(tmp_path / "my.model", network, model.weights(), config, preprocess, half=half)
-    assert [path.name for path in paths] == ["my.model.prototxt", "my.model.caffemodel", "my.model.onnx", "my.model.json"]
+    written = Model(network, model.weights(), config, preprocess)
+    paths = written.save(tmp_path / "my.model.caffemodel", half=half)
+    assert [path.name for path in paths] == ["my.model.prototxt", "my.model.caffemodel", "my.model.json"]
+    assert written.save(tmp_path / "my.model.onnx", half=half)[1:] == paths[2:]
     image = np.random.default_rng(0).integers(0, 256, (90, 200, 3), dtype=np.uint8)
     blob = preprocess.blob(image)
     expected = run(model, blob, BLOBS)
@@ -446,7 +445,7 @@ def test_the_files_give_what_torch_gives(name: str, half: bool, tmp_path: Path) 
 def test_the_cpp_class_finds_the_same_place(name: str) -> None:
     """The pixels that a cell of the blobs looks at lie where opencv_contrib's decoder puts the cell's box, and ours too."""
     recipe = Recipe(network=name)
-    network, config = describe(recipe, sd.VOC.labels)
+    network, config = network_and_head(recipe, sd.VOC.labels)
     assert (config.grid, config.anchors, config.centers) == (sd.VOC.grid, sd.VOC.anchors, sd.VOC.centers)
     model = TorchNetwork(network).eval()
     model.load_weights(random_weights(network))
@@ -472,3 +471,27 @@ def test_the_cpp_class_finds_the_same_place(name: str) -> None:
     with CppInferBbox() as oracle:
         oracle.load((delta_bbox, class_scores, conf_scores))  # type: ignore[arg-type]
         assert [(*box, label) for *box, _, label, _ in oracle.filter(0.5)] == [(d.xmin, d.ymin, d.xmax, d.ymax, "cat")]
+
+
+def test_new_layers_see_inputs_of_one_scale() -> None:
+    """Channels of a loaded layer may differ a thousandfold; a new layer's kernel makes up for it, grouped or not."""
+    for groups in (1, 2):
+        layers = (
+            Convolution(name="loaded", bottoms=("data",), tops=("loaded",), outputs=4, kernel=(1, 1)),
+            Convolution(name="new", bottoms=("loaded",), tops=("new",), outputs=6, kernel=(3, 3), groups=groups),
+        )
+        network = Network("two", "data", (2, 3, 8, 8), layers)
+        torch.manual_seed(3)
+        plain, scaled = TorchNetwork(network), TorchNetwork(network)
+        scaled.load_state_dict(plain.state_dict())
+        factors = torch.tensor([1e-3, 1.0, 10.0, 0.1])
+        with torch.no_grad():
+            for parameter in scaled.filters["loaded"].parameters():
+                parameter.mul_(factors.view(-1, *[1] * (parameter.ndim - 1)))
+        blob = torch.randn(2, 3, 8, 8)
+        for model in (plain, scaled):
+            model.init_inputs(["new"], blob)
+        with torch.no_grad():
+            torch.testing.assert_close(plain(blob), scaled(blob), rtol=1e-4, atol=1e-5)
+            hidden = plain(blob, ["loaded"])[0].square().mean((0, 2, 3)).sqrt()
+        assert hidden.max() / hidden.min() > 1.05

@@ -37,11 +37,10 @@ made = Recipe.from_json(Path("recipe.json").read_text())
 with parallel.processes() as number:
     run = Training(made, load_dataset("data.yaml", split="train"), Path(f"{sys.argv[1]}-{number}"), workers=0).trainer
     run.model.double()
-    mean = torch.tensor(run.feed.mean)
     pictures, losses, gradients = [], [], []
-    for batch in run.feed.batches(0):
+    for batch in run.stream.batches(0):
         pictures.append(len(batch.images))
-        losses.append(torch.stack(run.step(batch, mean)[0]))
+        losses.append(torch.stack(run.step(batch)[0]))
         gradients.append(torch.cat([p.grad.flatten() for p in run.model.parameters() if p.grad is not None]))
         run.seen += made.batch
     state = run.model.state_dict()

@@ -26,16 +26,18 @@ from opencv_squeezedet.files import read_picture  # noqa: E402
 from opencv_squeezedet.training import (  # noqa: E402
     CocoDetector,
     Ensemble,
-    Opinion,
-    Opinions,
-    ask,
+    PseudoLabels,
+    SoftDetections,
     load_teacher,
-    write_opinions,
+    predict,
+    write_pseudo_labels,
 )
-from opencv_squeezedet.training.data import Example  # noqa: E402
-from opencv_squeezedet.training.opinion import Pupil  # noqa: E402
-from opencv_squeezedet.training.session import examples_of  # noqa: E402
-from opencv_squeezedet.training.teacher import DetectorTeacher, Reliability, pairwise_iou_xyxy  # noqa: E402
+from opencv_squeezedet.training.example import Example  # noqa: E402
+from opencv_squeezedet.training.load_teacher import DetectorTeacher  # noqa: E402
+from opencv_squeezedet.training.predictions import pairwise_iou_xyxy  # noqa: E402
+from opencv_squeezedet.training.reliability import Reliability, measure_reliability  # noqa: E402
+from opencv_squeezedet.training.teacher import SelectedClasses  # noqa: E402
+from opencv_squeezedet.training.training_set import examples_of  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 PHOTO = ROOT / "samples" / "chelsea.jpg"
@@ -49,12 +51,12 @@ class Seer:
 
     def __init__(self, rows: list[tuple[list[float], list[float]]]) -> None:
         boxes, scores = zip(*rows, strict=True) if rows else ((), ())
-        self.opinion = Opinion(
+        self.detections = SoftDetections(
             np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32).reshape(-1, len(self.labels))
         )
 
-    def __call__(self, image: Picture) -> Opinion:
-        return self.opinion
+    def __call__(self, image: Picture) -> SoftDetections:
+        return self.detections
 
 
 SEER = Seer(
@@ -66,25 +68,27 @@ SEER = Seer(
 )
 
 
-def opinions(tmp_path: Path, hints: dict[str, str] | None = None, names: Sequence[str] = ("a.png", "b.png")) -> Opinions:
+def pseudo_labels(
+    tmp_path: Path, hints: dict[str, str] | None = None, names: Sequence[str] = ("a.png", "b.png")
+) -> PseudoLabels:
     for name in names:
         cv2.imwrite(str(tmp_path / name), np.zeros((100, 100, 3), np.uint8))
     path = tmp_path / "teacher.json"
-    write_opinions(path, LABELS, ask(SEER, [tmp_path / name for name in names], LABELS, hints or {}))
-    return Opinions.read(path, LABELS)
+    write_pseudo_labels(path, LABELS, predict(SEER, [tmp_path / name for name in names], LABELS, hints or {}))
+    return PseudoLabels.read(path, LABELS)
 
 
-def test_opinions_come_back(tmp_path: Path) -> None:
-    kept = opinions(tmp_path).by_name
+def test_pseudo_labels_come_back(tmp_path: Path) -> None:
+    kept = pseudo_labels(tmp_path).by_name
     assert set(kept) == {"a.png", "b.png"}
-    path, hint, opinion = kept["a.png"]
+    path, hint, labels = kept["a.png"]
     assert (path, hint) == (tmp_path / "a.png", None)
-    np.testing.assert_allclose(opinion.xyxy, [[10, 10, 50, 60], [60, 5, 90, 45]])
-    np.testing.assert_allclose(opinion.scores, [[0.6, 0.2], [0.0, 0.3]], atol=1e-4)
+    np.testing.assert_allclose(labels.xyxy, [[10, 10, 50, 60], [60, 5, 90, 45]])
+    np.testing.assert_allclose(labels.scores, [[0.6, 0.2], [0.0, 0.3]], atol=1e-4)
 
 
 def test_the_file_is_coco(tmp_path: Path) -> None:
-    opinions(tmp_path)
+    pseudo_labels(tmp_path)
     dataset = load_dataset(tmp_path / "teacher.json")
     assert dataset.labels == LABELS
     np.testing.assert_allclose(dataset.pictures[0].xyxy, [[10, 10, 50, 60], [60, 5, 90, 45]])
@@ -101,26 +105,26 @@ def test_annotated_objects_are_softened(tmp_path: Path) -> None:
     """Half of the teacher's classes, where its box overlaps by half and its score is above 0.2."""
     truth = np.array([[12, 10, 50, 62], [60, 5, 90, 44], [0, 0, 9, 9]], np.float32)
     example = Example(tmp_path / "a.png", truth, np.eye(2, dtype=np.float32)[[0, 0, 1]], np.ones(3, np.float32))
-    soft = opinions(tmp_path).taught(example)
+    soft = pseudo_labels(tmp_path).distilled(example)
     expected = [[0.5 + 0.5 * 0.75, 0.5 * 0.25], [0.5, 0.5], [0, 1]]
     np.testing.assert_allclose(soft.classes, expected, atol=1e-3)
     np.testing.assert_array_equal(soft.xyxy, truth)
     other = Example(tmp_path / "unknown.png", truth, example.classes, example.quality)
-    assert opinions(tmp_path).taught(other) is other
+    assert pseudo_labels(tmp_path).distilled(other) is other
 
 
 def test_what_people_left_out_is_not_background(tmp_path: Path) -> None:
     """A teacher's box apart from the annotated ones is ignored if its score is high; a low one changes nothing."""
     away = np.array([[60, 5, 90, 44]], np.float32)
     example = Example(tmp_path / "a.png", away, np.eye(2, dtype=np.float32)[[1]], np.ones(1, np.float32))
-    soft = opinions(tmp_path).taught(example)
+    soft = pseudo_labels(tmp_path).distilled(example)
     np.testing.assert_allclose(soft.xyxy, [away[0], [10, 10, 50, 60]])
     assert soft.quality.tolist() == [1, 0]
     near = np.array([[10, 10, 50, 30]], np.float32)  # an IoU of 0.4
-    soft = opinions(tmp_path).taught(Example(tmp_path / "a.png", near, example.classes, example.quality))
+    soft = pseudo_labels(tmp_path).distilled(Example(tmp_path / "a.png", near, example.classes, example.quality))
     np.testing.assert_array_equal(soft.xyxy, near)
     nothing = Example(tmp_path / "a.png", near[:0], example.classes[:0], example.quality[:0])
-    soft = opinions(tmp_path).taught(nothing)
+    soft = pseudo_labels(tmp_path).distilled(nothing)
     np.testing.assert_allclose(soft.xyxy, [[10, 10, 50, 60]])
     assert soft.quality.tolist() == [0]
 
@@ -132,12 +136,12 @@ def trusted(slope: float = 1.0) -> Reliability:
 
 def test_other_pictures_have_the_teachers_objects(tmp_path: Path) -> None:
     """With the probability that they are right; ignored below 0.4, left out below 0.1."""
-    (example,) = opinions(tmp_path).pictures(["b.png"], LABELS, trusted())
+    (example,) = pseudo_labels(tmp_path).examples(["b.png"], LABELS, trusted())
     assert example.path == tmp_path / "a.png"
     assert not example.annotated
     np.testing.assert_allclose(example.quality, [0.6, 0.0], atol=1e-4)
     np.testing.assert_allclose(example.classes, [[0.75, 0.25], [0, 1]], atol=1e-3)
-    (example,) = opinions(tmp_path).pictures(["b.png"], LABELS, trusted(0.3))
+    (example,) = pseudo_labels(tmp_path).examples(["b.png"], LABELS, trusted(0.3))
     np.testing.assert_allclose(example.quality, [0.0], atol=1e-4)  # 0.18; the other's 0.09 is left out
 
 
@@ -150,37 +154,37 @@ def test_reliability_is_measured(tmp_path: Path) -> None:
         path = tmp_path / f"{i}.png"
         boxes = np.array([[0, 0, 10, 10], [50, 50, 60, 60]], np.float32)[: 1 + (i < 40)]
         classes = np.array([[score, 0], [0, 0.9]], np.float32)[: len(boxes)]
-        by_name[path.name] = (path, None, Opinion(boxes, classes))
+        by_name[path.name] = (path, None, SoftDetections(boxes, classes))
         truth = boxes[:1] if score > 0.6 else boxes[:0]
         examples.append(Example(path, truth, np.eye(2, dtype=np.float32)[: len(truth)], np.ones(len(truth), np.float32)))
-    reliable = Opinions(by_name).reliability(examples, LABELS)
+    reliable = measure_reliability(PseudoLabels(by_name), examples, LABELS)
     asked = np.array([[0.3, 0.1], [0.55, 0], [0.65, 0], [0.99, 0], [0.1, 0.7]], np.float32)
     right = reliable(asked)
     np.testing.assert_allclose(right[:4], [0, 0, 1, 1], atol=0.02)
     assert 0.3 < right[4] < 0.9
-    assert Opinions(by_name).reliability([], LABELS)(asked).tolist() == asked.max(1).tolist()
+    assert measure_reliability(PseudoLabels(by_name), [], LABELS)(asked).tolist() == asked.max(1).tolist()
 
 
 def test_hints(tmp_path: Path) -> None:
     """Where the class is known a lower score will do; without it the picture is left out; others are not asked for."""
     names = ("cat_1.png", "dog_1.png", "tree_1.png", "x.png")
-    found = opinions(tmp_path, {"cat": "cat", "dog": "dog", "tree": ""}, names)
+    found = pseudo_labels(tmp_path, {"cat": "cat", "dog": "dog", "tree": ""}, names)
     assert set(found.by_name) == {"cat_1.png", "dog_1.png", "x.png"}
-    cat, dog, other = found.pictures([], LABELS, trusted())
+    cat, dog, other = found.examples([], LABELS, trusted())
     np.testing.assert_allclose(cat.quality, [0.8, 0.0], atol=1e-4)  # (1 + 0.6) / 2
     np.testing.assert_allclose(dog.quality, [0.6, 0.65], atol=1e-4)  # 0.3 is enough for a dog that is known to be there
     np.testing.assert_allclose(other.quality, [0.6, 0.0], atol=1e-4)
-    unsure = Opinion(np.zeros((1, 4), np.float32), np.array([[0.3, 0]], np.float32))
-    weak = Opinions({"dog_2.png": (tmp_path / "dog_2.png", "dog", unsure)})
-    assert weak.pictures([], LABELS, trusted()) == []
+    unsure = SoftDetections(np.zeros((1, 4), np.float32), np.array([[0.3, 0]], np.float32))
+    weak = PseudoLabels({"dog_2.png": (tmp_path / "dog_2.png", "dog", unsure)})
+    assert weak.examples([], LABELS, trusted()) == []
 
 
 def test_sources_of_a_training(tmp_path: Path) -> None:
     train, measured = squares(tmp_path / "data", 3)
     first = train.pictures[0]
-    torn = Opinion(first.xyxy, np.full((len(first.xyxy), 2), 0.5, np.float32))
+    torn = SoftDetections(first.xyxy, np.full((len(first.xyxy), 2), 0.5, np.float32))
     seen = (first.path.name, measured.pictures[0].path.name, "another.png")
-    teacher = Opinions({name: (tmp_path / name, None, torn) for name in seen})
+    teacher = PseudoLabels({name: (tmp_path / name, None, torn) for name in seen})
     assert len(examples_of(train, teacher)) == len(train.pictures) + 2
     examples = examples_of(train, teacher, measured)
     assert [example.path.name for example in examples] == [*(p.path.name for p in train.pictures), "another.png"]
@@ -190,27 +194,27 @@ def test_sources_of_a_training(tmp_path: Path) -> None:
 
 
 def test_paths_relative_to_the_file(tmp_path: Path) -> None:
-    opinions(tmp_path)
+    pseudo_labels(tmp_path)
     content = json.loads((tmp_path / "teacher.json").read_bytes())
     content["images"][0]["file_name"] = "photos/a.png"
     (tmp_path / "teacher.json").write_text(json.dumps(content))
-    found = Opinions.read(tmp_path / "teacher.json", LABELS)
+    found = PseudoLabels.read(tmp_path / "teacher.json", LABELS)
     assert found.by_name["a.png"][0] == tmp_path / "photos" / "a.png"
     assert found.by_name["b.png"][0] == tmp_path / "b.png"
 
 
-def test_opinions_of_several_files(tmp_path: Path) -> None:
-    one, other = opinions(tmp_path), opinions(tmp_path, names=["c.png"])
-    assert set(Opinions.joined([one, other]).by_name) == {"a.png", "b.png", "c.png"}
-    with pytest.raises(ValueError, match=r"two files have opinions of a picture c\.png"):
-        Opinions.joined([one, other, other])
+def test_pseudo_labels_of_several_files(tmp_path: Path) -> None:
+    one, other = pseudo_labels(tmp_path), pseudo_labels(tmp_path, names=["c.png"])
+    assert set(PseudoLabels.merged([one, other]).by_name) == {"a.png", "b.png", "c.png"}
+    with pytest.raises(ValueError, match=r"two files have pseudo-labels of a picture c\.png"):
+        PseudoLabels.merged([one, other, other])
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("{", "Expecting"),
-        ("[]", "a teacher's opinions were expected"),
+        ("[]", "pseudo-labels were expected"),
         ('{"categories": [], "images": [], "annotations": []}', "its classes are"),
         ('{"categories": [{"name": "cat"}, {"name": "dog"}], "images": [{"id": 1}], "annotations": []}', "expected"),
         (
@@ -236,27 +240,27 @@ def test_opinions_of_several_files(tmp_path: Path) -> None:
                 ("[1, 2, 3, 4]", "[0, 2]"),
             )
         ),
-        ("[" * 100_000, "a teacher's opinions were expected"),
+        ("[" * 100_000, "pseudo-labels were expected"),
     ],
 )
 def test_files_of_nonsense(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "teacher.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=message) as error:
-        Opinions.read(path, LABELS)
+        PseudoLabels.read(path, LABELS)
     assert str(path) in str(error.value)
 
 
 def test_a_teacher_of_other_classes(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the teacher has no class 'cow'; it has dog, tree, cat"):
-        list(ask(SEER, [], ["cat", "cow"], {}))
+        list(predict(SEER, [], ["cat", "cow"], {}))
 
 
 def test_pictures_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
     told: list[str] = []
-    found = list(ask(SEER, [tmp_path / "bad.jpg", tmp_path / "none.jpg", PHOTO], LABELS, {}, told.append))
-    assert [opinion["path"] for opinion in found] == [PHOTO]
+    found = list(predict(SEER, [tmp_path / "bad.jpg", tmp_path / "none.jpg", PHOTO], LABELS, {}, told.append))
+    assert [labels["path"] for labels in found] == [PHOTO]
     assert told == [
         f"{tmp_path / 'bad.jpg'}: it is not a picture that OpenCV can decode",
         f"{tmp_path / 'none.jpg'}: No such file or directory",
@@ -312,28 +316,28 @@ class Fixed:
     def __init__(self, rows: list[tuple[list[float], list[float]]], labels: Sequence[str] = LABELS) -> None:
         boxes, scores = zip(*rows, strict=True) if rows else ((), ())
         self.labels = labels
-        self.opinion = Opinion(
+        self.detections = SoftDetections(
             np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32).reshape(-1, len(labels))
         )
 
-    def __call__(self, image: Picture) -> Opinion:
-        return self.opinion
+    def __call__(self, image: Picture) -> SoftDetections:
+        return self.detections
 
 
 BLANK = np.zeros((100, 100, 3), np.uint8)
 
 
-def test_a_pupil_hears_each_box_once() -> None:
+def test_selected_classes_after_nms() -> None:
     """Of boxes of one class that overlap by more than 0.6 the best remains, and 100 at most."""
     box, near, other = [10.0, 10, 50, 50], [10.0, 10, 50, 48], [60.0, 60, 90, 90]
     teacher = Fixed(
         [(near, [0.5, 0, 0.9]), (box, [0.6, 0.1, 0]), (box, [0, 0.4, 0]), (other, [0.005, 0, 0.9])], [*LABELS, "tree"]
     )
-    xyxy, scores = Pupil(teacher, LABELS)(BLANK)
+    xyxy, scores = SelectedClasses(teacher, LABELS)(BLANK)
     np.testing.assert_allclose(xyxy, [box, box])
     np.testing.assert_allclose(scores, [[0.6, 0.1], [0, 0.4]], atol=1e-6)
     many = Fixed([([i % 20 * 5.0, i // 20 * 5.0, i % 20 * 5 + 4, i // 20 * 5 + 4], [0.5, 0]) for i in range(200)])
-    assert len(Pupil(many, LABELS)(BLANK).xyxy) == 100
+    assert len(SelectedClasses(many, LABELS)(BLANK).xyxy) == 100
 
 
 def test_boxes_are_fused_by_weight() -> None:
@@ -355,9 +359,11 @@ def test_the_mirrored_picture() -> None:
     class Left(Fixed):
         """Sees the white part of a picture."""
 
-        def __call__(self, image: Picture) -> Opinion:
+        def __call__(self, image: Picture) -> SoftDetections:
             columns = np.flatnonzero(image[0, :, 0])
-            return Opinion(np.array([[columns[0], 0, columns[-1] + 1, 50]], np.float32), np.array([[0.8, 0]], np.float32))
+            return SoftDetections(
+                np.array([[columns[0], 0, columns[-1] + 1, 50]], np.float32), np.array([[0.8, 0]], np.float32)
+            )
 
     image = np.zeros((50, 80, 3), np.uint8)
     image[:, 5:30] = 255
@@ -416,7 +422,7 @@ def test_missing_and_damaged_files(kind: str, tmp_path: Path) -> None:
     library(kind)
     suffixes = (".onnx",) if kind == "picodet" else (".param", ".bin")
     for name in ("x", *(f"x{suffix}" for suffix in suffixes)):
-        with pytest.raises(FileNotFoundError, match=rf"no .*x\{suffixes[0]}, which {kind} needs"):
+        with pytest.raises(FileNotFoundError, match=rf"{kind} needs .*x\{suffixes[0]}, which does not exist"):
             load_teacher(f"{kind}={tmp_path / name}")
     for suffix in suffixes:
         (tmp_path / f"x{suffix}").write_bytes(b"nonsense")
@@ -425,7 +431,7 @@ def test_missing_and_damaged_files(kind: str, tmp_path: Path) -> None:
 
 
 @needs("weights/teachers", "opinions_voc_mix.json", "voc_mix")
-def test_the_opinions_that_were_given() -> None:
+def test_pseudo_labels_of_real_teachers() -> None:
     """Made by another program from the same four: the same boxes, and nearly the same scores, in 100 pictures."""
     pytest.importorskip("ensemble_boxes", reason="the extra [teach] brings ensemble-boxes")
     kinds = ("nanodet-plus", "picodet", "yolox")
@@ -433,7 +439,7 @@ def test_the_opinions_that_were_given() -> None:
         library(kind)
     teachers = [CocoDetector(kind, DATA / "weights" / FILES[kind], threads=1) for kind in kinds]
     ensemble = Ensemble(teachers, sd.VOC.labels, [1, 0.7, 0.7], mirror=True)
-    given = Opinions.read(DATA / "opinions_voc_mix.json", sd.VOC.labels).by_name
+    given = PseudoLabels.read(DATA / "opinions_voc_mix.json", sd.VOC.labels).by_name
     found, apart = [], []
     for name in sorted(given)[::83]:
         path, _, (xyxy, scores) = given[name]
@@ -478,7 +484,7 @@ def test_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = json.loads(out.read_bytes())
     assert [Path(image["file_name"]).name for image in content["images"]] == ["cat_1.jpg", "chelsea.jpg"]
     assert [image["hint"] for image in content["images"]] == ["cat", None]
-    found = Opinions.read(out, sd.VOC.labels)
+    found = PseudoLabels.read(out, sd.VOC.labels)
     assert set(found.by_name) == {"cat_1.jpg", "chelsea.jpg"}
 
 
@@ -491,7 +497,7 @@ def test_label_with_two_teachers(tmp_path: Path) -> None:
     twice = ["--teacher", "embedded", "--teacher", "embedded", "--weights", "1,2"]
     assert cli.main(["label", str(tmp_path / "photos"), *twice, "-o", str(out), "--quiet"]) == 0
     assert [image["file_name"] for image in json.loads(out.read_bytes())["images"]] == ["photos/cat.jpg"]
-    both = Opinions.read(out, sd.VOC.labels).by_name["cat.jpg"][2]
+    both = PseudoLabels.read(out, sd.VOC.labels).by_name["cat.jpg"][2]
     once = load_teacher("embedded")(cv2.imread(str(PHOTO)))
     best = once.scores.max(1).argmax()
     assert both.scores.max() == pytest.approx(once.scores[best].max(), abs=1e-3)
@@ -516,7 +522,7 @@ def test_label_tells_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureF
         (["photo.jpg", "--teacher", "embedded", "-o", "x", "--hint", "cat"], "PREFIX=CLASS"),
         (["photo.jpg", "--teacher", "embedded", "-o", "x", "--hint", "a=cow,"], "PREFIX=CLASS"),
         (["photo.jpg", "--teacher", "nothing", "-o", "x"], "the published detectors are"),
-        (["photo.jpg", "--teacher", "picodet=none", "-o", "x"], "no none.onnx, which picodet needs"),
+        (["photo.jpg", "--teacher", "picodet=none", "-o", "x"], "picodet needs none.onnx"),
         (["photo.jpg", "--teacher", "embedded", "-o", "x", "--weights", "1,a"], "--weights: numbers with commas between"),
         (["photo.jpg", "--teacher", "embedded", "-o", "x", "--weights", "1,2"], "1 weights above 0 were expected"),
         (["photo.jpg", "--teacher", "no:thing", "-o", "x"], "No module named 'no'"),

@@ -1,4 +1,4 @@
-"""A network that this package cannot vouch for is opened and run in a child process first, which may die of it."""
+"""A network with layers that this package does not describe is opened and run in a child process first, which may crash."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from opencv_squeezedet.backends.base import BackendName, not_taken, reason
-from opencv_squeezedet.backends.forms import Form, open_form
+from opencv_squeezedet.backends.base import BackendName, inconsistent, reason
+from opencv_squeezedet.backends.network_bytes import NetworkBytes, open_bytes
 from opencv_squeezedet.errors import ModelError
 
 SECONDS = 20
@@ -27,45 +27,45 @@ _START = """
 import json, sys
 request = json.loads(sys.stdin.buffer.readline())
 sys.path[:] = request["path"]
-from opencv_squeezedet.backends.trial import answer
+from opencv_squeezedet.backends.probe import answer
 answer(request)
 """
 _STARTED = b"\nstarted\n"
 _TOO_LATE = 1  # how faulthandler ends a process
 
 
-class Trial:
-    """Opens and runs one network in a child process, once for each input's size; half a second, most of it to import cv2.
+class Probe:
+    """Opens and runs one network in a child process, once for each input size; half a second, most of it to import cv2.
 
-    Where no other Python can be started, as in a frozen application, there is no trial, and nothing is said against a network.
+    Where no other Python can be started, as in a frozen application, the network is assumed valid.
     """
 
-    def __init__(self, form: Form, backend: BackendName) -> None:
-        self._form, self._backend = form, backend
-        self._found: dict[tuple[int, int] | None, str | None] = {}
+    def __init__(self, network: NetworkBytes, backend: BackendName) -> None:
+        self._network, self._backend = network, backend
+        self._results: dict[tuple[int, int] | None, str | None] = {}
 
     def __call__(self, size: tuple[int, int] | None) -> str | None:
-        """Say what is wrong with the network, or with an input of (width, height); without a size it is opened only."""
-        if size not in self._found:
-            self._found[size] = self._tried(size)
-        return self._found[size]
+        """Return the problem with the network, or with an input of (width, height); without a size it is only opened."""
+        if size not in self._results:
+            self._results[size] = self._run(size)
+        return self._results[size]
 
-    def _tried(self, size: tuple[int, int] | None) -> str | None:
+    def _run(self, size: tuple[int, int] | None) -> str | None:
         if not sys.executable or getattr(sys, "frozen", False):
             return None
-        form = self._form
+        network = self._network
         request = {
             "path": list(map(str, sys.path)),
             "backend": self._backend,
-            "name": form.name,
-            "outputs": form.outputs and dict(form.outputs),
+            "name": network.name,
+            "outputs": network.outputs and dict(network.outputs),
             "size": size,
-            "lengths": [len(content) for content in form.contents],
+            "lengths": [len(content) for content in network.contents],
         }
         try:
             done = subprocess.run(
                 [sys.executable, "-I", "-c", _START],
-                input=b"".join((json.dumps(request).encode(), b"\n", *form.contents)),
+                input=b"".join((json.dumps(request).encode(), b"\n", *network.contents)),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 timeout=_SECONDS_TO_START + SECONDS,
@@ -81,7 +81,7 @@ class Trial:
         return cast("str | None", json.loads(answered)) if answered.strip() else self._end(done.returncode)
 
     def _end(self, status: int) -> str:
-        """What became of a child that did not answer."""
+        """Why a child did not answer."""
         if status == _TOO_LATE:
             return f"{self._backend} did not open and run it within {SECONDS} s"
         with suppress(ValueError):
@@ -90,12 +90,12 @@ class Trial:
 
 
 def answer(request: dict[str, Any]) -> None:
-    """Open and run the network that the parent sends, in the child; what is wrong with it goes to the parent."""
+    """Open and run the network that the parent sends, in the child; the problem, if any, is sent to the parent."""
     with os.fdopen(os.dup(1), "wb", buffering=0) as parent, open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)  # libraries print
         if request["backend"] == "onnxruntime":
             importlib.import_module("onnxruntime")
-        parent.write(_STARTED)  # from here on it is the network that ends this process
+        parent.write(_STARTED)  # from here on the network is to blame if this process ends
         faulthandler.dump_traceback_later(SECONDS, exit=True, file=nowhere)
         parent.write(json.dumps(_problem(request)).encode())
         os._exit(0)
@@ -106,12 +106,12 @@ def _problem(request: dict[str, Any]) -> str | None:
     try:
         contents = tuple(map(sys.stdin.buffer.read, request["lengths"]))
         _limit_memory()
-        network = open_form(Form(contents, request["name"], request["outputs"]), request["backend"])
+        network = open_bytes(NetworkBytes(contents, request["name"], request["outputs"]), request["backend"])
         if size is not None:
             network.shapes(size)
             network.forward(np.random.default_rng(0).uniform(-150, 150, (1, 3, size[1], size[0])).astype(np.float32))
     except ModelError as error:
-        return str(error).removeprefix(str(not_taken(request["name"], size, "")))  # which the parent says again
+        return str(error).removeprefix(str(inconsistent(request["name"], size, "")))  # which the parent adds again
     except Exception as error:
         return reason(error) or type(error).__name__
     return None

@@ -1,3 +1,0 @@
-"""The public name of `opencv_squeezedet.network.architectures`."""
-
-from opencv_squeezedet.network.architectures import *  # noqa: F403

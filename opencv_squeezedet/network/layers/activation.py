@@ -1,0 +1,173 @@
+"""Layers that change each value alone, or keep it: ReLU, Sigmoid, Softmax, Dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from opencv_squeezedet.network.layers.base import SameShape, shortest
+from opencv_squeezedet.network.layers.interfaces import (
+    CaffeParameter,
+    OnnxNode,
+    OnnxOperator,
+    OnnxWriter,
+    Options,
+    Shape,
+    TorchRun,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Dropout", "ReLU", "Sigmoid", "Softmax"]
+
+_RATIO_AS_INPUT = 12
+"""The opset from which on Dropout's ratio is an input."""
+_SOFTMAX_OF_ONE_AXIS = 13
+"""The opset before which Softmax takes all axes from the given one on as one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReLU(SameShape):
+    """Caffe's ReLU: x where positive, else slope * x."""
+
+    slope: float = 0.0
+
+    in_place = True
+    caffe = CaffeParameter("123 relu_param ReLUParameter", "1 negative_slope float; 2 engine Engine", v1=30)
+    onnx: ClassVar = {"Relu": OnnxOperator(), "LeakyRelu": OnnxOperator("alpha")}
+
+    @classmethod
+    def read_caffe(cls, param: Any) -> Options:
+        """Return the slope."""
+        return {"slope": shortest(param.negative_slope)}
+
+    def write_caffe(self) -> Options:
+        """Return the slope, unless it is 0."""
+        return {"negative_slope": self.slope} if self.slope else {}
+
+    def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
+        """Write Relu or LeakyRelu."""
+        if self.slope:
+            writer.node("LeakyRelu", writer.bottoms, alpha=self.slope)
+        else:
+            writer.node("Relu", writer.bottoms)
+
+    @classmethod
+    def from_onnx(cls, node: OnnxNode) -> ReLU:
+        """Read Relu or LeakyRelu."""
+        return cls(**node.blobs(), slope=node.number("alpha", 0.01) if node.op == "LeakyRelu" else 0.0)
+
+    def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
+        """Return the rectified blob, in the bottom's memory if the layer works in place."""
+        from torch.nn import functional
+
+        in_place = self.tops == self.bottoms
+        if self.slope:
+            return (functional.leaky_relu(bottoms[0], self.slope, in_place),)
+        return (functional.relu(bottoms[0], in_place),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropout(SameShape):
+    """Caffe's Dropout, which does nothing outside training."""
+
+    ratio: float = 0.5
+
+    in_place = True
+    caffe = CaffeParameter("108 dropout_param DropoutParameter", "1 dropout_ratio float=0.5", v1=12)
+    onnx: ClassVar = {"Dropout": OnnxOperator("ratio seed", optional=1, more_outputs=True)}
+
+    @classmethod
+    def read_caffe(cls, param: Any) -> Options:
+        """Return the ratio."""
+        return {"ratio": shortest(param.dropout_ratio)}
+
+    def write_caffe(self) -> Options:
+        """Return the ratio."""
+        return {"dropout_ratio": self.ratio}
+
+    def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
+        """Write Dropout."""
+        if writer.opset < _RATIO_AS_INPUT:
+            writer.node("Dropout", writer.bottoms, ratio=self.ratio)
+        else:
+            ratio = writer.constant(f"{self.name}.ratio", np.array(self.ratio, "<f4"))
+            writer.node("Dropout", [*writer.bottoms, ratio])
+
+    @classmethod
+    def from_onnx(cls, node: OnnxNode) -> Dropout:
+        """Read Dropout, of which a ratio among the inputs is passed over."""
+        return cls(**node.blobs(constants=2), ratio=node.number("ratio", 0.5))
+
+    def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
+        """Return the blob with a part of its values set to 0, and the others scaled."""
+        return (run.dropout(bottoms[0], self.ratio),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sigmoid(SameShape):
+    """Caffe's Sigmoid."""
+
+    caffe = CaffeParameter("124 sigmoid_param SigmoidParameter", "1 engine Engine", v1=38)
+    onnx: ClassVar = {"Sigmoid": OnnxOperator()}
+
+    def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
+        """Write Sigmoid."""
+        writer.node("Sigmoid", writer.bottoms)
+
+    def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
+        """Return the sigmoid of each value."""
+        return (bottoms[0].sigmoid(),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Softmax(SameShape):
+    """Caffe's Softmax over one axis."""
+
+    axis: int = 1
+
+    caffe = CaffeParameter("125 softmax_param SoftmaxParameter", "1 engine Engine; 2 axis int32=1", v1=39)
+    onnx: ClassVar = {"Softmax": OnnxOperator("axis")}
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return the bottom's shape."""
+        self._has_axis(self.axis, bottoms[0], least=-len(bottoms[0]))
+        return [bottoms[0]]
+
+    def keeps_batch(self, rank: int) -> bool:
+        """Whether it is over another axis."""
+        return self.axis % rank != 0
+
+    @classmethod
+    def read_caffe(cls, param: Any) -> Options:
+        """Return the axis."""
+        return {"axis": param.axis}
+
+    def write_caffe(self) -> Options:
+        """Return the axis."""
+        return {"axis": self.axis}
+
+    def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
+        """Write Softmax; ModelError where opsets differ in its result."""
+        shape = bottoms[0]
+        axis = self.axis % len(shape)
+        if any(length != 1 for length in shape[axis + 1 :]):
+            raise self.error(f"a Softmax over an axis, {self.axis}, that others follow in {shape} is not written to ONNX")
+        writer.node("Softmax", writer.bottoms, axis=axis)
+
+    @classmethod
+    def from_onnx(cls, node: OnnxNode) -> Softmax:
+        """Read Softmax over one axis."""
+        one = node.opset >= _SOFTMAX_OF_ONE_AXIS
+        axis = node.axis(-1 if one else 1)
+        if not one and any(length != 1 for length in node.shape[axis + 1 :]):
+            raise node.error(f"before opset 13 it takes all axes from {axis} on as one, of {node.shape}")
+        return cls(**node.blobs(), axis=axis)
+
+    def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
+        """Return the softmax over the axis."""
+        return (bottoms[0].softmax(self.axis),)

@@ -1,0 +1,180 @@
+"""The types that layers share with what reads, writes and runs them: the modules of `formats`, and training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from opencv_squeezedet.errors import ModelError, UnknownLayerError
+
+Shape = tuple[int, ...]
+Pair = tuple[int, int]
+"""(vertical, horizontal)."""
+Options = dict[str, Any]
+
+
+class OptionError(ValueError):
+    """An option in a Caffe file that the layer does not have here."""
+
+
+@dataclass(frozen=True)
+class CaffeParameter:
+    """The message that holds a layer's options in Caffe's files, in the notation of `formats._schema.Schema`.
+
+    Parameters
+    ----------
+    field : str
+        Its field in a LayerParameter: number, name and kind.
+    content : str
+        Its own fields.
+    v1 : int, optional
+        The field's number in a V1LayerParameter.
+    enums : tuple of (str, str)
+        Enums that only this message uses, each with its names in the order of their numbers.
+    """
+
+    field: str
+    content: str
+    v1: int | None = None
+    enums: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The field's name."""
+        return self.field.split()[1]
+
+
+class OnnxOperator(NamedTuple):
+    """What a node of an operator may have.
+
+    Parameters
+    ----------
+    attributes : str
+        The attributes that are understood; a node with another one is refused.
+    optional : int, optional
+        The first of the inputs that may be left out. Default: none may.
+    outputs : int
+        The number of outputs that are read, at most.
+    more_outputs : bool
+        Whether it may have others, which are passed over.
+    """
+
+    attributes: str = ""
+    optional: int | None = None
+    outputs: int = 1
+    more_outputs: bool = False
+
+
+class OnnxWriter(Protocol):
+    """Takes the nodes of one layer.
+
+    Attributes
+    ----------
+    opset : int
+        The version of the operators.
+    bottoms : list of str
+        The values that the layer reads.
+    """
+
+    opset: int
+    bottoms: list[str]
+
+    def weights(self) -> list[str]:
+        """Store the layer's weights in Caffe's shapes, and return their names."""
+
+    def weight(self, index: int, shape: Shape) -> str:
+        """Store one blob of the weights in another shape, and return its name."""
+
+    def constant(self, name: str, values: NDArray[Any]) -> str:
+        """Store an array of float32 or int64 and return its name, which must begin with the layer's."""
+
+    def node(self, op: str, inputs: Sequence[str], part: str = "", **attributes: Any) -> str:
+        """Add the node that gives the layer's tops; or, with the name of a part, one whose output another node of it reads.
+
+        Returns
+        -------
+        str
+            The name of its first output.
+        """
+
+
+class OnnxNode(Protocol):
+    """A node to be read. Whatever is wrong with the file is a ModelError that names the node."""
+
+    op: str
+    opset: int
+    name: str
+    inputs: list[str]
+    outputs: list[str]
+
+    def error(self, message: str) -> UnknownLayerError:
+        """Return an error for what no layer here has, but others may read."""
+
+    def damage(self, message: str) -> ModelError:
+        """Return an error for what no reader should be given."""
+
+    def has(self, name: str) -> bool:
+        """Whether it has this attribute."""
+
+    def integer(self, name: str, default: int) -> int:
+        """Return an attribute; so do `number`, `text`, `integers` and `pair`."""
+
+    def number(self, name: str, default: float) -> float: ...  # noqa: D102
+
+    def text(self, name: str, default: str) -> str: ...  # noqa: D102
+
+    def integers(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]: ...  # noqa: D102
+
+    def pair(self, name: str, default: Pair | None) -> Pair:
+        """Return an attribute of two integers of at least 1."""
+
+    def pads(self) -> Pair:
+        """Return its pads, which must be the same on both sides."""
+
+    def take_pad(self) -> Pair:
+        """Return the pads that a node of its own puts around its first input, and read that node's input instead."""
+
+    def axis(self, default: int) -> int:
+        """Return its attribute ``axis``, from 0 up."""
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of its first input."""
+
+    def shape_of(self, name: str) -> Shape:
+        """Return the shape of a value that is not a constant."""
+
+    def bottoms(self, most: int = 1, constants: int = 0) -> tuple[str, ...]:
+        """Return the inputs that earlier nodes give, up to ``most``; no more constants than ``constants`` may follow."""
+
+    def blobs(self, most: int = 1, constants: int = 0) -> Options:
+        """Return the name, the bottoms and the one top of its layer."""
+
+    def constant_integers(self, place: int) -> tuple[int, ...]:
+        """Return the input of this number: a constant list of at most 64 integers."""
+
+    def constant_floats(self, place: int) -> NDArray[Any]:
+        """Return the input of this number: a constant, as float32 if it has floats."""
+
+    def keep_weights(self, blobs: Sequence[NDArray[Any]]) -> None:
+        """Note its layer's weights, in Caffe's order and shapes."""
+
+
+class TorchRun(NamedTuple):
+    """What a layer runs with in torch.
+
+    Parameters
+    ----------
+    module : nn.Module or None
+        That of a layer with trained weights.
+    dropout : function
+        Takes a blob and a ratio.
+    """
+
+    module: nn.Module | None
+    dropout: Callable[[Tensor, float], Tensor]

@@ -1,0 +1,149 @@
+"""Caffe's Pooling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from opencv_squeezedet.network.layers.base import SLOWER, Layer
+from opencv_squeezedet.network.layers.interfaces import (
+    CaffeParameter,
+    OnnxNode,
+    OnnxOperator,
+    OnnxWriter,
+    OptionError,
+    Options,
+    Pair,
+    Shape,
+    TorchRun,
+)
+from opencv_squeezedet.network.layers.windows import ONNX_WINDOW, read_pair, write_pair
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Pooling"]
+
+_METHODS = {0: "max", 1: "average"}
+"""By Caffe's numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooling(Layer):
+    """Caffe's Pooling, whose windows may extend over the border; with ``kernel`` None it pools over the whole map."""
+
+    method: str = "max"
+    kernel: Pair | None = None
+    stride: Pair = (1, 1)
+    pad: Pair = (0, 0)
+
+    caffe = CaffeParameter(
+        "121 pooling_param PoolingParameter",
+        """1 pool Pool; 2 kernel_size uint32; 3 stride uint32=1; 4 pad uint32; 5 kernel_h uint32; 6 kernel_w uint32;
+        7 stride_h uint32; 8 stride_w uint32; 9 pad_h uint32; 10 pad_w uint32; 11 engine Engine; 12 global_pooling bool;
+        13 round_mode RoundMode""",
+        v1=19,
+        enums=(("Pool", "MAX AVE STOCHASTIC"), ("RoundMode", "CEIL FLOOR")),
+    )
+    onnx: ClassVar = {
+        "MaxPool": OnnxOperator(f"{ONNX_WINDOW} ceil_mode storage_order"),
+        "AveragePool": OnnxOperator(f"{ONNX_WINDOW} ceil_mode count_include_pad"),
+        "GlobalMaxPool": OnnxOperator(),
+        "GlobalAveragePool": OnnxOperator(),
+    }
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return (N, C, H', W'), rounded up."""
+        n, channels, *sides = self._four_axes(bottoms[0])
+        if self.kernel is None:
+            return [(n, channels, 1, 1)]
+        self._not_too_long(*self.kernel, *self.stride, *self.pad)
+        windows = list(zip(sides, self.kernel, self.stride, self.pad, strict=True))
+        if any(side + 2 * pad < kernel for side, kernel, _, pad in windows):
+            raise self.error(
+                f"a bottom of {sides[1]}x{sides[0]} is smaller than the kernel of {self.kernel[1]}x{self.kernel[0]}"
+            )
+        lengths = [-((kernel - side - 2 * pad) // stride) + 1 for side, kernel, stride, pad in windows]
+        for i, (side, _, stride, pad) in enumerate(windows):
+            if pad and (lengths[i] - 1) * stride >= side + pad:  # the last window would lie entirely in the padding
+                lengths[i] -= 1
+        return [(n, channels, *lengths)]
+
+    def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """Return the size of the windows times output values."""
+        read = math.prod(bottoms[0]) if self.kernel is None else math.prod(tops[0]) * math.prod(self.kernel)
+        return SLOWER * read
+
+    @classmethod
+    def read_caffe(cls, param: Any) -> Options:
+        """Return the method and the window."""
+        if param.pool not in _METHODS:
+            raise OptionError("the pooling must be MAX or AVE, got STOCHASTIC")
+        if param.round_mode != 0:
+            raise OptionError("round_mode must be CEIL, got FLOOR")
+        options: Options = {"method": _METHODS[param.pool]}
+        if param.global_pooling:
+            return options
+        for name, field, least in (("kernel", "kernel_size", 1), ("stride", "stride", 1), ("pad", "pad", 0)):
+            values = [getattr(param, field)] if name != "kernel" or param.has(field) else []
+            options[name] = read_pair(field, values, param, name, None, least=least)
+        if any(pad >= kernel for pad, kernel in zip(options["pad"], options["kernel"], strict=True)):
+            raise OptionError(f"pad must be smaller than the kernel of {options['kernel']}, got {options['pad']}")
+        return options
+
+    def write_caffe(self) -> Options:
+        """Return the method and the window."""
+        options: Options = {"pool": {name: number for number, name in _METHODS.items()}[self.method]}
+        if self.kernel is None:
+            return options | {"global_pooling": True}
+        return (
+            options
+            | write_pair("kernel_size", "kernel", self.kernel, None)
+            | write_pair("stride", "stride", self.stride, 1)
+            | write_pair("pad", "pad", self.pad, 0)
+        )
+
+    def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
+        """Write MaxPool, AveragePool, or one over the whole map; ModelError where readers differ in its result."""
+        if self.kernel is None:
+            writer.node({"max": "GlobalMaxPool", "average": "GlobalAveragePool"}[self.method], writer.bottoms)
+            return
+        windows = list(zip(bottoms[0][2:], self.kernel, self.stride, self.pad, tops[0][2:], strict=True))
+        over = [(length - 1) * stride + kernel - side - 2 * pad for side, kernel, stride, pad, length in windows]
+        if min(over) < 0 or (self.method == "average" and any(over)):
+            raise self.error("readers of ONNX differ in its windows at the border, so it is not written")
+        window: Options = {"kernel_shape": self.kernel, "strides": self.stride, "pads": self.pad * 2}
+        if self.method == "max":
+            writer.node("MaxPool", writer.bottoms, **window, ceil_mode=1)
+        else:
+            writer.node("AveragePool", writer.bottoms, **window, count_include_pad=1)
+
+    @classmethod
+    def from_onnx(cls, node: OnnxNode) -> Pooling:
+        """Read a pooling whose windows end where Caffe's do."""
+        method = "max" if node.op.endswith("MaxPool") else "average"
+        if node.op.startswith("Global"):
+            return cls(**node.blobs(), method=method)
+        kernel, stride, pad = node.pair("kernel_shape", None), node.pair("strides", (1, 1)), node.pads()
+        sides = node.shape[2:]
+        windows = list(zip(sides, kernel, stride, pad, strict=False))
+        if len(node.outputs) != 1 or node.pair("dilations", (1, 1)) != (1, 1) or any(p >= k for _, k, _, p in windows):
+            raise node.error("a pooling with one output, no dilations and pads smaller than the kernel was expected")
+        whole = all((side + 2 * p - k) % s == 0 for side, k, s, p in windows)
+        if not whole and (method == "average" or any(pad) or not node.integer("ceil_mode", 0)):
+            raise node.error(f"windows of {kernel} over {sides} do not end where Caffe's do")
+        if method == "average" and any(pad) and not node.integer("count_include_pad", 0):
+            raise node.error("count_include_pad was expected with pads")
+        return cls(**node.blobs(), method=method, kernel=kernel, stride=stride, pad=pad)
+
+    def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
+        """Return the pooled blob."""
+        from torch.nn import functional
+
+        x, greatest = bottoms[0], self.method == "max"
+        if self.kernel is None:
+            return (x.amax((2, 3), keepdim=True) if greatest else x.mean((2, 3), keepdim=True),)
+        pool = functional.max_pool2d if greatest else functional.avg_pool2d
+        return (pool(x, self.kernel, self.stride, self.pad, ceil_mode=True),)

@@ -1,0 +1,188 @@
+"""Layers that keep all values, in another shape or order: Reshape, Permute, ShuffleChannel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from opencv_squeezedet.network.layers.base import Layer, SameShape
+from opencv_squeezedet.network.layers.interfaces import (
+    CaffeParameter,
+    OnnxNode,
+    OnnxOperator,
+    OnnxWriter,
+    OptionError,
+    Options,
+    Shape,
+    TorchRun,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Permute", "Reshape", "ShuffleChannel"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reshape(Layer):
+    """Caffe's Reshape: 0 keeps the bottom's length, -1 takes the rest."""
+
+    dims: tuple[int, ...]
+
+    caffe = CaffeParameter("133 reshape_param ReshapeParameter", "1 shape BlobShape; 2 axis int32; 3 num_axes int32=-1")
+    onnx: ClassVar = {"Reshape": OnnxOperator("allowzero")}
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return the new shape, with the same number of values."""
+        shape = bottoms[0]
+        if sum(dim == -1 for dim in self.dims) > 1 or min(self.dims, default=0) < -1:
+            raise self.error(f"dims must be lengths, 0, and at most one -1, got {self.dims}")
+        if any(dim == 0 and i >= len(shape) for i, dim in enumerate(self.dims)):
+            raise self.error(f"dims {self.dims} keep an axis that a bottom of {shape} does not have")
+        new = [shape[i] if dim == 0 else dim for i, dim in enumerate(self.dims)]
+        known = math.prod(dim for dim in new if dim != -1)
+        total = math.prod(shape)
+        if -1 in new and known and total % known == 0:
+            new[new.index(-1)] = total // known
+        if math.prod(new) != total:
+            raise self.error(f"a bottom of {shape} has {total} values, which cannot be reshaped to {self.dims}")
+        return [tuple(new)]
+
+    def keeps_batch(self, rank: int) -> bool:
+        """Whether it keeps the first axis."""
+        return self.dims[:1] == (0,)
+
+    @classmethod
+    def read_caffe(cls, param: Any) -> Options:
+        """Return the dims."""
+        if param.axis != 0 or param.num_axes != -1:
+            raise OptionError("a Reshape must be of all axes, without 'axis' and 'num_axes'")
+        return {"dims": tuple(param.shape.dim)}
+
+    def write_caffe(self) -> Options:
+        """Return the dims."""
+        return {"shape": {"dim": self.dims}}
+
+    def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
+        """Write Reshape."""
+        shape = writer.constant(f"{self.name}.shape", np.array(self.dims, "<i8"))
+        writer.node("Reshape", [*writer.bottoms, shape])
+
+    @classmethod
+    def from_onnx(cls, node: OnnxNode) -> Reshape:
+        """Read Reshape to a constant shape."""
+        dims = node.constant_integers(1)
+        if node.integer("allowzero", 0) and 0 in dims:
+            raise node.error(f"lengths above 0 were expected, got {dims}")
+        return cls(**node.blobs(constants=1), dims=dims)
+
+    def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
+        """Return the blob in the new shape."""
+        shape = bottoms[0].shape
+        return (bottoms[0].reshape([shape[i] if dim == 0 else dim for i, dim in enumerate(self.dims)]),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permute(Layer):
+    """Caffe's (SSD's) Permute."""
+
+    order: tuple[int, ...]
+
+    caffe = CaffeParameter("202 permute_param PermuteParameter", "1 order uint32*")
+    onnx: ClassVar = {"Transpose": OnnxOperator("perm")}
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return the bottom's lengths in the new order."""
+        if sorted(self.order) != list(range(len(bottoms[0]))):
+            raise self.error(f"the order {self.order} does not fit a bottom of {bottoms[0]}")
+        return [tuple(bottoms[0][axis] for axis in self.order)]
+
+    def keeps_batch(self, rank: int) -> bool:
+        """Whether the first axis stays first."""
+        return self.order[0] == 0
+
+    @classmethod
+    def read_caffe(cls, param: Any) -> Options:
+        """Return the order."""
+        return {"order": tuple(param.order)}
+
+    def write_caffe(self) -> Options:
+        """Return the order."""
+        return {"order": self.order}
+
+    def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
+        """Write Transpose."""
+        writer.node("Transpose", writer.bottoms, perm=self.order)
+
+    @classmethod
+    def from_onnx(cls, node: OnnxNode) -> Permute:
+        """Read Transpose, which reverses the axes by default."""
+        backwards = tuple(range(len(node.shape)))[::-1]
+        return cls(**node.blobs(), order=node.integers("perm", backwards))
+
+    def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
+        """Return a view with the axes in the new order."""
+        return (bottoms[0].permute(self.order),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShuffleChannel(SameShape):
+    """ShuffleNet's channel shuffle (Zhang et al., arXiv:1707.01083): channel g * k + i becomes channel i * groups + g.
+
+    ONNX has no operator for it: the channels become a table, whose rows and columns change places.
+    """
+
+    groups: int = 2
+
+    caffe = CaffeParameter("164 shuffle_channel_param ShuffleChannelParameter", "1 group uint32=1")
+    onnx_parts = (Reshape, Permute, Reshape)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return the bottom's shape."""
+        _, channels, _, _ = self._four_axes(bottoms[0])
+        if self.groups < 1 or channels % self.groups:
+            raise self.error(f"{channels} channels cannot be split into {self.groups} groups")
+        return [bottoms[0]]
+
+    @classmethod
+    def read_caffe(cls, param: Any) -> Options:
+        """Return the number of groups."""
+        return {"groups": param.group}
+
+    def write_caffe(self) -> Options:
+        """Return the number of groups."""
+        return {"group": self.groups}
+
+    def _tables(self, bottom: Shape) -> tuple[Shape, Shape, Shape]:
+        """The shape with a row for each group, the order that swaps rows and columns, and the shape without rows."""
+        _, channels, height, width = bottom
+        return (0, self.groups, channels // self.groups, height * width), (0, 2, 1, 3), (0, channels, height, width)
+
+    def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
+        """Write Reshape, Transpose and Reshape."""
+        rows, order, joined = self._tables(bottoms[0])
+        shape = writer.constant(f"{self.name}/split.shape", np.array(rows, "<i8"))
+        value = writer.node("Reshape", [*writer.bottoms, shape], part="split")
+        value = writer.node("Transpose", [value], part="swap", perm=order)
+        shape = writer.constant(f"{self.name}.shape", np.array(joined, "<i8"))
+        writer.node("Reshape", [value, shape])
+
+    @classmethod
+    def from_parts(cls, parts: Sequence[Any], bottom: Shape) -> ShuffleChannel | None:
+        """Return the shuffle whose nodes `to_onnx` has written."""
+        split, swap, join = parts
+        if len(bottom) != 4 or len(split.dims) != 4 or (split.name, swap.name) != (f"{join.name}/split", f"{join.name}/swap"):
+            return None
+        layer = cls(name=join.name, bottoms=split.bottoms, tops=join.tops, groups=split.dims[1])
+        fits = layer.groups >= 1 and bottom[1] % layer.groups == 0
+        return layer if fits and layer._tables(bottom) == (split.dims, swap.order, join.dims) else None
+
+    def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
+        """Return the shuffled blob."""
+        from torch.nn import functional
+
+        return (functional.channel_shuffle(bottoms[0], self.groups),)

@@ -1,0 +1,69 @@
+"""The progress of a training run, and its log files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from opencv_squeezedet.evaluation import Evaluation
+from opencv_squeezedet.files import write_whole
+from opencv_squeezedet.training.diagnostics import LayerState, table_of
+from opencv_squeezedet.training.losses import Losses
+
+_OF_CLASS = "voc07 "
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The progress of a training run.
+
+    Parameters
+    ----------
+    seen, pictures : int
+        Pictures seen so far, and in total.
+    losses : Losses
+        Means since the last progress.
+    evaluation : Evaluation or None
+        Of the EMA network on the validation set, if it has just been measured.
+    problems : list of str
+        Files that could not be read, each reported once; training continues without them.
+    rate, gradient : float
+        The learning rate of new layers, and the mean norm of the gradient since the last progress.
+    layers : list of LayerState
+        The layers of the EMA network, whenever a measurement is due.
+    """
+
+    seen: int
+    pictures: int
+    losses: Losses
+    evaluation: Evaluation | None = None
+    problems: Sequence[str] = ()
+    rate: float = 0.0
+    gradient: float = 0.0
+    layers: Sequence[LayerState] = ()
+
+
+def log_row(progress: Progress, seconds: float) -> dict[str, float]:
+    """Return a row of the log; ``seconds`` is the time that the training has taken so far."""
+    row = {
+        "seen": float(progress.seen),
+        "seconds": round(seconds, 1),
+        "rate": float(f"{progress.rate:.4g}"),
+        **{name: round(float(value), 4) for name, value in zip(Losses._fields, progress.losses, strict=True)},
+        "gradient": float(f"{progress.gradient:.4g}"),
+    }
+    if progress.evaluation is not None:
+        row["map_voc07"] = round(progress.evaluation.map_voc07, 4)
+        row |= {_OF_CLASS + one.label: round(one.voc07, 4) for one in progress.evaluation.classes if one.objects}
+    return row
+
+
+def write_logs(folder: Path, history: Sequence[dict[str, float]], labels: Sequence[str]) -> None:
+    """Write ``log.csv`` with all rows and, once there is a measurement, ``classes.csv`` with the AP of each class."""
+    columns = ["seen", "seconds", "rate", *Losses._fields, "gradient", "map_voc07"]
+    write_whole(folder / "log.csv", table_of(history, columns))
+    measured = [row for row in history if "map_voc07" in row]
+    if measured:
+        of_classes = [_OF_CLASS + label for label in labels]
+        write_whole(folder / "classes.csv", table_of(measured, ["seen", "map_voc07", *of_classes]))
