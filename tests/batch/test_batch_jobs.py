@@ -158,13 +158,13 @@ def test_columns_that_are_kept_and_missing(model: str, pictures: list[str]) -> N
     assert found.column_names == ["number", *batch.SCHEMA.names]
     assert found["number"].type == pa.int16()
     assert found["path"].to_pylist() == pictures[1:3]
-    with pytest.raises(KeyError, match="must have the column 'name'; they have 'path'"):
+    with pytest.raises(KeyError, match=r"'name'.*'path'"):
         batch.Detect(model, column="name")({"path": pictures})
-    with pytest.raises(KeyError, match="'image' or 'bytes' or 'path'; they have 'x'"):
+    with pytest.raises(KeyError, match=r"'image' or 'bytes' or 'path'.*'x'"):
         batch.Detect(model)({"x": pictures})
-    with pytest.raises(KeyError, match="'path', 'id'; they have 'path'"):
+    with pytest.raises(KeyError, match=r"'path', 'id'.*'path'"):
         batch.Detect(model, keep=["id"])({"path": pictures})
-    with pytest.raises(ValueError, match="keep must name columns that detections do not have, got 'label'"):
+    with pytest.raises(ValueError, match=r"keep.*got 'label'"):
         batch.Detect(model, keep=["label"])
 
 
@@ -172,7 +172,7 @@ def test_what_is_not_a_picture_is_said_in_its_row(model: str, tmp_path: Path) ->
     given = [None, b"", b"x", 3.5, float("nan"), str(tmp_path), str(tmp_path / "gone"), np.zeros((2, 2, 7), np.uint8), "nul\0"]
     found = batch.Detect(model)({"bytes": given})
     errors = found["error"].tolist()
-    assert errors[0] == "bytes, a path or a picture was expected, got None"
+    assert "got None" in errors[0]
     assert errors[1:3] == ["the file is empty", "it is not a picture that OpenCV can decode"]
     assert errors[5:7] == ["Is a directory", "No such file or directory"]
     assert all(isinstance(error, str) and error for error in errors)
@@ -210,7 +210,7 @@ def test_a_picture_that_the_network_cannot_take_is_alone(
 def test_wrong_arguments_show_at_once(model: str, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="scoer_threshold"):
         batch.Detect(model, scoer_threshold=0.5)
-    with pytest.raises(ValueError, match=r"score_threshold must lie in \[0, 1\], got 2"):
+    with pytest.raises(ValueError, match=r"score_threshold.*got 2"):
         batch.Detect(model, score_threshold=2)
     with pytest.raises(FileNotFoundError, match="no network definition"):
         batch.Detect(tmp_path / "nothing")
@@ -253,12 +253,12 @@ posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with n
     [
         ("gone", "gone: no such file or folder"),
         ("gone.jpg", "gone.jpg: no such file or folder"),
-        ("empty", "empty: no pictures and no Parquet files in it"),
-        ("*.png", "*.png: nothing matches this pattern"),
-        ("film.mp4", "film.mp4: is a video, which squeezedet detect takes"),
-        ("empty.txt", "empty.txt: this list names no sources"),
-        ("nested.txt", "nested.txt: empty.txt: a list cannot name another list"),
-        ("lost.txt", "lost.txt: gone: no such file or folder"),
+        ("empty", "empty: no pictures"),
+        ("*.png", "*.png: nothing matches"),
+        ("film.mp4", "film.mp4: is a video"),
+        ("empty.txt", "empty.txt: "),
+        ("nested.txt", "nested.txt: empty.txt: "),
+        ("lost.txt", "lost.txt: gone: "),
         ("damaged.parquet", "damaged.parquet: Parquet"),
         pytest.param("pipe", "pipe: not a regular file or folder", marks=posix),
         pytest.param("pipe.txt", "pipe.txt: a regular file was expected", marks=posix),
@@ -330,7 +330,7 @@ def test_parquet_with_paths(here: Path, model: str, pictures: list[str]) -> None
     assert found[:6] == [expected_row(detector, str(here / "set" / path)) for path in relative[:6]]
     assert found[6:12] == [expected_row(detector, path) for path in pictures[6:]]
     assert found[12]["path"] == f"{here}/set/all.parquet#12"
-    assert found[12]["error"] == "bytes, a path or a picture was expected, got None"
+    assert "got None" in found[12]["error"]
 
 
 def test_which_column(here: Path) -> None:
@@ -340,11 +340,9 @@ def test_which_column(here: Path) -> None:
     assert column(path=["x"], bytes=[b"x"]) == "bytes"
     assert column(label=["x"], jpg=[b"x"]) == "jpg"
     assert column("label", label=["x"], jpg=[b"x"]) == "label"
-    with pytest.raises(
-        batch.SourceError, match=r"x.parquet: which column .* is not clear; there are a \(binary\), b \(binary\)"
-    ):
+    with pytest.raises(batch.SourceError, match=r"x.parquet: .*column.*a \(binary\), b \(binary\)"):
         column(a=[b"x"], b=[b"x"])
-    with pytest.raises(batch.SourceError, match=r"no column 'n' of bytes or paths; there are n \(int64\)"):
+    with pytest.raises(batch.SourceError, match=r"no column 'n'.*n \(int64\)"):
         column("n", n=[1])
 
 
@@ -374,7 +372,7 @@ def test_a_job_is_resumed_only_as_what_it_is(here: Path, pictures: list[str], mo
         with pytest.raises(batch.JobError, match=message):
             batch.begin("out", batch.find_entries(sources), reading(**changes), resume=True)
 
-    with pytest.raises(batch.JobError, match="out holds a job: resume it, or choose another folder"):
+    with pytest.raises(batch.JobError, match=r"out holds a job.*resume"):
         batch.begin("out", batch.find_entries(["in"]), reading())
     refused("with another model", model="n")
     refused(r"with options {'a': 1}, not {'a': 2}", options={"a": 2})
@@ -399,7 +397,7 @@ def test_folders_that_are_not_a_job_s(here: Path, pictures: list[str]) -> None:
     Path("full/mine").write_bytes(b"")
     Path("file").write_bytes(b"")
     for name in ("full", "file"):
-        with pytest.raises(batch.JobError, match=f"{name} is not an empty folder, and holds no job"):
+        with pytest.raises(batch.JobError, match=f"{name} is not an empty folder"):
             batch.begin(name, batch.find_entries(pictures), reading(), resume=True)
     Path("begun").mkdir()
     Path("begun/_new-x").write_bytes(b"what a kill left of the manifest")
@@ -483,7 +481,7 @@ print(pickle.load(open("worker.bin", "rb")).do(0))
     assert done.returncode == 0, done.stderr
     assert deaths == 3  # the first time it was not known which picture it was
     found = {row["path"]: row for row in rows(pq.read_table("out"))}
-    assert found.pop(pictures[6])["error"] == "the process ended while it worked on this picture, 2 times"
+    assert found.pop(pictures[6])["error"].endswith("2 times")
     detector = sd.SqueezeDet(model)
     assert found == {path: expected_row(detector, path) for path in pictures if path != pictures[6]}
     assert sorted(os.listdir("out")) == ["_job.json", "_manifest.arrow", "part-000000.parquet"]
@@ -505,14 +503,14 @@ def test_the_fingerprint_is_that_of_the_files(model: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x.jpg"], "the following arguments are required: -o/--output"),
-        (["-o", "out"], "the following arguments are required: SOURCE"),
-        (["x.jpg", "-o", "out", "--threshold", "2"], "--threshold: a number in [0, 1] was expected, got '2'"),
-        (["x.jpg", "-o", "out", "--workers", "0"], "--workers: a whole number from 1 up was expected, got '0'"),
+        (["x.jpg"], "-o/--output"),
+        (["-o", "out"], "SOURCE"),
+        (["x.jpg", "-o", "out", "--threshold", "2"], "got '2'"),
+        (["x.jpg", "-o", "out", "--workers", "0"], "got '0'"),
         (["x.jpg", "-o", "out", "--format", "csv"], "--format: invalid choice: 'csv'"),
-        (["x.jpg", "-o", "out", "--model", "nothing"], "no network definition at 'nothing.prototxt'"),
+        (["x.jpg", "-o", "out", "--model", "nothing"], "'nothing.prototxt'"),
         (["x.jpg", "-o", "file/out"], "file/out"),
-        (["x.jpg", "-o", "full"], "full is not an empty folder, and holds no job"),
+        (["x.jpg", "-o", "full"], "full is not an empty folder"),
         (["x.jpg", "-o", "out", "--address", "127.0.0.1:1"], "--address: "),
     ],
 )

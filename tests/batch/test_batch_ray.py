@@ -314,7 +314,7 @@ def test_samples(name: str, two_nodes: TwoNodes, tmp_path: Path) -> None:
     rows = sorted(pq.read_table(tmp_path / "out.parquet").to_pylist(), key=lambda row: str(row["path"]))
     assert [Path(row["path"]).name for row in rows] == ["broken.jpg", "cat.jpg"]
     found = sd.SqueezeDet().detect(read_picture(folder / "cat.jpg"), score_threshold=0.3)
-    assert rows[0]["error"] == "it is not a picture that OpenCV can decode"
+    assert "not a picture" in rows[0]["error"]
     assert (rows[1]["label"], rows[1]["error"]) == (["cat"], None)
     assert rows[1]["xyxy"] == [pytest.approx(box, abs=0.1) for box in found.xyxy.tolist()]
 

@@ -59,6 +59,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "data.yaml"
 
 
+@pytest.mark.slow
 def test_a_short_training(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["train", data, "--split", "train", "--val-split", "val", "-o", "run", *SHORT, "--every", "4"]
     assert cli.main(arguments) == 0
@@ -163,6 +164,7 @@ def write_xml(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(dataset.labels))
 
 
+@pytest.mark.slow
 def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     """In a process of its own: TensorBoard warns about what it uses."""
     pytest.importorskip("tensorboard", reason="the extra [tensorboard] brings it")
@@ -269,6 +271,7 @@ def commands() -> list[str]:
     return re.findall(r"^\$ (.*)$", re.findall(r"^```console\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)[0], re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_readme_trains_a_detector_that_finds_its_objects(tmp_path: Path) -> None:
     """All of its commands but the installation, word for word; about a minute on two cores that have nothing else to do."""
     shutil.copytree(ROOT / "samples", tmp_path / "samples")

@@ -328,6 +328,7 @@ def test_a_file_that_cannot_be_read_is_reported_and_left_out(examples: list[Exam
     assert (batches[0].images == torch.tensor([104, 117, 123])).all()
 
 
+@pytest.mark.slow
 def test_a_worker_prints_no_traceback_if_the_training_has_ended(capfd: pytest.CaptureFixture[str]) -> None:
     """As after Ctrl-C, when a thread of multiprocessing's was handing it a picture."""
     process = torch.multiprocessing.get_context("spawn").Process(target=_reset)

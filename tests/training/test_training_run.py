@@ -201,6 +201,7 @@ for _ in Training(recipe(), train, Path({folder!r}), validation=val, workers={wo
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_killed_again_and_again(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path, workers: int) -> None:
     """Wherever it is killed, the log and the weights are in the end those of the run that nothing disturbed."""
@@ -295,6 +296,7 @@ class InterruptAfter:
         sys.settrace(None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_interrupted_at_any_line(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
     """Nothing is lost but the step under way, and in the end log and weights are those of the run that nothing disturbed."""
@@ -319,6 +321,7 @@ def test_interrupted_at_any_line(data: tuple[Dataset, Dataset], whole: Training,
     assert run.trainer.best == whole.trainer.best
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_interrupted_within_a_step_and_run_again(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
     """The step is completed and saved, and the same object continues after it."""
@@ -383,6 +386,7 @@ def test_interrupted_while_a_checkpoint_is_written(
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ctrl_c_in_a_terminal(data: tuple[Dataset, Dataset], tmp_path: Path, workers: int) -> None:
@@ -411,6 +415,7 @@ def test_ctrl_c_in_a_terminal(data: tuple[Dataset, Dataset], tmp_path: Path, wor
 WORKER_KILLED = "a data-loading worker was killed"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_killed_worker(data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As by a system without memory left."""
@@ -428,6 +433,7 @@ def test_a_killed_worker(data: tuple[Dataset, Dataset], tmp_path: Path, monkeypa
     assert (tmp_path / "checkpoint.pt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_worker_killed_within_a_step(
     data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -451,6 +457,7 @@ def test_a_worker_killed_within_a_step(
     np.testing.assert_array_equal(weights(run), weights(whole))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("error", [ConnectionResetError, EOFError])
 def test_a_worker_killed_as_it_sends_a_batch(
