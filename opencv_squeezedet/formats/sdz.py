@@ -87,17 +87,17 @@ class CompressedModel:
     def checked_weights(self, network: Network) -> Weights:
         """Decode the weights of the file's network; ModelError if they are damaged, or do not fit it."""
         shapes = self._shapes()
-        network.check_weights(shapes)  # before weights are decoded, of which a byte may tell a thousand
+        network.check_shapes(shapes)  # before weights are decoded, of which a byte may tell a thousand
         if others := shapes.keys() - {step.layer.name for step in network.weighted()}:
             raise ModelError(f"weights of the definition's layers were expected, got those of {min(others)!r} too")
         weights = self.weights()
+        network.check_weights(weights)
         return {step.layer.name: weights[step.layer.name] for step in network.weighted()}
 
-    def _shapes(self) -> Weights:
-        """Arrays of the weights' shapes, which take no memory."""
-        found: Weights = {}
+    def _shapes(self) -> dict[str, list[Shape]]:
+        found: dict[str, list[Shape]] = {}
         for blob in self.blobs:
-            found.setdefault(blob.layer, []).append(np.broadcast_to(np.float32(0), blob.shape))
+            found.setdefault(blob.layer, []).append(blob.shape)
         return found
 
     def network(self) -> Network:

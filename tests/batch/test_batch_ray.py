@@ -201,11 +201,11 @@ def test_a_killed_job_is_resumed(
     before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in parts_in(tmp_path / "out")}
     assert 10 <= len(before) < 60
     out = finished(command(*arguments, "--address", two_nodes.address, cwd=tmp_path))
-    assert f"1500 pictures in 60 parts, {25 * len(before)} of them before" in out
+    assert f"1500 pictures in 60 parts, {25 * len(before)} of them from earlier runs" in out
     assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in before} == before
     check_rows(tmp_path / "out", expected, some)
     out = finished(command(*arguments, cwd=tmp_path))
-    assert out == f"{tmp_path}/out: 1500 pictures in 60 parts, 1500 of them before\n"
+    assert out == f"{tmp_path}/out: 1500 pictures in 60 parts, 1500 of them from earlier runs\n"
 
 
 def test_json_lines_out_of_parquet(
@@ -288,7 +288,8 @@ def test_ctrl_c(model: str, pictures: list[str], two_nodes: TwoNodes, tmp_path: 
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=MOST_SECONDS)
     assert process.returncode == 130
-    assert err == "squeezedet batch: interrupted; the same command with --resume does what is missing\n"
+    assert err.startswith("squeezedet batch: interrupted")
+    assert "--resume" in err
 
 
 @pytest.mark.parametrize("name", ["ray", "dask"])

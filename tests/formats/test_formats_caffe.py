@@ -346,6 +346,14 @@ def test_all_forms_of_a_blob(tmp_path: Path, blob: Callable[[Any], None], v1: bo
     np.testing.assert_array_equal(weights["conv"][1], np.float32([0.5, -0.5]))
 
 
+def test_a_blob_without_axes_has_one_value(tmp_path: Path) -> None:
+    """Caffe writes no sizes for it."""
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(message_with(lambda blob: blob.data.append(0.25)))
+    kernel, _ = read_caffemodel(path)["conv"]
+    np.testing.assert_array_equal(kernel, np.float32([0.25]))
+
+
 def field(number: int, content: bytes) -> bytes:
     """A length-delimited field, by hand."""
     key = number << 3 | 2
@@ -400,7 +408,7 @@ def odd_bytes(blob: Any) -> None:
         (many_axes, r"layer 'conv': a blob of 1 to 8 positive sizes was expected"),
         (odd_bytes, r"layer 'conv': 25 bytes of raw data are not a whole number of float16 values"),
         (raw(3, "<i4"), r"layer 'conv': raw data of floats were expected, got type 3"),
-        (lambda blob: blob.data.append(1), r"layer 'conv': a blob of 1 to 8 positive sizes was expected, got \(0, 0, 0, 0\)"),
+        (lambda blob: blob.data.extend([1, 2]), r"layer 'conv': a blob of \(1,\) has 1 values, the file holds 2"),
     ],
     ids=["large", "negative", "many axes", "odd bytes", "integers", "no shape"],
 )

@@ -31,7 +31,7 @@ from opencv_squeezedet.formats import read_weights
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
-from training_cases import kill_reader, recipe, squares  # noqa: E402
+from training_cases import kill_worker, recipe, squares  # noqa: E402
 
 from opencv_squeezedet.training import Augmentation, Progress, Recipe, Schedule, Training  # noqa: E402
 from opencv_squeezedet.training.diagnostics import assigned_sheet, layer_states, mostly_dead, states_csv, states_png  # noqa: E402
@@ -124,7 +124,7 @@ def test_the_layers_in_numbers(data: tuple[Dataset, Dataset], tmp_path: Path) ->
     assert run._newly_dead(layers) == [told]
     assert run._newly_dead(layers) == run._newly_dead([]) == run._newly_dead(layers) == []  # once is enough
     assert run._newly_dead(layers[:1]) == []
-    assert run._newly_dead(layers) == []  # nor is it told again where it lived in between
+    assert run._newly_dead(layers) == []  # nor is it reported again if it was alive in between
     run._sample = run._sample[:4]
     run._dead.clear()
     assert run._newly_dead(layers) == []
@@ -412,9 +412,7 @@ WORKER_KILLED = "a data-loading worker was killed"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_a_reading_process_that_is_killed(
-    data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_worker(data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As by a system without memory left."""
     parent, read = os.getpid(), Example.read
 
@@ -431,7 +429,7 @@ def test_a_reading_process_that_is_killed(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_a_reading_process_that_is_killed_within_a_step(
+def test_a_worker_killed_within_a_step(
     data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The step is completed and saved, and the next run continues after it."""
@@ -439,7 +437,7 @@ def test_a_reading_process_that_is_killed_within_a_step(
     real = run.trainer.optimizer.step
 
     def late() -> None:
-        kill_reader()
+        kill_worker()
         real()
 
     steps = run.run(every=16, log_every=3)
@@ -455,14 +453,14 @@ def test_a_reading_process_that_is_killed_within_a_step(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("error", [ConnectionResetError, EOFError])
-def test_a_reading_process_that_is_killed_as_it_hands_over_a_batch(
+def test_a_worker_killed_as_it_sends_a_batch(
     data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     """Its connection is closed before the system says that it has died."""
 
     def closed(_: object) -> int:
-        (reader,) = multiprocessing.active_children()
-        threading.Timer(0.1, reader.kill).start()
+        (worker,) = multiprocessing.active_children()
+        threading.Timer(0.1, worker.kill).start()
         raise error
 
     monkeypatch.setattr(resource_sharer.DupFd, "detach", closed)
@@ -709,7 +707,7 @@ def test_ends_early_and_keeps_the_best(data: tuple[Dataset, Dataset], tmp_path: 
     again = training(data, tmp_path, recipe(pictures=400))
     assert list(again.run(every=4, patience=2)) == []  # it has ended
     assert again.trainer.best == 0.4
-    assert len(list(again.run(every=4, patience=3))) == 1  # with more patience it goes on
+    assert len(list(again.run(every=4, patience=3))) == 1  # with more patience it continues
 
 
 def test_the_average_follows(whole: Training) -> None:
