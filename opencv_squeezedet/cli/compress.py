@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _stage(output: Path) -> Path:
-    """The folder for what is done so far, made or left by a run before; CommandError if it is another, which would be lost."""
+    """The folder of finished stages, new or from an interrupted run; CommandError if it has other files."""
     stage = output.with_suffix(".stages")
     with write_errors():
         stage.mkdir(exist_ok=True)
@@ -151,7 +151,7 @@ def _measured(model: Model, pictures: list[Picture], stage: Path, report: Report
 
 
 def _trained(args: argparse.Namespace, model: Model, settings: Settings, stage: Path, report: Report) -> Compressed:
-    """Compress with training in between."""
+    """Compress with fine-tuning between the stages."""
     with needs_training():
         from opencv_squeezedet.compression.retraining import Retraining, compress_trained
         from opencv_squeezedet.training import PseudoLabels

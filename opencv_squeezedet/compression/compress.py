@@ -141,7 +141,7 @@ class Plan:
         Parameters
         ----------
         excess : float
-            By how many bytes files have exceeded the size before.
+            Bytes by which the file has exceeded the size so far.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Networks of 8-bit numbers for speed: ONNX with QuantizeLinear and DequantizeLinear, by onnxruntime's tools."""
+"""8-bit networks for speed: ONNX with QuantizeLinear and DequantizeLinear, by onnxruntime's tools."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def quantize(
     judged: int = 16,
     report: Report = lambda what, done, total: None,
 ) -> Quantized:
-    """Quantise a network's weights, each channel by itself, and its activations, by what they are for pictures.
+    """Quantise a network's weights, with a scale for each channel, and its activations, by their ranges for some pictures.
 
     Parameters
     ----------
@@ -75,11 +75,11 @@ def quantize(
     blobs : sequence of array
         Each (1, C, H, W), one picture; some tens are enough.
     floats : int
-        How many convolutions stay float: those whose quantisation the outputs suffer from most, which is measured.
+        Number of convolutions that stay float: those whose quantisation changes the outputs most, as measured.
     judged : int
-        For how many of the pictures the outputs are compared.
+        Number of pictures whose outputs are compared.
     report : function, optional
-        Is told the progress.
+        Called with the progress.
 
     Raises
     ------
