@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.compression.outputs import Blob, Outputs
+from opencv_squeezedet.compression.reference_outputs import Blob, ReferenceOutputs
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.formats import onnx_bytes
 from opencv_squeezedet.formats.load import OnnxNetwork
@@ -94,7 +94,7 @@ def quantize(
     tools = _tools()
     source = tools.onnx.load_model_from_string(onnx_bytes(model.network, model.weights, opset=OPSET))
     ranges = _calibrated(tools, source, model.network.input_name, blobs, report)
-    outputs = Outputs(model, blobs[:judged])
+    outputs = ReferenceOutputs(model, blobs[:judged])
     layers = [layer.name for layer in model.network.layers if isinstance(layer, Convolution)]
 
     def quantized(kept: Sequence[str]) -> bytes:
