@@ -159,11 +159,11 @@ class Dropout(SameShape):
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> Dropout:
-        """Read Dropout, of which a ratio among the inputs is passed over."""
+        """Read Dropout; a ratio among the inputs is ignored."""
         return cls(**node.blobs(constants=2), ratio=node.number("ratio", 0.5))
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return the blob with a part of its values set to 0, and the others scaled."""
+        """Return the blob after dropout."""
         return (run.dropout(bottoms[0], self.ratio),)
 
 
@@ -211,7 +211,7 @@ class Softmax(SameShape):
         return {"axis": self.axis}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Softmax; ModelError where opsets differ in its result."""
+        """Write Softmax; ModelError if opsets differ in its result."""
         shape = bottoms[0]
         axis = self.axis % len(shape)
         if any(length != 1 for length in shape[axis + 1 :]):
