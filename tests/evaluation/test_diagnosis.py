@@ -183,5 +183,5 @@ def test_as_tide_has_it(seed: int) -> None:
 
 def test_what_does_not_fit() -> None:
     dataset = Dataset(("a",), (annotated([A], [0]),), ())
-    with pytest.raises(ValueError, match="detections for 1 pictures were expected, got 0"):
+    with pytest.raises(ValueError, match=r"\b1 pictures.*got 0"):
         diagnose(dataset, [], 0.5)

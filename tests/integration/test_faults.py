@@ -226,6 +226,7 @@ def check_whole(before: dict[str, bytes], everything: dict[str, bytes], found: d
     assert before.keys() <= found.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_kill_at_every_call(writer: str, preloaded: Path, template: Path) -> None:
     everything, killed = outcomes(preloaded, writer, template, KILL)
@@ -235,6 +236,7 @@ def test_a_kill_at_every_call(writer: str, preloaded: Path, template: Path) -> N
         check_whole(before, everything, found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_an_error_at_every_call(writer: str, preloaded: Path, template: Path) -> None:
     """Of a full disk: one line, and nothing left behind, but for what cannot be removed."""

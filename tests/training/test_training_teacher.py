@@ -45,7 +45,7 @@ LABELS = ("cat", "dog")
 
 
 class Seer:
-    """Sees in every picture what it is told, with a class that nobody asks for in between."""
+    """A teacher with fixed detections, and a class that is not selected between the others."""
 
     labels: Sequence[str] = ("dog", "tree", "cat")
 
