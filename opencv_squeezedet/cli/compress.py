@@ -26,8 +26,14 @@ from opencv_squeezedet.cli.parser import CommandParser
 from opencv_squeezedet.cli.progress import Report, progress_bar
 from opencv_squeezedet.cli.targets import OF_MODEL, check_targets
 from opencv_squeezedet.cli.terminal import print_table, shown
-from opencv_squeezedet.compression import Compressed, Outputs, Settings, compress, layer_moments, measure_sensitivity
-from opencv_squeezedet.compression.sharing import INITS
+from opencv_squeezedet.compression import (
+    Compressed,
+    ReferenceOutputs,
+    Settings,
+    compress,
+    input_hessians,
+    measure_sensitivity,
+)
 from opencv_squeezedet.compression.table import HEADER
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.files import write_together
@@ -44,7 +50,7 @@ _SIZE = re.compile(r"(\d+)([KM]?)", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 1000, "M": 1_000_000}
 _OF_STAGES = {"lock", "compression.json", "sensitivity.json"}
 _SHOWN = 6
-_JUDGED = 12  # outputs are compared for so many of the pictures; what layers read is taken from all
+_JUDGED = 12  # pictures whose outputs are compared; the Hessians are those of all pictures
 
 
 def size(text: str) -> int:
@@ -71,7 +77,6 @@ def add_arguments(parser: CommandParser) -> None:
     )
     add("--density", type=unit_fraction, metavar="FRACTION", help="fraction of weights to keep (default: automatic)")
     add("--bits", type=positive, metavar="N", help="bits per weight index, 2 to 8 (default: automatic)")
-    add("--init", choices=INITS, default="linear", help="initial centroids of k-means (default: %(default)s)")
     add = parser.add_argument_group("calibration").add_argument
     add_calibration_images(add, count=32, purpose="which show how much each layer affects the outputs")
     add = parser.add_argument_group("fine-tuning").add_argument
@@ -94,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output.suffix != ".sdz":
         raise CommandError(f"--output: a name that ends in .sdz was expected, got {shown(args.output)}")
     with usage_errors():
-        settings = Settings(args.size, args.density, args.bits, args.init)
+        settings = Settings(args.size, args.density, args.bits)
         model = Model.load(args.model, args.weights)
         inputs = {OF_MODEL: model.files.reserved, "the data set": [args.train, args.val]}
         inputs["what --teacher names"] = [args.teacher]
@@ -125,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _stage(output: Path) -> Path:
-    """The folder for what is done so far, made or left by a run before; CommandError if it is another, which would be lost."""
+    """The folder of finished stages, new or from an interrupted run; CommandError if it has other files."""
     stage = output.with_suffix(".stages")
     with write_errors():
         stage.mkdir(exist_ok=True)
@@ -139,14 +144,14 @@ def _measured(model: Model, pictures: list[Picture], stage: Path, report: Report
     """Measurements on pictures, as arguments of `compress`."""
     preprocess = model.preprocess or Preprocess(model.network.input_size)
     blobs = [preprocess.blob(picture) for picture in pictures]
-    outputs = Outputs(model, blobs[:: -(-len(blobs) // _JUDGED)])
+    outputs = ReferenceOutputs(model, blobs[:: -(-len(blobs) // _JUDGED)])
     curves = measure_sensitivity(model, outputs, stage=stage / "sensitivity.json", report=report)
-    moments = layer_moments(model, blobs, lambda done, total: report("inputs", done, total))
-    return {"outputs": outputs, "curves": curves, "moments": moments}
+    hessians = input_hessians(model, blobs, lambda done, total: report("inputs", done, total))
+    return {"outputs": outputs, "curves": curves, "hessians": hessians}
 
 
 def _trained(args: argparse.Namespace, model: Model, settings: Settings, stage: Path, report: Report) -> Compressed:
-    """Compress with training in between."""
+    """Compress with fine-tuning between the stages."""
     with needs_training():
         from opencv_squeezedet.compression.retraining import Retraining, compress_trained
         from opencv_squeezedet.training import PseudoLabels

@@ -61,7 +61,7 @@ def add_arguments(parser: CommandParser) -> None:
     add(
         "--anchors",
         metavar="FILE",
-        help="anchor shapes from squeezedet anchors --json (default: the usual ones, or fitted ones if these are much better)",
+        help="anchor shapes from squeezedet anchors --json (default: the start model's, or fitted ones if much better)",
     )
     add("--loss", choices=("aligned", "published"), help="loss function (default: aligned)")
     length = parser_group.add_mutually_exclusive_group().add_argument

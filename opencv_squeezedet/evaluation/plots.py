@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,27 +11,11 @@ from numpy.typing import NDArray
 from opencv_squeezedet.evaluation.curves import interpolated
 from opencv_squeezedet.evaluation.diagnosis import Diagnosis
 from opencv_squeezedet.evaluation.evaluate import RECALL_LEVELS, ClassResult, Evaluation
-from opencv_squeezedet.extras import needs
+from opencv_squeezedet.report_page import BLUE, GREY, ORANGE, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-BLUE, ORANGE, GREY = "#1769aa", "#d55e00", "#8a94a0"
-_STYLE: Any = {
-    "axes.edgecolor": "#c3cad2",
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "font.size": 9,
-    "grid.color": "#e8ecf0",
-    "svg.hashsalt": "opencv-squeezedet",  # the same numbers give the same file
-    "xtick.color": "#5b6670",
-    "ytick.color": "#5b6670",
-}
 
 
 def pooled_curves(evaluation: Evaluation) -> str:
@@ -132,16 +115,3 @@ def _reached(result: ClassResult) -> NDArray[np.float64]:
     """The precision at each recall level; NaN, which is not drawn, beyond the last recall."""
     precision = interpolated(result.curve, RECALL_LEVELS)
     return np.where(precision > 0, precision, np.nan)
-
-
-def svg(size: tuple[float, float], draw: Any) -> str:
-    """Return what ``draw`` puts into a figure of this size, in inches, as SVG; ImportError without matplotlib."""
-    with needs("eval"):
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()

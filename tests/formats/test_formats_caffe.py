@@ -346,6 +346,22 @@ def test_all_forms_of_a_blob(tmp_path: Path, blob: Callable[[Any], None], v1: bo
     np.testing.assert_array_equal(weights["conv"][1], np.float32([0.5, -0.5]))
 
 
+def test_layers_of_one_name_are_numbered(tmp_path: Path) -> None:
+    """As in OpenCV 4. Those of the training phase do not count, the input layer does."""
+    (tmp_path / "it.prototxt").write_text(
+        'layer { name: "a" type: "Input" top: "x" input_param { shape { dim: [1, 2, 3, 4] } } }'
+        'layer { name: "b" type: "ReLU" bottom: "x" top: "y" }'
+        'layer { name: "b" type: "Dropout" bottom: "y" top: "y" include { phase: TRAIN } }'
+        'layer { name: "b" type: "Sigmoid" bottom: "y" top: "z" }'
+        'layer { name: "a" type: "ReLU" bottom: "z" top: "z" }'
+        'layer { name: "b" type: "ReLU" bottom: "z" top: "z" }'
+    )
+    network = read_prototxt(tmp_path / "it.prototxt")
+    assert [layer.name for layer in network.layers] == ["b", "b_1", "a_1", "b_2"]
+    (tmp_path / "it.prototxt").write_text(prototxt_text(network))
+    assert read_prototxt(tmp_path / "it.prototxt") == network
+
+
 def test_a_blob_without_axes_has_one_value(tmp_path: Path) -> None:
     """Caffe writes no sizes for it."""
     path = tmp_path / "net.caffemodel"

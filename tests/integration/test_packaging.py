@@ -102,6 +102,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     needed |= {f"models/squeezedet_pyramid_voc.{suffix}" for suffix in ("prototxt", "sdz", "json")}
     assert needed <= inside
     assert not any(name.endswith((".caffemodel", ".onnx")) for name in inside)
+    assert wheel.stat().st_size <= 1_700_000
     extensions = [name for name in inside if name.endswith((".so", ".pyd"))]
     assert len(extensions) == 1
     assert extensions[0].startswith("_kernel.")

@@ -40,6 +40,7 @@ FLOORS = (
     "files",
     "preprocess",
     "_kernel",
+    "report_page",
     "blobs pipeline timing extras errors _checks _opencv _environment _version",
 )
 """From the top down; rooms on one floor do not import each other."""
