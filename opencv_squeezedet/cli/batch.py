@@ -23,7 +23,8 @@ from opencv_squeezedet.cli.arguments import (
 from opencv_squeezedet.cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, CommandError, usage_errors
 from opencv_squeezedet.cli.parser import CommandParser
 from opencv_squeezedet.cli.progress import ProgressLines, duration
-from opencv_squeezedet.cli.terminal import complain, reason, shown
+from opencv_squeezedet.cli.terminal import complain, shown
+from opencv_squeezedet.errors import reason
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.model import Model
 

@@ -35,8 +35,9 @@ from opencv_squeezedet.cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, Com
 from opencv_squeezedet.cli.parser import CommandParser
 from opencv_squeezedet.cli.results import Output, RunInfo, Seen, UniqueStems, picture_suffix
 from opencv_squeezedet.cli.sources import Frame, Source, VideoError, count_frames, find_sources
-from opencv_squeezedet.cli.terminal import complain, did_you_mean, print_table, reason, shown
+from opencv_squeezedet.cli.terminal import complain, did_you_mean, print_table, shown
 from opencv_squeezedet.detector import SqueezeDet
+from opencv_squeezedet.errors import reason
 from opencv_squeezedet.pipeline import chunks, ordered_map
 from opencv_squeezedet.timing import StageTimes
 
