@@ -354,10 +354,10 @@ class Training:
         if calibration is not None:
             weights, config = calibration.weights(self.network, weights), calibration.head(config)
         model = Model(self.network, weights, config, self.preprocess)
-        files = [stem.with_name(f"{stem.name}{suffix}") for suffix in (".caffemodel", ".onnx")]
-        contents = model.encode(files[0], half=half) | model.encode(files[1], half=half)
-        write_together(contents)
-        return list(contents)
+        files = [stem.with_name(f"{stem.name}{suffix}") for suffix in (".prototxt", ".caffemodel", ".onnx", ".json")]
+        contents = model.encode(files[1], half=half) | model.encode(files[2], half=half)
+        write_together({path: contents[path] for path in files})
+        return files
 
 
 def _loss(recipe: Recipe, config: HeadConfig, weights: torch.Tensor) -> Loss:

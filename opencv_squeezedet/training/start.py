@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 
@@ -135,8 +134,7 @@ def start_weights(start: str) -> Weights:
     FetchError, ImportError
         If published weights are not available locally and cannot be fetched.
     """
-    is_weights = start.endswith((".npz", ".caffemodel", ".net")) and os.path.isfile(start)
-    return read_weights(start) if is_weights else Model.load(start).weights
+    return read_weights(start) if start.endswith((".npz", ".caffemodel", ".net")) else Model.load(start).weights
 
 
 def _plain_name(name: str) -> str:
