@@ -127,10 +127,13 @@ class TorchNetwork(nn.Module):
         """
         hooks = [self.filters[_key(name)].register_forward_pre_hook(_scale_inputs) for name in layers]
         *_, last = self.network.trained()
+        statistics = [buffer.clone() for buffer in self.buffers()]
         try:
             with torch.no_grad():
                 self.train()(blob, last.layer.tops)  # batch normalisation as in the first step
         finally:
+            for buffer, before in zip(self.buffers(), statistics, strict=True):
+                buffer.copy_(before)
             for hook in hooks:
                 hook.remove()
 
