@@ -1,6 +1,7 @@
-"""Builds the extensions; everything else is in pyproject.toml."""
+"""Builds the extension; everything else is in pyproject.toml."""
 
 import os
+import sys
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -17,15 +18,14 @@ class BuildExt(build_ext):
         if self.compiler.compiler_type == "unix":
             # No fused multiply-add: results must be those of the C++ class, bit for bit, on arm64 too. Functions begin at a
             # cache line: else code added elsewhere shifts the hot loops, which has cost up to 10 percent.
-            flags = [
-                "-O3",
-                "-ffp-contract=off",
-                "-falign-functions=64",
-                *(SANITIZE if os.environ.get("SQUEEZEDET_SANITIZE") else []),
-            ]
+            flags, link = ["-O3", "-ffp-contract=off", "-falign-functions=64"], []
+            if os.environ.get("SQUEEZEDET_SANITIZE"):
+                flags += SANITIZE
+                link += [flag for flag in SANITIZE if flag.startswith("-fsanitize")]
+            elif sys.platform.startswith("linux"):
+                link += ["-Wl,--strip-all"]  # symbols and debugging data are two thirds of the extension
             for extension in self.extensions:
-                extension.extra_compile_args = flags
-                extension.extra_link_args = [flag for flag in flags if flag.startswith("-fsanitize")]
+                extension.extra_compile_args, extension.extra_link_args = flags, link
         super().build_extensions()
 
     def run(self) -> None:

@@ -20,7 +20,7 @@ import opencv_squeezedet as sd
 from opencv_squeezedet.cli.detectors import load_detectors
 from opencv_squeezedet.datasets import Dataset, load_dataset
 from opencv_squeezedet.evaluation import detect_dataset, evaluate
-from opencv_squeezedet.files import read_picture
+from opencv_squeezedet.pictures import read_picture
 
 
 def evaluation_rate(dataset: Dataset, detectors: list[sd.SqueezeDet], threads: int) -> float:

@@ -28,7 +28,7 @@ from throughput import make_video
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.cli import detect_main
-from opencv_squeezedet.files import read_picture
+from opencv_squeezedet.pictures import read_picture
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
 BEGUN_AFTER = 20

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 import opencv_squeezedet as sd
 from opencv_squeezedet.cli import main as squeezedet
 from opencv_squeezedet.datasets import load_dataset
-from opencv_squeezedet.files import read_picture
 from opencv_squeezedet.formats import read_sdz
 from opencv_squeezedet.formats.sdz import CompressedModel
 from opencv_squeezedet.formats.shared_weights import REACH, SPARSE
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.model_files import models_folder
+from opencv_squeezedet.pictures import read_picture
 from opencv_squeezedet.preprocess import Picture
 
 DEFINITION = os.path.join(models_folder(), "squeezenet_v1.0.prototxt")

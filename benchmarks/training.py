@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does
 
 import torch
 
-from opencv_squeezedet.cli.datasets import input_size
+from opencv_squeezedet.cli.arguments import input_size
 from opencv_squeezedet.cli.memory import keep_memory
 from opencv_squeezedet.datasets import load_dataset
 from opencv_squeezedet.training import Recipe, Training

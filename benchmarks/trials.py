@@ -90,7 +90,7 @@ def run(recipe: Recipe, folder: Path, train: Dataset, val: Dataset, teacher: Pse
             "VOC07": evaluation.map_voc07,
             "VOC10": evaluation.map_voc10,
             **{name: evaluation.coco[name] for name in ("AP", "AP75")},
-            **{f"{name} costs": costs[name] for name in ("place", "class", "background")},
+            **{f"{name} costs": costs[name] for name in ("localization", "class", "background")},
         },
         "hours": training.trainer.seconds / 3600,
     }
@@ -132,7 +132,19 @@ def trial_folder(folder: Path, name: str, seed: int) -> Path:
     return folder / f"{letters}-{seed}"
 
 
-HEADER = ("trial", "VOC07", "VOC10", "AP", "AP75", "place costs", "class costs", "background costs", "hours", "seeds", "apart")
+HEADER = (
+    "trial",
+    "VOC07",
+    "VOC10",
+    "AP",
+    "AP75",
+    "localization costs",
+    "class costs",
+    "background costs",
+    "hours",
+    "seeds",
+    "apart",
+)
 
 
 def main() -> None:

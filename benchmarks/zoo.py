@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 import opencv_squeezedet as sd
 from opencv_squeezedet.datasets import load_dataset
 from opencv_squeezedet.evaluation import evaluate
-from opencv_squeezedet.files import read_picture
 from opencv_squeezedet.model import EMBEDDED, models_folder
+from opencv_squeezedet.pictures import read_picture
 from opencv_squeezedet.postprocess import nms
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Checks of arguments that more than one module makes: each returns the value in the form that the code uses."""
+"""Shared checks of arguments; each returns the value in its final form."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ MOST = 2**31 - 1  # the largest int32, the type of OpenCV's sizes and class ids
 
 def finite(name: str, value: SupportsFloat) -> float:
     """A finite float; TypeError for anything but a number, ValueError for NaN and infinities."""
-    number = value if type(value) is float else _float(name, value)  # the usual type needs no check
+    number = value if type(value) is float else _float(name, value)  # the usual type is fast
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}")
     return number
 
 
 def _float(name: str, value: SupportsFloat) -> float:
-    no_number = (str, bytes, bool, np.bool_, complex, np.complexfloating)
+    not_numbers = (str, bytes, bool, np.bool_, complex, np.complexfloating)
     if isinstance(value, np.ndarray) and value.ndim:
         raise TypeError(f"{name} must be a number, got an array of shape {value.shape}")
-    if isinstance(value, no_number) or not hasattr(value, "__float__"):
+    if isinstance(value, not_numbers) or not hasattr(value, "__float__"):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
         return float(value)
-    except OverflowError:  # from a large int
+    except OverflowError:  # a large int
         return math.inf
-    except (TypeError, ValueError, RuntimeError) as error:  # of another library's array, as those of torch
+    except (TypeError, ValueError, RuntimeError) as error:  # an array of another library, such as torch
         raise TypeError(f"{name} must be a number, got {value!r}") from error
 
 
@@ -75,7 +75,7 @@ def size(name: str, value: Any) -> tuple[int, int]:
 
 
 def flag(name: str, value: object) -> bool:
-    """True or False; NumPy's bool and 0 and 1 are accepted too."""
+    """A bool; NumPy's bool, 0 and 1 are accepted too."""
     if isinstance(value, (bool, int, np.bool_, np.integer)) and value in (0, 1):
         return bool(value)
     raise TypeError(f"{name} must be True or False, got {value!r}")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from opencv_squeezedet import _checks
+from opencv_squeezedet.boxes import iou_xyxy
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.extras import needs
@@ -19,14 +20,14 @@ from opencv_squeezedet.presets import VOC
 Distance = Literal["iou", "euclidean"]
 DISTANCES: tuple[str, ...] = get_args(Distance)
 _RESTARTS = 10
-_MOST_ROUNDS = 300
+_MAX_ITERATIONS = 300
 
 
 class AnchorShapes(NamedTuple):
-    """Shapes, the largest area first, and how well they represent the boxes.
+    """Shapes, the largest area first, and their similarity to the boxes.
 
-    ``shapes`` is (K, 2) float64, width and height, input pixels. ``share`` (K,) float64 is the fraction of the boxes that each
-    shape is most similar to, and ``mean_iou`` (K,) float64 their mean IoU with it. ``cluster`` (N,) is the shape of each box.
+    ``shapes`` is (K, 2) float64, width and height, input pixels. ``share`` (K,) float64 is the fraction of the boxes that are
+    most similar to each shape, and ``mean_iou`` (K,) float64 their mean IoU with it. ``cluster`` (N,) is each box's shape.
     """
 
     shapes: NDArray[np.float64]
@@ -41,9 +42,9 @@ class AnchorShapes(NamedTuple):
 
 
 def box_shapes(dataset: Dataset, input_size: tuple[int, int]) -> NDArray[np.float64]:
-    """Return width and height of the boxes, (N, 2), in pixels of an input that the pictures are stretched to.
+    """Return width and height of the boxes, (N, 2), in pixels of an input to which the pictures are stretched.
 
-    Boxes of difficult objects and crowds are left out: metrics do not require them, and a crowd's box is not one object's.
+    Boxes of difficult objects and crowds are left out: metrics ignore them, and a crowd's box is not that of one object.
 
     Raises
     ------
@@ -63,14 +64,12 @@ def box_shapes(dataset: Dataset, input_size: tuple[int, int]) -> NDArray[np.floa
 
 
 def shape_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Return the (N, M) IoU of shapes (N, 2) and (M, 2), as if their centres were the same."""
-    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    inter = np.minimum(first[:, None, 0], second[:, 0]) * np.minimum(first[:, None, 1], second[:, 1])
-    return np.asarray(inter / (first.prod(axis=1)[:, None] + second.prod(axis=1) - inter), np.float64)
+    """Return the (N, M) IoU of shapes (N, 2) and (M, 2) with a common corner."""
+    return iou_xyxy(*(np.pad(np.asarray(shapes, np.float64), ((0, 0), (2, 0))) for shapes in (a, b)))
 
 
 def score_shapes(boxes: NDArray[np.float64], shapes: ArrayLike) -> AnchorShapes:
-    """Return how well shapes (K, 2) represent boxes (N, 2), the largest shape first."""
+    """Assign boxes (N, 2) to the most similar of the shapes (K, 2), sorted by area, the largest first."""
     chosen = np.asarray(shapes, np.float64)
     chosen = chosen[np.argsort(-chosen.prod(axis=1), kind="stable")]
     iou = shape_iou(boxes, chosen)
@@ -88,14 +87,14 @@ def find_shapes(boxes: NDArray[np.float64], count: int = 9, *, distance: Distanc
     boxes : (N, 2) array
         Widths and heights, as returned by `box_shapes`.
     count : int
-        How many shapes.
+        Number of shapes.
     distance : {"iou", "euclidean"}
         ``"euclidean"``, as in 2017: scikit-learn's k-means on width and height. ``"iou"``: 1 - IoU, which no maintained
-        k-means supports. The steps are the same: each box goes to its nearest shape, and each shape becomes the mean of its
-        boxes. The mean does not minimise 1 - IoU, so the best round of ten starts is returned; the starts are scikit-learn's
-        k-means++.
+        k-means supports. Its steps are those of k-means: each box is assigned to its nearest shape, and each shape becomes the
+        mean of its boxes. As the mean does not minimise 1 - IoU, the best iteration of ten starts is returned; the starts are
+        scikit-learn's k-means++.
     seed : int
-        Seed of the starts; the same seed gives the same shapes.
+        Random seed of the starts; the same seed gives the same shapes.
 
     Returns
     -------
@@ -104,45 +103,36 @@ def find_shapes(boxes: NDArray[np.float64], count: int = 9, *, distance: Distanc
     Raises
     ------
     ValueError
-        If there are fewer different boxes than shapes, or an option is outside its range.
+        If there are fewer distinct boxes than shapes, or an option is outside its range.
     ImportError
         If scikit-learn is not installed.
     """
     _checks.choice("distance", distance, DISTANCES)
     count = _checks.count("count", count)
-    different = len(np.unique(boxes, axis=0))
-    if different < count:
-        raise ValueError(f"{count} shapes need as many different boxes, the data set has {different}")
+    distinct = len(np.unique(boxes, axis=0))
+    if distinct < count:
+        raise ValueError(f"{count} shapes need at least {count} distinct boxes, the data set has {distinct}")
     with needs("eval"):
         from sklearn.cluster import KMeans, kmeans_plusplus
     if distance == "euclidean":
         return score_shapes(boxes, KMeans(count, n_init=_RESTARTS, random_state=seed).fit(boxes).cluster_centers_)
-    random = np.random.RandomState(seed)  # the only kind that scikit-learn accepts
+    random = np.random.RandomState(seed)  # scikit-learn does not accept a Generator
     starts = (kmeans_plusplus(boxes, count, random_state=random)[0] for _ in range(_RESTARTS))
-    return max((_lloyd_iou(boxes, start) for start in starts), key=lambda found: found.mean_best_iou)
+    return max((_lloyd_iou(boxes, start) for start in starts), key=lambda shapes: shapes.mean_best_iou)
 
 
 def _lloyd_iou(boxes: NDArray[np.float64], start: NDArray[np.float64]) -> AnchorShapes:
-    """The best round of Lloyd's iteration with the distance 1 - IoU."""
-    best = found = score_shapes(boxes, start)
-    for _ in range(_MOST_ROUNDS):
-        taken = np.flatnonzero(found.share)
-        means = [boxes[found.cluster == k].mean(axis=0) for k in taken]
-        moved = score_shapes(boxes, [*means, *np.delete(found.shapes, taken, axis=0)])
-        if np.array_equal(moved.shapes, found.shapes):
+    """The best iteration of Lloyd's algorithm with the distance 1 - IoU."""
+    best = current = score_shapes(boxes, start)
+    for _ in range(_MAX_ITERATIONS):
+        used = np.flatnonzero(current.share)
+        means = [boxes[current.cluster == k].mean(axis=0) for k in used]
+        moved = score_shapes(boxes, [*means, *np.delete(current.shapes, used, axis=0)])
+        if np.array_equal(moved.shapes, current.shapes):
             break
-        found = moved
-        best = max(best, found, key=lambda shapes: shapes.mean_best_iou)
+        current = moved
+        best = max(best, current, key=lambda shapes: shapes.mean_best_iou)
     return best
-
-
-def matched_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Return the IoU of each shape of ``a`` with its partner in ``b``, paired so that the sum is highest."""
-    with needs("eval"):
-        from scipy.optimize import linear_sum_assignment
-    iou = shape_iou(a, b)
-    rows, columns = linear_sum_assignment(iou, maximize=True)
-    return np.asarray(iou[rows, columns], np.float64)
 
 
 def anchor_config(shapes: ArrayLike, labels: Sequence[str], input_size: tuple[int, int]) -> HeadConfig:
@@ -152,7 +142,7 @@ def anchor_config(shapes: ArrayLike, labels: Sequence[str], input_size: tuple[in
 
 
 def plot(boxes: NDArray[np.float64], found: AnchorShapes, input_size: tuple[int, int], suffix: str) -> bytes:
-    """Return a picture file that plots the boxes' sizes, coloured by shape, and the shapes drawn over each other.
+    """Return a picture file with a scatter plot of the box sizes, coloured by shape, and an overlay of the shapes.
 
     Raises
     ------
@@ -169,8 +159,8 @@ def plot(boxes: NDArray[np.float64], found: AnchorShapes, input_size: tuple[int,
     clouds, outlines = figure.subplots(1, 2)
     count = len(found.shapes)
     colours = mpl.colormaps["tab10" if count <= 10 else "turbo"](np.arange(count) / max(9, count - 1))
-    some = np.random.default_rng(0).permutation(len(boxes))[:8000]  # more dots would only hide each other
-    clouds.scatter(*boxes[some].T, s=4, c=colours[found.cluster[some]], alpha=0.35, linewidths=0)
+    sample = np.random.default_rng(0).permutation(len(boxes))[:8000]  # more points would overlap
+    clouds.scatter(*boxes[sample].T, s=4, c=colours[found.cluster[sample]], alpha=0.35, linewidths=0)
     for (w, h), colour, share in zip(found.shapes.tolist(), colours, found.share, strict=True):
         clouds.plot(w, h, "o", color=colour, markeredgecolor="black", markersize=9)
         clouds.annotate(f"{w:.0f}x{h:.0f}", (w, h), (7, 5), textcoords="offset points", fontsize=9, fontweight="bold")

@@ -1,4 +1,4 @@
-"""The result of a detection."""
+"""The detections in a picture."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _set = object.__setattr__
 def _float32(name: str, values: ArrayLike) -> NDArray[np.float32]:
     array = np.array(values)
     if array.size and array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must hold real numbers, got {array.dtype}")
+        raise TypeError(f"{name} must contain real numbers, got {array.dtype}")
     with np.errstate(over="ignore"):
         return array.astype(np.float32)
 
 
 class Detection(NamedTuple):
-    """One object: box in pixels, score, index and name of its class."""
+    """One object: its box in pixels, its score, and the index and name of its class."""
 
     xyxy: tuple[float, float, float, float]
     confidence: float
@@ -32,26 +32,26 @@ class Detection(NamedTuple):
 
 
 class Detections:
-    """The objects found in one picture, highest confidence first. Frozen: neither attributes nor arrays can be changed.
+    """The detections in one picture, highest confidence first. Immutable, including its arrays.
 
-    ``detections[3]`` is one `Detection`; a slice, a boolean mask, an array of indices, a label or a list of labels gives
+    ``detections[3]`` is one `Detection`; a slice, a boolean mask, an array of indices, a label or a list of labels selects
     `Detections`. Iteration yields each `Detection`; ``len`` is their number.
 
     Parameters
     ----------
     xyxy : array_like, (N, 4)
-        Corners x1, y1, x2, y2 in pixels; kept as float32.
+        Corners x1, y1, x2, y2 in pixels; converted to float32.
     confidence : array_like, (N,)
-        Scores, confidence x class score, or what the head's ``score_calibration`` makes of it; kept as float32.
+        Scores: confidence x class score, calibrated by the head's ``score_calibration``; converted to float32.
     class_id : array_like, (N,)
-        Indices into ``label_table``; kept as int32.
+        Indices into ``label_table``; converted to int32.
     names : sequence of str
-        The class names that ids stand for; kept as ``label_table``, and readable as ``names`` too.
+        The class names by id; the attributes ``label_table`` and ``names``.
 
     Raises
     ------
     ValueError
-        If the shapes do not fit, or a class id is outside the label table.
+        If the shapes do not match, or a class id is outside the label table.
     """
 
     __slots__ = ("class_id", "confidence", "label_table", "xyxy")
@@ -75,7 +75,7 @@ class Detections:
                 f"got {boxes.shape}, {scores.shape} and {classes.shape}"
             )
         if count and classes.dtype.kind not in "iu":
-            raise TypeError(f"class_id must hold integers, got {classes.dtype}")
+            raise TypeError(f"class_id must contain integers, got {classes.dtype}")
         if count and not 0 <= classes.min() <= classes.max() < len(names):
             raise ValueError(f"class ids must lie in [0, {len(names)}), got {classes.min()} to {classes.max()}")
         self._fill(boxes, scores, classes.astype(np.int32), tuple(names))
@@ -96,22 +96,22 @@ class Detections:
         _set(self, "label_table", names)
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"Detections are frozen: {name!r} cannot be set")
+        raise AttributeError(f"Detections are immutable: {name!r} cannot be set")
 
     def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"Detections are frozen: {name!r} cannot be deleted")
+        raise AttributeError(f"Detections are immutable: {name!r} cannot be deleted")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Detections, (self.xyxy, self.confidence, self.class_id, self.label_table)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Another name for ``label_table``."""
+        """The class names, ``label_table``."""
         return self.label_table
 
     @property
     def labels(self) -> list[str]:
-        """The class name of each object."""
+        """The class name of each detection."""
         return [self.label_table[i] for i in self.class_id.tolist()]
 
     def __len__(self) -> int:
@@ -133,7 +133,7 @@ class Detections:
             strings = bool(key) and isinstance(key[0], str)
             key = self._with_labels(key) if strings else np.array(key, None if key else np.intp)
         if isinstance(key, np.ndarray) and key.ndim > 1:
-            raise IndexError(f"an index of one axis was expected, got the shape {key.shape}")
+            raise IndexError(f"a one-dimensional index was expected, got the shape {key.shape}")
         if isinstance(key, slice) or (isinstance(key, np.ndarray) and key.ndim):
             return wrap(self.xyxy[key].copy(), self.confidence[key].copy(), self.class_id[key].copy(), self.label_table)
         if isinstance(key, np.bool_):  # older NumPy would treat it as 0 or 1
@@ -160,7 +160,7 @@ class Detections:
         )
 
     __hash__ = None  # type: ignore[assignment]
-    __array_ufunc__ = None  # NumPy leaves == to this class
+    __array_ufunc__ = None  # NumPy defers == to this class
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{d.label} {d.confidence:.3f} ({', '.join(f'{v:.0f}' for v in d.xyxy)})" for d in self[:8])
@@ -191,9 +191,9 @@ class Detections:
         Parameters
         ----------
         image_id : int
-            The picture's id, for each annotation.
+            The picture's id.
         first_id : int
-            The id of the first annotation; ids count up from it.
+            The id of the first annotation; the others follow consecutively.
         """
         return export.to_coco(self, image_id, first_id)
 
@@ -216,9 +216,9 @@ class Detections:
         Parameters
         ----------
         detections : supervision.Detections
-            Missing confidences count as 1, missing class ids as class 0.
+            Missing confidences become 1, missing class ids 0.
         names : sequence of str, optional
-            The label table. Default: that of `to_supervision`, or the class names in ``data``.
+            The label table. Default: the one stored by `to_supervision`, or the class names in ``data``.
         """
         return Detections(*export.from_supervision(detections, None if names is None else tuple(names)))
 
@@ -230,7 +230,7 @@ class Detections:
 def wrap(
     xyxy: NDArray[np.float32], confidence: NDArray[np.float32], class_id: NDArray[np.int32], names: tuple[str, ...]
 ) -> Detections:
-    """Make Detections, without a copy, of arrays that are known to be valid and that nothing else writes to."""
-    made = Detections.__new__(Detections)
-    made._fill(xyxy, confidence, class_id, names)
-    return made
+    """Create Detections without checks or copies, from valid arrays that nothing else writes to."""
+    detections = Detections.__new__(Detections)
+    detections._fill(xyxy, confidence, class_id, names)
+    return detections

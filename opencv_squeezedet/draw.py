@@ -1,4 +1,4 @@
-"""Boxes and labels on a picture."""
+"""Drawing of boxes and labels on a picture."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _PALETTE: tuple[Colour, ...] = (
 """BGR. Any two differ by 21 in CIELAB, and by 15 as seen with deuteranopia or protanopia (Machado et al., 2009). Classes of
 PASCAL VOC that are often in one picture differ most."""
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_WORDS, _WIDTH_OF_WORDS = "cat 0.78", 136  # in OpenCV 4, at scale 1
-_GOLDEN = 0.618033988749895  # of a turn: hues of neighbouring classes lie far apart
+_SAMPLE_TEXT, _SAMPLE_WIDTH = "cat 0.78", 136  # in OpenCV 4, at scale 1
+_GOLDEN = 0.618033988749895  # step of the hue, in turns: neighbouring classes get very different hues
 _DARK = 100  # luma below which text is white
 
 
@@ -60,14 +60,14 @@ def draw(
     image : array
         Any picture that `SqueezeDet.detect` accepts.
     detections : Detections
-        In the picture's pixels. The best box is drawn last, on top, and its label is placed first; a box that is not finite
-        is left out.
+        In the picture's pixels. The best box is drawn last, on top, and its label is placed first; boxes that are not finite
+        are left out.
     colours : mapping of str to (int, int, int), optional
-        BGR colours by label. Default, and for labels that are not in it: `class_colour`.
+        BGR colours by label. Default, also for other labels: `class_colour`.
     label, confidence : bool
-        Whether to write the class, the score, both or neither. OpenCV's letters are ASCII; others become question marks.
+        Whether to write the class, the score, both or neither. OpenCV draws ASCII; other characters become question marks.
     line_width : int, optional
-        Of the boxes, pixels. Default: 1/200 of the shorter side, at least 2.
+        Width of the boxes' lines, pixels. Default: 1/200 of the shorter side, at least 2.
 
     Returns
     -------
@@ -92,15 +92,15 @@ def draw(
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
     bars: list[_Area] = []
     boxes = [(x1, y1, x2, y2) for _, _, (x1, y1, x2, y2) in marks]
-    for (colour, d, _), box in zip(marks, boxes, strict=True):  # drawn over all boxes: no line crosses a text
-        words = ([d.label] if write_label else []) + ([f"{d.confidence:.2f}"] if write_confidence else [])
-        if words:
-            _label(canvas, " ".join(words), box, colour, boxes, bars)
+    for (colour, d, _), box in zip(marks, boxes, strict=True):  # over all boxes, so that no line crosses a text
+        text = ([d.label] if write_label else []) + ([f"{d.confidence:.2f}"] if write_confidence else [])
+        if text:
+            _label(canvas, " ".join(text), box, colour, boxes, bars)
     return canvas
 
 
 def class_colour(class_id: int) -> Colour:
-    """Return the BGR colour of a class, the same for an index everywhere: hand-picked for the first twenty."""
+    """Return the BGR colour of a class, always the same for a class id; the first twenty are hand-picked."""
     if class_id < len(_PALETTE):
         return _PALETTE[class_id]
     hsv = np.array([[[int(180 * (class_id * _GOLDEN % 1)), 150, 255]]], np.uint8)
@@ -109,9 +109,9 @@ def class_colour(class_id: int) -> Colour:
 
 
 def _letter_scale(height: int, width: int) -> float:
-    """The scale at which letters are as wide as OpenCV 4's, whatever font this OpenCV has."""
-    own_width = cv2.getTextSize(_WORDS, _FONT, 1.0, 1)[0][0]
-    return max(0.35, min(height, width) / 900) * _WIDTH_OF_WORDS / own_width
+    """The scale at which text is as wide as in OpenCV 4, for the font of any version."""
+    own_width = cv2.getTextSize(_SAMPLE_TEXT, _FONT, 1.0, 1)[0][0]
+    return max(0.35, min(height, width) / 900) * _SAMPLE_WIDTH / own_width
 
 
 def _label(canvas: NDArray[np.uint8], text: str, box: _Area, colour: Colour, boxes: list[_Area], bars: list[_Area]) -> None:

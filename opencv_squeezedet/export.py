@@ -1,4 +1,4 @@
-"""Detections in the formats that other tools read. `Detections` has each of these as a method."""
+"""Conversion of detections to the formats of other tools; `Detections` has each function as a method."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_ROWS = 50
 
 
 class Boxes(Protocol):
-    """What this module reads of `Detections`, which has each of its functions as a method."""
+    """The part of `Detections` that this module uses."""
 
     xyxy: NDArray[np.float32]
     confidence: NDArray[np.float32]
@@ -26,14 +26,14 @@ class Boxes(Protocol):
 
     @property
     def labels(self) -> list[str]:
-        """The class name of each object."""
+        """The class name of each detection."""
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
         """Return JSON types."""
 
 
 def to_html(detections: Boxes) -> str:
-    """Return a table for a notebook, of the best detections if there are many; labels show as they are written."""
+    """Return an HTML table for a notebook, of at most the 50 best detections; labels are escaped."""
     import html  # keeps import fast
 
     head = "".join(f"<th>{name}</th>" for name in ("label", "confidence", "x1", "y1", "x2", "y2"))
@@ -68,7 +68,7 @@ def to_coco(detections: Boxes, image_id: int, first_id: int = 1) -> list[dict[st
 
 
 def coco_categories(names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Return COCO's category table for a label table."""
+    """Return COCO's categories for a label table."""
     return [{"id": i + 1, "name": name, "supercategory": ""} for i, name in enumerate(names)]
 
 
@@ -86,7 +86,7 @@ def to_voc_xml(detections: Boxes, file_name: str, image_size: tuple[int, int]) -
 
     image_size = _checks.size("image_size", image_size)
     if not np.isfinite(detections.xyxy).all():
-        raise ValueError("PASCAL VOC's boxes are whole pixels, but some of these are not finite")
+        raise ValueError("PASCAL VOC's boxes are whole pixels, but some boxes are not finite")
 
     root = ElementTree.Element("annotation")
     folder, name = os.path.split(file_name)
@@ -119,12 +119,12 @@ def _add(parent: Element, name: str, value: object = "") -> Element:
 
 
 def _is_xml(c: str) -> bool:
-    """Whether XML 1.0 can represent the character."""
+    """Whether XML 1.0 allows the character."""
     return c in "\t\n\r" or "\x20" <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c >= "\U00010000"
 
 
 def to_supervision(detections: Boxes) -> Any:
-    """Return ``supervision.Detections``, the label table among its metadata."""
+    """Return ``supervision.Detections``, with the label table in its metadata."""
     supervision = _library("supervision")
     return supervision.Detections(
         xyxy=detections.xyxy.copy(),
@@ -140,7 +140,7 @@ def from_supervision(
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], tuple[str, ...]]:
     """Return the parts of `Detections`, highest confidence first, from ``supervision.Detections``.
 
-    The label table is ``names``, or the one `to_supervision` put in the metadata, or is made of the class names in the data.
+    The label table is ``names``, or the one `to_supervision` stored in the metadata, or built from the data's class names.
     """
     count = len(detections)
     class_id = np.zeros(count, int) if detections.class_id is None else np.asarray(detections.class_id, int)
@@ -152,7 +152,7 @@ def from_supervision(
 
 
 def _names_in_use(class_id: Any, class_names: Any) -> tuple[str, ...]:
-    """A label table from the names of the classes that occur; a class that does not occur is named by its number."""
+    """A label table from the classes that occur; other classes are named by their numbers."""
     table = [str(i) for i in range(max(class_id, default=-1) + 1)]
     for i, name in zip(class_id, () if class_names is None else class_names, strict=class_names is not None):
         table[i] = str(name)
@@ -174,4 +174,4 @@ def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f"this needs {name}, which is not installed: pip install {name}") from error
+        raise ImportError(f"{name} is required, but not installed: pip install {name}") from error

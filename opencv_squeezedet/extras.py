@@ -1,4 +1,4 @@
-"""Libraries that only some commands need, and what to say if one is missing."""
+"""Optional libraries: the error if one is missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def needs(*extras: str, what: str = "this") -> Iterator[None]:
-    """Make an ImportError in the block say what needs the library, and which extras of this package install it."""
+    """Add to an ImportError of the block what requires the library, and which extras of this package install it."""
     try:
         yield
     except ImportError as error:

@@ -1,7 +1,8 @@
-"""Work on many frames at once, results in order, memory bounded."""
+"""Concurrent processing of frames, with results in order and bounded memory."""
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,11 +15,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(work: Callable[[Worker, Item], Result], items: Iterable[Item], workers: list[Worker]) -> Iterator[Result]:
+def ordered_map(work: Callable[[Worker, Item], Result], items: Iterable[Item], workers: list[Worker]) -> Iterator[Result]:
     """Yield ``work(worker, item)`` for each item, in the items' order, each worker doing one at a time in its own thread.
 
-    At most two items per worker are taken from ``items`` ahead of their turn, so that no worker waits and memory stays flat.
-    If the caller stops early or an exception is raised, work that has not started is dropped, and running work finishes.
+    At most two items per worker are taken from ``items`` in advance, so that workers do not wait and memory is bounded. If the
+    caller stops early or an exception is raised, pending work is cancelled, and running work finishes.
     """
     idle: SimpleQueue[Worker] = SimpleQueue()
     for worker in workers:
@@ -42,6 +43,11 @@ def in_order(work: Callable[[Worker, Item], Result], items: Iterable[Item], work
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -1,6 +1,6 @@
-"""From the network's three blobs to boxes: score, decode, NMS, and the fused pass of the three.
+"""From the network's three blobs to boxes: score, decode, NMS, and all three in one fused pass.
 
-Arguments are checked here; the arithmetic is in the compiled kernel.
+This module checks arguments; the compiled kernel does the arithmetic.
 """
 
 from __future__ import annotations
@@ -39,24 +39,25 @@ def postprocess(
     resize: Resize = "stretch",
     **options: Unpack[Options],
 ) -> Detections:
-    """Turn the three blobs of one picture into boxes, in one pass.
+    """Convert the three blobs of one picture to boxes, in one pass.
 
-    Each anchor gets its best class by confidence x class score, or with ``multi_label`` every class; the ``top_n`` highest
-    scores above the threshold are decoded and go through NMS, and the boxes it keeps through box voting, if that is on. All
-    arithmetic that decides a result is in double precision.
+    Each anchor gets its best class by confidence x class score, or with ``multi_label`` every class. The ``top_n`` highest
+    scores above the threshold are decoded and filtered by NMS, followed by box voting and demotion across classes if these are
+    on. All arithmetic that decides a result is in double precision.
 
     Parameters
     ----------
     delta_bbox, class_scores, conf_scores : array_like of floats
         In any of the shapes of ``config.blob_shapes``, with or without a leading 1. Contiguous float32 arrays are not copied.
     config : HeadConfig
-        The head that made the blobs.
+        The head that computed the blobs.
     image_size : (int, int), optional
-        Width and height of the picture. Boxes are then in picture pixels, clipped to the picture; else in input pixels.
+        Width and height of the picture. If given, boxes are in picture pixels, clipped to the picture; otherwise in pixels of
+        the network's input.
     resize : {"stretch", "letterbox", "crop"}
-        How the picture was fitted to the input, if ``image_size`` is given; see `Preprocess`.
+        How the picture was resized to the input, if ``image_size`` is given; see `Preprocess`.
     score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
-        Override the config's own; see `HeadConfig`. None keeps the config's own; ``vote_threshold=1`` turns voting off.
+        Override the config's values; see `HeadConfig`. None keeps the config's value; ``vote_threshold=1`` turns voting off.
 
     Returns
     -------
@@ -66,22 +67,22 @@ def postprocess(
     Raises
     ------
     ValueError
-        If a shape does not fit the config, or an option is outside its range.
+        If a shape is not the config's, or an option is outside its range.
     TypeError
-        If the blobs do not hold floats, or an option has the wrong type or does not exist.
+        If the blobs do not contain floats, or an option has the wrong type or does not exist.
 
     Notes
     -----
     An anchor with a NaN or an infinity among its confidence, class scores and deltas is removed before the top-n.
 
-    With a ``score_calibration`` all steps work with the scores as they were, and with the one for which ``score_threshold`` is
-    reported; the boxes that are left get their reported scores at the end.
+    With a ``score_calibration``, all steps use raw scores, and the raw score of ``score_threshold``; the scores of the
+    final boxes are calibrated.
 
-    Most anchors are skipped on their confidence alone: if ``|confidence| * bound <= score_threshold``, no score can be above
-    the threshold. The bound is found in the given class scores (below 2 for probabilities), so nothing is assumed about them:
-    scores that are negative or far above 1 only make the pass slower. For logits, the bound is that of a softmax, 1.
+    Most anchors are skipped by their confidence alone: if ``|confidence| * bound <= score_threshold``, no score can be above
+    the threshold. The bound is computed from the class scores (below 2 for probabilities), so negative scores and scores far
+    above 1 only make the pass slower. For logits, the bound is that of a softmax, 1.
 
-    In reference NMS a box is dropped if any higher one of its class overlaps it, even a dropped one.
+    In reference NMS, a box is dropped if any higher box of its class overlaps it, even a dropped one.
     """
     shapes = _checked(config).single_shapes
     return postprocess_checked(
@@ -100,10 +101,10 @@ def postprocess_checked(
     conf_scores: NDArray[np.float32],
     config: HeadConfig,
     limits: Limits,
-    place: Placement,
+    placement: Placement,
 ) -> Detections:
-    """`postprocess` for arguments that are known to be valid: contiguous float32 blobs, and limits of the config."""
-    arrays = config.kernel.postprocess(delta_bbox, class_scores, conf_scores, limits, place)
+    """`postprocess` without checks, for contiguous float32 blobs and limits of the config."""
+    arrays = config.kernel.postprocess(delta_bbox, class_scores, conf_scores, limits, placement)
     return wrap(*arrays, config.labels)
 
 
@@ -149,8 +150,8 @@ def postprocess_batch(
         if blob.shape not in [(pictures, *shape) for shape in accepted]:
             raise ValueError(f"{name} must have the shape {_alternatives(accepted, f'{pictures}, ')}, got {blob.shape}")
     deltas, classes, confs = (float32_blob(name, blob) for name, blob in blobs.items())
-    limits, places = config.limits_with(options), _placements(image_size, pictures, config, resize)
-    return postprocess_batch_checked(deltas, classes, confs, config, limits, places)
+    limits, placements = config.limits_with(options), _placements(image_size, pictures, config, resize)
+    return postprocess_batch_checked(deltas, classes, confs, config, limits, placements)
 
 
 def postprocess_batch_checked(
@@ -159,11 +160,11 @@ def postprocess_batch_checked(
     conf_scores: NDArray[np.float32],
     config: HeadConfig,
     limits: Limits,
-    places: list[Placement],
+    placements: list[Placement],
 ) -> list[Detections]:
-    """`postprocess_batch` for arguments that are known to be valid, like `postprocess_checked`."""
-    found = config.kernel.postprocess_batch(delta_bbox, class_scores, conf_scores, limits, places)
-    return [wrap(*arrays, config.labels) for arrays in found]
+    """`postprocess_batch` without checks, as `postprocess_checked`."""
+    results = config.kernel.postprocess_batch(delta_bbox, class_scores, conf_scores, limits, placements)
+    return [wrap(*arrays, config.labels) for arrays in results]
 
 
 def score(
@@ -176,7 +177,7 @@ def score(
     class_scores, conf_scores : array_like of floats
         The blobs of one picture, in any of the shapes of ``config.blob_shapes``, with or without a leading 1.
     config : HeadConfig
-        The head that made them; softmax and sigmoid are applied first if it is not ``activated``.
+        The head that computed them; unless it is ``activated``, softmax and sigmoid are applied first.
 
     Returns
     -------
@@ -204,7 +205,7 @@ def decode(delta_bbox: ArrayLike, config: HeadConfig = VOC) -> NDArray[np.float3
     delta_bbox : array_like of floats
         The blob of one picture, in any of the shapes of ``config.blob_shapes``, with or without a leading 1.
     config : HeadConfig
-        The head that made them.
+        The head that computed it.
 
     Returns
     -------
@@ -229,7 +230,7 @@ def nms(
     nms_kind: NmsKind = "greedy",
     top_n: SupportsIndex | None = None,
 ) -> NDArray[np.intp]:
-    """Return the indices of the boxes that non-maximum suppression keeps, by descending score, equal scores by index.
+    """Return the indices of the boxes kept by non-maximum suppression, by descending score, equal scores by index.
 
     Parameters
     ----------
@@ -237,30 +238,30 @@ def nms(
         Boxes x1, y1, x2, y2; a side is x2 - x1, and an IoU of 0 / 0 is 0.
     scores : array_like, (N,)
     class_ids : array_like of int, (N,), optional
-        Boxes of different classes do not affect each other. Default: all are of one class.
+        Boxes of different classes do not affect each other. Default: all boxes have the same class.
     nms_threshold : float
-        In [0, 1]. A box is dropped when its IoU with a higher one is above it.
+        In [0, 1]. A box is dropped if its IoU with a higher-scoring one is above.
     nms_kind : {"greedy", "reference"}
         Whether only kept boxes drop others, as in ``cv2.dnn.NMSBoxes``, or dropped ones too, as in InferBbox. For soft NMS,
         which changes scores, see `soft_nms`.
     top_n : int, optional
-        How many of the highest scores take part. Default: all.
+        Number of highest scores that take part. Default: all.
 
     Returns
     -------
     (M,) intp
-        A box or score that is not finite is never kept.
+        Boxes and scores that are not finite are never kept.
 
     Raises
     ------
     ValueError
-        If the shapes do not fit, or an option is outside its range.
+        If the shapes do not match, or an option is outside its range.
     TypeError
         If class ids are not integers, or boxes or scores are not real numbers.
     """
     boxes, values, classes = _boxes(xyxy, scores, class_ids)
     if nms_kind == "soft":
-        raise ValueError("nms_kind 'soft' changes scores: soft_nms returns them with the indices")
+        raise ValueError("nms_kind 'soft' changes scores: use soft_nms, which returns them too")
     _checks.choice("nms_kind", nms_kind, NMS_KINDS)
     threshold = _checks.fraction("nms_threshold", nms_threshold)
     limits = _limits(nms_kind, top_n, len(values), score_threshold=-math.inf, nms_threshold=threshold)
@@ -276,9 +277,9 @@ def soft_nms(
     score_threshold: SupportsFloat = 0.001,
     top_n: SupportsIndex | None = None,
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the boxes that Gaussian soft-NMS leaves, and their scores (Bodla et al. 2017, arXiv:1704.04503).
+    """Return the boxes kept by Gaussian soft-NMS, and their scores (Bodla et al. 2017, arXiv:1704.04503).
 
-    The box with the highest score is taken, and the scores of the remaining boxes of its class are multiplied by
+    The box with the highest score is kept, and the scores of the remaining boxes of its class are multiplied by
     ``exp(-IoU^2 / soft_sigma)``. This repeats while a score is above the score threshold.
 
     Parameters
@@ -286,16 +287,16 @@ def soft_nms(
     xyxy, scores, class_ids
         As for `nms`.
     soft_sigma : float
-        Above 0. The smaller it is, the more score a box loses by an overlap.
+        Above 0. The smaller, the more an overlap lowers a score.
     score_threshold : float
-        At least 0. A box is dropped when its score is not, or no longer, above it.
+        At least 0. A box is dropped once its score is not above.
     top_n : int, optional
-        How many of the highest scores take part. Default: all.
+        Number of highest scores that take part. Default: all.
 
     Returns
     -------
     indices : (M,) intp
-        By descending score, equal scores by index. A box or score that is not finite is never among them.
+        By descending score, equal scores by index. Boxes and scores that are not finite are never kept.
     scores : (M,) float64
         Their lowered scores.
 
@@ -331,7 +332,7 @@ def check_blob(
         blob = np.asarray(blob)
     if blob.shape not in shapes[name]:
         raise ValueError(_wrong_shape(name, blob, config, conf_scores))
-    if blob.dtype is _FLOAT32 and blob.flags.carray:  # contiguous and aligned, but also writeable: the usual case
+    if blob.dtype is _FLOAT32 and blob.flags.carray:  # contiguous, aligned and writeable: the usual case
         return blob
     return float32_blob(name, blob)
 
@@ -339,22 +340,22 @@ def check_blob(
 def float32_blob(name: str, blob: NDArray[Any]) -> NDArray[np.float32]:
     """Return a blob of floats as float32, contiguous and aligned; without a copy if it already is."""
     if blob.dtype.kind != "f":
-        raise TypeError(f"{name} must hold floats, got {blob.dtype}")
-    with np.errstate(over="ignore"):  # what overflows float32 is removed as an infinity
+        raise TypeError(f"{name} must contain floats, got {blob.dtype}")
+    with np.errstate(over="ignore"):  # overflow gives infinities, which are removed later
         return np.require(blob, np.float32, _REQUIRED)
 
 
 def _reals(name: str, values: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(values)
     if array.size and array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must hold real numbers, got {array.dtype}")
+        raise TypeError(f"{name} must contain real numbers, got {array.dtype}")
     return np.require(array, np.float64, _REQUIRED)
 
 
 def _boxes(
     xyxy: ArrayLike, scores: ArrayLike, class_ids: ArrayLike | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32] | None]:
-    """The boxes of `nms` in the form that the kernel takes."""
+    """The arguments of `nms` in the kernel's form."""
     boxes = _reals("xyxy", xyxy)
     values = _reals("scores", scores)
     boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
@@ -366,7 +367,7 @@ def _boxes(
         if ids.shape != values.shape:
             raise ValueError(f"class_ids must have the shape {values.shape} of the scores, got {ids.shape}")
         if ids.size and ids.dtype.kind not in "iu":
-            raise TypeError(f"class_ids must hold integers, got {ids.dtype}")
+            raise TypeError(f"class_ids must contain integers, got {ids.dtype}")
         _, inverse = np.unique(ids, return_inverse=True)  # any integers, as int32 without overflow
         classes = np.ascontiguousarray(inverse, np.int32)
     return boxes, values, classes
@@ -381,7 +382,7 @@ def _limits(
     nms_threshold: float = 1.0,
     soft_sigma: float = 1.0,
 ) -> Limits:
-    """NMS of ``count`` boxes and nothing else."""
+    """Limits for NMS of ``count`` boxes alone."""
     return Limits(
         score_threshold=score_threshold,
         nms_threshold=nms_threshold,
@@ -403,7 +404,7 @@ def _alternatives(shapes: tuple[tuple[int, ...], ...], lead: str = "") -> str:
 
 
 def _wrong_shape(name: BlobName, blob: NDArray[Any], config: HeadConfig, conf_scores: ArrayLike | None) -> str:
-    """What is wrong with a blob's shape, in words."""
+    """The message for a blob of the wrong shape."""
     single = config.single_shapes
     if conf_scores is not None and blob.shape in single["conf_scores"] and np.shape(conf_scores) in single["class_scores"]:
         return (
@@ -413,7 +414,7 @@ def _wrong_shape(name: BlobName, blob: NDArray[Any], config: HeadConfig, conf_sc
     accepted = config.blob_shapes[name]
     message = f"{name} must have the shape {_alternatives(accepted)}, got {blob.shape}"
     if blob.ndim and len(blob) > 1 and blob.shape[1:] in accepted:
-        message += f": for {len(blob)} pictures there is postprocess_batch"
+        message += f": for {len(blob)} pictures, use postprocess_batch"
     return message
 
 
@@ -423,7 +424,7 @@ def _placement(image_size: Any, config: HeadConfig, resize: Resize) -> Placement
 
 
 def _placements(image_size: Any, pictures: int, config: HeadConfig, resize: Resize) -> list[Placement]:
-    """One for each picture."""
+    """The placement of each picture."""
     if image_size is None:
         return [_NO_PICTURE] * pictures
     try:

@@ -1,4 +1,4 @@
-"""From a picture to the network's input blob."""
+"""Conversion of a picture to the network's input blob."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Resize = Literal["stretch", "letterbox", "crop"]
 Picture = NDArray[Any]
 
 MOST_SIDE, MOST_PIXELS = 1 << 20, 1 << 30
-"""Of a picture: as much as OpenCV reads from files, and its functions count in an int."""
+"""Limits of a picture, those of OpenCV: what it reads from files, and what fits its int indices."""
 
 _MOST_FLOAT = float(np.finfo(np.float32).max)
 _TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
@@ -36,9 +36,9 @@ class Preprocess:
     swap_rb : bool
         True for a network that takes RGB; pictures are BGR.
     resize : {"stretch", "letterbox", "crop"}
-        ``"stretch"``: both sides are scaled to the input's, whatever the picture's aspect ratio. ``"letterbox"``: the whole
-        picture, its aspect ratio kept, in the middle of an input that is otherwise at the mean. ``"crop"``: the largest part
-        in the picture's middle that has the input's aspect ratio.
+        ``"stretch"``: width and height are scaled to the input's independently. ``"letterbox"``: the whole picture is scaled
+        with its aspect ratio and centred; the rest of the input is the mean. ``"crop"``: the largest centred part of the
+        picture with the input's aspect ratio is scaled.
 
     Raises
     ------
@@ -53,7 +53,7 @@ class Preprocess:
     resize: Resize = "stretch"
 
     def __post_init__(self) -> None:
-        """Check every field and convert it to its final form."""
+        """Check every field, and convert it to its final form."""
         if np.shape(self.mean) != (3,):
             raise ValueError(f"mean must be three numbers, got {self.mean!r}")
         object.__setattr__(self, "mean", tuple(_checks.finite("mean", value) for value in self.mean))
@@ -73,11 +73,11 @@ class Preprocess:
         picture = as_bgr(image)
         if self.resize == "stretch":
             return self._stretched(picture, self.size)
-        part, spot = _regions((picture.shape[1], picture.shape[0]), self.size, self.resize)
-        picture = picture[part.y : part.y + part.height, part.x : part.x + part.width]
+        source, target = _regions((picture.shape[1], picture.shape[0]), self.size, self.resize)
+        picture = picture[source.y : source.y + source.height, source.x : source.x + source.width]
         blob = np.zeros((1, 3, self.size[1], self.size[0]), np.float32)
-        inside = np.s_[..., spot.y : spot.y + spot.height, spot.x : spot.x + spot.width]
-        blob[inside] = self._stretched(picture, (spot.width, spot.height))
+        inside = np.s_[..., target.y : target.y + target.height, target.x : target.x + target.width]
+        blob[inside] = self._stretched(picture, (target.width, target.height))
         return blob
 
     def _stretched(self, picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -86,9 +86,10 @@ class Preprocess:
 
 
 class Placement(NamedTuple):
-    """Where a picture lies in the network's input: (x, y) there is its ``((x - left) * x_factor, (y - top) * y_factor)``.
+    """The position of a picture in the network's input.
 
-    The kernel does the arithmetic of `to_picture` by itself, in double precision.
+    A point (x, y) of the input is ``((x - left) * x_factor, (y - top) * y_factor)`` in the picture, which has ``width`` and
+    ``height``. The kernel does the arithmetic of `to_picture` itself, in double precision.
     """
 
     left: float
@@ -99,20 +100,21 @@ class Placement(NamedTuple):
     height: float
 
     def to_picture(self, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return boxes (N, 4) of the network's input as boxes of the picture, clipped to it."""
+        """Convert boxes (N, 4) from input to picture pixels, clipped to the picture."""
         corner, factors = (self.left, self.top) * 2, (self.x_factor, self.y_factor) * 2
         boxes = (xyxy - np.array(corner, np.float32)) * np.array(factors, np.float32)
         return boxes.clip(0, np.array((self.width, self.height) * 2, np.float32))
 
 
 def placement(image_size: tuple[int, int], input_size: tuple[int, int], resize: Resize) -> Placement:
-    """Return where a picture of (width, height) lies in an input of (width, height) that `Preprocess` made from it."""
+    """Return the position of a picture of (width, height) in an input of (width, height) created by `Preprocess`."""
     width, height = image_size
     if resize == "stretch":
         return Placement(0.0, 0.0, width / input_size[0], height / input_size[1], width, height)
-    part, spot = _regions(image_size, input_size, resize)
-    x_factor, y_factor = part.width / spot.width, part.height / spot.height
-    return Placement(spot.x - part.x / x_factor, spot.y - part.y / y_factor, x_factor, y_factor, width, height)
+    source, target = _regions(image_size, input_size, resize)
+    x_factor, y_factor = source.width / target.width, source.height / target.height
+    left, top = target.x - source.x / x_factor, target.y - source.y / y_factor
+    return Placement(left, top, x_factor, y_factor, width, height)
 
 
 class _Region(NamedTuple):
@@ -123,38 +125,38 @@ class _Region(NamedTuple):
 
 
 def _regions(image_size: tuple[int, int], input_size: tuple[int, int], resize: Resize) -> tuple[_Region, _Region]:
-    """Which part of the picture is scaled to which part of the input, both centred, at least a pixel wide and high."""
+    """The part of the picture that is scaled, and the part of the input it fills: both centred, at least 1x1 pixels."""
     (w, h), (input_w, input_h) = image_size, input_size
     whole_picture, whole_input = _Region(0, 0, w, h), _Region(0, 0, input_w, input_h)
     if resize == "letterbox":
         scale = min(input_w / w, input_h / h)
-        return whole_picture, _middle(whole_input, round(w * scale), round(h * scale))
+        return whole_picture, _centred(whole_input, round(w * scale), round(h * scale))
     scale = min(w / input_w, h / input_h)
-    return _middle(whole_picture, round(input_w * scale), round(input_h * scale)), whole_input
+    return _centred(whole_picture, round(input_w * scale), round(input_h * scale)), whole_input
 
 
-def _middle(of: _Region, width: int, height: int) -> _Region:
+def _centred(of: _Region, width: int, height: int) -> _Region:
     width, height = max(1, width), max(1, height)
     return _Region((of.width - width) // 2, (of.height - height) // 2, width, height)
 
 
 def as_bgr(image: Picture) -> NDArray[np.uint8]:
-    """Return any picture as (H, W, 3) uint8, BGR; one that already is comes back unchanged.
+    """Return any picture as (H, W, 3) uint8, BGR; without a copy if it already is.
 
-    Other types are rounded to 8 bits, so that a picture gives the same boxes whatever its type.
+    Other types are rounded to 8 bits, so that boxes do not depend on the picture's type.
 
     Parameters
     ----------
     image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) array of uint8, uint16, float16, float32 or float64
         Grey, BGR or BGRA, of any size from 1x1 up to `MOST_SIDE` and `MOST_PIXELS`, in any byte order; alpha is ignored.
-        uint16 ranges to 65535. Floats range to 1, or to 255 if any value is above 1.5.
+        uint16 has the range [0, 65535], floats [0, 1], or [0, 255] if any value is above 1.5.
 
     Raises
     ------
     TypeError
-        If it is not an array of these types.
+        If it is not an array of one of these types.
     ValueError
-        If it has another shape, is too large, or holds floats that are not finite or far outside both ranges.
+        If it has another shape, is too large, or contains floats that are not finite or far outside both ranges.
     """
     if not isinstance(image, np.ndarray):
         hint = " (cv2.imread returns None for a file it cannot read)" if image is None else ""
@@ -170,7 +172,7 @@ def as_bgr(image: Picture) -> NDArray[np.uint8]:
     elif image.dtype.kind == "f":
         image = _float_picture(image)
     elif image.dtype != np.uint8:
-        raise TypeError(f"image must hold uint8, uint16 or floats, got {image.dtype}")
+        raise TypeError(f"image must contain uint8, uint16 or floats, got {image.dtype}")
     if channels == 3:
         return image
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), _TO_BGR[channels]), np.uint8)

@@ -1,4 +1,4 @@
-"""A picture with its detections, where there is something to show it on."""
+"""Display of a picture with its detections, in a notebook or a window."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POLL = 50  # milliseconds
 
 
 def show(image: Picture, detections: Detections) -> None:
-    """Show `draw`'s picture: below the cell of a notebook, or in a window until it is closed or a key is pressed.
+    """Display the picture with its detections: in a notebook's cell, or in a window until it is closed or a key is pressed.
 
     Parameters
     ----------
@@ -45,19 +45,19 @@ def show(image: Picture, detections: Detections) -> None:
         _show_in_window(drawn)
     else:
         raise RuntimeError(
-            "a notebook or a display was expected, there is neither (or an OpenCV without windows): "
-            "write the picture to a file, cv2.imwrite(path, draw(image, detections))"
+            "neither a notebook nor a display was found, or OpenCV was built without windows: "
+            "write the picture to a file with cv2.imwrite(path, draw(image, detections))"
         )
 
 
 def display_works() -> bool:
-    """Whether a window can be opened; tried in another process, because a toolkit without a display may end its own."""
+    """Whether a window can be opened; tried in a subprocess, because a toolkit without a display may abort it."""
     code = "import cv2; cv2.namedWindow('x'); cv2.destroyAllWindows()"
     return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
 def _is_notebook(shell: Any) -> bool:
-    """Whether this is the shell of a kernel of Jupyter's, not one in a terminal."""
+    """Whether this is the shell of a Jupyter kernel, not of a terminal."""
     return getattr(shell, "kernel", None) is not None
 
 

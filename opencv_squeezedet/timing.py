@@ -1,4 +1,4 @@
-"""How long each stage of a detection takes: a clock for a block, and the times of many pictures."""
+"""Timing of the stages of detection: a timer for a block, and the times of many pictures."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from time import perf_counter
 import numpy as np
 
 KEPT = 1 << 16
-"""Times of a stage that are kept at least: a camera gives frames for days."""
+"""Minimum number of times kept per stage; older ones are dropped, as a camera may run for days."""
 
 OnStage = Callable[[str, float, int], object]
-"""Called with the name of a stage, the seconds it took, and the number of pictures it was for."""
+"""Called with the name of a stage, its duration in seconds, and the number of pictures it processed."""
 
 
 @contextmanager
 def timed(on_stage: OnStage | None, stage: str, pictures: int = 1) -> Iterator[None]:
-    """Report how long the block took, unless it raises."""
+    """Report the duration of the block, unless it raises."""
     start = perf_counter()
     yield
     if on_stage is not None:
@@ -26,17 +26,17 @@ def timed(on_stage: OnStage | None, stage: str, pictures: int = 1) -> Iterator[N
 
 
 class StageTimes:
-    """The times of some stages; may be filled by several threads at once.
+    """The times of stages; threads may add to it concurrently.
 
     Parameters
     ----------
     *stages : str
-        Their names, in the order they are shown.
+        Their names, in the order of display.
 
     Attributes
     ----------
     seconds : dict of list of float
-        The seconds of each stage, one entry per picture; of more than `KEPT` pictures, those of the last ones.
+        The seconds of each stage, one entry per picture; beyond `KEPT` pictures, those of the last ones.
     """
 
     def __init__(self, *stages: str) -> None:
@@ -44,7 +44,7 @@ class StageTimes:
         self._lock = threading.Lock()
 
     def add(self, stage: str, seconds: float, pictures: int = 1) -> None:
-        """Add the time of a stage that worked on some pictures together: each gets an equal share."""
+        """Add the time of a stage that processed several pictures together; each gets an equal share."""
         with self._lock:
             kept = self.seconds[stage]
             kept += [seconds / pictures] * pictures
@@ -52,7 +52,7 @@ class StageTimes:
                 del kept[:-KEPT]
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """Return a context whose time is added to a stage, for one picture."""
+        """Return a context manager whose duration is added to a stage, for one picture."""
         return timed(self.add, name)
 
     def milliseconds(self) -> dict[str, dict[str, float]]:

@@ -26,3 +26,21 @@ def benchmark_script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """A function that imports a script of ``benchmarks/`` by its name."""
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
     return importlib.import_module
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the files of tests/golden anew instead of comparing")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, bytes], None]:
+    """A function that compares bytes with a file of ``tests/golden``, or writes the file with ``--update-golden``."""
+
+    def check(name: str, content: bytes) -> None:
+        path = Path(__file__).with_name("golden") / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        assert content == path.read_bytes()
+
+    return check

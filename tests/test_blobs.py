@@ -165,7 +165,7 @@ def test_a_double_beyond_float32_is_an_infinity() -> None:
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_blobs_that_hold_no_floats(at: int, dtype: Any) -> None:
     blobs = with_blob(at, np.zeros(GOOD[at].shape, np.int8).astype(dtype))
-    message = f"{NAMES[at]} must hold floats, got {np.dtype(dtype)}".replace("[", r"\[")
+    message = f"{NAMES[at]} must contain floats, got {np.dtype(dtype)}".replace("[", r"\[")
     with pytest.raises(TypeError, match=message):
         sd.postprocess(*blobs, HEAD)
     with pytest.raises(TypeError, match=message):

@@ -208,11 +208,11 @@ def test_labels_and_preprocess_of_the_caller(small: Path, photo: np.ndarray) -> 
     assert classifier.labels == names
     assert classifier.preprocess is preprocess
     assert not np.array_equal(classifier.forward(photo), sd.SqueezeNet(small).forward(photo))
-    with pytest.raises(sd.ModelError, match=r"'prob' gives the shape \(1, 7, 1, 1\); a value for each of 2 labels"):
+    with pytest.raises(sd.ModelError, match=r"'prob'.*\(1, 7, 1, 1\).*2 labels"):
         sd.SqueezeNet(small, labels=("cat", "dog"))
-    with pytest.raises(TypeError, match="labels must be a sequence of strings"):
+    with pytest.raises(TypeError, match="labels"):
         sd.SqueezeNet(small, labels="cat")
-    with pytest.raises(TypeError, match="preprocess must be a Preprocess"):
+    with pytest.raises(TypeError, match="preprocess"):
         sd.SqueezeNet(small, preprocess=(96, 64))  # type: ignore[arg-type]
 
 
@@ -226,16 +226,16 @@ def test_the_names_of_imagenet() -> None:
 
 
 def test_what_is_no_classifier(tmp_path: Path) -> None:
-    with pytest.raises(sd.ModelError, match=r"squeezedet_pyramid_voc.*' is a detector, not a classifier"):
+    with pytest.raises(sd.ModelError, match=r"squeezedet_pyramid_voc.*' is a detector"):
         sd.SqueezeNet(STEM)
     shutil.copy(ONNX, tmp_path / "detector.onnx")
-    with pytest.raises(sd.ModelError, match=r"detector.onnx' has 3 outputs, one was expected: '"):
+    with pytest.raises(sd.ModelError, match=r"detector.onnx' .*3 outputs"):
         sd.SqueezeNet(tmp_path / "detector")
-    with pytest.raises(sd.ModelError, match="'embedded' is a detector, not a classifier; the published classifiers are"):
+    with pytest.raises(sd.ModelError, match="'embedded' is a detector"):
         sd.SqueezeNet("embedded")
-    with pytest.raises(FileNotFoundError, match=r"no network definition at 'nothing.prototxt', and the published classifiers"):
+    with pytest.raises(FileNotFoundError, match=r"'nothing.prototxt'.*published classifiers"):
         sd.SqueezeNet("nothing")
-    with pytest.raises(FileNotFoundError, match=r"no weights at 'nothing.net'"):
+    with pytest.raises(FileNotFoundError, match=r"'nothing.net'"):
         sd.SqueezeNet("nothing.net")
 
 
@@ -243,14 +243,14 @@ def test_maps_are_no_classes(tmp_path: Path) -> None:
     network = architectures.squeezenet_v1_1(classes=7)
     cut = Network(network.name, network.input_name, network.input_shape, network.layers[:-2])
     stem = write(tmp_path / "maps", cut, random_weights(network), ".onnx")
-    with pytest.raises(sd.ModelError, match=r"gives the shape \(1, 7, 14, 14\); a value for each of 7 labels was expected"):
+    with pytest.raises(sd.ModelError, match=r"\(1, 7, 14, 14\).*7 labels"):
         sd.SqueezeNet(stem, labels=list("abcdefg"))
 
 
 def test_weights_of_no_known_network(tmp_path: Path) -> None:
     network = architectures.squeezenet_v1_1(classes=7)
     stem = write(tmp_path / "mine", network, random_weights(network), ".caffemodel")
-    with pytest.raises(sd.ModelError, match=r"no network definition beside .*mine.caffemodel', and its weights are"):
+    with pytest.raises(sd.ModelError, match=r"mine.caffemodel'"):
         sd.SqueezeNet(f"{stem}.caffemodel")
 
 

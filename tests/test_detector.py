@@ -100,7 +100,7 @@ def test_options_are_passed_on(detector: sd.SqueezeDet, photo: np.ndarray) -> No
         assert detector.detect_batch([photo], **options) == [expected]
         assert expected != detector.detect(photo)
     for refuse in (lambda: detector.detect(photo, thresh=1), lambda: detector.detect_batch([], thresh=1)):
-        with pytest.raises(TypeError, match="there is no option 'thresh'; the options are score_threshold, "):
+        with pytest.raises(TypeError, match=r"'thresh'.*score_threshold, "):
             refuse()
 
 
@@ -166,9 +166,9 @@ def test_the_picture_is_not_changed(detector: sd.SqueezeDet, photo: np.ndarray) 
         (np.zeros((0, 4, 3), np.uint8), ValueError, r"got \(0, 4, 3\)"),
         (np.zeros(4, np.uint8), ValueError, r"got \(4,\)"),
         (np.zeros((1, 4, 4, 3), np.uint8), ValueError, r"got \(1, 4, 4, 3\)"),
-        (np.broadcast_to(np.uint8(0), (1, 3_000_000_000)), ValueError, "at most 1073741824 pixels, .* got 3000000000x1"),
+        (np.broadcast_to(np.uint8(0), (1, 3_000_000_000)), ValueError, "1073741824 pixels.*got 3000000000x1"),
         (np.broadcast_to(np.uint8(0), (40_000, 40_000, 3)), ValueError, "got 40000x40000"),
-        (np.full((4, 4, 3), np.nan), ValueError, "0 to 1 or to 255, got values from nan"),
+        (np.full((4, 4, 3), np.nan), ValueError, "got.*nan"),
         (np.full((4, 4, 3), np.inf), ValueError, "got values from inf"),
         (np.full((4, 4, 3), 65535.0), ValueError, "got values from 65535"),
         (np.linspace(-1, 1, 48).reshape(4, 4, 3), ValueError, "got values from -1"),
@@ -192,7 +192,7 @@ def test_batch_gives_what_single_pictures_give(detector: sd.SqueezeDet, photo: n
 
 @pytest.mark.parametrize("shape", [(8, 9), (8, 9, 1), (8, 9, 3), (8, 9, 4)])
 def test_a_single_picture_is_no_batch(detector: sd.SqueezeDet, shape: tuple[int, ...]) -> None:
-    with pytest.raises(TypeError, match=r"got one array of shape \(8, 9.*call detect\(image\), or detect_batch\(\[image\]\)"):
+    with pytest.raises(TypeError, match=r"shape \(8, 9.*detect\(image\).*detect_batch\(\[image\]\)"):
         detector.detect_batch(np.zeros(shape, np.uint8))
 
 
@@ -204,7 +204,7 @@ def test_an_array_of_pictures_is_a_batch(detector: sd.SqueezeDet, photo: np.ndar
 @pytest.mark.parametrize("value", [np.array([0.1, 0.2]), np.array([0.5]), [0.5]])
 @pytest.mark.parametrize("name", ["score_threshold", "nms_threshold"])
 def test_a_threshold_that_is_no_number_is_named(detector: sd.SqueezeDet, photo: np.ndarray, name: str, value: Any) -> None:
-    with pytest.raises(TypeError, match=f"^{name} must be a number, got"):
+    with pytest.raises(TypeError, match=f"^{name}.*got"):
         detector.detect(photo, **{name: value})
 
 

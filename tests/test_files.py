@@ -17,8 +17,9 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opencv_squeezedet import files
-from opencv_squeezedet.files import WholeFile, read_picture, real_path, temporary_beside, write_together, write_whole
+from opencv_squeezedet import files, pictures
+from opencv_squeezedet.files import WholeFile, real_path, temporary_beside, write_together, write_whole
+from opencv_squeezedet.pictures import read_picture
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
 
@@ -33,9 +34,9 @@ def photo() -> np.ndarray:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
 @pytest.mark.parametrize("name", ["pipe.jpg", "/dev/zero"])
-def test_what_may_never_end_is_not_read(tmp_path: Path, name: str) -> None:
+def test_pipes_and_devices_are_refused(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(ValueError, match="not a regular file"):
+    with pytest.raises(ValueError, match="regular file"):
         read_picture(tmp_path / name)
 
 
@@ -57,7 +58,7 @@ def test_a_file_of_absurd_size_is_not_read(tmp_path: Path) -> None:
 
 def test_what_grows_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_PIECE", 1000)
-    with open("/dev/zero", "rb") as endless, pytest.raises(ValueError, match=r"more than the 4,500 bytes"):
+    with open("/dev/zero", "rb") as endless, pytest.raises(ValueError, match="4,500 bytes"):
         files.read_at_most(endless, 4500)
     with PHOTO.open("rb") as file:
         assert files.read_at_most(file, PHOTO.stat().st_size) == PHOTO.read_bytes()
@@ -68,7 +69,7 @@ def test_a_part_of_a_png_that_is_larger_than_the_file(photo: np.ndarray) -> None
     content = bytearray(cv2.imencode(".png", photo)[1].tobytes())
     content[33:37] = b"\xff\xff\xff\x17"
     with pytest.raises(ValueError, match=r"damaged.*4,294,967,063 bytes"):
-        files.decode_picture(bytes(content))
+        pictures.decode_picture(bytes(content))
 
 
 @pytest.mark.parametrize("suffix", [".pfm", ".tiff", ".hdr"])

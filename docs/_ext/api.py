@@ -1,4 +1,4 @@
-"""The reference: a page for each public module, written before Sphinx reads its sources, so that no name is missing."""
+"""The API reference: a page for each public module, written before Sphinx reads its sources."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 NAME = opencv_squeezedet.__name__
-WITHOUT = {"cli", "models"}  # the commands have a page of their own; models are data
-ALSO = ("architectures", "head", "errors", "anchor_shapes", "model")  # public, without __all__
+WITHOUT = {"cli", "models"}  # the commands have their own page; models are data
+ALSO = ("errors", "anchor_shapes", "model", "network.architectures", "network.head")  # public, without __all__
 GROUPS = {
-    "A picture's objects": ["SqueezeDet", "Detections", "Detection", "draw", "show", "Preprocess", "ModelError"],
+    "Detection": ["SqueezeDet", "Detections", "Detection", "draw", "show", "Preprocess", "ModelError"],
     "For OpenCV applications": ["DetectionModel", "InferBbox", "InferBboxObject"],
-    "What a head looks like": ["HeadConfig", "VOC", "KITTI"],
-    "From the three blobs to boxes": ["postprocess", "postprocess_batch", "score", "decode", "nms", "soft_nms"],
-    "What a whole picture shows": ["SqueezeNet", "Classes", "Class"],
+    "Heads": ["HeadConfig", "VOC", "KITTI"],
+    "Post-processing": ["postprocess", "postprocess_batch", "score", "decode", "nms", "soft_nms"],
+    "Classification": ["SqueezeNet", "Classes", "Class"],
 }
 
 
@@ -33,13 +33,13 @@ def modules() -> list[str]:
 
 
 def public(module: ModuleType) -> list[str]:
-    """What ``__all__`` names, or what the module defines and does not hide."""
+    """The names in ``__all__``, or else the public names that the module defines."""
     if hasattr(module, "__all__"):
         return [name for name in module.__all__ if not name.startswith("__")]
     own = [name for name, thing in vars(module).items() if getattr(thing, "__module__", None) == module.__name__]
-    if not own:  # a module of names that others define
+    if not own:  # a module that re-exports names
         own = [name for name, thing in vars(module).items() if getattr(thing, "__module__", "").startswith(NAME)]
-    again = {id(getattr(opencv_squeezedet, name)) for name in opencv_squeezedet.__all__}  # what the package gives itself
+    again = {id(getattr(opencv_squeezedet, name)) for name in opencv_squeezedet.__all__}  # names of the package itself
     return [name for name in own if not name.startswith("_") and id(vars(module)[name]) not in again]
 
 
@@ -61,7 +61,7 @@ def titled(title: str, rule: str = "=") -> list[str]:
 
 
 def table(names: list[str]) -> list[str]:
-    """A line for each name of the current module, leading to it."""
+    """A line with a link for each name of the current module."""
     return [".. autosummary::", "   :nosignatures:", "", *(f"   {name}" for name in names), ""]
 
 
@@ -77,9 +77,9 @@ def page(name: str) -> str:
 
 
 def front() -> str:
-    """The page of the package itself, and the list of the others."""
+    """The page of the package itself, with the list of the other pages."""
     rest = [name for name in public(opencv_squeezedet) if not any(name in names for names in GROUPS.values())]
-    lines = [*titled("API"), f".. currentmodule:: {NAME}", "", "``import opencv_squeezedet as sd`` gives these names.", ""]
+    lines = [*titled("API"), f".. currentmodule:: {NAME}", "", "``import opencv_squeezedet as sd`` provides these names.", ""]
     groups = {title: [name for name in names if hasattr(opencv_squeezedet, name)] for title, names in GROUPS.items()}
     if rest:
         groups["More"] = rest
@@ -91,7 +91,7 @@ def front() -> str:
 
 
 def write(app: Sphinx) -> None:
-    """Write the pages that have changed."""
+    """Write the pages whose content has changed."""
     folder = Path(app.srcdir, "api")
     folder.mkdir(exist_ok=True)
     pages = {"index": front(), **{name: page(name) for name in modules()}}
@@ -105,7 +105,7 @@ def write(app: Sphinx) -> None:
 
 
 def skip(app: Sphinx, what: str, name: str, thing: Any, skipped: bool, options: Any) -> bool | None:
-    """Leave out what named tuples say of their fields by themselves."""
+    """Skip the automatic docstrings of named tuples' fields."""
     return True if (inspect.getdoc(thing) or "").startswith("Alias for field number") else None
 
 

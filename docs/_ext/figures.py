@@ -35,20 +35,20 @@ def save(figure: Figure, name: str) -> None:
 
 
 def panels(count: int, width: float, height: float, rows: int = 1) -> tuple[Figure, Any]:
-    """A figure with axes side by side."""
+    """Return a figure with axes side by side."""
     figure = Figure((width, height), layout="constrained")
     return figure, figure.subplots(rows, count, squeeze=False)
 
 
 def show(axes: Axes, picture: np.ndarray, title: str) -> None:
-    """A BGR picture without scales."""
+    """Show a BGR picture without axes."""
     axes.imshow(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
     axes.set_title(title)
     axes.set_axis_off()
 
 
 def box(axes: Axes, xyxy: Any, colour: str, text: str = "", corner: int = 0, **line: Any) -> None:
-    """A box, and a few words inside a corner: upper left, upper right, lower right or lower left."""
+    """Draw a box, with text inside a corner: upper left, upper right, lower right or lower left."""
     x1, y1, x2, y2 = (float(value) for value in xyxy)
     axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, **{"linewidth": 2, **line}))
     left, top = corner in (0, 3), corner in (0, 1)
@@ -65,11 +65,11 @@ def centres(head: sd.HeadConfig) -> tuple[np.ndarray, np.ndarray]:
     return (np.arange(columns) + 1) * width / (columns + 1), (np.arange(rows) + 1) * height / (rows + 1)
 
 
-# ---- the way of a picture -------------------------------------------------------------------------------------------------
+# ---- the steps of a detection ----------------------------------------------------------------------------------------------
 
 
 def grid(detector: sd.SqueezeDet, picture: np.ndarray) -> None:
-    """All anchor centres over the network's input, and the nine shapes at one of them."""
+    """Draw all anchor centres on the network's input, and the nine shapes at one of them."""
     head = detector.config
     shrunk = cv2.resize(picture, head.input_size)
     figure, ((left, right),) = panels(2, 9, 4.8)
@@ -80,7 +80,7 @@ def grid(detector: sd.SqueezeDet, picture: np.ndarray) -> None:
         left.axvline(edge, color="white", linewidth=0.3, alpha=0.5)
         left.axhline(edge, color="white", linewidth=0.3, alpha=0.5)
     middle = float(xs[len(xs) // 2]), float(ys[len(ys) // 2])
-    show(right, shrunk, f"the {len(head.anchors)} shapes of anchor at the centre of the grid")
+    show(right, shrunk, f"the {len(head.anchors)} anchor shapes at the centre of the grid")
     for (width, height), colour in zip(head.anchors, COLOURS, strict=False):
         corner = middle[0] - width / 2, middle[1] - height / 2
         box(right, (*corner, corner[0] + width, corner[1] + height), colour, f"{width:g}x{height:g}")
@@ -89,7 +89,7 @@ def grid(detector: sd.SqueezeDet, picture: np.ndarray) -> None:
 
 
 def way(detector: sd.SqueezeDet, picture: np.ndarray) -> None:
-    """From the input over the confidences and all candidates to what NMS leaves."""
+    """Draw the input, the confidences, all candidates, and the boxes that NMS keeps."""
     head = detector.config
     blobs = detector.forward(picture)
     shrunk = cv2.resize(picture, head.input_size)
@@ -115,7 +115,7 @@ def way(detector: sd.SqueezeDet, picture: np.ndarray) -> None:
 
 
 def axes_exchanged(detector: sd.SqueezeDet, picture: np.ndarray) -> None:
-    """The same blobs, decoded with the first axis as x, which is right, and as y."""
+    """Draw the same blobs decoded with the first axis as x (correct) and as y (wrong)."""
     head = detector.config
     blobs = detector.forward(picture)
     shrunk = cv2.resize(picture, head.input_size)
@@ -137,7 +137,7 @@ SCENES = {
         ("cat", 0.8, (75, 50, 195, 170)),
         ("cat", 0.7, (130, 60, 250, 180)),
     ],
-    "one object, seen four times": [
+    "one object, detected four times": [
         ("cat", 0.9, (60, 30, 200, 170)),
         ("cat", 0.6, (80, 45, 225, 175)),
         ("cat", 0.4, (45, 20, 180, 150)),
@@ -150,7 +150,7 @@ SIDE = 100.0
 
 
 def head_of(count: int, **options: Any) -> sd.HeadConfig:
-    """A head with one row of anchors of one shape."""
+    """Return a head with one row of anchors of one shape."""
     return sd.HeadConfig(
         input_size=SIZE,
         grid=(1, count),
@@ -163,7 +163,7 @@ def head_of(count: int, **options: Any) -> sd.HeadConfig:
 
 
 def candidates(scene: list[tuple[str, float, tuple[int, ...]]], **options: Any) -> sd.Detections:
-    """What post-processing makes of these boxes, from blobs that decode to just them."""
+    """Return the result of post-processing for blobs that decode to exactly these boxes."""
     head = head_of(len(scene), **options)
     xs, ys = centres(head)
     deltas, classes, confidences = np.zeros((1, len(scene), 4)), np.zeros((len(scene), 2)), np.zeros((1, len(scene), 1))
@@ -187,7 +187,7 @@ RULES: dict[str, dict[str, Any]] = {
 
 
 def nms() -> None:
-    """The same candidates by every rule."""
+    """Draw the result of every rule for the same candidates."""
     figure, grid_of_axes = panels(len(SCENES), 6, 2.1 * len(RULES), rows=len(RULES))
     for column, (axes, (name, scene)) in enumerate(zip(grid_of_axes.T, SCENES.items(), strict=True)):
         axes[0].set_title(name)
@@ -207,7 +207,7 @@ def nms() -> None:
 
 
 def zoo() -> None:
-    """The numbers of ``benchmarks/zoo.py``: mAP against size and against time."""
+    """Plot the numbers of ``benchmarks/zoo.py``: mAP over size and over time."""
     rows = json.loads((ROOT / "docs" / "measured" / "zoo.json").read_text())["detectors"]
     figure, ((left,), (right,)) = panels(1, 6.5, 7.5, rows=2)
     names = list(dict.fromkeys(row["name"] for row in rows))

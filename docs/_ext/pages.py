@@ -1,7 +1,7 @@
-"""What pages take from elsewhere in the repository, each by a mark alone on its line.
+"""Includes content from elsewhere in the repository, at marks that stand alone on a line.
 
-``<!-- file: ../CONTRIBUTING.md -->`` is that file, without its title where the page has one. ``<!-- commands -->`` is the
-help of all commands, and ``<!-- zoo -->`` the table of ``measured/zoo.json``.
+``<!-- file: ../CONTRIBUTING.md -->`` includes that file, without its title if the page has one. ``<!-- commands -->`` includes
+the help of all commands, and ``<!-- zoo -->`` the table of ``measured/zoo.json``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)")
 
 
 def insert(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Put the texts in the places of their marks."""
+    """Replace the marks by their content."""
     source[0] = _MARK.sub(lambda match: _text(match[1], docname, app), source[0])
     for mark, text in (("commands", _commands), ("zoo", _zoo)):
         if f"<!-- {mark} -->" in source[0]:
@@ -39,23 +39,23 @@ def insert(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def _commands() -> str:
-    """A section for each command, which runs its ``--help``."""
+    """A section for each command, with its ``--help``."""
     return "\n\n".join(f"## {name}\n\n```{{shell}}\n$ squeezedet {name} --help\n```" for name in SUBCOMMANDS)
 
 
 def _zoo() -> str:
-    """The table of the detectors, and the machine."""
-    told = json.loads((ROOT / "docs" / "measured" / "zoo.json").read_text(encoding="utf-8"))
+    """The table of the detectors, and a description of the machine."""
+    measured = json.loads((ROOT / "docs" / "measured" / "zoo.json").read_text(encoding="utf-8"))
     header = ("detector", "runs in", "trained on", "MB", "VOC07", "VOC10", "COCO AP", "ms")
     keys = ("name", "engine", "trained_on", "megabytes", "voc07", "voc10", "coco", "milliseconds")
-    rows = [[f"{row[key]:.1f}" if isinstance(row[key], float) else row[key] for key in keys] for row in told["detectors"]]
+    rows = [[f"{row[key]:.1f}" if isinstance(row[key], float) else row[key] for key in keys] for row in measured["detectors"]]
     lines = [header, ["---"] * 3 + ["---:"] * 5, *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{table}\n\n{told['pictures']} photos; {told['machine']}."
+    return f"{table}\n\n{measured['pictures']} photos; {measured['machine']}."
 
 
 def _text(path: str, docname: str, app: Sphinx) -> str:
-    """The file, with links that lead to the site's pages or to the repository."""
+    """The file's text, with links to the site's pages or to the repository."""
     file = ROOT / path
     app.env.note_dependency(str(file))
     folder = posixpath.dirname(path)
@@ -71,7 +71,7 @@ def _text(path: str, docname: str, app: Sphinx) -> str:
         return f"]({SOURCE}/{target})"
 
     text = _LINK.sub(link, file.read_text(encoding="utf-8"))
-    # The title is that of the page, where the page has one of its own already.
+    # If the page has its own title, the file's title is removed.
     return re.sub(r"\A# .*\n", "", text) if app.env.doc2path(docname) and _has_title(docname, app) else text
 
 

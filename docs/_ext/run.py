@@ -1,8 +1,8 @@
-"""Directives that run what they show, in a copy of the repository's ``samples`` and ``models``; what fails is a warning.
+"""Directives that run the code they show, in a copy of the repository's ``samples`` and ``models``; a failure is a warning.
 
-``{python}``: code; the pieces of a page share their names. ``{shell}``: lines; those that begin with "$ " are commands.
-``{sample} NAME ARGUMENTS``: a file of ``samples``, and what it does. What is printed stands below. ``:picture: FILE`` shows a
-picture that was written, ``:quiet:`` hides what was printed, ``:hidden:`` hides the code.
+``{python}`` runs code; all code of a page shares its variables. ``{shell}`` runs lines that begin with "$ " as commands.
+``{sample} NAME ARGUMENTS`` runs a file of ``samples``. The output is shown below. ``:picture: FILE`` shows a picture that was
+written, ``:quiet:`` hides the output, ``:hidden:`` hides the code.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[2]
-LONGEST = 300  # seconds of a command
+TIMEOUT = 300  # seconds per command
 
 
 def workplace(app: Sphinx) -> Path:
-    """The folder in which everything runs."""
+    """The working directory of the examples."""
     return Path(app.srcdir, "_generated", "run")
 
 
 def prepare(app: Sphinx) -> None:
-    """Make the folder afresh."""
+    """Create the folder anew."""
     folder = workplace(app)
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("samples", "models"):
@@ -43,7 +43,7 @@ def prepare(app: Sphinx) -> None:
 
 
 class Shown(SphinxDirective):
-    """What the directives share."""
+    """Base class of the directives."""
 
     option_spec = {  # noqa: RUF012  (docutils' way)
         "picture": directives.unchanged,
@@ -53,7 +53,7 @@ class Shown(SphinxDirective):
     }
 
     def shown(self, code: str, language: str, printed: str) -> list[nodes.Node]:
-        """The code, what it printed, and its picture."""
+        """Return the code, its output, and its picture."""
         found: list[nodes.Node] = []
         if "hidden" not in self.options:
             found.append(nodes.literal_block(code, code, language=language))
@@ -68,13 +68,13 @@ class Shown(SphinxDirective):
         return found
 
     def command(self, words: str | list[str]) -> str:
-        """What a command prints."""
+        """Return the output of a command."""
         path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
         environment = {**os.environ, "PATH": path, "COLUMNS": "100", "TQDM_DISABLE": "1"}
         shell = isinstance(words, str)
         place = workplace(self.env.app)
         both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        done = subprocess.run(words, shell=shell, cwd=place, env=environment, timeout=LONGEST, **both)
+        done = subprocess.run(words, shell=shell, cwd=place, env=environment, timeout=TIMEOUT, **both)
         if done.returncode:
             raise self.error(f"{words} failed:\n{done.stdout}")
         return done.stdout.replace(f"{place}{os.sep}", "")
@@ -86,7 +86,7 @@ class Python(Shown):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """Run it and show it."""
+        """Run the code and show it."""
         code = "\n".join(self.content)
         names = self.env.temp_data.setdefault("names of the page", {})
         out = io.StringIO()
@@ -103,12 +103,12 @@ class Python(Shown):
 
 
 class Shell(Shown):
-    """Commands, each followed by what it prints."""
+    """Commands, followed by their output."""
 
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """Run them and show them."""
+        """Run the commands and show them."""
         commands = [line.removeprefix("$ ") for line in self.content if line.startswith("$ ")]
         printed = "".join(self.command(command) for command in commands)
         return self.shown("\n".join(self.content), "console", printed)
@@ -121,7 +121,7 @@ class Sample(Shown):
     final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
-        """Run it and show it."""
+        """Run the code and show it."""
         name, *arguments = self.arguments[0].split()
         file = ROOT / "samples" / name
         self.env.note_dependency(str(file))

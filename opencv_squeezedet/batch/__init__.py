@@ -1,29 +1,29 @@
 """Detection on many pictures, on one machine or on many (extra ``[ray]``).
 
-`Detect` works on a batch of rows in any engine that maps batches: Ray Data, Dask, Spark, Daft. `detect` puts it on Ray Data
-with one network a core. ``squeezedet batch`` is the command: a `Job` whose parts are done by `run`, each of them exactly once.
+`Detect` works on a batch of rows in any engine that maps batches: Ray Data, Dask, Spark, Daft. `detect` runs it on Ray Data
+with one network per core. ``squeezedet batch`` is the command: `run` processes each part of a `Job` exactly once.
 """
 
 from opencv_squeezedet.batch.columns import SCHEMA, Detect
-from opencv_squeezedet.batch.job import Job, JobError, Reading, begin
-from opencv_squeezedet.batch.parts import Done, Worker
+from opencv_squeezedet.batch.inputs import InputError, InputSlice, find_inputs
+from opencv_squeezedet.batch.job import Job, JobError, JobSettings, begin
+from opencv_squeezedet.batch.parts import PartResult, Worker
 from opencv_squeezedet.batch.pool import WorkerError, cluster, detect, run
-from opencv_squeezedet.batch.sources import Entry, SourceError, find_entries
 
 __all__ = [
     "SCHEMA",
     "Detect",
-    "Done",
-    "Entry",
+    "InputError",
+    "InputSlice",
     "Job",
     "JobError",
-    "Reading",
-    "SourceError",
+    "JobSettings",
+    "PartResult",
     "Worker",
     "WorkerError",
     "begin",
     "cluster",
     "detect",
-    "find_entries",
+    "find_inputs",
     "run",
 ]

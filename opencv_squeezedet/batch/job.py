@@ -1,8 +1,8 @@
-"""A job: what is read, cut into numbered parts, and where each part's detections go; kept in the output folder.
+"""A job: its inputs, divided into numbered parts, and the files of detections, one per part, in an output folder.
 
-The folder has a file for each part that is done, ``part-000000.parquet`` and so on, each of which appears whole; what the
-parts are made of, ``_manifest.arrow``, a record batch for each; and the settings, ``_job.json``, written when the manifest is
-whole. A part is done if its file is there, and nothing else tells so: whoever dies, what is missing is known.
+The folder has a file for each finished part, ``part-000000.parquet`` and so on, written atomically; the inputs of all parts,
+``_manifest.arrow``, one record batch per part; and the settings, ``_job.json``, written once the manifest is complete. The
+part files are the only record of completion, so a crash loses nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from opencv_squeezedet.batch import places
-from opencv_squeezedet.batch.sources import NO_ROW_GROUP, Entry, column_of, parquet_file, row_counts
+from opencv_squeezedet.batch import storage
+from opencv_squeezedet.batch.inputs import NO_ROW_GROUP, InputSlice, column_of, parquet_file, row_counts
 from opencv_squeezedet.extras import needs
 
 with needs("ray", what="opencv_squeezedet.batch"):
@@ -28,7 +28,7 @@ Format = Literal["parquet", "jsonl"]
 _MANIFEST, _JOB = "_manifest.arrow", "_job.json"
 _ENTRIES = pa.schema(
     [
-        ("place", pa.binary()),  # a file's name may be any bytes
+        ("location", pa.binary()),  # a file name may contain any bytes
         ("row_group", pa.int32()),
         ("first", pa.int64()),
         ("pictures", pa.int64()),
@@ -37,31 +37,31 @@ _ENTRIES = pa.schema(
     ]
 )
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd")
-_ROWS_AT_A_TIME = 64  # of a Parquet file, in memory together
-_KNOWN = 200_000  # entries that are counted before the size of parts is chosen
+_ROWS_AT_A_TIME = 64  # of a Parquet file, in memory at a time
+_COUNTED = 200_000  # inputs that are counted before the size of parts is chosen
 _MOST_IN_PART = 4096
 
 
 class JobError(ValueError):
-    """A job cannot be begun here, or not be resumed."""
+    """A job cannot be started or resumed in this folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """What decides a job's results, which must not change while it is done.
+class JobSettings:
+    """The settings that determine a job's results, which cannot change until it is finished.
 
     Parameters
     ----------
     model : str
         The model's fingerprint, see `Model`.
     options : dict
-        How is detected.
+        Options of detection.
     column : str or None
-        The Parquet files' column.
+        The picture column of the Parquet files.
     format : {"parquet", "jsonl"}
-        What is written.
+        Format of the output.
     part : int
-        Pictures in a part; the last one may have fewer.
+        Number of pictures per part; the last part may have fewer.
     """
 
     model: str
@@ -73,77 +73,77 @@ class Reading:
 
 @dataclass(frozen=True)
 class Job:
-    """A job that has begun; can be pickled, and knows its parts in every process that sees its folder.
+    """A started job. It can be pickled, and used in every process that can access its folder.
 
     Parameters
     ----------
     folder : str
-        Where all of it lies.
-    reading : Reading
-        What decides the results.
+        The output folder.
+    settings : JobSettings
+        The settings that determine the results.
     parts, pictures : int
-        How many there are.
+        Numbers of parts and pictures.
     """
 
     folder: str
-    reading: Reading
+    settings: JobSettings
     parts: int
     pictures: int
 
-    def place(self, part: int) -> str:
-        """Return where a part's file is, or will be."""
-        return places.join(self.folder, f"part-{part:06}.{self.reading.format}")
+    def location(self, part: int) -> str:
+        """Return the location of a part's file, whether it exists or not."""
+        return storage.join(self.folder, f"part-{part:06}.{self.settings.format}")
 
     def missing(self) -> list[int]:
-        """Return the parts that are not done."""
-        pattern = re.compile(rf"part-(\d{{6,}})\.{self.reading.format}")
-        names = (pattern.fullmatch(str(found.base_name)) for _, found in places.listing(self.folder))
+        """Return the numbers of the unfinished parts."""
+        pattern = re.compile(rf"part-(\d{{6,}})\.{self.settings.format}")
+        names = (pattern.fullmatch(str(found.base_name)) for _, found in storage.listing(self.folder))
         done = {int(name[1]) for name in names if name is not None}
         return [part for part in range(self.parts) if part not in done]
 
     def pictures_in(self, part: int) -> int:
-        """Return how many pictures a part has: all the same number, but for the last."""
-        return min(self.reading.part, self.pictures - part * self.reading.part)
+        """Return the number of pictures in a part."""
+        return min(self.settings.part, self.pictures - part * self.settings.part)
 
     @cached_property
     def _manifest(self) -> Any:
-        return pa.ipc.open_file(places.open_input(places.join(self.folder, _MANIFEST)))
+        return pa.ipc.open_file(storage.open_input(storage.join(self.folder, _MANIFEST)))
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_manifest"}
 
-    def entries(self, part: int) -> list[Entry]:
-        """Return what a part is of."""
+    def entries(self, part: int) -> list[InputSlice]:
+        """Return the inputs of a part."""
         columns = self._manifest.get_batch(part).to_pydict()
-        columns["place"] = map(os.fsdecode, columns["place"])
-        return [Entry(*row) for row in zip(*columns.values(), strict=True)]
+        columns["location"] = map(os.fsdecode, columns["location"])
+        return [InputSlice(*row) for row in zip(*columns.values(), strict=True)]
 
     def rows(self, part: int) -> Iterator[dict[str, list[Any]]]:
-        """Yield a part's pictures, some at a time: their names as ``path``, and their bytes or paths as ``content``."""
+        """Yield batches of a part's pictures: their names as ``path``, and their bytes or paths as ``content``."""
         for is_picture, entries in itertools.groupby(self.entries(part), lambda entry: entry.row_group == NO_ROW_GROUP):
             if is_picture:
-                names = [entry.place for entry in entries]
+                names = [entry.location for entry in entries]
                 yield {"path": names, "content": names}
             else:
                 for entry in entries:
-                    yield from _parquet_rows(entry, self.reading.column)
+                    yield from _parquet_rows(entry, self.settings.column)
 
 
-def _parquet_rows(entry: Entry, wanted: str | None) -> Iterator[dict[str, list[Any]]]:
-    with parquet_file(entry.place) as file:
-        column = column_of(file.schema_arrow, wanted, entry.place)
+def _parquet_rows(entry: InputSlice, wanted: str | None) -> Iterator[dict[str, list[Any]]]:
+    with parquet_file(entry.location) as file:
+        column = column_of(file.schema_arrow, wanted, entry.location)
         columns = [column] + ["path"] * ("path" in file.schema_arrow.names and column != "path")
         row = sum(row_counts(file)[: entry.row_group])
         for batch in file.iter_batches(_ROWS_AT_A_TIME, row_groups=[entry.row_group], columns=columns):
             begin, end = max(row, entry.first), min(row + batch.num_rows, entry.first + entry.pictures)
             if begin < end:
                 rows = batch.slice(begin - row, end - begin).to_pydict()
-                contents = [_beside(entry.place, content) for content in rows[column]]
+                contents = [_beside(entry.location, content) for content in rows[column]]
                 names = rows["path"] if "path" in rows and column != "path" else contents
                 numbers = range(begin, end)
                 yield {
                     "path": [
-                        name if isinstance(name, str) else f"{entry.place}#{number}"
+                        name if isinstance(name, str) else f"{entry.location}#{number}"
                         for name, number in zip(names, numbers, strict=True)
                     ],
                     "content": contents,
@@ -154,79 +154,79 @@ def _parquet_rows(entry: Entry, wanted: str | None) -> Iterator[dict[str, list[A
 
 
 def _beside(file: str, content: Any) -> Any:
-    """A path in a Parquet file, which counts from that file's folder; anything else as it is."""
-    if not isinstance(content, str) or places.is_remote(content) or os.path.isabs(content):
+    """A path in a Parquet file, relative to that file's folder; anything else unchanged."""
+    if not isinstance(content, str) or storage.is_remote(content) or os.path.isabs(content):
         return content
-    return places.join(file.rpartition("/")[0], content)
+    return storage.join(file.rpartition("/")[0], content)
 
 
-# ---- begin and resume --------------------------------------------------------------------------------------------------
+# ---- start and resume --------------------------------------------------------------------------------------------------
 
 
-def begin(folder: str, entries: Iterable[Entry], reading: Reading, *, resume: bool = False) -> Job:
-    """Begin a job in a folder, or resume the one that is there.
+def begin(folder: str, entries: Iterable[InputSlice], settings: JobSettings, *, resume: bool = False) -> Job:
+    """Start a job in a folder, or resume the job in it.
 
     Parameters
     ----------
     folder : str
-        A path or an address; it is made if need be.
-    entries : iterable of Entry
-        What is read; see `find_entries`.
-    reading : Reading
-        What decides the results. Where its ``part`` is 0, a size that suits the number of pictures is chosen, or that of the
-        job that is resumed.
+        A path or an address; created if it does not exist.
+    entries : iterable of InputSlice
+        The inputs; see `find_inputs`.
+    settings : JobSettings
+        The settings that determine the results. If ``part`` is 0, the size of parts is that of the resumed job, or chosen by
+        the number of pictures.
     resume : bool
-        Whether there may be a job in the folder.
+        Whether to resume a job that exists in the folder.
 
     Raises
     ------
     JobError
-        If the folder holds something else, or a job that is not to be resumed, or that has other inputs or another reading.
+        If the folder has other content, or a job that is not resumed or has other inputs or settings.
     OSError
         If the folder cannot be written to.
     """
-    folder = places.absolute(folder)
-    if places.exists(places.join(folder, _JOB)):
+    folder = storage.absolute(folder)
+    if storage.exists(storage.join(folder, _JOB)):
         if not resume:
-            raise JobError(f"{folder} holds a job: resume it, or choose another folder")
+            raise JobError(f"{folder} already has a job: resume it, or choose another folder")
         job = _stored(folder)
-        _check_reading(job, reading)
+        _check_reading(job, settings)
         _check_entries(job, entries)
-        places.remove_leftovers(folder)
+        storage.remove_leftovers(folder)
         return job
-    if places.exists(folder) and (not places.is_folder(folder) or not _only_begun(folder)):
-        raise JobError(f"{folder} is not an empty folder, and holds no job")
+    if storage.exists(folder) and (not storage.is_folder(folder) or not _only_leftovers(folder)):
+        raise JobError(f"{folder} is not an empty folder, and has no job")
     entries = iter(entries)
-    known = list(itertools.islice(entries, _KNOWN))  # before there is a folder: a wrong name is often the first
-    places.make_folder(folder)
-    places.remove_leftovers(folder)
-    if not reading.part:
-        pictures = sum(entry.pictures for entry in known)
-        reading = replace(reading, part=_part_size(pictures if len(known) < _KNOWN else None))
+    first = list(itertools.islice(entries, _COUNTED))  # before the folder is created: a wrong name is often the first
+    storage.make_folder(folder)
+    storage.remove_leftovers(folder)
+    if not settings.part:
+        pictures = sum(entry.pictures for entry in first)
+        settings = replace(settings, part=_part_size(pictures if len(first) < _COUNTED else None))
     count = pictures = 0
     with (
-        places.whole_file(places.join(folder, _MANIFEST)) as stream,
+        storage.whole_file(storage.join(folder, _MANIFEST)) as stream,
         pa.ipc.new_file(stream, _ENTRIES, options=_COMPRESSED) as file,
     ):
-        for part in _parts(itertools.chain(known, entries), reading.part):
+        for part in _split_into_parts(itertools.chain(first, entries), settings.part):
             file.write_batch(_batch(part))
             count, pictures = count + 1, pictures + sum(entry.pictures for entry in part)
-    job = Job(folder, reading, count, pictures)
-    places.write_whole(places.join(folder, _JOB), json.dumps(asdict(job), indent=2).encode())
+    job = Job(folder, settings, count, pictures)
+    storage.write_whole(storage.join(folder, _JOB), json.dumps(asdict(job), indent=2).encode())
     return job
 
 
-def _only_begun(folder: str) -> bool:
-    return all(str(found.base_name).startswith("_") for _, found in places.listing(folder))
+def _only_leftovers(folder: str) -> bool:
+    return all(str(found.base_name).startswith("_") for _, found in storage.listing(folder))
 
 
 def _part_size(pictures: int | None) -> int:
-    """Parts that are small beside the job, so that workers end together, and not too many files for a folder."""
+    """A size small compared with the job, so that workers finish together, but without too many files in the folder."""
     return _MOST_IN_PART if pictures is None else min(max(pictures // 200, 16), 1024)
 
 
-def _parts(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
-    part: list[Entry] = []
+def _split_into_parts(entries: Iterable[InputSlice], size: int) -> Iterator[list[InputSlice]]:
+    part: list[InputSlice] = []
     room = size
     for entry in entries:
         rest = entry
@@ -242,44 +242,44 @@ def _parts(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
         yield part
 
 
-def _batch(part: list[Entry]) -> Any:
-    columns = dict(zip(Entry._fields, zip(*part, strict=True), strict=True))
-    columns["place"] = tuple(map(os.fsencode, columns["place"]))
+def _batch(part: list[InputSlice]) -> Any:
+    columns = dict(zip(InputSlice._fields, zip(*part, strict=True), strict=True))
+    columns["location"] = tuple(map(os.fsencode, columns["location"]))
     return pa.record_batch([pa.array(columns[field.name], field.type) for field in _ENTRIES], schema=_ENTRIES)
 
 
 def _stored(folder: str) -> Job:
     try:
-        fields = json.loads(places.read(places.join(folder, _JOB)))
-        return Job(folder, Reading(**fields["reading"]), fields["parts"], fields["pictures"])
+        fields = json.loads(storage.read(storage.join(folder, _JOB)))
+        return Job(folder, JobSettings(**fields["settings"]), fields["parts"], fields["pictures"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise JobError(f"{places.join(folder, _JOB)} is damaged: choose another folder") from error
+        raise JobError(f"{storage.join(folder, _JOB)} is damaged: choose another folder") from error
 
 
-def _check_reading(job: Job, reading: Reading) -> None:
-    old, new = asdict(job.reading), asdict(reading)
+def _check_reading(job: Job, settings: JobSettings) -> None:
+    old, new = asdict(job.settings), asdict(settings)
     if not new["part"]:
         del new["part"]
     for name, value in new.items():
         if json.loads(json.dumps(value)) != old[name]:
             difference = "another model" if name == "model" else f"{name} {old[name]!r}, not {value!r}"
-            raise JobError(f"{job.folder} holds a job with {difference}: choose another folder")
+            raise JobError(f"{job.folder} has a job with {difference}: choose another folder")
 
 
-def _check_entries(job: Job, entries: Iterable[Entry]) -> None:
-    """Compare what is named now with the manifest, piece by piece."""
+def _check_entries(job: Job, entries: Iterable[InputSlice]) -> None:
+    """Compare the inputs with those of the manifest, one by one."""
     stored = (job.entries(part) for part in range(job.parts))
-    found = _parts(entries, job.reading.part)
-    for before, now in itertools.zip_longest(itertools.chain.from_iterable(stored), itertools.chain.from_iterable(found)):
+    current = _split_into_parts(entries, job.settings.part)
+    for before, now in itertools.zip_longest(itertools.chain.from_iterable(stored), itertools.chain.from_iterable(current)):
         if before != now:
-            raise JobError(f"{job.folder} holds a job with other inputs: {_difference(before, now)}")
+            raise JobError(f"{job.folder} has a job with other inputs: {_difference(before, now)}")
 
 
-def _difference(before: Entry | None, now: Entry | None) -> str:
+def _difference(before: InputSlice | None, now: InputSlice | None) -> str:
     if before is None:
-        return f"{now.place if now else ''} was not among them"
+        return f"{now.location if now else ''} is new"
     if now is None:
-        return f"{before.place} is no longer among them"
-    if before.place == now.place:
-        return f"{now.place} has changed since"
-    return f"{now.place} is where {before.place} was"
+        return f"{before.location} is missing now"
+    if before.location == now.location:
+        return f"{now.location} has been modified"
+    return f"{now.location} is in the position of {before.location}"

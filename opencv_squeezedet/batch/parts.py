@@ -1,4 +1,4 @@
-"""What a worker does: one part after the other, each written once, and no picture that can keep a part from ending."""
+"""The worker of a job: it processes parts and writes each once; a picture that crashes it cannot block a part."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from opencv_squeezedet.batch import places
-from opencv_squeezedet.batch.columns import SCHEMA, Detect, failed
+from opencv_squeezedet.batch import storage
+from opencv_squeezedet.batch.columns import SCHEMA, Detect, failed_row
 from opencv_squeezedet.batch.job import Format, Job
 from opencv_squeezedet.extras import needs
 
@@ -21,12 +21,12 @@ with needs("ray", what="opencv_squeezedet.batch"):
     from pyarrow import json as arrow_json
     from pyarrow import parquet as pq
 
-_DEATHS = 2  # of its worker, that a picture is given
-_DIED = f"the process ended while it worked on this picture, {_DEATHS} times"
+_MAX_CRASHES = 2  # of workers on the same picture
+_CRASHED = f"the process crashed {_MAX_CRASHES} times on this picture"
 
 
-class Done(NamedTuple):
-    """A part that is done: its number, its pictures, how many of them failed, the objects in the others, and the seconds."""
+class PartResult(NamedTuple):
+    """A finished part: its number, and the numbers of pictures, failed pictures, objects and seconds."""
 
     part: int
     pictures: int
@@ -37,85 +37,85 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True)
 class Worker:
-    """Does parts of a job.
+    """Processes parts of a job.
 
     Parameters
     ----------
     job : Job
-        Whose parts.
+        The job.
     detect : Detect
-        What is done with each picture.
+        Applied to each picture.
     """
 
     job: Job
     detect: Detect
 
-    def do(self, part: int) -> Done:
-        """Detect in the pictures of a part, and write its file, unless it is there.
+    def do(self, part: int) -> PartResult:
+        """Detect objects in the pictures of a part, and write its file, unless that exists.
 
-        A part whose worker died before is done picture by picture, with notes: one that ends its worker twice, by a crash of a
-        decoder or by its size, gets an error, and the others theirs.
+        After a crash of its worker, a part is processed picture by picture, with a record of crashes: a picture that crashes
+        its worker twice, in a decoder or by its size, gets an error, and all others their detections.
         """
-        start, place = time.monotonic(), self.job.place(part)
-        if places.exists(place):
-            return _done(part, _decode(places.read(place), self.job.reading.format), 0.0)
-        notes = _Notes.open(places.join(self.job.folder, f"_begun-{part:06}.json"))
-        tables = self._one_by_one(part, notes) if notes.deaths else map(self.detect.table, self.job.rows(part))
+        start, location = time.monotonic(), self.job.location(part)
+        if storage.exists(location):
+            return _done(part, _decode(storage.read(location), self.job.settings.format), 0.0)
+        record = _CrashRecord.open(storage.join(self.job.folder, f"_begun-{part:06}.json"))
+        tables = self._one_at_a_time(part, record) if record.crashes else map(self.detect.table, self.job.rows(part))
         table = pa.concat_tables(tables)
-        places.write_whole(place, _encode(table, self.job.reading.format))
-        notes.close()
+        storage.write_whole(location, _encode(table, self.job.settings.format))
+        record.close()
         return _done(part, table, time.monotonic() - start)
 
-    def _one_by_one(self, part: int, notes: _Notes) -> Iterator[Any]:
+    def _one_at_a_time(self, part: int, record: _CrashRecord) -> Iterator[Any]:
         number = 0
         for rows in self.job.rows(part):
             for path, content in zip(rows["path"], rows["content"], strict=True):
-                if notes.deaths.get(number, 0) >= _DEATHS:
-                    yield failed(path, _DIED)
+                if record.crashes.get(number, 0) >= _MAX_CRASHES:
+                    yield failed_row(path, _CRASHED)
                 else:
-                    notes.at(number)
+                    record.at(number)
                     yield self.detect.table({"path": [path], "content": [content]})
                 number += 1
 
 
 @dataclass
-class _Notes:
-    """A file that is there while a part is worked on, and tells who takes the part over what it was that died.
+class _CrashRecord:
+    """A file that exists while a part is processed, and tells the next worker on which picture the last one crashed.
 
     Parameters
     ----------
-    place : str
+    location : str
         The file.
-    deaths : dict
-        For each picture of the part, by number, how many workers died on it; -1 stands for one whose picture is not known.
+    crashes : dict
+        Number of crashes for each picture of the part, by its number; -1 stands for an unknown picture.
     """
 
-    place: str
-    deaths: dict[int, int] = field(default_factory=dict)
+    location: str
+    crashes: dict[int, int] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, place: str) -> _Notes:
-        """Read the notes of the worker before, if there was one, and begin those of this one."""
-        notes = cls(place)
-        if places.exists(place):
-            stored = json.loads(places.read(place))
-            notes.deaths = {int(number): count for number, count in stored["deaths"].items()}
-            notes.deaths[stored["at"]] = notes.deaths.get(stored["at"], 0) + 1
-        notes.at(-1)
-        return notes
+    def open(cls, location: str) -> _CrashRecord:
+        """Read the record of the last worker, if it crashed, and start that of this one."""
+        record = cls(location)
+        if storage.exists(location):
+            stored = json.loads(storage.read(location))
+            record.crashes = {int(number): count for number, count in stored["crashes"].items()}
+            record.crashes[stored["at"]] = record.crashes.get(stored["at"], 0) + 1
+        record.at(-1)
+        return record
 
     def at(self, number: int) -> None:
-        """Note which picture comes next."""
-        places.write_whole(self.place, json.dumps({"at": number, "deaths": self.deaths}).encode())
+        """Record the next picture."""
+        storage.write_whole(self.location, json.dumps({"at": number, "crashes": self.crashes}).encode())
 
     def close(self) -> None:
         """Remove the file."""
-        places.remove(self.place)
+        storage.remove(self.location)
 
 
-def _done(part: int, table: Any, seconds: float) -> Done:
+def _done(part: int, table: Any, seconds: float) -> PartResult:
     objects = pc.sum(pc.list_value_length(table["class_id"])).as_py() or 0
-    return Done(part, table.num_rows, table.num_rows - table["error"].null_count, objects, seconds)
+    return PartResult(part, table.num_rows, table.num_rows - table["error"].null_count, objects, seconds)
 
 
 def _encode(table: Any, kind: Format) -> bytes:
@@ -128,7 +128,7 @@ def _encode(table: Any, kind: Format) -> bytes:
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
-    """A row whose numbers have as many digits as bring back the same float32."""
+    """A row whose numbers have just enough digits to restore the same float32."""
     return row | {
         "confidence": [_digits(score) for score in row["confidence"]],
         "xyxy": [[_digits(edge) for edge in box] for box in row["xyxy"]],

@@ -1,4 +1,4 @@
-"""`Detect` on Ray Data: a pool of actors, each with a network of its own on the cores that it has been given."""
+"""`Detect` on Ray Data: a pool of actors, each with its own network and cores."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from contextlib import contextmanager
 from typing import Any
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.batch.columns import Detect, reason
+from opencv_squeezedet.batch.columns import Detect
 from opencv_squeezedet.batch.job import Job
-from opencv_squeezedet.batch.parts import Done, Worker
+from opencv_squeezedet.batch.parts import PartResult, Worker
+from opencv_squeezedet.errors import reason
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.model import Model
+from opencv_squeezedet.pipeline import available_cores
 
-_ROWS = 64  # that an actor gets at a time
-_MOST_TASKS = 10_000  # of a job, above which several parts share one
-_MOST_DEATHS = 16  # of actors that have not yet begun, one after the other
+_ROWS = 64  # per call of an actor
+_MOST_TASKS = 10_000  # per job; with more parts, several share a task
+_MAX_INIT_DEATHS = 16  # consecutive actors that die before they start
 _SECONDS_TO_ANSWER = 10
-_STORE_BYTES = 256 << 20  # of a cluster of one's own: pictures are read by the workers, and do not go through it
+_STORE_BYTES = 256 << 20  # of a local cluster: workers read the pictures, which do not pass through it
 
 
 class WorkerError(RuntimeError):
-    """A worker cannot go on, and no picture is to blame."""
+    """A worker failed for a reason other than a picture."""
 
 
 def detect(
@@ -36,29 +38,29 @@ def detect(
     workers: int | None = None,
     cpus: int = 1,
     gpus: float = 0.0,
-    **how: Any,
+    **options: Any,
 ) -> Any:
-    """Find the objects in the pictures of a Ray dataset.
+    """Detect objects in the pictures of a Ray dataset.
 
     Parameters
     ----------
     dataset : ray.data.Dataset
-        With a column ``bytes``, ``path`` or ``image``, as `Detect` takes them. With paths or addresses the actors read, side
-        by side with detecting. Steps that read (``ray.data.read_binary_files``, ``read_parquet``) take a core from the
-        actors, and never end on a cluster that has only one.
-    model, weights, **how
-        As `Detect` takes them: ``score_threshold``, ``backend``, ``column``, ``keep``, ``batch`` and others.
+        With a column ``bytes``, ``path`` or ``image``, as for `Detect`. From paths or addresses, the actors read pictures in
+        parallel with detection. Steps that read (``ray.data.read_binary_files``, ``read_parquet``) take a core from the
+        actors; on a cluster with a single core they never finish.
+    model, weights, **options
+        As for `Detect`: ``score_threshold``, ``backend``, ``column``, ``keep``, ``batch`` and others.
     workers : int, optional
-        Most actors. Default: as many as the cluster has cores (or GPUs) for.
+        Maximum number of actors. Default: as many as the cluster's cores (or GPUs) allow.
     cpus : int
-        Cores, and OpenCV's threads, of an actor.
+        Cores, and OpenCV's threads, per actor.
     gpus : float
-        GPUs of an actor; a fraction lets several share one. Give ``target`` and ``backend`` too.
+        GPUs per actor; with a fraction, several share one. Requires ``target`` and ``backend`` too.
 
     Returns
     -------
     ray.data.Dataset
-        With the columns of `SCHEMA`, lazy as every dataset.
+        With the columns of `SCHEMA`; evaluated lazily.
 
     Raises
     ------
@@ -67,30 +69,30 @@ def detect(
     ValueError, TypeError, FileNotFoundError, ModelError
         As `Detect`.
     """
-    maker = Detect(model, weights, threads=cpus, **how)
-    rows = -(-_ROWS // maker.batch) * maker.batch
-    return _mapped(dataset, _Tables, (maker,), rows, _pool(workers, cpus, gpus, least=1))
+    detect = Detect(model, weights, threads=cpus, **options)
+    rows = -(-_ROWS // detect.batch) * detect.batch
+    return _mapped(dataset, _Tables, (detect,), rows, _pool(workers, cpus, gpus, least=1))
 
 
 def _mapped(dataset: Any, kind: type, arguments: tuple[Any, ...], rows: int, pool: dict[str, Any]) -> Any:
-    """Return a dataset mapped by a pool of actors, of which some may die before they have begun."""
+    """Return a dataset mapped by a pool of actors, some of which may die before they start."""
     mapped = dataset.map_batches(kind, fn_constructor_args=arguments, batch_size=rows, batch_format="numpy", **pool)
-    mapped.context.max_consecutive_actor_init_deaths = _MOST_DEATHS  # else one that dies with its node ends everything
+    mapped.context.max_consecutive_actor_init_deaths = _MAX_INIT_DEATHS  # else an actor that dies with its node ends the job
     return mapped
 
 
 class _Tables:
-    """What each actor of a pool has."""
+    """An actor of `detect`."""
 
-    def __init__(self, maker: Detect) -> None:
-        self._maker = maker
+    def __init__(self, detect: Detect) -> None:
+        self._detect = detect
 
     def __call__(self, rows: dict[str, Any]) -> Any:
-        return self._maker.table(rows)
+        return self._detect.table(rows)
 
 
 def _pool(workers: int | None, cpus: int, gpus: float, *, least: int | None = None) -> dict[str, Any]:
-    """Return how ``map_batches`` makes the pool; ``least`` of its actors are enough to begin with."""
+    """Return the options of ``map_batches`` for a pool that starts with ``least`` actors."""
     with needs("ray", what="opencv_squeezedet.batch"):
         import ray
         import ray.data
@@ -111,16 +113,16 @@ def cluster(address: str | None = None, *, verbose: bool = False) -> Iterator[No
     Parameters
     ----------
     address : str, optional
-        Of the cluster, as ``ray.init`` takes it. Default: one of one's own, on all cores.
+        The cluster's address, as for ``ray.init``. Default: a local cluster on all cores.
     verbose : bool
-        Whether Ray may log.
+        Whether to show Ray's log.
 
     Raises
     ------
     ImportError
         Without Ray; it names the extra.
     ConnectionError
-        If there is no cluster at the address.
+        If no cluster answers at the address.
     """
     if address is not None:
         _check_reachable(address)
@@ -129,9 +131,9 @@ def cluster(address: str | None = None, *, verbose: bool = False) -> Iterator[No
     with needs("ray", what="opencv_squeezedet.batch"):
         import ray
         import ray.data
-    own = {"num_cpus": _cores(), "include_dashboard": False, "object_store_memory": _STORE_BYTES} if address is None else {}
+    local = {"num_cpus": available_cores(), "include_dashboard": False, "object_store_memory": _STORE_BYTES}
     level = logging.INFO if verbose else logging.CRITICAL
-    ray.init(address or "local", logging_level=level, log_to_driver=verbose, **own)
+    ray.init(address or "local", logging_level=level, log_to_driver=verbose, **(local if address is None else {}))
     logging.getLogger("ray.data").setLevel(level)
     ray.data.DataContext.get_current().enable_progress_bars = verbose
     try:
@@ -141,7 +143,7 @@ def cluster(address: str | None = None, *, verbose: bool = False) -> Iterator[No
 
 
 def _check_reachable(address: str) -> None:
-    """Raise a ConnectionError where nobody answers, which Ray would wait for, minutes on end."""
+    """Raise a ConnectionError if nothing answers, for which Ray would wait for minutes."""
     host, colon, port = address.rpartition(":")
     if colon and port.isdecimal() and "/" not in host:
         try:
@@ -150,26 +152,22 @@ def _check_reachable(address: str) -> None:
             raise ConnectionError(f"no Ray cluster answers at {address}: {error}") from error
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def run(job: Job, maker: Detect, *, workers: int | None = None, cpus: int = 1, gpus: float = 0.0) -> Iterator[Done]:
-    """Do what is missing of a job on the cluster that Ray is connected to, and yield each part when it is done.
+def run(job: Job, detect: Detect, *, workers: int | None = None, cpus: int = 1, gpus: float = 0.0) -> Iterator[PartResult]:
+    """Process the unfinished parts of a job on the connected Ray cluster, and yield the result of each.
 
     Parameters
     ----------
     job : Job
-        What is to be done, in a folder that all machines see.
-    maker : Detect
-        How it is done; ``threads`` should be ``cpus``.
+        The job, in a folder that all machines can access.
+    detect : Detect
+        Applied to each picture; its ``threads`` should be ``cpus``.
     workers, cpus, gpus
-        As in `detect`.
+        As for `detect`.
 
     Raises
     ------
     WorkerError
-        If a part's file cannot be written, or a worker fails for another reason than a picture.
+        If a part's file cannot be written, or a worker fails for a reason other than a picture.
     """
     with needs("ray", what="opencv_squeezedet.batch"):
         import ray.data
@@ -177,26 +175,26 @@ def run(job: Job, maker: Detect, *, workers: int | None = None, cpus: int = 1, g
     if not missing:
         return
     parts = ray.data.from_items([{"part": part} for part in missing], override_num_blocks=min(len(missing), _MOST_TASKS))
-    done = _mapped(parts, _Parts, (Worker(job, maker),), 1, _pool(workers, cpus, gpus))
+    done = _mapped(parts, _Parts, (Worker(job, detect),), 1, _pool(workers, cpus, gpus))
     for batch in done.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
-        for error, *row in zip(*(batch[name].tolist() for name in ("error", *Done._fields)), strict=True):
+        for error, *row in zip(*(batch[name].tolist() for name in ("error", *PartResult._fields)), strict=True):
             if error:
                 raise WorkerError(error)
-            yield Done(*row)
+            yield PartResult(*row)
 
 
 class _Parts:
-    """What each actor of a job's pool has."""
+    """An actor of `run`."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[Any]]:
         done = [self._try(int(part)) for part in rows["part"]]
-        return {name: [row[name] for row in done] for name in ("error", *Done._fields)}
+        return {name: [row[name] for row in done] for name in ("error", *PartResult._fields)}
 
     def _try(self, part: int) -> dict[str, Any]:
         try:
             return {"error": "", **self._worker.do(part)._asdict()}
-        except Exception as error:  # Ray would tell it in a page of text
-            return {"error": f"part {part}: {reason(error)}", **Done(part, 0, 0, 0, 0.0)._asdict()}
+        except Exception as error:  # Ray's own message is a page long
+            return {"error": f"part {part}: {reason(error)}", **PartResult(part, 0, 0, 0, 0.0)._asdict()}

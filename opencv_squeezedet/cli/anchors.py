@@ -13,36 +13,44 @@ from opencv_squeezedet.anchor_shapes import (
     anchor_config,
     box_shapes,
     find_shapes,
-    matched_iou,
     plot,
     score_shapes,
 )
-from opencv_squeezedet.cli import datasets
-from opencv_squeezedet.cli.common import Parser, check_targets, positive, print_table, usage_errors
+from opencv_squeezedet.cli import dataset_options
+from opencv_squeezedet.cli.arguments import SEED_HELP, SIZE_HELP, input_size, positive
+from opencv_squeezedet.cli.errors import usage_errors
+from opencv_squeezedet.cli.parser import CommandParser
+from opencv_squeezedet.cli.targets import check_targets, write_target
+from opencv_squeezedet.cli.terminal import print_table
 from opencv_squeezedet.presets import VOC
 
-DESCRIPTION = "Find anchor shapes for a data set: k-means over its box sizes, at the network's input size."
+DESCRIPTION = "Fit anchor shapes to a data set: k-means over its box sizes, at the network's input size."
 USAGE = "[options] DATASET"
 EXAMPLE = "pictures/train.json --size 320 --json head.json --plot anchors.png"
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Add the arguments of the command."""
-    datasets.add_dataset_arguments(parser)
+    dataset_options.add_dataset_arguments(parser)
     add = parser.add_argument_group("search").add_argument
-    add("--count", type=positive, default=len(VOC.anchors), metavar="N", help="number of shapes (9)")
-    add("--size", type=datasets.input_size, default=VOC.input_size, metavar="WxH", help="the network's input size (416x416)")
-    add("--distance", choices=DISTANCES, default="iou", metavar="D", help="iou (the default) or euclidean, as in 2017")
-    add("--seed", type=int, default=0, metavar="N", help="random seed of k-means (0)")
+    add("--count", type=positive, default=len(VOC.anchors), metavar="N", help="number of shapes (default: %(default)s)")
+    add("--size", type=input_size, default=VOC.input_size, metavar="WxH", help=f"{SIZE_HELP} (default: 416x416)")
+    add(
+        "--distance",
+        choices=DISTANCES,
+        default="iou",
+        help="distance of k-means: 1 - IoU, or Euclidean as in 2017 (default: %(default)s)",
+    )
+    add("--seed", type=int, default=0, metavar="N", help=f"{SEED_HELP} (default: %(default)s)")
     add = parser.add_argument_group("output").add_argument
-    add("--json", metavar="FILE", help="the head's config, ready for training")
-    add("--plot", metavar="FILE", help="plot of the clusters (.png, .svg, .pdf)")
+    add("--json", metavar="FILE", help="write a head's config with the shapes, for squeezedet train --anchors")
+    add("--plot", metavar="FILE", help="draw the boxes and the shapes (.png, .svg, .pdf)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     check_targets({"--json": args.json, "--plot": args.plot}, {"the data set": [args.dataset]})
-    dataset = datasets.load(args)
+    dataset = dataset_options.load(args)
     with usage_errors():
         boxes = box_shapes(dataset, args.size)
         found = find_shapes(boxes, args.count, distance=args.distance, seed=args.seed)
@@ -50,9 +58,9 @@ def run(args: argparse.Namespace) -> int:
         picture = None if args.plot is None else plot(boxes, found, args.size, Path(args.plot).suffix)
     _print(boxes, found, args.size)
     if args.json is not None:
-        datasets.write(args.json, f"{config.to_json()}\n".encode())
+        write_target(args.json, f"{config.to_json()}\n".encode())
     if picture is not None:
-        datasets.write(args.plot, picture)
+        write_target(args.plot, picture)
     return 0
 
 
@@ -63,6 +71,3 @@ def _print(boxes: np.ndarray, found: AnchorShapes, size: tuple[int, int]) -> Non
     published = VOC.scaled(size).anchors
     print(f"mean best IoU of {len(boxes)} boxes: {found.mean_best_iou:.3f}")
     print(f"with the published shapes of VOC: {score_shapes(boxes, published).mean_best_iou:.3f}")
-    if len(found.shapes) == len(published):
-        near = matched_iou(found.shapes, published)
-        print(f"mean IoU of each shape with its published partner: {near.mean():.3f} (lowest {near.min():.3f})")

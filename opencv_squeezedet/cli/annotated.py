@@ -10,9 +10,10 @@ from typing import Any
 
 import cv2
 
-from opencv_squeezedet.cli.results import Job, Output, Seen, picture_suffix
+from opencv_squeezedet.cli.results import Output, RunInfo, Seen, picture_suffix
 from opencv_squeezedet.cli.sources import Video, is_utf8
-from opencv_squeezedet.files import encode_picture, real_path, temporary_beside, write_whole
+from opencv_squeezedet.files import real_path, temporary_beside, write_whole
+from opencv_squeezedet.pictures import encode_picture
 from opencv_squeezedet.show import display_works
 
 _CODECS = {".avi": "MJPG", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".mp4": "mp4v"}
@@ -20,14 +21,14 @@ _LEAST_FREE_BYTES = 8 << 20  # OpenCV does not report that a video no longer fit
 
 
 class VideoOutput(Output):
-    """Annotated copies of videos, one after the other; each is playable whenever it ends.
+    """Annotated copies of videos, one after the other; a copy is playable even if the run ends early.
 
     Parameters
     ----------
     paths : dict of Video to Path
-        The copy of each video; other videos get none.
+        The copy of each video; other videos are not copied.
     every : int
-        How many frames of the video one of the copy stands for.
+        Number of frames of the video for each frame of the copy.
     """
 
     def __init__(self, paths: dict[Video, Path], every: int) -> None:
@@ -39,7 +40,7 @@ class VideoOutput(Output):
         self._written = 0
 
     def write(self, seen: Seen) -> None:
-        """Draw a frame that has a copy, while others are looked at."""
+        """Draw a frame that is copied, in parallel with the detection of others."""
         if seen.frame.video in self._paths:
             _ = seen.annotated
 
@@ -69,7 +70,7 @@ class VideoOutput(Output):
         rate = seen.frame.frames_per_second
         rate = (rate if 1 <= rate <= 1000 else 25.0) / self._every
         codec = cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()])
-        for digits in (3, 2, 1, 0):  # MPEG-4 does not take every fraction
+        for digits in (3, 2, 1, 0):  # MPEG-4 does not support every fraction
             writer = cv2.VideoWriter(str(self._temporary), codec, max(round(rate, digits), 1.0), self._size)
             if writer.isOpened():
                 self._writer = writer
@@ -78,16 +79,16 @@ class VideoOutput(Output):
         raise OSError(errno.EIO, "OpenCV cannot write this video", str(path))
 
     def _finish(self) -> None:
-        """Close the video, and give it its name if all of it is there: OpenCV does not report a full disk."""
+        """Close the video, check that it is complete (OpenCV does not report a full disk), and rename it to its target."""
         if self._writer is None:
             return
         self._writer.release()
         self._writer = None
         try:
             capture = cv2.VideoCapture(str(self._temporary))
-            whole = capture.grab() and capture.get(cv2.CAP_PROP_FRAME_COUNT) >= self._written
+            complete = capture.grab() and capture.get(cv2.CAP_PROP_FRAME_COUNT) >= self._written
             capture.release()
-            if not whole:
+            if not complete:
                 raise OSError(errno.EIO, "OpenCV could not write the whole video; is the disk full?", str(self._path))
             self._temporary.replace(real_path(self._path))
         finally:
@@ -95,7 +96,7 @@ class VideoOutput(Output):
 
 
 class Copies(VideoOutput):
-    """Annotated copies of pictures, and of the videos of which ``paths`` names the copies, in a folder."""
+    """Annotated copies, in a folder, of pictures and of the videos in ``paths``."""
 
     def __init__(self, folder: Path, paths: dict[Video, Path], every: int) -> None:
         super().__init__(paths, every)
@@ -109,20 +110,20 @@ class Copies(VideoOutput):
             write_whole(self._folder / (seen.stem + suffix), encode_picture(seen.annotated, suffix))
 
 
-def copies(folder: Path, job: Job) -> Output:
+def copies(folder: Path, run_info: RunInfo) -> Output:
     """Return the output of a folder: copies of pictures and video files."""
-    files = [] if job.video_out else [v for v in job.sources.frames if isinstance(v, Video) and v.camera is None]
-    return Copies(folder, {video: folder / (job.names.stem(video, ".mp4") + ".mp4") for video in files}, job.every)
+    files = [] if run_info.video_out else [v for v in run_info.sources.frames if isinstance(v, Video) and v.path is not None]
+    return Copies(folder, {video: folder / (run_info.names.stem(video, ".mp4") + ".mp4") for video in files}, run_info.every)
 
 
-def video_copy(path: Path, job: Job) -> Output:
-    """Return the output of a file: a copy of the one video or camera; ValueError if there is not exactly one."""
-    videos = [source for source in job.sources.frames if isinstance(source, Video)]
+def video_copy(path: Path, run_info: RunInfo) -> Output:
+    """Return the output of a file: a copy of the only video, camera or stream; ValueError if there is not exactly one."""
+    videos = [source for source in run_info.sources.frames if isinstance(source, Video)]
     if len(videos) != 1:
-        raise ValueError(f"one video or camera among the sources was expected, there are {len(videos)}")
+        raise ValueError(f"one video, camera or stream among the sources was expected, there are {len(videos)}")
     if path.suffix.lower() not in _CODECS:
         raise ValueError(f"a video file {', '.join(sorted(_CODECS))} was expected, got {str(path)!r}")
-    return VideoOutput({videos[0]: path}, job.every)
+    return VideoOutput({videos[0]: path}, run_info.every)
 
 
 class Window(Output):
@@ -135,7 +136,7 @@ class Window(Output):
         return self
 
     def write(self, seen: Seen) -> None:
-        """Draw a frame while others are looked at."""
+        """Draw a frame, in parallel with the detection of others."""
         _ = seen.annotated
 
     def add(self, seen: Seen) -> None:
@@ -149,7 +150,7 @@ class Window(Output):
         cv2.destroyAllWindows()
 
 
-def window(_: bool, __: Job) -> Output:
+def window(_: bool, __: RunInfo) -> Output:
     """Return a window; ValueError if there is no display."""
     if not display_works():
         raise ValueError("no window can be opened (no display, or an OpenCV without windows)")

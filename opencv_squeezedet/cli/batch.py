@@ -8,60 +8,77 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from opencv_squeezedet.cli.common import (
-    EXIT_INTERRUPTED,
-    EXIT_SOME_FAILED,
-    CommandError,
-    Parser,
+from opencv_squeezedet.cli.arguments import (
     add_backend,
+    add_batch,
+    add_letterbox,
+    add_model,
     add_postprocessing,
-    complain,
+    add_quiet,
+    add_recursive,
     positive,
     positive_number,
     postprocessing,
-    reason,
-    shown,
-    usage_errors,
 )
-from opencv_squeezedet.cli.progress import Lines, duration
+from opencv_squeezedet.cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, CommandError, usage_errors
+from opencv_squeezedet.cli.parser import CommandParser
+from opencv_squeezedet.cli.progress import ProgressLines, duration
+from opencv_squeezedet.cli.terminal import complain, reason, shown
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.model import Model
 
 if TYPE_CHECKING:
-    from opencv_squeezedet.batch import Detect, Done, Job
+    from opencv_squeezedet.batch import Detect, Job, PartResult
 
 DESCRIPTION = (
     "Find objects in many pictures, on all cores or on a Ray cluster: one row of Parquet or JSON Lines per picture, with its "
-    "objects or its error. If it is interrupted, run it again with --resume."
+    "objects or its error. Run an interrupted job again with --resume to continue it."
 )
-USAGE = "[options] SOURCE ... -o OUT"
+USAGE = "[options] SOURCE ... -o FOLDER"
 EXAMPLE = "photos/ s3://bucket/more/ -r -o found.parquet --resume"
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Add the arguments of the command."""
-    parser.add_sources(metavar="SOURCE", help="picture, folder, 'pattern', list (.txt), Parquet; here, s3://, gs://, ...")
+    parser.add_sources(
+        metavar="SOURCE",
+        help="a picture, a folder, a quoted pattern, a text file that lists sources (.txt), or a Parquet file; local, or an "
+        "address such as s3://... or gs://...",
+    )
     add = parser.add_argument_group("detection").add_argument
-    add("--model", metavar="M", help="a model's files, or its name")
-    add("--weights", metavar="W", help="its caffemodel, if apart")
+    add_model(add)
     add_backend(add)
     add_postprocessing(add)
-    add("--letterbox", action="store_true", help="keep the aspect ratio")
+    add_letterbox(add)
+    add_batch(add)
     add = parser.add_argument_group("input and output").add_argument
-    add("-r", "--recursive", action="store_true", help="folders of folders too")
-    add("--column", metavar="C", help="Parquet: bytes or paths")
-    add("-o", "--output", required=True, metavar="OUT", help="folder for part files")
-    add("--format", choices=("parquet", "jsonl"), metavar="F", help="parquet or jsonl")
-    add("--part", type=positive, default=0, metavar="N", help="pictures per part file")
-    add("--resume", action="store_true", help="do what is missing")
+    add_recursive(add)
+    add(
+        "--column",
+        metavar="NAME",
+        help="column of the Parquet files with the pictures' bytes or paths (default: the only one)",
+    )
+    add("-o", "--output", required=True, metavar="FOLDER", help="folder for the part files")
+    add(
+        "--format",
+        choices=("parquet", "jsonl"),
+        help="format of the part files (default: jsonl if FOLDER ends in .jsonl, else parquet)",
+    )
+    add("--part", type=positive, default=0, metavar="N", help="number of pictures per part file (default: automatic)")
+    add("--resume", action="store_true", help="continue an interrupted job in FOLDER")
     add = parser.add_argument_group("run").add_argument
-    add("--address", metavar="A", help="Ray cluster to use")
-    add("--workers", type=positive, metavar="N", help="networks (one per core)")
-    add("--cpus", type=positive, default=1, metavar="N", help="cores per worker (1)")
-    add("--gpus", type=positive_number, default=0.0, metavar="G", help="GPUs per worker, may be 0.25")
-    add("--batch", type=positive, default=1, metavar="N", help="pictures per pass (1)")
+    add("--address", metavar="HOST:PORT", help="Ray cluster to use (default: one started on this machine)")
+    add("--workers", type=positive, metavar="N", help="number of workers, each with a network (default: one per core)")
+    add("--cpus", type=positive, default=1, metavar="N", help="number of cores per worker (default: %(default)s)")
+    add(
+        "--gpus",
+        type=positive_number,
+        default=0.0,
+        metavar="N",
+        help="number of GPUs per worker; a fraction such as 0.25 shares one (default: 0)",
+    )
     add("--verbose", action="store_true", help="show Ray's log")
-    add("--quiet", action="store_true", help="no progress, no summary")
+    add_quiet(add)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,10 +91,10 @@ def run(args: argparse.Namespace) -> int:
         options = _options(args)
         model = Model.load(args.model, args.weights, task="detector")
         maker = batch.Detect(model, target=args.target, column="content", readers=args.cpus + 1, threads=args.cpus, **options)
-        reading = batch.Reading(
+        reading = batch.JobSettings(
             model=model.fingerprint, options=options, column=args.column, format=_format(args), part=args.part
         )
-        entries = batch.find_entries(args.sources, recursive=args.recursive, column=args.column, without=args.output)
+        entries = batch.find_inputs(args.sources, recursive=args.recursive, column=args.column, without=args.output)
         job = batch.begin(args.output, entries, reading, resume=args.resume)
     try:
         return _work(args, job, maker)
@@ -88,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """What decides the detections in a picture."""
+    """The options that affect the detections."""
     given = {name: value for name, value in postprocessing(args).items() if value is not None}
     resize = {"resize": "letterbox"} if args.letterbox else {}
     return {"backend": args.backend, "batch": args.batch, **resize, **given}
@@ -101,11 +118,11 @@ def _format(args: argparse.Namespace) -> Any:
 
 
 def _work(args: argparse.Namespace, job: Job, maker: Detect) -> int:
-    """Do what is missing of the job; returns the exit status."""
+    """Run the missing parts of the job; returns the exit status."""
     from opencv_squeezedet import batch
 
     missing = job.missing()
-    progress = _Progress(args, job, sum(map(job.pictures_in, missing)))
+    progress = _JobProgress(args, job, sum(map(job.pictures_in, missing)))
     try:
         with ExitStack() as stack:
             if missing:
@@ -114,7 +131,7 @@ def _work(args: argparse.Namespace, job: Job, maker: Detect) -> int:
             for part in batch.run(job, maker, workers=args.workers, cpus=args.cpus, gpus=args.gpus):
                 progress.add(part)
     except KeyboardInterrupt:
-        complain(args.program, "interrupted; the same command with --resume does what is missing")
+        complain(args.program, "interrupted; run the same command with --resume to continue")
         return EXIT_INTERRUPTED
     if missing := job.missing():
         raise CommandError(f"{len(missing)} of {job.parts} parts are missing in {shown(job.folder)}", EXIT_SOME_FAILED)
@@ -122,8 +139,8 @@ def _work(args: argparse.Namespace, job: Job, maker: Detect) -> int:
     return 0
 
 
-class _Progress:
-    """A bar on a terminal, elsewhere a line a minute; in the end a summary."""
+class _JobProgress:
+    """A progress bar on a terminal, elsewhere a line a minute; at the end a summary."""
 
     def __init__(self, args: argparse.Namespace, job: Job, missing: int) -> None:
         self._args, self._job = args, job
@@ -131,9 +148,9 @@ class _Progress:
         self._failed = self._objects = 0
         self._bar: Any = None
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> _JobProgress:
         self._start = time.monotonic()
-        self._lines = Lines(self._args.program, self._job.pictures, self._before, quiet=self._args.quiet)
+        self._lines = ProgressLines(self._args.program, self._job.pictures, self._before, quiet=self._args.quiet)
         if sys.stderr.isatty() and not self._args.quiet:
             from tqdm import tqdm
 
@@ -146,7 +163,7 @@ class _Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def add(self, done: Done) -> None:
+    def add(self, done: PartResult) -> None:
         """Count a part."""
         self._seen += done.pictures
         self._failed += done.failed
@@ -156,11 +173,11 @@ class _Progress:
             self._bar.update(done.pictures)
 
     def summary(self) -> None:
-        """Print what was done."""
+        """Print the summary."""
         if self._args.quiet:
             return
         new = self._seen - self._before
-        before = f", {self._before} of them before" if self._before else ""
+        before = f", {self._before} of them from earlier runs" if self._before else ""
         print(f"{shown(self._job.folder)}: {self._job.pictures} pictures in {self._job.parts} parts{before}")
         if new:
             rate, time_taken = new / self._seconds, duration(self._seconds)

@@ -9,49 +9,43 @@ from contextlib import ExitStack
 import cv2
 
 from opencv_squeezedet.classifier import Classes, SqueezeNet
-from opencv_squeezedet.cli.common import (
-    EXIT_SOME_FAILED,
-    OF_MODEL,
-    OF_SOURCES,
+from opencv_squeezedet.cli.arguments import (
+    MODEL_HELP,
     SOURCE_HELP,
-    Parser,
     add_backend,
-    check_targets,
-    complain,
+    add_every,
+    add_recursive,
+    add_weights,
     positive,
-    reason,
-    shown,
-    usage_errors,
-    write_errors,
 )
+from opencv_squeezedet.cli.errors import EXIT_SOME_FAILED, usage_errors, write_errors
 from opencv_squeezedet.cli.outputs import JsonOutput
-from opencv_squeezedet.cli.sources import Frame, Source, SourceError, find_sources
+from opencv_squeezedet.cli.parser import CommandParser
+from opencv_squeezedet.cli.sources import Frame, Source, VideoError, find_sources
+from opencv_squeezedet.cli.targets import OF_MODEL, OF_SOURCES, check_targets
+from opencv_squeezedet.cli.terminal import complain, reason, shown
 from opencv_squeezedet.model_files import reserved_by
 
 DESCRIPTION = (
-    "Classify pictures: the most probable classes of each. No classifier comes with the package, so --model is required."
+    "Classify pictures: print the most probable classes of each. The package contains no classifier, so --model is required."
 )
-USAGE = "--model M [options] SOURCE ..."
+USAGE = "--model MODEL [options] SOURCE ..."
 EXAMPLE = "--model squeezenet-v1.1 photo.jpg"
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Add classify's arguments."""
     parser.add_sources(metavar="SOURCE", help=SOURCE_HELP)
-    add = parser.add_argument_group("model").add_argument
-    add(
-        "--model",
-        required=True,
-        metavar="M",
-        help="a model's files, .caffemodel, .onnx or .net, or a name from 'squeezedet models list'",
-    )
-    add("--weights", metavar="W", help="its caffemodel, if its name differs")
+    add = parser.add_argument_group("classification").add_argument
+    add("--model", required=True, metavar="MODEL", help=MODEL_HELP)
+    add_weights(add)
     add_backend(add)
-    add = parser.add_argument_group("input and output").add_argument
-    add("-r", "--recursive", action="store_true", help="subfolders too")
-    add("--every", type=positive, default=1, metavar="N", help="every N-th frame of a video")
-    add("--top", type=positive, default=5, metavar="N", help="classes per picture (default: 5)")
-    add("--json", metavar="FILE", help="all as JSON; - for stdout, without the table")
+    add = parser.add_argument_group("input").add_argument
+    add_recursive(add)
+    add_every(add)
+    add = parser.add_argument_group("output").add_argument
+    add("--top", type=positive, default=5, metavar="N", help="number of classes per picture (default: %(default)s)")
+    add("--json", metavar="FILE", help="write all results as JSON; - writes them to standard output in place of the text")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,19 +72,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _frames(sources: list[Source], every: int) -> Iterator[Frame | str]:
-    """Yield each picture, or what is wrong with a source."""
+    """Yield each picture, or the error message of a source."""
     for source in sources:
         if isinstance(source, Frame):
             yield source
             continue
         try:
             yield from source.frames(every)
-        except SourceError as error:
+        except VideoError as error:
             yield str(error)
 
 
 def _classify(classifier: SqueezeNet, frame: Frame, args: argparse.Namespace, written: JsonOutput | None) -> str | None:
-    """Classify one picture and write its classes; returns what is wrong with it, if anything is."""
+    """Classify a picture and write its classes; returns the error message if that fails."""
     try:
         image = frame.load()
         classes = classifier.classify(image, args.top)

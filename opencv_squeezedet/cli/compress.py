@@ -10,42 +10,47 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from opencv_squeezedet.cli import datasets
-from opencv_squeezedet.cli.calibration import Report, pictures_of, progress
-from opencv_squeezedet.cli.common import (
-    OF_MODEL,
-    CommandError,
-    Parser,
-    check_targets,
-    needs_training,
+from opencv_squeezedet.cli import dataset_options
+from opencv_squeezedet.cli.arguments import (
+    MODEL_HELP,
+    TEACHER_HELP,
+    add_calibration_images,
+    add_quiet,
+    add_weights,
     positive,
-    print_table,
-    shown,
     unit_fraction,
-    usage_errors,
-    write_errors,
 )
-from opencv_squeezedet.compression import Compressed, Outputs, Settings, compress, layer_moments, measure_sensitivity
-from opencv_squeezedet.compression.sharing import INITS
+from opencv_squeezedet.cli.calibration_images import calibration_images
+from opencv_squeezedet.cli.errors import CommandError, needs_training, usage_errors, write_errors
+from opencv_squeezedet.cli.parser import CommandParser
+from opencv_squeezedet.cli.progress import Report, progress_bar
+from opencv_squeezedet.cli.targets import OF_MODEL, check_targets
+from opencv_squeezedet.cli.terminal import print_table, shown
+from opencv_squeezedet.compression import (
+    Compressed,
+    ReferenceOutputs,
+    Settings,
+    compress,
+    input_hessians,
+    measure_sensitivity,
+)
 from opencv_squeezedet.compression.table import HEADER
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.files import write_together
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.preprocess import Picture, Preprocess
 
-DESCRIPTION = "\n".join(
-    [
-        "Compress a network: weights pruned, shared by k-means and Huffman-coded, as in 'Deep Compression', in one .sdz file.",
-        "With pictures, bytes go where the outputs need them; without, where the weights do.",
-    ]
+DESCRIPTION = (
+    "Compress a network into one .sdz file, as in 'Deep Compression': its weights are pruned, shared by k-means and "
+    "Huffman-coded. With calibration images the layers that affect the outputs most keep more weights."
 )
-USAGE = "[options] MODEL -o OUT.sdz"
+USAGE = "[options] MODEL -o FILE.sdz"
 EXAMPLE = "models/squeezedet_pyramid_voc -o small.sdz --size 900K --pictures photos/ --html report.html"
 _SIZE = re.compile(r"(\d+)([KM]?)", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 1000, "M": 1_000_000}
 _OF_STAGES = {"lock", "compression.json", "sensitivity.json"}
 _SHOWN = 6
-_JUDGED = 12  # outputs are compared for so many of the pictures; what layers read is taken from all
+_JUDGED = 12  # pictures whose outputs are compared; the Hessians are those of all pictures
 
 
 def size(text: str) -> int:
@@ -57,33 +62,36 @@ def size(text: str) -> int:
     return number
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Add compress's arguments."""
     add = parser.add_argument_group("files").add_argument
-    add("model", metavar="MODEL", help="a model's files, or its name")
-    add("-o", "--output", required=True, type=Path, metavar="OUT", help="NAME.sdz")
-    add("--weights", metavar="W", help="its caffemodel, if elsewhere")
-    add = parser.add_argument_group("how far").add_argument
-    add("--size", type=size, metavar="S", help="bytes at most: 900K (1/8 of float32's)")
-    add("--density", type=unit_fraction, metavar="D", help="share of weights left (what is best)")
-    add("--bits", type=positive, metavar="B", help="of a code, 2 to 8 (what is best)")
-    add("--init", choices=INITS, default="linear", metavar="I", help="linear, density, random: k-means")
-    add = parser.add_argument_group("pictures").add_argument
-    add("--pictures", type=Path, metavar="DIR", help="spare what these need")
-    add("--count", type=positive, default=32, metavar="N", help="how many of them (32)")
-    add = parser.add_argument_group("training in between").add_argument
-    add("--train", metavar="DATASET", help="on this, as in train")
-    add("--val", metavar="DATASET", help="measure stages on this")
-    add("--split", metavar="S", help="which split of the first")
-    add("--val-split", metavar="S", help="which one to measure on")
-    add("--images", metavar="DIR", help="pictures, if elsewhere")
-    add("--teacher", metavar="FILE", help="a teacher's opinions")
-    add("--seen", type=positive, default=20_000, metavar="N", help="pictures a stage (20000)")
-    add("--steps", type=positive, default=2, metavar="N", help="of pruning (2)")
+    add("model", metavar="MODEL", help=MODEL_HELP)
+    add("-o", "--output", required=True, type=Path, metavar="FILE", help="file for the compressed model, NAME.sdz")
+    add_weights(add)
+    add = parser.add_argument_group("compression").add_argument
+    add(
+        "--size",
+        type=size,
+        metavar="BYTES",
+        help="maximum size of the file, such as 900K or 1M (default: an eighth of the float32 weights)",
+    )
+    add("--density", type=unit_fraction, metavar="FRACTION", help="fraction of weights to keep (default: automatic)")
+    add("--bits", type=positive, metavar="N", help="bits per weight index, 2 to 8 (default: automatic)")
+    add = parser.add_argument_group("calibration").add_argument
+    add_calibration_images(add, count=32, purpose="which show how much each layer affects the outputs")
+    add = parser.add_argument_group("fine-tuning").add_argument
+    add("--train", metavar="DATASET", help="fine-tune on this data set between stages")
+    add("--val", metavar="DATASET", help="validation data set, on which each stage is evaluated")
+    add("--split", metavar="SPLIT", help="split of --train (default: all pictures)")
+    add("--val-split", metavar="SPLIT", help="split of --val, or of --train if there is no --val")
+    add("--images", metavar="DIR", help=dataset_options.IMAGES_HELP)
+    add("--teacher", metavar="FILE", help=TEACHER_HELP)
+    add("--seen", type=positive, default=20_000, metavar="N", help="number of pictures per stage (default: %(default)s)")
+    add("--steps", type=positive, default=2, metavar="N", help="number of pruning steps (default: %(default)s)")
     add = parser.add_argument_group("output").add_argument
-    add("--json", type=Path, metavar="FILE", help="the table and all numbers")
-    add("--html", type=Path, metavar="FILE", help="a report in one file")
-    add("--quiet", action="store_true", help="no table, no progress bar")
+    add("--json", type=Path, metavar="FILE", help="write the table and all other numbers as JSON")
+    add("--html", type=Path, metavar="FILE", help="write a report as one HTML file")
+    add_quiet(add)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,17 +99,17 @@ def run(args: argparse.Namespace) -> int:
     if args.output.suffix != ".sdz":
         raise CommandError(f"--output: a name that ends in .sdz was expected, got {shown(args.output)}")
     with usage_errors():
-        settings = Settings(args.size, args.density, args.bits, args.init)
+        settings = Settings(args.size, args.density, args.bits)
         model = Model.load(args.model, args.weights)
         inputs = {OF_MODEL: model.files.reserved, "the data set": [args.train, args.val]}
         inputs["what --teacher names"] = [args.teacher]
         check_targets({"--output": args.output, "--json": args.json, "--html": args.html}, inputs)
         is_detector = model.head is not None  # and the description is right
-        pictures = [] if args.pictures is None else pictures_of(args.pictures, args.count)
+        pictures = [] if args.pictures is None else calibration_images(args.pictures, args.count)
         if args.train is not None and pictures:
             raise CommandError("--pictures: with --train the pictures are those of the data set")
     stage = _stage(args.output) if pictures or args.train is not None else None
-    with usage_errors(), progress(hidden=args.quiet) as report:
+    with usage_errors(), progress_bar(hidden=args.quiet) as report:
         if args.train is None or stage is None:
             measured = {} if stage is None else _measured(model, pictures, stage, report)
             found = compress(model, settings, report=report, **measured)
@@ -122,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _stage(output: Path) -> Path:
-    """The folder for what is done so far, made or left by a run before; CommandError if it is another, which would be lost."""
+    """The folder of finished stages, new or from an interrupted run; CommandError if it has other files."""
     stage = output.with_suffix(".stages")
     with write_errors():
         stage.mkdir(exist_ok=True)
@@ -136,20 +144,22 @@ def _measured(model: Model, pictures: list[Picture], stage: Path, report: Report
     """Measurements on pictures, as arguments of `compress`."""
     preprocess = model.preprocess or Preprocess(model.network.input_size)
     blobs = [preprocess.blob(picture) for picture in pictures]
-    outputs = Outputs(model, blobs[:: -(-len(blobs) // _JUDGED)])
+    outputs = ReferenceOutputs(model, blobs[:: -(-len(blobs) // _JUDGED)])
     curves = measure_sensitivity(model, outputs, stage=stage / "sensitivity.json", report=report)
-    moments = layer_moments(model, blobs, lambda done, total: report("inputs", done, total))
-    return {"outputs": outputs, "curves": curves, "moments": moments}
+    hessians = input_hessians(model, blobs, lambda done, total: report("inputs", done, total))
+    return {"outputs": outputs, "curves": curves, "hessians": hessians}
 
 
 def _trained(args: argparse.Namespace, model: Model, settings: Settings, stage: Path, report: Report) -> Compressed:
-    """Compress with training in between."""
+    """Compress with fine-tuning between the stages."""
     with needs_training():
         from opencv_squeezedet.compression.retraining import Retraining, compress_trained
         from opencv_squeezedet.training import PseudoLabels
 
     def load(place: str, split: str | None, labels: Sequence[str] | None = None) -> Dataset:
-        return datasets.load(argparse.Namespace(dataset=place, split=split, images=args.images, program=args.program), labels)
+        return dataset_options.load(
+            argparse.Namespace(dataset=place, split=split, images=args.images, program=args.program), labels
+        )
 
     measured_on = args.val or (args.train if args.val_split else None)
     dataset = load(args.train, args.split)

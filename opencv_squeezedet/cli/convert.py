@@ -5,37 +5,34 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from opencv_squeezedet.cli.common import Parser, shown, usage_errors
+from opencv_squeezedet.cli.arguments import MODEL_HELP, add_weights
+from opencv_squeezedet.cli.errors import usage_errors
+from opencv_squeezedet.cli.parser import CommandParser
+from opencv_squeezedet.cli.terminal import shown
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import has_content, real_path, write_together
 from opencv_squeezedet.model import Model
 
-DESCRIPTION = "\n".join(
-    [
-        "Convert a network between Caffe's prototxt and caffemodel, ONNX, .sdz and (as a source) Han's .net.",
-        "The model's JSON description is copied too. ONNX files work with OpenCV 4.8 to 5 and onnxruntime.",
-    ]
+DESCRIPTION = (
+    "Convert a network between Caffe's prototxt and caffemodel, ONNX, .sdz and (as a source) Han's .net. The model's JSON "
+    "description is copied too. The ONNX files run on OpenCV 4.8 to 5 and on onnxruntime."
 )
 USAGE = "[options] SOURCE TARGET"
 EXAMPLE = "SqueezeDet.prototxt SqueezeDet.onnx --half"
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Add convert's arguments."""
     add = parser.add_argument_group("files").add_argument
-    add(
-        "source",
-        metavar="SOURCE",
-        help="a model's stem, .prototxt, .onnx, .sdz or .net (SqueezeNet v1.0), or a published name",
-    )
+    add("source", metavar="SOURCE", help=MODEL_HELP)
     add(
         "target",
         metavar="TARGET",
-        help="NAME.onnx; NAME.sdz; or NAME.caffemodel or NAME.prototxt, either of which writes both",
+        help="NAME.onnx, NAME.sdz, or NAME.caffemodel or NAME.prototxt, each of which writes both of Caffe's files",
     )
-    add = parser.add_argument_group("options").add_argument
-    add("--weights", metavar="W", help="the source's caffemodel, if its name differs")
-    add("--half", action="store_true", help="weights as float16, half the size; Caffe itself cannot read such caffemodels")
+    add_weights(add)
+    add = parser.add_argument_group("conversion").add_argument
+    add("--half", action="store_true", help="write the weights as float16; Caffe itself cannot read such a caffemodel")
 
 
 def run(args: argparse.Namespace) -> int:

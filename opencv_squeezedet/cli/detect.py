@@ -8,66 +8,67 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import chain, takewhile
+from pathlib import Path
 
 import cv2
 
+from opencv_squeezedet import registry
 from opencv_squeezedet.cli import outputs
-from opencv_squeezedet.cli.common import (
-    EXIT_INTERRUPTED,
-    EXIT_SOME_FAILED,
+from opencv_squeezedet.cli.arguments import (
     SOURCE_HELP,
-    CommandError,
-    Parser,
     add_backend,
+    add_batch,
+    add_every,
+    add_letterbox,
+    add_model,
     add_postprocessing,
-    complain,
-    positive,
+    add_quiet,
+    add_recursive,
     postprocessing,
-    print_table,
-    reason,
-    shown,
-    write_errors,
 )
 from opencv_squeezedet.cli.detectors import MOST_WORKERS, load_detectors
-from opencv_squeezedet.cli.results import Job, Names, Output, Seen, picture_suffix
-from opencv_squeezedet.cli.sources import Frame, Source, SourceError, count_frames, find_sources
+from opencv_squeezedet.cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, CommandError, write_errors
+from opencv_squeezedet.cli.parser import CommandParser
+from opencv_squeezedet.cli.results import Output, RunInfo, Seen, UniqueStems, picture_suffix
+from opencv_squeezedet.cli.sources import Frame, Source, VideoError, count_frames, find_sources
+from opencv_squeezedet.cli.terminal import complain, did_you_mean, print_table, reason, shown
 from opencv_squeezedet.detector import SqueezeDet
-from opencv_squeezedet.pipeline import chunks, in_order
+from opencv_squeezedet.pipeline import chunks, ordered_map
 from opencv_squeezedet.timing import StageTimes
 
-_NO_MORE_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # would recur with every frame
-_STAGES = ("read", "preprocess", "network", "post-process", "draw, write", "write")
+_NO_MORE_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # every further frame would fail too
+_STAGES = ("read", "preprocess", "network", "post-process", "annotate", "write")
 
 
 # ---- arguments ---------------------------------------------------------------------------------------------------------
 
-DESCRIPTION = "Find objects in pictures and videos: a line per object, and annotated copies."
+DESCRIPTION = "Find objects in pictures and videos: print a line per object, and write annotated copies."
 USAGE = "[options] SOURCE ..."
 EXAMPLE = "holiday/ 'more/*.jpg' film.mp4 -o found --threshold 0.4 --json found.json"
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Add detect's arguments."""
     parser.add_sources(metavar="SOURCE", help=SOURCE_HELP)
     add = parser.add_argument_group("detection").add_argument
-    add("--model", metavar="M", help="a model's files, or its name")
-    add("--weights", metavar="W", help="its caffemodel, if elsewhere")
+    add_model(add)
     add_backend(add)
     add_postprocessing(add)
-    add("--classes", type=_labels, metavar="A,B", help="only objects of these classes")
+    add_letterbox(add)
+    add_batch(add)
+    add("--classes", type=_labels, metavar="A,B", help="show only objects of these classes (default: all classes)")
     add = parser.add_argument_group("input").add_argument
-    add("-r", "--recursive", action="store_true", help="subfolders too")
-    add("--every", type=positive, default=1, metavar="N", help="every N-th frame of a video")
-    add("--batch", type=positive, default=1, metavar="N", help="pictures in one pass")
-    add("--letterbox", action="store_true", help="keep the aspect ratio")
+    add_recursive(add)
+    add_every(add)
     add = parser.add_argument_group("output").add_argument
     outputs.add_arguments(add)
+    add("--lines", action="store_true", help="print a line per object of a video on a terminal too")
     add("--timing", action="store_true", help="print the time of each stage")
-    add("--quiet", action="store_true", help="no lines, no progress bar")
+    add_quiet(add)
 
 
 def _labels(text: str) -> list[str]:
@@ -91,22 +92,23 @@ def run(args: argparse.Namespace) -> int:
     times = StageTimes(*_STAGES)
     for detector in detectors:
         detector.on_stage = times.add
-    names = Names(None if args.no_image else args.output, sources.files, alone=len(sources.frames) == 1)
-    written = outputs.make_outputs(args, Job(sources, names, detectors[0].config.labels, args.every, args.video_out))
+    names = UniqueStems(None if args.no_image else args.output, sources.files, alone=len(sources.frames) == 1)
+    written = outputs.make_outputs(args, RunInfo(sources, names, detectors[0].config.labels, args.every, args.video_out))
     lines = not args.quiet and not outputs.to_stdout(args)
-    progress = _Progress(total, lines=lines, bar=not args.quiet, program=args.program)
+    progress = _Console(total, lines=lines, of_videos=args.lines, bar=not args.quiet, program=args.program)
     try:
         with write_errors(), written, progress, _stop_asked() as stopped:
             frames = takewhile(lambda _: not stopped, _frames(sources.frames, args.every, progress, times))
             items = chunks(_named(frames, names), args.batch)
             look = partial(_look, args, written, times, stopped)
-            for one in chain.from_iterable(in_order(look, items, detectors)):
+            for one in chain.from_iterable(ordered_map(look, items, detectors)):
                 if isinstance(one, str):
                     progress.complain(one)
                 else:
                     with times.stage("write"):
                         written.add(one)
                     progress.say(one)
+        progress.summary(None if args.no_image else args.output)
         status = EXIT_SOME_FAILED if sources.failures or progress.complaints else 0
         if stopped:
             status = 128 + stopped[0]
@@ -119,9 +121,9 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _stop_asked() -> Iterator[list[int]]:
-    """Only record the first Ctrl-C or SIGTERM, so that frames in progress are finished; a second one acts as usual."""
+    """Record the first Ctrl-C or SIGTERM, so that frames in progress are finished; a second one acts as usual."""
     stopped: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # signals can only be handled there
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
         yield stopped
         return
 
@@ -137,7 +139,7 @@ def _stop_asked() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _frames(sources: list[Source], every: int, progress: _Progress, times: StageTimes) -> Iterator[Frame]:
+def _frames(sources: list[Source], every: int, progress: _Console, times: StageTimes) -> Iterator[Frame]:
     for source in sources:
         if isinstance(source, Frame):
             yield source
@@ -150,11 +152,11 @@ def _frames(sources: list[Source], every: int, progress: _Progress, times: Stage
                 if frame is None:
                     break
                 yield frame
-        except SourceError as error:
+        except VideoError as error:
             progress.complain(shown(str(error)))
 
 
-def _named(frames: Iterator[Frame], names: Names) -> Iterator[tuple[Frame, str]]:
+def _named(frames: Iterator[Frame], names: UniqueStems) -> Iterator[tuple[Frame, str]]:
     for frame in frames:
         yield frame, names.stem(frame, picture_suffix(frame.suffix))
 
@@ -167,14 +169,14 @@ def _look(
     detector: SqueezeDet,
     chunk: list[tuple[Frame, str]],
 ) -> list[Seen | str]:
-    """Read, detect, draw and write some frames; what is wrong with one is returned in its place."""
+    """Read, detect, draw and write a chunk of frames; an error message replaces a frame that fails."""
     results: list[Seen | str] = []
     pictures = []
     if stopped:
         return results
     for frame, stem in chunk:
         try:
-            with times.stage("read") if frame.video is None else nullcontext():  # a video's frames were timed before
+            with times.stage("read") if frame.video is None else nullcontext():  # the frames of a video have been timed
                 pictures.append((frame, stem, frame.load()))
         except (OSError, ValueError, MemoryError, cv2.error) as error:
             results.append(f"{shown(frame.name)}: {reason(error)}")
@@ -185,7 +187,7 @@ def _look(
     for (frame, stem, image), detections in zip(pictures, found, strict=True):
         one = Seen(frame, stem, image, detections if args.classes is None else detections[args.classes])
         try:
-            with times.stage("draw, write"):
+            with times.stage("annotate"):
                 written.write(one)
         except (OSError, ValueError, MemoryError, cv2.error) as error:
             if isinstance(error, OSError) and error.errno in _NO_MORE_ROOM:
@@ -196,25 +198,43 @@ def _look(
 
 
 def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
-    detectors = load_detectors(
-        args.model, args.weights, backend=args.backend, target=args.target, letterbox=args.letterbox, most=most
-    )
-    labels = detectors[0].config.labels
-    if unknown := [label for label in args.classes or () if label not in labels]:
-        raise CommandError(f"--classes: the model has no {', '.join(map(repr, unknown))}; its classes are {', '.join(labels)}")
+    try:
+        detectors = load_detectors(
+            args.model, args.weights, backend=args.backend, target=args.target, letterbox=args.letterbox, most=most
+        )
+    except CommandError as error:
+        suggestion = did_you_mean(args.model or "", registry.names()) if isinstance(error.__cause__, FileNotFoundError) else ""
+        raise CommandError(f"{error}{suggestion}", error.status) from error.__cause__
+    if args.classes is not None:
+        args.classes = _known_labels(args.classes, detectors[0].config.labels)
     return detectors
 
 
-# ---- what the user sees ------------------------------------------------------------------------------------------------
+def _known_labels(names: list[str], labels: Sequence[str]) -> list[str]:
+    """Return the model's spelling of class names; CommandError if the model lacks one."""
+    spelled = {label.casefold(): label for label in labels}
+    for name in names:
+        if name not in labels and name.casefold() not in spelled:
+            suggestion = did_you_mean(name, labels) or f"; its classes are {', '.join(labels)}"
+            raise CommandError(f"--classes: the model has no class {name!r}{suggestion}")
+    return [name if name in labels else spelled[name.casefold()] for name in names]
 
 
-class _Progress:
-    """Lines, and a progress bar if there are a terminal, tqdm and more than one frame."""
+# ---- messages and progress ------------------------------------------------------------------------------------------------
 
-    def __init__(self, total: int | None, *, lines: bool, bar: bool, program: str) -> None:
+
+class _Console:
+    """Result lines, a progress bar if there is a terminal, tqdm and more than one frame, and a summary on a terminal.
+
+    Frames of videos have lines if ``of_videos``, or if standard output is no terminal.
+    """
+
+    def __init__(self, total: int | None, *, lines: bool, of_videos: bool, bar: bool, program: str) -> None:
         self.complaints = 0
+        self._pictures = self._frames = self._objects = 0
         self._program = program
         self._lines = lines
+        self._of_videos = of_videos or not sys.stdout.isatty()
         self._bar = None
         if bar and total != 1 and sys.stderr.isatty():
             try:
@@ -223,7 +243,7 @@ class _Progress:
                 return
             self._bar = tqdm(total=total, unit=" frames", dynamic_ncols=True, leave=False)
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> _Console:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -231,19 +251,33 @@ class _Progress:
             self._bar.close()
 
     def say(self, seen: Seen) -> None:
-        """Print what was found in a frame."""
-        if self._lines:
+        """Print the detections of a frame."""
+        self._objects += len(seen.detections)
+        if seen.frame.video is None:
+            self._pictures += 1
+        else:
+            self._frames += 1
+        if self._lines and (seen.frame.video is None or self._of_videos):
             self._print(_line(seen))
         if self._bar is not None:
             self._bar.update()
 
     def complain(self, message: str) -> None:
-        """Print what went wrong, on standard error."""
+        """Print an error on standard error."""
         self.complaints += 1
         if self._bar is not None:
             self._bar.update()
             self._bar.clear()
         complain(self._program, message)
+
+    def summary(self, copies: Path | None) -> None:
+        """Print the number of pictures, frames and objects, and the folder of the copies, on a terminal."""
+        if not self._lines or not sys.stdout.isatty():
+            return
+        counts = {"picture": self._pictures, "frame": self._frames}
+        parts = [f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count]
+        parts.append(f"{self._objects} object{'s' * (self._objects != 1)}")
+        print(", ".join(parts) + ("" if copies is None else f"; copies in {shown(copies)}/"))
 
     def _print(self, text: str) -> None:
         if self._bar is not None:

@@ -1,4 +1,4 @@
-"""The detectors that a subcommand works with."""
+"""The detectors of a subcommand, one per core."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 import cv2
 
 from opencv_squeezedet.backends import BackendName
-from opencv_squeezedet.cli.common import usage_errors
+from opencv_squeezedet.cli.errors import usage_errors
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.preprocess import Resize
 
-MOST_WORKERS = 8  # each has a network of its own
+MOST_WORKERS = 8  # each holds a copy of the network
 
 
 def load_detectors(
@@ -29,12 +29,12 @@ def load_detectors(
     Raises
     ------
     CommandError
-        If the model's files cannot be read, or do not fit each other; or if the backend or the target is not available.
+        If the model's files cannot be read or are inconsistent, or if the backend or the target is not available.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = min(cores, most)
     if count > 1:
-        cv2.setNumThreads(max(1, cores // count))  # before the networks are made, when onnxruntime reads it
+        cv2.setNumThreads(max(1, cores // count))  # before the networks are created, when onnxruntime reads it
     resize: Resize | None = "letterbox" if letterbox else None
     with usage_errors():
         loaded = Model.load(model, weights, task="detector")

@@ -6,23 +6,21 @@ import argparse
 import os
 from pathlib import Path
 
-from opencv_squeezedet.cli import datasets
-from opencv_squeezedet.cli.common import (
-    EXIT_SOME_FAILED,
-    OF_MODEL,
-    CommandError,
-    Parser,
+from opencv_squeezedet.cli import dataset_options
+from opencv_squeezedet.cli.arguments import (
     add_backend,
+    add_letterbox,
+    add_model,
     add_postprocessing,
-    check_targets,
-    complain,
+    add_quiet,
     postprocessing,
-    print_table,
     unit_fraction,
-    usage_errors,
-    write_errors,
 )
 from opencv_squeezedet.cli.detectors import load_detectors
+from opencv_squeezedet.cli.errors import EXIT_SOME_FAILED, CommandError, usage_errors, write_errors
+from opencv_squeezedet.cli.parser import CommandParser
+from opencv_squeezedet.cli.targets import OF_MODEL, check_targets, write_target
+from opencv_squeezedet.cli.terminal import complain, print_table
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import Diagnosis, Evaluation, Run, detect_dataset, diagnose, evaluate
@@ -34,29 +32,36 @@ from opencv_squeezedet.evaluation.tables import means, percent, share, to_csv, t
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.model_files import reserved_by
 
-DESCRIPTION = "Measure a detector on a data set: VOC's and COCO's metrics, curves, the best score threshold, speed."
+DESCRIPTION = "Evaluate a detector on a data set: VOC's and COCO's metrics, curves, the best score threshold, speed."
 USAGE = "[options] DATASET"
 EXAMPLE = "VOCdevkit/VOC2007 --split test --model runs/best --html report.html"
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Add the arguments of the command."""
-    datasets.add_dataset_arguments(parser, split="split (all); 0.2: as in train")
-    add = parser.add_argument_group("evaluation").add_argument
-    add("--model", metavar="M", help="a model's files, or its name")
-    add("--weights", metavar="W", help="its caffemodel, if elsewhere")
+    held_out = "; a fraction such as 0.2 selects the pictures that squeezedet train --split 0.2 held out"
+    dataset_options.add_dataset_arguments(parser, fraction=held_out)
+    add = parser.add_argument_group("detection").add_argument
+    add_model(add)
     add_backend(add)
     add_postprocessing(add, threshold=LOWEST_SCORE)
-    add("--letterbox", action="store_true", help="keep the aspect ratio")
-    add("--iou", type=unit_fraction, default=0.5, metavar="T", help="IoU of a hit, VOC (0.5)")
-    add("--results", metavar="FILE", help="another program's results")
-    add("--categories", metavar="FILE", help="COCO, with their classes")
+    add_letterbox(add)
+    add = parser.add_argument_group("evaluation").add_argument
+    add(
+        "--iou",
+        type=unit_fraction,
+        default=0.5,
+        metavar="IOU",
+        help="minimum IoU of a true positive, for VOC's metrics (default: %(default)s)",
+    )
+    add("--results", metavar="FILE", help="evaluate the detections in this COCO file instead of running a model")
+    add("--categories", metavar="FILE", help="COCO file with the class names of the category ids in --results")
     add = parser.add_argument_group("output").add_argument
-    add("--html", metavar="FILE", help="a report in one file")
-    add("--json", metavar="FILE", help="all numbers")
-    add("--csv", metavar="FILE", help="a line per class")
-    add("--save-results", metavar="FILE", help="detections as COCO results")
-    add("--quiet", action="store_true", help="no table, no progress bar")
+    add("--html", metavar="FILE", help="write a report as one HTML file")
+    add("--json", metavar="FILE", help="write all numbers as JSON")
+    add("--csv", metavar="FILE", help="write a row per class as CSV")
+    add("--save-results", metavar="FILE", help="write the detections as COCO results")
+    add_quiet(add)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,8 +77,8 @@ def run(args: argparse.Namespace) -> int:
     if args.categories is not None and args.results is None:
         raise CommandError("--categories names the classes of --results, which is missing")
     if args.results is not None and (args.model is not None or args.weights is not None):
-        raise CommandError("--results are another program's detections, to which --model and --weights do not apply")
-    with needs("eval"):  # now rather than after minutes of work
+        raise CommandError("--results evaluates another program's detections; --model and --weights do not apply")
+    with needs("eval"):  # fail early, not after minutes of work
         import faster_coco_eval  # noqa: F401
         import matplotlib  # noqa: F401
     done: Run | None = None
@@ -83,21 +88,21 @@ def run(args: argparse.Namespace) -> int:
         for problem in done.problems:
             complain(args.program, problem)
     else:
-        dataset = datasets.load_measured(args)
+        dataset = dataset_options.load_measured(args)
         detections = _read(args, dataset)
     evaluation = evaluate(dataset, detections, iou_threshold=args.iou)
     diagnosis = diagnose(dataset, detections, evaluation.pooled.best.threshold, iou_threshold=args.iou)
     if args.html is not None:
         title, subtitle = _headline(args, dataset)
         html = to_html(evaluation, dataset, detections, title=title, subtitle=subtitle, run=done, diagnosis=diagnosis)
-        datasets.write(args.html, html.encode())
+        write_target(args.html, html.encode())
     _write(args, evaluation, diagnosis, dataset, detections, done)
     return EXIT_SOME_FAILED if done is not None and done.problems else 0
 
 
 def _detect(args: argparse.Namespace) -> tuple[Dataset, Run]:
     detectors = load_detectors(args.model, args.weights, backend=args.backend, target=args.target, letterbox=args.letterbox)
-    dataset = datasets.load_measured(args, detectors[0].config.labels)
+    dataset = dataset_options.load_measured(args, detectors[0].config.labels)
     if not dataset.box_count:
         raise CommandError(f"the data set has no objects of the model's classes, {', '.join(dataset.labels)}")
     with needs("eval"):
@@ -140,9 +145,9 @@ def _write(
     done: Run | None,
 ) -> None:
     if args.json is not None:
-        datasets.write(args.json, to_json(evaluation, done, diagnosis).encode())
+        write_target(args.json, to_json(evaluation, done, diagnosis).encode())
     if args.csv is not None:
-        datasets.write(args.csv, to_csv(evaluation).encode())
+        write_target(args.csv, to_csv(evaluation).encode())
     if args.save_results is not None:
         with usage_errors():
             categories = _categories(args)
@@ -153,7 +158,7 @@ def _write(
 
 
 def _print(evaluation: Evaluation, diagnosis: Diagnosis, done: Run | None) -> None:
-    """Print the table, numbers in percent, and the results of all classes together."""
+    """Print the table, in percent, and the results of all classes together."""
     header = ["", "objects", "VOC07", "VOC10", "AP", "AP50", "AP75", "recall", "best F1", "at score"]
     mean = ["mean", "", *map(percent, means(evaluation)), "", "", ""]
     print_table(header, [*map(_row, evaluation.classes), mean], numbers=len(header) - 1)
@@ -162,18 +167,18 @@ def _print(evaluation: Evaluation, diagnosis: Diagnosis, done: Run | None) -> No
         print(f"COCO AP by size: {sizes}; AR with 100 boxes {percent(coco['AR_100'])}")
     best = evaluation.pooled.best
     print(
-        f"all classes with one score threshold, {best.threshold:.3f}: precision {percent(best.precision)}, "
+        f"best score threshold for all classes, {best.threshold:.3f}: precision {percent(best.precision)}, "
         f"recall {percent(best.recall)}, F1 {percent(best.f1)}"
     )
     costs = ", ".join(f"{error.name} {percent(error.cost)}" for error in diagnosis.errors)
-    print(f"mAP (VOC10) that mistakes cost: {costs}")
+    print(f"mAP (VOC10) lost to each type of error: {costs}")
     found = ", ".join(f"{size.name} {percent(share(size.found_at_best, size.objects))}" for size in diagnosis.sizes)
     print(
-        f"objects found at that score, by size: {found}; scores are off by {percent(diagnosis.calibration_error)} in the mean"
+        f"recall at that threshold by object size: {found}; expected calibration error: {percent(diagnosis.calibration_error)}"
     )
-    if done is not None and (milliseconds := done.stages.milliseconds()):  # of pictures that cannot be read there are none
+    if done is not None and (milliseconds := done.stages.milliseconds()):  # none if no picture could be read
         stages = ", ".join(f"{stage} {times['p50']:.1f}" for stage, times in milliseconds.items())
-        print(f"{done.pictures_per_second:.1f} pictures/s, {done.workers} at a time; median ms: {stages}")
+        print(f"{done.pictures_per_second:.1f} pictures/s with {done.workers} workers; median ms: {stages}")
 
 
 def _row(result: ClassResult) -> list[str]:

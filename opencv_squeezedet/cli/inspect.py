@@ -12,58 +12,41 @@ from pathlib import Path
 from typing import Any
 
 from opencv_squeezedet.blobs import BLOBS
-from opencv_squeezedet.cli.common import (
-    EXIT_SOME_FAILED,
-    OF_MODEL,
-    CommandError,
-    Parser,
-    check_targets,
-    complain,
-    print_table,
-    reason,
-    shown,
-    usage_errors,
-    write_errors,
-)
+from opencv_squeezedet.cli.arguments import MODEL_HELP, add_weights
+from opencv_squeezedet.cli.errors import EXIT_SOME_FAILED, CommandError, usage_errors, write_errors
+from opencv_squeezedet.cli.parser import CommandParser
+from opencv_squeezedet.cli.targets import OF_MODEL, check_targets
+from opencv_squeezedet.cli.terminal import complain, print_table, reason, shown
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.files import encode_picture, read_picture, write_whole
+from opencv_squeezedet.files import write_whole
 from opencv_squeezedet.formats.load import CompressedFile
 from opencv_squeezedet.formats.sdz import Stored, stored_of
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.model_files import named, reserved_by
 from opencv_squeezedet.network import Shape, Step
 from opencv_squeezedet.network.head import Head, check_config, head_of
+from opencv_squeezedet.pictures import encode_picture, read_picture
 
-DESCRIPTION = "Show a network's layers with their shapes, parameters and MACs; its head, and the config beside it."
+DESCRIPTION = "Show a network's layers with their shapes, parameters and MACs; its head, and its JSON description."
 USAGE = "[options] [MODEL]"
 EXAMPLE = "models/SqueezeDet_deploy.prototxt"
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Add inspect's arguments."""
-    add = parser.add_argument_group("options").add_argument
-    add(
-        "model",
-        nargs="?",
-        default="embedded",
-        metavar="MODEL",
-        help="a model's stem, .prototxt, .onnx, .sdz or .net, or a published name (default: embedded)",
-    )
-    add(
-        "--weights",
-        metavar="W",
-        help="the prototxt's caffemodel, if its name differs; without one only shapes are shown",
-    )
-    add("--json", action="store_true", help="all as JSON instead of the table")
-    add = parser.add_argument_group("what a layer makes of a picture").add_argument
-    add("--activations", metavar="PICTURE", help="draw a layer's maps instead")
-    add("--layer", metavar="L", help="which layer (the last one with a ReLU)")
-    add("-o", "--output", metavar="FILE", help="where they are drawn, as PNG or JPEG")
+    add = parser.add_argument_group("network").add_argument
+    add("model", nargs="?", default="embedded", metavar="MODEL", help=f"{MODEL_HELP} (default: embedded)")
+    add_weights(add)
+    add("--json", action="store_true", help="print everything as JSON instead of the table")
+    add = parser.add_argument_group("activations").add_argument
+    add("--activations", metavar="PICTURE", help="draw the feature maps of a layer for this picture")
+    add("--layer", metavar="NAME", help="layer to draw (default: the last one with a ReLU)")
+    add("-o", "--output", metavar="FILE", help="file for the feature maps, PNG or JPEG")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status: 1 if parts of the model do not fit each other."""
+    """Run the command; returns the exit status: 1 if parts of the model are inconsistent."""
     if (args.activations is None) != (args.output is None) or (args.layer is not None and args.activations is None):
         raise CommandError("--activations and --output need each other, and --layer needs both")
     if args.activations is not None:
@@ -80,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _draw(args: argparse.Namespace) -> int:
-    """Draw what a layer makes of a picture."""
+    """Draw a layer's feature maps for a picture."""
     from opencv_squeezedet.activations import draw_maps, layer_maps
 
     model = reserved_by(args.model, args.weights)

@@ -7,54 +7,48 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opencv_squeezedet.cli.common import (
-    EXIT_SOME_FAILED,
-    OF_MODEL,
-    OF_SOURCES,
-    CommandError,
-    Parser,
-    check_targets,
-    complain,
-    shown,
-    usage_errors,
-)
+from opencv_squeezedet.cli.arguments import add_quiet
+from opencv_squeezedet.cli.errors import EXIT_SOME_FAILED, CommandError, usage_errors
+from opencv_squeezedet.cli.parser import CommandParser
+from opencv_squeezedet.cli.targets import OF_MODEL, OF_SOURCES, check_targets
+from opencv_squeezedet.cli.terminal import complain, shown
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.files import PICTURE_SUFFIXES
 from opencv_squeezedet.model_files import reserved_by
+from opencv_squeezedet.pictures import PICTURE_SUFFIXES
 from opencv_squeezedet.presets import VOC
 
 if TYPE_CHECKING:
     from opencv_squeezedet.training import Teacher
 
-DESCRIPTION = "Label pictures with a teacher, for train --teacher: boxes, each with a score for every class."
-USAGE = "[options] FOLDER ... -o FILE"
+DESCRIPTION = "Label pictures with a teacher, for squeezedet train --teacher: boxes, each with a score for every class."
+USAGE = "[options] SOURCE ... -o FILE"
 EXAMPLE = "photos/ --teacher picodet=p.onnx --teacher yolox=y.param --weights 1,0.7 -o teacher.json"
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Add the arguments of the command."""
-    parser.add_sources(metavar="FOLDER", help="pictures and folders of pictures")
-    add = parser.add_argument_group("options").add_argument
+    parser.add_sources(metavar="SOURCE", help="a picture, or a folder of pictures")
+    add = parser.add_argument_group("labelling").add_argument
     add(
         "--teacher",
         required=True,
         action="append",
-        metavar="T",
-        help="a model as detect takes it, KIND=PATH (nanodet, nanodet-plus, picodet, yolox), or MODULE:FUNCTION that "
-        "returns a teacher; several are fused",
+        metavar="TEACHER",
+        help="a model as in squeezedet detect --model; KIND=PATH, where KIND is nanodet, nanodet-plus, picodet or yolox; or "
+        "MODULE:FUNCTION, a Python function that returns a teacher; several teachers are fused",
     )
-    add("--weights", metavar="W,W", help="how much each of several teachers counts (all the same)")
-    add("--mirror", action="store_true", help="the first teacher looks at the mirrored picture too")
-    add("--labels", metavar="A,B", help="the classes (default: PASCAL VOC's twenty)")
+    add("--weights", metavar="W,W", help="weights of the teachers, separated by commas (default: all equal)")
+    add("--mirror", action="store_true", help="let the first teacher label the mirrored picture too")
+    add("--labels", metavar="A,B", help="classes, separated by commas (default: the twenty of PASCAL VOC)")
     add(
         "--hint",
         action="append",
         default=[],
         metavar="PREFIX=CLASS",
-        help="what files whose names begin so show; PREFIX= skips them",
+        help="class shown by the pictures whose file names begin with PREFIX; PREFIX= skips them; may be repeated",
     )
-    add("-o", "--output", required=True, type=Path, metavar="FILE", help="JSON in COCO's format")
-    add("--quiet", action="store_true", help="no progress bar")
+    add("-o", "--output", required=True, type=Path, metavar="FILE", help="file for the pseudo-labels, JSON in COCO's format")
+    add_quiet(add)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,42 +8,42 @@ import json
 from typing import Any
 
 from opencv_squeezedet import registry
-from opencv_squeezedet.cli.common import (
-    EXIT_SOME_FAILED,
-    CommandError,
-    Parser,
-    complain,
-    positive_number,
-    print_table,
-    reason,
-    shown,
-    usage_errors,
-)
+from opencv_squeezedet.cli.arguments import positive_number
+from opencv_squeezedet.cli.errors import EXIT_SOME_FAILED, CommandError, usage_errors
+from opencv_squeezedet.cli.parser import CommandParser
+from opencv_squeezedet.cli.terminal import complain, print_table, reason, shown
 from opencv_squeezedet.errors import FetchError
 from opencv_squeezedet.registry import Entry
 
-DESCRIPTION = f"""Published weights, available by name to sd.SqueezeDet("gsoc-voc") and detect --model gsoc-voc.
-ACTION is one of
-  list    all names, and the state of each on this machine
-  info    everything about each NAME
-  fetch   download each NAME if necessary, check it, print its path
-  verify  check all fetched weights, or each NAME
-  path    print the path of each NAME that is fetched and intact
-Fetched files are kept in the user's cache folder, or in the one that {registry.CACHE} names.
-They come from the published addresses, or from the URL or folder in {registry.MIRROR}."""
+DESCRIPTION = f"""List, fetch and verify published weights. Their names are models for every command and for Python, as in
+detect --model gsoc-voc and sd.SqueezeDet("gsoc-voc").
+
+actions:
+  list    print all names, and whether each is on this machine
+  info    print all details of each NAME
+  fetch   download each NAME if necessary, verify it, and print its path
+  verify  verify all fetched weights, or each NAME
+  path    print the path of each NAME if it is fetched and intact
+
+Fetched files are kept in the user's cache folder, or in the folder that {registry.CACHE} names.
+They come from the published addresses, or from the URL or folder that {registry.MIRROR} names."""
 USAGE = "ACTION [NAME ...] [options]"
 EXAMPLE = "fetch gsoc-voc"
 _ACTIONS = {"list": (0, 0), "info": (1, None), "fetch": (1, None), "verify": (0, None), "path": (1, None)}
 """How many names each takes, at least and at most."""
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Add the arguments of models."""
-    parser.add_argument("action", metavar="ACTION", choices=_ACTIONS, help="list, info, fetch, verify or path")
+    parser.add_argument("action", metavar="ACTION", choices=_ACTIONS, help=", ".join(_ACTIONS))
     parser.add_argument("names", metavar="NAME", nargs="*", help=", ".join(registry.names()))
-    parser.add_argument("--cache", metavar="DIR", help="another cache folder")
+    parser.add_argument("--cache", metavar="DIR", help="cache folder to use instead")
     parser.add_argument(
-        "--timeout", type=positive_number, default=30.0, metavar="S", help="seconds to wait for a silent server (30)"
+        "--timeout",
+        type=positive_number,
+        default=30.0,
+        metavar="SECONDS",
+        help="time to wait for a server that sends nothing (default: %(default)g)",
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
 

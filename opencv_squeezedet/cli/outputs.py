@@ -1,4 +1,4 @@
-"""What `detect` writes: `FORMATS` has a row for each option, from which follow the parser, the checks and the outputs."""
+"""The outputs of `detect`: the parser, the checks and the outputs are derived from `FORMATS`, which has a row per option."""
 
 from __future__ import annotations
 
@@ -17,20 +17,15 @@ from typing import Any, Literal
 import numpy as np
 
 from opencv_squeezedet.cli import annotated
-from opencv_squeezedet.cli.common import (
-    OF_MODEL,
-    OF_SOURCES,
-    CommandError,
-    check_targets,
-    real_place,
-    shown,
-    usage_errors,
-)
-from opencv_squeezedet.cli.results import Job, Output, Seen, picture_suffix
+from opencv_squeezedet.cli.errors import CommandError, usage_errors
+from opencv_squeezedet.cli.results import Output, RunInfo, Seen, picture_suffix
 from opencv_squeezedet.cli.sources import Frame
+from opencv_squeezedet.cli.targets import OF_MODEL, OF_SOURCES, check_targets, resolved
+from opencv_squeezedet.cli.terminal import shown
 from opencv_squeezedet.export import coco_categories
-from opencv_squeezedet.files import PICTURE_SUFFIXES, WholeFile, encode_picture, has_content, own_descriptor, write_whole
+from opencv_squeezedet.files import WholeFile, has_content, own_descriptor, write_whole
 from opencv_squeezedet.model_files import reserved_by
+from opencv_squeezedet.pictures import PICTURE_SUFFIXES, encode_picture
 
 # ---- files for each frame ----------------------------------------------------------------------------------------------
 
@@ -47,48 +42,48 @@ class FrameFiles(Output):
 
 
 def write_yolo(folder: Path, seen: Seen) -> None:
-    """Write the labels as YOLO's text file."""
+    """Write the detections as a YOLO label file."""
     write_whole(folder / f"{seen.stem}.txt", seen.detections.to_yolo(seen.size).encode())
 
 
 def write_yolo_names(folder: Path, names: tuple[str, ...]) -> None:
-    """Write the label table as YOLO's ``data.yaml``; ValueError if another one is there."""
+    """Write the label table as YOLO's ``data.yaml``; ValueError if a different one exists."""
     rows = "".join(f"  {i}: {_in_yaml(name)}\n" for i, name in enumerate(names))
     content, path = f"nc: {len(names)}\nnames:\n{rows}".encode(), folder / "data.yaml"
     if has_content(path, content):
         return
     if path.exists():
-        raise ValueError(f"{str(path)!r} is already there, with other names")
+        raise ValueError(f"{str(path)!r} already exists, with other names")
     write_whole(path, content)
 
 
 def _in_yaml(text: str) -> str:
-    """A text as YAML's, which differs from JSON's in how it tells what lies beyond 16 bits."""
+    """The text as a YAML string, which escapes characters beyond 16 bits differently from JSON."""
     return '"' + "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else f"\\U{ord(c):08X}" for c in text) + '"'
 
 
 def write_voc(folder: Path, seen: Seen) -> None:
-    """Write the labels as PASCAL VOC's XML file."""
+    """Write the detections as a PASCAL VOC XML file."""
     write_whole(folder / f"{seen.stem}.xml", seen.detections.to_voc_xml(seen.file_name, seen.size).encode())
 
 
 def write_crops(folder: Path, seen: Seen) -> None:
-    """Write what is in each box as a picture, in a folder for each class."""
+    """Write the content of each box as a picture, in a folder per class."""
     suffix = picture_suffix(seen.frame.suffix)
     for i, d in enumerate(seen.detections):
         x1, y1 = (int(edge) for edge in d.xyxy[:2])
         x2, y2 = (int(np.ceil(edge)) for edge in d.xyxy[2:])
         name = shown(d.label).replace("/", "_").replace("\\", "_").replace("..", "_")
-        place = folder / (name if name.strip(". ") else "_")
-        place.mkdir(exist_ok=True)
-        write_whole(place / f"{seen.stem}_{i}{suffix}", encode_picture(seen.image[y1:y2, x1:x2], suffix))
+        class_folder = folder / (name if name.strip(". ") else "_")
+        class_folder.mkdir(exist_ok=True)
+        write_whole(class_folder / f"{seen.stem}_{i}{suffix}", encode_picture(seen.image[y1:y2, x1:x2], suffix))
 
 
-# ---- text that grows with every frame ----------------------------------------------------------------------------------
+# ---- text files and standard output ----------------------------------------------------------------------------------
 
 
 class TextOutput(Output):
-    """Text that grows with every frame: in a file that appears whole, or on standard output."""
+    """Text with a part per frame: in a file that appears when it is complete, or on standard output."""
 
     def __init__(self, target: str) -> None:
         self._file = None if target == "-" else WholeFile(Path(target))
@@ -110,7 +105,7 @@ class TextOutput(Output):
                 self._file.__exit__(*exception)
 
     def _end(self) -> str:
-        """What comes after the last frame."""
+        """The text after the last frame."""
         return ""
 
     def _write(self, text: str) -> None:
@@ -139,7 +134,7 @@ class JsonOutput(TextOutput):
         self.add_result(seen.frame, seen.size, seen.detections.to_dict())
 
     def add_result(self, frame: Frame, size: tuple[int, int], result: dict[str, Any]) -> None:
-        """Take the next frame, its picture's width and height, and what was found in it."""
+        """Take the next frame, its picture's width and height, and the result for it."""
         self._write(self._separator + json.dumps(_entry(frame, size, result)))
         self._separator = ",\n"
 
@@ -153,7 +148,7 @@ def _entry(frame: Frame, size: tuple[int, int], result: dict[str, Any]) -> dict[
 
 
 class JsonLinesOutput(TextOutput):
-    """A line for each frame, the object of `JsonOutput`, which can be read while others are still to come."""
+    """A line per frame with the object of `JsonOutput`, so that a reader can follow the run."""
 
     def add(self, seen: Seen) -> None:
         """Take the next frame."""
@@ -205,64 +200,93 @@ class CocoOutput(TextOutput):
 
 
 @dataclass(frozen=True)
-class Format:
-    """An option of `detect` under which something is written.
+class OutputFormat:
+    """An option of `detect` that writes detections in a format.
 
     Parameters
     ----------
     option : str
-        Its long name.
+        The long option.
     kind : {"folder", "file", "stream", "switch"}
-        What it takes: a folder, for files of each frame; a file; a file, or "-" for standard output; nothing.
+        The option's value: a folder, for files per frame; a file; a file, or "-" for standard output; no value.
     help : str
-        For the parser.
+        The text for ``--help``.
     make : function
-        Returns the output, from what the option takes and the `Job`; ValueError if there can be none.
+        Returns the output for the option's value and a `RunInfo`; ValueError if that is impossible.
     suffixes : frozenset of str
-        Of the files that are written directly in a folder: neither a source nor another target may be one of them.
+        Suffixes of the files written directly in the folder: no source and no other target there may have one of them.
     short : str, optional
-        Its short name.
+        The short option.
     default : Path, optional
-        What it takes if it is not given; without one nothing is written then.
+        The value if the option is not given; without a default nothing is written.
     """
 
     option: str
     kind: Literal["folder", "file", "stream", "switch"]
     help: str
-    make: Callable[[Any, Job], Output]
+    make: Callable[[Any, RunInfo], Output]
     suffixes: frozenset[str] = frozenset()
     short: str | None = None
     default: Path | None = None
 
     @property
     def name(self) -> str:
-        """Of the attribute in argparse's namespace."""
+        """The attribute in argparse's namespace."""
         return self.option[2:].replace("-", "_")
 
 
-def _yolo(folder: Path, job: Job) -> Output:
-    write_yolo_names(folder, job.labels)
+def _yolo(folder: Path, run_info: RunInfo) -> Output:
+    write_yolo_names(folder, run_info.labels)
     return FrameFiles(folder, write_yolo)
 
 
 _COPIES = PICTURE_SUFFIXES | {".mp4"}
 
 FORMATS = (
-    Format("--output", "folder", "copies (default: detections/)", annotated.copies, _COPIES, "-o", Path("detections")),
-    Format("--json", "stream", "all as JSON; - for stdout", lambda target, _: JsonOutput(target)),
-    Format("--jsonl", "stream", "a line of JSON per frame", lambda target, _: JsonLinesOutput(target)),
-    Format("--csv", "stream", "all as CSV; - likewise", lambda target, _: CsvOutput(target)),
-    Format("--coco", "stream", "all as COCO; likewise", lambda target, job: CocoOutput(target, job.labels)),
-    Format("--yolo", "folder", "YOLO's label files", _yolo, frozenset({".txt", ".yaml"})),
-    Format("--voc", "folder", "PASCAL VOC's XML files", lambda folder, _: FrameFiles(folder, write_voc), frozenset({".xml"})),
-    Format("--crops", "folder", "each object as a picture", lambda folder, _: FrameFiles(folder, write_crops)),
-    Format("--video-out", "file", "copy of the one video, camera", annotated.video_copy),
-    Format("--show", "switch", "frames in a window; q ends", annotated.window),
+    OutputFormat(
+        "--output",
+        "folder",
+        "folder for the annotated copies (default: %(default)s)",
+        annotated.copies,
+        _COPIES,
+        "-o",
+        Path("detections"),
+    ),
+    OutputFormat(
+        "--json", "stream", "write all detections as JSON; - is standard output", lambda target, _: JsonOutput(target)
+    ),
+    OutputFormat(
+        "--jsonl", "stream", "write a line of JSON per frame; - is standard output", lambda target, _: JsonLinesOutput(target)
+    ),
+    OutputFormat("--csv", "stream", "write all detections as CSV; - is standard output", lambda target, _: CsvOutput(target)),
+    OutputFormat(
+        "--coco",
+        "stream",
+        "write all detections as a COCO data set; - is standard output",
+        lambda target, run_info: CocoOutput(target, run_info.labels),
+    ),
+    OutputFormat("--yolo", "folder", "write YOLO label files", _yolo, frozenset({".txt", ".yaml"})),
+    OutputFormat(
+        "--voc", "folder", "write PASCAL VOC XML files", lambda folder, _: FrameFiles(folder, write_voc), frozenset({".xml"})
+    ),
+    OutputFormat(
+        "--crops",
+        "folder",
+        "write each object as a picture of its own, in a folder per class",
+        lambda folder, _: FrameFiles(folder, write_crops),
+    ),
+    OutputFormat(
+        "--video-out",
+        "file",
+        "write the annotated copy of the only video, camera or stream to this file",
+        annotated.video_copy,
+    ),
+    OutputFormat("--show", "switch", "show each frame in a window; q or Escape ends the command", annotated.window),
 )
 
 
 def add_arguments(add: Callable[..., object]) -> None:
-    """Add the options of the table, and the one that turns its only default off, with an ``add_argument``."""
+    """Add the options of the table, and ``--no-image``, which turns off the only default."""
     for row in FORMATS:
         if row.kind == "switch":
             add(row.option, action="store_true", help=row.help)
@@ -270,46 +294,46 @@ def add_arguments(add: Callable[..., object]) -> None:
         names = [name for name in (row.short, row.option) if name]
         metavar = "DIR" if row.kind == "folder" else "FILE"
         add(*names, type=str if row.kind == "stream" else Path, default=row.default, metavar=metavar, help=row.help)
-    add("--no-image", action="store_true", help="no annotated copies")
+    add("--no-image", action="store_true", help="write no annotated copies")
 
 
 def folders(args: argparse.Namespace) -> list[Path]:
-    """Return all folders that the arguments name, in which no sources are looked for."""
+    """Return all output folders, in which no sources are searched for."""
     return [folder for row in FORMATS if row.kind == "folder" and (folder := getattr(args, row.name)) is not None]
 
 
 def to_stdout(args: argparse.Namespace) -> bool:
-    """Whether a format goes to standard output, which then has nothing else."""
+    """Whether a format is written to standard output, which then gets nothing else."""
     targets = [getattr(args, row.name) for row in FORMATS if row.kind == "stream"]
     return any(target == "-" or own_descriptor(target) == 1 for target in targets if target is not None)
 
 
-def make_outputs(args: argparse.Namespace, job: Job) -> Outputs:
-    """Return the outputs that the arguments ask for, after checking that each can be written; CommandError if not."""
+def make_outputs(args: argparse.Namespace, run_info: RunInfo) -> OutputGroup:
+    """Return the outputs that the arguments name, after checking that each can be written; CommandError if not."""
     asked = list(_asked(args))
     files = {row.option: value for row, value in asked if row.kind in ("file", "stream")}
     folders = [(row, folder) for row, folder in asked if row.kind == "folder"]
     for _, folder in folders:
         _make_folder(folder)
-    check_targets(files, {OF_SOURCES: job.sources.files, OF_MODEL: reserved_by(args.model, args.weights)})
+    check_targets(files, {OF_SOURCES: run_info.sources.files, OF_MODEL: reserved_by(args.model, args.weights)})
     for row, folder in folders:
-        place = real_place(folder)
-        for path in job.sources.files:
-            if path.suffix in row.suffixes and path.parent == place and row.name != "output":  # whose names give way
+        parent = resolved(folder)
+        for path in run_info.sources.files:
+            if path.suffix in row.suffixes and path.parent == parent and row.name != "output":  # its names are made unique
                 raise CommandError(f"{row.option}: {shown(path)} is one of the sources")
         for option, target in files.items():
-            path = real_place(target)
-            if path.suffix.lower() in row.suffixes and path.parent == place:
+            path = resolved(target)
+            if path.suffix.lower() in row.suffixes and path.parent == parent:
                 problem = f"{row.option} may write a file of this name too; choose another folder or suffix"
                 raise CommandError(f"{option}: {shown(target)}: {problem}")
     outputs = []
     for row, value in asked:
         with usage_errors(about=f"{row.option}: "):
-            outputs.append(row.make(value, job))
-    return Outputs(outputs)
+            outputs.append(row.make(value, run_info))
+    return OutputGroup(outputs)
 
 
-def _asked(args: argparse.Namespace) -> Iterator[tuple[Format, Any]]:
+def _asked(args: argparse.Namespace) -> Iterator[tuple[OutputFormat, Any]]:
     for row in FORMATS:
         value = getattr(args, row.name)
         if value and not (row.name == "output" and args.no_image):
@@ -325,14 +349,14 @@ def _make_folder(folder: Path) -> None:
         raise CommandError(f"cannot write to the folder {shown(folder)}")
 
 
-class Outputs(Output):
-    """All outputs of a run as one."""
+class OutputGroup(Output):
+    """Several outputs as one."""
 
     def __init__(self, outputs: list[Output]) -> None:
         self._outputs = outputs
         self._stack = ExitStack()
 
-    def __enter__(self) -> Outputs:
+    def __enter__(self) -> OutputGroup:
         with ExitStack() as stack:
             for output in self._outputs:
                 stack.enter_context(output)
@@ -343,11 +367,11 @@ class Outputs(Output):
         self._stack.__exit__(*exception)
 
     def write(self, seen: Seen) -> None:
-        """Hand a frame to all, in any order."""
+        """Pass a frame to all outputs, in any order."""
         for output in self._outputs:
             output.write(seen)
 
     def add(self, seen: Seen) -> None:
-        """Hand the next frame to all."""
+        """Pass the next frame to all outputs."""
         for output in self._outputs:
             output.add(seen)

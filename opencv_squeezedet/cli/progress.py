@@ -1,26 +1,50 @@
-"""How far a long command is, where no terminal shows its progress bar."""
+"""The progress of a long command: a bar on a terminal, elsewhere a line a minute."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from opencv_squeezedet.cli.common import complain
+from opencv_squeezedet.cli.terminal import complain
+from opencv_squeezedet.extras import needs
 
 SECONDS_BETWEEN_LINES = 60.0
 
+Report = Callable[[str, int, int], None]
+"""Takes the name of the current step, the number of its units done, and their total."""
 
-class Lines:
-    """A line a minute on standard error, unless that is a terminal: how many pictures, how fast, how long still.
+
+@contextmanager
+def progress_bar(*, hidden: bool) -> Iterator[Report]:
+    """A progress bar for each step, if standard error is a terminal."""
+    if hidden or not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    with needs("progress"):
+        from tqdm import tqdm
+    with tqdm(dynamic_ncols=True, leave=False) as bar:
+
+        def report(what: str, done: int, total: int) -> None:
+            bar.set_description(what, refresh=False)
+            bar.total, bar.n = total, done
+            bar.refresh()
+
+        yield report
+
+
+class ProgressLines:
+    """A line a minute on standard error, unless that is a terminal: number of pictures, rate and time remaining.
 
     Parameters
     ----------
     program : str
         The command's name.
     pictures : int
-        How many there are.
+        Number of pictures in total.
     before : int
-        How many of them were done before this command.
+        Number of pictures done by earlier runs of the command.
     quiet : bool
         Whether to print nothing.
     """
@@ -28,21 +52,21 @@ class Lines:
     def __init__(self, program: str, pictures: int, before: int, *, quiet: bool) -> None:
         self._program, self._pictures, self._before = program, pictures, before
         self._shown = not quiet and not sys.stderr.isatty()
-        self._start = self._told = time.monotonic()
+        self._start = self._last = time.monotonic()
 
     def at(self, done: int) -> None:
-        """Print a line if it is time for one."""
+        """Print a line if a minute has passed since the last one."""
         now = time.monotonic()
-        if not self._shown or now - self._told < SECONDS_BETWEEN_LINES or done == self._before:
+        if not self._shown or now - self._last < SECONDS_BETWEEN_LINES or done == self._before:
             return
-        self._told = now
+        self._last = now
         rate = (done - self._before) / (now - self._start)
         left = duration((self._pictures - done) / rate)
         complain(self._program, f"{done} of {self._pictures} pictures, {rate:.1f} per second, {left} left")
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it: 45 s, 3 min 20 s, 2 h 5 min."""
+    """Return a time in words: 45 s, 3 min 20 s, 2 h 5 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

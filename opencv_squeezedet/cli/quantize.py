@@ -6,53 +6,47 @@ import argparse
 import json
 from pathlib import Path
 
-from opencv_squeezedet.cli.calibration import pictures_of, progress
-from opencv_squeezedet.cli.common import (
-    OF_MODEL,
-    CommandError,
-    Parser,
-    check_targets,
-    positive,
-    shown,
-    usage_errors,
-    write_errors,
-)
+from opencv_squeezedet.cli.arguments import MODEL_HELP, add_calibration_images, add_quiet, add_weights
+from opencv_squeezedet.cli.calibration_images import calibration_images
 from opencv_squeezedet.cli.convert import keep_description
+from opencv_squeezedet.cli.errors import CommandError, usage_errors, write_errors
+from opencv_squeezedet.cli.parser import CommandParser
+from opencv_squeezedet.cli.progress import progress_bar
+from opencv_squeezedet.cli.targets import OF_MODEL, check_targets
+from opencv_squeezedet.cli.terminal import shown
 from opencv_squeezedet.compression.quantize import Quantized, quantize
 from opencv_squeezedet.files import write_together
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.preprocess import Preprocess
 
-DESCRIPTION = "\n".join(
-    [
-        "Quantise a network: weights and activations as 8-bit numbers, which onnxruntime computes with faster.",
-        "The convolutions that lose most by it stay float; the model's JSON goes along.",
-    ]
+DESCRIPTION = (
+    "Quantize a network: onnxruntime computes faster with weights and activations as 8-bit integers. The convolutions that "
+    "lose most accuracy stay in float. The model's JSON description is copied too."
 )
-USAGE = "[options] MODEL --pictures DIR -o NAME.int8.onnx"
+USAGE = "[options] MODEL --pictures DIR -o FILE.onnx"
 EXAMPLE = "models/squeezedet_pyramid_voc --pictures photos/ -o fast.int8.onnx"
 _JUDGED = 16
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Add quantize's arguments."""
     add = parser.add_argument_group("files").add_argument
-    add("model", metavar="MODEL", help="a model's stem, .prototxt, .onnx, .sdz or .net, or a published name")
-    add("-o", "--output", required=True, type=Path, metavar="OUT", help="NAME.int8.onnx")
-    add("--weights", metavar="W", help="the model's caffemodel, if its name differs")
+    add("model", metavar="MODEL", help=MODEL_HELP)
+    add("-o", "--output", required=True, type=Path, metavar="FILE", help="file for the quantized model, NAME.int8.onnx")
+    add_weights(add)
     add = parser.add_argument_group("calibration").add_argument
+    add_calibration_images(add, count=64, required=True, purpose="which show the range of each layer's activations")
     add(
-        "--pictures",
-        required=True,
-        type=Path,
-        metavar="DIR",
-        help="pictures like those to come, for the activations' ranges",
+        "--float",
+        type=int,
+        default=1,
+        metavar="N",
+        dest="floats",
+        help="number of convolutions that stay in float (default: %(default)s)",
     )
-    add("--count", type=positive, default=64, metavar="N", help="how many of them (64)")
-    add("--float", type=int, default=1, metavar="N", dest="floats", help="how many convolutions stay float (1)")
     add = parser.add_argument_group("output").add_argument
-    add("--json", type=Path, metavar="FILE", help="what each convolution loses")
-    add("--quiet", action="store_true", help="no words, no progress bar")
+    add("--json", type=Path, metavar="FILE", help="write the error of each convolution as JSON")
+    add_quiet(add)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
         if (description := model.with_network(model.source).description) is not None:
             keep_description({args.output.with_suffix(".json"): description})  # fails before the work
         preprocess = model.preprocess or Preprocess(model.network.input_size)
-        blobs = [preprocess.blob(picture) for picture in pictures_of(args.pictures, args.count)]
-    with usage_errors(), progress(hidden=args.quiet) as report:
+        blobs = [preprocess.blob(picture) for picture in calibration_images(args.pictures, args.count)]
+    with usage_errors(), progress_bar(hidden=args.quiet) as report:
         found = quantize(model, blobs, floats=args.floats, judged=_JUDGED, report=report)
         contents = keep_description(found.model.encode(args.output))
         if args.json is not None:

@@ -1,4 +1,4 @@
-"""What `detect` hands to its outputs: each frame with what was found in it, and what is known of the whole run."""
+"""What `detect` passes to its outputs: each frame with its detections, and the settings of the run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from opencv_squeezedet.preprocess import Picture
 
 @dataclass
 class Seen:
-    """A frame, its picture, and what was found in it; ``stem`` is for the names of its files."""
+    """A frame, its picture and its detections; ``stem`` begins the names of its files."""
 
     frame: Frame
     stem: str
@@ -35,17 +35,17 @@ class Seen:
 
     @property
     def file_name(self) -> str:
-        """The picture's name where a format needs that of a file."""
+        """The picture's file name, for formats that need one."""
         return self.frame.name if self.frame.path else self.stem + self.frame.suffix
 
     @cached_property
     def annotated(self) -> NDArray[np.uint8]:
-        """The picture with its boxes, drawn when it is first asked for."""
+        """The picture with its boxes, drawn on first use."""
         return draw(self.image, self.detections)
 
 
 class Output:
-    """Something that `detect` writes, as a context. Gets each frame twice: in `write`, then in `add`."""
+    """An output of `detect`, as a context manager. It gets each frame twice: in `write`, then in `add`."""
 
     def __enter__(self) -> Any:
         return self
@@ -54,24 +54,24 @@ class Output:
         pass
 
     def write(self, seen: Seen) -> None:
-        """Do what needs no order, such as drawing and files of a single frame; called from several threads."""
+        """Do work that needs no order, such as drawing and files of a single frame; called from several threads."""
 
     def add(self, seen: Seen) -> None:
         """Take the next frame, in order."""
 
 
-class Names:
-    """Stems for the files made of each frame: no two alike, and no file of the user's overwritten.
+class UniqueStems:
+    """Unique stems for the files of each frame, which overwrite no file of the user.
 
     Parameters
     ----------
     folder : Path or None
-        Where annotated copies go; None if none are made.
+        The folder of the annotated copies; None if none are made.
     sources : set of Path
-        All files that are read, resolved. If some are in the folder, nothing that is already there is overwritten.
+        All input files, resolved. If some are in the folder, no existing file of it is overwritten.
     alone : bool
-        Whether there is only one source, whose frames are told apart by their numbers: then no names are remembered, of which
-        a camera would make more and more.
+        Whether there is only one source. Its frames differ by their numbers, so names need not be remembered, whose number
+        would grow without bound for a camera.
     """
 
     def __init__(self, folder: Path | None, sources: set[Path], *, alone: bool = False) -> None:
@@ -98,31 +98,31 @@ class Names:
 
 
 @dataclass(frozen=True)
-class Job:
-    """What is known before the first frame.
+class RunInfo:
+    """What the outputs need to know before the first frame.
 
     Parameters
     ----------
     sources : Sources
-        What is read.
-    names : Names
-        Names the files of each frame.
+        The sources of the run.
+    names : UniqueStems
+        Stems of the names of each frame's files.
     labels : tuple of str
         The model's classes.
     every : int
-        How many frames of a video one that is looked at stands for.
+        One of this many frames of a video is processed.
     video_out : Path or None
-        Where the copy of the one video goes, instead of the folder of copies.
+        The copy of the only video, in place of one in the folder of copies.
     """
 
     sources: Sources
-    names: Names
+    names: UniqueStems
     labels: tuple[str, ...]
     every: int
     video_out: Path | None
 
 
 def picture_suffix(suffix: str) -> str:
-    """Return the suffix itself if OpenCV writes colour pictures of that type, else that of PNG."""
+    """Return the suffix if OpenCV can write colour pictures of that type, else ".png"."""
     grey = suffix.lower() in {".pbm", ".pgm", ".pnm"}
     return suffix if suffix.isascii() and not grey and cv2.haveImageWriter(f"x{suffix}") else ".png"

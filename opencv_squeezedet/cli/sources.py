@@ -1,30 +1,23 @@
-"""What `detect` reads: pictures, folders, patterns, lists, videos, cameras and standard input, as one sequence of frames."""
+"""The sources of `detect`: pictures, folders, patterns, lists, videos, cameras and standard input, as frames."""
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 import cv2
 
 from opencv_squeezedet._checks import MOST
-from opencv_squeezedet.cli.common import real_place
-from opencv_squeezedet.files import (
-    MOST_PICTURE_BYTES,
-    PICTURE_SUFFIXES,
-    VIDEO_SUFFIXES,
-    decode_picture,
-    read_at_most,
-    read_picture,
-    read_regular,
-    read_whole,
-    real_path,
-)
+from opencv_squeezedet.cli.targets import resolved
+from opencv_squeezedet.files import read_at_most, read_regular, read_whole, real_path
+from opencv_squeezedet.pictures import MOST_PICTURE_BYTES, PICTURE_SUFFIXES, VIDEO_SUFFIXES, decode_picture, read_picture
 from opencv_squeezedet.preprocess import Picture
 
 Complain = Callable[[str], None]
@@ -32,30 +25,30 @@ Complain = Callable[[str], None]
 _MOST_LIST_BYTES = 1 << 28
 
 
-class SourceError(Exception):
-    """A source cannot be read, or ends too early."""
+class VideoError(Exception):
+    """A video, a camera or a stream cannot be read."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture to process: where it comes from, and how to load it.
+    """A picture to process: its origin, and how to load it.
 
     Parameters
     ----------
     name : str
-        The source, as it was given.
+        The source, as the user named it.
     stem, suffix : str
-        For the names of its output files.
+        Parts of the names of its output files.
     load : function
         Returns the picture; raises OSError or ValueError if it cannot be read.
     path : Path or None
-        The file, if it is a picture.
+        The file, if it is a picture file.
     video : Video or None
         The video, if it is a frame of one.
     number : int or None
         The frame's number in the video, from 0.
     frames_per_second : float
-        Of the video, according to its header.
+        Frame rate of the video, according to its header.
     """
 
     name: str
@@ -70,12 +63,12 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """A video file or a camera; naming one twice makes two.
+    """A video file, a camera or a network stream; naming one twice makes two.
 
     Parameters
     ----------
     name : str
-        The file's, or the camera's number.
+        The file's name, the camera's number, or the stream's address.
     camera : int or None
         The camera's number.
     """
@@ -85,50 +78,65 @@ class Video:
 
     @property
     def stem(self) -> str:
-        """For the names of its output files."""
-        return Path(self.name).stem if self.camera is None else f"camera-{self.camera}"
+        """The stem of the names of its output files."""
+        if self.camera is not None:
+            return f"camera-{self.camera}"
+        if is_address(self.name):
+            address = urlsplit(self.name)
+            return re.sub(r"[^\w.-]", "_", PurePosixPath(address.path).stem) or "stream"
+        return Path(self.name).stem
 
     @property
     def path(self) -> Path | None:
         """The file, if it is one."""
-        return Path(self.name) if self.camera is None else None
+        return Path(self.name) if self.kind == "video" else None
+
+    @property
+    def kind(self) -> str:
+        """The source in a word: video, camera or stream."""
+        return "camera" if self.camera is not None else "stream" if is_address(self.name) else "video"
 
     def open(self) -> cv2.VideoCapture:
-        """Return the opened video; SourceError if it cannot be opened."""
+        """Return the opened video; VideoError if it cannot be opened."""
         if self.camera is not None:
             capture = cv2.VideoCapture(self.camera)
+        elif self.kind == "stream":
+            capture = cv2.VideoCapture(self.name)
         elif is_utf8(self.name):
-            capture = cv2.VideoCapture(os.path.abspath(self.name))  # "a:b.mp4" alone would be taken for a URL
+            capture = cv2.VideoCapture(os.path.abspath(self.name))  # OpenCV would take "a:b.mp4" for a URL
         else:
-            raise SourceError(f"{self.name}: OpenCV cannot open a video whose name is not UTF-8")
+            raise VideoError(f"{self.name}: OpenCV cannot open a video whose name is not UTF-8")
         if not capture.isOpened():
-            raise SourceError(f"{self.name}: OpenCV cannot open this {'video' if self.camera is None else 'camera'}")
+            raise VideoError(f"{self.name}: OpenCV cannot open this {self.kind}")
         return capture
 
     def frames(self, every: int) -> Iterator[Frame]:
-        """Yield one of every so many frames; SourceError if the video cannot be read, or ends too early."""
+        """Yield every N-th frame, for N = ``every``; VideoError if one cannot be decoded, or a camera stops.
+
+        The number of frames in a video's header is an estimate: a video may end earlier.
+        """
         capture = self.open()
-        rate, expected = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        rate = capture.get(cv2.CAP_PROP_FPS)
         number = 0
         try:
             while capture.grab():
                 if number % every == 0:
                     done, image = capture.retrieve()
                     if not done:
-                        break
+                        raise VideoError(f"{self.name}: frame {number} cannot be decoded")
                     stem = f"{self.stem}_{number:06}"
                     yield Frame(self.name, stem, ".jpg", _given(image), video=self, number=number, frames_per_second=rate)
                 number += 1
         finally:
             capture.release()
         if self.camera is not None:
-            raise SourceError(f"camera {self.camera} gives no more frames")
-        if number < 0.9 * expected or not number:
-            raise SourceError(f"{self.name}: only {number} of {expected:.0f} frames can be read")
+            raise VideoError(f"camera {self.camera} gives no more frames")
+        if not number:
+            raise VideoError(f"{self.name}: no frame can be read")
 
 
 def is_utf8(name: str) -> bool:
-    """Whether OpenCV can be given this name: it expects UTF-8, and others end the process."""
+    """Whether OpenCV accepts this name: one that is not UTF-8 ends the process."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -136,21 +144,26 @@ def is_utf8(name: str) -> bool:
     return True
 
 
+def is_address(name: str) -> bool:
+    """Whether a source is the address of a network stream."""
+    return re.match(r"(rtsp|https?)://", name, re.IGNORECASE) is not None
+
+
 Source = Frame | Video
 
 
 @dataclass
 class Sources:
-    """What the arguments name.
+    """The sources that the arguments name.
 
     Parameters
     ----------
     frames : list of Frame or Video
         In the arguments' order.
     files : set of Path
-        All files that are read, including lists of sources, resolved; they must not be overwritten.
+        All input files, including lists of sources, resolved; they must not be overwritten.
     failures : int
-        How many arguments, or lines of lists, name no source.
+        Number of arguments, or lines of lists, that name no source.
     """
 
     frames: list[Source] = field(default_factory=list)
@@ -163,15 +176,16 @@ def find_sources(arguments: list[str], *, recursive: bool, without: Iterable[Pat
 
     A picture or video file; a folder (its pictures by name; with ``recursive`` those of its subfolders too, except the folders
     ``without``); a glob pattern; a ``.txt`` file that lists sources, one per line, as they would be given as arguments; a
-    camera number; a pipe, or ``-`` for standard input, that gives a picture, which is read at once.
+    camera number; an address (``rtsp://``, ``http://``, ``https://``); a pipe, or ``-`` for standard input, whose picture is
+    read at once.
 
     Raises
     ------
     CommandError
-        If links make a circle of a folder of ``without``.
+        If symbolic links make a loop of a folder of ``without``.
     """
     sources = Sources()
-    outputs = {real_place(folder) for folder in without}
+    outputs = {resolved(folder) for folder in without}
     for argument in arguments:
         _find(argument, recursive, outputs, sources, complain)
     return sources
@@ -202,30 +216,36 @@ def _sources_of(argument: str, recursive: bool, without: set[Path]) -> list[Sour
         raise ValueError("an empty name is not a source")
     if argument == "-":
         return [_from_standard_input()]
+    if is_address(argument):
+        return [Video(argument)]
     if path.is_dir():
         return _in_folder(path, recursive, without)
     if argument.isdecimal() and int(argument) <= MOST and not path.exists():
         return [Video(argument, int(argument))]
     if glob.has_magic(argument) and not os.path.lexists(argument):
-        matches = sorted(glob.glob(argument, recursive=True))
-        if not matches:
-            raise ValueError("nothing matches this pattern")
-        known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
-        files = [match for match in matches if os.path.splitext(match)[1].lower() in known and not os.path.isdir(match)]
-        return [source for match in files or matches for source in _sources_of(match, recursive, without)]
+        return [source for match in _matches(argument) for source in _sources_of(match, recursive, without)]
     if path.suffix.lower() in VIDEO_SUFFIXES:
         if not stat.S_ISREG(path.stat().st_mode):  # OSError if it is missing
-            raise ValueError("a video is read from a regular file only")  # OpenCV would wait, deaf to Ctrl-C
+            raise ValueError("a video is read from a regular file only")  # OpenCV would block, even to Ctrl-C
         return [Video(argument)]
     if path.is_fifo():
         return [_from_pipe(path)]
     return [_picture(path)]
 
 
+def _matches(pattern: str) -> list[str]:
+    """The pictures and videos that match a pattern, or everything that matches if none do."""
+    matches = sorted(glob.glob(pattern, recursive=True))
+    if not matches:
+        raise ValueError("nothing matches this pattern")
+    known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
+    return [match for match in matches if os.path.splitext(match)[1].lower() in known and not os.path.isdir(match)] or matches
+
+
 def _in_folder(folder: Path, recursive: bool, without: set[Path]) -> list[Source]:
     inside = folder.rglob("*") if recursive else folder.iterdir()
-    place_of_all = real_path(folder)
-    skipped = {place for place in without if place_of_all in place.parents}
+    root = real_path(folder)
+    skipped = {path for path in without if root in path.parents}
     pictures = [p for p in inside if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()]
     if skipped:
         pictures = [p for p in pictures if skipped.isdisjoint(real_path(p).parents)]
@@ -253,7 +273,7 @@ def _given(image: Picture) -> Callable[[], Picture]:
     return lambda: image
 
 
-# What may never end is read at once, and not by a worker, so that Ctrl-C ends the waiting.
+# A pipe may never end. It is read at once, in the main thread, so that Ctrl-C interrupts the wait.
 
 
 def _from_standard_input() -> Frame:
@@ -267,18 +287,18 @@ def _from_pipe(path: Path) -> Frame:
 
 
 def count_frames(sources: list[Source], every: int) -> int | None:
-    """Return how many frames there will be, according to the videos' headers; None if there is a camera."""
+    """Return the number of frames, according to the videos' headers; None if there is a camera or a stream."""
     total = 0
     for source in sources:
         if isinstance(source, Frame):
             total += 1
-        elif source.camera is not None:
+        elif source.path is None:
             return None
         else:
             try:
                 capture = source.open()
-            except SourceError:
-                continue  # reported when its turn comes
+            except VideoError:
+                continue  # reported later, in order
             frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
             capture.release()
             if frames <= 0:

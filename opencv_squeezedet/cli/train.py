@@ -12,20 +12,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from opencv_squeezedet.cli import datasets
-from opencv_squeezedet.cli.common import CommandError, Parser, needs_training, positive, shown, usage_errors
-from opencv_squeezedet.cli.progress import Lines
+from opencv_squeezedet.cli import dataset_options
+from opencv_squeezedet.cli.arguments import SEED_HELP, SIZE_HELP, TEACHER_HELP, add_quiet, input_size, positive
+from opencv_squeezedet.cli.errors import CommandError, needs_training, usage_errors
+from opencv_squeezedet.cli.parser import CommandParser
+from opencv_squeezedet.cli.progress import ProgressLines
+from opencv_squeezedet.cli.terminal import shown
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.files import read_picture, read_whole
+from opencv_squeezedet.files import read_whole
 from opencv_squeezedet.network.architectures import TRAINABLE
+from opencv_squeezedet.pictures import read_picture
 
 if TYPE_CHECKING:
     from opencv_squeezedet.datasets import Dataset
     from opencv_squeezedet.training import Calibration, Progress, Recipe, Training
     from opencv_squeezedet.training.diagnostics import Histogram
 
-DESCRIPTION = "Train a detector on annotated pictures. If it is interrupted, run it again and it resumes."
+DESCRIPTION = "Train a detector on annotated pictures. An interrupted training resumes when the command is run again."
 USAGE = "[options] DATASET -o FOLDER"
 EXAMPLE = "bolts.yaml --split train --val-split val -o runs/bolts --pictures 20000"
 _STEM = "model"
@@ -36,34 +40,55 @@ _MOST_JSON_BYTES = 1 << 24
 Read = TypeVar("Read")
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Add the arguments of the command."""
-    datasets.add_dataset_arguments(parser, split="split (all); 0.2: hold it apart")
+    held_out = "; a fraction such as 0.2 holds out that share for validation"
+    dataset_options.add_dataset_arguments(parser, fraction=held_out)
     add = parser.add_argument_group("validation").add_argument
-    add("--val", metavar="DATASET", help="the validation data set")
-    add("--val-split", metavar="S", help="its split, or DATASET's")
-    add("--every", type=positive, metavar="N", help="pictures between (a tenth)")
-    add("--patience", type=positive, metavar="N", help="stop after N without a gain")
+    add("--val", metavar="DATASET", help="validation data set")
+    add("--val-split", metavar="SPLIT", help="split of --val, or of DATASET if there is no --val")
+    add(
+        "--every",
+        type=positive,
+        metavar="N",
+        help=f"number of pictures between validations (default: a tenth of the training, at most {_MOST_EVERY})",
+    )
+    add("--patience", type=positive, metavar="N", help="stop after N validations without an improvement (default: never)")
     parser_group = parser.add_argument_group("training")
     add = parser_group.add_argument
-    add("--recipe", metavar="FILE", help="a Recipe as JSON")
-    default, *others = TRAINABLE
-    add("--network", choices=tuple(TRAINABLE), metavar="N", help=f"{default} (default), {' or '.join(others)}")
-    add("--size", type=datasets.input_size, metavar="WxH", help="input size (416x416)")
-    add("--anchors", metavar="FILE", help="from squeezedet anchors")
-    add("--loss", choices=("aligned", "published"), metavar="L", help="aligned (default) or published")
+    add("--recipe", metavar="FILE", help="all settings as JSON, as in recipe.json; options override them")
+    add("--network", choices=tuple(TRAINABLE), help=f"architecture to train (default: {next(iter(TRAINABLE))})")
+    add("--size", type=input_size, metavar="WxH", help=f"{SIZE_HELP} (default: 416x416)")
+    add(
+        "--anchors",
+        metavar="FILE",
+        help="anchor shapes from squeezedet anchors --json (default: the start model's, or fitted ones if much better)",
+    )
+    add("--loss", choices=("aligned", "published"), help="loss function (default: aligned)")
     length = parser_group.add_mutually_exclusive_group().add_argument
-    length("--pictures", type=positive, metavar="N", help="in total (100 times each)")
-    length("--epochs", type=positive, metavar="N", help="times that each is seen")
-    add("--batch", type=positive, metavar="N", help="pictures per step (32)")
-    add("--start", metavar="W", help="weights: name, model, file")
-    add("--teacher", action="append", metavar="FILE", help="from squeezedet label")
-    add("--seed", type=int, metavar="N", help="random seed (0)")
+    length(
+        "--pictures",
+        type=positive,
+        metavar="N",
+        help="length of the training in pictures (default: 100 epochs, but at least 12000 and at most 240000 pictures)",
+    )
+    length("--epochs", type=positive, metavar="N", help="number of epochs, instead of --pictures")
+    add("--batch", type=positive, metavar="N", help="number of pictures per step (default: 32)")
+    add("--start", metavar="WEIGHTS", help="weights to start from: a model or a weights file (default: embedded)")
+    add("--teacher", action="append", metavar="FILE", help=f"{TEACHER_HELP}; may be repeated")
+    add("--seed", type=int, metavar="N", help=f"{SEED_HELP} (default: 0)")
     add = parser.add_argument_group("run").add_argument
-    add("-o", "--output", required=True, type=Path, metavar="FOLDER", help="checkpoint, logs, model")
-    add("--workers", type=_whole, default=2, metavar="N", help="processes that read (2)")
-    add("--tensorboard", action="store_true", help="log for TensorBoard too")
-    add("--quiet", action="store_true", help="no lines, no progress bar")
+    add(
+        "-o",
+        "--output",
+        required=True,
+        type=Path,
+        metavar="FOLDER",
+        help="folder for the checkpoint, the logs and the trained model; a training in it is resumed",
+    )
+    add("--workers", type=_whole, default=2, metavar="N", help="number of data-loading processes (default: %(default)s)")
+    add("--tensorboard", action="store_true", help="write logs for TensorBoard too")
+    add_quiet(add)
 
 
 def _whole(text: str) -> int:
@@ -96,12 +121,12 @@ def _isolated(args: argparse.Namespace, number: int) -> Iterator[None]:
 def _train(args: argparse.Namespace, *, first: bool) -> int:
     from opencv_squeezedet.training import PseudoLabels, Training
 
-    if datasets.is_share(args.split) and (args.val is not None or args.val_split is not None):
+    if dataset_options.is_fraction(args.split) and (args.val is not None or args.val_split is not None):
         raise CommandError(
             f"--split {args.split} holds out pictures for validation: --val and --val-split cannot be combined with it"
         )
     with usage_errors():
-        dataset, held_out = datasets.load_parts(args)
+        dataset, held_out = dataset_options.load_parts(args)
         files = args.teacher or ()
         teacher = PseudoLabels.merged(PseudoLabels.read(Path(file), dataset.labels) for file in files) if files else None
         training = Training(
@@ -177,7 +202,7 @@ def _validation(args: argparse.Namespace, dataset: Dataset) -> Dataset | None:
     path = args.dataset if args.val is None else args.val
     images = args.images if args.val is None else None
     other = argparse.Namespace(dataset=path, split=args.val_split, images=images, program=args.program)
-    return datasets.load(other, dataset.labels)
+    return dataset_options.load(other, dataset.labels)
 
 
 def _watch(training: Training, args: argparse.Namespace) -> None:
@@ -188,7 +213,7 @@ def _watch(training: Training, args: argparse.Namespace) -> None:
 
     total, seen, hidden = training.recipe.pictures, training.trainer.seen, True if args.quiet else None
     every = args.every or min(_MOST_EVERY, -(-total // 10))
-    lines = Lines(args.program, total, seen, quiet=args.quiet)
+    lines = ProgressLines(args.program, total, seen, quiet=args.quiet)
     with ExitStack() as stack:
         stack.enter_context(worker_errors())  # torch may also raise while a line is printed
         board = stack.enter_context(_board(args.output, seen)) if args.tensorboard else None

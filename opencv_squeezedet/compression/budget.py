@@ -1,21 +1,20 @@
-"""What to spend the bytes on: for each layer its density and its bits, so that the error is least for a size.
+"""The budget of bytes: the density and the bits of each layer that minimize the error for a size.
 
-Each layer's choices have a size and an error. Those that are best together, for some size, are each layer's best of error plus
-lambda times size, for some lambda (Everett 1963): the larger it is, the smaller the file.
+Each choice of a layer has a size and an error. The combination with the least error for some size consists of the choices that
+minimize error plus lambda times size, layer by layer, for some lambda (Everett 1963): the larger it is, the smaller the file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opencv_squeezedet.compression.layer_inputs import Floats, compensated
+from opencv_squeezedet.compression.hessian import Floats, optimal_brain_quantization
 from opencv_squeezedet.compression.pruning import Kernel, prune
-from opencv_squeezedet.compression.sharing import Init, Numbers, codebook, codes_of, half, nearest, share
+from opencv_squeezedet.compression.sharing import SortedWeights, codebook, half, most_values, nearest, share
 from opencv_squeezedet.formats.shared_weights import MOST_CENTROIDS, REACH, estimated_bytes, values_bytes
 
 DENSITIES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.32, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05)
@@ -29,13 +28,13 @@ class Choice(NamedTuple):
     Parameters
     ----------
     density : float
-        The share of weights that is left.
+        The fraction of weights that is kept.
     bits : int
-        Of a code; 0: the weights are stored as they are, rounded to float16.
+        Bits of a code; 0: the weights are stored as plain float16.
     size : float
-        Bytes, estimated.
+        Estimated bytes.
     error : float
-        Sum of squared differences, relative to that of the weights.
+        Sum of squared differences, relative to the sum of squared weights.
     """
 
     density: float
@@ -44,80 +43,61 @@ class Choice(NamedTuple):
     error: float
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What the choices are limited to.
-
-    Parameters
-    ----------
-    densities : tuple of float
-        Of a layer.
-    bits : tuple of int
-        Of a code.
-    init : {"linear", "density", "random"}
-        How k-means starts.
-    """
-
-    densities: tuple[float, ...] = DENSITIES
-    bits: tuple[int, ...] = BITS
-    init: Init = "linear"
-
-
-def choices_of(kernel: Kernel, limits: Limits) -> list[Choice]:
-    """Return the ways to store a kernel, and what each takes and costs; always one that stores it as float16."""
+def choices_of(kernel: Kernel, densities: Sequence[float] = DENSITIES, bits_of_codes: Sequence[int] = BITS) -> list[Choice]:
+    """Return the ways to store a kernel, with the size and the error of each; one of them is plain float16."""
     rounded = kernel.astype(np.float16).astype(np.float32)
     power = float((kernel.astype(np.float64) ** 2).sum()) or 1.0
-    whole = Choice(1.0, 0, len(values_bytes(rounded)), float(((rounded - kernel).astype(np.float64) ** 2).sum()) / power)
-    found = [whole]
+    plain = Choice(1.0, 0, len(values_bytes(rounded)), float(((rounded - kernel).astype(np.float64) ** 2).sum()) / power)
+    found = [plain]
     order = np.argsort(-np.abs(kernel), axis=None, kind="stable")
     ascending = np.argsort(kernel, axis=None, kind="stable")
     flat = kernel.ravel()
-    for density in limits.densities:
-        kept = min(round(density * kernel.size), int(np.count_nonzero(kernel)))
-        if kept == 0:
+    for density in densities:
+        count = min(round(density * kernel.size), int(np.count_nonzero(kernel)))
+        if count == 0:
             continue
-        left = np.zeros(kernel.size, np.bool_)
-        left[order[:kept]] = True
-        lost = float((flat[~left].astype(np.float64) ** 2).sum())
-        numbers, gaps = Numbers(flat[ascending[left[ascending]]]), _Gaps(left)
-        for bits in limits.bits:
-            if 1 << bits > 2 * kept:
+        kept = np.zeros(kernel.size, np.bool_)
+        kept[order[:count]] = True
+        lost = float((flat[~kept].astype(np.float64) ** 2).sum())
+        weights, gaps = SortedWeights(flat[ascending[kept[ascending]]]), _Gaps(kept)
+        for bits in bits_of_codes:
+            if 1 << bits > 2 * count:
                 continue
-            clusters = numbers.clusters(codes_of(bits, pruned=kept < kernel.size), limits.init)
+            clusters = weights.clusters(most_values(bits, pruned=count < kernel.size))
             error = (lost + clusters.inertia) / power
             found.append(Choice(density, bits, gaps.size(clusters.counts), error))
     return found
 
 
-def apply(kernel: Kernel, choice: Choice, init: Init = "linear", moments: Floats | None = None) -> Kernel:
-    """Return the kernel as a choice stores it; with the moments of its inputs, its weights make up for each other's errors."""
+def apply(kernel: Kernel, choice: Choice, hessian: Floats | None = None) -> Kernel:
+    """Return the kernel as a choice stores it, by optimal brain quantization if the Hessian of its input is given."""
     if choice.bits == 0:
         return kernel.astype(np.float16).astype(np.float32)
     pruned = prune(kernel, choice.density)
-    if moments is None or not pruned.any():
-        return share(pruned, choice.bits, init)
-    centroids = codebook(pruned, choice.bits, init)
+    if hessian is None or not pruned.any():
+        return share(pruned, choice.bits)
+    centroids = codebook(pruned, choice.bits)
     stored = half(centroids).astype(np.float64)
     smallest = np.abs(pruned[pruned != 0]).min() if choice.density < 1 else 0.0
 
     def rounded(weights: Floats) -> Floats:
         return np.where(np.abs(weights) < smallest, 0.0, stored[nearest(centroids, weights)])
 
-    return compensated(kernel, moments, rounded)
+    return optimal_brain_quantization(kernel, hessian, rounded)
 
 
 class _Gaps:
-    """The zeros between the weights that are left, which a file stores as values or as gaps."""
+    """The zeros between the kept weights, which a file stores as values or as gaps."""
 
-    def __init__(self, left: NDArray[np.bool_]) -> None:
-        runs = np.diff(np.flatnonzero(left), prepend=-1, append=len(left)) - 1
-        self._zeros = int(len(left) - left.sum())
+    def __init__(self, kept: NDArray[np.bool_]) -> None:
+        runs = np.diff(np.flatnonzero(kept), prepend=-1, append=len(kept)) - 1
+        self._zeros = int(len(kept) - kept.sum())
         self._fillers = int((runs // REACH).sum())
         self._counts = np.bincount(runs[:-1] % REACH, minlength=REACH)
         self._counts[-1] += self._fillers
 
     def size(self, counts: NDArray[np.intp]) -> float:
-        """Return the bytes, estimated, of codes that occur so often each."""
+        """Return the estimated bytes, given how often each code occurs."""
         used = counts[counts > 0]
         sizes = []
         for zeros, gaps in ((self._zeros, None), (self._fillers, self._counts)):
@@ -130,18 +110,18 @@ class _Gaps:
 def best_choices(
     choices: Mapping[str, Sequence[Choice]], weights: Mapping[str, float], measure: Callable[[Choice], float], most: float
 ) -> dict[str, Choice]:
-    """Return each layer's choice, so that the error of all is least, and what they take is not more than allowed.
+    """Return the choice of each layer that together minimize the weighted error within a budget.
 
     Parameters
     ----------
     choices : dict
-        For each layer.
+        The choices of each layer.
     weights : dict
-        What a layer's error counts.
+        The weight of each layer's error.
     measure : function
-        What a choice takes: bytes, or weights.
+        The cost of a choice: bytes, or weights.
     most : float
-        How much all may take together. The choices that take least are returned if even those take more.
+        The budget. If even the cheapest choices exceed it, those are returned.
     """
 
     def chosen(trade: float) -> dict[str, Choice]:
@@ -172,7 +152,7 @@ def _filled(
     measure: Callable[[Choice], float],
     most: float,
 ) -> dict[str, Choice]:
-    """Spend what is left: no lambda gives what lies between two steps of a large layer."""
+    """Spend the rest of the budget: no lambda gives the combinations between two steps of a large layer."""
     best = dict(best)
     left = most - sum(map(measure, best.values()))
     while True:

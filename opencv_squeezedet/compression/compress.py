@@ -1,63 +1,60 @@
-"""Compression from end to end: sensitivity -> densities and bits -> pruned -> shared -> coded."""
+"""Compression from end to end: plan each layer's density and bits -> prune and share its weights -> encode the file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.compression.budget import BITS, DENSITIES, Choice, Limits, apply, best_choices, choices_of
-from opencv_squeezedet.compression.layer_inputs import Floats
-from opencv_squeezedet.compression.outputs import Outputs
+from opencv_squeezedet.compression.budget import BITS, DENSITIES, Choice, apply, best_choices, choices_of
+from opencv_squeezedet.compression.hessian import Floats
 from opencv_squeezedet.compression.pruning import Kernel, prune
-from opencv_squeezedet.compression.sharing import INITS, MOST_BITS, Init
-from opencv_squeezedet.compression.table import Row, rows_of, total_of
+from opencv_squeezedet.compression.reference_outputs import ReferenceOutputs
+from opencv_squeezedet.compression.sharing import MOST_BITS
+from opencv_squeezedet.compression.table import LayerRow, layer_rows, total_row
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import write_whole
 from opencv_squeezedet.formats import sdz_bytes
 from opencv_squeezedet.formats.sdz import parse_sdz, stored_of
+from opencv_squeezedet.formats.shared_weights import values_bytes
 from opencv_squeezedet.model import Model
-from opencv_squeezedet.network import Network, Weights
+from opencv_squeezedet.network import Weights
 
 REMOVED = (0.3, 0.5, 0.7, 0.85)
-"""The shares of a layer's weights of whose removal the sensitivity is measured."""
+"""The fractions of a layer's weights whose removal measures its sensitivity."""
 _DEFAULT_RATIO, _DEFAULT_BITS = 8, 6
-_ATTEMPTS = 6
 _SLOPE_POWER = (
-    0.5  # pruning tells of rounding in part only: at 840 kB the root gave 11 % less error than 0, and 1 twice as much
+    0.5  # pruning predicts rounding only in part: at 840 kB the root gave 11 % less error than 0, and 1 twice as much
 )
 
 Curves = dict[str, tuple[float, ...]]
 Report = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is."""
+"""Called with the name of the current step, the number of its units done, and their total."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is wanted of a compression.
+    """The goals of a compression.
 
     Parameters
     ----------
     size : int, optional
-        Bytes of the file, at most. Default, if there is no density either: an eighth of float32's.
+        Maximum number of bytes of the file. Default, if neither density nor bits are given: an eighth of float32's.
     density : float, optional
-        The share of all weights that is left, in (0, 1]. Default: whatever is best for the size.
+        Fraction of all weights to keep, in (0, 1]. Default: chosen for the size.
     bits : int, optional
-        Of a code, from 2 to 8, in every layer. Default: whatever is best for the size, or 6 if there is a density but no size.
-    init : {"linear", "density", "random"}
-        How k-means starts.
+        Bits of a code in every layer, from 2 to 8. Default: chosen for the size, or 6 if there is a density but no size.
     """
 
     size: int | None = None
     density: float | None = None
     bits: int | None = None
-    init: Init = "linear"
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -67,7 +64,6 @@ class Settings:
             raise ValueError("density must be above 0")
         if self.bits is not None and not BITS[0] <= _checks.count("bits", self.bits) <= MOST_BITS:
             raise ValueError(f"bits must be from {BITS[0]} to {MOST_BITS}, got {self.bits}")
-        _checks.choice("init", self.init, INITS)
 
 
 @dataclass(frozen=True)
@@ -80,24 +76,24 @@ class Compressed:
         Of the ``.sdz`` file.
     original, model : Model
         The model before, and after.
-    rows : tuple of Row
+    rows : tuple of LayerRow
         The table; the last row is the total.
     choices : dict
         Each layer's density and bits.
     curves : dict
-        For each layer the output error after the removal of each share of `REMOVED`; empty without pictures.
+        For each layer the output error after the removal of each fraction of `REMOVED`; empty without pictures.
     errors : dict
         The output error after each stage; empty without pictures.
     agreement : float or None
-        For which share of the pictures a classifier's first class is still the same.
+        The fraction of the pictures for which a classifier's first class is unchanged.
     accuracies : dict
-        The VOC07 mAP after each stage; empty if none was measured.
+        The VOC07 mAP after each stage; empty if it was not measured.
     """
 
     content: bytes
     original: Model
     model: Model
-    rows: tuple[Row, ...]
+    rows: tuple[LayerRow, ...]
     choices: dict[str, Choice]
     curves: Curves = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
@@ -118,124 +114,180 @@ class Compressed:
         }
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How each layer may be stored, and what that costs; planning computes no weights and writes no file.
+
+    Parameters
+    ----------
+    options : dict
+        The choices of each layer.
+    importance : dict
+        The weight of each layer's error.
+    size : int or None
+        The maximum number of bytes of the file.
+    other_bytes : int
+        The bytes of the file that do not depend on the choices.
+    """
+
+    options: dict[str, list[Choice]]
+    importance: dict[str, float]
+    size: int | None
+    other_bytes: int
+
+    def best(self, excess: float = 0.0) -> dict[str, Choice]:
+        """Return the choices with the least error within the size.
+
+        Parameters
+        ----------
+        excess : float
+            Bytes by which the file has exceeded the size so far.
+
+        Raises
+        ------
+        ModelError
+            If even the smallest choices exceed the size.
+        """
+        if self.size is None:
+            return best_choices(self.options, self.importance, lambda choice: choice.size, float("inf"))
+        others = self.other_bytes + excess
+        least = others + sum(min(choice.size for choice in some) for some in self.options.values())
+        if least > self.size:
+            raise ModelError(f"a file of at most {self.size:,} bytes was expected, the smallest has about {least:,.0f}")
+        return best_choices(self.options, self.importance, lambda choice: choice.size, self.size - others)
+
+
+def plan(
+    model: Model,
+    settings: Settings,
+    *,
+    densities: Mapping[str, float] | None = None,
+    curves: Curves | None = None,
+    report: Report = lambda what, done, total: None,
+) -> Plan:
+    """Return the choices of each layer whose weights may change; parameters as for `compress`."""
+    kernels = {step.layer.name: model.weights[step.layer.name][0] for step in model.network.trained()}
+    curves = curves or {}
+    importance = {name: _slope(kernel, curves[name]) if name in curves else 1.0 for name, kernel in kernels.items()}
+    if densities is None and settings.density is not None:
+        densities = _layer_densities(kernels, settings.density, importance)
+    bits = BITS if settings.bits is None else (settings.bits,)
+    if settings.bits is None and settings.density is not None and settings.size is None:
+        bits = (_DEFAULT_BITS,)
+    size = settings.size
+    if size is None and settings.density is None and settings.bits is None:
+        size = 4 * model.network.parameters // _DEFAULT_RATIO
+    options = {}
+    for number, (name, kernel) in enumerate(kernels.items()):
+        report("choices", number, len(kernels))
+        options[name] = choices_of(kernel, DENSITIES if densities is None else (densities[name],), bits)
+        if size is None:  # the least error is wanted within the bits, so plain floats are the last resort
+            options[name] = [choice for choice in options[name] if choice.bits] or options[name]
+    return Plan(options, importance, size, 0 if size is None else _other_bytes(model, kernels))
+
+
 def compress(
     model: Model,
     settings: Settings,
     *,
     densities: Mapping[str, float] | None = None,
-    outputs: Outputs | None = None,
-    moments: Mapping[str, Floats] | None = None,
+    outputs: ReferenceOutputs | None = None,
+    hessians: Mapping[str, Floats] | None = None,
     curves: Curves | None = None,
     report: Report = lambda what, done, total: None,
 ) -> Compressed:
-    """Compress a model from its weights alone, or with pictures to see what a layer's error does to the outputs.
+    """Compress a model from its weights alone, or with pictures that show how errors of each layer affect the outputs.
 
     Parameters
     ----------
     model : Model
-        The model; its network must be of layers that this package describes.
+        The model; its network must consist of layers that this package describes.
     settings : Settings
-        How far.
+        The size, or the density and the bits.
     densities : dict, optional
-        Each layer's, where that is decided already.
-    outputs : Outputs, optional
+        The density of each layer, if that is decided already.
+    outputs : ReferenceOutputs, optional
         The network's outputs for pictures, with which those of the result are compared.
-    moments : dict, optional
-        By `layer_moments`, for each convolution: its weights then make up for each other's errors, as far as those show
-        in its outputs. That is worth more than anything else here.
+    hessians : dict, optional
+        The input Hessian of each convolution, by `input_hessians`, for optimal brain quantization: no other option improves
+        the result more.
     curves : dict, optional
-        The sensitivity by `measure_sensitivity`. Default: every layer's error, relative to its weights, counts the same.
+        The sensitivity by `measure_sensitivity`. Default: the errors of all layers, relative to their weights, count the same.
     report : function, optional
-        Is told the progress.
+        Called with the progress.
 
     Raises
     ------
     ModelError
-        If the network cannot be as small as wanted.
+        If the network cannot be that small.
     """
     network, weights = model.network, model.weights
-    kernels = {name: blobs[0] for name, blobs in weights.items()}
-    curves = curves or {}
-    counts = {name: _slope(kernels[name], curves[name]) if name in curves else 1.0 for name in kernels}
-    if densities is None and settings.density is not None:
-        densities = _densities(kernels, settings.density, counts)
-    bits = BITS if settings.bits is None else (settings.bits,)
-    if settings.bits is None and settings.density is not None and settings.size is None:
-        bits = (_DEFAULT_BITS,)
-    choices = {}
-    for number, (name, kernel) in enumerate(kernels.items()):
-        report("choices", number, len(kernels))
-        limits = Limits(DENSITIES if densities is None else (densities[name],), bits, settings.init)
-        choices[name] = choices_of(kernel, limits)
-    applied = _Applied(weights, settings.init, moments or {}, report)
-    best, content, found = _within(network, settings, choices, counts, applied, model.description)
+    planned = plan(model, settings, densities=densities, curves=curves, report=report)
+    applied, excess = _Applied(weights, hessians or {}, report), 0.0
+    while True:  # sizes are estimates until the file is encoded; the excess grows, and `best` refuses what is too much
+        best = planned.best(excess)
+        found = applied.weights(best)
+        content = sdz_bytes(network, found, model.description)
+        if planned.size is None or len(content) <= planned.size:
+            break
+        excess += (len(content) - planned.size) * 1.02 + 16
     active = None if outputs is None else outputs.active_inputs(found)
-    rows = rows_of(network, stored_of(parse_sdz(content), found), active)
+    rows = layer_rows(network, stored_of(parse_sdz(content), found), active)
     errors, agreement = {}, None
     if outputs is not None:
-        pruned = {name: [prune(blobs[0], best[name].density), *blobs[1:]] for name, blobs in weights.items()}
+        pruned = {**weights, **{name: _pruned(weights[name], choice.density) for name, choice in best.items()}}
         errors = {"pruned": outputs.error(pruned), "shared": outputs.error(found)}
         if len(network.output_names) == 1:
             agreement = outputs.agreement(found)
     compressed = Model(network, found, description=model.description)
-    return Compressed(content, model, compressed, (*rows, total_of(rows, len(content))), best, curves, errors, agreement)
+    rows.append(total_row(rows, len(content)))
+    return Compressed(content, model, compressed, tuple(rows), best, curves or {}, errors, agreement)
 
 
 def measure_sensitivity(
-    model: Model, outputs: Outputs, *, stage: Path | None = None, report: Report = lambda *_: None
+    model: Model, outputs: ReferenceOutputs, *, stage: Path | None = None, report: Report = lambda *_: None
 ) -> Curves:
-    """Return for each layer the output error after the removal of each share of `REMOVED` of its weights, the smallest ones.
+    """Return for each layer the output errors after its smallest weights are removed: each fraction of `REMOVED` of them.
 
     Parameters
     ----------
     model : Model
         The model.
-    outputs : Outputs
+    outputs : ReferenceOutputs
         Its outputs for pictures.
     stage : Path, optional
-        A file of the curves found so far, by which a measurement that was stopped is resumed.
+        A file of the curves measured so far, from which an interrupted measurement is resumed.
     report : function, optional
-        Is told the progress.
+        Called with the progress.
     """
-    network, weights = model.network, model.weights
-    key = f"{key_of(weights)} {outputs.key}"
-    curves = _resumed(stage, key)
-    layers = [step.layer.name for step in network.weighted()]
+    weights = model.weights
+    fingerprint = f"{model.fingerprint} {outputs.fingerprint}"
+    curves = _resumed(stage, fingerprint)
+    layers = [step.layer.name for step in model.network.trained()]
     for number, name in enumerate(layers):
         report("sensitivity", number, len(layers))
         if name in curves:
             continue
-        kernel, *others = weights[name]
-        curves[name] = tuple(outputs.error({**weights, name: [prune(kernel, 1 - removed), *others]}) for removed in REMOVED)
+        curves[name] = tuple(outputs.error({**weights, name: _pruned(weights[name], 1 - removed)}) for removed in REMOVED)
         if stage is not None:
-            write_whole(stage, json.dumps({"key": key, "removed": REMOVED, "errors": curves}).encode())
+            write_whole(stage, json.dumps({"fingerprint": fingerprint, "removed": REMOVED, "errors": curves}).encode())
     return curves
 
 
-def key_of(weights: Weights) -> str:
-    """Return what tells the weights from others."""
-    digest = sha256()
-    for name, blobs in weights.items():
-        digest.update(name.encode())
-        for blob in blobs:
-            digest.update(blob.tobytes())
-    return digest.hexdigest()
-
-
-def _resumed(stage: Path | None, key: str) -> Curves:
+def _resumed(stage: Path | None, fingerprint: str) -> Curves:
     if stage is None or not stage.is_file():
         return {}
     try:
-        told = json.loads(stage.read_bytes())
-        if told["key"] != key or tuple(told["removed"]) != REMOVED:
+        fields = json.loads(stage.read_bytes())
+        if fields["fingerprint"] != fingerprint or tuple(fields["removed"]) != REMOVED:
             return {}
-        return {name: tuple(map(float, errors)) for name, errors in told["errors"].items()}
+        return {name: tuple(map(float, errors)) for name, errors in fields["errors"].items()}
     except (AttributeError, KeyError, TypeError, ValueError):
-        return {}  # not a file of this kind, which is then written anew
+        return {}  # not a file of curves: it is overwritten
 
 
-def _slope(kernel: np.ndarray, errors: tuple[float, ...]) -> float:
-    """What an error of the layer's weights counts, from how much output error there was for one of pruning."""
+def _slope(kernel: Kernel, errors: tuple[float, ...]) -> float:
+    """The importance of a layer: the output error per error of its weights, measured by pruning."""
     power = float((kernel.astype(np.float64) ** 2).sum()) or 1.0
     slopes = []
     for removed, error in zip(REMOVED, errors, strict=True):
@@ -245,58 +297,53 @@ def _slope(kernel: np.ndarray, errors: tuple[float, ...]) -> float:
     return max(float(np.median(slopes)), 1e-12) ** _SLOPE_POWER if slopes else 1.0
 
 
-def _densities(kernels: Mapping[str, np.ndarray], density: float, counts: Mapping[str, float]) -> dict[str, float]:
-    """Each layer's density, so that the pruning's error is least for a density of all."""
+def _layer_densities(kernels: Mapping[str, Kernel], density: float, importance: Mapping[str, float]) -> dict[str, float]:
+    """The density of each layer that minimizes the error of pruning for the density of all weights together."""
     total = sum(kernel.size for kernel in kernels.values())
     options = {}
     for name, kernel in kernels.items():
         squares = np.sort(kernel.astype(np.float64).ravel() ** 2)[::-1]
         lost = np.concatenate((squares[::-1].cumsum()[::-1], [0.0])) / (squares.sum() or 1.0)
         kept = np.unique(np.round(np.linspace(0, kernel.size, 129)[1:]).astype(int))
-        options[name] = [Choice(some / kernel.size, 0, some, lost[some]) for some in kept.tolist()]
-    best = best_choices(options, counts, lambda choice: choice.size, density * total)
+        options[name] = [Choice(count / kernel.size, 0, count, lost[count]) for count in kept.tolist()]
+    best = best_choices(options, importance, lambda choice: choice.size, density * total)
     return {name: choice.density for name, choice in best.items()}
 
 
-class _Applied:
-    """The weights that choices make, each of which is computed once, however often the choices change."""
+def _other_bytes(model: Model, kernels: Mapping[str, Kernel]) -> int:
+    """The size of the file without its kernels."""
+    zeros = {name: np.zeros_like(kernel) for name, kernel in kernels.items()}
+    weights = {
+        name: [zeros[name], *map(rounded, blobs[1:])] if name in zeros else blobs for name, blobs in model.weights.items()
+    }
+    content = sdz_bytes(model.network, weights, model.description)
+    return len(content) - sum(len(values_bytes(kernel)) for kernel in zeros.values())
 
-    def __init__(self, weights: Weights, init: Init, moments: Mapping[str, Floats], report: Report) -> None:
-        self._weights, self._init, self._moments, self._report = weights, init, moments, report
-        self._done: dict[tuple[str, float, int], Kernel] = {}
+
+def rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the nearest values of float16, as float32."""
+    return values.astype(np.float16).astype(np.float32)
+
+
+def _pruned(blobs: Sequence[Kernel], density: float) -> list[Kernel]:
+    return [prune(blobs[0], density), *blobs[1:]]
+
+
+class _Applied:
+    """The weights after choices; each kernel is computed once, however often the choices of other layers change."""
+
+    def __init__(self, weights: Weights, hessians: Mapping[str, Floats], report: Report) -> None:
+        self._weights, self._hessians, self._report = weights, hessians, report
+        self._kernels: dict[tuple[str, float, int], Kernel] = {}
 
     def weights(self, choices: Mapping[str, Choice]) -> Weights:
-        found: Weights = {}
-        for number, (name, (kernel, *others)) in enumerate(self._weights.items()):
-            choice = choices[name]
+        """Return the weights; those of layers without a choice are unchanged."""
+        found = dict(self._weights)
+        for number, (name, choice) in enumerate(choices.items()):
+            kernel, *others = self._weights[name]
             key = name, choice.density, choice.bits
-            if key not in self._done:
-                self._report("weights", number, len(self._weights))
-                self._done[key] = apply(kernel, choice, self._init, self._moments.get(name))
-            found[name] = [self._done[key], *(blob.astype(np.float16).astype(np.float32) for blob in others)]
+            if key not in self._kernels:
+                self._report("weights", number, len(choices))
+                self._kernels[key] = apply(kernel, choice, self._hessians.get(name))
+            found[name] = [self._kernels[key], *map(rounded, others)]
         return found
-
-
-def _within(
-    network: Network,
-    settings: Settings,
-    choices: Mapping[str, list[Choice]],
-    counts: Mapping[str, float],
-    applied: _Applied,
-    description: bytes | None,
-) -> tuple[dict[str, Choice], bytes, Weights]:
-    """The best choices whose file is not larger than wanted: sizes are estimates, so it is written to know."""
-    size = settings.size
-    if size is None and settings.density is None and settings.bits is None:
-        size = 4 * network.parameters // _DEFAULT_RATIO
-    if size is None:  # all that is chosen is what is best within the bits
-        choices = {name: [one for one in some if one.bits] or some for name, some in choices.items()}
-    most = float("inf") if size is None else float(size)
-    for _ in range(_ATTEMPTS):
-        best = best_choices(choices, counts, lambda choice: choice.size, most)
-        found = applied.weights(best)
-        content = sdz_bytes(network, found, description)
-        if size is None or len(content) <= size:
-            return best, content, found
-        most -= (len(content) - size) * 1.02 + 16
-    raise ModelError(f"a file of at most {size:,} bytes was expected, the smallest that was found has {len(content):,}")

@@ -1,4 +1,4 @@
-"""Networks of 8-bit numbers for speed: ONNX with QuantizeLinear and DequantizeLinear, by onnxruntime's tools."""
+"""8-bit networks for speed: ONNX with QuantizeLinear and DequantizeLinear, by onnxruntime's tools."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.compression.outputs import Blob, Outputs
+from opencv_squeezedet.compression.reference_outputs import Blob, ReferenceOutputs
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.formats import onnx_bytes
 from opencv_squeezedet.formats.load import OnnxNetwork
@@ -66,7 +66,7 @@ def quantize(
     judged: int = 16,
     report: Report = lambda what, done, total: None,
 ) -> Quantized:
-    """Quantise a network's weights, each channel by itself, and its activations, by what they are for pictures.
+    """Quantise a network's weights, with a scale for each channel, and its activations, by their ranges for some pictures.
 
     Parameters
     ----------
@@ -75,11 +75,11 @@ def quantize(
     blobs : sequence of array
         Each (1, C, H, W), one picture; some tens are enough.
     floats : int
-        How many convolutions stay float: those whose quantisation the outputs suffer from most, which is measured.
+        Number of convolutions that stay float: those whose quantisation changes the outputs most, as measured.
     judged : int
-        For how many of the pictures the outputs are compared.
+        Number of pictures whose outputs are compared.
     report : function, optional
-        Is told the progress.
+        Called with the progress.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def quantize(
     tools = _tools()
     source = tools.onnx.load_model_from_string(onnx_bytes(model.network, model.weights, opset=OPSET))
     ranges = _calibrated(tools, source, model.network.input_name, blobs, report)
-    outputs = Outputs(model, blobs[:judged])
+    outputs = ReferenceOutputs(model, blobs[:judged])
     layers = [layer.name for layer in model.network.layers if isinstance(layer, Convolution)]
 
     def quantized(kept: Sequence[str]) -> bytes:

@@ -1,10 +1,8 @@
-"""A compression as one self-contained HTML file (extra ``[eval]``, for its plots)."""
+"""The report on a compression as one self-contained HTML file (extra ``[eval]``, for its plots)."""
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,10 +10,9 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.compression.compress import REMOVED, Compressed
 from opencv_squeezedet.compression.table import HEADER
-from opencv_squeezedet.evaluation.plots import BLUE, GREY, ORANGE, svg
-from opencv_squeezedet.evaluation.report import page, plot, section
-from opencv_squeezedet.files import encode_picture
+from opencv_squeezedet.pictures import encode_picture
 from opencv_squeezedet.preprocess import Picture
+from opencv_squeezedet.report_page import BLUE, GREY, ORANGE, page, photo, plot, section, svg, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,16 +25,16 @@ _MOST_CENTROIDS_SHOWN = 64
 def to_html(
     compressed: Compressed, *, title: str, subtitle: str = "", pictures: Sequence[tuple[Picture, Picture]] = ()
 ) -> str:
-    """Return the report: table, size by layer, histograms, sensitivity, pictures before and after.
+    """Return the report: table, size of each layer, histograms, sensitivity, detections before and after.
 
     Parameters
     ----------
     compressed : Compressed
-        What is reported.
+        The result of the compression.
     title, subtitle : str
         The headline, and a line below it.
     pictures : sequence of (array, array), optional
-        With the detections before and after, BGR.
+        Pictures with the detections before and after, BGR.
 
     Raises
     ------
@@ -45,35 +42,23 @@ def to_html(
         If matplotlib is not installed.
     """
     sections = [
-        section("Layers", _table(compressed)),
-        section("Bytes of each layer", plot(_sizes(compressed), "bytes of codes, gaps, tables and biases by layer")),
+        section("Layers", table(HEADER, [row.cells() for row in compressed.rows[:-1]], compressed.rows[-1].cells())),
+        section("Bytes of each layer", plot(_sizes(compressed), "bytes of codes, gaps, tables and biases of each layer")),
         section(
             "Weights before and after",
-            "<p>Grey: before. Blue: what is left. Orange: the centroids, as far as there are not too many to see.</p>"
+            "<p>Grey: before. Blue: the weights kept. Orange: the centroids, unless there are too many to tell apart.</p>"
             + plot(_histograms(compressed), "histograms of each layer's weights before and after, with centroids"),
         ),
     ]
     if compressed.curves:
         sections.append(
-            section("Sensitivity", plot(_sensitivity(compressed), "output error against the share of weights removed"))
+            section("Sensitivity", plot(_sensitivity(compressed), "output error against the fraction of weights removed"))
         )
     if pictures:
-        rows = "".join(f"<figure>{_jpeg(one)}</figure><figure>{_jpeg(other)}</figure>" for one, other in pictures)
-        sections.append(section("Before, and after", f'<div class="gallery">{rows}</div>'))
+        photos = [photo(encode_picture(picture, ".jpg")) for pair in pictures for picture in pair]
+        figures = "".join(f"<figure>{image}</figure>" for image in photos)
+        sections.append(section("Detections before and after", f'<div class="gallery">{figures}</div>'))
     return page(title, subtitle, sections)
-
-
-def _jpeg(picture: Picture) -> str:
-    return f'<img alt="" src="data:image/jpeg;base64,{b64encode(encode_picture(picture, ".jpg")).decode()}">'
-
-
-def _table(compressed: Compressed) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in HEADER)
-    lines = []
-    for row in compressed.rows:
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row.cells())
-        lines.append(f'<tr class="mean">{cells}</tr>' if row is compressed.rows[-1] else f"<tr>{cells}</tr>")
-    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
 
 
 def _sizes(compressed: Compressed) -> str:
@@ -130,6 +115,6 @@ def _sensitivity(compressed: Compressed) -> str:
                 REMOVED, np.maximum(errors, 1e-9), "o-", color=(0.05 + 0.8 * shade, 0.35, 0.75 - 0.6 * shade), lw=1, ms=2
             )
             axes.annotate(name, (REMOVED[-1], max(errors[-1], 1e-9)), fontsize=5, xytext=(3, 0), textcoords="offset points")
-        axes.set(xlabel="share of the layer's weights removed", ylabel="output error, relative", yscale="log")
+        axes.set(xlabel="fraction of the layer's weights removed", ylabel="relative output error", yscale="log")
 
     return svg((9.5, 6.0), draw)

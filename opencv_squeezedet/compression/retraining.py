@@ -1,10 +1,10 @@
-"""Compression with training in between: weights that are left learn to do without the others, shared ones move together."""
+"""Compression with fine-tuning between its stages: kept weights adapt to the pruned ones, shared weights move together."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,47 +16,49 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.compression.compress import Compressed, Report, Settings, compress, key_of
-from opencv_squeezedet.compression.outputs import layer_moments
+from opencv_squeezedet.compression.compress import Compressed, Report, Settings, compress, plan, rounded
 from opencv_squeezedet.compression.pruning import prune
+from opencv_squeezedet.compression.reference_outputs import input_hessians
 from opencv_squeezedet.compression.sharing import half
-from opencv_squeezedet.compression.table import rows_of, total_of
+from opencv_squeezedet.compression.table import layer_rows, total_row
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.evaluation import detect_dataset, evaluate
-from opencv_squeezedet.files import read_picture, write_whole
+from opencv_squeezedet.files import write_whole
 from opencv_squeezedet.formats import sdz_bytes
 from opencv_squeezedet.formats.sdz import parse_sdz, stored_of
 from opencv_squeezedet.model import Model, detector_parts
 from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.network.architectures import TRAINABLE
+from opencv_squeezedet.pictures import read_picture
 from opencv_squeezedet.preprocess import Preprocess
 from opencv_squeezedet.training import PseudoLabels, Recipe, Schedule, Training
 from opencv_squeezedet.training.lock import FolderLock, lock_folder
 from opencv_squeezedet.training.loop import Trainer
 from opencv_squeezedet.training.training_set import examples_of, fingerprint
 
-_LOOKED_AT = 32  # pictures, by what layers read of which shared weights make up for each other's errors
+_CALIBRATION_PICTURES = 32
+_THRESHOLD_BYTES = 16  # by which a score threshold of other digits may lengthen the file
 
 
 @dataclass(frozen=True)
 class Retraining:
-    """How much is trained between the stages.
+    """The amount of training between the stages.
 
     Parameters
     ----------
     pictures : int
-        How many are seen after each step of pruning, and after sharing.
+        Pictures seen after each pruning step, and after sharing.
     steps : int
-        In how many steps weights are pruned: the density falls by the same factor in each.
+        Number of pruning steps; each reduces the density by the same factor.
     rate : float
         Highest learning rate.
     batch : int
         Pictures in a step of training.
     seed : int
-        Of everything that is random.
+        Random seed.
     workers : int
         Processes that read pictures.
     """
@@ -86,53 +88,54 @@ def compress_trained(
     retraining: Retraining | None = None,
     report: Report = lambda what, done, total: None,
 ) -> Compressed:
-    """Compress a detector, and train it after each step with what that decided held.
+    """Compress a detector, and fine-tune it after each stage under the constraints of that stage.
 
-    Pruned weights stay exactly 0. When weights are shared, they make up for each other's errors as far as some of the pictures
-    show them. Shared ones have one gradient, the sum of all their own, so that the centroids are what is
-    trained (figure 3 of "Deep Compression"). Each stage is kept in the folder when it is done, and training has its own
-    checkpoints, so that a compression that was stopped is resumed by the same call.
+    Pruned weights stay exactly 0. Weights are shared by optimal brain quantization on some of the pictures. The weights of a
+    cluster have one gradient, the sum of their own, so that the centroids are trained (figure 3 of "Deep Compression"). The
+    folder keeps each finished stage and the checkpoints of training, so the same call resumes an interrupted compression.
 
     Parameters
     ----------
     model : Model
         The detector.
     settings : Settings
-        How far.
+        The size, or the density and the bits.
     dataset : Dataset
         The pictures to train on; its labels must be the model's.
     folder : Path
-        Where the stages are kept.
+        The folder of the stages.
     validation : Dataset, optional
-        Pictures to measure each stage on; the score threshold in the file is then the one that is best on them.
+        Pictures to evaluate each stage on; the file then has the score threshold that is best on them.
     teacher : PseudoLabels, optional
         As for `Training`.
     retraining : Retraining, optional
-        How much is trained.
+        The amount of training.
     report : function, optional
-        Is told the progress.
+        Called with the progress.
 
     Raises
     ------
     ModelError
-        If the network is not one that can be trained.
+        If the network cannot be trained, or cannot be that small.
     ValueError
         If the data set does not fit the model, the folder holds another compression, or another process works in it.
     """
     head, preprocess = detector_parts(model.as_detector().head, model.preprocess)
     if dataset.labels != head.labels:
         raise ValueError(f"the model's labels are {head.labels}, the data set's {dataset.labels}")
-    weights = model.weights
     retraining = retraining or Retraining()
-    told = {"settings": asdict(settings), "retraining": asdict(retraining), "weights": key_of(weights)}
     pictures = fingerprint(examples_of(dataset, teacher, validation), validation)
     folder.mkdir(parents=True, exist_ok=True)
     lock = lock_folder(folder)
-    _keep(folder, {**told, "pictures": pictures, "head": head.to_dict()})
+    identity = {"settings": asdict(settings), "retraining": asdict(retraining), "model": model.fingerprint}
+    _keep(folder, {**identity, "pictures": pictures})
     stages = _Stages(model.network, head, preprocess, dataset, folder, lock, validation, teacher, retraining, report)
+    if validation is not None:  # whose score threshold the file has, so that its size is that of such a description
+        settings = settings if settings.size is None else replace(settings, size=settings.size - _THRESHOLD_BYTES)
+        model = Model(model.network, model.weights, replace(head, score_threshold=0.99), preprocess, outputs=model.outputs)
+    weights = model.weights
     accuracies = stages.accuracy("float", weights)
-    first = compress(model, settings, report=report)
-    densities = {name: choice.density for name, choice in first.choices.items()}
+    densities = {name: choice.density for name, choice in plan(model, settings, report=report).best().items()}
     for step in range(1, retraining.steps + 1):
         at = {name: density ** (step / retraining.steps) for name, density in densities.items()}
         if min(at.values()) < 1:
@@ -140,56 +143,58 @@ def compress_trained(
             accuracies |= stages.accuracy(f"pruned{step}", weights)
     pruned = Model(model.network, weights, description=model.description)
     blobs = _inputs(preprocess, dataset)
-    moments = layer_moments(pruned, blobs, lambda done, total: report("inputs", done, total))
-    found = compress(pruned, settings, densities=densities, moments=moments, report=report)
+    hessians = input_hessians(pruned, blobs, lambda done, total: report("inputs", done, total))
+    found = compress(pruned, settings, densities=densities, hessians=hessians, report=report)
     shared = found.model.weights
     accuracies |= stages.accuracy("shared", shared)
-    tuned = _joined(shared, stages.trained("tuned", shared, _groups))
+    tuned = _joined(shared, stages.trained("tuned", shared, _groups), found.choices)
     accuracies |= stages.accuracy("tuned", tuned)
     chosen = "tuned"
     if accuracies and accuracies["tuned"] < accuracies["shared"]:
         chosen, tuned = "shared", shared
     compressed = Model(model.network, tuned, description=model.description)
-    if chosen in stages.thresholds:  # training moves the scores
+    if chosen in stages.thresholds:  # training changes the scores
         head = replace(head, score_threshold=stages.thresholds[chosen])
         compressed = Model(model.network, tuned, head, preprocess, outputs=model.outputs)
     content = sdz_bytes(model.network, tuned, compressed.description)
-    rows = rows_of(model.network, stored_of(parse_sdz(content), tuned))
-    return replace(found, content=content, model=compressed, rows=(*rows, total_of(rows, len(content))), accuracies=accuracies)
+    rows = layer_rows(model.network, stored_of(parse_sdz(content), tuned))
+    return replace(
+        found, content=content, model=compressed, rows=(*rows, total_row(rows, len(content))), accuracies=accuracies
+    )
 
 
 def _inputs(preprocess: Preprocess, dataset: Dataset) -> list[NDArray[np.float32]]:
-    """The network's input for some of the pictures, those that can be read."""
+    """The network's input for some of the readable pictures."""
     blobs = []
-    for picture in dataset.pictures[:: -(-len(dataset.pictures) // _LOOKED_AT)]:
+    for picture in dataset.pictures[:: -(-len(dataset.pictures) // _CALIBRATION_PICTURES)]:
         with suppress(OSError, ValueError):
             blobs.append(preprocess.blob(read_picture(picture.path)))
     return blobs
 
 
-def _keep(folder: Path, told: dict[str, Any]) -> None:
-    """Write down what the folder is for; ValueError if it is for something else."""
-    path, content = folder / "compression.json", json.dumps(told, indent=1).encode()
+def _keep(folder: Path, identity: dict[str, Any]) -> None:
+    """Record the compression that the folder belongs to; ValueError if it belongs to another."""
+    path, content = folder / "compression.json", json.dumps(identity, indent=1).encode()
     if path.is_file() and path.read_bytes() != content:
         raise ValueError(f"{str(folder)!r} holds another compression, see {path.name}: choose another folder")
     write_whole(path, content)
 
 
 def _pruned(weights: Weights, densities: Mapping[str, float]) -> Weights:
-    return {name: [prune(kernel, densities[name]), *others] for name, (kernel, *others) in weights.items()}
+    return {**weights, **{name: [prune(weights[name][0], density), *weights[name][1:]] for name, density in densities.items()}}
 
 
-# ---- what is held ------------------------------------------------------------------------------------------------------
+# ---- constraints ------------------------------------------------------------------------------------------------------
 
 
 def _mask(kernel: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Groups of weights that have one gradient: each its own, and those that are zero, group 0, none."""
+    """Groups of weights with one gradient: each weight is its own group, but zeros are group 0, which has none."""
     groups = np.arange(1, kernel.size + 1).reshape(kernel.shape)
     return np.where(kernel == 0, 0, groups)
 
 
 def _groups(kernel: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The same for shared weights: a group for each value."""
+    """The groups of shared weights: one for each value."""
     _, codes = np.unique(np.where(kernel == 0, np.float32(0), kernel), return_inverse=True)
     codes = codes.reshape(kernel.shape) + 1
     return np.where(kernel == 0, 0, codes)
@@ -198,16 +203,16 @@ def _groups(kernel: NDArray[np.float32]) -> NDArray[np.int64]:
 def hold(
     parameters: Mapping[str, nn.Parameter], groups: Mapping[str, NDArray[np.int64]], optimizer: torch.optim.Optimizer
 ) -> None:
-    """Let the weights of a group have one value while they are trained, and those of group 0 none.
+    """Keep the weights of a group equal while they are trained, and those of group 0 zero.
 
     Parameters
     ----------
     parameters : dict
         The kernel of each layer.
     groups : dict
-        The group of each of its weights; in one group they have one value.
+        The group of each weight; the weights of a group are equal.
     optimizer : Optimizer
-        What updates them.
+        The optimizer that updates them.
     """
     for name, of_each in groups.items():
         _hold(parameters[name], torch.from_numpy(of_each), optimizer)
@@ -229,7 +234,7 @@ def _hold(parameter: nn.Parameter, groups: Tensor, optimizer: torch.optim.Optimi
         changed.grad = (gradient * left).reshape(changed.shape)
 
     def together(*_: Any) -> None:
-        """Members with one gradient move alike, but for the last bit where a processor computes several at a time."""
+        """Weights with one gradient move alike except for the last bit, because vectorized code rounds differently."""
         with torch.no_grad():
             values = parameter.reshape(-1)
             parameter.copy_(torch.where(left, values if alone else values[first][groups], 0).reshape(parameter.shape))
@@ -238,16 +243,17 @@ def _hold(parameter: nn.Parameter, groups: Tensor, optimizer: torch.optim.Optimi
     optimizer.register_step_post_hook(together)
 
 
-def _joined(shared: Weights, trained: Weights) -> Weights:
-    """The trained weights with one value, float16's, for each that the shared ones had; biases rounded too."""
-    found: Weights = {}
-    for name, (kernel, *others) in trained.items():
+def _joined(shared: Weights, trained: Weights, names: Iterable[str]) -> Weights:
+    """The trained weights with one float16 value for each value of the shared ones; biases are rounded to float16."""
+    found = dict(shared)
+    for name in names:
+        kernel, *others = trained[name]
         groups = _groups(shared[name][0]).ravel()
         sums = np.bincount(groups, kernel.ravel().astype(np.float64))
         means = half(sums / np.maximum(np.bincount(groups), 1))
         means[0] = 0
         kept = means[groups].reshape(kernel.shape)
-        found[name] = [kept, *(blob.astype(np.float16).astype(np.float32) for blob in others)]
+        found[name] = [kept, *map(rounded, others)]
     return found
 
 
@@ -256,7 +262,7 @@ def _joined(shared: Weights, trained: Weights) -> Weights:
 
 @dataclass(frozen=True)
 class _Stages:
-    """Trains and measures; what is done is read from the folder."""
+    """Trains and evaluates stages; finished ones are read from the folder."""
 
     network: Network
     head: HeadConfig
@@ -271,7 +277,7 @@ class _Stages:
     thresholds: dict[str, float] = field(default_factory=dict)
 
     def trained(self, stage: str, weights: Weights, groups: Callable[[NDArray[np.float32]], NDArray[np.int64]]) -> Weights:
-        """Return the weights after training, with the groups of weights held."""
+        """Return the weights after training under the constraints of their groups."""
         done = self.folder / f"{stage}.sdz"
         if done.is_file():
             return Model.load(done).weights
@@ -286,7 +292,8 @@ class _Stages:
             workers=self.retraining.workers,
         )
         trainer = training.trainer
-        hold(_kernels(trainer), {name: groups(kernel) for name, (kernel, *_) in weights.items()}, trainer.optimizer)
+        kernels = _kernels(trainer)
+        hold(kernels, {name: groups(weights[name][0]) for name in kernels}, trainer.optimizer)
         with closing(training.run(every=max(1, self.retraining.pictures // 4))) as progress:
             for step in progress:
                 self.report(stage, step.seen, step.pictures)
@@ -314,7 +321,7 @@ class _Stages:
         raise ModelError(f"{self.network.name!r} is none of the networks that can be trained: {', '.join(TRAINABLE)}")
 
     def accuracy(self, stage: str, weights: Weights) -> dict[str, float]:
-        """Return the VOC07 mAP under the stage's name, and note the best score threshold; nothing without pictures."""
+        """Return the VOC07 mAP under the stage's name, and record the best score threshold; empty without validation."""
         if self.validation is None:
             return {}
         kept = self.folder / f"{stage}.accuracy"
@@ -332,9 +339,9 @@ class _Stages:
 
 
 def _kernels(trainer: Trainer) -> dict[str, nn.Parameter]:
-    """The kernel of each layer in training."""
+    """The kernel of each trained layer."""
     found = {}
-    for step in trainer.model.network.weighted():
+    for step in trainer.model.network.trained():
         kernel, *_ = trainer.model.filters[step.layer.name.replace(".", "_")].parameters()
         found[step.layer.name] = kernel
     return found

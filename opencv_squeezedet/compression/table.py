@@ -1,4 +1,4 @@
-"""The table of a compressed network, like those of "Learning both Weights and Connections" and "Deep Compression"."""
+"""The table of a compressed network, as in "Learning both Weights and Connections" and "Deep Compression"."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ FLOAT_BITS = 32
 
 
 @dataclass(frozen=True)
-class Row:
-    """A layer, or all of them.
+class LayerRow:
+    """The row of a layer, or the total of all layers.
 
     Parameters
     ----------
     layer : str
         Its name.
     weights, macs : int
-        Of its kernel and its bias; multiplications of one pass.
+        The number of weights, including the bias, and of multiplications in one pass.
     active : float or None
-        The share of its inputs that are not zero, if pictures told.
+        The fraction of its inputs that is not zero; None without pictures.
     kept : float
-        The share of its kernel's weights that are not zero.
+        The fraction of its kernel's weights that is not zero.
     macs_left : float
-        The share of multiplications by a weight and an input that are both not zero.
+        The fraction of multiplications whose factors are both nonzero.
     bits : float
-        Of a code before Huffman's; of all layers together the mean over the weights that are kept.
+        The bits of a code before Huffman coding; in the total the mean over the kept weights.
     codes, gaps, tables, size : int
-        Bytes: of codes, of gaps, of everything else about the kernel, and of all with the bias.
+        Bytes of the codes, of the gaps, of the rest of the kernel, and of the whole layer with its bias.
     textbook : float or None
-        The ratio that sharing weights has by `textbook_ratio`, without pruning and Huffman's code; None for floats.
+        The ratio by `textbook_ratio`, without pruning and Huffman coding; None for plain floats.
     """
 
     layer: str
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """How many times more bytes float32 takes."""
+        """The bytes as float32 divided by the bytes stored."""
         return self.weights * FLOAT_BITS / 8 / self.size
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Row:
         return {**asdict(self), "ratio": self.ratio}
 
     def cells(self) -> list[str]:
-        """Return the columns of `HEADER`."""
+        """Return the cells of the columns in `HEADER`."""
         active = "" if self.active is None else f"{100 * self.active:.0f}"
         textbook = "" if self.textbook is None else f"{self.textbook:.2f}"
         counts = [f"{self.codes:,}", f"{self.gaps:,}", f"{self.tables:,}", f"{self.size:,}"]
@@ -84,21 +84,21 @@ class Row:
 
 
 def textbook_ratio(weights: int, clusters: int, bits: int = FLOAT_BITS) -> float:
-    """Return n b / (k b + n log2 k), how much smaller n weights of b bits get that share k values."""
+    """Return n b / (k b + n log2 k), the compression ratio of n weights of b bits that share k values."""
     return weights * bits / (clusters * bits + weights * math.log2(clusters))
 
 
-def rows_of(network: Network, stored: Mapping[str, Stored], active: Mapping[str, float] | None = None) -> list[Row]:
-    """Return a row for each layer with weights.
+def layer_rows(network: Network, stored: Mapping[str, Stored], active: Mapping[str, float] | None = None) -> list[LayerRow]:
+    """Return the row of each layer with weights.
 
     Parameters
     ----------
     network : Network
         The network.
     stored : dict
-        What its file has of each layer.
+        The stored sizes of each layer.
     active : dict, optional
-        The share of each layer's inputs that are not zero.
+        The fraction of each layer's inputs that is not zero.
     """
     rows = []
     for step in network.weighted():
@@ -106,7 +106,7 @@ def rows_of(network: Network, stored: Mapping[str, Stored], active: Mapping[str,
         kernel = math.prod(step.weights[0])
         share = None if active is None else active[step.layer.name]
         rows.append(
-            Row(
+            LayerRow(
                 step.layer.name,
                 step.parameters,
                 step.macs // network.input_shape[0],
@@ -124,15 +124,15 @@ def rows_of(network: Network, stored: Mapping[str, Stored], active: Mapping[str,
     return rows
 
 
-def total_of(rows: Sequence[Row], size: int) -> Row:
-    """Return the row of all layers; ``size`` is that of the whole file, with its definition and description."""
+def total_row(rows: Sequence[LayerRow], size: int) -> LayerRow:
+    """Return the total; ``size`` is the size of the whole file, with its definition and description."""
     weights, macs = sum(row.weights for row in rows), sum(row.macs for row in rows)
     kept = [row.weights * row.kept for row in rows]
     known = [row for row in rows if row.active is not None]
     active = sum(row.macs * float(row.active or 0) for row in known) / macs if known and macs else None
     left = sum(row.macs * row.macs_left for row in rows) / macs if macs else 0.0
     textbook = weights * FLOAT_BITS / 8 / sum(row.weights * FLOAT_BITS / 8 / (row.textbook or 1.0) for row in rows)
-    return Row(
+    return LayerRow(
         "total",
         weights,
         macs,

@@ -151,7 +151,7 @@ def _area(box: Sequence[float]) -> float:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Return width and height of a picture that is upright, as `opencv_squeezedet.files.read_picture` gives it.
+    """Return width and height of a picture that is upright, as `opencv_squeezedet.pictures.read_picture` gives it.
 
     No pixels are read.
 

@@ -14,7 +14,8 @@ from xml.etree import ElementTree
 
 from opencv_squeezedet.datasets.raw import MOST_TEXT_BYTES, Raw, RawObject, RawPicture, read_text
 from opencv_squeezedet.datasets.xml_layout import Layout, files_below
-from opencv_squeezedet.files import PICTURE_SUFFIXES, read_regular
+from opencv_squeezedet.files import read_regular
+from opencv_squeezedet.pictures import PICTURE_SUFFIXES
 
 
 def is_voc(folder: Path) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from opencv_squeezedet.files import PICTURE_SUFFIXES
+from opencv_squeezedet.pictures import PICTURE_SUFFIXES
 
 _MOST_NAMED = 3  # folders
 _DEEPEST = 6  # folders below the first: nobody who names / by mistake is to wait for all of it

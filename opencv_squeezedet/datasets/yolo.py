@@ -9,7 +9,8 @@ from typing import Any, TypeGuard
 
 from opencv_squeezedet.datasets.raw import MOST_TEXT_BYTES, Raw, RawObject, RawPicture, briefly, find_pictures, read_text
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.files import PICTURE_SUFFIXES, read_regular
+from opencv_squeezedet.files import read_regular
+from opencv_squeezedet.pictures import PICTURE_SUFFIXES
 
 _SPLITS = ("train", "val", "valid", "test")
 _NAME_FILES = ("classes.txt", "names.txt", "obj.names")

@@ -1,4 +1,4 @@
-"""How good a detector is: PASCAL VOC and COCO metrics, curves, and a report (extra ``[eval]``)."""
+"""Evaluation of detectors: PASCAL VOC and COCO metrics, curves, error analysis, and a report (extra ``[eval]``)."""
 
 from opencv_squeezedet.evaluation.diagnosis import Diagnosis, diagnose
 from opencv_squeezedet.evaluation.evaluate import ClassResult, Evaluation, evaluate

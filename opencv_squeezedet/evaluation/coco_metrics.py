@@ -27,7 +27,7 @@ class CocoResult(NamedTuple):
 
 
 def coco_metrics(dataset: Dataset, detections: Sequence[Detections]) -> CocoResult:
-    """Return the COCO metrics. Difficult objects count as crowds: a detection that overlaps one is not a mistake.
+    """Return the COCO metrics. Difficult objects count as crowds: a detection that overlaps one is not an error.
 
     Raises
     ------

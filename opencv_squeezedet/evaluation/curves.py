@@ -1,4 +1,4 @@
-"""Precision-recall curves and PASCAL VOC's two average precisions; no maintained library implements VOC's rules."""
+"""Precision-recall curves and PASCAL VOC's two average precisions, which no maintained library implements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Curve(NamedTuple):
 
 
 class OperatingPoint(NamedTuple):
-    """A score threshold, above which detections count, and the precision, recall and F1 there."""
+    """A score threshold, and the precision, recall and F1 of the detections above it."""
 
     threshold: float
     precision: float
@@ -44,29 +44,29 @@ def voc07_ap(points: Curve) -> float:
 def voc10_ap(points: Curve) -> float:
     """Return the average precision of VOC2010 and later: the area under the curve made non-increasing."""
     steps = np.diff(points.recall, prepend=0.0)
-    return float(np.sum(steps * _from_there_on(points.precision)))
+    return float(np.sum(steps * _non_increasing(points.precision)))
 
 
 def interpolated(points: Curve, levels: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the best precision at each recall of ``levels`` or above; 0 beyond the last recall."""
-    places = np.searchsorted(points.recall, levels)
-    return np.append(_from_there_on(points.precision), 0.0)[places]
+    indices = np.searchsorted(points.recall, levels)
+    return np.append(_non_increasing(points.precision), 0.0)[indices]
 
 
-def _from_there_on(precision: NDArray[np.float64]) -> NDArray[np.float64]:
+def _non_increasing(precision: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.maximum.accumulate(precision[::-1])[::-1]
 
 
 def best_f1(points: Curve) -> OperatingPoint:
-    """Return the score threshold with the highest F1, midway between the last score above it and the first one below.
+    """Return the score threshold with the highest F1, midway between two neighbouring scores.
 
-    If there are no detections or no objects, the threshold is 1 and the rest 0.
+    Without detections or objects, the threshold is 1 and everything else 0.
     """
     if not len(points.score) or np.isnan(points.recall[-1]):
         return OperatingPoint(1.0, 0.0, 0.0, 0.0)
-    following = np.append(points.score[1:], 0.0)
+    next_score = np.append(points.score[1:], 0.0)
     total = points.precision + points.recall
     f1 = np.divide(2 * points.precision * points.recall, total, out=np.zeros_like(total), where=total > 0)
-    best = int(np.argmax(np.where(following < points.score, f1, -1.0)))  # a threshold cannot separate equal scores
-    threshold = float(points.score[best] + following[best]) / 2
+    best = int(np.argmax(np.where(next_score < points.score, f1, -1.0)))  # a threshold cannot separate equal scores
+    threshold = float(points.score[best] + next_score[best]) / 2
     return OperatingPoint(threshold, float(points.precision[best]), float(points.recall[best]), float(f1[best]))

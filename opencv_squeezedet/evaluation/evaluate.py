@@ -22,21 +22,21 @@ RECALL_LEVELS: NDArray[np.float64] = np.arange(101) / 100
 
 @dataclass(frozen=True, eq=False)
 class ClassResult:
-    """The metrics of one class, by PASCAL VOC's rules: difficult objects need not be found, and finding one is not a mistake.
+    """The metrics of one class, by PASCAL VOC's rules: difficult objects count neither as missed nor as errors.
 
     Parameters
     ----------
     label : str
         The class.
     objects, difficult : int
-        How many objects there are to find, and how many difficult ones besides.
+        Numbers of objects that count, and of difficult ones.
     detections : int
-        How many detections count as hits or mistakes.
+        Number of detections that are hits or errors.
     voc07, voc10 : float
         Average precision at the IoU threshold, of VOC2007 (11 points) and of VOC2010 and later (area under the curve). NaN
         without objects.
     recall : float
-        Recall of all detections, whatever their score. NaN without objects.
+        Recall of all detections, at any score. NaN without objects.
     best : OperatingPoint
         The score threshold with the highest F1.
     curve : Curve
@@ -74,13 +74,13 @@ class Evaluation:
     Parameters
     ----------
     pictures : int
-        How many pictures there are.
+        Number of pictures.
     iou_threshold : float
         The IoU from which a detection is a hit, in all metrics but COCO's.
     classes : tuple of ClassResult
         In the order of the labels.
     pooled : ClassResult
-        All classes pooled into one, with one score threshold and one curve; not their mean.
+        All classes pooled, with one score threshold and one curve; not their mean.
     coco : dict
         COCO's metrics by name: AP, AP50, AP75, AP_small, AP_medium, AP_large, and AR likewise. Empty if not computed.
     """
@@ -123,12 +123,12 @@ def evaluate(
     dataset : Dataset
         The ground truth.
     detections : sequence of Detections
-        The detections in each picture, in the data set's order, with the data set's labels as their label table. They should
-        reach down to low scores to show the whole curves.
+        The detections in each picture, in the data set's order, with the data set's labels as their label table. They
+        should include low scores, so that the curves are complete.
     iou_threshold : float
         The IoU from which a detection is a hit. COCO's metrics have their own thresholds.
     coco : bool
-        Whether to compute COCO's metrics too, with faster-coco-eval.
+        Whether to compute COCO's metrics too, by faster-coco-eval.
 
     Returns
     -------

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,27 +11,11 @@ from numpy.typing import NDArray
 from opencv_squeezedet.evaluation.curves import interpolated
 from opencv_squeezedet.evaluation.diagnosis import Diagnosis
 from opencv_squeezedet.evaluation.evaluate import RECALL_LEVELS, ClassResult, Evaluation
-from opencv_squeezedet.extras import needs
+from opencv_squeezedet.report_page import BLUE, GREY, ORANGE, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-BLUE, ORANGE, GREY = "#1769aa", "#d55e00", "#8a94a0"
-_STYLE: Any = {
-    "axes.edgecolor": "#c3cad2",
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "font.size": 9,
-    "grid.color": "#e8ecf0",
-    "svg.hashsalt": "opencv-squeezedet",  # the same numbers give the same file
-    "xtick.color": "#5b6670",
-    "ytick.color": "#5b6670",
-}
 
 
 def pooled_curves(evaluation: Evaluation) -> str:
@@ -41,7 +24,7 @@ def pooled_curves(evaluation: Evaluation) -> str:
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
-        left.plot(RECALL_LEVELS, _reached(evaluation.pooled), color=BLUE, linewidth=2)
+        left.plot(RECALL_LEVELS, _precision_at_levels(evaluation.pooled), color=BLUE, linewidth=2)
         left.plot(best.recall, best.precision, "o", color=ORANGE)
         left.set(xlabel="recall", ylabel="precision", title="All objects together", xlim=(0, 1), ylim=(0, 1.02))
         total = points.precision + points.recall
@@ -65,14 +48,14 @@ def class_bars(evaluation: Evaluation) -> str:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        places = np.arange(len(results))
+        rows = np.arange(len(results))
         values = [100 * result.voc10 for result in results]
-        axes.barh(places, values, color=BLUE, height=0.66, label="VOC10 AP")
+        axes.barh(rows, values, color=BLUE, height=0.66, label="VOC10 AP")
         if evaluation.coco:
-            axes.barh(places, [100 * result.coco for result in results], color="#8fc1e8", height=0.66, label="COCO AP")
-        for place, value in enumerate(values):
-            axes.text(value + 0.8, place, f"{value:.1f}", va="center", fontsize=8.5, color="#3a444e")
-        axes.set_yticks(places, [f"{result.label}  ({result.objects})" for result in results])
+            axes.barh(rows, [100 * result.coco for result in results], color="#8fc1e8", height=0.66, label="COCO AP")
+        for row, value in enumerate(values):
+            axes.text(value + 0.8, row, f"{value:.1f}", va="center", fontsize=8.5, color="#3a444e")
+        axes.set_yticks(rows, [f"{result.label}  ({result.objects})" for result in results])
         axes.set(xlim=(0, 100), xlabel="average precision, % (objects in brackets)", ylim=(-0.6, len(results) - 0.4))
         axes.grid(axis="y", visible=False)
         axes.legend(frameon=False, loc="lower right")
@@ -81,22 +64,22 @@ def class_bars(evaluation: Evaluation) -> str:
 
 
 def error_bars(diagnosis: Diagnosis) -> str:
-    """What each kind of mistakes costs, and the share of detections that is right at each score."""
+    """The cost of each error type, and a reliability diagram of the scores."""
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
         errors = diagnosis.errors[::-1]
         values = [100 * error.cost for error in errors]
         left.barh(range(len(errors)), values, color=BLUE, height=0.66)
-        for place, value in enumerate(values):
-            left.text(value + 0.1, place, f"{value:.1f}", va="center", fontsize=8.5, color="#3a444e")
+        for row, value in enumerate(values):
+            left.text(value + 0.1, row, f"{value:.1f}", va="center", fontsize=8.5, color="#3a444e")
         left.set_yticks(range(len(errors)), [f"{error.name}  ({error.mistakes})" for error in errors])
-        left.set(xlabel="mAP it costs, points (mistakes in brackets)", xlim=(0, max(*values, 1) * 1.15))
+        left.set(xlabel="cost in mAP, points (errors in brackets)", xlim=(0, max(*values, 1) * 1.15))
         left.grid(axis="y", visible=False)
-        bins = [one for one in diagnosis.reliability if one.detections]
+        bins = [score_bin for score_bin in diagnosis.reliability if score_bin.detections]
         right.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
-        right.plot([one.score for one in bins], [one.right for one in bins], "o-", color=BLUE, linewidth=2)
-        right.set(xlabel="score", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
+        right.plot([each.score for each in bins], [each.precision for each in bins], "o-", color=BLUE, linewidth=2)
+        right.set(xlabel="score", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
 
     return svg((9.5, 3.2), draw)
 
@@ -120,7 +103,7 @@ def class_curves(evaluation: Evaluation) -> str:
 
 
 def _class_curve(axes: Axes, result: ClassResult) -> None:
-    precision = _reached(result)
+    precision = _precision_at_levels(result)
     axes.fill_between(RECALL_LEVELS, precision, color=BLUE, alpha=0.12, linewidth=0)
     axes.plot(RECALL_LEVELS, precision, color=BLUE, linewidth=1.5)
     axes.plot(result.best.recall, result.best.precision, "o", color=ORANGE, markersize=4)
@@ -128,20 +111,7 @@ def _class_curve(axes: Axes, result: ClassResult) -> None:
     axes.set_title(f"{result.label}  {100 * result.voc10:.1f}", fontsize=9)
 
 
-def _reached(result: ClassResult) -> NDArray[np.float64]:
-    """The precision at each recall level; NaN, which is not drawn, beyond the last recall."""
+def _precision_at_levels(result: ClassResult) -> NDArray[np.float64]:
+    """The precision at each recall level; NaN, which is not drawn, above the highest recall."""
     precision = interpolated(result.curve, RECALL_LEVELS)
     return np.where(precision > 0, precision, np.nan)
-
-
-def svg(size: tuple[float, float], draw: Any) -> str:
-    """Return what ``draw`` puts into a figure of this size, in inches, as SVG; ImportError without matplotlib."""
-    with needs("eval"):
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()

@@ -1,4 +1,4 @@
-"""COCO result files: detections by this package and by other programs."""
+"""COCO result files, written by this package or by other programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.files import read_whole, write_whole
 
 _MOST_BYTES = 1 << 32
-_MOST = float(np.finfo(np.float32).max) / 2  # of two added numbers, which must fit
+_MOST = float(np.finfo(np.float32).max) / 2  # half, so that the sum of two numbers fits
 
 
 def write_results(
@@ -35,13 +35,13 @@ def write_results(
         The class name of each ``category_id``; detections of other classes are left out. Default: ids are the class
         id + 1.
     """
-    known = _default_categories(dataset) if categories is None else categories
+    names = _default_categories(dataset) if categories is None else categories
     table = class_table(dataset.labels)
-    ids = {table[name]: category for category, name in known.items() if name in table}
+    ids = {table[name]: category for category, name in names.items() if name in table}
     rows = [
         {"image_id": picture.image_id, "category_id": ids[class_id], "bbox": row["bbox"], "score": row["score"]}
-        for picture, found in zip(dataset.pictures, detections, strict=True)
-        for row, class_id in zip(found.to_coco(0), found.class_id.tolist(), strict=True)
+        for picture, detected in zip(dataset.pictures, detections, strict=True)
+        for row, class_id in zip(detected.to_coco(0), detected.class_id.tolist(), strict=True)
         if class_id in ids
     ]
     write_whole(path, json.dumps(rows).encode())
@@ -66,10 +66,10 @@ def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | N
     ----------
     path : Path
         A COCO list of results, each with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height) and ``score``; or a
-        COCO data set whose annotations have scores, as ``detect --coco`` writes: its own categories and file names then
-        identify classes and pictures.
+        COCO data set whose annotations have scores, as ``detect --coco`` writes, which identifies classes by its own
+        categories and pictures by file name.
     dataset : Dataset
-        The pictures, and their labels: results of other classes, or for other pictures are left out.
+        The pictures and labels; results for other pictures or classes are left out.
     categories : mapping, optional
         The class name of each category id. Default: ids are the class id + 1.
 
@@ -81,7 +81,7 @@ def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | N
     Raises
     ------
     ValueError
-        If it is not such a file, or nothing in it is for a picture and a class of the data set.
+        If it is not such a file, or none of its results is for a picture and a class of the data set.
     """
     try:
         content = json.loads(read_whole(path, _MOST_BYTES))
@@ -89,10 +89,10 @@ def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | N
             rows, categories = content["annotations"], {entry["id"]: str(entry["name"]) for entry in content["categories"]}
             names = {picture.path.name: i for i, picture in enumerate(dataset.pictures)}
             if len(names) < len(dataset.pictures):
-                raise ValueError("pictures of the data set share a file name, so their results cannot be told apart")
-            places = {entry["id"]: names.get(Path(entry["file_name"]).name) for entry in content["images"]}
+                raise ValueError("pictures of the data set have the same file name, so results cannot be assigned to them")
+            index_of = {entry["id"]: names.get(Path(entry["file_name"]).name) for entry in content["images"]}
         else:
-            rows, places = content, {picture.image_id: i for i, picture in enumerate(dataset.pictures)}
+            rows, index_of = content, {picture.image_id: i for i, picture in enumerate(dataset.pictures)}
         parsed = [_row(row) for row in rows]
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path}: COCO's results were expected: {error!r}") from error
@@ -101,12 +101,12 @@ def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | N
         categories = _default_categories(dataset)
     of_picture: list[list[Any]] = [[] for _ in dataset.pictures]
     for image_id, category, box, score in parsed:
-        place, class_id = places.get(image_id), table.get(categories.get(category, ""))
-        if place is not None and class_id is not None:
-            of_picture[place].append((-score, class_id, box))
+        index, class_id = index_of.get(image_id), table.get(categories.get(category, ""))
+        if index is not None and class_id is not None:
+            of_picture[index].append((-score, class_id, box))
     if parsed and not any(of_picture):
         raise ValueError(f"{path}: none of its {len(parsed)} results is for a picture and a class of the data set")
-    return [_detections(found, dataset.labels) for found in of_picture]
+    return [_detections(results, dataset.labels) for results in of_picture]
 
 
 def _row(row: Any) -> tuple[int | str, int, tuple[float, ...], float]:
@@ -120,7 +120,7 @@ def _row(row: Any) -> tuple[int | str, int, tuple[float, ...], float]:
     return image_id, category_id, (x, y, x + width, y + height), score
 
 
-def _detections(found: list[Any], labels: tuple[str, ...]) -> Detections:
-    found.sort(key=lambda row: row[0])
-    boxes = np.array([box for _, _, box in found], np.float32).reshape(-1, 4)
-    return Detections(boxes, [-score for score, _, _ in found], [class_id for _, class_id, _ in found], labels)
+def _detections(results: list[Any], labels: tuple[str, ...]) -> Detections:
+    results.sort(key=lambda row: row[0])
+    boxes = np.array([box for _, _, box in results], np.float32).reshape(-1, 4)
+    return Detections(boxes, [-score for score, _, _ in results], [class_id for _, class_id, _ in results], labels)

@@ -1,8 +1,7 @@
-"""Runs a detector on all pictures of a data set."""
+"""Run a detector on all pictures of a data set."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ import cv2
 from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
-from opencv_squeezedet.files import read_picture
 from opencv_squeezedet.options import Options
-from opencv_squeezedet.pipeline import in_order
+from opencv_squeezedet.pictures import read_picture
+from opencv_squeezedet.pipeline import available_cores, ordered_map
 from opencv_squeezedet.timing import StageTimes
 
 if TYPE_CHECKING:
@@ -28,16 +27,16 @@ STAGES = ("read", "preprocess", "network", "post-process")
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What a detector found in the pictures of a data set, and how long it took.
+    """The detections in the pictures of a data set, and the times they took.
 
     Parameters
     ----------
     detections : tuple of Detections
-        The detections in each picture, in the data set's order; none in a picture that cannot be read.
+        The detections in each picture, in the data set's order; empty for a picture that cannot be read.
     seconds : float
-        Time for all pictures, from the first file to the last detection.
+        Total time, from the first file to the last detection.
     workers : int
-        How many pictures were processed at a time.
+        Number of pictures processed at a time.
     stages : StageTimes
         The stage times of each picture; those of pictures processed at the same time overlap.
     problems : tuple of str
@@ -60,7 +59,7 @@ class Run:
         return {
             "pictures_per_second": self.pictures_per_second,
             "workers": self.workers,
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cores": available_cores(),
             "opencv": cv2.__version__,
             "milliseconds": self.stages.milliseconds(),
         }
@@ -98,7 +97,7 @@ def detect_dataset(
     stages = StageTimes(*STAGES)
     problems: list[str] = []
 
-    def look(detector: SqueezeDet, picture: Annotated) -> Detections | str:
+    def process(detector: SqueezeDet, picture: Annotated) -> Detections | str:
         try:
             with stages.stage("read"):
                 image = read_picture(picture.path)
@@ -114,10 +113,10 @@ def detect_dataset(
     results: list[Detections] = []
     start = time.perf_counter()
     try:
-        for one in in_order(look, dataset.pictures, detectors):
-            if isinstance(one, str):
-                problems.append(one)
-            results.append(Detections([], [], [], dataset.labels) if isinstance(one, str) else one)
+        for outcome in ordered_map(process, dataset.pictures, detectors):
+            if isinstance(outcome, str):
+                problems.append(outcome)
+            results.append(Detections([], [], [], dataset.labels) if isinstance(outcome, str) else outcome)
             on_picture()
     finally:
         for detector, on_stage in zip(detectors, before, strict=True):

@@ -23,18 +23,18 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def share(part: int, whole: int) -> float:
-    """Return a ratio, NaN if there is nothing."""
+    """Return a ratio; NaN for 0 / 0."""
     return part / whole if whole else math.nan
 
 
 def to_json(evaluation: Evaluation, run: Run | None = None, diagnosis: Diagnosis | None = None) -> str:
-    """Return all numbers as JSON, with ``diagnosis``, and with ``speed`` if a detector was run."""
+    """Return all numbers as JSON, with ``diagnosis`` and ``speed`` if they are given."""
     more = {name: part.to_dict() for name, part in (("diagnosis", diagnosis), ("speed", run)) if part is not None}
     return json.dumps({**evaluation.to_dict(), **more}, indent=1) + "\n"
 
 
 def to_csv(evaluation: Evaluation) -> str:
-    """Return one line per class and one of mean average precisions, as fractions; a cell without a number is empty."""
+    """Return one line per class and one of mean average precisions, as fractions; missing numbers are empty cells."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_COLUMNS)
@@ -49,6 +49,6 @@ def _cell(value: str | float) -> str | float:
 
 
 def means(evaluation: Evaluation) -> list[float]:
-    """Return the means over the classes: VOC07, VOC10, and COCO's AP, AP50 and AP75, NaN if they were not computed."""
+    """Return the means over classes: VOC07, VOC10, and COCO's AP, AP50 and AP75, NaN if not computed."""
     by_coco = [evaluation.coco.get(name, math.nan) for name in ("AP", "AP50", "AP75")]
     return [evaluation.map_voc07, evaluation.map_voc10, *by_coco]

@@ -1,6 +1,6 @@
-"""Weights as OpenCV 4, and readers of ONNX, take them beside a definition.
+"""Weights in the bytes that OpenCV 4 and ONNX readers take beside a definition.
 
-Apart from the other readers and writers, because a detector starts with it.
+They are separate from the other readers and writers because every detector needs them to start.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from opencv_squeezedet.formats._schema import Record
 from opencv_squeezedet.formats._wire import encode, pieces
 
 FLOAT, INT = 1, 2
-"""ONNX's numbers: of float32 among the types of data, and of a whole number among those of attributes."""
+"""ONNX's enum values: float32 as a data type, and an integer as an attribute type."""
 _DATA_TYPES = {"<f4": FLOAT, "<f2": 10, "<i8": 7}
 _CAFFES_HALF = 2
 
@@ -24,7 +24,7 @@ Arrays = Mapping[str, Sequence[NDArray[Any]]]
 
 
 def bare_caffemodel(weights: Arrays) -> bytes:
-    """Return all that OpenCV looks for in a caffemodel beside a prototxt."""
+    """Return a caffemodel with no more than OpenCV reads beside a prototxt."""
     from opencv_squeezedet.formats._caffe_schema import WEIGHTS_SCHEMA  # takes time to import
 
     layers = [{"name": name, "blobs": list(map(caffe_blob, blobs))} for name, blobs in weights.items()]
@@ -32,7 +32,7 @@ def bare_caffemodel(weights: Arrays) -> bytes:
 
 
 def caffe_blob(values: NDArray[Any]) -> Record:
-    """Return the BlobProto of an array of float32, or of float16 as OpenCV stores it."""
+    """Return the BlobProto of an array of float32, or of float16 in OpenCV's form."""
     shape = {"shape": {"dim": values.shape}}
     if values.dtype == np.float16:
         return {**shape, "raw_data_type": _CAFFES_HALF, "raw_data": values}
@@ -60,12 +60,12 @@ def with_weights(skeleton: bytes, weights: Arrays) -> bytes:
 
 
 def weight_names(layer: str) -> tuple[str, str]:
-    """Return what a layer's kernel and its bias are called in an ONNX file."""
+    """Return the names of a layer's kernel and bias in an ONNX file."""
     return f"{layer}.weight", f"{layer}.bias"
 
 
 def stored_tensor(name: str, values: NDArray[Any]) -> Record:
-    """Return the TensorProto of weights; those of float16 have a name of their own, for `cast` gives the plain one."""
+    """Return the TensorProto of weights; float16 ones have another name, because `cast` produces the plain one."""
     return tensor(f"{name}.half" if values.dtype == np.float16 else name, values)
 
 
@@ -75,6 +75,6 @@ def tensor(name: str, values: NDArray[Any]) -> Record:
 
 
 def cast(name: str) -> Record:
-    """Return the node that makes float32 of a `stored_tensor` of float16."""
+    """Return the node that casts a `stored_tensor` of float16 to float32."""
     to = {"name": "to", "i": FLOAT, "type": INT}
     return {"input": [f"{name}.half"], "output": [name], "name": f"{name}.cast", "op_type": "Cast", "attribute": [to]}

@@ -19,6 +19,7 @@ from opencv_squeezedet.model_files import MOST_BYTES, Read, named, read_file
 from opencv_squeezedet.network import Network, Shape, Weights
 
 _RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
+_OLD_SIZES = ("num", "channels", "height", "width")
 _MOST_AXES = 8
 
 
@@ -103,8 +104,11 @@ def parse_caffemodel(content: bytes) -> Weights:
 
 
 def _values(blob: Any, layer: str) -> NDArray[np.float32]:
-    """The blob as an array of its shape; the old four sizes lose their leading ones where the blob is a vector."""
-    old = (blob.num, blob.channels, blob.height, blob.width)
+    """The blob as an array of its shape; the old four sizes lose their leading ones where the blob is a vector.
+
+    A blob without axes, for which Caffe writes no sizes, becomes a vector of one value.
+    """
+    old = (blob.num, blob.channels, blob.height, blob.width) if any(map(blob.has, _OLD_SIZES)) else (1,)
     shape: Shape = tuple(blob.shape.dim) if blob.has("shape") else old
     if not 1 <= len(shape) <= _MOST_AXES or min(shape) < 1:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""The Deep-Compressed SqueezeNet (Han et al., arXiv:1510.00149) as it was published: codebooks, codes and gaps."""
+"""The published file of the Deep-Compressed SqueezeNet (Han et al., arXiv:1510.00149): codebooks, codes and gaps."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _LONGEST_GAP = 15
 def read_compressed(path: StrPath) -> Weights:
     """Read ``compressed_SqueezeNet.net``: the weights of `squeezenet_v1_0`, under its layer names.
 
-    For each layer the file has how many weights it stores, a codebook of 256 values, the bias, a code for each stored weight,
-    and the gaps between them, two in a byte. A gap too long for four bits is bridged by weights of code 0, whose value is 0.
+    For each layer the file contains the number of stored weights, a codebook of 256 values, the bias, a code for each stored
+    weight, and the gaps between them, two in a byte. Weights of code 0, whose value is 0, bridge gaps that exceed four bits.
 
     Raises
     ------
@@ -78,10 +78,10 @@ def _layer(step: Step, count: int, content: bytes) -> list[NDArray[np.float32]]:
 
 
 def _spread(step: Step, kernel: Shape, stored: NDArray[np.float32], gaps: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The weights at their places, zero elsewhere."""
+    """The stored weights at their indices, zero elsewhere."""
     places = np.cumsum(gaps.astype(np.int64) + 1) - 1
     weights = np.zeros(math.prod(kernel), np.float32)
     if len(places) and places[-1] >= len(weights):
-        raise step.layer.error(f"{len(weights)} weights were expected, one is stored at place {places[-1]}")
+        raise step.layer.error(f"{len(weights)} weights were expected, one has the index {places[-1]}")
     weights[places] = stored
     return weights.reshape(kernel)

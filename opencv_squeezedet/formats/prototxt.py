@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
@@ -15,6 +17,8 @@ from opencv_squeezedet.network import Layer, Network, Shape
 
 def read_prototxt(path: StrPath, *, read: Read = read_file) -> Network:
     """Read a deployment prototxt: its input as ``input_dim``, ``input_shape`` or a layer; its layers as ``layer`` or V1's.
+
+    Layers of one name become ``name``, ``name_1`` and so on, as in OpenCV 4.
 
     Parameters
     ----------
@@ -64,13 +68,16 @@ def _network(message: Any) -> Network:
         raise ModelError("'layer' or 'layers' was expected, it has both")
     inputs = list(zip(message.input, _top_shapes(message), strict=True))
     layers: list[Layer] = []
+    repetitions: Counter[str] = Counter()
     for layer, kind in layer_messages(message):
         if not _in_deployment(layer):
             continue
         if kind == "Input":
             inputs += _of_input_layer(layer)
         else:
-            layers.append(layer_of(layer, kind))
+            found = layer_of(layer, kind)
+            layers.append(replace(found, name=f"{layer.name}_{count}") if (count := repetitions[layer.name]) else found)
+        repetitions[layer.name] += 1
     if len(inputs) != 1:
         names = ", ".join(repr(name) for name, _ in inputs) or "none"
         raise ModelError(f"one input was expected, got {names}")

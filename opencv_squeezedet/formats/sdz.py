@@ -1,7 +1,7 @@
 """``NAME.sdz``: a compressed model in one file, with its description, its definition and its weights.
 
-models/README.md has the bytes. Weights are what `shared_weights` makes of them: any network can be written, bit for bit;
-one whose weights are pruned and shared becomes small.
+models/README.md specifies the bytes. `shared_weights` encodes the weights: those of any network, bit for bit; pruned and
+shared weights become small.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _HEADER = struct.Struct("<8sHHIIII")
 _CHECKSUM = struct.Struct("<I")
 _MOST_BYTES = 1 << 28
 _MOST_HEAD = 1 << 20
-_MOST_UNPACKED = 100  # times the packed head: JSON that zlib packs better takes much memory to parse
+_MOST_UNPACKED = 100  # times the packed head: JSON that compresses better takes much memory to parse
 _MOST_BLOBS, _MOST_AXES = 1 << 12, 8
 _MOST_VALUES = 1 << 28
 
 
 class StoredBlob(NamedTuple):
-    """One blob of a layer's weights as the file has it."""
+    """One encoded blob of a layer's weights."""
 
     layer: str
     shape: Shape
@@ -47,13 +47,13 @@ class StoredBlob(NamedTuple):
 
     @property
     def layout(self) -> Layout:
-        """How it is stored; ModelError if it is damaged."""
+        """Its layout; ModelError if it is damaged."""
         return layout_of(self.content, math.prod(self.shape))
 
 
 @dataclass(frozen=True)
 class CompressedModel:
-    """What a ``.sdz`` file has in it.
+    """The content of a ``.sdz`` file.
 
     Parameters
     ----------
@@ -62,8 +62,8 @@ class CompressedModel:
     definition : bytes
         Its prototxt.
     skeleton : bytes
-        The ONNX file but for its weights, as `onnx_skeleton` made it of the definition; empty if ONNX has no such
-        layers. It is not checked: only a caller that trusts the file may use it.
+        The ONNX file of the definition without its weights, by `onnx_skeleton`; empty if ONNX has no such layers. It is not
+        checked: only a caller that trusts the file may use it.
     blobs : tuple of StoredBlob
         Each layer's weights, in Caffe's order.
     """
@@ -74,7 +74,7 @@ class CompressedModel:
     blobs: tuple[StoredBlob, ...]
 
     def weights(self, *, as_stored: bool = False) -> Weights:
-        """Decode the weights to float32, or leave float16 what is stored so; ModelError, that names the layer, if damaged."""
+        """Decode the weights as float32, or as they are stored; a ModelError names the layer that is damaged."""
         found: Weights = {}
         for layer, shape, content in self.blobs:
             try:
@@ -87,17 +87,17 @@ class CompressedModel:
     def checked_weights(self, network: Network) -> Weights:
         """Decode the weights of the file's network; ModelError if they are damaged, or do not fit it."""
         shapes = self._shapes()
-        network.check_weights(shapes)  # before weights are decoded, of which a byte may tell a thousand
+        network.check_shapes(shapes)  # before weights are decoded, of which a byte may tell a thousand
         if others := shapes.keys() - {step.layer.name for step in network.weighted()}:
             raise ModelError(f"weights of the definition's layers were expected, got those of {min(others)!r} too")
         weights = self.weights()
+        network.check_weights(weights)
         return {step.layer.name: weights[step.layer.name] for step in network.weighted()}
 
-    def _shapes(self) -> Weights:
-        """Arrays of the weights' shapes, which take no memory."""
-        found: Weights = {}
+    def _shapes(self) -> dict[str, list[Shape]]:
+        found: dict[str, list[Shape]] = {}
         for blob in self.blobs:
-            found.setdefault(blob.layer, []).append(np.broadcast_to(np.float32(0), blob.shape))
+            found.setdefault(blob.layer, []).append(blob.shape)
         return found
 
     def network(self) -> Network:
@@ -108,16 +108,16 @@ class CompressedModel:
 
 
 class Stored(NamedTuple):
-    """What is stored of a layer's weights.
+    """How a layer's weights are stored.
 
     Parameters
     ----------
     kept : float
-        The share of the kernel's weights that is not zero.
+        The fraction of the kernel's weights that is not zero.
     centroids : int
-        How many values the kernel has; 0 where they are floats.
+        The number of shared values of the kernel; 0 for plain floats.
     tables, codes, gaps, size : int
-        Bytes of the kernel's tables, codes and gaps, and of all that is stored, with the bias.
+        Bytes of the kernel's tables, codes and gaps, and of the whole layer with its bias.
     """
 
     kept: float
@@ -129,7 +129,7 @@ class Stored(NamedTuple):
 
 
 def stored_of(model: CompressedModel, weights: Weights) -> dict[str, Stored]:
-    """Return for each layer what is stored of it, given the decoded weights."""
+    """Return how each layer is stored, given the decoded weights."""
     found: dict[str, Stored] = {}
     for blob in model.blobs:
         layout, size = blob.layout, len(blob.content)
@@ -150,12 +150,12 @@ def read_sdz(path: StrPath, *, read: Read = read_file) -> CompressedModel:
     path : path
         The file.
     read : function
-        What reads it.
+        The function that reads it.
 
     Raises
     ------
     ModelError
-        If it is not such a file, of another version, cut or damaged, or claims more than its bytes can hold.
+        If it is not such a file, has another version, is cut or damaged, or claims more values than its bytes can hold.
     OSError
         If it cannot be read.
     """
@@ -175,14 +175,14 @@ def sdz_bytes(
     network : Network
         The network.
     weights : Weights
-        For each of its layers that has weights. Those with at most 256 values other than zero become small.
+        The weights of each layer that has any. Those with at most 256 nonzero values become small.
     description : bytes, optional
         The model's JSON.
 
     Raises
     ------
     ModelError
-        If the weights do not fit the network, or there are more than such a file may have.
+        If the weights do not fit the network, or exceed the limits of the format.
     """
     from opencv_squeezedet.formats.onnx_writer import onnx_skeleton
     from opencv_squeezedet.formats.prototxt import prototxt_text
@@ -197,7 +197,7 @@ def sdz_bytes(
         for step in network.weighted()
         for values in weights[step.layer.name]
     ]
-    told = json.dumps(
+    text = json.dumps(
         {
             "description": None if description is None else description.decode(),
             "definition": prototxt_text(network),
@@ -205,27 +205,27 @@ def sdz_bytes(
         },
         separators=(",", ":"),
     ).encode()
-    head = told + skeleton
+    head = text + skeleton
     packed = deflated(head)
     if len(head) > _MOST_UNPACKED * len(packed):
         packed = deflated(head, 0)
     size = _HEADER.size + len(packed) + sum(len(blob.content) for blob in blobs) + _CHECKSUM.size
     if size > _MOST_BYTES or len(head) > _MOST_HEAD or network.parameters > _MOST_VALUES:
         raise ModelError(f"a file of {size} bytes, of which at most {_MOST_BYTES} are possible, would be needed")
-    header = _HEADER.pack(MAGIC, VERSION, 0, size, len(packed), len(head), len(told))
+    header = _HEADER.pack(MAGIC, VERSION, 0, size, len(packed), len(head), len(text))
     body = b"".join((header, packed, *(blob.content for blob in blobs)))
     return body + _CHECKSUM.pack(zlib.crc32(body))
 
 
 def parse_sdz(content: bytes) -> CompressedModel:
-    """Return what the bytes of a file have in them; ModelError as `read_sdz`."""
-    packed, size, told = _checked_header(content)
+    """Return the content of a file's bytes; ModelError as for `read_sdz`."""
+    packed, size, text_size = _checked_header(content)
     blobs_at = _HEADER.size + packed
     try:
         head = inflated(content[_HEADER.size : blobs_at], size)
     except ModelError as error:
         raise ModelError(f"its head cannot be read: {error}") from None
-    values = _json(head[:told])
+    values = _json(head[:text_size])
     try:
         description, definition, table = (values[name] for name in ("description", "definition", "blobs"))
         entries = [_entry(row) for row in table]
@@ -247,16 +247,16 @@ def parse_sdz(content: bytes) -> CompressedModel:
             raise ModelError(f"layer {blob.layer!r}: {error}") from error
     if texts[1] is None:
         raise ModelError("a head with a definition was expected")
-    return CompressedModel(texts[0], texts[1], head[told:], tuple(blobs))
+    return CompressedModel(texts[0], texts[1], head[text_size:], tuple(blobs))
 
 
 def _checked_header(content: bytes) -> tuple[int, int, int]:
-    """The length of the head, packed and unpacked, and of the JSON in it."""
+    """The size of the head, packed and unpacked, and of the JSON in it."""
     if not content.startswith(MAGIC):
         raise ModelError(f"a compressed model, which begins with {MAGIC!r}, was expected, got {content[: len(MAGIC)]!r}")
     if len(content) < _HEADER.size + _CHECKSUM.size:
         raise ModelError(f"a file of at least {_HEADER.size + _CHECKSUM.size} bytes was expected, it has {len(content)}")
-    _, version, reserved, size, packed, unpacked, told = _HEADER.unpack_from(content)
+    _, version, reserved, size, packed, unpacked, text = _HEADER.unpack_from(content)
     if (version, reserved) != (VERSION, 0):
         remedy = (
             "an earlier release converts it to ONNX or Caffe's files" if version < VERSION else "a newer release may read it"
@@ -267,16 +267,16 @@ def _checked_header(content: bytes) -> tuple[int, int, int]:
     (checksum,) = _CHECKSUM.unpack_from(content, size - _CHECKSUM.size)
     if zlib.crc32(memoryview(content)[: size - _CHECKSUM.size]) != checksum:
         raise ModelError("it is damaged: its checksum is not that of its content")
-    if unpacked > min(_MOST_HEAD, _MOST_UNPACKED * packed) or packed > size - _HEADER.size - _CHECKSUM.size or told > unpacked:
+    if unpacked > min(_MOST_HEAD, _MOST_UNPACKED * packed) or packed > size - _HEADER.size - _CHECKSUM.size or text > unpacked:
         raise ModelError(
             f"a head of at most {_MOST_HEAD} bytes, and {_MOST_UNPACKED} times those it is packed to in the file, was expected"
         )
-    return packed, unpacked, told
+    return packed, unpacked, text
 
 
-def _json(told: bytes) -> dict[str, Any]:
+def _json(text: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(told)
+        found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"its head cannot be read: {error}") from None
     if not isinstance(found, dict):

@@ -167,25 +167,29 @@ class Network:
             If a layer's weights do not fit. It names the first such layer, the shapes it needs and those given, and lists
             which layers fit, have other shapes, or are missing: that shows whether the weights are another network's.
         """
+        self.check_shapes({name: [blob.shape for blob in blobs] for name, blobs in weights.items()})
+        for step in self.weighted():
+            if not step.layer.trained and any((blob != 1).any() for blob in weights[step.layer.name]):
+                raise step.layer.error("a kernel of ones, which is never trained, was expected")
+
+    def check_shapes(self, shapes: Mapping[str, Sequence[Shape]]) -> None:
+        """Check the shapes of each layer's weights; ModelError as `check_weights`."""
         fit, other, missing = [], [], []
         for step in self.weighted():
             name = step.layer.name
-            if name not in weights:
+            if name not in shapes:
                 missing.append(step)
-            elif [tuple(blob.shape) for blob in weights[name]] != step.weights:
+            elif list(shapes[name]) != step.weights:
                 other.append(step)
             else:
                 fit.append(step)
-        for step in fit:
-            if not step.layer.trained and any((blob != 1).any() for blob in weights[step.layer.name]):
-                raise step.layer.error("a kernel of ones, which is never trained, was expected")
         if not other and not missing:
             return
         first = min(other + missing, key=lambda step: self.layers.index(step.layer))
         name = first.layer.name
-        got = _listed([tuple(blob.shape) for blob in weights[name]]) if name in weights else "none"
+        got = _listed(shapes[name]) if name in shapes else "none"
         groups = {"fit": fit, "have other shapes": other, "are missing": missing}
-        unknown = [name for name in weights if name not in {step.layer.name for step in self.weighted()}]
+        unknown = [name for name in shapes if name not in {step.layer.name for step in self.weighted()}]
         raise first.layer.error(
             f"weights of {_listed(first.weights)} were expected, got {got}; of {self.name!r}: "
             + ", ".join(f"{_named([step.layer.name for step in steps])} {what}" for what, steps in groups.items() if steps)

@@ -107,7 +107,10 @@ def what_next(
         lines.append(f"classes with few objects: {', '.join(rare)}; annotate more of them")
     costs = {error.name: error.cost for error in diagnose(validation, detections, threshold).errors}
     for kind, advice in (
-        ("place", "inaccurate boxes cost {:.1f} points of mAP: check that the annotated boxes are tight, and train longer"),
+        (
+            "localization",
+            "inaccurate boxes cost {:.1f} points of mAP: check that annotated boxes are tight, and train longer",
+        ),
         ("class", "confused classes cost {:.1f} points of mAP: add pictures of similar classes, or use a --teacher"),
         ("background", "false detections cost {:.1f} points of mAP: add pictures without objects"),
     ):
@@ -126,7 +129,7 @@ def _recalls(
     """The recall of objects that are small in the input, and of others; None if there are too few objects."""
     is_small, is_found = [], []
     for picture, seen in zip(validation.pictures, detections, strict=True):
-        found = match(seen[seen.confidence > threshold], picture, iou_threshold).found
+        found = match(seen[seen.confidence > threshold], picture, iou_threshold).object_index
         hit = np.isin(np.arange(len(picture.class_id)), found[found >= 0])
         sides = (picture.xyxy[:, 2:] - picture.xyxy[:, :2]) * (np.array(input_size) / picture.size)
         certain = ~picture.difficult

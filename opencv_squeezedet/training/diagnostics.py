@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.files import encode_picture
 from opencv_squeezedet.network import Network, ReLU
+from opencv_squeezedet.pictures import encode_picture
 from opencv_squeezedet.preprocess import Picture
 from opencv_squeezedet.training.data import Batch
 from opencv_squeezedet.training.losses import Assigned

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from opencv_squeezedet.files import read_picture
+from opencv_squeezedet.pictures import read_picture
 from opencv_squeezedet.preprocess import Picture
 
 

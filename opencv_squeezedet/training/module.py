@@ -112,7 +112,7 @@ class TorchNetwork(nn.Module):
         """Give the named layers' batch normalisation the statistics of a blob, so that it changes nothing at first."""
         norms = [self._norm(_key(name)) for name in layers if _key(name) in self.norms]
         hooks = [norm.register_forward_pre_hook(_neutral) for norm in norms]
-        *_, last = self.network.weighted()
+        *_, last = self.network.trained()
         try:
             with torch.no_grad():
                 self.eval()(blob, last.layer.tops)

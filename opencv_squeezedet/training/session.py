@@ -90,8 +90,8 @@ class Training:
         if validation is not None and validation.labels != dataset.labels:
             raise ValueError(f"the validation set's labels are {validation.labels}, the data set's {dataset.labels}")
         self.recipe, self.folder, self.validation = recipe, folder, validation
-        made = replace(recipe, anchors=tuple(start_anchors(recipe)))  # read once
-        self.network, self.config = network_and_head(made, dataset.labels)
+        resolved = replace(recipe, anchors=tuple(start_anchors(recipe)))  # read once
+        self.network, self.config = network_and_head(resolved, dataset.labels)
         examples = examples_of(dataset, teacher, validation, recipe.distillation)
         if not any((example.quality > 0).any() for example in examples):
             raise ValueError(f"none of the {len(examples)} pictures has an object that is not ignored")
@@ -115,7 +115,7 @@ class Training:
         self._sample = [picture.path for picture in pictures[:: -(-len(pictures) // _SAMPLE)]]
         weights = class_weights(examples, recipe.rare)
         sizes = {size for sizes, _ in recipe.sizes for size in sizes}
-        losses = {size: _loss(recipe, network_and_head(made, dataset.labels, size)[1], weights) for size in sizes}
+        losses = {size: _loss(recipe, network_and_head(resolved, dataset.labels, size)[1], weights) for size in sizes}
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(folder)
         self._keep_recipe()

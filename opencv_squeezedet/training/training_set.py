@@ -48,7 +48,7 @@ def examples_of(
 
 
 def fingerprint(examples: Sequence[Example], validation: Dataset | None) -> str:
-    """Return a checksum of the file names, without folders, and of the objects, by which data sets are told apart."""
+    """Return a checksum of the file names, without folders, and of the objects that identifies a data set."""
     rows: list[tuple[Path, tuple[NDArray[Any], ...]]] = [(one.path, (one.xyxy, one.classes, one.quality)) for one in examples]
     if validation is not None:
         rows += [(one.path, (one.xyxy, one.class_id, one.difficult)) for one in validation.pictures]

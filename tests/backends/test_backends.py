@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 from embedded import DEFINITION, HAS_CAFFE, ONNX, STEM, WEIGHTS, needs_caffe_importer, needs_onnx, read_net
+from networks import random_weights
 from shared import DATA
 
 import opencv_squeezedet as sd
@@ -24,6 +25,7 @@ from opencv_squeezedet import backends, formats
 from opencv_squeezedet.backends import CaffeNet, OnnxNet, OnnxSession
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import Convolution, Network, architectures
+from opencv_squeezedet.network.head import derive_config
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["delta_bbox", "class_scores", "conf_scores"]
@@ -83,6 +85,31 @@ def test_all_give_the_same_blobs_and_boxes(path: Path) -> None:
 def test_onnx_and_caffe_are_the_same_to_the_last_bit_in_opencv_4() -> None:
     image = cv2.imread(str(photos()[0]))
     assert sd.SqueezeDet(ONNX).detect(image, score_threshold=0) == sd.SqueezeDet(STEM).detect(image, score_threshold=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_shuffle_network_is_the_same_from_every_format(backend: str, tmp_path: Path) -> None:
+    """Its upsampling is a Deconvolution with a kernel of ones in Caffe's files, and a Resize without one in ONNX."""
+    network = architectures.squeezedet_shuffle(input_size=(160, 128))
+    weights = random_weights(network)
+    for suffix, content in (
+        (".prototxt", formats.prototxt_text(network).encode()),
+        (".caffemodel", formats.caffemodel_bytes(network, weights)),
+        (".onnx", formats.onnx_bytes(network, weights)),
+        (".sdz", formats.sdz_bytes(network, weights)),
+    ):
+        Path(tmp_path, f"{suffix[1:]}{suffix}").write_bytes(content)
+    (tmp_path / "prototxt.caffemodel").write_bytes((tmp_path / "caffemodel.caffemodel").read_bytes())
+    config = derive_config(network, anchors=sd.VOC.anchors, labels=sd.VOC.labels)
+    image = cv2.imread(str(photos()[0]))
+    found = [
+        sd.SqueezeDet(tmp_path / name, config=config, backend=backend).forward(image)  # type: ignore[arg-type]
+        for name in ("prototxt.prototxt", "onnx.onnx", "sdz.sdz")
+    ]
+    for blobs in found[1:]:
+        for one, other in zip(found[0], blobs, strict=True):
+            assert one.shape == other.shape
+            assert np.abs(one - other).max() < 1e-3 * np.abs(one).max()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -21,8 +21,8 @@ import cv2
 import pytest
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.files import read_picture
-from opencv_squeezedet.pipeline import in_order
+from opencv_squeezedet.pictures import read_picture
+from opencv_squeezedet.pipeline import ordered_map
 
 pytest.importorskip("ray", reason="the extra [ray] brings Ray")
 pytest.importorskip("pyarrow", reason="the extra [ray] brings pyarrow")
@@ -54,7 +54,7 @@ def expected(model: str, pictures: list[str]) -> dict[str, dict[str, Any]]:
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        rows = list(in_order(expected_row, pictures, [sd.SqueezeDet(model) for _ in range(2)]))
+        rows = list(ordered_map(expected_row, pictures, [sd.SqueezeDet(model) for _ in range(2)]))
     finally:
         cv2.setNumThreads(before)
     return {one["path"]: one for one in rows}
@@ -201,11 +201,11 @@ def test_a_killed_job_is_resumed(
     before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in parts_in(tmp_path / "out")}
     assert 10 <= len(before) < 60
     out = finished(command(*arguments, "--address", two_nodes.address, cwd=tmp_path))
-    assert f"1500 pictures in 60 parts, {25 * len(before)} of them before" in out
+    assert f"1500 pictures in 60 parts, {25 * len(before)} of them from earlier runs" in out
     assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in before} == before
     check_rows(tmp_path / "out", expected, some)
     out = finished(command(*arguments, cwd=tmp_path))
-    assert out == f"{tmp_path}/out: 1500 pictures in 60 parts, 1500 of them before\n"
+    assert out == f"{tmp_path}/out: 1500 pictures in 60 parts, 1500 of them from earlier runs\n"
 
 
 def test_json_lines_out_of_parquet(
@@ -288,7 +288,8 @@ def test_ctrl_c(model: str, pictures: list[str], two_nodes: TwoNodes, tmp_path: 
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=MOST_SECONDS)
     assert process.returncode == 130
-    assert err == "squeezedet batch: interrupted; the same command with --resume does what is missing\n"
+    assert err.startswith("squeezedet batch: interrupted")
+    assert "--resume" in err
 
 
 @pytest.mark.parametrize("name", ["ray", "dask"])
@@ -313,7 +314,7 @@ def test_samples(name: str, two_nodes: TwoNodes, tmp_path: Path) -> None:
     rows = sorted(pq.read_table(tmp_path / "out.parquet").to_pylist(), key=lambda row: str(row["path"]))
     assert [Path(row["path"]).name for row in rows] == ["broken.jpg", "cat.jpg"]
     found = sd.SqueezeDet().detect(read_picture(folder / "cat.jpg"), score_threshold=0.3)
-    assert rows[0]["error"] == "it is not a picture that OpenCV can decode"
+    assert "not a picture" in rows[0]["error"]
     assert (rows[1]["label"], rows[1]["error"]) == (["cat"], None)
     assert rows[1]["xyxy"] == [pytest.approx(box, abs=0.1) for box in found.xyxy.tolist()]
 

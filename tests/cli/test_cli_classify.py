@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from opencv_squeezedet import SqueezeNet, architectures, cli, formats
+from opencv_squeezedet import SqueezeNet, cli, formats
+from opencv_squeezedet.network import architectures
 
 PHOTO = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
 

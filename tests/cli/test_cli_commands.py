@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
-from opencv_squeezedet.cli import common
+from opencv_squeezedet.cli import errors, runner, targets, terminal
+from opencv_squeezedet.cli.parser import make_parser
 from opencv_squeezedet.options import NMS_KINDS
 
 PHOTO = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
@@ -31,42 +34,49 @@ def help_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.parametrize("columns", [40, 80, 200])
 @pytest.mark.parametrize("name", cli.SUBCOMMANDS)
-def test_help_fits_a_screen_and_has_an_example(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
-    lines = help_of([name], capsys).splitlines()
-    assert lines[0].startswith(f"usage: squeezedet {name} ")
-    assert any(line.startswith(f"example: squeezedet {name} ") for line in lines)
-    assert len(lines) <= 24
-    assert max(map(len, lines)) <= 100
-
-
-@pytest.mark.parametrize("name", ["detect", "eval"])
-def test_every_option_of_postprocessing(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    text = help_of([name], capsys)
-    for option in ("threshold T", "nms T", "nms-kind K", "soft-sigma S", "vote T", "multi-label ", "top-n N", "agnostic "):
-        assert f" --{option}" in text
-    assert ", ".join(NMS_KINDS) in " ".join(text.split())
-
-
-@pytest.mark.parametrize("columns", [40, 80, 100, 200])
-def test_help_tells_every_option_at_any_width(
-    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_help_explains_every_argument(
+    name: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    text = help_of(["detect"], capsys)
-    assert max(map(len, text.splitlines())) <= columns
-    for option in ("--weights W", "-r, --recursive", "--video-out FILE", "--quiet", "SOURCE", "--version"):
-        assert option in text
-    assert "boxes that enter NMS" in " ".join(text.split()) or columns == 40
+    text = help_of([name], capsys)
+    assert text.startswith(f"usage: squeezedet {name} ")
+    words = " ".join(text.split())
+    assert f" example: squeezedet {name} " in words
+    for action in make_parser(import_module(f"opencv_squeezedet.cli.{name}"), f"squeezedet {name}")._actions:
+        assert action.help
+        for option in action.option_strings or [str(action.metavar)]:
+            assert re.search(rf"(?<!\S){re.escape(option)}(?![\w-])", words)
+    if columns >= 80:
+        assert max(map(len, text.splitlines())) <= columns
 
 
-def test_help_and_version_of_the_tool(capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_of_several_commands_read_the_same() -> None:
+    shared: dict[str, set[str | None]] = {}
+    names = ["--weights", "--backend", "--target", "--letterbox", "--nms", "--nms-kind", "--vote", "--top-n", "--recursive"]
+    names += ["--every", "--batch", "--images", "--quiet"]
+    for command in ("detect", "batch", "classify", "eval", "compress", "quantize", "inspect", "convert", "anchors"):
+        for action in make_parser(import_module(f"opencv_squeezedet.cli.{command}"), command)._actions:
+            for option in set(action.option_strings) & set(names):
+                shared.setdefault(option, set()).add(action.help)
+    assert {option: len(texts) for option, texts in shared.items()} == dict.fromkeys(names, 1)
+
+
+def test_help_tells_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    text = " ".join(help_of(["eval"], capsys).split())
+    assert re.search(r"--threshold SCORE [^-]*\(default: 0\.01\)", text)
+    assert re.search(r"--nms IOU [^-]*\(default: the model's setting\)", text)
+    assert f"{{{','.join(NMS_KINDS)}}}" in text
+
+
+def test_help_and_version_of_the_tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     text = help_of([], capsys)
-    assert re.findall(r"^  (\w+) +\w", text, re.MULTILINE) == list(cli.SUBCOMMANDS)
-    assert "example: squeezedet " in text
+    assert re.findall(r"^  (\w+) +\w", text.partition("commands:")[2].partition("\n\n")[0], re.MULTILINE) == list(
+        cli.SUBCOMMANDS
+    )
+    assert "example:\n  squeezedet " in text
     for arguments, expected in ((["--version"], "squeezedet"), (["detect", "--version"], "squeezedet detect")):
         with pytest.raises(SystemExit, match=r"^0$"):
             cli.main(arguments)
@@ -104,10 +114,12 @@ def test_the_short_name_does_the_same(capsys: pytest.CaptureFixture[str]) -> Non
 def test_every_subcommand_exists_and_none_is_imported_before_it_runs() -> None:
     code = "import sys; from opencv_squeezedet import cli; print([n for n in sys.modules if n.startswith(cli.__name__ + '.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "['opencv_squeezedet.cli.common']\n"
+    imported = {name.rpartition(".")[2] for name in ast.literal_eval(done.stdout)}
+    assert imported
+    assert imported.isdisjoint(cli.SUBCOMMANDS)
     for name in cli.SUBCOMMANDS:
         module = __import__(f"opencv_squeezedet.cli.{name}", fromlist=["run"])
-        parser = common.make_parser(module, name)
+        parser = make_parser(module, name)
         assert parser.prog == name
         assert callable(module.run)
 
@@ -129,15 +141,15 @@ def test_what_ends_a_command(capsys: pytest.CaptureFixture[str]) -> None:
         raise KeyboardInterrupt
 
     def refused() -> int:
-        raise common.CommandError("no", 7)
+        raise errors.CommandError("no", 7)
 
     def too_large() -> int:
         raise MemoryError("Unable to allocate 9 TiB")
 
-    assert common.guarded("x", lambda: 3) == 3
-    assert common.guarded("x", interrupted) == 130
-    assert common.guarded("x", refused) == 7
-    assert common.guarded("x", too_large) == 1
+    assert runner.guarded("x", lambda: 3) == 3
+    assert runner.guarded("x", interrupted) == 130
+    assert runner.guarded("x", refused) == 7
+    assert runner.guarded("x", too_large) == 1
     assert capsys.readouterr() == ("", "x: no\nx: not enough memory: Unable to allocate 9 TiB\n")
 
 
@@ -150,13 +162,13 @@ def test_faults_of_what_the_user_names_are_one_line_and_status_2(tmp_path: Path)
         (KeyError("z"), "x: 'z'"),
     ):
         with (
-            pytest.raises(common.CommandError, match=f"^{re.escape(line)}$") as caught,
-            common.usage_errors(KeyError, about="x: "),
+            pytest.raises(errors.CommandError, match=f"^{re.escape(line)}$") as caught,
+            errors.usage_errors(KeyError, about="x: "),
         ):
             raise error
         assert caught.value.status == 2
     for passed in (BrokenPipeError(32, "Broken pipe"), TypeError("a mistake in the program")):
-        with pytest.raises(type(passed)), common.usage_errors():
+        with pytest.raises(type(passed)), errors.usage_errors():
             raise passed
 
 
@@ -165,18 +177,18 @@ def test_outputs_that_cannot_be_written_are_one_line_and_status_1() -> None:
         (OSError(28, "No space left on device", "a.json"), "cannot write a.json: No space left on device"),
         (OSError(28, "No space left on device"), "cannot write to standard output: No space left on device"),
     ):
-        with pytest.raises(common.CommandError, match=f"^{line}$") as caught, common.write_errors():
+        with pytest.raises(errors.CommandError, match=f"^{line}$") as caught, errors.write_errors():
             raise error
         assert caught.value.status == 1
-    with pytest.raises(BrokenPipeError), common.write_errors():
+    with pytest.raises(BrokenPipeError), errors.write_errors():
         raise BrokenPipeError
 
 
 def test_targets_are_checked_before_the_work() -> None:
     Path("folder").mkdir()
     inputs = {"one of the sources": [Path("a.jpg")], "what --x names": ["x", None]}
-    common.check_targets({"--a": "a.json", "--b": None, "--c": "-", "--d": Path("../a.json")}, inputs)
-    for targets, line in (
+    targets.check_targets({"--a": "a.json", "--b": None, "--c": "-", "--d": Path("../a.json")}, inputs)
+    for given, line in (
         ({"--a": "./a.jpg"}, "--a: ./a.jpg is one of the sources"),
         ({"--a": "folder/../x"}, "--a: folder/../x is what --x names"),
         ({"--a": "b", "--c": "folder/../b"}, "--c: folder/../b is the target of --a too"),
@@ -184,20 +196,20 @@ def test_targets_are_checked_before_the_work() -> None:
         ({"--a": "folder"}, "--a: folder is a folder"),
         ({"--a": "no/b"}, "--a: no/b: its folder does not exist"),
     ):
-        with pytest.raises(common.CommandError, match=f"^{re.escape(line)}$"):
-            common.check_targets(targets, inputs)
+        with pytest.raises(errors.CommandError, match=f"^{re.escape(line)}$"):
+            targets.check_targets(given, inputs)
 
 
 @pytest.mark.parametrize("numbers", [0, 1])
 def test_a_table(numbers: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     rows = ("name", "size"), [("a\nb", "9"), ("c", "1,024")]
-    common.print_table(*rows, numbers=numbers)
+    terminal.print_table(*rows, numbers=numbers)
     right = ["name   size", "a\\nb      9", "c     1,024"]
     assert capsys.readouterr().out.splitlines() == (right if numbers else ["name  size", "a\\nb  9", "c     1,024"])
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("COLUMNS", "8")
-    common.print_table(*rows, numbers=numbers)
+    terminal.print_table(*rows, numbers=numbers)
     cut = ["\x1b[1mname  si\x1b[0m", "a\\nb  9", "c     1,"]
     assert capsys.readouterr().out.splitlines() == ([f"\x1b[1m{right[0]}\x1b[0m", *right[1:]] if numbers else cut)
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,7 +26,7 @@ from terminal import open_terminal, read_terminal
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
 from opencv_squeezedet.cli.outputs import write_yolo_names
-from opencv_squeezedet.cli.results import Names
+from opencv_squeezedet.cli.results import UniqueStems
 from opencv_squeezedet.cli.sources import Frame
 from opencv_squeezedet.options import NMS_KINDS
 
@@ -226,7 +227,7 @@ def test_a_camera_that_vanishes_ends_with_one_line(
 def test_names_of_a_camera_take_no_memory() -> None:
     """However many frames it gives."""
     for alone, fits in ((True, True), (False, False)):
-        names = Names(None, set(), alone=alone)
+        names = UniqueStems(None, set(), alone=alone)
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
         for number in range(20_000):
@@ -254,7 +255,8 @@ def test_video_out_needs_one_video(others: list[str], capsys: pytest.CaptureFixt
     make_video("film.avi", frames=1)
     assert cli.detect_main([str(PHOTO), *others, "--video-out", "out.mp4"]) == 2
     assert (
-        f"--video-out: one video or camera among the sources was expected, there are {len(others)}" in capsys.readouterr().err
+        f"--video-out: one video, camera or stream among the sources was expected, there are {len(others)}"
+        in capsys.readouterr().err
     )
 
 
@@ -406,7 +408,9 @@ def test_json_lines_are_there_while_others_are_still_to_come() -> None:
 
 def test_coco_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.detect_main([str(PHOTO), "--coco", "-", "--no-image"]) == 0
-    assert [image["file_name"] for image in json.loads(capsys.readouterr().out)["images"]] == [str(PHOTO)]
+    out = capsys.readouterr().out
+    assert out.endswith("}\n")
+    assert [image["file_name"] for image in json.loads(out)["images"]] == [str(PHOTO)]
 
 
 def test_classes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -414,8 +418,27 @@ def test_classes(capsys: pytest.CaptureFixture[str]) -> None:
     assert ": cat 0." in capsys.readouterr().out
     assert cli.detect_main([str(PHOTO), "--classes", "dog"]) == 0
     assert capsys.readouterr().out.endswith(": nothing found\n")
+    assert cli.detect_main([str(PHOTO), "--classes", "DOG,Cat"]) == 0
+    assert ": cat 0." in capsys.readouterr().out
     assert cli.detect_main([str(PHOTO), "--classes", "dog,unicorn"]) == 2
-    assert "--classes: the model has no 'unicorn'; its classes are aeroplane, " in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "'unicorn'" in error
+    assert "aeroplane, " in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["--classes", "persn"], "'person'"),
+        (["--model", "gsoc-vox"], "'gsoc-voc'"),
+        (["--treshold", "0.4"], "'--threshold'"),
+        (["--treshold=0.4"], "'--threshold'"),
+    ],
+)
+def test_what_a_misspelt_argument_may_mean(arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.detect_main([str(PHOTO), *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"did you mean {meant}?" in line
 
 
 def objects(arguments: list[str]) -> Any:
@@ -458,7 +481,7 @@ def test_quiet_and_timing(capsys: pytest.CaptureFixture[str]) -> None:
     header, *rows = err.splitlines()
     assert header.split() == ["ms", "per", "picture", "p50", "p95"]
     stages = {row.rsplit(maxsplit=2)[0]: [float(value) for value in row.rsplit(maxsplit=2)[1:]] for row in rows}
-    assert list(stages) == ["read", "preprocess", "network", "post-process", "draw, write", "write"]
+    assert list(stages) == ["read", "preprocess", "network", "post-process", "annotate", "write"]
     assert all(0 <= p50 <= p95 for p50, p95 in stages.values())
     assert max(stages, key=lambda stage: stages[stage][0]) == "network"
 
@@ -523,7 +546,7 @@ def test_no_source_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[st
 def test_label_names_of_others_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
     Path("data.yaml").write_text("names: [bolt, nut]\n")
     assert cli.detect_main([str(PHOTO), "--yolo", "."]) == 2
-    assert "is already there, with other names" in capsys.readouterr().err
+    assert "already exists, with other names" in capsys.readouterr().err
     assert Path("data.yaml").read_text() == "names: [bolt, nut]\n"
     for _ in range(2):  # its own it knows
         assert cli.detect_main([str(PHOTO), "--yolo", "labels", "--quiet"]) == 0
@@ -578,12 +601,69 @@ def test_entries_of_lists_and_matches_of_patterns_are_looked_at_one_by_one(capsy
     assert names(capsys) == ["a.jpg"]
 
 
-def test_a_truncated_video_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_video_may_end_before_the_frame_count_of_its_header() -> None:
     make_video("film.avi")
     content = Path("film.avi").read_bytes()
     Path("film.avi").write_bytes(content[: len(content) // 3])
-    assert cli.detect_main(["film.avi"]) == 1
-    assert "frames can be read" in capsys.readouterr().err
+    assert cli.detect_main(["film.avi", "--json", "all.json"]) == 0
+    assert 0 < len(json.loads(Path("all.json").read_text())) < FRAMES
+    assert len(frames_of("detections/film.mp4")) == len(json.loads(Path("all.json").read_text()))
+
+
+@pytest.mark.parametrize(("good", "message"), [(2, "frame 2 cannot be decoded"), (0, "no frame can be read")])
+def test_a_video_whose_frames_cannot_be_decoded(
+    good: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Damaged(Camera):
+        def __init__(self) -> None:
+            super().__init__(5 if good else 0)
+
+        def retrieve(self) -> tuple[bool, np.ndarray]:
+            return self.left >= 5 - good, self.image.copy()
+
+    make_video("film.avi", frames=1)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda source: Damaged())
+    assert cli.detect_main(["film.avi", "--no-image", "--json", "all.json"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"detect: film.avi: {message}"
+    assert len(json.loads(Path("all.json").read_text())) == good
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".gif", ".avif"])
+def test_rare_suffixes_of_pictures_in_folders(suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in").mkdir()
+    shutil.copy(PHOTO, f"in/a{suffix}")  # the content decides how it is decoded
+    assert cli.detect_main(["in", "--no-image"]) == 0
+    assert names(capsys) == [f"in/a{suffix}"]
+
+
+@pytest.mark.parametrize("suffix", [".flv", ".3gp"])
+def test_rare_suffixes_of_videos(suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    make_video("film.avi", frames=2)
+    os.rename("film.avi", f"film{suffix}")
+    assert cli.detect_main(["film.*", "--no-image"]) == 0
+    assert names(capsys) == [f"film{suffix} frame 0", f"film{suffix} frame 1"]
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:9/live/film.avi?user=a", "rtsp://127.0.0.1:9/film", "HTTPS://127.0.0.1:9/"]
+)
+def test_an_address_is_opened_as_a_stream(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", lambda source: Camera(3) if source == address else None)
+    assert cli.detect_main([address, "--yolo", "labels"]) == 0
+    assert names(capsys)[0].startswith(address.split(":")[0])
+    assert written("detections") == []
+    stem = "stream" if address.endswith("/") else "film"
+    assert f"{stem}_000002.txt" in written("labels")
+
+
+def test_an_address_that_cannot_be_opened(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.detect_main(["http://127.0.0.1:9/film.avi", str(PHOTO), "--no-image"]) == 1
+    out, err = capsys.readouterr()
+    assert err == "detect: http://127.0.0.1:9/film.avi: OpenCV cannot open this stream\n"
+    assert ": cat 0." in out
 
 
 def test_a_video_named_twice_is_two() -> None:
@@ -705,10 +785,10 @@ def test_devices_and_files_of_absurd_size_are_refused(capsys: pytest.CaptureFixt
     out, err = capsys.readouterr()
     assert ": cat 0." in out
     assert err.splitlines() == [
-        "detect: huge.txt: it has 1,099,511,627,776 bytes, at most 268,435,456 are read of such a file",
-        "detect: /dev/zero: it is a pipe or a device, and not a regular file",
-        "detect: endless.jpg: it is a pipe or a device, and not a regular file",
-        "detect: huge.jpg: it has 1,099,511,627,776 bytes, at most 1,073,741,824 are read of such a file",
+        "detect: huge.txt: the file has 1,099,511,627,776 bytes, more than the maximum of 268,435,456",
+        "detect: /dev/zero: a regular file was expected, got a pipe or a device",
+        "detect: endless.jpg: a regular file was expected, got a pipe or a device",
+        "detect: huge.jpg: the file has 1,099,511,627,776 bytes, more than the maximum of 1,073,741,824",
     ]
 
 
@@ -730,7 +810,7 @@ def test_standard_input_that_does_not_end(monkeypatch: pytest.MonkeyPatch, capsy
     with open("/dev/zero") as endless:
         monkeypatch.setattr(sys, "stdin", endless)
         assert cli.detect_main(["-"]) == 1
-    assert capsys.readouterr().err == "detect: -: it has more than the 4,194,304 bytes that are read of such a file\n"
+    assert capsys.readouterr().err == "detect: -: the file has more than the maximum of 4,194,304 bytes\n"
 
 
 @pytest.mark.parametrize(
@@ -831,3 +911,20 @@ def test_a_terminal_gets_a_progress_bar(folder: Path) -> None:
     assert "0/6" in shown
     assert "frames" in shown
     assert len(done.stdout.splitlines()) == 6
+
+
+@pytest.mark.parametrize("options", [[], ["--lines"], ["--no-image"], ["--quiet"], ["--json", "-"]])
+def test_a_terminal_gets_a_summary_and_no_line_per_frame(options: list[str]) -> None:
+    make_video("film.avi", frames=3)
+    shutil.copy(PHOTO, "a.jpg")
+    main, terminal = open_terminal()
+    subprocess.run([*COMMAND, "a.jpg", "film.avi", *options], stdout=terminal, stderr=subprocess.DEVNULL, check=True)
+    os.close(terminal)
+    shown = read_terminal(main)
+    printed = not {"--quiet", "--json"} & set(options)
+    assert ("a.jpg: cat" in shown) is printed
+    assert ("film.avi frame 2:" in shown) is ("--lines" in options)
+    summary = re.search(r"1 picture, 3 frames, \d+ objects?(; copies in detections/)?\s*$", shown)
+    assert (summary is not None) is printed
+    if summary is not None:
+        assert (summary[1] is None) is ("--no-image" in options)

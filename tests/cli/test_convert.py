@@ -19,10 +19,7 @@ from networks import MODELS, ROOT, a_blob, by_onnx, load_network, random_weights
 import opencv_squeezedet as sd
 from opencv_squeezedet import registry
 from opencv_squeezedet.activations import layer_maps
-from opencv_squeezedet.cli import convert as convert_module
-from opencv_squeezedet.cli import inspect as inspect_module
 from opencv_squeezedet.cli import main
-from opencv_squeezedet.cli.common import make_parser
 from opencv_squeezedet.formats import caffemodel_bytes, prototxt_text
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.model_files import models_folder
@@ -327,14 +324,6 @@ def test_a_name_is_fetched_and_a_file_wins(
 
 
 # ---- both --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("module", [convert_module, inspect_module])
-def test_help_fits_a_screen_and_has_an_example(module: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    text = make_parser(module, "squeezedet it").format_help()  # type: ignore[arg-type]
-    assert len(text.splitlines()) <= 24
-    assert "example: squeezedet it " in text
 
 
 def test_no_extra_is_needed(tmp_path: Path) -> None:

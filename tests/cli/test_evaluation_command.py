@@ -82,7 +82,7 @@ def test_the_embedded_model(data: Path, capsys: pytest.CaptureFixture[str]) -> N
     costs = {error["name"]: error["cost"] for error in numbers["diagnosis"]["errors"]}
     assert (costs["missed"], costs["class"]) == (0.0, 0.0)
     assert sum(size["objects"] for size in numbers["diagnosis"]["sizes"]) == 2
-    assert "mAP (VOC10) that mistakes cost: class 0.0, place" in printed
+    assert "mAP (VOC10) lost to each type of error: class 0.0, localization" in printed
     assert set(numbers["speed"]["milliseconds"]) == {"read", "preprocess", "network", "post-process"}
     rows = list(csv.DictReader(places["csv"].read_text().splitlines()))
     assert [row["label"] for row in rows] == [*sd.VOC.labels, "mean"]
@@ -164,7 +164,7 @@ def test_bad_results(data: Path, case: str, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--results", "a.json", "--model", "b"], "to which --model and --weights do not apply"),
+        (["--results", "a.json", "--model", "b"], "--model and --weights do not apply"),
         (["--categories", "a.json"], "--categories names the classes of --results"),
         (["--results", "missing.json"], "missing.json: No such file"),
         (["--model", "missing"], "missing.prototxt"),

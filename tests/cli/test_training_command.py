@@ -10,7 +10,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -19,19 +18,11 @@ import pytest
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
-from opencv_squeezedet.cli import common, progress
+from opencv_squeezedet.cli import progress
 from opencv_squeezedet.cli import train as command
+from opencv_squeezedet.cli.parser import make_parser
 
 ROOT = Path(__file__).parents[2]
-
-
-def test_the_help_fits_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
-    for name in ("train", "label"):
-        module = import_module(f"opencv_squeezedet.cli.{name}")
-        lines = common.make_parser(module, name).format_help().splitlines()
-        assert len(lines) <= 24, name
-        assert max(map(len, lines)) <= 100, name
 
 
 def test_without_torch(tmp_path: Path) -> None:
@@ -51,7 +42,7 @@ def test_without_torch(tmp_path: Path) -> None:
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
-from training_cases import kill_reader, squares  # noqa: E402
+from training_cases import kill_worker, squares  # noqa: E402
 
 from opencv_squeezedet.datasets import load_dataset  # noqa: E402
 from opencv_squeezedet.evaluation import detect_dataset, evaluate  # noqa: E402
@@ -68,6 +59,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "data.yaml"
 
 
+@pytest.mark.slow
 def test_a_short_training(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["train", data, "--split", "train", "--val-split", "val", "-o", "run", *SHORT, "--every", "4"]
     assert cli.main(arguments) == 0
@@ -116,11 +108,11 @@ def test_a_line_a_minute_without_a_terminal(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_a_reading_process_that_is_killed_between_two_steps(
+def test_a_worker_killed_between_two_steps(
     data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def late(_: object) -> str:
-        kill_reader()
+        kill_worker()
         return ""
 
     monkeypatch.setattr(command, "_losses", late)
@@ -172,6 +164,7 @@ def write_xml(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(dataset.labels))
 
 
+@pytest.mark.slow
 def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     """In a process of its own: TensorBoard warns about what it uses."""
     pytest.importorskip("tensorboard", reason="the extra [tensorboard] brings it")
@@ -263,7 +256,7 @@ def test_every_measures_a_tenth_at_most(data: str, monkeypatch: pytest.MonkeyPat
             given.append(every)
             return (step for step in ())
 
-    parser = common.make_parser(command, "train")
+    parser = make_parser(command, "train")
     for pictures, expected in ((25, 3), (6000, 600), (240_000, 20_000)):
         Stub.recipe = Recipe(pictures=pictures)
         command._watch(Stub(), parser.parse([data, "-o", "run", "--quiet"]))  # type: ignore[arg-type]
@@ -278,6 +271,7 @@ def commands() -> list[str]:
     return re.findall(r"^\$ (.*)$", re.findall(r"^```console\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)[0], re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_readme_trains_a_detector_that_finds_its_objects(tmp_path: Path) -> None:
     """All of its commands but the installation, word for word; about a minute on two cores that have nothing else to do."""
     shutil.copytree(ROOT / "samples", tmp_path / "samples")

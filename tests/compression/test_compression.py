@@ -20,23 +20,23 @@ from numpy.typing import NDArray
 import opencv_squeezedet as sd
 from opencv_squeezedet.cli import main
 from opencv_squeezedet.compression import (
-    Outputs,
+    ReferenceOutputs,
     Settings,
     compress,
-    layer_moments,
+    input_hessians,
     measure_sensitivity,
     prune,
     share,
     textbook_ratio,
 )
-from opencv_squeezedet.compression.budget import Choice, Limits, apply, best_choices, choices_of
-from opencv_squeezedet.compression.compress import REMOVED
-from opencv_squeezedet.compression.layer_inputs import Moments, compensated
-from opencv_squeezedet.compression.sharing import INITS, Init, Numbers, nearest
+from opencv_squeezedet.compression.budget import Choice, apply, best_choices, choices_of
+from opencv_squeezedet.compression.compress import REMOVED, plan
+from opencv_squeezedet.compression.hessian import InputHessian, optimal_brain_quantization
+from opencv_squeezedet.compression.sharing import SortedWeights, nearest
 from opencv_squeezedet.formats import onnx_bytes, prototxt_text
 from opencv_squeezedet.formats.shared_weights import values_bytes
 from opencv_squeezedet.model import Model
-from opencv_squeezedet.network import Convolution, Deconvolution, Network, ReLU, architectures
+from opencv_squeezedet.network import Convolution, Deconvolution, Network, ReLU, Upsample, architectures
 
 Array = NDArray[np.float32]
 
@@ -69,34 +69,26 @@ def test_a_density_is_a_share() -> None:
 # ---- shared weights ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("init", "count"), [*itertools.product(INITS, (2, 7, 16)), ("density", 100), ("random", 100)])
-def test_clusters_are_those_of_scikit_learn(init: Init, count: int) -> None:
-    """From the same start; none of these leaves a cluster without numbers, for which the other finds a place elsewhere."""
+@pytest.mark.parametrize("count", [2, 7, 16])
+def test_clusters_are_those_of_scikit_learn(count: int) -> None:
+    """From the same start; none of these leaves a cluster without weights, for which the other finds a place elsewhere."""
     cluster = pytest.importorskip("sklearn.cluster")
     values = np.sort(kernel(5000, seed=count).astype(np.float64))
-    numbers = Numbers(values)
-    start = numbers._start(count, init, 0)
+    start = np.linspace(values[0], values[-1], count)
     other = cluster.KMeans(count, init=start[:, None], n_init=1, max_iter=200, tol=0, algorithm="lloyd").fit(values[:, None])
-    found = numbers.clusters(count, init)
+    found = SortedWeights(values).clusters(count)
     assert found.inertia == pytest.approx(other.inertia_, rel=1e-9)
     np.testing.assert_allclose(found.centroids, np.sort(other.cluster_centers_[:, 0]), atol=1e-9)
     np.testing.assert_array_equal(found.counts, np.bincount(nearest(found.centroids, values), minlength=count))
 
 
-@given(count=st.integers(1, 300), clusters=st.integers(1, 20), seed=st.integers(0, 100), init=st.sampled_from(INITS))
-def test_clusters_of_any_numbers(count: int, clusters: int, seed: int, init: Init) -> None:
+@given(count=st.integers(1, 300), clusters=st.integers(1, 20), seed=st.integers(0, 100))
+def test_clusters_of_any_numbers(count: int, clusters: int, seed: int) -> None:
     values = np.sort(np.round(kernel(count, seed=seed) * 4).astype(np.float64))
-    found = Numbers(values).clusters(clusters, init)
+    found = SortedWeights(values).clusters(clusters)
     assert found.counts.sum() == count
     distances = np.abs(values[:, None] - found.centroids).min(axis=1)
     assert found.inertia == pytest.approx((distances**2).sum(), abs=1e-6)
-
-
-def test_numbers_of_more_importance_are_nearer_to_their_centroid() -> None:
-    values, importance = np.array([0.0, 1, 10, 11]), np.array([3.0, 1, 1, 1])
-    found = Numbers(values, importance).clusters(2)
-    assert found.centroids.tolist() == [0.25, 10.5]
-    assert found.inertia == pytest.approx(3 * 0.25**2 + 0.75**2 + 0.5)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 5, 8])
@@ -148,37 +140,37 @@ def test_the_best_choices(seed: int) -> None:
 def test_a_choice_takes_what_it_says() -> None:
     weights = kernel(96, 64, 3, 3)
     power = float((weights.astype(np.float64) ** 2).sum())
-    for choice in choices_of(weights, Limits((1.0, 0.6, 0.1), (2, 5, 8))):
+    for choice in choices_of(weights, (1.0, 0.6, 0.1), (2, 5, 8)):
         stored = apply(weights, choice)
         assert len(values_bytes(stored)) == pytest.approx(choice.size, rel=0.01)
         assert float(((stored - weights).astype(np.float64) ** 2).sum()) / power == pytest.approx(choice.error, rel=0.01)
 
 
-# ---- what a layer reads ------------------------------------------------------------------------------------------------
+# ---- the input Hessian ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("stride", "pad", "size"), [((1, 1), (1, 1), (3, 3)), ((2, 1), (0, 2), (3, 2)), ((1, 1), (0, 0), (1, 1))]
 )
-def test_moments_tell_what_an_error_does_to_the_outputs(stride: Any, pad: Any, size: Any) -> None:
+def test_the_hessian_gives_the_power_of_a_change_of_the_outputs(stride: Any, pad: Any, size: Any) -> None:
     """The power of D x is the sum of D H D^T, here by another program's convolution."""
     layer = Convolution(name="c", bottoms=("data",), tops=("c",), outputs=5, kernel=size, stride=stride, pad=pad, bias=False)
     network = Network("one", "data", (1, 4, 20, 23), (layer,))
     blob, change = kernel(1, 4, 20, 23, seed=1), kernel(5, 4, *size)
-    moments = Moments(layer)
-    moments.add(blob)
+    hessian = InputHessian(layer)
+    hessian.add(blob)
     flat = change.reshape(5, -1).astype(np.float64)
     expected = float((by_onnx(network, {"c": [change]}, blob)["c"].astype(np.float64) ** 2).sum())
-    assert np.einsum("oi,ij,oj", flat, moments.matrix, flat) == pytest.approx(expected, rel=1e-4)
+    assert np.einsum("oi,ij,oj", flat, hessian.matrix, flat) == pytest.approx(expected, rel=1e-4)
 
 
-def test_layers_without_moments() -> None:
+def test_layers_without_a_hessian() -> None:
     grouped = Deconvolution(name="up", bottoms=("data",), tops=("up",), outputs=4, kernel=(2, 2), groups=4)
     with pytest.raises(sd.ModelError, match="layer 'up': a convolution in one group"):
-        Moments(grouped)
+        InputHessian(grouped)
 
 
-def test_weights_make_up_for_each_others_errors() -> None:
+def test_optimal_brain_quantization_compensates_for_errors() -> None:
     """The outputs of inputs that depend on each other change several times less."""
     rng = np.random.default_rng(0)
     inputs = rng.standard_normal((2000, 12)) @ rng.standard_normal((12, 48)) + 0.1 * rng.standard_normal((2000, 48))
@@ -187,7 +179,7 @@ def test_weights_make_up_for_each_others_errors() -> None:
     def error(rounded: Any) -> float:
         return float(((inputs @ (rounded - weights).T) ** 2).sum())
 
-    found = compensated(weights, inputs.T @ inputs, lambda values: np.round(values * 2) / 2)
+    found = optimal_brain_quantization(weights, inputs.T @ inputs, lambda values: np.round(values * 2) / 2)
     np.testing.assert_array_equal(found * 2, np.round(found * 2))
     assert error(found) < error(np.round(weights * 2) / 2) / 4
 
@@ -205,6 +197,8 @@ def test_a_size_is_kept_and_used(tmp_path: Path) -> None:
     for size in (600_000, 1_200_000):
         found = compress(Model(network, weights), Settings(size=size))
         assert 0.98 * size < len(found.content) <= size
+        planned = plan(Model(network, weights), Settings(size=size)).best()  # without weights or a file
+        assert sum(abs(planned[name].density - choice.density) for name, choice in found.choices.items()) < 1
         (tmp_path / "it.sdz").write_bytes(found.content)
         assert same_weights(load_network(tmp_path / "it.sdz")[1], found.model.weights)
         assert found.rows[-1].size == len(found.content)
@@ -222,9 +216,27 @@ def test_density_and_bits(tmp_path: Path) -> None:
     assert min(shares) < 0.3 < max(shares)
 
 
+def test_fixed_weights_stay_as_they_are(tmp_path: Path) -> None:
+    layers = (
+        Convolution(name="a", bottoms=("data",), tops=("a",), outputs=8, kernel=(3, 3)),
+        Upsample(name="up", bottoms=("a",), tops=("up",), channels=8),
+        Convolution(name="b", bottoms=("up",), tops=("b",), outputs=3, kernel=(1, 1)),
+    )
+    network = Network("it", "data", (1, 3, 8, 8), layers)
+    weights = {**random_weights(network), "up": [np.ones((8, 1, 2, 2), np.float32)]}
+    model, blobs = Model(network, weights), [a_blob(network)]
+    outputs = ReferenceOutputs(model, blobs)
+    curves, hessians = measure_sensitivity(model, outputs), input_hessians(model, blobs)
+    settings = Settings(density=0.5, bits=3)
+    found = compress(model, settings, outputs=outputs, curves=curves, hessians=hessians)
+    assert set(found.choices) == set(curves) == {"a", "b"}
+    (tmp_path / "it.sdz").write_bytes(found.content)
+    np.testing.assert_array_equal(load_network(tmp_path / "it.sdz")[1]["up"][0], weights["up"][0])
+
+
 def test_what_cannot_be_so_small() -> None:
     network, weights, _ = small()
-    with pytest.raises(sd.ModelError, match="a file of at most 300 bytes was expected, the smallest that was found has"):
+    with pytest.raises(sd.ModelError, match="a file of at most 300 bytes was expected, the smallest has"):
         compress(Model(network, weights), Settings(size=300))
 
 
@@ -236,7 +248,6 @@ def test_what_cannot_be_so_small() -> None:
         ({"density": 1.5}, r"density must lie in \[0, 1\]"),
         ({"bits": 1}, "bits must be from 2 to 8, got 1"),
         ({"bits": 9}, "bits must be from 2 to 8, got 9"),
-        ({"init": "best"}, "init must be one of 'linear', 'density', 'random'"),
     ],
 )
 def test_wrong_settings(settings: Any, message: str) -> None:
@@ -246,7 +257,7 @@ def test_wrong_settings(settings: Any, message: str) -> None:
 
 def test_pictures_tell_errors_and_which_inputs_are_zero() -> None:
     network, weights, blobs = small()
-    outputs = Outputs(Model(network, weights), blobs)
+    outputs = ReferenceOutputs(Model(network, weights), blobs)
     assert outputs.error(weights) == pytest.approx(0, abs=1e-12)
     changed = {**weights, "conv": [weights["conv"][0] * 1.1, weights["conv"][1]]}
     parts = []
@@ -262,13 +273,13 @@ def test_pictures_tell_errors_and_which_inputs_are_zero() -> None:
     two = Network("two", "data", (1, 3, 8, 8), layers)
     known = random_weights(two)
     values = np.maximum(by_onnx(Network("one", "data", (1, 3, 8, 8), layers[:1]), known, a_blob(two))["a"], 0)
-    active = Outputs(Model(two, known), [a_blob(two)]).active_inputs(known)
+    active = ReferenceOutputs(Model(two, known), [a_blob(two)]).active_inputs(known)
     assert active == {"a": 1.0, "b": pytest.approx(np.count_nonzero(values) / values.size)}
 
 
 def test_sensitivity_is_resumed(tmp_path: Path) -> None:
     network, weights, blobs = small()
-    outputs, stage = Outputs(Model(network, weights), blobs), tmp_path / "stage.json"
+    outputs, stage = ReferenceOutputs(Model(network, weights), blobs), tmp_path / "stage.json"
     curves = measure_sensitivity(Model(network, weights), outputs, stage=stage)
     assert list(curves) == [step.layer.name for step in network.weighted()]
     assert all(len(errors) == len(REMOVED) for errors in curves.values())
@@ -277,22 +288,30 @@ def test_sensitivity_is_resumed(tmp_path: Path) -> None:
     del told["errors"]["around"]
     stage.write_text(json.dumps(told))
     assert measure_sensitivity(Model(network, weights), outputs, stage=stage) == {**curves, "conv": (1, 2, 3, 4)}
-    for damage in ("{", "[]", '{"key": 3}', json.dumps({**told, "errors": 5}), json.dumps({**told, "key": "other"})):
+    for damage in (
+        "{",
+        "[]",
+        '{"fingerprint": 3}',
+        json.dumps({**told, "errors": 5}),
+        json.dumps({**told, "fingerprint": "other"}),
+    ):
         stage.write_text(damage)
         assert measure_sensitivity(Model(network, weights), outputs, stage=stage) == curves
     stage.write_text(json.dumps(told))
-    others = Outputs(Model(network, weights), blobs[1:])
+    others = ReferenceOutputs(Model(network, weights), blobs[1:])
     assert measure_sensitivity(Model(network, weights), others, stage=stage) == measure_sensitivity(
         Model(network, weights), others
     )
 
 
-def test_moments_make_it_better() -> None:
+def test_hessians_make_it_better() -> None:
     network, weights, blobs = small()
-    outputs = Outputs(Model(network, weights), blobs)
+    outputs = ReferenceOutputs(Model(network, weights), blobs)
     settings = Settings(density=0.7, bits=3)
     alone = compress(Model(network, weights), settings, outputs=outputs)
-    found = compress(Model(network, weights), settings, outputs=outputs, moments=layer_moments(Model(network, weights), blobs))
+    found = compress(
+        Model(network, weights), settings, outputs=outputs, hessians=input_hessians(Model(network, weights), blobs)
+    )
     assert found.errors["shared"] < alone.errors["shared"]
     assert found.rows[0].active == 1.0
 
@@ -417,7 +436,7 @@ def test_a_classifier_agrees_with_itself(tmp_path: Path) -> None:
     read, found = load_network(tmp_path / "it.prototxt", tmp_path / "it.npz")
     assert read == network
     assert same_weights(found, weights)
-    outputs = Outputs(Model(network, weights), [a_blob(network, seed=seed) for seed in range(3)])
+    outputs = ReferenceOutputs(Model(network, weights), [a_blob(network, seed=seed) for seed in range(3)])
     assert compress(Model(network, weights), Settings(bits=8), outputs=outputs).agreement == 1.0
     other = random_weights(network, seed=1)
     assert outputs.agreement(other) < 1.0

@@ -88,6 +88,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_whole_chain(trained: Path, tmp_path: Path) -> None:
     train, validation = squares(tmp_path / "data")
     stem = trained / "model"
@@ -129,6 +130,7 @@ def test_the_whole_chain(trained: Path, tmp_path: Path) -> None:
         compressed()
 
 
+@pytest.mark.slow
 def test_one_process_at_a_time(trained: Path, tmp_path: Path) -> None:
     train, _ = squares(tmp_path / "data")
     code = "import sys; from pathlib import Path; from opencv_squeezedet.training.lock import lock_folder\n"
@@ -143,6 +145,7 @@ def test_one_process_at_a_time(trained: Path, tmp_path: Path) -> None:
         other.stdin.close()
 
 
+@pytest.mark.slow
 def test_the_command(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     squares(tmp_path / "data", 6)
     out = tmp_path / "small.sdz"

@@ -34,6 +34,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+@pytest.mark.slow
 def test_the_command(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "fast.int8.onnx"
     command = ["quantize", str(STEM), "--pictures", str(photos), "-o", str(out), "--float", "0"]

@@ -21,7 +21,7 @@ import opencv_squeezedet as sd
 from opencv_squeezedet.datasets import Annotated, Dataset, load_dataset
 from opencv_squeezedet.datasets.names import VOC_NAMES_OF_COCO
 from opencv_squeezedet.datasets.raw import picture_size
-from opencv_squeezedet.files import read_picture
+from opencv_squeezedet.pictures import read_picture
 
 pytest.importorskip("PIL", reason="the sizes of YOLO's pictures are read with Pillow, of the eval extra")
 pytest.importorskip("yaml", reason="YOLO's descriptions are read with PyYAML, of the eval extra")
@@ -185,7 +185,7 @@ def test_voc_xml_in_other_folders(tmp_path: Path, xml: str, pictures: str, told:
     folder.joinpath(pictures).rename(tmp_path / "elsewhere")
     if xml != pictures:
         check(load_dataset(folder, images=tmp_path / "elsewhere"))
-        with pytest.raises(ValueError, match=r"no picture that can be used: .*both\.(jpg|png): no such picture"):
+        with pytest.raises(ValueError, match=r"both\.(jpg|png): no such picture"):
             load_dataset(folder)
 
 
@@ -209,7 +209,7 @@ def test_splits_of_xml_are_folders_of_which_each_has_its_own_pictures(tmp_path: 
     identifiers = [picture.image_id for picture in dataset.pictures]
     assert len(set(identifiers)) == 5
     assert "none" in identifiers
-    with pytest.raises(FileNotFoundError, match=r"no split 'test': .*and so is a folder test of XML files"):
+    with pytest.raises(FileNotFoundError, match=r"no split 'test': .*XML"):
         load_dataset(tmp_path, split="test")
 
 
@@ -264,7 +264,7 @@ def test_a_part_is_held_apart(tmp_path: Path) -> None:
     two = Dataset(LABELS, pictures[:2], ())
     assert [len(half.pictures) for half in two.random_split(0.9)] == [1, 1]
     for share in (0.0, 1.0, -0.2, float("nan")):
-        with pytest.raises(ValueError, match="a share between 0 and 1 was expected, got"):
+        with pytest.raises(ValueError, match=r"between 0 and 1.*got"):
             dataset.random_split(share)
     with pytest.raises(ValueError, match="1 picture cannot be divided"):
         Dataset(LABELS, pictures[:1], ()).random_split(0.5)
@@ -548,9 +548,9 @@ def test_bad_lines_of_yolo(tmp_path: Path) -> None:
     )
     dataset = load_dataset(folder)
     assert by_name(dataset)["none"].xyxy.tolist() == [[0, 0, 50, 50]]
-    assert [problem.split(":")[0] for problem in dataset.problems] == [
-        *("none.txt, line 1", "none.txt, line 3", "class 'number 5' is not among the labels"),
-    ]
+    assert [problem.split(":")[0] for problem in dataset.problems[:2]] == ["none.txt, line 1", "none.txt, line 3"]
+    (unknown,) = dataset.problems[2:]
+    assert "'number 5'" in unknown
 
 
 def test_labels_of_yolo_beside_their_pictures(tmp_path: Path) -> None:
@@ -560,7 +560,7 @@ def test_labels_of_yolo_beside_their_pictures(tmp_path: Path) -> None:
     check(load_dataset(folder, split="val"), difficult=False)
     for path in (folder / "images" / "val").glob("*.txt"):
         path.unlink()
-    with pytest.raises(ValueError, match=r"none of the 3 pictures has a file of labels, as .*labels.val.one\.txt would be"):
+    with pytest.raises(ValueError, match=r"3 pictures.*labels.val.one\.txt"):
         load_dataset(folder, split="val")
 
 
@@ -590,13 +590,13 @@ def test_a_picture_whose_header_makes_pillow_stumble(tmp_path: Path, monkeypatch
 
     folder = write_yolo(tmp_path / "yolo", described=False)
     monkeypatch.setattr(Image.Image, "getexif", stumble)
-    with pytest.raises(ValueError, match=r"no picture that can be used: .*Pillow cannot read its size: 'tag' \(and 2 more\)"):
+    with pytest.raises(ValueError, match=r"Pillow.*'tag' \(and 2 more\)"):
         load_dataset(folder)
 
 
 DESCRIPTIONS = {
     "billion laughs": ("a: &a [x]\n" + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in pairwise("abcdefghi"))
-                       + "names: [*i]\n", r"aliases \(\*a\), which descriptions do not need"),
+                       + "names: [*i]\n", r"aliases \(\*a\)"),
     "merges": ("a: &a {x: y}\nnames: {<<: [*a, *a]}\n", "aliases"),
     "brackets": ("names: " + "[" * 50_000, "to a depth of 10"),
     "braces": ("names: " + "{a: " * 50_000, "to a depth of 10"),
@@ -605,7 +605,7 @@ DESCRIPTIONS = {
     "lists for names": ("names: [[a], b]", "'names' must list"),
     "a split of lists": ("names: [a]\nval: [[images/val]]", "'val' must be a path, got"),
     "a list for the path": ("names: [a]\npath: [a, b]", "'path' must be a path, got"),
-    "too large": ("# " + "x" * 2_000_000, "it has 2,000,002 bytes, at most 1,048,576 are read"),
+    "too large": ("# " + "x" * 2_000_000, "2,000,002 bytes.*1,048,576"),
     "no text": ("names: [\x00]", "unacceptable character"),
 }  # fmt: skip
 
@@ -664,7 +664,7 @@ def test_what_is_no_data_set(tmp_path: Path) -> None:
         load_dataset(tmp_path)
     for content in ("{", "[]", '{"images": []}', '{"images": 5, "annotations": [], "categories": []}', "[" * 100_000):
         (tmp_path / "a.json").write_text(content)
-        with pytest.raises(ValueError, match="COCO's images, annotations and categories were expected"):
+        with pytest.raises(ValueError, match=r"COCO.*categories"):
             load_dataset(tmp_path / "a.json")
     for content in ("names: [", "5", "names: {1: cat}", "names: []"):
         (tmp_path / "a.yaml").write_text(content)

@@ -10,12 +10,13 @@ from evaluation_cases import annotated, devkit_ap07, devkit_ap10, devkit_curve, 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opencv_squeezedet.boxes import iou_xyxy
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import Evaluation, evaluate
 from opencv_squeezedet.evaluation.curves import interpolated
 from opencv_squeezedet.evaluation.evaluate import RECALL_LEVELS
-from opencv_squeezedet.evaluation.matching import box_iou, match
+from opencv_squeezedet.evaluation.matching import match
 
 pytest.importorskip("faster_coco_eval", reason="COCO's metrics need faster-coco-eval, of the eval extra")
 CLOSE = 1e-6
@@ -66,7 +67,7 @@ def test_a_detection_goes_to_the_object_it_overlaps_most_even_if_that_is_taken()
     """The second has IoU 0.6 with the object that is taken, and 0.5 with the free one: VOC calls it a mistake."""
     truth = annotated([(0, 0, 10, 10), (4, 0, 14, 10)], [0, 0])
     found = Detections([(0, 0, 10, 10), (1.5, 0, 11.5, 10)], [0.9, 0.8], [0, 0], ("a",))
-    assert (box_iou(found.xyxy, truth.xyxy) >= 0.5).tolist() == [[True, False], [True, True]]
+    assert (iou_xyxy(found.xyxy, truth.xyxy) >= 0.5).tolist() == [[True, False], [True, True]]
     assert match(found, truth).hit.tolist() == [True, False]
 
 
@@ -188,7 +189,7 @@ def test_coco_as_pycocotools_has_it(seed: int) -> None:
 
 def test_what_does_not_fit() -> None:
     dataset = Dataset(("a",), (annotated([A], [0]),), ())
-    with pytest.raises(ValueError, match="detections for 1 pictures were expected, got 0"):
+    with pytest.raises(ValueError, match=r"\b1 pictures.*got 0"):
         evaluate(dataset, [])
     with pytest.raises(ValueError, match="label table"):
         evaluate(dataset, [Detections([], [], [], ("b",))])

@@ -134,28 +134,28 @@ CONV = f'layer {{ type: "Convolution" {CONVOLUTION} }}'
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("layer {", "no prototxt of the layers that can be read: 1:7"),
+        ("layer {", "prototxt.*1:7"),
         ("", "the file is empty"),
         ("# nothing", "one input was expected, got none"),
         (CONV, "one input was expected, got none"),
-        ('input: "a" input: "b" input_dim: [1, 3, 4, 5, 1, 3, 4, 5]', "one input was expected, got 'a', 'b'"),
-        ('input: "data" input_dim: [1, 3, 20]', r"input 'data': a shape \(N, C, H, W\) was expected, got \(1, 3, 20\)"),
-        ('input: "data" input_dim: [1, 3, 0, 20]', r"input 'data': a shape \(N, C, H, W\) was expected, got \(1, 3, 0, 20\)"),
-        ('input: "data"', "1 inputs are declared, and 0 shapes"),
+        ('input: "a" input: "b" input_dim: [1, 3, 4, 5, 1, 3, 4, 5]', "one input.*'a', 'b'"),
+        ('input: "data" input_dim: [1, 3, 20]', r"input 'data': .*got \(1, 3, 20\)"),
+        ('input: "data" input_dim: [1, 3, 0, 20]', r"input 'data': .*got \(1, 3, 0, 20\)"),
+        ('input: "data"', "1 inputs.*0 shapes"),
         (
             'layer { name: "in" type: "Input" top: "data" top: "b" input_param { shape { dim: 1 } } }',
             "layer 'in': 2 tops, and 1 shapes",
         ),
-        (f"{INPUT} {CONV} layers {{ type: RELU }}", "'layer' or 'layers' was expected, it has both"),
+        (f"{INPUT} {CONV} layers {{ type: RELU }}", "'layer'.*'layers'.*both"),
         (
             'layer { name: "voc" type: "Data" top: "data" data_param { source: "lmdb" batch_size: 4 } } ' + CONV,
             "layer 'voc': Data is a layer for training; a deployment prototxt was expected",
         ),
         (
             f'{INPUT} {CONV} layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "conv" bottom: "label" top: "loss" }}',
-            "layer 'loss': SoftmaxWithLoss is a layer for training",
+            "layer 'loss': SoftmaxWithLoss",
         ),
-        (f"{INPUT} layers {{ name: 'l' type: SOFTMAX_LOSS bottom: 'data' top: 'l' }}", "'l': SoftmaxWithLoss is a layer for"),
+        (f"{INPUT} layers {{ name: 'l' type: SOFTMAX_LOSS bottom: 'data' top: 'l' }}", "'l': SoftmaxWithLoss"),
         (
             f'{INPUT} layer {{ name: "bn" type: "BatchNorm" bottom: "data" top: "data" batch_norm_param {{ eps: 1 }} }}',
             "layer 'bn': the type 'BatchNorm' is not one of Concat, Convolution, Deconvolution",
@@ -164,12 +164,12 @@ CONV = f'layer {{ type: "Convolution" {CONVOLUTION} }}'
             f"{INPUT} {CONV.replace('pad', 'padd')}",
             "no prototxt of the layers that can be read: 1:.* has no field named 'padd'",
         ),
-        (f"{INPUT} {CONV.replace('3 pad', '0 pad')}", "layer 'conv': kernel_size must be one or two integers of at least 1"),
-        (f"{INPUT} {CONV.replace('kernel_size: 3', '')}", r"layer 'conv': kernel_size must be .*, got \[\]"),
-        (f"{INPUT} {CONV.replace('num_output: 8', '')}", "layer 'conv': num_output and group must be at least 1, got 0 and 1"),
-        (f"{INPUT} {CONV.replace('pad: 1', 'axis: 2')}", "layer 'conv': channels on axis 1 were expected, got axis 2"),
+        (f"{INPUT} {CONV.replace('3 pad', '0 pad')}", "layer 'conv': kernel_size"),
+        (f"{INPUT} {CONV.replace('kernel_size: 3', '')}", r"layer 'conv': kernel_size.*got \[\]"),
+        (f"{INPUT} {CONV.replace('num_output: 8', '')}", "layer 'conv': num_output.*got 0 and 1"),
+        (f"{INPUT} {CONV.replace('pad: 1', 'axis: 2')}", "layer 'conv': channels.*axis 2"),
         (f'{INPUT} layer {{ name: "r" type: "ReLU" bottom: "data" bottom: "b" top: "r" }}', "'r': ReLU has 1 bottom, got 2"),
-        (f'{INPUT} layer {{ name: "r" type: "Slice" bottom: "data" }}', "layer 'r': Slice has at least one top, got 0"),
+        (f'{INPUT} layer {{ name: "r" type: "Slice" bottom: "data" }}', "layer 'r': Slice.*got 0"),
         (
             f'{INPUT} layer {{ name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param {{ pool: STOCHASTIC }} }}',
             "layer 'p': the pooling must be MAX or AVE",
@@ -223,7 +223,7 @@ def test_files_that_are_no_prototxt(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_prototxt(path)
     path.write_bytes(bytes(3_000_000))
-    with pytest.raises(sd.ModelError, match="a file of at most 262144 bytes was expected, it has 3000000"):
+    with pytest.raises(sd.ModelError, match=r"262144 bytes.*3000000"):
         read_prototxt(path)
     path.write_bytes(b"name: \xff\xfe")
     with pytest.raises(sd.ModelError, match="a text file was expected"):
@@ -233,7 +233,7 @@ def test_files_that_are_no_prototxt(tmp_path: Path) -> None:
 def test_input_sizes_that_do_not_fit(tmp_path: Path) -> None:
     path = tmp_path / "small.prototxt"
     path.write_text((MODELS / "SqueezeDet_deploy.prototxt").read_text().replace("416", "320"))
-    with pytest.raises(sd.ModelError, match=r"layer 'reshape': a bottom of \(1, 17, 17, 180\) has 52020 values"):
+    with pytest.raises(sd.ModelError, match=r"layer 'reshape': .*\(1, 17, 17, 180\).*52020"):
         read_prototxt(path)
 
 
@@ -346,6 +346,30 @@ def test_all_forms_of_a_blob(tmp_path: Path, blob: Callable[[Any], None], v1: bo
     np.testing.assert_array_equal(weights["conv"][1], np.float32([0.5, -0.5]))
 
 
+def test_layers_of_one_name_are_numbered(tmp_path: Path) -> None:
+    """As in OpenCV 4. Those of the training phase do not count, the input layer does."""
+    (tmp_path / "it.prototxt").write_text(
+        'layer { name: "a" type: "Input" top: "x" input_param { shape { dim: [1, 2, 3, 4] } } }'
+        'layer { name: "b" type: "ReLU" bottom: "x" top: "y" }'
+        'layer { name: "b" type: "Dropout" bottom: "y" top: "y" include { phase: TRAIN } }'
+        'layer { name: "b" type: "Sigmoid" bottom: "y" top: "z" }'
+        'layer { name: "a" type: "ReLU" bottom: "z" top: "z" }'
+        'layer { name: "b" type: "ReLU" bottom: "z" top: "z" }'
+    )
+    network = read_prototxt(tmp_path / "it.prototxt")
+    assert [layer.name for layer in network.layers] == ["b", "b_1", "a_1", "b_2"]
+    (tmp_path / "it.prototxt").write_text(prototxt_text(network))
+    assert read_prototxt(tmp_path / "it.prototxt") == network
+
+
+def test_a_blob_without_axes_has_one_value(tmp_path: Path) -> None:
+    """Caffe writes no sizes for it."""
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(message_with(lambda blob: blob.data.append(0.25)))
+    kernel, _ = read_caffemodel(path)["conv"]
+    np.testing.assert_array_equal(kernel, np.float32([0.25]))
+
+
 def field(number: int, content: bytes) -> bytes:
     """A length-delimited field, by hand."""
     key = number << 3 | 2
@@ -395,12 +419,12 @@ def odd_bytes(blob: Any) -> None:
 @pytest.mark.parametrize(
     ("blob", "message"),
     [
-        (large, r"layer 'conv': a blob of \(1099511627776, 1099511627776\) has \d+ values, the file holds 1"),
-        (negative, r"layer 'conv': a blob of 1 to 8 positive sizes was expected, got \(-1, 12\)"),
-        (many_axes, r"layer 'conv': a blob of 1 to 8 positive sizes was expected"),
-        (odd_bytes, r"layer 'conv': 25 bytes of raw data are not a whole number of float16 values"),
-        (raw(3, "<i4"), r"layer 'conv': raw data of floats were expected, got type 3"),
-        (lambda blob: blob.data.append(1), r"layer 'conv': a blob of 1 to 8 positive sizes was expected, got \(0, 0, 0, 0\)"),
+        (large, r"layer 'conv': .*\(1099511627776, 1099511627776\)"),
+        (negative, r"layer 'conv': .*positive sizes.*got \(-1, 12\)"),
+        (many_axes, r"layer 'conv': .*positive sizes"),
+        (odd_bytes, r"layer 'conv': 25 bytes.*float16"),
+        (raw(3, "<i4"), r"layer 'conv': .*floats.*got type 3"),
+        (lambda blob: blob.data.extend([1, 2]), r"layer 'conv': .*\(1,\).*\b2$"),
     ],
     ids=["large", "negative", "many axes", "odd bytes", "integers", "no shape"],
 )
@@ -415,9 +439,9 @@ def test_blobs_that_are_not_what_they_say(tmp_path: Path, blob: Callable[[Any], 
     ("content", "message"),
     [
         (b"", "the file is empty"),
-        (field(1, b"net"), "a caffemodel was expected, it has no layer with weights"),
-        (field(100, field(1, b"conv")), "a caffemodel was expected, it has no layer with weights"),
-        (b"name: 'net'", "it ends within the field that begins at byte 0|begins a field of kind"),
+        (field(1, b"net"), "no layer with weights"),
+        (field(100, field(1, b"conv")), "no layer with weights"),
+        (b"name: 'net'", "ends within.*byte 0|field of kind"),
         (b"\x0b" * 40, "begins a field of kind 3"),
         (b"\xff" * 40, "begins no whole number"),
         (field(100, field(1, b"\xff\xfe") + field(7, b"")), "a name that is text was expected"),
@@ -425,7 +449,7 @@ def test_blobs_that_are_not_what_they_say(tmp_path: Path, blob: Callable[[Any], 
             2 * field(100, field(1, b"a") + field(7, field(7, field(1, b"\x01")) + field(5, bytes(4)))),
             "layer 'a': it is there twice",
         ),
-        (field(100, b"") * 100_000, "its 300000 bytes are split into too many fields"),
+        (field(100, b"") * 100_000, "300000 bytes.*too many fields"),
     ],
     ids=["empty", "no layers", "no weights", "text", "groups", "no numbers", "names of bytes", "twice", "bomb"],
 )
@@ -439,12 +463,12 @@ def test_files_that_are_no_caffemodel(tmp_path: Path, content: bytes, message: s
 def test_float16_that_would_overflow(network: Network) -> None:
     weights = random_weights(network)
     weights["up"][0][0] = 70000
-    with pytest.raises(sd.ModelError, match="layer 'up': float16 cannot hold its weights, the largest is 70000"):
+    with pytest.raises(sd.ModelError, match=r"layer 'up': float16.*70000"):
         caffemodel_bytes(network, weights, half=True)
 
 
 def test_weights_that_do_not_fit_are_not_written(network: Network) -> None:
-    with pytest.raises(sd.ModelError, match="layer 'conv': weights of 4x3x3x2 and 4 were expected, got none"):
+    with pytest.raises(sd.ModelError, match=r"layer 'conv': .*4x3x3x2 and 4.*got none"):
         caffemodel_bytes(network, {})
 
 
@@ -469,11 +493,11 @@ def test_files_are_found_by_their_stem(files: Path, network: Network, suffix: st
 def test_weights_of_another_name_and_files_that_are_missing(files: Path, tmp_path: Path, network: Network) -> None:
     (tmp_path / "my.net.v2.caffemodel").rename(tmp_path / "other.bin")
     assert find_files(files) == Files(str(tmp_path / "my.net.v2.prototxt"))
-    with pytest.raises(FileNotFoundError, match=r"no weights at '.*my\.net\.v2\.caffemodel'"):
+    with pytest.raises(FileNotFoundError, match=r"my\.net\.v2\.caffemodel'"):
         load_network(files)
     with pytest.raises(FileNotFoundError, match=r"no weights at '.*nothing'"):
         load_network(files, tmp_path / "nothing")
-    with pytest.raises(FileNotFoundError, match=r"no network definition at '.*nothing\.prototxt'"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.prototxt'"):
         load_network(tmp_path / "nothing")
     assert load_network(files, tmp_path / "other.bin")[0] == network
 

@@ -109,5 +109,5 @@ def test_a_weight_outside_its_layer(tmp_path: Path) -> None:
             parts.append(bytes(100) + b"\xff" * 50)
     path = tmp_path / "made.net"
     path.write_bytes(b"".join(parts))
-    with pytest.raises(sd.ModelError, match=r"'fire2/squeeze1x1': 1536 weights were expected, one is stored at place 1599"):
+    with pytest.raises(sd.ModelError, match=r"'fire2/squeeze1x1': 1536 weights were expected, .* 1599"):
         read_compressed(path)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from embedded import ONNX
+from model_mutations import detector
 from networks import MODELS, a_blob, by_onnx, by_onnxruntime, load_network, random_weights, same_weights
 
 import opencv_squeezedet as sd
@@ -110,14 +111,14 @@ def test_a_network_without_a_name_is_written_too(tmp_path: Path) -> None:
 
 
 def test_a_blob_without_a_name() -> None:
-    with pytest.raises(sd.ModelError, match="layer 'relu': a top of it has no name"):
+    with pytest.raises(sd.ModelError, match=r"layer 'relu': .*no name"):
         onnx_bytes(Network("it", "data", (1, 3, 4, 5), (ReLU(name="relu", bottoms=("data",), tops=("",)),)), {})
 
 
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (Softmax(name="it", bottoms=("data",), tops=("y",), axis=2), "Softmax over an axis, 2, that others follow"),
+        (Softmax(name="it", bottoms=("data",), tops=("y",), axis=2), "Softmax.*axis, 2"),
         (
             Pooling(name="it", bottoms=("data",), tops=("y",), kernel=(2, 2), stride=(2, 2), pad=(1, 1)),
             "readers of ONNX differ in its windows at the border",
@@ -296,45 +297,45 @@ NO_CHANGE: dict[str, Any] = {}
 @pytest.mark.parametrize(
     ("nodes", "options", "message"),
     [
-        ([node("BatchNormalization", "x", "w", "w", "w", "w")], NO_CHANGE, r"node 'it' \(BatchNormalization\): the oper"),
-        ([node("Conv", "z", "w")], NO_CHANGE, r"node 'it' \(Conv\): no earlier node gives its input 'z'"),
-        ([node("Conv", "x", "x")], NO_CHANGE, r"node 'it' \(Conv\): a constant was expected as input 1, got 'x'"),
-        ([node("Conv", "x")], NO_CHANGE, r"node 'it' \(Conv\): a kernel of four axes"),
-        ([node("Conv", "x", "w", "w", "w")], NO_CHANGE, "a kernel of four axes and perhaps a bias were expected"),
-        ([node("Conv", "x", "w", pads=[0, 0, 1, 1])], NO_CHANGE, r"same pads on both sides were expected, got \[0, 0, 1, 1\]"),
-        ([node("Conv", "x", "w", auto_pad="SAME_UPPER")], NO_CHANGE, "explicit pads were expected, got auto_pad 'SAME_UPPER'"),
-        ([node("Conv", "x", "w", strides=[0, 1])], NO_CHANGE, r"strides must be integers of at least 1, got \[0, 1\]"),
-        ([node("Conv", "x", "w", kernel_shape=[1, 1])], NO_CHANGE, r"kernel_shape does not fit weights of \(4, 3, 3, 3\)"),
-        ([node("Conv", "x", "w", group=2)], NO_CHANGE, "layer 'it': 3 inputs and 4 outputs cannot be split into 2 groups"),
-        ([node("Conv", "x", "w", "long")], NO_CHANGE, "layer 'it': weights of 4x3x3x3 and 4 were expected, got 4x3x3x3 and 5"),
-        ([node("ConvTranspose", "x", "v", output_padding=[1, 1])], NO_CHANGE, "neither output_padding nor output_shape"),
+        ([node("BatchNormalization", "x", "w", "w", "w", "w")], NO_CHANGE, r"node 'it' \(BatchNormalization\): "),
+        ([node("Conv", "z", "w")], NO_CHANGE, r"node 'it' \(Conv\): .*input 'z'"),
+        ([node("Conv", "x", "x")], NO_CHANGE, r"node 'it' \(Conv\): .*constant.*input 1, got 'x'"),
+        ([node("Conv", "x")], NO_CHANGE, r"node 'it' \(Conv\): .*kernel"),
+        ([node("Conv", "x", "w", "w", "w")], NO_CHANGE, "kernel of four axes.*bias"),
+        ([node("Conv", "x", "w", pads=[0, 0, 1, 1])], NO_CHANGE, r"pads.*got \[0, 0, 1, 1\]"),
+        ([node("Conv", "x", "w", auto_pad="SAME_UPPER")], NO_CHANGE, "pads.*got auto_pad 'SAME_UPPER'"),
+        ([node("Conv", "x", "w", strides=[0, 1])], NO_CHANGE, r"strides.*got \[0, 1\]"),
+        ([node("Conv", "x", "w", kernel_shape=[1, 1])], NO_CHANGE, r"kernel_shape.*\(4, 3, 3, 3\)"),
+        ([node("Conv", "x", "w", group=2)], NO_CHANGE, "layer 'it': 3 inputs and 4 outputs.*2 groups"),
+        ([node("Conv", "x", "w", "long")], NO_CHANGE, "layer 'it': .*4x3x3x3 and 4 .*4x3x3x3 and 5"),
+        ([node("ConvTranspose", "x", "v", output_padding=[1, 1])], NO_CHANGE, "output_padding"),
         ([node("MaxPool", "x", kernel_shape=[2, 2], strides=[2, 2])], NO_CHANGE, "do not end where Caffe's do"),
         ([node("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2])], NO_CHANGE, "no dilations"),
-        ([node("AveragePool", "x", kernel_shape=[3, 3], pads=[1] * 4)], NO_CHANGE, "count_include_pad was expected with pads"),
-        ([node("Softmax", "x", axis=1)], {"opset": 11}, r"before opset 13 it takes all axes from 1 on as one, of \(1"),
-        ([node("Softmax", "x", axis=4)], NO_CHANGE, r"an input of \(1, 3, 9, 9\) has no axis 4"),
-        ([node("Split", "x", "dims", outputs=("y", "z"), axis=1)], NO_CHANGE, r"lengths \(0, -1\) for 2 outputs do not fit"),
-        ([node("Reshape", "x", "w")], NO_CHANGE, "a list of integers was expected as input 1, got float32"),
-        ([node("Reshape", "x", "dims", allowzero=1)], NO_CHANGE, r"lengths above 0 were expected, got \(0, -1\)"),
+        ([node("AveragePool", "x", kernel_shape=[3, 3], pads=[1] * 4)], NO_CHANGE, "count_include_pad"),
+        ([node("Softmax", "x", axis=1)], {"opset": 11}, r"opset 13"),
+        ([node("Softmax", "x", axis=4)], NO_CHANGE, r"\(1, 3, 9, 9\).*axis 4"),
+        ([node("Split", "x", "dims", outputs=("y", "z"), axis=1)], NO_CHANGE, r"lengths \(0, -1\)"),
+        ([node("Reshape", "x", "w")], NO_CHANGE, "integers.*input 1, got float32"),
+        ([node("Reshape", "x", "dims", allowzero=1)], NO_CHANGE, r"lengths.*got \(0, -1\)"),
         (
             [node("Add", "x", "w")],
             NO_CHANGE,
             r"node 'it' \(Add\): 1 to 2 inputs .* 0 constants, .*\['x', 'w'\]",
         ),
-        ([node("Relu", "w")], NO_CHANGE, r"1 inputs that earlier nodes give, .* got \['w'\]"),
+        ([node("Relu", "w")], NO_CHANGE, r"inputs.*got \['w'\]"),
         ([node("Relu", "x", outputs=("x",))], {"outputs": ("x",)}, r"an earlier node gives 'x' as well"),
-        ([node("Identity", "x")], NO_CHANGE, r"node 'it' \(Identity\): it is not the only one to read 'x'"),
+        ([node("Identity", "x")], NO_CHANGE, r"node 'it' \(Identity\): .*'x'"),
         ([node("Relu", "x", outputs=("z",))], NO_CHANGE, "no node gives the output 'y'"),
-        ([node("Relu", "x")], {"shape": (1, 3, "H", "W")}, r"input 'x': a shape \(N, C, H, W\), all but N given, was"),
+        ([node("Relu", "x")], {"shape": (1, 3, "H", "W")}, r"input 'x': .*\(N, C, H, W\)"),
         ([node("Relu", "x")], {"shape": (1, 27)}, r"input 'x': a shape \(N, C, H, W\)"),
-        ([node("Conv", "x", "w")], {"change": external}, "constant 'w': its values were expected in the mod"),
+        ([node("Conv", "x", "w")], {"change": external}, "constant 'w': .*folder"),
         (
             [node("Conv", "x", "w")],
             {"change": short},
             r"constant 'w': 115964116992 bytes were expected for its shape \(1073741824, 3, 3, 3\), the file has 432",
         ),
-        ([node("Conv", "x", "w")], {"change": negative}, r"constant 'w': a shape was expected, got \(-4, 3, 3, 3\)"),
-        ([], NO_CHANGE, "no ONNX file: it has no nodes"),
+        ([node("Conv", "x", "w")], {"change": negative}, r"constant 'w': .*got \(-4, 3, 3, 3\)"),
+        ([], NO_CHANGE, "no nodes"),
     ],
 )
 def test_errors_name_the_node(
@@ -356,7 +357,7 @@ def test_files_that_are_no_onnx(tmp_path: Path) -> None:
 
 
 def test_an_onnx_file_takes_no_other_weights(tmp_path: Path) -> None:
-    with pytest.raises(sd.ModelError, match=r"has weights of its own, '.*w\.caffemodel' cannot be used with it"):
+    with pytest.raises(sd.ModelError, match=r"weights of its own.*w\.caffemodel'"):
         load_network(ONNX, tmp_path / "w.caffemodel")
 
 
@@ -364,3 +365,14 @@ def test_a_stem_without_a_prototxt_is_the_onnx_file(tmp_path: Path) -> None:
     network = dataclasses.replace(ARCHITECTURES["squeezenet-v1.1"].build(), name="mine")
     (tmp_path / "mine.onnx").write_bytes(onnx_bytes(network, random_weights(network)))
     assert load_network(tmp_path / "mine")[0] == network
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_the_bytes_of_a_small_network(half: bool, golden: Callable[[str, bytes], None]) -> None:
+    """One layer of each kind; the weights count up, so that they are the same everywhere."""
+    network = detector()
+    weights = {
+        step.layer.name: [np.arange(np.prod(shape), dtype=np.float32).reshape(shape) / 8 for shape in step.weights]
+        for step in network.weighted()
+    }
+    golden("half.onnx" if half else "small.onnx", onnx_bytes(network, weights, half=half))

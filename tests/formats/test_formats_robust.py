@@ -113,6 +113,7 @@ for path in map(Path, sys.argv[1:]):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured by Linux' /proc")
 def test_memory_stays_a_small_multiple_of_the_file(tmp_path: Path) -> None:
     """In a process of its own, where nothing else fills the memory; 12 MiB are what an allocator may take at a time."""

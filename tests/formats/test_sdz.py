@@ -35,7 +35,7 @@ from opencv_squeezedet.formats.shared_weights import (
     read_values,
     values_bytes,
 )
-from opencv_squeezedet.network import Network, Pooling, architectures
+from opencv_squeezedet.network import Convolution, Network, Pooling, Upsample, architectures
 
 PUBLISHED = DATA / "weights" / "compressed_SqueezeNet.net"
 
@@ -240,6 +240,21 @@ def test_the_skeleton_and_the_weights_are_the_onnx_file(index: int) -> None:
         outputs.append(net.forward(network.output_names))
     for one, other in zip(*outputs, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_fixed_weights_are_stored_but_not_in_the_onnx_file() -> None:
+    """A kernel of ones, which Caffe's files need and ONNX's Resize does not: no initializer that no node reads."""
+    layers = (
+        Convolution(name="conv", bottoms=("data",), tops=("conv",), outputs=4, kernel=(1, 1)),
+        Upsample(name="up", bottoms=("conv",), tops=("up",), channels=4),
+    )
+    network = Network("it", "data", (1, 3, 4, 4), layers)
+    weights = random_weights(network)
+    model = parse_sdz(sdz_bytes(network, weights))
+    assert same_weights(model.checked_weights(model.network()), weights)
+    for content in (with_weights(model.skeleton, model.weights()), onnx_bytes(network, weights)):
+        assert b"conv.weight" in content
+        assert b"up.weight" not in content
 
 
 def test_without_an_equal_in_onnx_there_is_no_skeleton() -> None:

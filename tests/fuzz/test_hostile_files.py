@@ -154,7 +154,11 @@ def test_weights_that_too_many_have(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", [written(1, b"\1" * 30_000_000), b"\x08\1" * 70_000 + bytes(8_000_000)], ids=["in one run", "each"]
+    "field",
+    [
+        pytest.param(written(1, b"\1" * 30_000_000), id="in one run"),
+        pytest.param(b"\x08\1" * 70_000 + bytes(8_000_000), id="each", marks=pytest.mark.slow),
+    ],
 )
 def test_a_shape_of_millions_of_numbers(field: bytes, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"

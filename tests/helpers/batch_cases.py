@@ -13,11 +13,11 @@ from embedded import ONNX
 from networks import load_network
 
 from opencv_squeezedet.detector import SqueezeDet
-from opencv_squeezedet.files import read_picture
 from opencv_squeezedet.formats import onnx_bytes
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.network.head import derive_config
+from opencv_squeezedet.pictures import read_picture
 from opencv_squeezedet.preprocess import Preprocess
 from opencv_squeezedet.presets import VOC
 

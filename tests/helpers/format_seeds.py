@@ -27,7 +27,7 @@ from opencv_squeezedet.formats import (
     sdz_bytes,
 )
 from opencv_squeezedet.formats.sdz import MAGIC, VERSION
-from opencv_squeezedet.model_files import read_file
+from opencv_squeezedet.model_files import named, read_file
 from opencv_squeezedet.network import (
     Convolution,
     Deconvolution,
@@ -76,7 +76,8 @@ def parts_of(content: bytes) -> tuple[bytes, bytes]:
 def _read_model(read: Callable[[str, int], bytes]) -> Callable[[Path], object]:
     def decode(path: Path) -> object:
         model = read_sdz(path, read=read)
-        return model.checked_weights(model.network())
+        with named(str(path)):
+            return model.checked_weights(model.network())
 
     return decode
 

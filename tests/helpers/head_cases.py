@@ -177,3 +177,13 @@ def differ(one: dict[str, Any], other: dict[str, Any]) -> bool:
     every = [random_blobs(base, np.random.default_rng(seed)) for seed in range(20)]
     one_head, other_head = dataclasses.replace(base, **one), dataclasses.replace(base, **other)
     return any(sd.postprocess(*blobs, one_head) != sd.postprocess(*blobs, other_head) for blobs in every)
+
+
+def blobs_of(
+    shifts: list[float], scores: list[float], class_ids: list[int] | None = None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Five boxes of `ONE_CELL`, those that are not given below every threshold."""
+    delta, conf, classes = np.zeros((5, 4), np.float32), np.zeros(5, np.float32), np.zeros((5, 2), np.float32)
+    delta[: len(shifts), 0], conf[: len(scores)] = shifts, scores
+    classes[np.arange(5), (class_ids or []) + [0] * (5 - len(class_ids or []))] = 1
+    return delta, classes, conf

@@ -1,4 +1,4 @@
-"""A data set of coloured squares, recipes that are done with it in seconds, and the death of a process that reads it."""
+"""A data set of coloured squares, recipes whose training takes seconds, and the death of a data-loading worker."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def recipe(**options: Any) -> Recipe:
     return Recipe(**{**defaults, **options})
 
 
-def kill_reader() -> None:
-    """Kill the one process that reads pictures, and wait for its signal, whose handler may raise."""
-    (reader,) = multiprocessing.active_children()
-    reader.kill()
+def kill_worker() -> None:
+    """Kill the only data-loading worker, and wait for its signal, whose handler may raise."""
+    (worker,) = multiprocessing.active_children()
+    worker.kill()
     time.sleep(5)

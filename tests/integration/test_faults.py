@@ -199,10 +199,10 @@ def prepare(template: Path, writer: str) -> None:
         from opencv_squeezedet.model import Model
 
         model = Model.load(small_model(template / "small"))
-        reading = batch.Reading(model="x", options={}, column=None, format="parquet", part=2)
-        entries = batch.find_entries(make_pictures(template / "pictures", 2))
-        job = batch.begin(str(template / "job"), entries, reading)
-        worker = (job.__class__("job", job.reading, job.parts, job.pictures), batch.Detect(model, column="content"))
+        settings = batch.JobSettings(model="x", options={}, column=None, format="parquet", part=2)
+        entries = batch.find_inputs(make_pictures(template / "pictures", 2))
+        job = batch.begin(str(template / "job"), entries, settings)
+        worker = (job.__class__("job", job.settings, job.parts, job.pictures), batch.Detect(model, column="content"))
         (template / "worker.pickle").write_bytes(pickle.dumps(worker))
 
 
@@ -226,6 +226,7 @@ def check_whole(before: dict[str, bytes], everything: dict[str, bytes], found: d
     assert before.keys() <= found.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_kill_at_every_call(writer: str, preloaded: Path, template: Path) -> None:
     everything, killed = outcomes(preloaded, writer, template, KILL)
@@ -235,6 +236,7 @@ def test_a_kill_at_every_call(writer: str, preloaded: Path, template: Path) -> N
         check_whole(before, everything, found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_an_error_at_every_call(writer: str, preloaded: Path, template: Path) -> None:
     """Of a full disk: one line, and nothing left behind, but for what cannot be removed."""

@@ -61,6 +61,7 @@ def test_version() -> None:
     assert sd.__version__ in (ROOT / "CHANGELOG.md").read_text()
 
 
+@pytest.mark.slow
 @needs_tools
 def test_sdist_holds_all_sources(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
@@ -77,6 +78,7 @@ def test_sdist_holds_all_sources(sdist: Path) -> None:
     assert list(filter(made.fullmatch, names)) == []
 
 
+@pytest.mark.slow
 @needs_tools
 def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
@@ -100,12 +102,14 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     needed |= {f"models/squeezedet_pyramid_voc.{suffix}" for suffix in ("prototxt", "sdz", "json")}
     assert needed <= inside
     assert not any(name.endswith((".caffemodel", ".onnx")) for name in inside)
+    assert wheel.stat().st_size <= 1_700_000
     extensions = [name for name in inside if name.endswith((".so", ".pyd"))]
     assert len(extensions) == 1
     assert extensions[0].startswith("_kernel.")
     assert {"LICENSE", "LICENSE.SqueezeNet"} <= {Path(name).name for name in names if "dist-info" in name}
 
 
+@pytest.mark.slow
 @needs_tools
 def test_wheel_works_from_any_folder(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"

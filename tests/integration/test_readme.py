@@ -18,7 +18,7 @@ import pytest
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
-from opencv_squeezedet.cli import common
+from opencv_squeezedet.cli.parser import make_parser
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def test_every_option_shown_exists(path: Path) -> None:
             continue
         name, *arguments = words[1:] if words[0] == "squeezedet" else words
         assert name in cli.SUBCOMMANDS
-        assert common.make_parser(import_module(f"opencv_squeezedet.cli.{name}"), name).parse(arguments)
+        assert make_parser(import_module(f"opencv_squeezedet.cli.{name}"), name).parse(arguments)
 
 
 def test_the_picture_is_the_one_that_detect_writes() -> None:

@@ -93,6 +93,7 @@ def test_three_blobs(tmp_path: Path) -> None:
     assert cv2.imread(str(tmp_path / "three_blobs.png")).shape == (height, 3 * width, 3)
 
 
+@pytest.mark.slow
 def test_kernel(tmp_path: Path) -> None:
     pytest.importorskip("Cython", reason="the test extra brings Cython, with which the sample is compiled")
     for name in ("kernel.pyx", "chelsea.jpg"):

@@ -87,6 +87,9 @@ setup(name="stranger", ext_modules=cythonize([Extension("stranger", ["stranger.p
 """
 
 
+pytestmark = pytest.mark.slow  # it compiles an extension
+
+
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     pytest.importorskip("Cython", reason="the test extra brings Cython, with which a stranger compiles")

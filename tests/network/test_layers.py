@@ -22,6 +22,7 @@ from opencv_squeezedet.network import (
     Layer,
     Network,
     Permute,
+    PReLU,
     Reshape,
     ShuffleChannel,
     Upsample,
@@ -68,10 +69,19 @@ def ones(channels: int, factor: int) -> list[Array]:
     return [np.ones((channels, 1, factor, factor), np.float32)]
 
 
+def rectified(x: Array, slopes: Array) -> Array:
+    return np.where(x > 0, x, slopes.reshape(1, -1, 1, 1) * x)
+
+
+SLOPES = np.random.default_rng(1).standard_normal(6).astype(np.float32)
+
 CASES = {
     "upsample": Case(Upsample(**BLOBS, channels=6), upsampled, weights=ones(6, 2)),
     "upsample-1": Case(Upsample(**BLOBS, channels=6, factor=1), upsampled, weights=ones(6, 1)),
     "upsample-3": Case(Upsample(**BLOBS, channels=5, factor=3), upsampled, (1, 5, 3, 7), ones(5, 3)),
+    "prelu": Case(PReLU(**BLOBS), rectified, weights=[SLOPES]),
+    "prelu-1": Case(PReLU(**BLOBS), rectified, (1, 1, 4, 5), [SLOPES[:1]]),
+    "prelu-shared": Case(PReLU(**BLOBS, shared=True), rectified, weights=[SLOPES[:1]]),
     "shuffle": Case(ShuffleChannel(**BLOBS), shuffled(2)),
     "shuffle-3": Case(ShuffleChannel(**BLOBS, groups=3), shuffled(3)),
 }
@@ -288,3 +298,44 @@ def test_nodes_that_are_not_a_shuffle_stay_layers(change: str, tmp_path: Path) -
     if change == "name":
         blob = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
         np.testing.assert_array_equal(by_onnxruntime(network, {}, blob)["top"], shuffled(2)(blob))
+
+
+# ---- PReLU -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="needs onnx, of the extra [test]")
+@pytest.mark.parametrize(
+    ("shape", "shared"),
+    [
+        ((6, 1, 1), False),
+        ((1, 6, 1, 1), False),
+        ((), True),
+        ((1,), True),
+        ((1, 1, 1, 1), True),
+        ((5,), None),
+        ((2, 1, 1), None),
+    ],
+)
+def test_slopes_as_others_export_them(shape: tuple[int, ...], shared: bool | None, tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load_model_from_string(onnx_bytes(CASES["prelu"].network, CASES["prelu"].all_weights))
+    slopes = np.resize(SLOPES, shape)
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(slopes, "it.weight"))
+    (tmp_path / "it.onnx").write_bytes(model.SerializeToString())
+    if shared is None:
+        with pytest.raises(sd.errors.UnknownLayerError, match=r"node 'it' \(PRelu\): one slope, or one for each channel"):
+            read_onnx(tmp_path / "it.onnx")
+        return
+    network, weights = read_onnx(tmp_path / "it.onnx")
+    assert network.layers == (PReLU(**BLOBS, shared=shared),)
+    assert same_weights(weights, {"it": [slopes.reshape(-1)]})
+
+
+def test_a_prelu_works_in_place_and_needs_channels(tmp_path: Path) -> None:
+    layers = (Upsample(**BLOBS, channels=6), PReLU(name="prelu", bottoms=("top",), tops=("top",)))
+    network, weights = Network("two", "data", SHAPE, layers), {"it": ones(6, 2), "prelu": [SLOPES]}
+    (tmp_path / "it.onnx").write_bytes(onnx_bytes(network, weights))
+    assert read_onnx(tmp_path / "it.onnx")[0].layers == layers
+    with pytest.raises(sd.ModelError, match=r"layer 'it': a bottom of .* has no axis 1"):
+        PReLU(**BLOBS).top_shapes([(6,)])

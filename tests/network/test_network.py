@@ -203,10 +203,10 @@ def test_bottoms_of_different_shapes() -> None:
 
 def test_missing_bottoms_and_names_that_come_twice() -> None:
     relu = ReLU(name="relu", bottoms=("y",), tops=("y",))
-    with pytest.raises(sd.ModelError, match="layer 'relu': no earlier layer gives its bottom 'y'"):
+    with pytest.raises(sd.ModelError, match=r"layer 'relu': .*bottom 'y'"):
         _ = Network("none", "x", (1, 3, 8, 8), (relu,)).steps
     dropout = Dropout(name="relu", bottoms=("x",), tops=("x",))
-    with pytest.raises(sd.ModelError, match="layer 'relu': another layer has the same name"):
+    with pytest.raises(sd.ModelError, match=r"layer 'relu': .*same name"):
         _ = Network("twice", "x", (1, 3, 8, 8), (dropout, dataclasses.replace(dropout))).steps
 
 
@@ -218,14 +218,14 @@ def test_a_blob_is_made_once(tops: tuple[str, str], again: str) -> None:
         Dropout(name="second", bottoms=("made",), tops=("other",)),
         Slice(name="cut", bottoms=("other",), tops=tops, axis=1, points=(1,)),
     )
-    with pytest.raises(sd.ModelError, match=rf"layer 'cut': its top '{again}' already exists"):
+    with pytest.raises(sd.ModelError, match=rf"layer 'cut': .*top '{again}'"):
         _ = Network("again", "x", (1, 3, 8, 8), layers).steps
 
 
 def test_a_layer_is_found_by_its_name() -> None:
     network = architectures.squeezenet_v1_1()
     assert network.step("fire2/concat").tops == [(1, 128, 56, 56)]
-    with pytest.raises(sd.ModelError, match=r"no layer 'fire2'; it has conv1, relu_conv1"):
+    with pytest.raises(sd.ModelError, match=r"no layer 'fire2'.*conv1, relu_conv1"):
         network.step("fire2")
 
 
@@ -324,7 +324,7 @@ def test_a_network_that_does_not_say_which_axis_is_first() -> None:
     flat = Reshape(name="flat", bottoms=("conv",), tops=("flat",), dims=(0, 16, 8, 10))
     network = dataclasses.replace(network, layers=(convolution, flat, dataclasses.replace(cut, bottoms=("flat",))))
     assert head_of(network).first_axis is None
-    with pytest.raises(sd.ModelError, match=r"does not say which picture axis .*: give first_axis, 'x' or 'y'"):
+    with pytest.raises(sd.ModelError, match=r"axis.*first_axis.*'x' or 'y'"):
         derive_config(network, anchors=[(3, 4), (5, 6)])
     assert derive_config(network, anchors=[(3, 4), (5, 6)], first_axis="y").first_axis == "y"
 
@@ -345,7 +345,7 @@ def test_a_head_of_logits_with_channels_first() -> None:
     assert (head.grid, head.anchors, head.classes, head.layout, head.activated) == ((8, 10), 2, 3, "chw", False)
     config = derive_config(channels_first(False), anchors=[(3, 4), (5, 6)])
     assert (config.labels, config.layout, config.activated) == (("class 0", "class 1", "class 2"), "chw", False)
-    with pytest.raises(sd.ModelError, match=r"layer 'cut': class scores from a Softmax and confidences from a Sigmoid"):
+    with pytest.raises(sd.ModelError, match=r"layer 'cut': .*Softmax.*Sigmoid"):
         head_of(channels_first(True))
 
 
@@ -353,14 +353,14 @@ def test_a_head_whose_blobs_have_other_names() -> None:
     network = channels_first(False)
     renamed = dataclasses.replace(network.layers[1], tops=("a", "b", "c"))
     network = dataclasses.replace(network, layers=(network.layers[0], renamed))
-    with pytest.raises(sd.ModelError, match=r"no blob 'delta_bbox'.* its outputs are a, b, c"):
+    with pytest.raises(sd.ModelError, match=r"'delta_bbox'.*a, b, c"):
         head_of(network)
     places = {"delta_bbox": ("cut", 2), "class_scores": ("cut", 0), "conf_scores": ("cut", 1)}
     assert head_of(network, places).classes == 3
     assert head_of(network, {"delta_bbox": "c", "class_scores": "a", "conf_scores": "b"}) == head_of(network, places)
-    with pytest.raises(sd.ModelError, match=r"layer 'cut': it has 3 tops; number 5 should give delta_bbox"):
+    with pytest.raises(sd.ModelError, match=r"layer 'cut': .*3 tops.*delta_bbox"):
         head_of(network, {**places, "delta_bbox": ("cut", 5)})
-    with pytest.raises(sd.ModelError, match=r"no layer 'slice'; it has conv, cut"):
+    with pytest.raises(sd.ModelError, match=r"no layer 'slice'.*conv, cut"):
         head_of(network, {**places, "delta_bbox": ("slice", 2)})
 
 
@@ -375,7 +375,7 @@ def with_points(*points: int, outputs: int = 225) -> Network:
 
 
 def test_a_slice_that_does_not_match_the_head() -> None:
-    with pytest.raises(sd.ModelError, match=r"layer 'slice': delta_bbox of \(1, 23, 23, 37\) has 19573 values; 19044"):
+    with pytest.raises(sd.ModelError, match=r"layer 'slice': delta_bbox of \(1, 23, 23, 37\).*19044"):
         head_of(with_points(179, 188))
     with pytest.raises(sd.ModelError, match=r"layer 'slice': class_scores of .*4761 anchors, a grid of 23x23 with 9"):
         head_of(with_points(181, 190, outputs=226))
@@ -384,12 +384,12 @@ def test_a_slice_that_does_not_match_the_head() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"input_size": (400, 400)}, r"layer 'slice': .* input_size \(416, 416\), the config has \(400, 400\)"),
-        ({"grid": (22, 23)}, r"layer 'slice': .* grid \(23, 23\), the config has \(22, 23\)"),
-        ({"anchors": ((3, 4),)}, r"layer 'sigmoid': .* anchors in a cell 9, the config has 1"),
-        ({"labels": ("cat",)}, r"layer 'softmax': .* classes 20, the config has 1"),
-        ({"layout": "chw"}, r"layer 'slice': .* layout hwc, the config has chw"),
-        ({"activated": False}, r"layer 'softmax': .* activated True, the config has False"),
+        ({"input_size": (400, 400)}, r"layer 'slice': .* input_size \(416, 416\).*config.* \(400, 400\)"),
+        ({"grid": (22, 23)}, r"layer 'slice': .* grid \(23, 23\).*config.* \(22, 23\)"),
+        ({"anchors": ((3, 4),)}, r"layer 'sigmoid': .* anchors in a cell 9.*config.* 1"),
+        ({"labels": ("cat",)}, r"layer 'softmax': .* classes 20.*config.* 1"),
+        ({"layout": "chw"}, r"layer 'slice': .* layout hwc.*config.* chw"),
+        ({"activated": False}, r"layer 'softmax': .* activated True.*config.* False"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -401,7 +401,7 @@ def test_a_config_of_another_head(change: dict[str, object], message: str) -> No
 def test_blobs_that_do_not_tell_the_grid() -> None:
     network = channels_first(False)
     flat = Reshape(name="flat", bottoms=("conf_scores",), tops=("conf_scores",), dims=(0, -1))
-    with pytest.raises(sd.ModelError, match=r"layer 'flat': conf_scores of \(1, 160\) and .* do not determine the grid"):
+    with pytest.raises(sd.ModelError, match=r"layer 'flat': conf_scores of \(1, 160\).*grid"):
         head_of(dataclasses.replace(network, layers=(*network.layers, flat)))
 
 
@@ -411,5 +411,5 @@ def test_input_sizes_that_do_not_fit_a_reshape_of_fixed_lengths() -> None:
         if size == (416, 416):
             assert network.steps
             continue
-        with pytest.raises(sd.ModelError, match=r"layer 'reshape': .* cannot be reshaped to \(0, 4761, 20\)"):
+        with pytest.raises(sd.ModelError, match=r"layer 'reshape': .*\(0, 4761, 20\)"):
             _ = network.steps

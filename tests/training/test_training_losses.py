@@ -240,7 +240,7 @@ def test_the_aligned_loss_by_hand(seed: int) -> None:
             if score:
                 classes -= score * math.log(chance[picture, k, int(SOME.classes[row].argmax())])
                 pair = torch.from_numpy(boxes[picture, k])[None], SOME.xyxy[row][None]
-                box += score * float(ciou_loss(*pair))  # checked by itself
+                box += score * float(ciou_loss(*pair))  # has a test of its own
     parts = [float(part) for part in AlignedLoss(CONFIG, candidates=3)(found, SOME)]
     np.testing.assert_allclose(parts, [5 * box / total, classes / total, conf_loss / total], rtol=1e-6)
 

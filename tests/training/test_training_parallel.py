@@ -122,6 +122,7 @@ def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, env=environment(), check=False, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "size", "loss"), [("pyramid", 96, "aligned"), ("gsoc", 128, "published")])
 def test_two_processes_step_as_one(network: str, size: int, loss: str, tmp_path: Path) -> None:
     """Which has the pictures of both in its batch. Both have batch normalisation, the second one dropout."""
@@ -167,6 +168,7 @@ def test_statistics_of_bfloat16_are_as_exact_as_float32(monkeypatch: pytest.Monk
         torch.testing.assert_close(tensor.float(), wanted, rtol=0.01, atol=0.01)
 
 
+@pytest.mark.slow
 def test_a_killed_training_is_resumed_and_one_process_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,7 +31,7 @@ from opencv_squeezedet.formats import read_weights
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
-from training_cases import kill_reader, recipe, squares  # noqa: E402
+from training_cases import kill_worker, recipe, squares  # noqa: E402
 
 from opencv_squeezedet.training import Augmentation, Progress, Recipe, Schedule, Training  # noqa: E402
 from opencv_squeezedet.training.diagnostics import assigned_sheet, layer_states, mostly_dead, states_csv, states_png  # noqa: E402
@@ -124,7 +124,7 @@ def test_the_layers_in_numbers(data: tuple[Dataset, Dataset], tmp_path: Path) ->
     assert run._newly_dead(layers) == [told]
     assert run._newly_dead(layers) == run._newly_dead([]) == run._newly_dead(layers) == []  # once is enough
     assert run._newly_dead(layers[:1]) == []
-    assert run._newly_dead(layers) == []  # nor is it told again where it lived in between
+    assert run._newly_dead(layers) == []  # nor is it reported again if it was alive in between
     run._sample = run._sample[:4]
     run._dead.clear()
     assert run._newly_dead(layers) == []
@@ -201,6 +201,7 @@ for _ in Training(recipe(), train, Path({folder!r}), validation=val, workers={wo
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_killed_again_and_again(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path, workers: int) -> None:
     """Wherever it is killed, the log and the weights are in the end those of the run that nothing disturbed."""
@@ -295,6 +296,7 @@ class InterruptAfter:
         sys.settrace(None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_interrupted_at_any_line(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
     """Nothing is lost but the step under way, and in the end log and weights are those of the run that nothing disturbed."""
@@ -319,6 +321,7 @@ def test_interrupted_at_any_line(data: tuple[Dataset, Dataset], whole: Training,
     assert run.trainer.best == whole.trainer.best
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_interrupted_within_a_step_and_run_again(data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path) -> None:
     """The step is completed and saved, and the same object continues after it."""
@@ -383,6 +386,7 @@ def test_interrupted_while_a_checkpoint_is_written(
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seen"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ctrl_c_in_a_terminal(data: tuple[Dataset, Dataset], tmp_path: Path, workers: int) -> None:
@@ -411,10 +415,9 @@ def test_ctrl_c_in_a_terminal(data: tuple[Dataset, Dataset], tmp_path: Path, wor
 WORKER_KILLED = "a data-loading worker was killed"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_a_reading_process_that_is_killed(
-    data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_worker(data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As by a system without memory left."""
     parent, read = os.getpid(), Example.read
 
@@ -430,8 +433,9 @@ def test_a_reading_process_that_is_killed(
     assert (tmp_path / "checkpoint.pt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_a_reading_process_that_is_killed_within_a_step(
+def test_a_worker_killed_within_a_step(
     data: tuple[Dataset, Dataset], whole: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The step is completed and saved, and the next run continues after it."""
@@ -439,7 +443,7 @@ def test_a_reading_process_that_is_killed_within_a_step(
     real = run.trainer.optimizer.step
 
     def late() -> None:
-        kill_reader()
+        kill_worker()
         real()
 
     steps = run.run(every=16, log_every=3)
@@ -453,16 +457,17 @@ def test_a_reading_process_that_is_killed_within_a_step(
     np.testing.assert_array_equal(weights(run), weights(whole))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("error", [ConnectionResetError, EOFError])
-def test_a_reading_process_that_is_killed_as_it_hands_over_a_batch(
+def test_a_worker_killed_as_it_sends_a_batch(
     data: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     """Its connection is closed before the system says that it has died."""
 
     def closed(_: object) -> int:
-        (reader,) = multiprocessing.active_children()
-        threading.Timer(0.1, reader.kill).start()
+        (worker,) = multiprocessing.active_children()
+        threading.Timer(0.1, worker.kill).start()
         raise error
 
     monkeypatch.setattr(resource_sharer.DupFd, "detach", closed)
@@ -709,7 +714,7 @@ def test_ends_early_and_keeps_the_best(data: tuple[Dataset, Dataset], tmp_path: 
     again = training(data, tmp_path, recipe(pictures=400))
     assert list(again.run(every=4, patience=2)) == []  # it has ended
     assert again.trainer.best == 0.4
-    assert len(list(again.run(every=4, patience=3))) == 1  # with more patience it goes on
+    assert len(list(again.run(every=4, patience=3))) == 1  # with more patience it continues
 
 
 def test_the_average_follows(whole: Training) -> None:

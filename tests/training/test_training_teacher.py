@@ -22,7 +22,7 @@ torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
 from training_cases import squares  # noqa: E402
 
-from opencv_squeezedet.files import read_picture  # noqa: E402
+from opencv_squeezedet.pictures import read_picture  # noqa: E402
 from opencv_squeezedet.training import (  # noqa: E402
     CocoDetector,
     Ensemble,
@@ -45,7 +45,7 @@ LABELS = ("cat", "dog")
 
 
 class Seer:
-    """Sees in every picture what it is told, with a class that nobody asks for in between."""
+    """A teacher with fixed detections, and a class that is not selected between the others."""
 
     labels: Sequence[str] = ("dog", "tree", "cat")
 

@@ -1,6 +1,6 @@
-"""A network's layers in Caffe's terms, a module for each family. A layer's class is all that the package knows about it.
+"""A network's layers in Caffe's terms, one module per family. A layer is described by its class alone.
 
-There is no ``__all__``: every name of a family is one of this package and of `opencv_squeezedet.network`.
+Every name in a family's ``__all__`` is also exported here and in `opencv_squeezedet.network`.
 """
 
 # ruff: noqa: F403

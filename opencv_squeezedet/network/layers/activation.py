@@ -1,4 +1,4 @@
-"""Layers that change each value alone, or keep it: ReLU, Sigmoid, Softmax, Dropout."""
+"""Layers that change each value alone, or keep it: ReLU, PReLU, Sigmoid, Softmax, Dropout."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from opencv_squeezedet.network.layers.interfaces import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-__all__ = ["Dropout", "ReLU", "Sigmoid", "Softmax"]
+__all__ = ["Dropout", "PReLU", "ReLU", "Sigmoid", "Softmax"]
 
 _RATIO_AS_INPUT = 12
 """The opset from which on Dropout's ratio is an input."""
@@ -72,6 +72,65 @@ class ReLU(SameShape):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PReLU(SameShape):
+    """Caffe's PReLU (He et al., arXiv:1502.01852): x where positive, else slope * x; each channel has a trained slope.
+
+    With ``shared`` there is one slope for all channels.
+    """
+
+    shared: bool = False
+
+    in_place = True
+    caffe = CaffeParameter("131 prelu_param PReLUParameter", "1 filler FillerParameter; 2 channel_shared bool")
+    onnx: ClassVar = {"PRelu": OnnxOperator()}
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return the bottom's shape."""
+        self._has_axis(1, bottoms[0])
+        return [bottoms[0]]
+
+    def weight_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return (C,), or (1,) if the slope is shared."""
+        return [(1,) if self.shared else (bottoms[0][1],)]
+
+    @classmethod
+    def read_caffe(cls, param: Any) -> Options:
+        """Return whether the slope is shared."""
+        return {"shared": param.channel_shared}
+
+    def write_caffe(self) -> Options:
+        """Return that the slope is shared, if it is."""
+        return {"channel_shared": True} if self.shared else {}
+
+    def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
+        """Write PRelu, whose slopes are (C, 1, 1)."""
+        slopes = self.weight_shapes(bottoms)[0] + (1,) * (len(bottoms[0]) - 2)
+        writer.node("PRelu", [*writer.bottoms, writer.weight(0, slopes)])
+
+    @classmethod
+    def from_onnx(cls, node: OnnxNode) -> PReLU:
+        """Read PRelu with one slope, or one for each channel."""
+        shape, slopes = node.shape, node.constant_floats(1)
+        shared = slopes.size == 1 and shape[1:2] != (1,)
+        axes = (1,) * (len(shape) - slopes.ndim) + slopes.shape
+        if slopes.dtype.kind != "f" or not (shared or axes == (1, *shape[1:2], *(1,) * (len(shape) - 2))):
+            raise node.error(f"one slope, or one for each channel of {shape}, was expected, got {slopes.shape}")
+        node.keep_weights([slopes.reshape(-1)])
+        return cls(**node.blobs(constants=1), shared=shared)
+
+    def torch_module(self, bottoms: Sequence[Shape]) -> nn.PReLU:
+        """Return a PReLU."""
+        from torch import nn
+
+        return nn.PReLU(self.weight_shapes(bottoms)[0][0])
+
+    def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
+        """Return the rectified blob."""
+        assert run.module is not None
+        return (run.module(bottoms[0]),)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dropout(SameShape):
     """Caffe's Dropout, which does nothing outside training."""
 
@@ -100,11 +159,11 @@ class Dropout(SameShape):
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> Dropout:
-        """Read Dropout, of which a ratio among the inputs is passed over."""
+        """Read Dropout; a ratio among the inputs is ignored."""
         return cls(**node.blobs(constants=2), ratio=node.number("ratio", 0.5))
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return the blob with a part of its values set to 0, and the others scaled."""
+        """Return the blob after dropout."""
         return (run.dropout(bottoms[0], self.ratio),)
 
 
@@ -152,7 +211,7 @@ class Softmax(SameShape):
         return {"axis": self.axis}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Softmax; ModelError where opsets differ in its result."""
+        """Write Softmax; ModelError if opsets differ in its result."""
         shape = bottoms[0]
         axis = self.axis % len(shape)
         if any(length != 1 for length in shape[axis + 1 :]):

@@ -1,4 +1,4 @@
-"""The types that layers share with what reads, writes and runs them: the modules of `formats`, and training."""
+"""The interfaces between layers and the modules that read, write and train them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class OnnxOperator(NamedTuple):
     outputs : int
         The number of outputs that are read, at most.
     more_outputs : bool
-        Whether it may have others, which are passed over.
+        Whether further outputs are ignored; otherwise they are refused.
     """
 
     attributes: str = ""
@@ -71,7 +71,7 @@ class OnnxOperator(NamedTuple):
 
 
 class OnnxWriter(Protocol):
-    """Takes the nodes of one layer.
+    """Collects the nodes of one layer.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class OnnxWriter(Protocol):
         """Store an array of float32 or int64 and return its name, which must begin with the layer's."""
 
     def node(self, op: str, inputs: Sequence[str], part: str = "", **attributes: Any) -> str:
-        """Add the node that gives the layer's tops; or, with the name of a part, one whose output another node of it reads.
+        """Add the node whose outputs are the layer's tops; with ``part``, an inner node, named after the layer and the part.
 
         Returns
         -------
@@ -104,7 +104,7 @@ class OnnxWriter(Protocol):
 
 
 class OnnxNode(Protocol):
-    """A node to be read. Whatever is wrong with the file is a ModelError that names the node."""
+    """A node to be read. Errors of its methods are ModelErrors that name the node."""
 
     op: str
     opset: int
@@ -113,10 +113,10 @@ class OnnxNode(Protocol):
     outputs: list[str]
 
     def error(self, message: str) -> UnknownLayerError:
-        """Return an error for what no layer here has, but others may read."""
+        """Return an error for a sound node that is not supported here."""
 
     def damage(self, message: str) -> ModelError:
-        """Return an error for what no reader should be given."""
+        """Return an error for a damaged node."""
 
     def has(self, name: str) -> bool:
         """Whether it has this attribute."""
@@ -137,7 +137,7 @@ class OnnxNode(Protocol):
         """Return its pads, which must be the same on both sides."""
 
     def take_pad(self) -> Pair:
-        """Return the pads that a node of its own puts around its first input, and read that node's input instead."""
+        """Replace its first input by the input of the Pad node that makes it, if one does, and return the pads."""
 
     def axis(self, default: int) -> int:
         """Return its attribute ``axis``, from 0 up."""
@@ -166,12 +166,12 @@ class OnnxNode(Protocol):
 
 
 class TorchRun(NamedTuple):
-    """What a layer runs with in torch.
+    """The context in which a layer runs in torch.
 
     Parameters
     ----------
     module : nn.Module or None
-        That of a layer with trained weights.
+        The module of a layer with trained weights.
     dropout : function
         Takes a blob and a ratio.
     """

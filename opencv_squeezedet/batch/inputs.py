@@ -1,4 +1,4 @@
-"""What a batch reads: pictures, folders, patterns, lists, and Parquet files with pictures or paths in a column."""
+"""The inputs of a job: pictures, folders, patterns, lists, and Parquet files with pictures or paths in a column."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from opencv_squeezedet.batch import places
+from opencv_squeezedet.batch import storage
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from opencv_squeezedet.pictures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 with needs("ray", what="opencv_squeezedet.batch"):
     import pyarrow as pa
@@ -24,26 +24,26 @@ _UNKNOWN = -1
 _COLUMNS = ("bytes", "image", "path")  # tried in this order
 
 
-class SourceError(ValueError):
-    """A source names nothing, or nothing that a batch reads."""
+class InputError(ValueError):
+    """A source does not exist, or has no pictures that a job can read."""
 
 
-class Entry(NamedTuple):
-    """One or more pictures of the input.
+class InputSlice(NamedTuple):
+    """A picture, or consecutive pictures in one row group of a Parquet file.
 
     Parameters
     ----------
-    place : str
+    location : str
         A picture, or a Parquet file.
     row_group : int
-        Of the Parquet file; -1 for a picture.
+        Index of the Parquet file's row group; -1 for a picture.
     first, pictures : int
-        Which rows of the Parquet file, all in the row group; 0 and 1 for a picture.
+        First row in the Parquet file, and number of rows; 0 and 1 for a picture.
     size, modified : int
-        Bytes, and nanoseconds since 1970; -1 where that is not known. A file that has changed is known by them.
+        Bytes, and nanoseconds since 1970; -1 if unknown. Used to detect modified files.
     """
 
-    place: str
+    location: str
     row_group: int = NO_ROW_GROUP
     first: int = 0
     pictures: int = 1
@@ -51,31 +51,31 @@ class Entry(NamedTuple):
     modified: int = _UNKNOWN
 
 
-def find_entries(
+def find_inputs(
     sources: Sequence[str], *, recursive: bool = False, column: str | None = None, without: str | None = None
-) -> Iterator[Entry]:
-    """Yield all pictures that the sources name, in an order that is the same every time.
+) -> Iterator[InputSlice]:
+    """Yield all pictures of the sources, in a reproducible order.
 
     Parameters
     ----------
     sources : sequence of str
-        Pictures; folders, of which the pictures are taken, or, where there are none, the Parquet files; patterns; Parquet
-        files; and lists of these (``.txt``, one a line, ``#`` for a remark).
+        Pictures; folders, for their pictures, or their Parquet files if they have no pictures; patterns; Parquet files; and
+        lists of these (``.txt``, one per line, ``#`` starts a comment).
     recursive : bool
-        Folders of folders too.
+        Whether to search folders recursively.
     column : str, optional
         The Parquet files' column; see `column_of`.
     without : str, optional
-        A folder that is left out.
+        A folder to leave out.
 
     Raises
     ------
-    SourceError
-        That names the source. A picture that a list names, and that is not there, is an entry nevertheless.
+    InputError
+        Names the source. A missing picture in a list is yielded all the same.
     OSError
         If a folder, a list or a Parquet file cannot be read.
     """
-    finder = _Finder(recursive, column, None if without is None else places.absolute(without))
+    finder = _Finder(recursive, column, None if without is None else storage.absolute(without))
     for source in sources:
         if source.lower().endswith(".txt"):
             for line in _lines(source):
@@ -86,56 +86,55 @@ def find_entries(
 
 def _lines(source: str) -> Iterator[str]:
     empty = True
-    with places.open_input(places.absolute(source)) as file:
+    with storage.open_input(storage.absolute(source)) as file:
         for line in io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape"):
             name = line.strip()
             if name and not line.startswith("#"):
                 empty = False
                 yield name
     if empty:
-        raise SourceError(f"{source}: this list names no sources")
+        raise InputError(f"{source}: the list is empty")
 
 
 class _Finder:
     def __init__(self, recursive: bool, column: str | None, without: str | None) -> None:
         self._recursive, self._column, self._without = recursive, column, without
 
-    def named(self, name: str, source: str | None = None) -> Iterator[Entry]:
-        """Yield what one argument, or one line of a list, names."""
+    def named(self, name: str, source: str | None = None) -> Iterator[InputSlice]:
+        """Yield the inputs of one argument, or of one line of a list."""
         title = name if source is None else f"{source}: {name}"
-        place, suffix = places.absolute(name), _suffix(name)
+        location, suffix = storage.absolute(name), _suffix(name)
         if source is not None and suffix in PICTURE_SUFFIXES and not glob.has_magic(name):
-            yield _listed(place)  # is not looked for in a store, which would take longer than to detect in it
+            yield _listed(location)  # existence is not checked, which in a store takes longer than detection
             return
         if suffix in VIDEO_SUFFIXES:
-            raise SourceError(f"{title}: is a video, which squeezedet detect takes")
+            raise InputError(f"{title}: videos are not supported; use squeezedet detect")
         if source is not None and suffix == ".txt":
-            raise SourceError(f"{title}: a list cannot name another list")
-        found = places.info(place)
+            raise InputError(f"{title}: a list cannot name another list")
+        found = storage.info(location)
         if found.type == fs.FileType.Directory:
-            entries = self._in_folder(place)
+            entries = self._in_folder(location)
         elif found.type == fs.FileType.File:
-            entries = self._file(place, found)
+            entries = self._file(location, found)
         elif glob.has_magic(name):
-            matches = _matches(place)
-            entries = (entry for match, one in matches for entry in self._matched(match, one))
+            entries = (entry for match, info in _matches(location) for entry in self._matched(match, info))
         else:
             missing = found.type == fs.FileType.NotFound
-            raise SourceError(f"{title}: {'no such' if missing else 'not a regular'} file or folder")
+            raise InputError(f"{title}: {'no such' if missing else 'not a regular'} file or folder")
         first = next(entries, None)
         if first is None:
-            what = "nothing matches this pattern" if glob.has_magic(name) else "no pictures and no Parquet files in it"
-            raise SourceError(f"{title}: {what}")
+            what = "no file matches this pattern" if glob.has_magic(name) else "the folder has no pictures or Parquet files"
+            raise InputError(f"{title}: {what}")
         yield first
         yield from entries
 
-    def _matched(self, place: str, found: Any) -> Iterator[Entry]:
+    def _matched(self, location: str, found: Any) -> Iterator[InputSlice]:
         if found.type == fs.FileType.Directory:
-            yield from self._in_folder(place)
-        elif _suffix(place) in PICTURE_SUFFIXES | PARQUET_SUFFIXES:
-            yield from self._file(place, found)
+            yield from self._in_folder(location)
+        elif _suffix(location) in PICTURE_SUFFIXES | PARQUET_SUFFIXES:
+            yield from self._file(location, found)
 
-    def _in_folder(self, folder: str) -> Iterator[Entry]:
+    def _in_folder(self, folder: str) -> Iterator[InputSlice]:
         entries = self._of_suffix(folder, PICTURE_SUFFIXES)
         first = next(entries, None)
         if first is None:
@@ -144,27 +143,27 @@ class _Finder:
             yield first
         yield from entries
 
-    def _of_suffix(self, folder: str, suffixes: frozenset[str]) -> Iterator[Entry]:
-        for place, found in places.listing(folder):
+    def _of_suffix(self, folder: str, suffixes: frozenset[str]) -> Iterator[InputSlice]:
+        for location, found in storage.listing(folder):
             hidden = str(found.base_name).startswith(("_", ".")) and suffixes is PARQUET_SUFFIXES
             if found.type == fs.FileType.Directory:
-                if self._recursive and place != self._without and not hidden:
-                    yield from self._of_suffix(place, suffixes)
-            elif _suffix(place) in suffixes and not hidden:
-                yield from self._file(place, found)
+                if self._recursive and location != self._without and not hidden:
+                    yield from self._of_suffix(location, suffixes)
+            elif _suffix(location) in suffixes and not hidden:
+                yield from self._file(location, found)
 
-    def _file(self, place: str, found: Any) -> Iterator[Entry]:
+    def _file(self, location: str, found: Any) -> Iterator[InputSlice]:
         size, modified = _known(found)
-        if _suffix(place) not in PARQUET_SUFFIXES:
-            yield Entry(place, size=size, modified=modified)
+        if _suffix(location) not in PARQUET_SUFFIXES:
+            yield InputSlice(location, size=size, modified=modified)
             return
-        with parquet_file(place) as file:
-            column_of(file.schema_arrow, self._column, place)
+        with parquet_file(location) as file:
+            column_of(file.schema_arrow, self._column, location)
             counts = row_counts(file)
         first = 0
         for group, count in enumerate(counts):
             if count:
-                yield Entry(place, group, first, count, size, modified)
+                yield InputSlice(location, group, first, count, size, modified)
             first += count
 
 
@@ -177,18 +176,18 @@ def _known(found: Any) -> tuple[int, int]:
     return _UNKNOWN if size is None else int(size), _UNKNOWN if modified is None else int(modified)
 
 
-def _listed(place: str) -> Entry:
-    if places.is_remote(place):
-        return Entry(place)
+def _listed(location: str) -> InputSlice:
+    if storage.is_remote(location):
+        return InputSlice(location)
     try:
-        status = os.stat(place)
+        status = os.stat(location)
     except (OSError, ValueError):
-        return Entry(place)
-    return Entry(place, size=status.st_size, modified=status.st_mtime_ns)
+        return InputSlice(location)
+    return InputSlice(location, size=status.st_size, modified=status.st_mtime_ns)
 
 
 def _matches(pattern: str) -> Iterator[tuple[str, Any]]:
-    """Yield what a pattern matches, as `glob.glob` does with ``recursive``, here and in stores."""
+    """Yield the matches of a pattern, as `glob.glob` does with ``recursive``, on this machine and in stores."""
     parts = pattern.split("/")
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     yield from _below("/".join(parts[:fixed]) or "/", parts[fixed:])
@@ -198,51 +197,51 @@ def _below(folder: str, parts: list[str]) -> Iterator[tuple[str, Any]]:
     part, *rest = parts
     if part == "**" and rest:
         yield from _below(folder, rest)
-    for place, found in places.listing(folder):
+    for location, found in storage.listing(folder):
         name, is_folder = str(found.base_name), found.type == fs.FileType.Directory
         if name.startswith(".") and not part.startswith("."):
             continue
         if part == "**":
             if is_folder:
-                yield from _below(place, parts)
+                yield from _below(location, parts)
             elif not rest:
-                yield place, found
+                yield location, found
         elif fnmatch.fnmatchcase(name, part):
             if not rest:
-                yield place, found
+                yield location, found
             elif is_folder:
-                yield from _below(place, rest)
+                yield from _below(location, rest)
 
 
-def parquet_file(place: str) -> Any:
-    """Open a Parquet file to read parts of it; ValueError or OSError if it is not one."""
+def parquet_file(location: str) -> Any:
+    """Open a Parquet file to read parts of it; ValueError or OSError if it cannot be read."""
     try:
-        return pq.ParquetFile(places.open_input(place), buffer_size=1 << 20, pre_buffer=False)
+        return pq.ParquetFile(storage.open_input(location), buffer_size=1 << 20, pre_buffer=False)
     except pa.ArrowInvalid as error:
-        raise SourceError(f"{place}: {' '.join(str(error).split())}") from error
+        raise InputError(f"{location}: {' '.join(str(error).split())}") from error
 
 
 def row_counts(file: Any) -> list[int]:
-    """Return how many rows each row group of a Parquet file has."""
+    """Return the number of rows in each row group of a Parquet file."""
     return [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
 
 
-def column_of(schema: Any, wanted: str | None, place: str) -> str:
-    """Return the column that has the pictures: the bytes of files, their paths, or structs with a field ``bytes``.
+def column_of(schema: Any, wanted: str | None, location: str) -> str:
+    """Return the name of the picture column: bytes of files, their paths, or structs with a field ``bytes``.
 
     Parameters
     ----------
     schema : pyarrow.Schema
-        Of the Parquet file.
+        The Parquet file's schema.
     wanted : str, optional
-        Its name. Default: ``bytes``, ``image`` or ``path``, the first that is there, or else the only column of bytes.
-    place : str
-        What the error names.
+        The name to require. Default: the first of ``bytes``, ``image`` and ``path``, or else the only column of bytes.
+    location : str
+        The file's location, for the error.
 
     Raises
     ------
-    SourceError
-        If there is none.
+    InputError
+        If there is no such column.
     """
     fitting = [field.name for field in schema if _holds_pictures(field.type)]
     if wanted is not None:
@@ -254,8 +253,8 @@ def column_of(schema: Any, wanted: str | None, place: str) -> str:
         if known or len(only) == 1:
             return (known or only)[0]
     columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
-    what = "which column has the pictures is not clear" if wanted is None else f"no column {wanted!r} of bytes or paths"
-    raise SourceError(f"{place}: {what}; there are {columns}")
+    what = "ambiguous picture column; use --column" if wanted is None else f"no column {wanted!r} of bytes or paths"
+    raise InputError(f"{location}: {what}; its columns are {columns}")
 
 
 def _holds_pictures(kind: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What a network gives for some pictures: how far other weights lead away from that, and which inputs are zero."""
+"""The outputs of a network for some pictures, with which those of changed weights are compared; the inputs of its layers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet.backends.network_bytes import NetworkBytes, open_bytes
-from opencv_squeezedet.compression.layer_inputs import Floats, Moments, has_moments
+from opencv_squeezedet.compression.hessian import Floats, InputHessian, has_hessian
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import Weights
 
 Blob = NDArray[np.float32]
 
 
-class Outputs:
-    """The outputs of a network for blobs of pictures, with any weights.
+class ReferenceOutputs:
+    """The outputs of a network with its original weights for some pictures, to compare those of other weights with.
 
     Parameters
     ----------
@@ -33,15 +33,15 @@ class Outputs:
         self._powers = [float((whole.astype(np.float64) ** 2).sum()) or 1.0 for whole in self._expected]
 
     @property
-    def key(self) -> str:
-        """What tells the pictures from others."""
+    def fingerprint(self) -> str:
+        """A SHA-256 of the pictures."""
         digest = sha256()
         for blob in self._blobs:
             digest.update(str(blob.shape).encode() + np.ascontiguousarray(blob).tobytes())
         return digest.hexdigest()
 
     def error(self, weights: Weights) -> float:
-        """Return the squared difference of the outputs, relative to their power, mean of all output blobs."""
+        """Return the squared difference of the outputs, relative to their power: the mean over all output blobs."""
         return self._error(self._passes(weights, self._network.output_names))
 
     def _error(self, passes: Sequence[tuple[Blob, ...]]) -> float:
@@ -59,13 +59,13 @@ class Outputs:
         return self._error([session.forward(blob) for blob in self._blobs])
 
     def agreement(self, weights: Weights) -> float:
-        """Return for how many of the pictures the largest value of the first output is at the same place."""
+        """Return the fraction of the pictures for which the maximum of the first output has the same index."""
         found = [out[0].reshape(-1).argmax() for out in self._passes(weights, self._network.output_names)]
         expected = self._expected[0].reshape(len(self._blobs), -1).argmax(axis=1)
         return float((np.array(found) == expected).mean())
 
     def active_inputs(self, weights: Weights) -> dict[str, float]:
-        """Return for each layer with weights the share of its inputs that are not zero."""
+        """Return for each layer with weights the fraction of its inputs that is not zero."""
         read = {step.layer.name: step.layer.bottoms[0] for step in self._network.weighted()}
         made = {top for layer in self._network.layers for top in layer.tops}
         names = sorted(set(read.values()) & made)
@@ -83,12 +83,12 @@ class Outputs:
         return [tuple(map(np.asarray, session.forward(blob))) for blob in self._blobs]
 
 
-def layer_moments(
+def input_hessians(
     model: Model,
     blobs: Sequence[Blob],
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Floats]:
-    """Return the matrix of `Moments` for each convolution that has one.
+    """Return the matrix of `InputHessian` for each convolution that has one.
 
     Parameters
     ----------
@@ -97,16 +97,16 @@ def layer_moments(
     blobs : sequence of array
         Each (1, C, H, W), one picture.
     report : function, optional
-        Is told how many pictures are done, and how many there are.
+        Called with the number of pictures done, and their total.
     """
     network = model.network
-    layers = [step.layer for step in network.weighted() if has_moments(step.layer)]
-    found = {layer.name: Moments(layer) for layer in layers}
+    layers = [step.layer for step in network.trained() if has_hessian(step.layer)]
+    found = {layer.name: InputHessian(layer) for layer in layers}
     names = sorted({layer.bottoms[0] for layer in layers} - {network.input_name})
     session = model.open("auto", tops=names)
     for done, blob in enumerate(blobs):
         report(done, len(blobs))
-        read = dict(zip(names, session.forward(blob), strict=True)) | {network.input_name: blob}
+        inputs = dict(zip(names, session.forward(blob), strict=True)) | {network.input_name: blob}
         for layer in layers:
-            found[layer.name].add(read[layer.bottoms[0]])
-    return {name: one.matrix for name, one in found.items()}
+            found[layer.name].add(inputs[layer.bottoms[0]])
+    return {name: hessian.matrix for name, hessian in found.items()}

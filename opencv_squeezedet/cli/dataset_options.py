@@ -1,33 +1,27 @@
-"""What the subcommands that work on a data set share."""
+"""The options that select a data set, and loading it."""
 
 from __future__ import annotations
 
 import argparse
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
-from opencv_squeezedet.cli.common import Parser, complain, usage_errors, write_errors
+from opencv_squeezedet.cli.errors import usage_errors
+from opencv_squeezedet.cli.parser import CommandParser
+from opencv_squeezedet.cli.terminal import complain
 from opencv_squeezedet.datasets import Dataset, load_dataset
-from opencv_squeezedet.files import write_whole
 
+DATASET_HELP = "data set: a COCO JSON file, a PASCAL VOC folder, or a YOLO folder or YAML file"
+IMAGES_HELP = "folder of the data set's pictures, if they are elsewhere"
 _MOST_PROBLEMS = 10
 
 
-def add_dataset_arguments(parser: Parser, *, split: str = "VOC, YOLO: which split (all)") -> None:
-    """Add the data set and the options that select its parts."""
-    parser.add_argument("dataset", metavar="DATASET", help="COCO's JSON, a VOC folder, YOLO's folder or YAML")
+def add_dataset_arguments(parser: CommandParser, *, fraction: str = "") -> None:
+    """Add the data set and the options that select its parts; ``fraction`` says what ``--split 0.2`` does."""
+    parser.add_argument("dataset", metavar="DATASET", help=DATASET_HELP)
     add = parser.add_argument_group("input").add_argument
-    add("--split", metavar="S", help=split)
-    add("--images", metavar="DIR", help="the pictures, if elsewhere")
-
-
-def input_size(text: str) -> tuple[int, int]:
-    """Read a network's input size: 416 or 416x416."""
-    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"pixels, as in 416 or 416x416, were expected, got {text!r}")
-    return int(found[1]), int(found[2] or found[1])
+    add("--split", metavar="SPLIT", help=f"split of a VOC or YOLO data set{fraction} (default: all pictures)")
+    add("--images", metavar="DIR", help=IMAGES_HELP)
 
 
 def load(args: argparse.Namespace, labels: Sequence[str] | None = None) -> Dataset:
@@ -49,7 +43,7 @@ def load(args: argparse.Namespace, labels: Sequence[str] | None = None) -> Datas
     return dataset
 
 
-def is_share(split: str | None) -> bool:
+def is_fraction(split: str | None) -> bool:
     """Whether a split is a number, as in ``--split 0.2``."""
     return re.fullmatch(r"0?\.\d+", split or "") is not None
 
@@ -62,7 +56,7 @@ def load_parts(args: argparse.Namespace, labels: Sequence[str] | None = None) ->
     CommandError
         If it cannot be used.
     """
-    if not is_share(args.split):
+    if not is_fraction(args.split):
         return load(args, labels), None
     dataset = load(argparse.Namespace(**{**vars(args), "split": None}), labels)
     with usage_errors(about="--split: "):
@@ -70,12 +64,6 @@ def load_parts(args: argparse.Namespace, labels: Sequence[str] | None = None) ->
 
 
 def load_measured(args: argparse.Namespace, labels: Sequence[str] | None = None) -> Dataset:
-    """Load the data set that the arguments name; for ``--split 0.2`` the fifth that `load_parts` holds apart."""
-    dataset, apart = load_parts(args, labels)
-    return dataset if apart is None else apart
-
-
-def write(target: str, content: bytes) -> None:
-    """Write a file; CommandError if that fails."""
-    with write_errors():
-        write_whole(Path(target), content)
+    """Load the data set that the arguments name; for ``--split 0.2`` the fifth that `load_parts` holds out."""
+    dataset, held_out = load_parts(args, labels)
+    return dataset if held_out is None else held_out

@@ -1,4 +1,4 @@
-"""The map of scores: what is reported rises with the score, and the score threshold is one of reported scores."""
+"""Score calibration: the curve, its inverse for the threshold, and invalid ones."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from head_cases import HEAD, ONE_CELL, pictures, random_blobs
+from head_cases import HEAD, ONE_CELL, blobs_of, pictures, random_blobs
 from hypothesis import given
 from hypothesis import strategies as st
-from test_voting import blobs_of
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.options import NMS_KINDS
 
-MAP = ((0.25, 0.125), (0.5, 0.75))
+CALIBRATION = ((0.25, 0.125), (0.5, 0.75))
 SCORES = [0.9, 0.5, 0.4, 0.25, 0.1]
 
 
-def found_of(score_calibration: Any = MAP, **options: Any) -> sd.Detections:
+def found_of(score_calibration: Any = CALIBRATION, **options: Any) -> sd.Detections:
     head = dataclasses.replace(ONE_CELL, score_calibration=score_calibration)
     return sd.postprocess(*blobs_of([0.0] * 5, SCORES, [0] * 5), head, **{"nms_threshold": 1.0, **options})
 
@@ -31,7 +30,7 @@ def test_the_formula() -> None:
 
 
 @pytest.mark.parametrize(("threshold", "kept"), [(0.0, 5), (0.049, 5), (0.051, 4), (0.12, 4), (0.126, 3), (0.8, 1), (1, 0)])
-def test_the_threshold_is_one_of_reported_scores(threshold: float, kept: int) -> None:
+def test_the_threshold_is_a_calibrated_score(threshold: float, kept: int) -> None:
     assert len(found_of(score_threshold=threshold)) == kept
     assert len(found_of(score_threshold=None)) == len(found_of(score_threshold=ONE_CELL.score_threshold)) == 4
 
@@ -46,7 +45,7 @@ def test_no_map_changes_nothing() -> None:
 
 def test_scores_outside_probabilities_stay() -> None:
     """They are no scores of a softmax and a sigmoid; the order is kept all the same."""
-    head = dataclasses.replace(ONE_CELL, score_calibration=MAP, score_threshold=0.0)
+    head = dataclasses.replace(ONE_CELL, score_calibration=CALIBRATION, score_threshold=0.0)
     found = sd.postprocess(*blobs_of([0.0] * 3, [1.5, 1.0, 0.5], [0] * 3), head, nms_threshold=1.0)
     assert found.confidence.tolist() == [1.5, 1.0, 0.75]
 
@@ -66,18 +65,18 @@ def test_the_same_boxes_with_other_scores(xs: list[int], chance: Any, seed: int,
         "nms_kind": kind,
     }
     plain = dataclasses.replace(HEAD, score_threshold=0.3, **fields)
-    mapped = dataclasses.replace(plain, score_calibration=score_calibration)
-    mapped = dataclasses.replace(mapped, score_threshold=float(reference.reported(mapped, 0.3)))
+    calibrated = dataclasses.replace(plain, score_calibration=score_calibration)
+    calibrated = dataclasses.replace(calibrated, score_threshold=float(reference.calibrated(calibrated, 0.3)))
     blobs = random_blobs(plain, np.random.default_rng(seed))
-    expected, found = sd.postprocess(*blobs, plain), sd.postprocess(*blobs, mapped)
+    expected, found = sd.postprocess(*blobs, plain), sd.postprocess(*blobs, calibrated)
     np.testing.assert_array_equal(found.xyxy, expected.xyxy)
     np.testing.assert_array_equal(found.class_id, expected.class_id)
-    np.testing.assert_allclose(found.confidence, reference.reported(mapped, expected.confidence), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.confidence, reference.calibrated(calibrated, expected.confidence), rtol=1e-5, atol=1e-6)
     assert (np.diff(found.confidence) <= 0).all()
 
 
-def test_a_batch_has_it_too() -> None:
-    head = dataclasses.replace(HEAD, score_calibration=MAP)
+def test_batches() -> None:
+    head = dataclasses.replace(HEAD, score_calibration=CALIBRATION)
     blobs = pictures(head, 3)
     assert sd.postprocess_batch(*blobs, head) == [sd.postprocess(*(blob[i] for blob in blobs), head) for i in range(3)]
 
@@ -97,12 +96,12 @@ def test_a_batch_has_it_too() -> None:
         ([(i / 200, i / 200) for i in range(1, 102)], ValueError, "at most 100.*got 101"),
     ],
 )
-def test_what_is_no_map(value: Any, error: type[Exception], message: str) -> None:
+def test_invalid_calibrations(value: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         dataclasses.replace(HEAD, score_calibration=value)
 
 
 def test_it_becomes_plain_numbers_and_goes_through_json() -> None:
-    head = dataclasses.replace(HEAD, score_calibration=np.array(MAP))
-    assert head.score_calibration == MAP
+    head = dataclasses.replace(HEAD, score_calibration=np.array(CALIBRATION))
+    assert head.score_calibration == CALIBRATION
     assert sd.HeadConfig.from_json(head.to_json()) == head

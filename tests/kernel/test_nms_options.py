@@ -1,0 +1,415 @@
+"""The options of NMS and around it, each by its formula, at its thresholds, and turned off; soft NMS also against OpenCV."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import reference
+from examples import examples
+from head_cases import HEAD, NOT_FINITE, ONE_CELL, blobs_of, random_blobs
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import opencv_squeezedet as sd
+from opencv_squeezedet.options import NMS_KINDS
+
+SHIFTS = [0.0, 0.25, 0.5, 3.0]  # of boxes of 20x20 around (50, 50), in widths
+SCORES = [0.9, 0.8, 0.7, 0.6]
+SHIFT = 1 / 9  # an IoU of 0.8
+MANY = dataclasses.replace(ONE_CELL, anchors=((20, 20),), labels=("a", "b", "c", "d"), multi_label=True)
+NOWHERE = np.zeros((1, 4), np.float32)
+FAR = [50, 50, 60, 60]
+SIGMAS = st.sampled_from([0.05, 0.5, 3.0])
+
+
+# ---- box voting and demotion across classes alike ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", ["vote_threshold", "cross_class_threshold"])
+def test_an_iou_equal_to_the_threshold_is_not_above_it(option: str) -> None:
+    """A box of 128 pixels in one of 256."""
+    head = dataclasses.replace(ONE_CELL, anchors=((16, 16), (16, 8)), iou_epsilon=0.0, score_threshold=0.0)
+    classes = np.eye(2, dtype=np.float32)[[0, int(option == "cross_class_threshold")]]
+    blobs = np.zeros((2, 4), np.float32), classes, np.array([0.9, 0.8], np.float32)
+    plain = sd.postprocess(*blobs, head)
+    assert plain.xyxy[0].tolist() == [42, 42, 58, 58]
+    for threshold in (0.5, 0.5 + 1e-9):
+        assert sd.postprocess(*blobs, head, **{option: threshold}) == plain
+    for threshold in (np.nextafter(0.5, 0), 0.5 - 1e-9):
+        assert sd.postprocess(*blobs, head, **{option: threshold}) != plain
+
+
+@pytest.mark.parametrize(("option", "value"), [("vote_threshold", 0.25), ("cross_class_threshold", 0.5)])
+def test_one_turns_it_off_and_none_keeps_the_head_s(option: str, value: float) -> None:
+    blobs = blobs_of(SHIFTS, SCORES, [0, int(option == "cross_class_threshold")])
+    head = dataclasses.replace(ONE_CELL, **{option: value})
+    plain, changed = sd.postprocess(*blobs, ONE_CELL), sd.postprocess(*blobs, head)
+    assert plain != changed
+    assert sd.postprocess(*blobs, ONE_CELL, **{option: 1}) == plain
+    assert sd.postprocess(*blobs, head, **{option: 1}) == plain
+    assert sd.postprocess(*blobs, head, **{option: None}) == changed
+    assert sd.postprocess(*blobs, ONE_CELL, **{option: value}) == changed
+
+
+# ---- box voting ------------------------------------------------------------------------------------------------------
+
+
+def mean_left(shifts: list[float], scores: list[float]) -> float:
+    """x1 of the first box once it is the mean of all of them, by the formula."""
+    ious = [(1 - shift) / (1 + shift) for shift in shifts]
+    weights = [float(np.float32(score)) * iou**2 for score, iou in zip(scores, ious, strict=True)]
+    return sum(w * (40 + 20 * shift) for w, shift in zip(weights, shifts, strict=True)) / sum(weights)
+
+
+@pytest.mark.parametrize("kind", NMS_KINDS)
+def test_voting_by_its_formula(kind: Any) -> None:
+    """IoUs with the first box: 1, 0.6, 1/3 and 0. Those it drops vote as well; its score stays, as do height and size."""
+    found = sd.postprocess(*blobs_of(SHIFTS, SCORES), ONE_CELL, nms_kind=kind, vote_threshold=0.25)
+    left = mean_left(SHIFTS[:3], SCORES[:3])
+    np.testing.assert_allclose(found.xyxy[0], [left, 40, left + 20, 60], rtol=1e-6)
+    assert found.confidence[0] == np.float32(0.9)
+
+
+@pytest.mark.parametrize(("threshold", "voters"), [(0.0, 3), (0.3, 3), (0.34, 2), (0.59, 2), (0.61, 1), (0.99, 1)])
+def test_who_votes(threshold: float, voters: int) -> None:
+    found = sd.postprocess(*blobs_of(SHIFTS, SCORES), ONE_CELL, vote_threshold=threshold)
+    assert found.xyxy[0, 0] == pytest.approx(mean_left(SHIFTS[:voters], SCORES[:voters]), rel=1e-6)
+
+
+def test_only_candidates_vote() -> None:
+    """Neither what is below the score threshold, nor what is beyond the top-n."""
+    blobs, one = blobs_of(SHIFTS, SCORES), mean_left(SHIFTS[:1], SCORES[:1])
+    two = mean_left(SHIFTS[:2], SCORES[:2])
+    for options, left in (
+        ({"top_n": 1}, one),
+        ({"top_n": 2}, two),
+        ({"score_threshold": 0.85}, one),
+        ({"score_threshold": 0.75}, two),
+    ):
+        found = sd.postprocess(*blobs, ONE_CELL, vote_threshold=0.0, **options)
+        assert found.xyxy[0, 0] == pytest.approx(left, rel=1e-6)
+
+
+@pytest.mark.parametrize("class_agnostic", [False, True])
+def test_classes_do_not_vote_for_each_other(class_agnostic: bool) -> None:
+    blobs = blobs_of(SHIFTS, SCORES, [0, 1, 0])
+    found = sd.postprocess(*blobs, ONE_CELL, vote_threshold=0.0, class_agnostic=class_agnostic)
+    assert found.xyxy[0, 0] == pytest.approx(mean_left([SHIFTS[0], SHIFTS[2]], [SCORES[0], SCORES[2]]), rel=1e-6)
+
+
+def test_kept_boxes_vote_with_where_they_were() -> None:
+    """Two boxes that NMS keeps both: each is moved towards the place where the other was decoded."""
+    blobs = blobs_of([0.0, 0.25], [0.8, 0.8])
+    found = sd.postprocess(*blobs, ONE_CELL, vote_threshold=0.0, nms_threshold=1.0)
+    middle = 2 * 50 + 20 * 0.25
+    assert found.xyxy[:, ::2].sum() == pytest.approx(2 * middle)
+    assert 40 < found.xyxy[0, 0] < found.xyxy[1, 0] < 45
+
+
+def test_a_box_without_area_stays_where_it_is() -> None:
+    delta, classes, conf = blobs_of([0.0, 0.0], [0.9, 0.8])
+    delta[0, 2] = -800  # no height
+    head = dataclasses.replace(ONE_CELL, drop_empty=False)
+    assert sd.postprocess(delta, classes, conf, head, vote_threshold=0.0).xyxy[0].tolist() == [40, 50, 60, 50]
+    assert sd.postprocess(delta, classes, conf, ONE_CELL, vote_threshold=0.0).xyxy.tolist() == [[40, 40, 60, 60]]
+
+
+def test_what_votes_decides_neither_which_boxes_nor_their_scores() -> None:
+    for seed in range(20):
+        blobs = random_blobs(HEAD, np.random.default_rng(seed))
+        for kind in NMS_KINDS:
+            plain, moved = (sd.postprocess(*blobs, HEAD, nms_kind=kind, vote_threshold=t) for t in (None, 0.2))
+            np.testing.assert_array_equal(plain.confidence, moved.confidence)
+            np.testing.assert_array_equal(plain.class_id, moved.class_id)
+
+
+# ---- demotion across classes -----------------------------------------------------------------------------------------
+
+
+def found_of(scores: list[float], class_ids: list[int], shifts: list[float], **options: Any) -> sd.Detections:
+    return sd.postprocess(*blobs_of(shifts, scores, class_ids), ONE_CELL, **options)
+
+
+def test_demotion_by_its_formula() -> None:
+    found = found_of([0.75, 0.5], [0, 1], [0.0, SHIFT], cross_class_threshold=0.7, score_threshold=0.0)
+    assert found.class_id.tolist() == [0, 1]
+    assert found.confidence == pytest.approx([0.75, 0.5 * (1 - 0.75 * 0.8)], rel=1e-5)
+    assert found.confidence[0] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({}, 2),
+        ({"cross_class_threshold": None}, 2),
+        ({"cross_class_threshold": 0.7}, 1),
+        ({"cross_class_threshold": 0.81}, 2),
+        ({"cross_class_threshold": 1}, 2),
+        ({"cross_class_threshold": 0.7, "score_threshold": 0.15}, 2),
+    ],
+)
+def test_boxes_demoted_to_the_score_threshold_are_dropped(options: dict[str, Any], kept: int) -> None:
+    assert len(found_of([0.75, 0.5], [0, 1], [0.0, SHIFT], **{"score_threshold": 0.25, **options})) == kept
+
+
+def test_boxes_of_one_class_are_left_to_nms() -> None:
+    plain = found_of([0.75, 0.5], [1, 1], [0.0, SHIFT], nms_threshold=1.0, score_threshold=0.1)
+    assert len(plain) == 2
+    assert (
+        found_of([0.75, 0.5], [1, 1], [0.0, SHIFT], nms_threshold=1.0, score_threshold=0.1, cross_class_threshold=0) == plain
+    )
+
+
+def test_the_lowest_factor_counts_with_scores_before_demotion() -> None:
+    """The second is lowered by the first, and lowers the third as if it had not been."""
+    options = {"cross_class_threshold": 0.5, "score_threshold": 0.01, "nms_threshold": 1.0}
+    found = found_of([0.5, 0.45, 0.4], [0, 1, 0], [0.0, SHIFT, 2 * SHIFT], **options)
+    lowered = {0.5: 0.5, 0.45: 0.45 * (1 - 0.5 * 0.8), 0.4: 0.4 * (1 - 0.45 * 0.8)}
+    assert found.confidence == pytest.approx(sorted(lowered.values(), reverse=True), rel=1e-5)
+
+
+def test_demoted_boxes_are_sorted() -> None:
+    """What is lowered falls behind what was below it."""
+    found = found_of([0.8, 0.7, 0.6], [0, 1, 1], [0.0, 0.0, 1.5], cross_class_threshold=0.7, score_threshold=0.0)
+    assert found.class_id.tolist() == [0, 1, 1]
+    assert found.confidence.tolist() == sorted(found.confidence.tolist(), reverse=True)
+    assert found.xyxy[1, 0] > found.xyxy[0, 0], "the far one comes second"
+    assert found.confidence[2] == pytest.approx(0.7 * 0.2, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", NMS_KINDS)
+def test_all_options_together_are_the_reference(kind: Any) -> None:
+    changed = 0
+    for seed, voting, multi_label in itertools.product(range(10), (None, 0.3), (False, True)):
+        head = dataclasses.replace(HEAD, nms_kind=kind, vote_threshold=voting, multi_label=multi_label, score_threshold=0.05)
+        blobs = random_blobs(head, np.random.default_rng(seed))
+        head = dataclasses.replace(head, cross_class_threshold=0.2)
+        if reference.in_doubt(*blobs, head):
+            continue
+        found, expected = sd.postprocess(*blobs, head), reference.postprocess(*blobs, head)
+        assert found.class_id.tolist() == expected.class_id.tolist()
+        assert found.confidence == pytest.approx(expected.confidence, rel=1e-6)
+        changed += found != sd.postprocess(*blobs, head, cross_class_threshold=1)
+    assert changed > 5
+
+
+# ---- every class of an anchor ----------------------------------------------------------------------------------------
+
+
+def test_classes_above_the_threshold() -> None:
+    """Products of 0.8 with 0.5, 1, 0.25 and 0.75."""
+    blobs = NOWHERE, np.array([[0.5, 1, 0.25, 0.75]], np.float32), np.array([0.8], np.float32)
+    found = sd.postprocess(*blobs, MANY, score_threshold=0.39)
+    assert found.class_id.tolist() == [1, 3, 0]
+    np.testing.assert_array_equal(found.confidence, np.float32(0.8) * np.float32([1, 0.75, 0.5]))
+    assert found.xyxy.tolist() == [[40, 40, 60, 60]] * 3
+    exact = float(np.float32(0.8)) * 0.5
+    assert len(sd.postprocess(*blobs, MANY, score_threshold=exact)) == 2  # it must be above
+    assert len(sd.postprocess(*blobs, MANY, score_threshold=np.nextafter(exact, 0))) == 3
+    assert sd.postprocess(*blobs, MANY, score_threshold=0.39, multi_label=False).class_id.tolist() == [1]
+    assert sd.postprocess(*blobs, MANY, class_agnostic=True).class_id.tolist() == [1]
+
+
+@pytest.mark.parametrize(("top_n", "count"), [(1, 1), (3, 3), (4, 4), (10**9, 4)])
+def test_top_n_counts_classes(top_n: int, count: int) -> None:
+    """Of one anchor there are as many candidates as classes."""
+    blobs = NOWHERE, np.array([[0.5, 1, 0.25, 0.75]], np.float32), np.array([0.8], np.float32)
+    found = sd.postprocess(*blobs, MANY, top_n=top_n, score_threshold=0)
+    assert found.class_id.tolist() == [1, 3, 0, 2][:count]
+
+
+@pytest.mark.parametrize("top_n", [1, 2, 3, 5, 9, 100])
+@pytest.mark.parametrize("layout", ["hwc", "chw"])
+def test_ties_by_anchor_then_by_class(layout: str, top_n: int) -> None:
+    head = dataclasses.replace(HEAD, grid=(2, 1), layout=layout, nms_threshold=1.0, multi_label=True, top_n=top_n)
+    shapes = [head.blob_shapes[name][0] for name in ("delta_bbox", "class_scores", "conf_scores")]
+    found = sd.postprocess(
+        *(np.full(shape, value, np.float32) for shape, value in zip(shapes, (0, 1, 0.5), strict=True)), head
+    )
+    assert found.class_id.tolist() == ([0, 1, 2] * 4)[:top_n]
+    np.testing.assert_array_equal(found.xyxy, sd.decode(np.zeros(shapes[0], np.float32), head).repeat(3, axis=0)[:top_n])
+
+
+@examples(100)
+@given(st.integers(0, 2**32), st.booleans(), st.sampled_from(["hwc", "chw"]))
+def test_the_best_class_has_its_score(seed: int, activated: bool, layout: str) -> None:
+    """To the last bit, with logits as well: the highest candidates of all anchors are those without ``multi_label``."""
+    head = dataclasses.replace(HEAD, activated=activated, layout=layout, nms_threshold=1.0, score_threshold=0.0, top_n=10**9)
+    delta, *blobs = random_blobs(head, np.random.default_rng(seed))
+    delta[:] = 0  # no two anchors have the same box
+    one, every = sd.postprocess(delta, *blobs, head), sd.postprocess(delta, *blobs, head, multi_label=True)
+    boxes = every.xyxy.tolist()
+    best = [at for at, box in enumerate(boxes) if boxes.index(box) == at]
+    assert every[best] == one
+    assert (len(one), len(every)) == (24, 72)
+
+
+def test_logits_are_turned_into_probabilities() -> None:
+    logits, confidence = np.array([[1.0, 0.0, -1.0, 3.0]], np.float32), np.array([0.5], np.float32)
+    head = dataclasses.replace(MANY, activated=False, score_threshold=0.0)
+    found = sd.postprocess(NOWHERE, logits, confidence, head)
+    assert found.class_id.tolist() == [3, 0, 1, 2]
+    softmax = np.exp([3.0, 1.0, 0.0, -1.0]) / np.exp([3.0, 1.0, 0.0, -1.0]).sum()
+    np.testing.assert_allclose(found.confidence, softmax / (1 + np.exp(-0.5)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", NOT_FINITE)
+def test_an_anchor_that_is_not_finite_goes_with_all_its_classes(value: float) -> None:
+    for at in range(3):
+        blobs = [NOWHERE.copy(), np.ones((1, 4), np.float32), np.ones(1, np.float32)]
+        blobs[at].reshape(-1)[0] = value
+        assert len(sd.postprocess(*blobs, MANY)) == 0
+
+
+def test_all_classes_of_all_anchors_of_a_large_head() -> None:
+    rng = np.random.default_rng(0)
+    blobs = random_blobs(sd.VOC, rng)
+    options = {"score_threshold": 0.5, "nms_threshold": 1.0, "top_n": 10**6, "multi_label": True}
+    products = blobs[2].reshape(-1, 1).astype(np.float64) * blobs[1]
+    found = sd.postprocess(*blobs, dataclasses.replace(sd.VOC, drop_empty=False), **options)
+    assert len(found) == (products > 0.5).sum() > 5000
+    assert found.confidence.tolist() == sorted(products[products > 0.5].astype(np.float32).tolist(), reverse=True)
+
+
+# ---- soft NMS of boxes -----------------------------------------------------------------------------------------------
+
+
+def random_boxes(seed: int, count: int, whole: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Boxes of whole numbers, and their scores; coarse scores make ties."""
+    rng = np.random.default_rng(seed)
+    corner = rng.integers(0, 40, (count, 2))
+    boxes = np.hstack([corner, corner + rng.integers(2, 30, (count, 2))]).astype(np.float64)
+    scores = rng.random(count)
+    return boxes, np.round(scores * 4) / 4 if whole else scores
+
+
+@examples(300)
+@given(st.integers(0, 2**32), st.integers(1, 30), SIGMAS, st.sampled_from([0.0, 0.001, 0.1, 0.5]))
+def test_soft_nms_is_opencv(seed: int, count: int, sigma: float, threshold: float) -> None:
+    """Away from ties: OpenCV's scores are float32, its equal scores by another order, and it keeps those at the threshold."""
+    boxes, scores = random_boxes(seed, count, whole=False)
+    expected = reference.soft_nms(boxes, scores, None, sigma, threshold)
+    assume(expected.margin > 1e-4)
+    xywh = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]).astype(int)
+    method = cv2.dnn.SoftNMSMethod_SOFTNMS_GAUSSIAN
+    their_scores, their_indices = cv2.dnn.softNMSBoxes(xywh.tolist(), scores.tolist(), threshold, 0.3, 0, sigma, method)
+    indices, left = sd.soft_nms(boxes, scores, soft_sigma=sigma, score_threshold=threshold)
+    told = np.ravel(their_scores) > 1e-30  # below, float32 has no digits left
+    kept = left > 1e-30
+    assert indices[kept].tolist() == np.ravel(their_indices)[told].tolist()
+    np.testing.assert_allclose(left[kept], np.ravel(their_scores)[told], rtol=1e-4)
+
+
+@examples(300)
+@given(
+    st.integers(0, 2**32),
+    st.integers(0, 40),
+    st.booleans(),
+    st.integers(1, 4),
+    SIGMAS,
+    st.sampled_from([0.0, 0.01, 0.5]),
+    st.sampled_from([None, 1, 7, 1000]),
+)
+def test_soft_nms_is_the_reference(
+    seed: int, count: int, whole: bool, classes: int, sigma: float, threshold: float, top_n: int | None
+) -> None:
+    boxes, scores = random_boxes(seed, count, whole)
+    rng = np.random.default_rng(seed + 1)
+    class_ids = rng.integers(-1, classes, count) if classes > 1 else None
+    if count > 5:
+        boxes[rng.integers(count), rng.integers(4)] = rng.choice([np.nan, np.inf, -np.inf])
+        scores[rng.integers(count)] = rng.choice([np.nan, np.inf, -np.inf])
+        boxes[rng.integers(count), 2:] = -5  # an inverted box
+    expected = reference.soft_nms(boxes, scores, class_ids, sigma, threshold, top_n=top_n)
+    assume(expected.margin > 1e-9 and not (expected.score < 1e-290).any())
+    before = boxes.copy(), scores.copy()
+    boxes.flags.writeable = scores.flags.writeable = False
+    indices, left = sd.soft_nms(boxes, scores, class_ids, soft_sigma=sigma, score_threshold=threshold, top_n=top_n)
+    assert (indices.dtype, left.dtype) == (np.intp, np.float64)
+    assert indices.tolist() == expected.kept.tolist()
+    np.testing.assert_allclose(left, expected.score, rtol=1e-12)
+    np.testing.assert_array_equal(boxes, before[0])
+    np.testing.assert_array_equal(scores, before[1])
+
+
+def test_soft_nms_by_its_formula() -> None:
+    """IoUs with the first box: 1, 1/3 and 0; the second one, lowered, comes last."""
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 10], [5, 0, 15, 10], FAR]
+    indices, left = sd.soft_nms(boxes, [0.9, 0.8, 0.6, 0.5])
+    third = 0.6 * math.exp(-1 / 9 / 0.5)
+    assert third < 0.5
+    assert indices.tolist() == [0, 3, 2, 1]
+    assert left.tolist() == pytest.approx([0.9, 0.5, third, 0.8 * math.exp(-2) * math.exp(-1 / 9 / 0.5)], rel=1e-15)
+
+
+@pytest.mark.parametrize("beside", [1e-6, 1e-9, 1e-12])
+def test_soft_nms_at_the_score_threshold(beside: float) -> None:
+    """0.8 x e^-2 of a box on the same place."""
+    lowered = 0.8 * math.exp(-2)
+    for threshold, count in ((lowered * (1 + beside), 1), (lowered * (1 - beside), 2)):
+        assert len(sd.soft_nms([FAR, FAR], [0.9, 0.8], score_threshold=threshold)[0]) == count
+
+
+def test_scores_at_the_threshold_are_dropped() -> None:
+    boxes = [[100 * i, 0, 100 * i + 10, 10] for i in range(4)]
+    assert sd.soft_nms(boxes, [0.5, 0.25, 0, -1], score_threshold=0.25)[0].tolist() == [0]
+    assert sd.soft_nms(boxes, [0.5, 0.25, 0, -1], score_threshold=0)[0].tolist() == [0, 1]
+    assert sd.soft_nms(boxes, [500, 1e-3, 1e-3 + 1e-9, 7])[0].tolist() == [
+        0,
+        3,
+        2,
+    ]  # the default is 0.001; scores may be large
+
+
+def test_soft_nms_of_classes_and_ties() -> None:
+    boxes = [FAR] * 4
+    indices, left = sd.soft_nms(boxes, [0.5] * 4, [1, 0, 1, 2])
+    assert indices.tolist() == [0, 1, 3, 2]
+    assert left.tolist() == [0.5, 0.5, 0.5, 0.5 * math.exp(-2)]
+    assert sd.soft_nms(boxes, [0.5] * 4, top_n=2, score_threshold=0)[0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("empty", [[], np.zeros((0, 4)), np.zeros((0, 4), np.float32)])
+@pytest.mark.parametrize("class_ids", [None, []])
+def test_soft_nms_of_nothing(empty: Any, class_ids: Any) -> None:
+    indices, left = sd.soft_nms(empty, [], class_ids)
+    assert (indices.shape, indices.dtype, left.shape, left.dtype) == ((0,), np.intp, (0,), np.float64)
+
+
+def test_soft_nms_of_views_and_other_types() -> None:
+    boxes, scores = np.array([[0, 0, 10, 10], [5, 0, 15, 10], FAR], np.float32), np.array([4, 3, 2], np.uint8)
+    indices, left = sd.soft_nms(boxes, scores)
+    for other in (boxes[::-1].copy()[::-1], np.asfortranarray(boxes), boxes.tolist()):
+        again = sd.soft_nms(other, scores.tolist())
+        assert again[0].tolist() == indices.tolist() == [0, 1, 2]
+        assert again[1].tolist() == left.tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"soft_sigma": 0}, ValueError, "soft_sigma.*got 0.0"),
+        ({"soft_sigma": math.nan}, ValueError, "soft_sigma.*got nan"),
+        ({"soft_sigma": None}, TypeError, "soft_sigma.*got None"),
+        ({"score_threshold": -0.1}, ValueError, "score_threshold.*got -0.1"),
+        ({"score_threshold": "0.5"}, TypeError, "score_threshold.*got '0.5'"),
+        ({"top_n": 0}, ValueError, "top_n.*got 0"),
+        ({"class_ids": [0]}, ValueError, r"class_ids.*\(2,\).*got \(1,\)"),
+        ({"class_ids": [0.0, 1.0]}, TypeError, "class_ids.*got float64"),
+    ],
+)
+def test_wrong_options_of_soft_nms(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        sd.soft_nms([FAR] * 2, [0.5] * 2, **options)
+
+
+def test_wrong_shapes_of_soft_nms() -> None:
+    with pytest.raises(ValueError, match=r"xyxy \(N, 4\) and scores \(N,\).*got \("):
+        sd.soft_nms([FAR], [0.5, 0.4])
