@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -216,6 +215,8 @@ class Model:
     @property
     def fingerprint(self) -> str:
         """A SHA-256 that distinguishes the network, its head and its preprocessing from others."""
+        import hashlib  # imported lazily
+
         digest = hashlib.sha256()
         for content in self.source.contents():
             digest.update(hashlib.sha256(content).digest())
