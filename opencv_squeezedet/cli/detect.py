@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import chain, takewhile
 from pathlib import Path
@@ -35,9 +35,11 @@ from opencv_squeezedet.cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, Com
 from opencv_squeezedet.cli.parser import CommandParser
 from opencv_squeezedet.cli.results import Output, RunInfo, Seen, UniqueStems, picture_suffix
 from opencv_squeezedet.cli.sources import Frame, Source, VideoError, count_frames, find_sources
-from opencv_squeezedet.cli.terminal import complain, did_you_mean, print_table, reason, shown
+from opencv_squeezedet.cli.terminal import complain, did_you_mean, print_table, shown
 from opencv_squeezedet.detector import SqueezeDet
+from opencv_squeezedet.errors import reason
 from opencv_squeezedet.pipeline import chunks, ordered_map
+from opencv_squeezedet.progress import progress_bar
 from opencv_squeezedet.timing import StageTimes
 
 _NO_MORE_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # every further frame would fail too
@@ -237,11 +239,8 @@ class _Console:
         self._of_videos = of_videos or not sys.stdout.isatty()
         self._bar = None
         if bar and total != 1 and sys.stderr.isatty():
-            try:
-                from tqdm import tqdm
-            except ImportError:
-                return
-            self._bar = tqdm(total=total, unit=" frames", dynamic_ncols=True, leave=False)
+            with suppress(ImportError):
+                self._bar = progress_bar(total, unit=" frames")
 
     def __enter__(self) -> _Console:
         return self

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import cv2
 
 from opencv_squeezedet.backends import BackendName
 from opencv_squeezedet.cli.errors import usage_errors
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.model import Model
+from opencv_squeezedet.pipeline import available_cores
 from opencv_squeezedet.preprocess import Resize
 
 MOST_WORKERS = 8  # each holds a copy of the network
@@ -31,7 +30,7 @@ def load_detectors(
     CommandError
         If the model's files cannot be read or are inconsistent, or if the backend or the target is not available.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     count = min(cores, most)
     if count > 1:
         cv2.setNumThreads(max(1, cores // count))  # before the networks are created, when onnxruntime reads it

@@ -32,6 +32,7 @@ from opencv_squeezedet.evaluation.run import LOWEST_SCORE
 from opencv_squeezedet.evaluation.tables import means, percent, share, to_csv, to_json
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.model_files import reserved_by
+from opencv_squeezedet.progress import progress_bar
 
 DESCRIPTION = "Evaluate a detector on a data set: VOC's and COCO's metrics, curves, the best score threshold, speed."
 USAGE = "[options] DATASET"
@@ -105,10 +106,7 @@ def _detect(args: argparse.Namespace) -> tuple[Dataset, Run]:
     dataset = dataset_options.load_measured(args, detectors[0].config.labels)
     if not dataset.box_count:
         raise CommandError(f"the data set has no objects of the model's classes, {', '.join(dataset.labels)}")
-    with needs("eval"):
-        from tqdm import tqdm
-    hidden = True if args.quiet else None  # None: shown on a terminal
-    with tqdm(total=len(dataset.pictures), unit=" pictures", dynamic_ncols=True, leave=False, disable=hidden) as bar:
+    with progress_bar(len(dataset.pictures), quiet=args.quiet, extra="eval", unit=" pictures") as bar:
         return dataset, detect_dataset(
             dataset,
             detectors,

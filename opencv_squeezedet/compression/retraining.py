@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.compression.compress import Compressed, Report, Settings, compress, plan, rounded
+from opencv_squeezedet.compression.compress import Compressed, Settings, compress, plan, rounded
 from opencv_squeezedet.compression.pruning import prune
 from opencv_squeezedet.compression.reference_outputs import input_hessians
 from opencv_squeezedet.compression.sharing import half
@@ -34,6 +34,7 @@ from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.pictures import read_picture
 from opencv_squeezedet.preprocess import Preprocess
+from opencv_squeezedet.progress import OnProgress
 from opencv_squeezedet.training import PseudoLabels, Recipe, Schedule, Training
 from opencv_squeezedet.training.lock import FolderLock, lock_folder
 from opencv_squeezedet.training.loop import Trainer
@@ -86,7 +87,7 @@ def compress_trained(
     validation: Dataset | None = None,
     teacher: PseudoLabels | None = None,
     retraining: Retraining | None = None,
-    report: Report = lambda what, done, total: None,
+    report: OnProgress = lambda what, done, total: None,
 ) -> Compressed:
     """Compress a detector, and fine-tune it after each stage under the constraints of that stage.
 
@@ -273,7 +274,7 @@ class _Stages:
     validation: Dataset | None
     teacher: PseudoLabels | None
     retraining: Retraining
-    report: Report
+    report: OnProgress
     thresholds: dict[str, float] = field(default_factory=dict)
 
     def trained(self, stage: str, weights: Weights, groups: Callable[[NDArray[np.float32]], NDArray[np.int64]]) -> Weights:

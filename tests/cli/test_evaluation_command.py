@@ -253,11 +253,11 @@ def test_best_and_worst_pictures() -> None:
 
     detections = [found(a, b), found(far), found(), found(a, b)]
     best, worst = rank(dataset, detections, 0.4, 0.5, 2)
-    assert [(one.place, one.hits, one.wrong, one.missed) for one in best] == [(0, 2, 0, 0)]
-    assert [(one.place, one.hits, one.wrong, one.missed) for one in worst] == [(1, 0, 1, 1), (3, 1, 0, 0)]
+    assert [(one.picture_index, one.hits, one.wrong, one.missed) for one in best] == [(0, 2, 0, 0)]
+    assert [(one.picture_index, one.hits, one.wrong, one.missed) for one in worst] == [(1, 0, 1, 1), (3, 1, 0, 0)]
     best, worst = rank(dataset, detections, 0.6, 0.5, 2)
     assert best == []
-    assert [(one.place, one.missed) for one in worst] == [(0, 2), (1, 1)]
+    assert [(one.picture_index, one.missed) for one in worst] == [(0, 2), (1, 1)]
 
 
 def test_the_drawn_picture(tmp_path: Path) -> None:
