@@ -190,7 +190,8 @@ def _look(
     except (MemoryError, RuntimeError, cv2.error) as error:
         return results + [f"{shown(frame.name)}: {reason(error)}" for frame, _, _ in pictures]
     for (frame, stem, image), detections in zip(pictures, found, strict=True):
-        one = Seen(frame, stem, image, detections if args.classes is None else detections[args.classes])
+        kept = detections if args.classes is None else detections[args.classes]
+        one = Seen(frame, stem, image, kept, line_width=args.line_width, labels=args.labels)
         try:
             with times.stage("annotate"):
                 written.write(one)
