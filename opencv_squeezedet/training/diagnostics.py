@@ -66,13 +66,13 @@ def layer_states(model: TorchNetwork, blob: Tensor) -> list[LayerState]:
     model : TorchNetwork
         The network, in evaluation mode.
     blob : (N, C, H, W) tensor
-        The network's input for some pictures, on any device.
+        The network's input for some pictures, on any device and of any floating type.
     """
     steps = list(model.network.trained())
     names = [step.layer.tops[0] for step in steps]
     rectified = _rectified(model.network)
     with torch.inference_mode():
-        outputs = model(blob.to(next(model.parameters()).device), names)
+        outputs = model(blob.to(next(model.parameters())), names)
     states = []
     for step, name, output in zip(steps, names, outputs, strict=True):
         dead = float((output == 0).all(3).all(2).all(0).float().mean()) if name in rectified else math.nan
