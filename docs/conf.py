@@ -7,7 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
-from pages import SOURCE
+from api import modules
+from pages import PAGES, SOURCE
 
 import opencv_squeezedet as sd
 
@@ -29,7 +30,7 @@ extensions = [
     "pages",
     "run",
 ]
-exclude_patterns = ["_generated", "_ext"]
+exclude_patterns = ["_generated", "_ext", "_templates"]
 default_role = "py:obj"
 nitpicky = False  # docstrings name things of other projects, whose sites a build without a network cannot ask
 
@@ -44,9 +45,16 @@ myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
+WRITTEN_ELSEWHERE = [
+    *("api/index", *(f"api/{name}" for name in modules())),
+    *(page.removesuffix(".md") for source, page in PAGES.items() if source != "README.md"),
+]
+"""Pages without a link to edit them: made from docstrings, or from files outside this folder."""
+
 html_theme = "pydata_sphinx_theme"
 html_title = "opencv-squeezedet"
 html_static_path = ["_static"]
+templates_path = ["_templates"]
 html_css_files = ["site.css"]
 html_favicon = "_static/favicon.svg"
 html_show_sourcelink = False
@@ -54,6 +62,7 @@ html_copy_source = False
 html_theme_options = {
     "logo": {"text": "SqueezeDet for OpenCV"},
     "header_links_before_dropdown": 6,
+    "navbar_end": ["release", "theme-switcher", "navbar-icon-links"],
     "icon_links": [
         {
             "name": "Source",
@@ -64,10 +73,20 @@ html_theme_options = {
     "navigation_with_keys": False,
     "footer_start": ["copyright"],
     "footer_end": [],
-    "secondary_sidebar_items": ["page-toc"],
+    "use_edit_page_button": True,
+    "secondary_sidebar_items": {
+        "**": ["page-toc", "edit-this-page"],
+        **{page: ["page-toc"] for page in WRITTEN_ELSEWHERE},
+    },
     "show_toc_level": 2,
 }
-html_context = {"default_mode": "light"}
+html_context = {
+    "default_mode": "light",
+    "github_user": "opencv-squeezedet",
+    "github_repo": "opencv-squeezedet",
+    "github_version": "main",
+    "doc_path": "docs",
+}
 html_sidebars = {page: [] for page in ("index", "start", "models", "benchmarks")}
 
 
