@@ -78,7 +78,7 @@ class Backend(ABC):
                 with silent_opencv():
                     return self._shapes(size)
             except (cv2.error, RuntimeError, MemoryError) as error:
-                cause = self._failing_layer(size) or reason(error)
+                cause = self._failing_layer(size) or library_message(error)
         raise inconsistent(self.name, size, cause)
 
     def check_head(self, head: HeadConfig) -> None:
@@ -196,9 +196,9 @@ def readable(name: str, reader: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # onnxruntime's errors have no class in common
-        raise ModelError(f"{reader} cannot read {name}: {reason(error)}") from error
+        raise ModelError(f"{reader} cannot read {name}: {library_message(error)}") from error
 
 
-def reason(error: Exception) -> str:
+def library_message(error: Exception) -> str:
     """Return the last part of a library's message, which has the cause."""
     return " ".join(str(error).split("error: ", 1)[-1].split()).removeprefix("[ONNXRuntimeError] : ")

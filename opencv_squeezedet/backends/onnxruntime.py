@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from opencv_squeezedet.backends.base import OnnxBackend, check_target, readable, reason
+from opencv_squeezedet.backends.base import OnnxBackend, check_target, library_message, readable
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.extras import needs
 
@@ -38,7 +38,7 @@ class OnnxSession(OnnxBackend):
         try:
             outputs: list[NDArray[Any]] = self.net.run(names, {self._input: blob})
         except Exception as error:  # onnxruntime's errors have no class in common
-            raise RuntimeError(f"onnxruntime: {reason(error)}") from error
+            raise RuntimeError(f"onnxruntime: {library_message(error)}") from error
         return outputs
 
 

@@ -15,11 +15,11 @@ from opencv_squeezedet.backends.base import (
     Backend,
     OnnxBackend,
     check_target,
+    library_message,
     no_layer,
     no_top,
     only_output,
     readable,
-    reason,
 )
 from opencv_squeezedet.blobs import Places, onnx_names
 
@@ -40,7 +40,7 @@ class _OpencvNet(Backend):
                 with silent_opencv():  # needs the shapes up to this layer, no others
                     self.net.getFLOPS(self.net.getLayerId(name), (1, 3, size[1], size[0]))
             except cv2.error as error:
-                return f"layer {name!r}{self._described(name)}: {reason(error)}"
+                return f"layer {name!r}{self._described(name)}: {library_message(error)}"
         return None
 
     def _described(self, name: str) -> str:

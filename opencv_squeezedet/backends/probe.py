@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from opencv_squeezedet.backends.base import BackendName, inconsistent, reason
+from opencv_squeezedet.backends.base import BackendName, inconsistent, library_message
 from opencv_squeezedet.backends.network_bytes import NetworkBytes, open_bytes
 from opencv_squeezedet.errors import ModelError
 
@@ -113,7 +113,7 @@ def _problem(request: dict[str, Any]) -> str | None:
     except ModelError as error:
         return str(error).removeprefix(str(inconsistent(request["name"], size, "")))  # which the parent adds again
     except Exception as error:
-        return reason(error) or type(error).__name__
+        return library_message(error) or type(error).__name__
     return None
 
 

@@ -23,9 +23,11 @@ from opencv_squeezedet.cli.arguments import (
 from opencv_squeezedet.cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, CommandError, usage_errors
 from opencv_squeezedet.cli.parser import CommandParser
 from opencv_squeezedet.cli.progress import ProgressLines, duration
-from opencv_squeezedet.cli.terminal import complain, reason, shown
+from opencv_squeezedet.cli.terminal import complain, shown
+from opencv_squeezedet.errors import reason
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.model import Model
+from opencv_squeezedet.progress import progress_bar
 
 if TYPE_CHECKING:
     from opencv_squeezedet.batch import Detect, Job, PartResult
@@ -152,10 +154,8 @@ class _JobProgress:
         self._start = time.monotonic()
         self._lines = ProgressLines(self._args.program, self._job.pictures, self._before, quiet=self._args.quiet)
         if sys.stderr.isatty() and not self._args.quiet:
-            from tqdm import tqdm
-
             total = self._job.pictures
-            self._bar = tqdm(total=total, initial=self._seen, unit=" pictures", dynamic_ncols=True, leave=False, smoothing=0)
+            self._bar = progress_bar(total, initial=self._seen, unit=" pictures", smoothing=0)
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -23,7 +23,8 @@ from opencv_squeezedet.cli.outputs import JsonOutput
 from opencv_squeezedet.cli.parser import CommandParser
 from opencv_squeezedet.cli.sources import Frame, Source, VideoError, find_sources
 from opencv_squeezedet.cli.targets import OF_MODEL, OF_SOURCES, check_targets
-from opencv_squeezedet.cli.terminal import complain, reason, shown
+from opencv_squeezedet.cli.terminal import complain, shown
+from opencv_squeezedet.errors import reason
 from opencv_squeezedet.model_files import reserved_by
 
 DESCRIPTION = (

@@ -23,7 +23,7 @@ from opencv_squeezedet.cli.arguments import (
 from opencv_squeezedet.cli.calibration_images import calibration_images
 from opencv_squeezedet.cli.errors import CommandError, needs_training, usage_errors, write_errors
 from opencv_squeezedet.cli.parser import CommandParser
-from opencv_squeezedet.cli.progress import Report, progress_bar
+from opencv_squeezedet.cli.progress import step_progress
 from opencv_squeezedet.cli.targets import OF_MODEL, check_targets
 from opencv_squeezedet.cli.terminal import print_table, shown
 from opencv_squeezedet.compression import (
@@ -39,6 +39,7 @@ from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.files import write_together
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.preprocess import Picture, Preprocess
+from opencv_squeezedet.progress import OnProgress
 
 DESCRIPTION = (
     "Compress a network into one .sdz file, as in 'Deep Compression': its weights are pruned, shared by k-means and "
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         if args.train is not None and pictures:
             raise CommandError("--pictures: with --train the pictures are those of the data set")
     stage = _stage(args.output) if pictures or args.train is not None else None
-    with usage_errors(), progress_bar(hidden=args.quiet) as report:
+    with usage_errors(), step_progress(hidden=args.quiet) as report:
         if args.train is None or stage is None:
             measured = {} if stage is None else _measured(model, pictures, stage, report)
             found = compress(model, settings, report=report, **measured)
@@ -140,7 +141,7 @@ def _stage(output: Path) -> Path:
     return stage
 
 
-def _measured(model: Model, pictures: list[Picture], stage: Path, report: Report) -> dict[str, Any]:
+def _measured(model: Model, pictures: list[Picture], stage: Path, report: OnProgress) -> dict[str, Any]:
     """Measurements on pictures, as arguments of `compress`."""
     preprocess = model.preprocess or Preprocess(model.network.input_size)
     blobs = [preprocess.blob(picture) for picture in pictures]
@@ -150,7 +151,7 @@ def _measured(model: Model, pictures: list[Picture], stage: Path, report: Report
     return {"outputs": outputs, "curves": curves, "hessians": hessians}
 
 
-def _trained(args: argparse.Namespace, model: Model, settings: Settings, stage: Path, report: Report) -> Compressed:
+def _trained(args: argparse.Namespace, model: Model, settings: Settings, stage: Path, report: OnProgress) -> Compressed:
     """Compress with fine-tuning between the stages."""
     with needs_training():
         from opencv_squeezedet.compression.retraining import Retraining, compress_trained

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from opencv_squeezedet.cli.errors import usage_errors
 from opencv_squeezedet.cli.parser import CommandParser
 from opencv_squeezedet.cli.terminal import complain
-from opencv_squeezedet.datasets import Dataset, load_dataset
+from opencv_squeezedet.datasets import Dataset, Problem, load_dataset
 
 DATASET_HELP = "data set: a COCO JSON file, a PASCAL VOC folder, or a YOLO folder or YAML file"
 IMAGES_HELP = "folder of the data set's pictures, if they are elsewhere"
-_MOST_PROBLEMS = 10
 
 
 def add_dataset_arguments(parser: CommandParser, *, fraction: str = "") -> None:
@@ -25,7 +24,7 @@ def add_dataset_arguments(parser: CommandParser, *, fraction: str = "") -> None:
 
 
 def load(args: argparse.Namespace, labels: Sequence[str] | None = None) -> Dataset:
-    """Load the data set that the arguments name, and print its first problems.
+    """Load the data set that the arguments name, and print its problems, a line for each kind.
 
     Raises
     ------
@@ -36,11 +35,14 @@ def load(args: argparse.Namespace, labels: Sequence[str] | None = None) -> Datas
         dataset = load_dataset(args.dataset, images=args.images, split=args.split, labels=labels)
     if dataset.layout:
         complain(args.program, f"{args.dataset}: {dataset.layout}")
-    for problem in dataset.problems[:_MOST_PROBLEMS]:
-        complain(args.program, problem)
-    if len(dataset.problems) > _MOST_PROBLEMS:
-        complain(args.program, f"and {len(dataset.problems) - _MOST_PROBLEMS} more problems in the data set")
+    print_problems(args.program, dataset.problems)
     return dataset
+
+
+def print_problems(program: str, problems: Iterable[Problem]) -> None:
+    """Print a line for each kind of problem."""
+    for problem in problems:
+        complain(program, str(problem))
 
 
 def is_fraction(split: str | None) -> bool:

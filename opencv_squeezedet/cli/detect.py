@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import chain, takewhile
 from pathlib import Path
@@ -19,6 +19,7 @@ import cv2
 from opencv_squeezedet import registry
 from opencv_squeezedet.cli import outputs
 from opencv_squeezedet.cli.arguments import (
+    SIZE_HELP,
     SOURCE_HELP,
     add_backend,
     add_batch,
@@ -28,6 +29,7 @@ from opencv_squeezedet.cli.arguments import (
     add_postprocessing,
     add_quiet,
     add_recursive,
+    input_size,
     postprocessing,
 )
 from opencv_squeezedet.cli.detectors import MOST_WORKERS, load_detectors
@@ -35,9 +37,11 @@ from opencv_squeezedet.cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, Com
 from opencv_squeezedet.cli.parser import CommandParser
 from opencv_squeezedet.cli.results import Output, RunInfo, Seen, UniqueStems, picture_suffix
 from opencv_squeezedet.cli.sources import Frame, Source, VideoError, count_frames, find_sources
-from opencv_squeezedet.cli.terminal import complain, did_you_mean, print_table, reason, shown
+from opencv_squeezedet.cli.terminal import complain, did_you_mean, print_table, shown
 from opencv_squeezedet.detector import SqueezeDet
+from opencv_squeezedet.errors import reason
 from opencv_squeezedet.pipeline import chunks, ordered_map
+from opencv_squeezedet.progress import progress_bar
 from opencv_squeezedet.timing import StageTimes
 
 _NO_MORE_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # every further frame would fail too
@@ -59,6 +63,7 @@ def add_arguments(parser: CommandParser) -> None:
     add_backend(add)
     add_postprocessing(add)
     add_letterbox(add)
+    add("--size", type=input_size, metavar="WxH", help=f"{SIZE_HELP} (default: the model's)")
     add_batch(add)
     add("--classes", type=_labels, metavar="A,B", help="show only objects of these classes (default: all classes)")
     add = parser.add_argument_group("input").add_argument
@@ -201,7 +206,13 @@ def _look(
 def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
     try:
         detectors = load_detectors(
-            args.model, args.weights, backend=args.backend, target=args.target, letterbox=args.letterbox, most=most
+            args.model,
+            args.weights,
+            backend=args.backend,
+            target=args.target,
+            letterbox=args.letterbox,
+            size=args.size,
+            most=most,
         )
     except CommandError as error:
         suggestion = did_you_mean(args.model or "", registry.names()) if isinstance(error.__cause__, FileNotFoundError) else ""
@@ -238,11 +249,8 @@ class _Console:
         self._of_videos = of_videos or not sys.stdout.isatty()
         self._bar = None
         if bar and total != 1 and sys.stderr.isatty():
-            try:
-                from tqdm import tqdm
-            except ImportError:
-                return
-            self._bar = tqdm(total=total, unit=" frames", dynamic_ncols=True, leave=False)
+            with suppress(ImportError):
+                self._bar = progress_bar(total, unit=" frames")
 
     def __enter__(self) -> _Console:
         return self

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import cv2
 
 from opencv_squeezedet.backends import BackendName
 from opencv_squeezedet.cli.errors import usage_errors
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.model import Model
+from opencv_squeezedet.pipeline import available_cores
 from opencv_squeezedet.preprocess import Resize
 
 MOST_WORKERS = 8  # each holds a copy of the network
@@ -22,6 +21,7 @@ def load_detectors(
     backend: BackendName,
     target: str | None,
     letterbox: bool = False,
+    size: tuple[int, int] | None = None,
     most: int = MOST_WORKERS,
 ) -> list[SqueezeDet]:
     """Return a detector per core: several networks on one core each are faster than one network on all cores.
@@ -31,11 +31,13 @@ def load_detectors(
     CommandError
         If the model's files cannot be read or are inconsistent, or if the backend or the target is not available.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     count = min(cores, most)
     if count > 1:
         cv2.setNumThreads(max(1, cores // count))  # before the networks are created, when onnxruntime reads it
     resize: Resize | None = "letterbox" if letterbox else None
     with usage_errors():
         loaded = Model.load(model, weights, task="detector")
+        if size is not None:
+            loaded = loaded.as_detector().resized(size)
         return [SqueezeDet(loaded, resize=resize, backend=backend, target=target) for _ in range(count)]

@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from opencv_squeezedet.cli.terminal import reason, shown
+from opencv_squeezedet.cli.terminal import shown
+from opencv_squeezedet.errors import reason
 from opencv_squeezedet.extras import needs
 
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from opencv_squeezedet.cli import dataset_options
@@ -31,6 +32,7 @@ from opencv_squeezedet.evaluation.run import LOWEST_SCORE
 from opencv_squeezedet.evaluation.tables import means, percent, share, to_csv, to_json
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.model_files import reserved_by
+from opencv_squeezedet.progress import progress_bar
 
 DESCRIPTION = "Evaluate a detector on a data set: VOC's and COCO's metrics, curves, the best score threshold, speed."
 USAGE = "[options] DATASET"
@@ -88,8 +90,7 @@ def run(args: argparse.Namespace) -> int:
         for problem in done.problems:
             complain(args.program, problem)
     else:
-        dataset = dataset_options.load_measured(args)
-        detections = _read(args, dataset)
+        dataset, detections = _read(args)
     evaluation = evaluate(dataset, detections, iou_threshold=args.iou)
     diagnosis = diagnose(dataset, detections, evaluation.pooled.best.threshold, iou_threshold=args.iou)
     if args.html is not None:
@@ -105,10 +106,7 @@ def _detect(args: argparse.Namespace) -> tuple[Dataset, Run]:
     dataset = dataset_options.load_measured(args, detectors[0].config.labels)
     if not dataset.box_count:
         raise CommandError(f"the data set has no objects of the model's classes, {', '.join(dataset.labels)}")
-    with needs("eval"):
-        from tqdm import tqdm
-    hidden = True if args.quiet else None  # None: shown on a terminal
-    with tqdm(total=len(dataset.pictures), unit=" pictures", dynamic_ncols=True, leave=False, disable=hidden) as bar:
+    with progress_bar(len(dataset.pictures), quiet=args.quiet, extra="eval", unit=" pictures") as bar:
         return dataset, detect_dataset(
             dataset,
             detectors,
@@ -117,12 +115,15 @@ def _detect(args: argparse.Namespace) -> tuple[Dataset, Run]:
         )
 
 
-def _read(args: argparse.Namespace, dataset: Dataset) -> list[Detections]:
+def _read(args: argparse.Namespace) -> tuple[Dataset, list[Detections]]:
+    dataset = dataset_options.load_measured(args)
     with usage_errors():
-        return read_results(Path(args.results), dataset, _categories(args))
+        detections, problems = read_results(Path(args.results), dataset, _categories(args))
+    dataset_options.print_problems(args.program, problems)
+    return replace(dataset, problems=(*dataset.problems, *problems)), detections
 
 
-def _categories(args: argparse.Namespace) -> dict[int, str] | None:
+def _categories(args: argparse.Namespace) -> dict[int | str, str] | None:
     """The names of category ids: from --categories, else from the data set itself if it is COCO's."""
     source = args.categories or (args.dataset if args.dataset.lower().endswith(".json") else None)
     return None if source is None else read_categories(Path(source))

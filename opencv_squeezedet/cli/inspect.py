@@ -16,9 +16,9 @@ from opencv_squeezedet.cli.arguments import MODEL_HELP, add_weights
 from opencv_squeezedet.cli.errors import EXIT_SOME_FAILED, CommandError, usage_errors, write_errors
 from opencv_squeezedet.cli.parser import CommandParser
 from opencv_squeezedet.cli.targets import OF_MODEL, check_targets
-from opencv_squeezedet.cli.terminal import complain, print_table, reason, shown
+from opencv_squeezedet.cli.terminal import complain, print_table, shown
 from opencv_squeezedet.config import HeadConfig
-from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.errors import ModelError, reason
 from opencv_squeezedet.files import write_whole
 from opencv_squeezedet.formats.load import CompressedFile
 from opencv_squeezedet.formats.sdz import Stored, stored_of

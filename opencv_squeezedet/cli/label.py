@@ -16,6 +16,7 @@ from opencv_squeezedet.extras import needs
 from opencv_squeezedet.model_files import reserved_by
 from opencv_squeezedet.pictures import PICTURE_SUFFIXES
 from opencv_squeezedet.presets import VOC
+from opencv_squeezedet.progress import progress_bar
 
 if TYPE_CHECKING:
     from opencv_squeezedet.training import Teacher
@@ -75,15 +76,13 @@ def run(args: argparse.Namespace) -> int:
     check_targets({"--output": args.output}, {OF_SOURCES: paths, OF_MODEL: reserved_by(*teachers)})
     with usage_errors():
         with needs("train"):
-            from tqdm import tqdm
-
             from opencv_squeezedet.training import load_teacher, predict, write_pseudo_labels
         if not paths:
             raise CommandError(shown("; ".join(missing)) or "no pictures in the folders")
         for problem in missing:
             report(problem)
         teacher = _teacher([load_teacher(name) for name in args.teacher], labels, weights, mirror=args.mirror)
-        with tqdm(paths, unit=" pictures", dynamic_ncols=True, leave=False, disable=True if args.quiet else None) as bar:
+        with progress_bar(iterable=paths, quiet=args.quiet, extra="train", unit=" pictures") as bar:
             write_pseudo_labels(args.output, labels, predict(teacher, bar, labels, hints, report))
     return EXIT_SOME_FAILED if problems else 0
 

@@ -11,8 +11,8 @@ from opencv_squeezedet import registry
 from opencv_squeezedet.cli.arguments import positive_number
 from opencv_squeezedet.cli.errors import EXIT_SOME_FAILED, CommandError, usage_errors
 from opencv_squeezedet.cli.parser import CommandParser
-from opencv_squeezedet.cli.terminal import complain, print_table, reason, shown
-from opencv_squeezedet.errors import FetchError
+from opencv_squeezedet.cli.terminal import complain, print_table, shown
+from opencv_squeezedet.errors import FetchError, reason
 from opencv_squeezedet.registry import Entry
 
 DESCRIPTION = f"""List, fetch and verify published weights. Their names are models for every command and for Python, as in

@@ -194,7 +194,8 @@ class CocoOutput(TextOutput):
         self._annotations += seen.detections.to_coco(len(self._images), len(self._annotations) + 1)
 
     def _end(self) -> str:
-        return json.dumps({"images": self._images, "annotations": self._annotations, "categories": self._categories})
+        document = {"images": self._images, "annotations": self._annotations, "categories": self._categories}
+        return json.dumps(document) + "\n"
 
 
 # ---- the table -----------------------------------------------------------------------------------------------------------

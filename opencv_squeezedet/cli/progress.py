@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from opencv_squeezedet.cli.terminal import complain
-from opencv_squeezedet.extras import needs
+from opencv_squeezedet.progress import OnProgress, progress_bar
 
 SECONDS_BETWEEN_LINES = 60.0
 
-Report = Callable[[str, int, int], None]
-"""Takes the name of the current step, the number of its units done, and their total."""
-
 
 @contextmanager
-def progress_bar(*, hidden: bool) -> Iterator[Report]:
+def step_progress(*, hidden: bool) -> Iterator[OnProgress]:
     """A progress bar for each step, if standard error is a terminal."""
     if hidden or not sys.stderr.isatty():
         yield lambda what, done, total: None
         return
-    with needs("progress"):
-        from tqdm import tqdm
-    with tqdm(dynamic_ncols=True, leave=False) as bar:
+    with progress_bar() as bar:
 
         def report(what: str, done: int, total: int) -> None:
             bar.set_description(what, refresh=False)

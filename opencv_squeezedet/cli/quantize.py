@@ -11,7 +11,7 @@ from opencv_squeezedet.cli.calibration_images import calibration_images
 from opencv_squeezedet.cli.convert import keep_description
 from opencv_squeezedet.cli.errors import CommandError, usage_errors, write_errors
 from opencv_squeezedet.cli.parser import CommandParser
-from opencv_squeezedet.cli.progress import progress_bar
+from opencv_squeezedet.cli.progress import step_progress
 from opencv_squeezedet.cli.targets import OF_MODEL, check_targets
 from opencv_squeezedet.cli.terminal import shown
 from opencv_squeezedet.compression.quantize import Quantized, quantize
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             keep_description({args.output.with_suffix(".json"): description})  # fails before the work
         preprocess = model.preprocess or Preprocess(model.network.input_size)
         blobs = [preprocess.blob(picture) for picture in calibration_images(args.pictures, args.count)]
-    with usage_errors(), progress_bar(hidden=args.quiet) as report:
+    with usage_errors(), step_progress(hidden=args.quiet) as report:
         found = quantize(model, blobs, floats=args.floats, judged=_JUDGED, report=report)
         contents = keep_description(found.model.encode(args.output))
         if args.json is not None:

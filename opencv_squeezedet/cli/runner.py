@@ -12,7 +12,8 @@ from importlib import import_module
 from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet.cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, EXIT_USAGE, CommandError
 from opencv_squeezedet.cli.parser import make_parser
-from opencv_squeezedet.cli.terminal import complain, reason, shown
+from opencv_squeezedet.cli.terminal import complain, shown
+from opencv_squeezedet.errors import reason
 
 
 def run_subcommand(name: str, argv: list[str], *, program: str) -> int:

@@ -16,6 +16,7 @@ import cv2
 
 from opencv_squeezedet._checks import MOST
 from opencv_squeezedet.cli.targets import resolved
+from opencv_squeezedet.errors import reason
 from opencv_squeezedet.files import read_at_most, read_regular, read_whole, real_path
 from opencv_squeezedet.pictures import MOST_PICTURE_BYTES, PICTURE_SUFFIXES, VIDEO_SUFFIXES, decode_picture, read_picture
 from opencv_squeezedet.preprocess import Picture
@@ -202,8 +203,7 @@ def _find(argument: str, recursive: bool, without: set[Path], sources: Sources, 
         found = _sources_of(argument, recursive, without)
         files = {real_path(source.path) for source in found if source.path is not None}
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        complain(f"{argument}: {reason}")
+        complain(f"{argument}: {reason(error)}")
         sources.failures += 1
         return
     sources.frames += found

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from opencv_squeezedet.cli.errors import CommandError, write_errors
-from opencv_squeezedet.cli.terminal import reason, shown
+from opencv_squeezedet.cli.terminal import shown
+from opencv_squeezedet.errors import reason
 from opencv_squeezedet.files import own_descriptor, real_path, write_whole
 
 OF_SOURCES, OF_MODEL, OF_DATASET = "one of the sources", "a file of the model", "the data set"

@@ -35,13 +35,6 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers
         print(line, file=file)
 
 
-def reason(error: Exception) -> str:
-    """The message of an exception, on one line."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def shown(name: str | Path) -> str:
     """The text on one line, with control characters escaped: a file name may contain any character."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(name))

@@ -23,6 +23,7 @@ from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import read_whole
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.pictures import read_picture
+from opencv_squeezedet.progress import progress_bar
 
 if TYPE_CHECKING:
     from opencv_squeezedet.datasets import Dataset
@@ -207,17 +208,17 @@ def _validation(args: argparse.Namespace, dataset: Dataset) -> Dataset | None:
 
 def _watch(training: Training, args: argparse.Namespace) -> None:
     """Train, with a progress bar on a terminal and lines elsewhere."""
-    with needs("train"):
-        from tqdm import tqdm
     from opencv_squeezedet.training.data import worker_errors
 
-    total, seen, hidden = training.recipe.pictures, training.trainer.seen, True if args.quiet else None
+    total, seen = training.recipe.pictures, training.trainer.seen
     every = args.every or min(_MOST_EVERY, -(-total // 10))
     lines = ProgressLines(args.program, total, seen, quiet=args.quiet)
     with ExitStack() as stack:
         stack.enter_context(worker_errors())  # torch may also raise while a line is printed
         board = stack.enter_context(_board(args.output, seen)) if args.tensorboard else None
-        bar = stack.enter_context(tqdm(total=total, initial=seen, unit=" pictures", dynamic_ncols=True, disable=hidden))
+        bar = stack.enter_context(
+            progress_bar(total, initial=seen, quiet=args.quiet, extra="train", unit=" pictures", leave=True)
+        )
         progress = stack.enter_context(closing(training.run(every=every, patience=args.patience)))
         for step in progress:
             lines.at(step.seen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from opencv_squeezedet.formats.sdz import parse_sdz, stored_of
 from opencv_squeezedet.formats.shared_weights import values_bytes
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import Weights
+from opencv_squeezedet.progress import OnProgress
 
 REMOVED = (0.3, 0.5, 0.7, 0.85)
 """The fractions of a layer's weights whose removal measures its sensitivity."""
@@ -34,8 +35,6 @@ _SLOPE_POWER = (
 )
 
 Curves = dict[str, tuple[float, ...]]
-Report = Callable[[str, int, int], None]
-"""Called with the name of the current step, the number of its units done, and their total."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ def plan(
     *,
     densities: Mapping[str, float] | None = None,
     curves: Curves | None = None,
-    report: Report = lambda what, done, total: None,
+    report: OnProgress = lambda what, done, total: None,
 ) -> Plan:
     """Return the choices of each layer whose weights may change; parameters as for `compress`."""
     kernels = {step.layer.name: model.weights[step.layer.name][0] for step in model.network.trained()}
@@ -194,7 +193,7 @@ def compress(
     outputs: ReferenceOutputs | None = None,
     hessians: Mapping[str, Floats] | None = None,
     curves: Curves | None = None,
-    report: Report = lambda what, done, total: None,
+    report: OnProgress = lambda what, done, total: None,
 ) -> Compressed:
     """Compress a model from its weights alone, or with pictures that show how errors of each layer affect the outputs.
 
@@ -245,7 +244,7 @@ def compress(
 
 
 def measure_sensitivity(
-    model: Model, outputs: ReferenceOutputs, *, stage: Path | None = None, report: Report = lambda *_: None
+    model: Model, outputs: ReferenceOutputs, *, stage: Path | None = None, report: OnProgress = lambda *_: None
 ) -> Curves:
     """Return for each layer the output errors after its smallest weights are removed: each fraction of `REMOVED` of them.
 
@@ -332,7 +331,7 @@ def _pruned(blobs: Sequence[Kernel], density: float) -> list[Kernel]:
 class _Applied:
     """The weights after choices; each kernel is computed once, however often the choices of other layers change."""
 
-    def __init__(self, weights: Weights, hessians: Mapping[str, Floats], report: Report) -> None:
+    def __init__(self, weights: Weights, hessians: Mapping[str, Floats], report: OnProgress) -> None:
         self._weights, self._hessians, self._report = weights, hessians, report
         self._kernels: dict[tuple[str, float, int], Kernel] = {}
 

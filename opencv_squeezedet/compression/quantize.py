@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,12 +19,11 @@ from opencv_squeezedet.formats import onnx_bytes
 from opencv_squeezedet.formats.load import OnnxNetwork
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import Convolution
+from opencv_squeezedet.progress import OnProgress
 
 _OPERATORS = ["Conv", "Relu", "LeakyRelu", "MaxPool", "Concat", "Pad", "Sum", "Add"]
 OPSET = 13
 """The first one whose DequantizeLinear has a scale for each channel."""
-
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def quantize(
     *,
     floats: int = 1,
     judged: int = 16,
-    report: Report = lambda what, done, total: None,
+    report: OnProgress = lambda what, done, total: None,
 ) -> Quantized:
     """Quantise a network's weights, with a scale for each channel, and its activations, by their ranges for some pictures.
 
@@ -127,11 +126,11 @@ def _tools() -> _Tools:
 class _Pictures:
     """What calibration reads: one input after the other."""
 
-    def __init__(self, name: str, blobs: Sequence[Blob], report: Report) -> None:
+    def __init__(self, name: str, blobs: Sequence[Blob], report: OnProgress) -> None:
         self._inputs = self._each(name, blobs, report)
 
     @staticmethod
-    def _each(name: str, blobs: Sequence[Blob], report: Report) -> Iterator[dict[str, NDArray[np.float32]]]:
+    def _each(name: str, blobs: Sequence[Blob], report: OnProgress) -> Iterator[dict[str, NDArray[np.float32]]]:
         for number, blob in enumerate(blobs):
             report("calibration", number, len(blobs))
             yield {name: blob}
@@ -140,7 +139,7 @@ class _Pictures:
         return next(self._inputs, None)
 
 
-def _calibrated(tools: _Tools, source: Any, name: str, blobs: Sequence[Blob], report: Report) -> Any:
+def _calibrated(tools: _Tools, source: Any, name: str, blobs: Sequence[Blob], report: OnProgress) -> Any:
     """The smallest and the largest value of each activation."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "source.onnx"

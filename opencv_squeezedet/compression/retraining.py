@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from opencv_squeezedet import _checks
-from opencv_squeezedet.compression.compress import Compressed, Report, Settings, compress, plan, rounded
+from opencv_squeezedet.compression.compress import Compressed, Settings, compress, plan, rounded
 from opencv_squeezedet.compression.pruning import prune
 from opencv_squeezedet.compression.reference_outputs import input_hessians
 from opencv_squeezedet.compression.sharing import half
@@ -34,6 +34,7 @@ from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.pictures import read_picture
 from opencv_squeezedet.preprocess import Preprocess
+from opencv_squeezedet.progress import OnProgress
 from opencv_squeezedet.training import PseudoLabels, Recipe, Schedule, Training
 from opencv_squeezedet.training.lock import FolderLock, lock_folder
 from opencv_squeezedet.training.loop import Trainer
@@ -86,7 +87,7 @@ def compress_trained(
     validation: Dataset | None = None,
     teacher: PseudoLabels | None = None,
     retraining: Retraining | None = None,
-    report: Report = lambda what, done, total: None,
+    report: OnProgress = lambda what, done, total: None,
 ) -> Compressed:
     """Compress a detector, and fine-tune it after each stage under the constraints of that stage.
 
@@ -273,7 +274,7 @@ class _Stages:
     validation: Dataset | None
     teacher: PseudoLabels | None
     retraining: Retraining
-    report: Report
+    report: OnProgress
     thresholds: dict[str, float] = field(default_factory=dict)
 
     def trained(self, stage: str, weights: Weights, groups: Callable[[NDArray[np.float32]], NDArray[np.int64]]) -> Weights:
@@ -281,14 +282,13 @@ class _Stages:
         done = self.folder / f"{stage}.sdz"
         if done.is_file():
             return Model.load(done).weights
-        start = self.folder / f"{stage}_start.sdz"
-        Model(self.network, weights).save(start)
         training = Training(
-            self._recipe(start),
+            self._recipe(),
             self.dataset,
             self.folder / stage,
             validation=self.validation,
             teacher=self.teacher,
+            start=weights,
             workers=self.retraining.workers,
         )
         trainer = training.trainer
@@ -301,7 +301,7 @@ class _Stages:
         Model(self.network, found).save(done)
         return found
 
-    def _recipe(self, start: Path) -> Recipe:
+    def _recipe(self) -> Recipe:
         config, retraining = self.head, self.retraining
         for name, architecture in TRAINABLE.items():
             built = architecture.build(len(config.labels), len(config.anchors), config.input_size)
@@ -313,7 +313,6 @@ class _Stages:
                     pictures=retraining.pictures,
                     batch=retraining.batch,
                     small=0.0,
-                    start=str(start),
                     frozen=(),
                     schedule=Schedule(rate=retraining.rate, trunk_rate=1.0),
                     seed=retraining.seed,

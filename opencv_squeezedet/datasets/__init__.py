@@ -2,5 +2,6 @@
 
 from opencv_squeezedet.datasets.dataset import Annotated, Dataset
 from opencv_squeezedet.datasets.load import load_dataset
+from opencv_squeezedet.datasets.problems import Problem
 
-__all__ = ["Annotated", "Dataset", "load_dataset"]
+__all__ = ["Annotated", "Dataset", "Problem", "load_dataset"]

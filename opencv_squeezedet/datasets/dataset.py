@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from opencv_squeezedet.datasets.problems import Problem
+
 
 @dataclass(frozen=True, eq=False)
 class Annotated:
@@ -26,7 +28,8 @@ class Annotated:
     difficult : (N,) bool
         VOC's ``difficult`` or COCO's ``iscrowd``: metrics neither ask for these objects nor count them as mistakes.
     image_id : int or str
-        The picture's name in the data set: COCO's id, otherwise the file name without suffix.
+        The picture's unique name in the data set: COCO's id, otherwise the file name without suffix, with its folders if
+        several have that name.
     area : (N,) float32, optional
         Pixels of each object, by which COCO's metrics tell small from large. Default: the box's.
     """
@@ -56,15 +59,15 @@ class Dataset:
         Class names, in the order of the class ids.
     pictures : tuple of Annotated
         Those that can be used, in the order of the data set.
-    problems : tuple of str
-        What was wrong with the annotations, a line each: what was left out, and what was clipped.
+    problems : tuple of Problem
+        Everything that was wrong with the annotations, one `Problem` for each kind; ``str`` makes a line of it.
     layout : str
         What the files were taken for and in which folders they are, if that had to be found out.
     """
 
     labels: tuple[str, ...]
     pictures: tuple[Annotated, ...]
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
     layout: str = ""
 
     @property

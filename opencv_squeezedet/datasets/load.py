@@ -21,8 +21,8 @@ def load_dataset(
 ) -> Dataset:
     """Load the annotations of a data set: COCO's JSON, a PASCAL VOC folder, or YOLO's text files.
 
-    Bad annotations are not fatal: they are left out or clipped, and listed among the `Dataset`'s problems. Pictures are not
-    opened, except for the size of those whose annotation does not tell it.
+    Bad annotations are not fatal: they are left out or clipped, and counted among the `Dataset`'s problems. Of the pictures
+    only the headers are read, for the sizes: those in annotations may be wrong.
 
     Parameters
     ----------
@@ -53,8 +53,7 @@ def load_dataset(
     ValueError
         If it is not a data set, or nothing in it can be used; says what was expected.
     ImportError
-        If a library of the extras [eval] and [train] is missing that this format needs: PyYAML for YOLO's descriptions,
-        Pillow for the sizes of pictures.
+        If a library of the extras [eval] and [train] is missing: Pillow or, for YOLO's descriptions, PyYAML.
     """
     place = Path(path)
     folder = None if images is None else Path(images)

@@ -51,10 +51,10 @@ class Layout:
         ValueError
             If several are as near.
         """
-        found = self._pictures.get(annotation.stem) or self._pictures.get(named, [])
+        found = self._pictures.get(annotation.stem) or self._pictures.get(named) or self._pictures.get(Path(named).stem, [])
         found = [path for path in found if path.name == named] or found
         if not found:
-            return annotation.with_name(named or f"{annotation.stem}.jpg")
+            return (self.images or annotation.parent) / f"{annotation.stem}.jpg"
         nearness = [_shared(annotation.parent, path.parent) for path in found]
         nearest = [path for path, shared in zip(found, nearness, strict=True) if shared == max(nearness)]
         if len(nearest) > 1:
@@ -66,6 +66,7 @@ class Layout:
         if names is None:
             return [path for path in self.annotations if split in path.relative_to(self.folder).parts[:-1]]
         of_name = {path.stem: path for path in self.annotations}
+        of_name |= {path.relative_to(self.folder).with_suffix("").as_posix(): path for path in self.annotations}
         return [of_name.get(name, self.folder / f"{name}.xml") for name in names]
 
     def identifier(self, annotation: Path) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from opencv_squeezedet.datasets.raw import MOST_TEXT_BYTES, Raw, RawObject, RawPicture, briefly, find_pictures, read_text
+from opencv_squeezedet.datasets.problems import Problems, briefly
+from opencv_squeezedet.datasets.raw import Raw, RawObject, RawPicture, around, find_pictures, read_text, unique_ids
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import read_regular
 from opencv_squeezedet.pictures import PICTURE_SUFFIXES
@@ -15,6 +16,7 @@ from opencv_squeezedet.pictures import PICTURE_SUFFIXES
 _SPLITS = ("train", "val", "valid", "test")
 _NAME_FILES = ("classes.txt", "names.txt", "obj.names")
 _MOST_DESCRIPTION_BYTES, _DEEPEST = 1 << 20, 10
+_ROUNDING = 0.01  # by which fractions may be outside 0 to 1
 
 
 def is_yolo(folder: Path) -> bool:
@@ -39,22 +41,26 @@ def read(path: Path, images: Path | None, split: str | None, labels: Sequence[st
     FileNotFoundError
         If there is no such split.
     """
+    raw = Raw(None, fractions=True)
     description = _description(path) if path.is_dir() else path
+    points = None
     if description is None:
         names, folders = _names(path, labels), [images] if images else _folders(path, split)
     else:
-        names, folders = _described(description, split)
+        names, folders, points = _described(description, split, raw.problems)
         folders = [images] if images else folders or _folders(description.parent, split)
-    raw = Raw(names, fractions=True)
+    raw.names = names
+    pictures = dict.fromkeys(picture for folder in folders for picture in _pictures(folder, raw.problems))
     labelled = False
-    for folder in folders:
-        for picture in _listed(folder, raw.problems) if folder.suffix == ".txt" else find_pictures(folder, PICTURE_SUFFIXES):
-            label_file = _label_file(picture)
-            labelled = labelled or os.path.isfile(label_file)
-            raw.pictures.append(RawPicture(picture, None, picture.stem, _objects(label_file, names, raw.problems)))
+    for picture, image_id in zip(pictures, unique_ids([*pictures]), strict=True):
+        label_file = _label_file(picture)
+        labelled = labelled or os.path.isfile(label_file)
+        objects = [*_objects(label_file, names, points, raw.problems)]
+        raw.pictures.append(RawPicture(picture, None, image_id, objects))
     if not labelled:
         last = f", as {_label_file(raw.pictures[-1].path)} would be" if raw.pictures else ""
         raise ValueError(f"{path}: none of the {len(raw.pictures)} pictures has a file of labels{last}")
+    _list_lost(folders, [*pictures], raw.problems)
     return raw
 
 
@@ -63,7 +69,8 @@ def _description(folder: Path) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
-def _described(path: Path, split: str | None) -> tuple[tuple[str, ...], list[Path]]:
+def _described(path: Path, split: str | None, problems: Problems) -> tuple[tuple[str, ...], list[Path], int | None]:
+    """Return the class names, the places of the pictures, and the columns of a keypoint, if the description gives them."""
     content = _parsed(path)
     fields = {name: value for name, value in content.items() if value not in _NOTHING} if isinstance(content, dict) else {}
     names = fields.get("names")
@@ -77,7 +84,12 @@ def _described(path: Path, split: str | None) -> tuple[tuple[str, ...], list[Pat
         raise FileNotFoundError(f"{path}: no split {split!r} (there: {', '.join(there)})")
     (root,) = _texts(path, fields, "path") or [""]
     places = [_place(path.parent / root, path, place) for name in wanted for place in _texts(path, fields, name)]
-    return tuple(names), places
+    if fields.get("nc", str(len(names))) != str(len(names)):
+        problems.noted(
+            "descriptions whose nc is not the number of names", f"{path.name}: {briefly(fields['nc'])}, {len(names)}"
+        )
+    shape = fields.get("kpt_shape")
+    return tuple(names), places, int(shape[1]) if _is_texts(shape) and shape[1:] in (["2"], ["3"]) else None
 
 
 _NOTHING = ("", "~", "null", "Null", "NULL")
@@ -115,7 +127,12 @@ def _texts(path: Path, fields: dict[str, Any], name: str) -> list[str]:
 
 def _place(root: Path, description: Path, place: str) -> Path:
     """A folder or list of pictures, from the description's ``path``, or, as is common, from the description itself."""
-    places = [root / place, description.parent / place, description.parent / place.removeprefix("../")]
+    forms = dict.fromkeys((place, place.replace("\\", "/")))
+    places = [
+        path
+        for form in forms
+        for path in (root / form, description.parent / form, description.parent / form.removeprefix("../"))
+    ]
     found = next((path for path in places if os.path.exists(path)), None)
     if found is None:
         raise FileNotFoundError(f"{description}: no pictures at {places[0]}")
@@ -144,10 +161,20 @@ def _folders(folder: Path, split: str | None) -> list[Path]:
     raise FileNotFoundError(f"no split {split!r}: neither {places[0]} nor {places[1]} is there")
 
 
-def _listed(path: Path, problems: list[str]) -> list[Path]:
-    places = [path.parent / line.strip() for line in read_text(path).splitlines() if line.strip()]
-    problems += [f"{path.name}: {str(place)!r} is not a picture" for place in places if not place.name]
-    return [place for place in places if place.name]
+def _pictures(place: Path, problems: Problems) -> list[Path]:
+    """Return the pictures in a folder, or those that a text file lists."""
+    if place.suffix != ".txt":
+        return find_pictures(place, PICTURE_SUFFIXES)
+    lines = [line.strip() for line in read_text(place).splitlines() if line.strip()]
+    found = []
+    for line in lines:
+        paths = [place.parent / form for form in dict.fromkeys((line, line.replace("\\", "/")))]
+        path = next((path for path in paths if os.path.isfile(path)), paths[0])
+        if path.name:
+            found.append(path)
+        else:
+            problems.left_out("lines of lists that are not pictures", f"{place.name}: {line!r}")
+    return found
 
 
 def _label_file(picture: Path) -> Path:
@@ -159,25 +186,84 @@ def _label_file(picture: Path) -> Path:
     return Path(*folders, beside.name)
 
 
-def _objects(path: Path, names: tuple[str, ...], problems: list[str]) -> list[RawObject]:
+def _list_lost(folders: Sequence[Path], pictures: Sequence[Path], problems: Problems) -> None:
+    """List the files in folders of labels that no picture has, unless lists chose the pictures."""
+    if any(folder.suffix == ".txt" for folder in folders):
+        return
+    expected = {_label_file(picture) for picture in pictures}
+    for folder in sorted({path.parent for path in expected} - {picture.parent for picture in pictures}):
+        for path in sorted(set(folder.glob("*.txt")) - expected):
+            if path.name not in _NAME_FILES:
+                problems.left_out("files of labels without a picture", str(path))
+
+
+def _objects(path: Path, names: tuple[str, ...], points: int | None, problems: Problems) -> Iterator[RawObject]:
     if not os.path.isfile(path):
-        return []
+        return
     try:
-        text = read_regular(path, MOST_TEXT_BYTES).decode("utf-8", errors="replace")
+        text = read_text(path, errors="replace")
     except (OSError, ValueError) as error:
-        problems.append(f"{path.name}: {error}")
-        return []
-    objects = []
+        problems.left_out("files of labels that cannot be read", f"{path.name}: {error}")
+        return
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
+        where = f"{path.name}, line {number}"
         try:
-            first, *rest = line.split()
-            class_id = int(first)
-            x, y, width, height = map(float, rest)
+            class_id, (x1, y1, x2, y2), kind = _parsed_line(line, points)
         except ValueError:
-            problems.append(f"{path.name}, line {number}: a class number and four fractions were expected: left out")
+            problems.left_out(
+                "lines other than a class number and four fractions of the picture", f"{where}: {line.strip()!r}"
+            )
             continue
-        name = names[class_id] if 0 <= class_id < len(names) else f"number {class_id}"
-        objects.append(RawObject(name, (x - width / 2, y - height / 2, x + width / 2, y + height / 2)))
-    return objects
+        if kind:
+            problems.noted(kind, where)
+        yield RawObject(names[class_id] if class_id < len(names) else f"number {class_id}", (x1, y1, x2, y2))
+
+
+def _parsed_line(line: str, points: int | None) -> tuple[int, tuple[float, float, float, float], str]:
+    """Return the class id, the box and, for more than a box, the kind of the line; ValueError for other lines.
+
+    A class and four numbers are a box, with a fifth number that and its confidence. More numbers are a box and keypoints if
+    their count fits ``points`` columns each or, where that is unknown, three of which the last is 0, 1 or 2; and otherwise
+    the corners of a polygon or an oriented box, with a confidence if their count is odd.
+    """
+    first, *numbers = map(float, line.split())
+    if not (first >= 0 and first.is_integer() and len(numbers) >= 4):
+        raise ValueError
+    if len(numbers) == 5 and 0 <= numbers[4] <= 1:
+        return int(first), _box(numbers), "lines of a box and a confidence, which is not used"
+    if len(numbers) == 4:
+        return int(first), _box(numbers), ""
+    if _are_keypoints(numbers, points):
+        return int(first), _box(numbers), "lines of a box and keypoints, which are not used"
+    if len(numbers) % 2:
+        *numbers, confidence = numbers
+        if not 0 <= confidence <= 1:
+            raise ValueError
+    if len(numbers) < 6 or not all(map(_is_fraction, numbers)):
+        raise ValueError
+    kind = "oriented boxes" if len(numbers) == 8 else "polygons"
+    return int(first), around(numbers[::2], numbers[1::2]), f"lines of {kind}, replaced by the boxes around them"
+
+
+def _box(numbers: Sequence[float]) -> tuple[float, float, float, float]:
+    x, y, width, height = numbers[:4]
+    if not all(map(_is_fraction, (x, y, width, height))) or min(width, height) < 0:
+        raise ValueError
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
+
+def _are_keypoints(numbers: Sequence[float], points: int | None) -> bool:
+    columns = points or 3
+    if (len(numbers) - 4) % columns or (columns == 3 and not set(numbers[6::3]) <= {0, 1, 2}):
+        return False
+    try:
+        x1, y1, x2, y2 = _box(numbers)
+    except ValueError:
+        return False
+    return x1 < x2 and y1 < y2 and all(map(_is_fraction, (x1, y1, x2, y2)))
+
+
+def _is_fraction(number: float) -> bool:
+    return -_ROUNDING <= number <= 1 + _ROUNDING  # false for NaN

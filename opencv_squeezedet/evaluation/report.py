@@ -59,7 +59,7 @@ def to_html(
         section("Curves of the classes", plot(plots.class_curves(evaluation), "curves")) if has_objects else "",
         "" if run is None else section("Speed", _speed(run)),
         *_galleries(evaluation, dataset, detections),
-        _problems((*dataset.problems, *(run.problems if run else ()))),
+        _problems((*map(str, dataset.problems), *(run.problems if run else ()))),
     ]
     return page(title, subtitle, sections)
 

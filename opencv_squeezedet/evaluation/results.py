@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from opencv_squeezedet.datasets import Dataset
+from opencv_squeezedet.datasets import Dataset, Problem
 from opencv_squeezedet.datasets.names import class_table
+from opencv_squeezedet.datasets.problems import Problems
+from opencv_squeezedet.datasets.raw import as_id
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.files import read_whole, write_whole
 
@@ -19,7 +23,7 @@ _MOST = float(np.finfo(np.float32).max) / 2  # half, so that the sum of two numb
 
 
 def write_results(
-    path: Path, dataset: Dataset, detections: Sequence[Detections], categories: Mapping[int, str] | None = None
+    path: Path, dataset: Dataset, detections: Sequence[Detections], categories: Mapping[int | str, str] | None = None
 ) -> None:
     """Write a COCO list of results.
 
@@ -47,19 +51,25 @@ def write_results(
     write_whole(path, json.dumps(rows).encode())
 
 
-def _default_categories(dataset: Dataset) -> dict[int, str]:
+def _default_categories(dataset: Dataset) -> dict[int | str, str]:
     return dict(enumerate(dataset.labels, start=1))
 
 
-def read_categories(path: Path) -> dict[int, str]:
+def read_categories(path: Path) -> dict[int | str, str]:
     """Return the names of the category ids in a COCO file; ValueError if it has no ``categories``."""
     try:
-        return {entry["id"]: str(entry["name"]) for entry in json.loads(read_whole(path, _MOST_BYTES))["categories"]}
+        return _names(json.loads(read_whole(path, _MOST_BYTES)))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: COCO's categories were expected: {error!r}") from error
 
 
-def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | None = None) -> list[Detections]:
+def _names(content: dict[str, Any]) -> dict[int | str, str]:
+    return {as_id(entry["id"]): str(entry["name"]).strip() for entry in content["categories"]}
+
+
+def read_results(
+    path: Path, dataset: Dataset, categories: Mapping[int | str, str] | None = None
+) -> tuple[list[Detections], tuple[Problem, ...]]:
     """Read detections written by any program.
 
     Parameters
@@ -69,14 +79,18 @@ def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | N
         COCO data set whose annotations have scores, as ``detect --coco`` writes, which identifies classes by its own
         categories and pictures by file name.
     dataset : Dataset
-        The pictures and labels; results for other pictures or classes are left out.
+        The pictures and labels. An ``image_id`` is that of the data set; otherwise, or for a file name, the picture with
+        this path, with or without suffix, or with the only path that ends so, or with the only file name that is this
+        number.
     categories : mapping, optional
-        The class name of each category id. Default: ids are the class id + 1.
+        The class name of each category id. Default: ids are the class id + 1. A ``category_id`` may also be a class name.
 
     Returns
     -------
-    list of Detections
+    detections : list of Detections
         The detections in each picture, in the data set's order, highest score first.
+    problems : tuple of Problem
+        The results for other pictures and classes, which are left out.
 
     Raises
     ------
@@ -85,14 +99,13 @@ def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | N
     """
     try:
         content = json.loads(read_whole(path, _MOST_BYTES))
+        find = _PictureIndex(dataset)
         if isinstance(content, dict):
-            rows, categories = content["annotations"], {entry["id"]: str(entry["name"]) for entry in content["categories"]}
-            names = {picture.path.name: i for i, picture in enumerate(dataset.pictures)}
-            if len(names) < len(dataset.pictures):
-                raise ValueError("pictures of the data set have the same file name, so results cannot be assigned to them")
-            index_of = {entry["id"]: names.get(Path(entry["file_name"]).name) for entry in content["images"]}
+            rows, categories = content["annotations"], _names(content)
+            names = {as_id(entry["id"]): str(entry["file_name"]) for entry in content["images"]}
         else:
-            rows, index_of = content, {picture.image_id: i for i, picture in enumerate(dataset.pictures)}
+            rows, names = content, {}
+            find.add_ids()
         parsed = [_row(row) for row in rows]
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path}: COCO's results were expected: {error!r}") from error
@@ -100,24 +113,76 @@ def read_results(path: Path, dataset: Dataset, categories: Mapping[int, str] | N
     if categories is None:
         categories = _default_categories(dataset)
     of_picture: list[list[Any]] = [[] for _ in dataset.pictures]
+    pictures, classes = Counter[str](), Counter[str]()
     for image_id, category, box, score in parsed:
-        index, class_id = index_of.get(image_id), table.get(categories.get(category, ""))
-        if index is not None and class_id is not None:
+        name = names.get(image_id, image_id)
+        index, label = find(name), categories.get(category, str(category))
+        class_id = table.get(label)
+        if index is None:
+            pictures[str(name)] += 1
+        elif class_id is None:
+            classes[label] += 1
+        else:
             of_picture[index].append((-score, class_id, box))
     if parsed and not any(of_picture):
         raise ValueError(f"{path}: none of its {len(parsed)} results is for a picture and a class of the data set")
-    return [_detections(results, dataset.labels) for results in of_picture]
+    problems = Problems()
+    for kind, counts in (
+        ("results for pictures that are not in the data set, or that several may be", pictures),
+        ("results of classes that are not in the data set", classes),
+    ):
+        for name, count in counts.most_common():
+            problems.left_out(kind, f"{name!r}: {count}", count)
+    return [_detections(results, dataset.labels) for results in of_picture], problems.listed()
 
 
-def _row(row: Any) -> tuple[int | str, int, tuple[float, ...], float]:
+class _PictureIndex:
+    """Finds the index of a picture by its path, by the end of its path if that is unique, or by its number."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._known: dict[int | str, int | None] = {}
+        self._ends: dict[str, list[tuple[tuple[str, ...], int]]] = {}
+        self._numbers: dict[int, list[int]] = {}
+        for index, picture in enumerate(dataset.pictures):
+            for path in (picture.path, picture.path.with_suffix("")):
+                self._ends.setdefault(path.name, []).append((path.parts[::-1], index))
+            if re.fullmatch("[0-9]{1,18}", picture.path.stem):
+                self._numbers.setdefault(int(picture.path.stem), []).append(index)
+
+    def add_ids(self) -> None:
+        """Find pictures by their ids too, before all else."""
+        for index, picture in enumerate(self._dataset.pictures):
+            self._known[picture.image_id] = index
+        for index, picture in enumerate(self._dataset.pictures):
+            self._known.setdefault(str(picture.image_id), index)
+
+    def __call__(self, name: int | str) -> int | None:
+        if name not in self._known:
+            self._known[name] = self._find(str(name))
+        return self._known[name]
+
+    def _find(self, name: str) -> int | None:
+        parts = PurePosixPath(name.replace("\\", "/")).parts[::-1]
+        ends = [(_shared(parts, path), index) for path, index in self._ends.get(parts[0], [])] if parts else []
+        most = max((shared for shared, _ in ends), default=0)
+        found = {index for shared, index in ends if shared == most}
+        if not found and re.fullmatch("[0-9]{1,18}", name):
+            found = set(self._numbers.get(int(name), []))
+        return found.pop() if len(found) == 1 else None
+
+
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many parts two paths have in common, from their beginnings."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _row(row: Any) -> tuple[int | str, int | str, tuple[float, ...], float]:
     x, y, width, height = map(float, row["bbox"])
     score = float(row["score"])
     if not all(abs(number) <= _MOST for number in (x, y, width, height, score)):  # false for NaN too
         raise ValueError(f"numbers must be finite, and fit in float32, got {row!r}")
-    image_id, category_id = row["image_id"], row["category_id"]
-    if not (isinstance(image_id, (int, str)) and isinstance(category_id, int)):
-        raise TypeError(f"image_id must be a number or a string, and category_id a number, got {row!r}")
-    return image_id, category_id, (x, y, x + width, y + height), score
+    return as_id(row["image_id"]), as_id(row["category_id"]), (x, y, x + width, y + height), score
 
 
 def _detections(results: list[Any], labels: tuple[str, ...]) -> Detections:

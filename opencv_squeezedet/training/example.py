@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from opencv_squeezedet.errors import reason
 from opencv_squeezedet.pictures import read_picture
 from opencv_squeezedet.preprocess import Picture
 
@@ -51,4 +52,4 @@ def read_or_blank(path: Path, mean: tuple[float, float, float]) -> tuple[Picture
     try:
         return read_picture(path), []
     except (OSError, ValueError) as error:
-        return np.full((8, 8, 3), np.rint(mean), np.uint8), [f"{path}: {getattr(error, 'strerror', None) or error}"]
+        return np.full((8, 8, 3), np.rint(mean), np.uint8), [f"{path}: {reason(error)}"]

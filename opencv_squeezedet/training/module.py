@@ -53,7 +53,8 @@ class TorchNetwork(nn.Module):
 
     def _run(self, layer: Layer, bottoms: list[Tensor]) -> Sequence[Tensor]:
         key = _key(layer.name)
-        run = TorchRun(self.filters[key] if key in self.filters else None, self._dropout)  # noqa: SIM401  # it has no get
+        own = self.filters[key] if key in self.filters else nn.Identity()
+        run = TorchRun(own, self._dropout)
         tops = layer.torch_forward(bottoms, run)
         return [self._norm(key)(tops[0])] if key in self.norms else tops
 

@@ -132,7 +132,7 @@ def test_results_come_back_as_they_were_written(tmp_path: Path, seed: int) -> No
     dataset, detections = random_case(seed)
     ranked = [found[np.argsort(-found.confidence, kind="stable")] for found in detections]
     write_results(tmp_path / "results.json", dataset, ranked)
-    assert read_results(tmp_path / "results.json", dataset) == ranked
+    assert read_results(tmp_path / "results.json", dataset) == (ranked, ())
 
 
 BAD_RESULTS = {
@@ -224,7 +224,7 @@ def test_a_data_set_of_other_classes(data: Path, capsys: pytest.CaptureFixture[s
     data.write_text(data.read_text().replace('"cat"', '"robot"').replace('"sofa"', '"rocket"'))
     assert main(["eval", str(data)]) == 2
     errors = capsys.readouterr().err.splitlines()
-    assert "class 'robot' is not among the labels: 1 box left out" in errors[0]
+    assert "classes that are not among the labels, left out: 2 ('robot': 1; 'rocket': 1)" in errors[0]
     assert "no objects of the model's classes, aeroplane, " in errors[-1]
 
 
@@ -253,11 +253,11 @@ def test_best_and_worst_pictures() -> None:
 
     detections = [found(a, b), found(far), found(), found(a, b)]
     best, worst = rank(dataset, detections, 0.4, 0.5, 2)
-    assert [(one.place, one.hits, one.wrong, one.missed) for one in best] == [(0, 2, 0, 0)]
-    assert [(one.place, one.hits, one.wrong, one.missed) for one in worst] == [(1, 0, 1, 1), (3, 1, 0, 0)]
+    assert [(one.picture_index, one.hits, one.wrong, one.missed) for one in best] == [(0, 2, 0, 0)]
+    assert [(one.picture_index, one.hits, one.wrong, one.missed) for one in worst] == [(1, 0, 1, 1), (3, 1, 0, 0)]
     best, worst = rank(dataset, detections, 0.6, 0.5, 2)
     assert best == []
-    assert [(one.place, one.missed) for one in worst] == [(0, 2), (1, 1)]
+    assert [(one.picture_index, one.missed) for one in worst] == [(0, 2), (1, 1)]
 
 
 def test_the_drawn_picture(tmp_path: Path) -> None:

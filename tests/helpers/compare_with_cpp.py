@@ -1,4 +1,4 @@
-"""Compares InferBbox with the C++ class on seeded blobs: python tests/compare_with_cpp.py --count 200000
+"""Compares InferBbox with the C++ class on seeded blobs: python tests/helpers/compare_with_cpp.py --count 200000
 
 Prints how many blobs were compared, how many had equal scores (there C++ leaves the order open), and how many mismatched.
 With --golden it writes what C++ finds on a few blobs to tests/golden/infer_bbox.json, for machines that lack the class.
@@ -18,6 +18,7 @@ from blobs import KINDS, Blobs, has_ties, make
 from cpp_oracle import CppDetection, CppInferBbox
 
 import opencv_squeezedet as sd
+from opencv_squeezedet.pipeline import available_cores
 
 THRESHOLDS = (0.7, 0.3, 0.0, 0.8, 0.05, -1.0, 0.999, 1.5, 1e-9)
 GOLDEN = Path(__file__).parents[1] / "golden" / "infer_bbox.json"
@@ -82,7 +83,7 @@ def write_golden(count: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=9000, help="how many blobs (default: 9000)")
-    parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), help="how many processes")
+    parser.add_argument("--jobs", type=int, default=available_cores(), help="how many processes")
     parser.add_argument("--golden", action="store_true", help="write the golden cases instead")
     args = parser.parse_args()
     if args.golden:
