@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 from api import modules
+from numpydoc.xref import DEFAULT_LINKS
 from pages import PAGES, SOURCE
 
 import opencv_squeezedet as sd
@@ -22,6 +23,7 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.linkcode",
     "sphinx_copybutton",
     "sphinx_design",
@@ -30,7 +32,7 @@ extensions = [
     "pages",
     "run",
 ]
-exclude_patterns = ["_generated", "_ext", "_templates"]
+exclude_patterns = ["_generated", "_ext", "_inventories", "_templates"]
 default_role = "py:obj"
 nitpicky = False  # docstrings name things of other projects, whose sites a build without a network cannot ask
 
@@ -38,6 +40,20 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc's sections say them
 autosummary_generate = False
 numpydoc_show_class_members = False
+numpydoc_xref_param_type = True
+numpydoc_xref_ignore = "all"
+numpydoc_xref_aliases = {name: name for name in DEFAULT_LINKS} | {
+    **{name: f":class:`{name}`" for name in ("bool", "bytes", "dict", "float", "int", "list", "set", "str", "tuple")},
+    **{
+        name: f":exc:`{name}`"
+        for name in ("FileNotFoundError", "ImportError", "OSError", "RuntimeError", "TypeError", "ValueError")
+    },
+    "ndarray": ":class:`ndarray <numpy.ndarray>`",
+}
+intersphinx_mapping = {  # the few names above, so that a build needs no network
+    "python": ("https://docs.python.org/3", "_inventories/python.inv"),
+    "numpy": ("https://numpy.org/doc/stable", "_inventories/numpy.inv"),
+}
 numpydoc_class_members_toctree = False
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]

@@ -6,8 +6,10 @@ SQUEEZEDET_SCREENSHOTS names a folder, each page is written there as PNG too, to
 
 from __future__ import annotations
 
+import argparse
 import functools
 import http.server
+import importlib
 import json
 import os
 import posixpath
@@ -21,7 +23,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from opencv_squeezedet.cli import main
+from opencv_squeezedet.cli import SUBCOMMANDS, main
+from opencv_squeezedet.cli.parser import make_parser
 
 ROOT = Path(__file__).parents[2]
 SITE = Path(os.environ.get("SQUEEZEDET_SITE", ROOT / "build" / "site"))
@@ -112,10 +115,13 @@ def test_every_public_name_is_in_the_reference() -> None:
 
 
 @needs_site
-def test_every_option_is_in_a_table() -> None:
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_option_is_in_a_table(name: str) -> None:
     text = (SITE / "use" / "commands.html").read_text(encoding="utf-8")
-    for option in ("--line-width", "--no-labels", "--format", "--pictures", "--half", "--cache"):
-        assert option in text
+    section = text.partition(f'<section id="{name}">')[2].partition("</section>")[0]
+    for action in make_parser(importlib.import_module(f"opencv_squeezedet.cli.{name}"), name)._actions:
+        for option in action.option_strings if action.help != argparse.SUPPRESS else ():
+            assert option in ("-h", "--help", "--version") or f">{option}</span>" in section
 
 
 # ---- in a browser ---------------------------------------------------------------------------------------------------------
