@@ -4,7 +4,8 @@ python benchmarks/nanodet_weights.py nanodet_plus_m_416 start.caffemodel
 
 The trunk and the neck of the network `shuffle` get the weights of NanoDet-Plus-m (RangiLyu/nanodet, Apache-2.0), trained on
 COCO; the head is left out. The first convolution takes over the scale and the mean of NanoDet's input. It has no padding
-here, so the features are those of the picture moved by one pixel.
+here, so the features are those of the picture moved by one pixel. They are sixteen times as large as NanoDet's, whose mean
+square is below 0.01: AdamW's steps have one size for all parameters, and would change small biases too fast.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from opencv_squeezedet.network.architectures import squeezedet_shuffle
 MEAN, SCALE = (103.53, 116.28, 123.675), (0.017429, 0.017507, 0.017125)
 """NanoDet's normalization, BGR."""
 OURS = (104.0, 117.0, 123.0)
+LARGER = 16
+"""Factor on all features. A leaky ReLU keeps it, so it is one on the first kernel and on every bias."""
 _HALF = 0x01306B47
 """ncnn's mark of weights in float16."""
 
@@ -80,7 +83,8 @@ def started(filters: Filters, width: str) -> Weights:
     kernel, bias = weights["conv1"]
     kernel = kernel * np.array(SCALE, np.float32)[:, None, None]
     shift = (kernel.sum((2, 3)) * (np.array(OURS) - MEAN)).sum(1)
-    return weights | {"conv1": [kernel, (bias + shift).astype(np.float32)]}
+    weights["conv1"] = [kernel * LARGER, bias + shift]
+    return {name: [kernel, (bias * LARGER).astype(np.float32)] for name, (kernel, bias) in weights.items()}
 
 
 def main() -> None:

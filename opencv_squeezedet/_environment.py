@@ -9,9 +9,14 @@ try:
 
     _ = cv2.dnn.blobFromImage
 except (ImportError, AttributeError) as error:
+    if isinstance(error, ModuleNotFoundError) and error.name == "cv2":
+        raise ImportError(
+            "opencv_squeezedet needs OpenCV 4.8 or newer, and no cv2 is installed: pip install 'opencv-squeezedet[opencv]' "
+            "installs opencv-contrib-python; pip install opencv-python-headless installs OpenCV without windows",
+            name="cv2",
+        ) from None
     raise ImportError(
         f"opencv_squeezedet needs cv2 with its dnn module, which cannot be used here ({error}). "
-        "If OpenCV is missing: pip install 'opencv-contrib-python>=4.8'. "
         "If a system library such as libGL.so.1 is missing, as on a server without a screen: install it "
         "(Debian, Ubuntu: apt-get install libgl1 libglib2.0-0), or use opencv-contrib-python-headless instead of "
         "opencv-contrib-python. "

@@ -49,6 +49,9 @@ class SqueezeDet:
         The preprocessing, instead of the model's.
     resize : {"stretch", "letterbox", "crop"}, optional
         How pictures are brought to the input's size, instead of the preprocessing's own way; see `Preprocess`.
+    size : (int, int), optional
+        Width and height of the network's input, pixels, instead of the model's; see `Model.resized`. A smaller input is
+        faster, and finds fewer small objects.
     backend : {"opencv", "onnxruntime", "auto"}
         What runs the network. OpenCV 4 reads Caffe's networks and ONNX. OpenCV 5 and onnxruntime read ONNX; Caffe's networks
         are converted in memory. onnxruntime is an extra, and faster; "auto" is onnxruntime where it is installed.
@@ -74,7 +77,7 @@ class SqueezeDet:
     FileNotFoundError
         If a file is missing; the message names it.
     ModelError
-        If the files cannot be read, or do not fit each other.
+        If the files cannot be read or do not fit each other, or the network does not accept the size.
     ValueError
         If the backend does not exist, or the target is not available here.
     ImportError
@@ -96,6 +99,7 @@ class SqueezeDet:
         config: HeadConfig | None = None,
         preprocess: Preprocess | None = None,
         resize: Resize | None = None,
+        size: tuple[int, int] | None = None,
         backend: BackendName = "opencv",
         target: str | None = None,
     ) -> None:
@@ -104,12 +108,16 @@ class SqueezeDet:
                 f"weights belong to a model's files, not to a {'Model' if isinstance(model, Model) else 'cv2.dnn.Net'}"
             )
         if isinstance(model, cv2.dnn.Net):
+            if size is not None:
+                raise TypeError("size needs a model's layers, which a cv2.dnn.Net does not give: set config and preprocess")
             self.config, makes = detector_parts(VOC if config is None else config, preprocess)
             self.backend = open_net(model, CAFFE_PLACES, backend, target)
             self.backend.check_head(self.config)
         else:
             loaded = model if isinstance(model, Model) else Model.load(model, weights, task="detector")
             loaded = loaded.as_detector(config, preprocess)
+            if size is not None:
+                loaded = loaded.resized(size)
             self.config, makes = detector_parts(loaded.head, loaded.preprocess)
             self.backend = loaded.open(backend, target)
         self.preprocess = makes if resize is None else replace(makes, resize=resize)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,6 +215,8 @@ class Model:
     @property
     def fingerprint(self) -> str:
         """A SHA-256 that distinguishes the network, its head and its preprocessing from others."""
+        import hashlib  # imported lazily
+
         digest = hashlib.sha256()
         for content in self.source.contents():
             digest.update(hashlib.sha256(content).digest())
@@ -250,6 +252,45 @@ class Model:
         changed = Model(self.source, None, *checked, self.name, outputs=self.outputs, files=self.files)
         changed._prepared = self._prepared
         return changed
+
+    def resized(self, size: tuple[int, int]) -> Model:
+        """Return the model for another input size: the same weights and, of a detector, the same anchors in pixels.
+
+        The grid of the head follows from the layers.
+
+        Parameters
+        ----------
+        size : (int, int)
+            Width and height of the input, pixels.
+
+        Raises
+        ------
+        ModelError
+            If a layer does not allow the size; the message names the layer and, if there is one, the nearest size that fits.
+            `UnknownLayerError` if this package does not describe all layers.
+        TypeError, ValueError
+            If ``size`` is not two positive integers.
+        """
+        size = _checks.size("size", size)
+        check_size(self.name, size)
+        try:
+            network, weights = self.network, self.weights
+        except UnknownLayerError as error:
+            raise UnknownLayerError(f"{self.name} cannot be resized to {size[0]}x{size[1]}: {error}") from error
+        if size == network.input_size:
+            return self
+        try:
+            source = DecodedNetwork(network.resized(size), weights)
+        except ModelError as error:
+            problem = f"{self.name} does not accept an input of {size[0]}x{size[1]}: {error}"
+            raise ModelError(problem + _nearest_size(network, size)) from error
+        preprocess = None if self.preprocess is None else replace(self.preprocess, size=size)
+        head = self.head
+        if head is not None:
+            from opencv_squeezedet.network.head import head_of  # imported lazily
+
+            head = replace(head, input_size=size, grid=head_of(source.network, self.outputs or CAFFE_PLACES).grid)
+        return Model(source, None, head, preprocess, self.name, outputs=self.outputs, labels=self.labels, files=self.files)
 
     def with_network(self, source: NetworkSource) -> Model:
         """Return a model of another network with the same head, preprocessing, outputs and labels, which are then complete."""
@@ -411,6 +452,27 @@ def detector_parts(head: HeadConfig | None, preprocess: Preprocess | None) -> tu
     if made.size != head.input_size:
         raise ValueError(f"preprocess makes a blob of {made.size}, the config's input_size is {head.input_size}")
     return head, made
+
+
+_NEAR = 64
+"""How many pixels a suggested side may differ from the one asked for."""
+
+
+def _nearest_size(network: Network, size: tuple[int, int]) -> str:
+    """The accepted size nearest to ``size``, as the end of an error message."""
+    steps = sorted(range(-_NEAR, _NEAR + 1), key=abs)
+    width, height = network.input_size
+    widths = (size[0] + step for step in steps if size[0] + step > 0 and _accepts(network, (size[0] + step, height)))
+    heights = (size[1] + step for step in steps if size[1] + step > 0 and _accepts(network, (width, size[1] + step)))
+    nearest = next(widths, None), next(heights, None)
+    return "" if None in nearest else f"; the nearest size that it accepts is {nearest[0]}x{nearest[1]}"
+
+
+def _accepts(network: Network, size: tuple[int, int]) -> bool:
+    try:
+        return bool(network.resized(size).steps)
+    except ModelError:
+        return False
 
 
 _EXPECTED = (

@@ -50,7 +50,9 @@ def postprocess(
     delta_bbox, class_scores, conf_scores : array_like of floats
         In any of the shapes of ``config.blob_shapes``, with or without a leading 1. Contiguous float32 arrays are not copied.
     config : HeadConfig
-        The head that computed the blobs.
+        The head that computed the blobs. The default, `opencv_squeezedet.VOC`, has opencv_contrib's score threshold, 0.7 for
+        raw scores. For another network of the same shape, the embedded one included, pass its own head, such as
+        ``detector.config``: with the default no error is raised, but objects are missing and scores are not calibrated.
     image_size : (int, int), optional
         Width and height of the picture. If given, boxes are in picture pixels, clipped to the picture; otherwise in pixels of
         the network's input.

@@ -26,6 +26,11 @@ def three_blobs(image: MatLike, files: list[str]) -> Sequence[MatLike]:
         net = cv2.dnn.readNetFromONNX(*files) if files else embedded()
         net.setInput(blob)
         return net.forward(["delta_bbox", "class_scores", "conf_scores"])
+    if not hasattr(cv2.dnn, "readNetFromCaffe"):
+        sys.exit(
+            f"OpenCV {cv2.__version__} does not read Caffe's files, OpenCV 4 does. Convert them for this one: "
+            f"squeezedet convert {files[0]} model.onnx"
+        )
     net = cv2.dnn.readNetFromCaffe(*files)
     net.setInput(blob)
     slices, class_scores, conf_scores = net.forwardAndRetrieve(["slice", "softmax", "sigmoid"])

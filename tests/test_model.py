@@ -316,6 +316,90 @@ def test_the_layer_that_does_not_take_the_input_size(model: str) -> None:
         sd.SqueezeDet(model, config=head, preprocess=sd.Preprocess((320, 320)))
 
 
+# ---- another input size ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(320, 320), (512, 512), (384, 320)])
+@pytest.mark.parametrize("backend", ["opencv", "onnxruntime"])
+def test_the_cat_lies_in_the_same_place_at_another_input_size(size: tuple[int, int], backend: Any) -> None:
+    if backend == "onnxruntime":
+        pytest.importorskip("onnxruntime", reason="the extra [onnxruntime] brings it")
+    image = cv2.imread(str(Path(__file__).parents[1] / "samples" / "chelsea.jpg"))
+    (expected,) = sd.SqueezeDet(backend=backend).detect(image)
+    detector = sd.SqueezeDet(size=size, backend=backend)
+    assert detector.config.input_size == detector.preprocess.size == size
+    assert detector.config.anchors == sd.SqueezeDet().config.anchors, "in pixels"
+    (found,) = detector.detect(image)
+    assert found.label == expected.label == "cat"
+    assert iou(found.xyxy, expected.xyxy) > 0.75
+
+
+def iou(one: Any, other: Any) -> float:
+    left, top, right, bottom = *np.maximum(one[:2], other[:2]), *np.minimum(one[2:], other[2:])
+    both = max(right - left, 0) * max(bottom - top, 0)
+    return both / (sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (one, other)) - both)
+
+
+@pytest.mark.parametrize("suffix", [".prototxt", ".sdz", ".onnx"])
+def test_every_format_can_be_resized(suffix: str, tmp_path: Path) -> None:
+    """A resized model is the one that is built for the size, in memory and after saving."""
+    from opencv_squeezedet.network.architectures import squeezedet_pyramid
+
+    image = cv2.imread(str(Path(__file__).parents[1] / "samples" / "chelsea.jpg"))
+    model = Model.load(ONNX if suffix == ".onnx" else f"{STEM}{suffix}").resized((352, 288))
+    built = squeezedet_pyramid(input_size=(352, 288))
+    assert [step.tops for step in model.network.steps] == [step.tops for step in built.steps]
+    assert model.head is not None
+    assert model.head.grid == (19, 15)
+    expected = sd.SqueezeDet(model).detect(image)
+    assert expected.labels == ["cat"]
+    model.save(tmp_path / f"small{suffix}")
+    found = sd.SqueezeDet(tmp_path / f"small{suffix}").detect(image)
+    assert found.labels == expected.labels
+    assert found.xyxy == pytest.approx(expected.xyxy, abs=1 if suffix == ".sdz" else 1e-2)
+
+
+def test_the_own_size_changes_nothing() -> None:
+    model = Model.load()
+    assert model.resized((416, 416)) is model
+
+
+def test_rows_first_heads_are_resized_too() -> None:
+    from networks import random_weights
+
+    from opencv_squeezedet.network import architectures
+    from opencv_squeezedet.network.head import derive_config
+
+    network = architectures.squeezedet_kitti(classes=2, anchors=1, input_size=(160, 96))
+    head = derive_config(network, anchors=((20, 10),))
+    model = Model(network, random_weights(network), head, sd.Preprocess((160, 96))).resized((320, 128))
+    assert model.head is not None
+    assert (model.head.grid, model.head.first_axis) == ((8, 20), "y")
+    sd.SqueezeDet(model)  # checks the shapes of the blobs
+
+
+@pytest.mark.parametrize(
+    ("size", "error", "message"),
+    [
+        ((400, 320), sd.ModelError, "400x320: layer 'pyramid': .* nearest size that it accepts is 409x320"),
+        ((8, 8), sd.ModelError, "8x8: layer '.*"),
+        ((100_000, 100_000), sd.ModelError, "100000x100000: .*at most"),
+        ((4096, 4096), sd.ModelError, "4096x4096: layer .* operations are possible"),
+        ((0, 320), ValueError, "must be at least 1"),
+        ((1.5, 320), TypeError, "integer"),
+        (320, ValueError, "size must be two integers"),
+    ],
+)
+def test_sizes_that_the_network_does_not_accept(size: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        sd.SqueezeDet(size=size)
+
+
+def test_a_size_for_a_net_that_someone_else_has_read() -> None:
+    with pytest.raises(TypeError, match=r"size needs a model's layers, which a cv2.dnn.Net does not give"):
+        sd.SqueezeDet(read_net(), size=(320, 320))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

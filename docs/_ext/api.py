@@ -9,6 +9,9 @@ from pathlib import Path
 from types import GenericAlias, ModuleType
 from typing import TYPE_CHECKING, Any
 
+import scipy.stats  # noqa: F401  (while it is imported it looks at torch's tensors, which a mock lacks)
+from sphinx.ext.autodoc.mock import mock
+
 import opencv_squeezedet
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
 NAME = opencv_squeezedet.__name__
 WITHOUT = {"cli", "models"}  # the commands have their own page; models are data
+MOCKED = ["torch"]  # gigabytes, for the import of the training modules alone
 ALSO = ("errors", "anchor_shapes", "model", "network.architectures", "network.head")  # public, without __all__
 GROUPS = {
     "Detection": ["SqueezeDet", "Detections", "Detection", "draw", "show", "Preprocess", "ModelError"],
@@ -94,7 +98,8 @@ def write(app: Sphinx) -> None:
     """Write the pages whose content has changed."""
     folder = Path(app.srcdir, "api")
     folder.mkdir(exist_ok=True)
-    pages = {"index": front(), **{name: page(name) for name in modules()}}
+    with mock(MOCKED):
+        pages = {"index": front(), **{name: page(name) for name in modules()}}
     for old in folder.glob("*.rst"):
         if old.stem not in pages:
             old.unlink()

@@ -19,6 +19,7 @@ import cv2
 from opencv_squeezedet import registry
 from opencv_squeezedet.cli import outputs
 from opencv_squeezedet.cli.arguments import (
+    SIZE_HELP,
     SOURCE_HELP,
     add_backend,
     add_batch,
@@ -28,6 +29,7 @@ from opencv_squeezedet.cli.arguments import (
     add_postprocessing,
     add_quiet,
     add_recursive,
+    input_size,
     postprocessing,
 )
 from opencv_squeezedet.cli.detectors import MOST_WORKERS, load_detectors
@@ -61,6 +63,7 @@ def add_arguments(parser: CommandParser) -> None:
     add_backend(add)
     add_postprocessing(add)
     add_letterbox(add)
+    add("--size", type=input_size, metavar="WxH", help=f"{SIZE_HELP} (default: the model's)")
     add_batch(add)
     add("--classes", type=_labels, metavar="A,B", help="show only objects of these classes (default: all classes)")
     add = parser.add_argument_group("input").add_argument
@@ -187,7 +190,8 @@ def _look(
     except (MemoryError, RuntimeError, cv2.error) as error:
         return results + [f"{shown(frame.name)}: {reason(error)}" for frame, _, _ in pictures]
     for (frame, stem, image), detections in zip(pictures, found, strict=True):
-        one = Seen(frame, stem, image, detections if args.classes is None else detections[args.classes])
+        kept = detections if args.classes is None else detections[args.classes]
+        one = Seen(frame, stem, image, kept, line_width=args.line_width, labels=args.labels)
         try:
             with times.stage("annotate"):
                 written.write(one)
@@ -202,7 +206,13 @@ def _look(
 def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
     try:
         detectors = load_detectors(
-            args.model, args.weights, backend=args.backend, target=args.target, letterbox=args.letterbox, most=most
+            args.model,
+            args.weights,
+            backend=args.backend,
+            target=args.target,
+            letterbox=args.letterbox,
+            size=args.size,
+            most=most,
         )
     except CommandError as error:
         suggestion = did_you_mean(args.model or "", registry.names()) if isinstance(error.__cause__, FileNotFoundError) else ""

@@ -21,6 +21,7 @@ def load_detectors(
     backend: BackendName,
     target: str | None,
     letterbox: bool = False,
+    size: tuple[int, int] | None = None,
     most: int = MOST_WORKERS,
 ) -> list[SqueezeDet]:
     """Return a detector per core: several networks on one core each are faster than one network on all cores.
@@ -37,4 +38,6 @@ def load_detectors(
     resize: Resize | None = "letterbox" if letterbox else None
     with usage_errors():
         loaded = Model.load(model, weights, task="detector")
+        if size is not None:
+            loaded = loaded.as_detector().resized(size)
         return [SqueezeDet(loaded, resize=resize, backend=backend, target=target) for _ in range(count)]

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from opencv_squeezedet.cli import annotated
+from opencv_squeezedet.cli.arguments import positive
 from opencv_squeezedet.cli.errors import CommandError, usage_errors
 from opencv_squeezedet.cli.results import Output, RunInfo, Seen, picture_suffix
 from opencv_squeezedet.cli.sources import Frame
@@ -193,7 +194,8 @@ class CocoOutput(TextOutput):
         self._annotations += seen.detections.to_coco(len(self._images), len(self._annotations) + 1)
 
     def _end(self) -> str:
-        return json.dumps({"images": self._images, "annotations": self._annotations, "categories": self._categories})
+        document = {"images": self._images, "annotations": self._annotations, "categories": self._categories}
+        return json.dumps(document) + "\n"
 
 
 # ---- the table -----------------------------------------------------------------------------------------------------------
@@ -286,7 +288,7 @@ FORMATS = (
 
 
 def add_arguments(add: Callable[..., object]) -> None:
-    """Add the options of the table, and ``--no-image``, which turns off the only default."""
+    """Add the options of the table, ``--no-image``, which turns off the only default, and those of drawing."""
     for row in FORMATS:
         if row.kind == "switch":
             add(row.option, action="store_true", help=row.help)
@@ -295,6 +297,13 @@ def add_arguments(add: Callable[..., object]) -> None:
         metavar = "DIR" if row.kind == "folder" else "FILE"
         add(*names, type=str if row.kind == "stream" else Path, default=row.default, metavar=metavar, help=row.help)
     add("--no-image", action="store_true", help="write no annotated copies")
+    add(
+        "--line-width",
+        type=positive,
+        metavar="N",
+        help="width of the boxes' lines in pixels (default: 1/200 of the shorter side, at least 2)",
+    )
+    add("--no-labels", dest="labels", action="store_false", help="draw boxes without class and score")
 
 
 def folders(args: argparse.Namespace) -> list[Path]:

@@ -21,12 +21,14 @@ from opencv_squeezedet.preprocess import Picture
 
 @dataclass
 class Seen:
-    """A frame, its picture and its detections; ``stem`` begins the names of its files."""
+    """A frame, its picture and its detections; ``stem`` begins the names of its files. The rest is for `draw`."""
 
     frame: Frame
     stem: str
     image: Picture
     detections: Detections
+    line_width: int | None = None
+    labels: bool = True
 
     @property
     def size(self) -> tuple[int, int]:
@@ -41,7 +43,7 @@ class Seen:
     @cached_property
     def annotated(self) -> NDArray[np.uint8]:
         """The picture with its boxes, drawn on first use."""
-        return draw(self.image, self.detections)
+        return draw(self.image, self.detections, line_width=self.line_width, label=self.labels, confidence=self.labels)
 
 
 class Output:

@@ -282,14 +282,13 @@ class _Stages:
         done = self.folder / f"{stage}.sdz"
         if done.is_file():
             return Model.load(done).weights
-        start = self.folder / f"{stage}_start.sdz"
-        Model(self.network, weights).save(start)
         training = Training(
-            self._recipe(start),
+            self._recipe(),
             self.dataset,
             self.folder / stage,
             validation=self.validation,
             teacher=self.teacher,
+            start=weights,
             workers=self.retraining.workers,
         )
         trainer = training.trainer
@@ -302,7 +301,7 @@ class _Stages:
         Model(self.network, found).save(done)
         return found
 
-    def _recipe(self, start: Path) -> Recipe:
+    def _recipe(self) -> Recipe:
         config, retraining = self.head, self.retraining
         for name, architecture in TRAINABLE.items():
             built = architecture.build(len(config.labels), len(config.anchors), config.input_size)
@@ -314,7 +313,6 @@ class _Stages:
                     pictures=retraining.pictures,
                     batch=retraining.batch,
                     small=0.0,
-                    start=str(start),
                     frozen=(),
                     schedule=Schedule(rate=retraining.rate, trunk_rate=1.0),
                     seed=retraining.seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -111,6 +111,24 @@ class Network:
     def input_size(self) -> tuple[int, int]:
         """Width and height of the input, pixels."""
         return self.input_shape[3], self.input_shape[2]
+
+    def resized(self, size: tuple[int, int]) -> Network:
+        """Return the network for inputs of another (width, height), with the same weights.
+
+        Raises
+        ------
+        ModelError
+            If a layer does not allow the size; the message names the layer.
+        """
+        shape = (*self.input_shape[:2], size[1], size[0])
+        blobs = {self.input_name: shape}
+        layers = []
+        for step in self.steps:
+            bottoms = [blobs[bottom] for bottom in step.layer.bottoms]
+            layer = step.layer.resized(step.bottoms, bottoms)
+            blobs.update(zip(layer.tops, layer.top_shapes(bottoms), strict=True))
+            layers.append(layer)
+        return replace(self, input_shape=shape, layers=tuple(layers))
 
     @property
     def parameters(self) -> int:

@@ -53,7 +53,8 @@ class TorchNetwork(nn.Module):
 
     def _run(self, layer: Layer, bottoms: list[Tensor]) -> Sequence[Tensor]:
         key = _key(layer.name)
-        run = TorchRun(self.filters[key] if key in self.filters else None, self._dropout)  # noqa: SIM401  # it has no get
+        own = self.filters[key] if key in self.filters else nn.Identity()
+        run = TorchRun(own, self._dropout)
         tops = layer.torch_forward(bottoms, run)
         return [self._norm(key)(tops[0])] if key in self.norms else tops
 
@@ -121,13 +122,19 @@ class TorchNetwork(nn.Module):
                 hook.remove()
 
     def init_inputs(self, layers: Collection[str], blob: Tensor) -> None:
-        """Scale the named layers' kernels as if each input channel had a mean square of 1, so that quiet channels count."""
+        """Scale the named layers' kernels as if each input channel had a mean square of 1, so that quiet channels count.
+
+        Channels that are 0 in this blob, but perhaps not in the next one, are scaled like the layer's average channel.
+        """
         hooks = [self.filters[_key(name)].register_forward_pre_hook(_scale_inputs) for name in layers]
         *_, last = self.network.trained()
+        statistics = [buffer.clone() for buffer in self.buffers()]
         try:
             with torch.no_grad():
                 self.train()(blob, last.layer.tops)  # batch normalisation as in the first step
         finally:
+            for buffer, before in zip(self.buffers(), statistics, strict=True):
+                buffer.copy_(before)
             for hook in hooks:
                 hook.remove()
 
@@ -152,7 +159,9 @@ def _neutral(module: nn.Module, inputs: tuple[Tensor]) -> None:
 
 def _scale_inputs(module: nn.Module, inputs: tuple[Tensor]) -> None:
     conv = cast(nn.Conv2d, module)
-    rms = inputs[0].square().mean((0, 2, 3)).sqrt().clamp(min=1e-6).view(conv.groups, -1)  # a row for each group
+    squares = inputs[0].square().mean((0, 2, 3))
+    average = squares.mean().clamp(min=1e-12)
+    rms = squares.where(squares > 1e-10 * average, average).sqrt().view(conv.groups, -1)  # a row for each group
     per_group = conv.out_channels // conv.groups
     conv.weight.div_(rms.repeat_interleave(per_group, dim=0)[:, :, None, None])
 

@@ -16,7 +16,7 @@ from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import Evaluation, evaluate
 from opencv_squeezedet.files import write_together, write_whole
 from opencv_squeezedet.model import Model
-from opencv_squeezedet.network import Convolution
+from opencv_squeezedet.network import Convolution, Weights
 from opencv_squeezedet.preprocess import Preprocess
 from opencv_squeezedet.training.advice import what_next
 from opencv_squeezedet.training.calibration import Calibration, calibrate
@@ -64,6 +64,8 @@ class Training:
         The validation set, which is never trained on; its labels must be the data set's.
     teacher : PseudoLabels, optional
         A teacher's detections in these pictures, and in others to train on.
+    start : Weights, optional
+        The weights to start with. Default: those of ``recipe.start``.
     workers : int
         Number of data-loading workers.
 
@@ -85,6 +87,7 @@ class Training:
         *,
         validation: Dataset | None = None,
         teacher: PseudoLabels | None = None,
+        start: Weights | None = None,
         workers: int = 2,
     ) -> None:
         if validation is not None and validation.labels != dataset.labels:
@@ -98,7 +101,7 @@ class Training:
         if validation is not None and all(picture.difficult.all() for picture in validation.pictures):
             raise ValueError(f"none of the {len(validation.pictures)} validation pictures has an object that is not ignored")
         self.preprocess = Preprocess(recipe.input_size)
-        model, self._first = build_model(self.network, recipe)
+        model, self._first = build_model(self.network, recipe, start)
         stream = BatchStream(
             examples=examples,
             pictures=recipe.pictures,
@@ -351,10 +354,10 @@ class Training:
         if calibration is not None:
             weights, config = calibration.weights(self.network, weights), calibration.head(config)
         model = Model(self.network, weights, config, self.preprocess)
-        files = [stem.with_name(f"{stem.name}{suffix}") for suffix in (".caffemodel", ".onnx")]
-        contents = model.encode(files[0], half=half) | model.encode(files[1], half=half)
-        write_together(contents)
-        return list(contents)
+        files = [stem.with_name(f"{stem.name}{suffix}") for suffix in (".prototxt", ".caffemodel", ".onnx", ".json")]
+        contents = model.encode(files[1], half=half) | model.encode(files[2], half=half)
+        write_together({path: contents[path] for path in files})
+        return files
 
 
 def _loss(recipe: Recipe, config: HeadConfig, weights: torch.Tensor) -> Loss:

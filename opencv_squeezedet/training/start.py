@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 
@@ -63,8 +62,8 @@ def network_and_head(recipe: Recipe, labels: Sequence[str], size: tuple[int, int
     )
 
 
-def build_model(network: Network, recipe: Recipe) -> tuple[TorchNetwork, Weights]:
-    """Return the network to train, and the weights of ``recipe.start`` that its layers start with, by layer.
+def build_model(network: Network, recipe: Recipe, start: Weights | None = None) -> tuple[TorchNetwork, Weights]:
+    """Return the network to train, and the weights that its layers start with, by layer: ``start``, or ``recipe.start``.
 
     Convolutions without such weights, except the last one, get batch normalisation, so that they learn as fast as the others.
     With ``recipe.normalized == "all"`` the others get it too; `TorchNetwork.init_batchnorm` makes it neutral at first.
@@ -75,7 +74,8 @@ def build_model(network: Network, recipe: Recipe) -> tuple[TorchNetwork, Weights
         If the weights cannot be read, or none of them fits a layer.
     """
     torch.manual_seed(recipe.seed)
-    weights = {_plain_name(name): blobs for name, blobs in start_weights(recipe.start).items()}
+    start = start_weights(recipe.start) if start is None else start
+    weights = {_plain_name(name): blobs for name, blobs in start.items()}
     plain = {step.layer.name: _plain_name(step.layer.name) for step in network.trained()}
     fitting = {
         step.layer.name: weights[plain[step.layer.name]]
@@ -134,8 +134,7 @@ def start_weights(start: str) -> Weights:
     FetchError, ImportError
         If published weights are not available locally and cannot be fetched.
     """
-    is_weights = start.endswith((".npz", ".caffemodel", ".net")) and os.path.isfile(start)
-    return read_weights(start) if is_weights else Model.load(start).weights
+    return read_weights(start) if start.endswith((".npz", ".caffemodel", ".net")) else Model.load(start).weights
 
 
 def _plain_name(name: str) -> str:

@@ -66,6 +66,13 @@ def test_thresholds(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nothing found" in capsys.readouterr().out
 
 
+def test_another_input_size(capsys: pytest.CaptureFixture[str]) -> None:
+    for size, pair in (("320", (320, 320)), ("384x320", (384, 320))):
+        assert cli.detect_main([str(PHOTO), "--size", size]) == 0
+        (found,) = sd.SqueezeDet(size=pair).detect(cv2.imread(str(PHOTO)))
+        assert f": cat {found.confidence:.2f} ({', '.join(f'{v:.0f}' for v in found.xyxy)})\n" in capsys.readouterr().out
+
+
 def test_model_and_weights(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for suffix in (".prototxt", ".json"):
         shutil.copy(MODELS / f"{EMBEDDED}{suffix}", f"mine{suffix}")
@@ -206,6 +213,9 @@ def test_pictures_that_cannot_be_read_do_not_stop_the_rest(folder: Path, capsys:
         (["x.jpg", "--threshold", "1.5"], "a number in [0, 1] was expected, got '1.5'"),
         (["x.jpg", "--nms", "nan"], "a number in [0, 1] was expected, got 'nan'"),
         (["x.jpg", "--nms", "much"], "a number in [0, 1] was expected, got 'much'"),
+        (["x.jpg", "--size", "big"], "pixels, as in 416 or 416x416, were expected, got 'big'"),
+        (["x.jpg", "--size", "400"], "does not accept an input of 400x400"),
+        (["x.jpg", "--size", "0"], "must be at least 1"),
         (["x.jpg", "--colour"], "unrecognized arguments: --colour"),
         (["x.jpg", "--model", "nowhere/at"], "no network definition at 'nowhere/at.prototxt'"),
         (["x.jpg", "--weights", "nothing.caffemodel"], "no weights at 'nothing.caffemodel'"),

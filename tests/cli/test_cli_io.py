@@ -486,6 +486,24 @@ def test_quiet_and_timing(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(stages, key=lambda stage: stages[stage][0]) == "network"
 
 
+def test_line_width_and_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    cv2.imwrite("cat.png", cv2.imread(str(PHOTO)))
+    image = cv2.imread("cat.png")
+    found = sd.SqueezeDet().detect(image)
+    drawn = {
+        (): sd.draw(image, found),
+        ("--line-width", "7"): sd.draw(image, found, line_width=7),
+        ("--no-labels",): sd.draw(image, found, label=False, confidence=False),
+        ("--no-labels", "--line-width", "1"): sd.draw(image, found, label=False, confidence=False, line_width=1),
+    }
+    assert len({picture.tobytes() for picture in drawn.values()}) == len(drawn)
+    for options, expected in drawn.items():
+        assert cli.detect_main(["cat.png", "--quiet", *options]) == 0
+        np.testing.assert_array_equal(cv2.imread("detections/cat.png"), expected)
+    assert cli.detect_main(["cat.png", "--line-width", "0"]) == 2
+    assert "--line-width" in capsys.readouterr().err
+
+
 def test_timing_of_a_batch_that_is_not_full(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     forward = sd.SqueezeDet._forward
 

@@ -211,7 +211,7 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
         (["data.yaml", "--start", "data.npz"], "LAYER_w"),
         (["data.yaml", "--recipe", "missing.json"], "missing.json: No such file"),
         (["data.yaml", "--recipe", "data.yaml"], "--recipe: Expecting value"),
-        (["data.yaml", "--recipe", "/dev/zero"], "--recipe: it has more than the 16,777,216 bytes"),
+        (["data.yaml", "--recipe", "/dev/zero"], "--recipe: the file has more than the maximum of 16,777,216 bytes"),
         (["data.yaml", "--anchors", "missing.json"], "missing.json: No such file"),
         (["data.yaml", "--anchors", "data.yaml"], "--anchors: Expecting value"),
         (["data.yaml", "--teacher", "missing.json"], "missing.json: No such file"),

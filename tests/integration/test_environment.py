@@ -49,8 +49,40 @@ def test_a_cv2_that_cannot_be_used(tmp_path: Path, content: str, reason: str) ->
     (tmp_path / "cv2.py").write_text(content)
     error = error_of_import(tmp_path)
     assert error.startswith("ImportError: ")
-    for remedy in (reason, "pip install 'opencv-contrib-python", "apt-get install libgl1", "pip uninstall"):
+    for remedy in (reason, "apt-get install libgl1", "pip uninstall"):
         assert remedy in error
+
+
+NO_CV2 = """
+import importlib.abc, sys
+
+class NoCv2(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "cv2":
+            raise ModuleNotFoundError("No module named 'cv2'", name="cv2")
+
+sys.meta_path.insert(0, NoCv2())
+"""
+WAYS_TO_OPENCV = ("pip install 'opencv-squeezedet[opencv]'", "pip install opencv-python-headless")
+
+
+def test_no_opencv_at_all(tmp_path: Path) -> None:
+    done = started([], {}, f"{NO_CV2}import opencv_squeezedet", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("ImportError: ")
+    assert all(way in error for way in WAYS_TO_OPENCV)
+
+
+@pytest.mark.parametrize("command", ["squeezedet", "detect", "classify"])
+def test_a_command_without_opencv(command: str, tmp_path: Path) -> None:
+    code = f"{NO_CV2}import opencv_squeezedet_command as commands; sys.exit(commands.{command}())"
+    done = started([], {}, code, tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{command}: ")
+    assert all(way in line for way in WAYS_TO_OPENCV)
 
 
 def test_a_missing_extension(tmp_path: Path) -> None:

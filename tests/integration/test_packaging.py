@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,14 @@ def test_the_cython_folder_is_no_package() -> None:
 
 def test_version() -> None:
     assert sd.__version__ in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_only_its_own_extra_brings_opencv() -> None:
+    """A second wheel of OpenCV would overwrite the one that is there."""
+    requirements = [text for text in metadata.requires("opencv-squeezedet") or [] if "opencv-" in text.lower()]
+    others = [text for text in requirements if not text.startswith("opencv-squeezedet[")]
+    assert others == ['opencv-contrib-python>=4.8; extra == "opencv"']
+    assert not any(re.match(r"opencv-squeezedet\[.*\bopencv\b", text) for text in requirements)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from embedded import DEFINITION, ONNX, WEIGHTS, needs_caffe_importer
+from embedded import DEFINITION, HAS_CAFFE, ONNX, WEIGHTS, needs_caffe_importer
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 PHOTO = SAMPLES / "chelsea.jpg"
@@ -45,6 +45,15 @@ def test_infer_bbox_with_caffes_files(tmp_path: Path) -> None:
     done = run("infer_bbox.py", PHOTO, DEFINITION, WEIGHTS, "0.5", cwd=tmp_path)
     assert done.stderr == ""
     assert done.stdout == run("infer_bbox.py", PHOTO, ONNX, "0.5", cwd=tmp_path).stdout != ""
+
+
+@pytest.mark.skipif(HAS_CAFFE, reason="this OpenCV reads Caffe's files")
+def test_infer_bbox_with_caffes_files_that_opencv_does_not_read(tmp_path: Path) -> None:
+    done = run("infer_bbox.py", PHOTO, DEFINITION, WEIGHTS, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "does not read Caffe's files" in line
+    assert f"squeezedet convert {DEFINITION} model.onnx" in line
 
 
 def test_detection_model() -> None:

@@ -405,6 +405,33 @@ def test_blobs_that_do_not_tell_the_grid() -> None:
         head_of(dataclasses.replace(network, layers=(*network.layers, flat)))
 
 
+@pytest.mark.parametrize(
+    ("bottom", "dims", "other", "expected"),
+    [
+        ((1, 4, 5, 180), (0, 180, 20), (1, 6, 8, 180), (0, 432, 20)),
+        ((1, 6, 4, 5), (0, 2, 3, 4, 5), (1, 6, 7, 4), (0, 2, 3, 7, 4)),
+        ((1, 6, 4, 4), (1, 6, 16), (1, 6, 4, 8), (1, 6, 32)),
+        ((1, 6, 4, 5), (0, 0, -1), (1, 6, 7, 4), (0, 0, -1)),
+        ((1, 4, 4, 6), (0, 4, 2, 2, 6), (1, 4, 8, 6), None),
+    ],
+)
+def test_a_reshape_of_fixed_lengths_for_another_bottom(
+    bottom: tuple[int, ...], dims: tuple[int, ...], other: tuple[int, ...], expected: tuple[int, ...] | None
+) -> None:
+    layer = Reshape(name="it", bottoms=("x",), tops=("y",), dims=dims)
+    if expected is None:
+        with pytest.raises(sd.ModelError, match=r"layer 'it': dims \(0, 4, 2, 2, 6\) are for a bottom of \(1, 4, 4, 6\)"):
+            layer.resized([bottom], [other])
+        return
+    assert layer.resized([bottom], [other]).dims == expected
+
+
+@pytest.mark.parametrize("name", ["pyramid", "shuffle", "lite", "gsoc"])
+def test_a_resized_network_is_the_one_that_is_built_for_the_size(name: str) -> None:
+    build = architectures.TRAINABLE[name].build
+    assert build().resized((320, 448)) == build(input_size=(320, 448))
+
+
 def test_input_sizes_that_do_not_fit_a_reshape_of_fixed_lengths() -> None:
     for size in itertools.product([400, 416], repeat=2):
         network = dataclasses.replace(architectures.squeezedet_lite(), input_shape=(1, 3, *size))

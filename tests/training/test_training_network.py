@@ -495,3 +495,14 @@ def test_new_layers_see_inputs_of_one_scale() -> None:
             torch.testing.assert_close(plain(blob), scaled(blob), rtol=1e-4, atol=1e-5)
             hidden = plain(blob, ["loaded"])[0].square().mean((0, 2, 3)).sqrt()
         assert hidden.max() / hidden.min() > 1.05
+
+
+def test_channels_without_a_signal_are_not_amplified() -> None:
+    """A channel that is 0 in the first batch may have a signal in the second."""
+    layer = Convolution(name="new", bottoms=("data",), tops=("new",), outputs=6, kernel=(3, 3))
+    model = TorchNetwork(Network("one", "data", (2, 4, 8, 8), (layer,)))
+    blob = 20 * torch.randn(2, 4, 8, 8)
+    before = model.filters["new"].weight.detach().clone()
+    model.init_inputs(["new"], blob * torch.tensor([1.0, 1.0, 1.0, 0.0]).view(-1, 1, 1))
+    factors = before / model.filters["new"].weight.detach()
+    assert 10 < factors.min() < factors.max() < 30

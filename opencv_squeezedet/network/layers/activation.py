@@ -126,7 +126,6 @@ class PReLU(SameShape):
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
         """Return the rectified blob."""
-        assert run.module is not None
         return (run.module(bottoms[0]),)
 
 

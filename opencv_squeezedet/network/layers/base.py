@@ -63,6 +63,10 @@ class Layer(ABC):
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """Return the tops' shapes for the bottoms' shapes; if they do not fit, ModelError names the layer."""
 
+    def resized(self, old: Sequence[Shape], new: Sequence[Shape]) -> Layer:
+        """Return the layer for bottoms of other heights and widths; ModelError if its options do not allow it."""
+        return self
+
     def weight_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """Return the shapes of the blobs that a caffemodel keeps for the layer."""
         return []

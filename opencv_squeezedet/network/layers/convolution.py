@@ -148,7 +148,6 @@ class _Filter(Layer):
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
         """Return the filtered blob."""
-        assert run.module is not None
         return (run.module(bottoms[0]),)
 
 

@@ -170,11 +170,11 @@ class TorchRun(NamedTuple):
 
     Parameters
     ----------
-    module : nn.Module or None
-        The module of a layer with trained weights.
+    module : nn.Module
+        The layer's own, with its weights; an identity for a layer without trained weights.
     dropout : function
         Takes a blob and a ratio.
     """
 
-    module: nn.Module | None
+    module: nn.Module
     dropout: Callable[[Tensor, float], Tensor]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -51,6 +51,25 @@ class Reshape(Layer):
         if math.prod(new) != total:
             raise self.error(f"a bottom of {shape} has {total} values, which cannot be reshaped to {self.dims}")
         return [tuple(new)]
+
+    def resized(self, old: Sequence[Shape], new: Sequence[Shape]) -> Reshape:
+        """Return the layer with the dims that contain an axis of the bottom scaled as that axis is."""
+        (before,), (after,), (top,) = old, new, self.top_shapes(old)
+        dims = list(self.dims)
+        for axis, (length, other) in enumerate(zip(before, after, strict=True)):
+            if length == other:
+                continue
+            outside = math.prod(before[:axis])  # rows of the bottom, whose values keep their order
+            found = [
+                i
+                for i, dim in enumerate(top)
+                if math.prod(top[:i]) <= outside and math.prod(top[:i]) * dim >= outside * length and dim % length == 0
+            ]
+            if not found:
+                raise self.error(f"dims {self.dims} are for a bottom of {before}, got {after}")
+            if dims[found[0]] > 0:
+                dims[found[0]] = dims[found[0]] // length * other
+        return replace(self, dims=tuple(dims))
 
     def keeps_batch(self, rank: int) -> bool:
         """Whether it keeps the first axis."""
