@@ -281,6 +281,15 @@ def test_a_picture_in_two_splits_is_one_picture(tmp_path: Path) -> None:
     check(load_dataset(path), BOX)
 
 
+def test_absent_splits_are_named_once(tmp_path: Path) -> None:
+    places = "train: ../images\nval: ../valid/images\ntest: ../test/images\n"
+    path = write_yolo(tmp_path, LINE, f"names: [cat, dog]\n{places}")
+    check(load_dataset(path, split="train"), BOX)
+    check(load_dataset(path), BOX, told="absent: 2 (val; test)", count=2)
+    with pytest.raises(FileNotFoundError, match=r"no pictures at .*test"):
+        load_dataset(path, split="test")
+
+
 # ---- names, paths, ids -----------------------------------------------------------------------------------------------------
 
 
