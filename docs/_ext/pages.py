@@ -1,11 +1,13 @@
 """Includes content from elsewhere in the repository, at marks that stand alone on a line.
 
 ``<!-- file: ../CONTRIBUTING.md -->`` includes that file, without its title if the page has one. ``<!-- commands -->`` includes
-the help of all commands, and ``<!-- zoo -->`` the table of ``measured/zoo.json``.
+a table of the options of each command, and ``<!-- zoo -->`` the table of ``measured/zoo.json``.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 import posixpath
 import re
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opencv_squeezedet.cli import SUBCOMMANDS
+from opencv_squeezedet.cli.parser import CommandParser, make_parser
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -39,8 +42,55 @@ def insert(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def _commands() -> str:
-    """A section for each command, with its ``--help``."""
-    return "\n\n".join(f"## {name}\n\n```{{shell}}\n$ squeezedet {name} --help\n```" for name in SUBCOMMANDS)
+    """A section for each command: description, usage, example, and a table for each group of options."""
+    sections = []
+    for name in SUBCOMMANDS:
+        parser = make_parser(importlib.import_module(f"opencv_squeezedet.cli.{name}"), f"squeezedet {name}")
+        tables = [table for group in parser._action_groups if (table := _options(parser, group))]
+        sections.append("\n\n".join([f"## {name}", *_introduction(parser), *tables]))
+    return "\n\n".join(sections)
+
+
+def _introduction(parser: CommandParser) -> list[str]:
+    """The description, whose indented lines are a list of terms, then usage and example."""
+    paragraphs = []
+    for paragraph in (parser.description or "").split("\n\n"):
+        lines = paragraph.splitlines()
+        terms = [line.split(maxsplit=1) for line in lines if line.startswith("  ")]
+        text = _escaped(" ".join(line for line in lines if not line.startswith("  ")))
+        paragraphs.append(
+            "\n".join([text, *([""] if terms else []), *(f"- `{term}`: {_escaped(rest)}" for term, rest in terms)])
+        )
+    example = (parser.epilog or "").partition("\n")[2].strip()
+    return [*paragraphs, f"```text\n{parser.usage}\n```", f"```console\n$ {example}\n```"]
+
+
+def _options(parser: CommandParser, group: argparse._ArgumentGroup) -> str:
+    """The table of a group's arguments with their defaults; empty if the group has none but the parser's own."""
+    formatter = parser._get_formatter()
+    rows = []
+    for action in group._group_actions:
+        if action.help == argparse.SUPPRESS or {"--help", "--version"} & set(action.option_strings):
+            continue
+        text, _, default = formatter._expand_help(action).partition(" (default: ")
+        value = (
+            "" if action.nargs == 0 or not action.option_strings else f" {action.metavar or '' if not action.choices else ''}"
+        )
+        names = ", ".join(f"`{name}{value}`".replace(" `", "`") for name in action.option_strings) or f"`{action.metavar}`"
+        if action.choices and action.option_strings:
+            text += f": {', '.join(f'`{choice}`' for choice in action.choices)}"
+        needed = "required" if action.required and action.option_strings else ""
+        rows.append(f"| {names} | {_escaped(text)} | {_escaped(default.removesuffix(')')) or needed} |")
+    if not rows:
+        return ""
+    title = "arguments" if group.title == "positional arguments" else group.title
+    return "\n".join([f"| {title} | | default |", "|---|---|---|", *rows])
+
+
+def _escaped(text: str) -> str:
+    """Text of a help as Markdown: words that begin with dashes or contain marks are literal."""
+    text = re.sub(r"(?<!`)(?<!\S)(--[a-z-]+)", r"`\1`", text)
+    return re.sub(r"([*_|<>\[\]])(?![^`]*`(?:[^`]*`[^`]*`)*[^`]*$)", r"\\\1", text)
 
 
 def _zoo() -> str:

@@ -138,7 +138,8 @@ def _box(annotation: dict[str, Any], problems: Problems) -> tuple[float, float, 
     if (not box or not all(box[2:])) and polygons and isinstance(polygons, list):
         rings = polygons if isinstance(polygons[0], list) else [polygons]
         xs, ys = ([float(value) for ring in rings for value in ring[first::2]] for first in (0, 1))
+        around_them = around(xs, ys)
         problems.noted("boxes that are empty, replaced by those around their polygons", briefly(annotation))
-        return around(xs, ys)
+        return around_them
     x, y, width, height = map(float, annotation["bbox"])
     return x, y, x + width, y + height

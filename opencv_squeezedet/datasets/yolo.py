@@ -83,7 +83,16 @@ def _described(path: Path, split: str | None, problems: Problems) -> tuple[tuple
     if there and not set(wanted) <= set(there):
         raise FileNotFoundError(f"{path}: no split {split!r} (there: {', '.join(there)})")
     (root,) = _texts(path, fields, "path") or [""]
-    places = [_place(path.parent / root, path, place) for name in wanted for place in _texts(path, fields, name)]
+    places: list[Path] = []
+    absent = []
+    for name in wanted:
+        try:
+            places += [_place(path.parent / root, path, place) for place in _texts(path, fields, name)]
+        except FileNotFoundError as error:
+            absent.append(error)
+            problems.noted("splits of the description that are absent", name)
+    if absent and not places:
+        raise absent[0]
     if fields.get("nc", str(len(names))) != str(len(names)):
         problems.noted(
             "descriptions whose nc is not the number of names", f"{path.name}: {briefly(fields['nc'])}, {len(names)}"

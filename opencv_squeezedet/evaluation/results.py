@@ -102,7 +102,7 @@ def read_results(
         find = _PictureIndex(dataset)
         if isinstance(content, dict):
             rows, categories = content["annotations"], _names(content)
-            names = {as_id(entry["id"]): str(entry["file_name"]) for entry in content["images"]}
+            names = {str(as_id(entry["id"])): str(entry["file_name"]) for entry in content["images"]}
         else:
             rows, names = content, {}
             find.add_ids()
@@ -112,14 +112,15 @@ def read_results(
     table = class_table(dataset.labels)
     if categories is None:
         categories = _default_categories(dataset)
+    labels = {str(category): name for category, name in categories.items()}  # 7 and "7" are the same
     of_picture: list[list[Any]] = [[] for _ in dataset.pictures]
     pictures, classes = Counter[str](), Counter[str]()
     for image_id, category, box, score in parsed:
         name = names.get(image_id, image_id)
-        index, label = find(name), categories.get(category, str(category))
+        index, label = find(name), labels.get(category, category)
         class_id = table.get(label)
         if index is None:
-            pictures[str(name)] += 1
+            pictures[name] += 1
         elif class_id is None:
             classes[label] += 1
         else:
@@ -141,7 +142,7 @@ class _PictureIndex:
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
-        self._known: dict[int | str, int | None] = {}
+        self._known: dict[str, int | None] = {}
         self._ends: dict[str, list[tuple[tuple[str, ...], int]]] = {}
         self._numbers: dict[int, list[int]] = {}
         for index, picture in enumerate(dataset.pictures):
@@ -152,14 +153,11 @@ class _PictureIndex:
 
     def add_ids(self) -> None:
         """Find pictures by their ids too, before all else."""
-        for index, picture in enumerate(self._dataset.pictures):
-            self._known[picture.image_id] = index
-        for index, picture in enumerate(self._dataset.pictures):
-            self._known.setdefault(str(picture.image_id), index)
+        self._known.update((str(picture.image_id), index) for index, picture in enumerate(self._dataset.pictures))
 
-    def __call__(self, name: int | str) -> int | None:
+    def __call__(self, name: str) -> int | None:
         if name not in self._known:
-            self._known[name] = self._find(str(name))
+            self._known[name] = self._find(name)
         return self._known[name]
 
     def _find(self, name: str) -> int | None:
@@ -177,12 +175,12 @@ def _shared(one: Sequence[str], other: Sequence[str]) -> int:
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _row(row: Any) -> tuple[int | str, int | str, tuple[float, ...], float]:
+def _row(row: Any) -> tuple[str, str, tuple[float, ...], float]:
     x, y, width, height = map(float, row["bbox"])
     score = float(row["score"])
     if not all(abs(number) <= _MOST for number in (x, y, width, height, score)):  # false for NaN too
         raise ValueError(f"numbers must be finite, and fit in float32, got {row!r}")
-    return as_id(row["image_id"]), as_id(row["category_id"]), (x, y, x + width, y + height), score
+    return str(as_id(row["image_id"])), str(as_id(row["category_id"])), (x, y, x + width, y + height), score
 
 
 def _detections(results: list[Any], labels: tuple[str, ...]) -> Detections:

@@ -120,6 +120,23 @@ def test_results_of_another_program(data: Path, capsys: pytest.CaptureFixture[st
     assert "100.0" in capsys.readouterr().out
 
 
+def test_results_for_others_and_a_set_of_crowds_are_said(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads(data.read_text())
+    rows = [{**annotation, "score": 0.5} for annotation in content["annotations"]]
+    path, page = data.parent / "rows.json", data.parent / "report.html"
+    path.write_text(json.dumps([*rows, {**rows[0], "image_id": "x"}, {**rows[0], "category_id": "bird"}]))
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = "1"
+    data.write_text(json.dumps(content))
+    assert main(["eval", str(data), "--results", str(path), "--html", str(page)]) == 0
+    crowd, pictures, classes = capsys.readouterr().err.splitlines()
+    assert "all difficult or crowd" in crowd
+    assert "left out: 1 ('x': 1)" in pictures
+    assert "left out: 1 ('bird': 1)" in classes
+    report = html.unescape(page.read_text())
+    assert all(line.removeprefix("squeezedet eval: ") in report for line in (crowd, pictures, classes))
+
+
 def test_what_detect_writes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = data.parent / "found.json"
     assert main(["detect", str(data.parent / "images"), "--no-image", "--quiet", "--coco", str(found)]) == 0

@@ -6,8 +6,10 @@ SQUEEZEDET_SCREENSHOTS names a folder, each page is written there as PNG too, to
 
 from __future__ import annotations
 
+import argparse
 import functools
 import http.server
+import importlib
 import json
 import os
 import posixpath
@@ -21,12 +23,13 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from opencv_squeezedet.cli import main
+from opencv_squeezedet.cli import SUBCOMMANDS, main
+from opencv_squeezedet.cli.parser import make_parser
 
 ROOT = Path(__file__).parents[2]
 SITE = Path(os.environ.get("SQUEEZEDET_SITE", ROOT / "build" / "site"))
 SCREENSHOTS = os.environ.get("SQUEEZEDET_SCREENSHOTS")
-WIDTHS = {"wide": 1400, "narrow": 400}
+WIDTHS = {"wide": 1280, "narrow": 400}
 BROWSER, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -111,6 +114,16 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert [name for name in sd.__all__ if name != "__version__" and f"opencv_squeezedet.{name}" not in anchors] == []
 
 
+@needs_site
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_option_is_in_a_table(name: str) -> None:
+    text = (SITE / "use" / "commands.html").read_text(encoding="utf-8")
+    section = text.partition(f'<section id="{name}">')[2].partition("</section>")[0]
+    for action in make_parser(importlib.import_module(f"opencv_squeezedet.cli.{name}"), name)._actions:
+        for option in action.option_strings if action.help != argparse.SUPPRESS else ():
+            assert option in ("-h", "--help", "--version") or f">{option}</span>" in section
+
+
 # ---- in a browser ---------------------------------------------------------------------------------------------------------
 
 
@@ -170,6 +183,23 @@ def look(browser: Any, url: str, name: str, width: str) -> None:
 @pytest.mark.parametrize("name", SHOWN)
 def test_page(browser: Any, address: str, name: str, width: str) -> None:
     look(browser, f"{address}/{name}", name, width)
+
+
+@needs_site
+@needs_browser
+@pytest.mark.parametrize("link", ["use/commands.html#eval", "api/index.html#opencv_squeezedet.postprocess"])
+@pytest.mark.parametrize("width", [1000, WIDTHS["wide"]])
+def test_an_anchor_is_below_a_header_of_one_row(browser: Any, address: str, link: str, width: int) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get("about:blank")
+    browser.get(f"{address}/{link}")
+    header = browser.execute_script("return document.querySelector('.bd-header').getBoundingClientRect().bottom")
+    top = browser.execute_script(
+        "return document.getElementById(arguments[0]).getBoundingClientRect().top", link.split("#")[1]
+    )
+    assert header <= 72
+    assert header <= top <= 200
 
 
 @needs_site
