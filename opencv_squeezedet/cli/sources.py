@@ -22,6 +22,7 @@ from opencv_squeezedet.pictures import MOST_PICTURE_BYTES, PICTURE_SUFFIXES, VID
 from opencv_squeezedet.preprocess import Picture
 
 Complain = Callable[[str], None]
+_KNOWN = PICTURE_SUFFIXES | VIDEO_SUFFIXES
 
 _MOST_LIST_BYTES = 1 << 28
 
@@ -238,20 +239,19 @@ def _matches(pattern: str) -> list[str]:
     matches = sorted(glob.glob(pattern, recursive=True))
     if not matches:
         raise ValueError("nothing matches this pattern")
-    known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
-    return [match for match in matches if os.path.splitext(match)[1].lower() in known and not os.path.isdir(match)] or matches
+    return [match for match in matches if os.path.splitext(match)[1].lower() in _KNOWN and not os.path.isdir(match)] or matches
 
 
 def _in_folder(folder: Path, recursive: bool, without: set[Path]) -> list[Source]:
     inside = folder.rglob("*") if recursive else folder.iterdir()
     root = real_path(folder)
     skipped = {path for path in without if root in path.parents}
-    pictures = [p for p in inside if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()]
+    files = [p for p in inside if p.suffix.lower() in _KNOWN and p.is_file()]
     if skipped:
-        pictures = [p for p in pictures if skipped.isdisjoint(real_path(p).parents)]
-    if not pictures:
-        raise ValueError("no pictures in this folder")
-    return [_picture(p) for p in sorted(pictures)]
+        files = [p for p in files if skipped.isdisjoint(real_path(p).parents)]
+    if not files:
+        raise ValueError("no pictures or videos in this folder")
+    return [Video(str(p)) if p.suffix.lower() in VIDEO_SUFFIXES else _picture(p) for p in sorted(files)]
 
 
 def _listed(path: Path) -> list[str]:

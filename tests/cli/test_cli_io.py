@@ -127,7 +127,7 @@ def test_a_file_whose_name_is_a_pattern_or_a_number(capsys: pytest.CaptureFixtur
         ("empty.txt", "this list has no sources"),
         ("loop.txt", "a list cannot name another list"),
         ("missing.mp4", "No such file or directory"),
-        ("empty", "no pictures in this folder"),
+        ("empty", "no pictures or videos in this folder"),
     ],
 )
 def test_sources_that_name_nothing_are_reported_and_the_rest_done(
@@ -660,7 +660,12 @@ def test_rare_suffixes_of_videos(suffix: str, capsys: pytest.CaptureFixture[str]
     make_video("film.avi", frames=2)
     os.rename("film.avi", f"film{suffix}")
     assert cli.detect_main(["film.*", "--no-image"]) == 0
-    assert names(capsys) == [f"film{suffix} frame 0", f"film{suffix} frame 1"]
+    frames = [f"film{suffix} frame 0", f"film{suffix} frame 1"]
+    assert names(capsys) == frames
+    Path("in").mkdir()
+    shutil.move(f"film{suffix}", "in")
+    assert cli.detect_main(["in", "--no-image"]) == 0
+    assert names(capsys) == [f"in/{name}" for name in frames]
 
 
 @pytest.mark.parametrize(
