@@ -66,11 +66,8 @@ class HeadConfig:
         In [0, 1]. A box is kept if its score is above: confidence x class score, calibrated by ``score_calibration``.
     nms_threshold : float
         In [0, 1]. A box is dropped if its IoU with a higher-scoring one is above.
-    nms_kind : {"reference", "greedy", "soft"}
-        "reference": a dropped box still drops others, as in InferBbox and the SqueezeDet original. "greedy": it does not.
-        "soft": Gaussian soft-NMS (Bodla et al. 2017, arXiv:1704.04503). The box with the highest score is kept, and the
-        scores of the remaining boxes of its class are multiplied by ``exp(-IoU^2 / soft_sigma)``. This repeats while a score
-        is above the score threshold. Boxes get these lowered scores; ``nms_threshold`` has no effect.
+    nms_kind : str
+        The NMS rule: one of `opencv_squeezedet.options.NmsKind`.
     soft_sigma : float
         Above 0, for soft NMS: the smaller, the more an overlap lowers a score.
     vote_threshold : float or None
