@@ -67,7 +67,7 @@ class HeadConfig:
     nms_threshold : float
         In [0, 1]. A box is dropped if its IoU with a higher-scoring one is above.
     nms_kind : str
-        The NMS rule: one of `opencv_squeezedet.options.NmsKind`.
+        The NMS rule: "reference", "greedy" or "soft"; ``opencv_squeezedet.options.NmsKind`` has their formulas.
     soft_sigma : float
         Above 0, for soft NMS: the smaller, the more an overlap lowers a score.
     vote_threshold : float or None

@@ -15,9 +15,9 @@ NmsKind = Literal["reference", "greedy", "soft"]
 
 - "reference": a dropped box still drops others, as in InferBbox and the SqueezeDet original.
 - "greedy": a dropped box drops no others.
-- "soft": Gaussian soft-NMS (Bodla et al. 2017, arXiv:1704.04503). The box with the highest score is kept, and the scores of the
-  remaining boxes of its class are multiplied by ``exp(-IoU^2 / soft_sigma)``. This repeats while a score is above the score
-  threshold. Boxes get these lowered scores; ``nms_threshold`` has no effect.
+- "soft": Gaussian soft-NMS (Bodla et al. 2017, arXiv:1704.04503). The box with the highest score is kept, and the scores of
+  the remaining boxes of its class are multiplied by ``exp(-IoU^2 / soft_sigma)``. This repeats while a score is above the
+  score threshold. Boxes get these lowered scores; ``nms_threshold`` has no effect.
 """
 NMS_KINDS: tuple[str, ...] = get_args(NmsKind)
 
