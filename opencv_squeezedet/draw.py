@@ -125,7 +125,7 @@ def _label(canvas: NDArray[np.uint8], text: str, box: _Area, colour: Colour, box
         (w, h), below = cv2.getTextSize(text, _FONT, scale, pen)
     x, y = _position(box, w, h + below, (width, height), boxes, bars)
     bars.append((x, y, x + w, y + h + below))
-    cv2.rectangle(canvas, (x, y), (x + w, y + h + below), colour, cv2.FILLED)
+    cv2.rectangle(canvas, (x, y), (x + w - 1, y + h + below - 1), colour, cv2.FILLED)  # its corners are inside
     blue, green, red = colour
     ink = (0, 0, 0) if 0.114 * blue + 0.587 * green + 0.299 * red > _DARK else (255, 255, 255)
     cv2.putText(canvas, text, (x, y + h + below // 2), _FONT, scale, ink, pen, cv2.LINE_AA)
