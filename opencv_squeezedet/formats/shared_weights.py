@@ -106,7 +106,7 @@ def read_values(content: bytes, values: int, *, as_stored: bool = False) -> NDAr
     if layout.form == SHARED:
         return _looked_up(centroids, codes)
     gaps = np.frombuffer(inflated(streams[layout.codes :], layout.entries), np.uint8)
-    places = np.cumsum(gaps + np.int64(1)) - 1
+    places = np.cumsum(gaps, dtype=np.int64) + np.arange(layout.entries)
     if places[-1] >= values:
         raise ModelError(f"entries within {values} values were expected, one is at index {places[-1]}")
     found = np.zeros(values, centroids.dtype)
