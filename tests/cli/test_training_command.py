@@ -239,7 +239,7 @@ def test_bad_annotations_are_listed_and_left_out(data: str, capsys: pytest.Captu
     Path("images/train/bad.png").write_bytes(b"no picture")
     assert cli.main(["train", data, "--split", "train", "-o", "run", *SHORT]) == 0
     err = capsys.readouterr().err
-    for problem in ("has no area: left out", "'number 7' is not among", "lies outside", "line 5", "bad.png"):
+    for problem in ("boxes without area, left out: 1", "'number 7'", "line 4", "line 5", "bad.png"):
         assert problem in err
 
 
