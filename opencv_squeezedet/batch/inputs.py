@@ -60,7 +60,7 @@ def find_inputs(
     ----------
     sources : sequence of str
         Pictures; folders, for their pictures, or their Parquet files if they have no pictures; patterns; Parquet files; and
-        lists of these (``.txt``, one per line, ``#`` starts a comment).
+        lists of sources (``.txt``, one per line, ``#`` starts a comment).
     recursive : bool
         Whether to search folders recursively.
     column : str, optional

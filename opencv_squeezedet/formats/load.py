@@ -52,7 +52,7 @@ class NetworkSource:
         raise NotImplementedError
 
     def caffe(self) -> tuple[bytes, ...] | None:
-        """Return the contents of Caffe's two files, for OpenCV 4; None if the network is to be read as ONNX."""
+        """Return the contents of Caffe's two files, for OpenCV 4; None if ONNX is the form to read."""
         from opencv_squeezedet.formats.bare_weights import bare_caffemodel
         from opencv_squeezedet.formats.prototxt import prototxt_text
 
