@@ -106,6 +106,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         "boxes.pxd",
         "candidates.pxd",
         "nms.pxd",
+        "ssd.pxd",
         "models/README.md",
     }
     needed |= {f"models/squeezedet_pyramid_voc.{suffix}" for suffix in ("prototxt", "sdz", "json")}
