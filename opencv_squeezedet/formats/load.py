@@ -97,7 +97,9 @@ class CaffeFiles(NetworkSource):
         from opencv_squeezedet.formats.prototxt import parse_prototxt
 
         with named(str(self._files.definition)):
-            return parse_prototxt(self._definition)
+            network = parse_prototxt(self._definition)
+            _ = network.steps  # checks the shapes
+            return network
 
     @cached_property
     def weights(self) -> Weights:
@@ -108,6 +110,7 @@ class CaffeFiles(NetworkSource):
         network = self.network
         if path.endswith(".npz"):
             weights = _of_archive(network, weights)
+        weights = network.fitted(weights)
         try:
             network.check_weights(weights)
         except ModelError as error:
