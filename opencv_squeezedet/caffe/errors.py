@@ -31,4 +31,6 @@ def as_net_error() -> Iterator[None]:
     except NetError:
         raise
     except (ModelError, OSError) as error:
-        raise NetError(reason(error) if not isinstance(error, OSError) else f"Can't open {error.filename!r}: {reason(error)}") from error
+        raise NetError(
+            reason(error) if not isinstance(error, OSError) else f"Can't open {error.filename!r}: {reason(error)}"
+        ) from error

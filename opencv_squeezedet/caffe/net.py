@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cv2
@@ -18,7 +17,7 @@ from opencv_squeezedet.caffe.plan import Host, Run, Values, kind_of, plan, real_
 from opencv_squeezedet.network import Convolution, Network, Shape, Weights
 
 Array = NDArray[Any]
-_MOST_PLANS = 4  # each has real networks of its own, with their copies of the weights
+_MOST_PLANS, _MOST_BYTES = 16, 1 << 28  # each plan has real networks of its own, with their copies of the weights
 _SETTERS = frozenset({"enableFusion", "enableTF32", "enableWinograd", "setPreferableBackend", "setPreferableTarget"})
 
 
@@ -26,16 +25,8 @@ class _Entry(NamedTuple):
     """A layer as OpenCV counts them: a Convolution has the name of its top, and is one layer for each top."""
 
     name: str
-    index: int
+    place: int
     values: tuple[str, ...]
-
-
-@dataclass
-class _Plan:
-    """The steps that give some values, and what they depend on."""
-
-    steps: list[Run | Host]
-    classes: tuple[Any, ...]
 
 
 class Layer:
@@ -47,8 +38,6 @@ class Layer:
         Its name.
     type : str
         Its type in Caffe's files.
-    blobs : sequence of arrays
-        Copies of its weights. Assigned blobs take effect at the next forward pass.
     """
 
     def __init__(self, net: Net, name: str, kind: str) -> None:
@@ -56,6 +45,7 @@ class Layer:
 
     @property
     def blobs(self) -> tuple[Array, ...]:
+        """Copies of its weights; assigned ones take effect at the next forward pass."""
         return self._net._blobs(self.name)
 
     @blobs.setter
@@ -102,7 +92,7 @@ class Net:
         self._shapes: dict[str, Shape] = {} if network is None else network.inputs
         self._names = {name: name for name in self._shapes}  # of the inputs, for the program
         self._values: Values = {}
-        self._plans: OrderedDict[tuple[str, ...], _Plan] = OrderedDict()
+        self._plans: OrderedDict[tuple[Any, ...], list[Run | Host]] = OrderedDict()
         self._settings: dict[str, tuple[Any, ...]] = {}
         self._profile: tuple[int, Array] = 0, np.zeros(0)
         self._lock = threading.Lock()
@@ -163,9 +153,7 @@ class Net:
 
     # ---- outputs -------------------------------------------------------------------------------------------------------
 
-    def forward(
-        self, outputName: str | Sequence[str] = "", outBlobNames: Sequence[str] | None = None
-    ) -> Any:
+    def forward(self, outputName: str | Sequence[str] = "", outBlobNames: Sequence[str] | None = None) -> Any:
         """Run the network, and return a layer's first output as an array, or those of several layers as a tuple.
 
         Parameters
@@ -192,26 +180,28 @@ class Net:
         start = cv2.getTickCount()
         with self._lock, as_net_error(), silent_opencv():
             values = dict(self._values)
-            steps = self._plan(tuple(dict.fromkeys(wanted))).steps
+            steps = self._steps(tuple(dict.fromkeys(wanted)))
             for step in steps:
                 for name in step.inputs if isinstance(step, Run) else step.layer.bottoms:
                     if name not in values:
                         raise NetError(f"input {name!r} has not been set", NOT_FOUND)
                 step(values, self._weights, self._settings)
-            timings = [step.net.getPerfProfile()[1].ravel() for step in steps if isinstance(step, Run) and step.net is not None]
+            nets = [step.net for step in steps if isinstance(step, Run) and step.net is not None]
+            timings = [np.ravel(net.getPerfProfile()[1]) for net in nets]
         self._profile = cv2.getTickCount() - start, np.concatenate([np.zeros(0), *timings])
         return [values[name] for name in wanted]
 
-    def _plan(self, wanted: tuple[str, ...]) -> _Plan:
-        """The plan for these values, made anew if a layer of the network has been registered since."""
+    def _steps(self, wanted: tuple[str, ...]) -> list[Run | Host]:
+        """The steps that give these values, for the sizes of the inputs and the layers that are registered now."""
+        sizes = tuple((name, value.shape[1:]) for name, value in sorted(self._values.items()))
         classes = tuple(registered[kind][-1] for kind in map(kind_of, self._layers) if registered.get(kind))
-        found = self._plans.pop(wanted, None)
-        if found is None or found.classes != classes:
-            found = _Plan(plan(self._layers, wanted), classes)
-        self._plans[wanted] = found
-        while len(self._plans) > _MOST_PLANS:
+        key = wanted, sizes, classes
+        steps = self._plans.pop(key, None)
+        self._plans[key] = plan(self._layers, wanted) if steps is None else steps
+        size = sum(blob.nbytes for blobs in self._weights.values() for blob in blobs)
+        while len(self._plans) > max(2, min(_MOST_PLANS, _MOST_BYTES // max(size, 1))):
             self._plans.popitem(last=False)
-        return found
+        return self._plans[key]
 
     def getPerfProfile(self) -> tuple[int, Array]:
         """Return the ticks of the last forward pass, and those of the real networks' layers."""
@@ -239,7 +229,8 @@ class Net:
         if not 0 < number <= len(self._entries):
             raise NetError(f"the network has no layer {layerId!r}", NOT_FOUND)
         entry = self._entries[number - 1]
-        return Layer(self, entry.name, kind_of(self._layers[entry.index]))
+        layer = self._layers[entry.place]
+        return Layer(self, entry.name, "Convolution" if isinstance(layer, Convolution) else kind_of(layer))
 
     def getUnconnectedOutLayers(self) -> NDArray[np.int32]:
         """Return the numbers of the layers that no other layer reads."""
@@ -268,15 +259,14 @@ class Net:
     def _blobs(self, name: str) -> tuple[Array, ...]:
         if name not in self._ids:
             return ()
-        layer = self._layers[self._entry(name).index]
+        layer = self._layers[self._entry(name).place]
         return tuple(blob.copy() for blob in self._weights.get(layer.name, []))
 
     def _set_blobs(self, name: str, blobs: Sequence[ArrayLike]) -> None:
-        layer = self._layers[self._entry(name).index]
+        layer = self._layers[self._entry(name).place]
         arrays = [np.array(blob, np.float32, order="C") for blob in blobs]
         with self._lock:
-            changed = {**self._weights, layer.name: arrays}
-            self._weights = changed if self._network is None else self._network.fitted(changed)
+            self._weights[layer.name] = arrays
             self._plans.clear()
 
     def _entry(self, name: str) -> _Entry:
@@ -302,10 +292,10 @@ class Net:
         if self._network is None:
             raise NetError("the network is empty")
         with as_net_error():
-            return onnx_bytes(self._network, self._weights)
+            return onnx_bytes(self._network, self._network.fitted(self._weights))
 
     def real(self) -> cv2.dnn.Net:
-        """Return a ``cv2.dnn.Net`` with the outputs of all layers that no other layer reads; it does not follow later changes."""
+        """Return a ``cv2.dnn.Net`` with the outputs of the layers that no other layer reads; later changes do not reach it."""
         if self._network is None:
             raise NetError("the network is empty")
         network = Network(

@@ -98,7 +98,11 @@ def _read_net(original: Callable[..., Any]) -> Callable[..., Any]:
             return readNetFromCaffe(*files)
         if isinstance(framework, str) and framework.lower() == "caffe":  # suffixes that say nothing
             return readNetFromCaffe(config or model, model if config else None)
-        kind, weights, definition = named.get("framework", first), named.get("bufferModel", second), named.get("bufferConfig", third)
+        kind, weights, definition = (
+            named.get("framework", first),
+            named.get("bufferModel", second),
+            named.get("bufferConfig", third),
+        )
         if isinstance(kind, str) and kind.lower() == "caffe":
             return readNetFromCaffe(definition if definition is not None else b"", weights)
         return original(*arguments, **named)
@@ -106,26 +110,29 @@ def _read_net(original: Callable[..., Any]) -> Callable[..., Any]:
     return readNet
 
 
-def _model(original: type) -> type:
-    def __init__(self: Any, *arguments: Any, **named: Any) -> None:
-        model, config = named.get("model", arguments[0] if arguments else None), named.get("config", (*arguments, "", "")[1])
-        if (network := named.get("network", model)) is not None and isinstance(network, Net):
-            original.__init__(self, network.real())
-        elif files := _caffe_files(model, config):
-            net = readNetFromCaffe(*files)
-            original.__init__(self, net.real() if isinstance(net, Net) else net)
-        else:
-            original.__init__(self, *arguments, **named)
+def _model(original: Any) -> type:
+    class Model(original):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            first, second = (*arguments, None, None)[:2]
+            model, config = named.get("network", named.get("model", first)), named.get("config", second) or ""
+            if files := _caffe_files(model, config):
+                model = readNetFromCaffe(*files)
+            if isinstance(model, Net):
+                super().__init__(model.real())
+            else:
+                super().__init__(*arguments, **named)
 
-    return type(original.__name__, (original,), {"__init__": __init__, "__doc__": original.__doc__, "__module__": original.__module__})
+    Model.__name__ = Model.__qualname__ = original.__name__
+    Model.__module__, Model.__doc__ = original.__module__, original.__doc__
+    return Model
 
 
-def _register_layer(type: str, cls: Any) -> None:
+def _register_layer(type: str, cls: Any) -> None:  # noqa: A002 (OpenCV's names)
     """Run the layers of a type of Caffe's networks with a Python class, from their next forward pass on."""
     registered.setdefault(type, []).append(cls)
 
 
-def _unregister_layer(type: str) -> None:
+def _unregister_layer(type: str) -> None:  # noqa: A002
     """Undo the last registration of a type."""
     if registered.get(type):
         registered[type].pop()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet.caffe.errors import FAILED, NetError
 from opencv_squeezedet.formats.onnx_writer import onnx_bytes
-from opencv_squeezedet.network import Crop, DetectionOutput, Layer, Network, PriorBox, Shape, Weights
+from opencv_squeezedet.network import Crop, DetectionOutput, Layer, Network, Pooling, PriorBox, Shape, Weights
 from opencv_squeezedet.ssd import ssd_postprocess
 
 Array = NDArray[Any]
@@ -72,7 +72,7 @@ def _read(content: bytes) -> cv2.dnn.Net:
 
 @dataclass
 class Run:
-    """Layers that one real network runs.
+    """Layers that one real network runs; it is made for the sizes of the inputs, and made anew for others.
 
     Parameters
     ----------
@@ -86,39 +86,41 @@ class Run:
     inputs: list[str]
     outputs: list[str]
     net: cv2.dnn.Net | None = field(default=None, init=False)
-    shapes: dict[str, Shape] = field(default_factory=dict, init=False)
-    _sizes: tuple[Shape, ...] = field(default=(), init=False)
+    _given: list[Shape] = field(default_factory=list, init=False)
+    _made: dict[str, Shape] = field(default_factory=dict, init=False)
 
     def __call__(self, values: Values, weights: Weights, settings: Settings) -> None:
         """Add the outputs to the values that are known."""
-        sizes = tuple(values[name].shape for name in self.inputs)
-        if sizes != self._sizes or self.net is None:
-            self._prepare(dict(zip(self.inputs, sizes, strict=True)), weights, settings)
-            self._sizes = sizes
+        given = [values[name].shape for name in self.inputs]
+        if self.net is None or given != self._given:
+            self._prepare(given, weights, settings)
         assert self.net is not None
         for name in self.inputs:
             self.net.setInput(values[name], name)
         for name, value in zip(self.outputs, self.net.forward(self.outputs), strict=True):
-            values[name] = np.asarray(value).reshape(self.shapes[name])
+            values[name] = np.asarray(value).reshape(self._made[name])
 
-    def _prepare(self, inputs: dict[str, Shape], weights: Weights, settings: Settings) -> None:
-        """Check the shapes, and make the network unless the one that exists follows the inputs' sizes."""
-        network = self.network(inputs)
-        tops = {name: shape for step in network.steps for name, shape in zip(step.layer.tops, step.tops, strict=True)}
-        self.shapes = {name: tops[name] for name in self.outputs}
-        if self.net is None or not has_dialect():
-            self.net = None
+    def _prepare(self, given: list[Shape], weights: Weights, settings: Settings) -> None:
+        """Check the shapes, and make the network, unless only the batch is another and all layers allow that."""
+        (name, shape), *more = zip(self.inputs, given, strict=True)
+        network = Network("network", name, shape, tuple(self.layers), tuple(more))
+        self._made = {name: shape for step in network.steps for name, shape in zip(step.layer.tops, step.tops, strict=True)}
+        same = [shape[1:] for shape in given] == [shape[1:] for shape in self._given]
+        if self.net is None or not same or not _any_batch(network):
+            self.net = None  # frees its memory first
             self.net = real_net(network, weights, self.outputs, settings)
+        self._given = given
 
-    def network(self, inputs: dict[str, Shape]) -> Network:
-        """The layers as a network for inputs of these shapes."""
-        (name, shape), *more = inputs.items()
-        return Network("network", name, shape, tuple(self.layers), tuple(more))
+
+def _any_batch(network: Network) -> bool:
+    """Whether an ONNX file of the network runs with a batch of any length."""
+    batches = {shape[0] for shape in network.inputs.values()}
+    return len(batches) == 1 and all(step.layer.keeps_batch(len(step.bottoms[0])) for step in network.steps)
 
 
 def real_net(network: Network, weights: Weights, outputs: Sequence[str], settings: Settings) -> cv2.dnn.Net:
     """Return a network of OpenCV with these outputs."""
-    net = _read(onnx_bytes(network, weights, outputs=outputs, opencv=has_dialect()))
+    net = _read(onnx_bytes(network, network.fitted(weights), outputs=outputs, opencv=has_dialect()))
     for setter, arguments in settings.items():
         getattr(net, setter)(*arguments)
     return net
@@ -137,7 +139,8 @@ class Host:
     """
 
     def __init__(self, layer: Layer) -> None:
-        self.layer, self._instance = layer, None
+        self.layer = layer
+        self._instance: RegisteredLayer | None = None
 
     @classmethod
     def takes(cls, layer: Layer) -> bool:
@@ -147,10 +150,10 @@ class Host:
     def __call__(self, values: Values, weights: Weights, settings: Settings) -> None:
         """Add the tops to the values that are known."""
         bottoms = [values[name] for name in self.layer.bottoms]
-        if registered.get(kind_of(self.layer)):
-            tops = self._run_registered(bottoms, weights)
-        else:
+        if isinstance(self.layer, DetectionOutput) and not registered.get(kind_of(self.layer)):
             tops = [_detections(self.layer, bottoms)]
+        else:
+            tops = self._run_registered(bottoms, weights)
         values.update(zip(self.layer.tops, tops, strict=True))
 
     def _run_registered(self, bottoms: list[Array], weights: Weights) -> list[Array]:
@@ -196,6 +199,8 @@ def plan(layers: Sequence[Layer], wanted: Sequence[str]) -> list[Run | Host]:
     values = set(wanted)
     for layer in reversed(layers):
         if not values.isdisjoint(layer.tops):
+            if isinstance(layer, Pooling) and layer.tops[-1] not in values:
+                layer = replace(layer, tops=layer.tops[:1])
             needed.insert(0, layer)
             values.update(layer.bottoms)
     groups: list[list[Layer] | Host] = []
@@ -224,12 +229,14 @@ def plan(layers: Sequence[Layer], wanted: Sequence[str]) -> list[Run | Host]:
 def with_own_tops(network: Network) -> tuple[Layer, ...]:
     """Return the layers, each top of which becomes a value of its own: of a chain in place, every layer can be asked for.
 
-    A Silence without tops gets one for each bottom, because OpenCV 4 has its bottoms as outputs.
+    As in OpenCV 4, a Silence without tops gets one for each bottom, and the MAX of windows a second one: where each value was.
     """
     current = {name: name for name in network.inputs}
     layers, taken = [], set(current)
     for layer in network.layers:
         tops = layer.tops or layer.bottoms
+        if isinstance(layer, Pooling) and layer.method == "max" and layer.kernel is not None:
+            tops = (*tops, f"{tops[0]}:places")[:2]
         names = []
         for top in tops:
             name, number = top, 1

@@ -56,7 +56,8 @@ def readNetFromCaffe(
         raise NetError("the network's prototxt is missing", BAD_ARGUMENT)
     weights = None if isinstance(weights, str) and not weights else weights
     if read_net_from_caffe is not None:
-        return read_net_from_caffe(*_for_opencv(definition, weights))
+        net: cv2.dnn.Net = read_net_from_caffe(*_for_opencv(definition, weights))
+        return net
     return read(definition, weights)
 
 
@@ -68,11 +69,10 @@ def read(definition: Source, weights: Source | None) -> Net:
             return Net()
         with named(_name_of(definition)):
             network = parse_prototxt(text)
-        if weights is None:
+        if weights is None or not any(network.weighted()):
             return Net(network)
         with named(_name_of(weights)):
-            blobs = parse_caffemodel(_content(weights, "caffeModel", MOST_BYTES))
-        return Net(network, network.fitted(blobs))
+            return Net(network, parse_caffemodel(_content(weights, "caffeModel", MOST_BYTES)))
 
 
 def _content(source: Source, name: str, most: int) -> bytes:
@@ -100,5 +100,7 @@ def _for_opencv(*sources: Source | None) -> list[Any]:
     if all(isinstance(source, (str, os.PathLike)) for source in given):
         return [os.fspath(source) for source in given]  # type: ignore[arg-type]
     with as_net_error():
-        contents = [_content(source, name, MOST_BYTES) for source, name in zip(given, ("prototxt", "caffeModel"), strict=False)]
+        contents = [
+            _content(source, name, MOST_BYTES) for source, name in zip(given, ("prototxt", "caffeModel"), strict=False)
+        ]
     return [np.frombuffer(content, np.uint8) for content in contents]
