@@ -18,7 +18,7 @@ from opencv_squeezedet.network import Convolution, Network, Shape, Weights
 
 Array = NDArray[Any]
 _MOST_PLANS, _MOST_BYTES = 16, 1 << 28  # each plan has real networks of its own, with their copies of the weights
-_SETTERS = frozenset({"enableFusion", "enableTF32", "enableWinograd", "setPreferableBackend", "setPreferableTarget"})
+_SETTERS = frozenset({"enableTF32", "enableWinograd", "setPreferableBackend", "setPreferableTarget"})
 
 
 class _Entry(NamedTuple):
@@ -284,6 +284,9 @@ class Net:
         return [entry for entry in self._entries if read.isdisjoint(entry.values)]
 
     # ---- real networks -------------------------------------------------------------------------------------------------
+
+    def enableFusion(self, fusion: bool) -> None:
+        """Do nothing: OpenCV 5 always joins layers, which changes no results."""
 
     def onnx(self) -> bytes:
         """Return the network as a standard ONNX file, for any library; NetError if a layer has no equal there."""
