@@ -257,7 +257,7 @@ def test_a_prototxt_that_is_none(stem: Path) -> None:
 
 def test_a_prototxt_without_layers(stem: Path) -> None:
     Path(f"{stem}.prototxt").write_text('name: "nothing"')
-    with pytest.raises(sd.ModelError, match=r"has no layer 'slice'|one input was expected, got none"):
+    with pytest.raises(sd.ModelError, match=r"has no layer 'slice'|an input was expected"):
         sd.SqueezeDet(stem)
 
 

@@ -66,7 +66,10 @@ def layer_of(message: Any, kind: str) -> Layer:
             "blob and ends with the network's outputs"
         )
     if kind not in _KINDS:
-        raise UnknownLayerError(f"layer {name!r}: the type {kind!r} is not one of {', '.join(sorted(_KINDS))}")
+        raise UnknownLayerError(
+            f"layer {name!r}: the type {kind!r} is not supported; cut the network before it and compute the rest in Python, or "
+            "run it with OpenCV 4 or the fork of Caffe that has it"
+        )
     layer = _KINDS[kind]
     for what, blobs, count in (("bottom", message.bottom, layer.arity[0]), ("top", message.top, layer.arity[1])):
         if (not blobs and count != -1) or (count > 0 and len(blobs) != count):
@@ -74,7 +77,7 @@ def layer_of(message: Any, kind: str) -> Layer:
     own = layer.caffe.name if layer.caffe is not None else None
     try:
         if foreign := sorted(field for field in message.given if field.endswith("_param") and field != own):
-            raise OptionError(f"a {kind} has no {foreign[0]}")  # OpenCV would take the options in it for the layer's own
+            raise OptionError(f"a {kind} has no {foreign[0]}")  # OpenCV 4 would take the options in it for the layer's own
         return layer.from_caffe(message)
     except OptionError as error:
         raise UnknownLayerError(f"layer {name!r}: {error}") from None

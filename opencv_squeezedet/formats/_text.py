@@ -10,7 +10,7 @@ from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats._schema import ARRAYS, RANGES, Field, Message, Record, Schema
 
 _DEEPEST = 64
-_MOST_TOKENS = 1 << 16  # thirty times what the networks of this family need
+_MOST_TOKENS = 1 << 18  # ten times what public networks need
 _LONGEST_SHOWN = 40
 _TOKEN = re.compile(
     r"""(?P<space> \s+ | \#[^\n]* )

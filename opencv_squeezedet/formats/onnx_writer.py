@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -126,10 +127,22 @@ class _Writer:
         }
         return encode(model, SCHEMA, "ModelProto")
 
+    @cached_property
+    def _of_any_batch(self) -> set[str]:
+        """The blobs whose first axis is the batch's, of any length; none if a layer fixes it."""
+        network = self._network
+        blobs = set(network.inputs)
+        if len({shape[0] for shape in network.inputs.values()}) > 1:
+            return set()
+        for layer, bottoms in ((step.layer, step.bottoms) for step in network.steps):
+            if not layer.keeps_batch(len(bottoms[0])):
+                return set()
+            if not layer.batchless and not blobs.isdisjoint(layer.bottoms):
+                blobs.update(layer.tops)
+        return blobs
+
     def _declared(self, name: str, shape: Shape) -> Record:
-        same = len({shape[0] for shape in self._network.inputs.values()}) == 1
-        free = same and all(step.layer.keeps_batch(len(step.bottoms[0])) for step in self._network.steps)
-        batch = {"dim_param": "batch"} if free else {"dim_value": shape[0]}
+        batch = {"dim_param": "batch"} if name in self._of_any_batch else {"dim_value": shape[0]}
         dims = [batch, *({"dim_value": length} for length in shape[1:])]
         return {"name": name, "type": {"tensor_type": {"elem_type": FLOAT, "shape": {"dim": dims}}}}
 

@@ -40,9 +40,7 @@ def read_prototxt(path: StrPath, *, read: Read = read_file) -> Network:
     path = os.fspath(path)
     content = read(path, MOST_DEFINITION)
     with named(path):
-        network = parse_prototxt(content)
-        _ = network.steps  # checks the shapes
-        return network
+        return parse_prototxt(content)
 
 
 def prototxt_text(network: Network) -> str:
@@ -50,10 +48,10 @@ def prototxt_text(network: Network) -> str:
     return text_of(net_record(network), SCHEMA, "NetParameter")
 
 
-def parse_prototxt(content: bytes) -> Network:
-    """Return the network that the bytes of a prototxt describe, for inputs that may have other shapes than those there.
+def parse_prototxt(content: bytes, *, check: bool = True) -> Network:
+    """Return the network that the bytes of a prototxt describe; ModelError as `read_prototxt`.
 
-    ModelError as `read_prototxt`, but the shapes are not checked.
+    Without ``check`` the shapes are not checked, which may be others when the network runs.
     """
     try:
         text = content.decode("utf-8")
@@ -63,7 +61,10 @@ def parse_prototxt(content: bytes) -> Network:
         message = parse(text, SCHEMA, "NetParameter")
     except ModelError as error:
         raise ModelError(f"no prototxt of the layers that can be read: {error}") from None
-    return _network(message)
+    network = _network(message)
+    if check:
+        _ = network.steps
+    return network
 
 
 def _network(message: Any) -> Network:

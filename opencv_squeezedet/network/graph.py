@@ -161,6 +161,17 @@ class Network:
             layers.append(replace(layer, bottoms=bottoms, tops=tops))
         return replace(self, layers=tuple(layers))
 
+    def up_to(self, tops: Sequence[str]) -> Network:
+        """Return the part of the network that makes these blobs."""
+        layers: list[Layer] = []
+        needed = set(tops)
+        for layer in reversed(self.layers):
+            if not needed.isdisjoint(layer.tops):
+                layers.insert(0, layer)
+                needed.update(layer.bottoms)
+        more = tuple(one for one in self.more_inputs if one[0] in needed)
+        return replace(self, layers=tuple(layers), more_inputs=more)
+
     def with_inputs(self, shapes: Mapping[str, Shape]) -> Network:
         """Return the network for inputs of other shapes, by name."""
         first, *more = {**self.inputs, **shapes}.items()

@@ -57,6 +57,9 @@ class Layer(ABC):
     trained: ClassVar[bool] = True
     """Whether its weights, if it has any, are trained; otherwise they are ones."""
 
+    batchless: ClassVar[bool] = False
+    """Whether its tops are the same for a batch of any size."""
+
     # ---- shapes and costs ----------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -55,6 +55,7 @@ class PriorBox(Layer):
     sides: tuple[tuple[float, float], ...] = ()
 
     arity = (2, 1)
+    batchless = True
     caffe = CaffeParameter(
         "203 prior_box_param PriorBoxParameter",
         """1 min_size float*; 2 max_size float*; 3 aspect_ratio float*; 4 flip bool=true; 5 clip bool=true; 6 variance float*;
@@ -79,10 +80,6 @@ class PriorBox(Layer):
     def _count(self) -> int:
         each = 1 + bool(self.largest) + len(self._all_ratios())
         return (len(self.sides) or len(self.smallest) * each) * len(self.offsets)
-
-    def keeps_batch(self, rank: int) -> bool:
-        """Whether its top is the same for a batch of any size: it has no batch, and none of its readers sees one."""
-        return True
 
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
