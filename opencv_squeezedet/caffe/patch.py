@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cv2
+import numpy as np
 
 from opencv_squeezedet._opencv import read_net_from_caffe
 from opencv_squeezedet.caffe.net import Net
@@ -78,8 +79,9 @@ def _replace(module: Any, name: str, value: Any) -> None:
 # ---- what takes the place of OpenCV's names -----------------------------------------------------------------------------
 
 
-def _caffe_files(model: Any, config: Any = "") -> tuple[Any, Any] | None:
+def _caffe_files(model: Any, config: Any) -> tuple[Any, Any] | None:
     """The prototxt and the caffemodel among two paths that OpenCV takes in either order; None if they are others."""
+    config = "" if config is None else config
     if not all(isinstance(path, (str, os.PathLike)) for path in (model, config)):
         return None
     suffixes = [os.path.splitext(path)[1] for path in (model, config)]
@@ -90,41 +92,47 @@ def _caffe_files(model: Any, config: Any = "") -> tuple[Any, Any] | None:
 
 def _read_net(original: Callable[..., Any]) -> Callable[..., Any]:
     def readNet(*arguments: Any, **named: Any) -> Any:
-        """Read a network: Caffe's two files in either order, or what OpenCV reads."""
+        """Read a network: Caffe's two files in either order, their contents, or what OpenCV reads."""
         first, second, third = (*arguments, None, None, None)[:3]
-        model, config = named.get("model", first), named.get("config", second) or ""
-        framework = named.get("framework", third) or ""
-        if files := _caffe_files(model, config):
-            return readNetFromCaffe(*files)
-        if isinstance(framework, str) and framework.lower() == "caffe":  # suffixes that say nothing
-            return readNetFromCaffe(config or model, model if config else None)
-        kind, weights, definition = (
-            named.get("framework", first),
-            named.get("bufferModel", second),
-            named.get("bufferConfig", third),
-        )
-        if isinstance(kind, str) and kind.lower() == "caffe":
-            return readNetFromCaffe(definition if definition is not None else b"", weights)
-        return original(*arguments, **named)
+        framework = named.get("framework", first if "bufferModel" in named or isinstance(second, np.ndarray) else third)
+        if isinstance(framework, str) and framework.lower() == "caffe":
+            if framework is first or "bufferModel" in named:
+                definition = named.get("bufferConfig", third)
+                return readNetFromCaffe(b"" if definition is None else definition, named.get("bufferModel", second))
+            model, config = named.get("model", first), named.get("config", second)
+            return readNetFromCaffe(*(_caffe_files(model, config) or (config, model)))
+        files = _caffe_files(named.get("model", first), named.get("config", second))
+        return original(*arguments, **named) if files is None else readNetFromCaffe(*files)
 
     return readNet
 
 
-def _model(original: Any) -> type:
-    class Model(original):  # type: ignore[misc]
-        def __init__(self, *arguments: Any, **named: Any) -> None:
-            first, second = (*arguments, None, None)[:2]
-            model, config = named.get("network", named.get("model", first)), named.get("config", second) or ""
-            if files := _caffe_files(model, config):
-                model = readNetFromCaffe(*files)
-            if isinstance(model, Net):
-                super().__init__(model.real())
-            else:
-                super().__init__(*arguments, **named)
+class _ModelClass(type):
+    """The class of what takes the place of a class of models: no subclass of it, because those of cv2's classes crash."""
 
-    Model.__name__ = Model.__qualname__ = original.__name__
-    Model.__module__, Model.__doc__ = original.__module__, original.__doc__
-    return Model
+    _original: Any
+
+    def __call__(cls, *arguments: Any, **named: Any) -> Any:
+        """Return an object of the original class, with the real network of a `Net` or of Caffe's files."""
+        first, second = (*arguments, None, None)[:2]
+        model, config = named.get("network", named.get("model", first)), named.get("config", second)
+        if files := _caffe_files(model, config):
+            model = readNetFromCaffe(*files)
+        return cls._original(model.real()) if isinstance(model, Net) else cls._original(*arguments, **named)
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, cls._original)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(getattr(subclass, "_original", subclass), cls._original)
+
+    def __getattr__(cls, name: str) -> Any:
+        return getattr(cls._original, name)
+
+
+def _model(original: Any) -> _ModelClass:
+    members = {"_original": original, "__module__": original.__module__, "__doc__": original.__doc__}
+    return _ModelClass(original.__name__, (), members)
 
 
 def _register_layer(type: str, cls: Any) -> None:  # noqa: A002 (OpenCV's names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -97,8 +98,10 @@ class Run:
         assert self.net is not None
         for name in self.inputs:
             self.net.setInput(values[name], name)
-        for name, value in zip(self.outputs, self.net.forward(self.outputs), strict=True):
-            values[name] = np.asarray(value).reshape(self._made[name])
+        for name, value in zip(self.outputs, map(np.asarray, self.net.forward(self.outputs)), strict=True):
+            if value.size != math.prod(self._made[name]):
+                raise NetError(f"OpenCV gives {name!r} in the shape {value.shape}, {self._made[name]} was expected")
+            values[name] = value.reshape(self._made[name])
 
     def _prepare(self, given: list[Shape], weights: Weights, settings: Settings) -> None:
         """Check the shapes, and make the network, unless only the batch is another and all layers allow that."""

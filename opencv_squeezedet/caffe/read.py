@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from opencv_squeezedet._opencv import read_net_from_caffe
 from opencv_squeezedet.caffe.errors import BAD_ARGUMENT, NetError, as_net_error
 from opencv_squeezedet.caffe.net import Net
+from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.formats.caffemodel import parse_caffemodel
 from opencv_squeezedet.formats.prototxt import parse_prototxt
 from opencv_squeezedet.model_files import MOST_BYTES, MOST_DEFINITION, named, read_file
+from opencv_squeezedet.network import Network
 
 Source = StrPath | bytes | bytearray | memoryview | NDArray[np.uint8]
 """A path, or the content of a file."""
@@ -68,11 +70,19 @@ def read(definition: Source, weights: Source | None) -> Net:
         if not text.strip():
             return Net()
         with named(_name_of(definition)):
-            network = parse_prototxt(text)
-        if weights is None or not any(network.weighted()):
+            network = parse_prototxt(text, check=False)
+        if weights is None or _has_no_weights(network):
             return Net(network)
         with named(_name_of(weights)):
             return Net(network, parse_caffemodel(_content(weights, "caffeModel", MOST_BYTES)))
+
+
+def _has_no_weights(network: Network) -> bool:
+    """Whether no layer has weights: its caffemodel has none either, which would be an error of any other."""
+    try:
+        return not any(network.weighted())
+    except ModelError:  # for inputs of the shapes in the file, in whose place the program sets others
+        return False
 
 
 def _content(source: Source, name: str, most: int) -> bytes:
