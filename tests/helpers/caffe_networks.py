@@ -154,4 +154,4 @@ def files_of(name: str) -> tuple[bytes, bytes]:
     real = FOLDER / "caffemodels" / f"{'pcn1' if name == 'pcn2' else name}.caffemodel"
     if real.exists():
         return definition.read_bytes(), real.read_bytes()
-    return definition.read_bytes(), material("make_weights").make(str(definition), seed_of(name), config().get(name, {}))[0]
+    return definition.read_bytes(), material("make_weights").make(definition.read_text(), seed_of(name), config().get(name, {}))[0]
