@@ -62,7 +62,7 @@ class Backend(ABC):
 
     @abstractmethod
     def predict(self, blob: Inputs, names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
-        """Run the network once, on its only input or on each by name; returns the outputs of these names, or all that it has."""
+        """Run the network once, on its only input or on each by name; returns the outputs of these names, or all."""
 
     @abstractmethod
     def origin(self, index: int) -> str:

@@ -31,7 +31,9 @@ class OnnxSession(OnnxBackend):
             with self.lock:
                 return tuple(self._run(blob, names))
         if len(self._inputs) != 1:
-            raise ValueError(f"{self.name} has {len(self._inputs)} inputs, a mapping with {', '.join(self._inputs)} was expected")
+            raise ValueError(
+                f"{self.name} has {len(self._inputs)} inputs, a mapping with {', '.join(self._inputs)} was expected"
+            )
         step = self._batch or len(blob)
         with self.lock:
             passes = [self._run({self._inputs[0]: blob[i : i + step]}, names) for i in range(0, len(blob), step)]

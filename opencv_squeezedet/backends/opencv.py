@@ -29,7 +29,7 @@ class _OpencvNet(Backend):
     """What both kinds of networks in OpenCV share."""
 
     def predict(self, blob: Inputs, names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
-        """Run the network once, on its only input or on each by name; returns the outputs of these names, or all that it has."""
+        """Run the network once, on its only input or on each by name; returns the outputs of these names, or all."""
         with self.lock:
             self._set_inputs(blob)
             return tuple(map(np.asarray, self.net.forward(names or self.net.getUnconnectedOutLayersNames())))
@@ -108,7 +108,7 @@ class OnnxNet(_OpencvNet, OnnxBackend):
         super().__init__(net, name, net.getUnconnectedOutLayersNames(), outputs)
 
     def predict(self, blob: Inputs, names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
-        """Run the network once, on its only input or on each by name; returns the outputs of these names, or all that it has."""
+        """Run the network once, on its only input or on each by name; returns the outputs of these names, or all."""
         if set(names) <= set(self._all):  # OpenCV 5 gives all outputs, or none
             given = dict(zip(self._all, super().predict(blob), strict=True))
             return tuple(given[name] for name in names or self._all)

@@ -127,7 +127,11 @@ class _Inspected:
             "definition": self.files.main,
             "weights": self.files.weights if self.files.definition else None,
             "input": {"name": network.input_name, "shape": network.input_shape},
-            **({"more_inputs": [{"name": name, "shape": shape} for name, shape in network.more_inputs]} if network.more_inputs else {}),
+            **(
+                {"more_inputs": [{"name": name, "shape": shape} for name, shape in network.more_inputs]}
+                if network.more_inputs
+                else {}
+            ),
             "layers": [self._layer(step) for step in network.steps],
             "outputs": network.output_names,
             "parameters": network.parameters,

@@ -67,8 +67,8 @@ def layer_of(message: Any, kind: str) -> Layer:
         )
     if kind not in _KINDS:
         raise UnknownLayerError(
-            f"layer {name!r}: the type {kind!r} is not supported; cut the network before it and compute the rest in Python, or "
-            "run it with OpenCV 4 or the fork of Caffe that has it"
+            f"layer {name!r}: the type {kind!r} is not supported; cut the network before it and compute the rest in Python, "
+            "or run it with OpenCV 4 or the fork of Caffe that has it"
         )
     layer = _KINDS[kind]
     for what, blobs, count in (("bottom", message.bottom, layer.arity[0]), ("top", message.top, layer.arity[1])):

@@ -16,6 +16,7 @@ from opencv_squeezedet.network import Layer, Network, Shape
 
 _MOST_AXES = 8
 
+
 def read_prototxt(path: StrPath, *, read: Read = read_file) -> Network:
     """Read a deployment prototxt: its input as ``input_dim``, ``input_shape`` or a layer; its layers as ``layer`` or V1's.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.network.layers import MOST_BLOB, Layer, Shape
+from opencv_squeezedet.network.layers import MOST_BLOB, Convolution, Layer, Shape
 
 MOST_VALUES = 1 << 30
 """How many values all blobs of a network may have together: 4 GiB as float32."""
@@ -85,8 +85,9 @@ class Network:
         Raises
         ------
         ModelError
-            If two inputs or two layers share a name, a layer's bottoms are missing or do not fit it, one of its tops is neither new nor
-            one of its bottoms, or it takes the network beyond `MOST_VALUES` or `MOST_WORK`; the message names the layer.
+            If two inputs or two layers share a name, a layer's bottoms are missing or do not fit it, one of its tops is
+            neither new nor one of its bottoms, or it takes the network beyond `MOST_VALUES` or `MOST_WORK`; the message names
+            the layer.
         """
         blobs = self.inputs
         steps = []
@@ -95,7 +96,9 @@ class Network:
             raise ModelError(f"inputs of different names were expected, got {', '.join(map(repr, blobs))}")
         values, work = sum(map(math.prod, blobs.values())), 0
         if values > MOST_BLOB:
-            raise ModelError(f"inputs of {', '.join(map(str, blobs.values()))} have {values} values, at most {MOST_BLOB} are possible")
+            raise ModelError(
+                f"inputs of {', '.join(map(str, blobs.values()))} have {values} values, at most {MOST_BLOB} are possible"
+            )
         for layer in self.layers:
             if layer.name in names:
                 raise layer.error("another layer has the same name")
@@ -146,20 +149,28 @@ class Network:
         return replace(self, input_shape=shape, layers=tuple(layers))
 
     def by_layer(self) -> Network:
-        """Return the network with a blob for each layer, none of them overwritten in place.
-
-        Blobs have the names that OpenCV 4 gives to their layers: the layer's own, or of a Convolution its top's; for further
-        tops with a colon and the top's index.
-        """
+        """Return the network with a blob for each top, none of them overwritten in place, named as in `by_opencv_name`."""
         names = {name: name for name in self.inputs}
         layers = []
         for layer in self.layers:
             bottoms = tuple(names.get(bottom, bottom) for bottom in layer.bottoms)
-            label = layer.tops[0] if type(layer).__name__ == "Convolution" and len(layer.tops) == 1 else layer.name
-            tops = tuple(f"{label}:{i}" if i else label for i in range(len(layer.tops)))
+            tops = tuple(f"{layer.name}:{i}" if i else layer.name for i in range(len(layer.tops)))
+            tops = layer.tops if _named_by_tops(layer) else tops
             names.update(zip(layer.tops, tops, strict=True))
             layers.append(replace(layer, bottoms=bottoms, tops=tops))
         return replace(self, layers=tuple(layers))
+
+    @property
+    def by_opencv_name(self) -> dict[str, tuple[str, ...]]:
+        """The blobs that OpenCV 4 gives for each layer's name; there a Convolution has those of its tops.
+
+        They are its tops, or the bottoms of one that has none.
+        """
+        found: dict[str, tuple[str, ...]] = {}
+        for layer in self.layers:
+            named = {top: (top,) for top in layer.tops} if _named_by_tops(layer) else {layer.name: layer.tops or layer.bottoms}
+            found.update(named)
+        return found
 
     def up_to(self, tops: Sequence[str]) -> Network:
         """Return the part of the network that makes these blobs."""
@@ -224,15 +235,14 @@ class Network:
         }
 
     def fitted(self, weights: Mapping[str, Sequence[NDArray[np.float32]]]) -> Weights:
-        """Return the layers' weights, in the shapes that they need where a file has more or fewer axes of length 1; others as is."""
-        fitted = {}
+        """Return weights with more or fewer axes of length 1, where a layer needs them: old files have four axes."""
+        fitted: Weights = {name: list(blobs) for name, blobs in weights.items()}
         for step in self.weighted():
-            blobs = weights.get(step.layer.name, [])
-            fitted[step.layer.name] = [
-                blob.reshape(shape) if _long(blob.shape) == _long(shape) else blob
-                for blob, shape in zip(blobs, step.weights, strict=False)
-            ] + list(blobs[len(step.weights) :])
-        return {**weights, **{name: blobs for name, blobs in fitted.items() if blobs}}
+            blobs = fitted.get(step.layer.name, [])
+            for i, (blob, shape) in enumerate(zip(blobs, step.weights, strict=False)):
+                if _long(blob.shape) == _long(shape):
+                    blobs[i] = blob.reshape(shape)
+        return fitted
 
     def check_weights(self, weights: Mapping[str, Sequence[NDArray[np.float32]]]) -> None:
         """Check that there are fitting weights for each layer; weights of other layers are ignored, as in Caffe.
@@ -271,6 +281,10 @@ class Network:
             + ", ".join(f"{_named([step.layer.name for step in steps])} {what}" for what, steps in groups.items() if steps)
             + (f"; there are also weights for {_named(unknown)}" if unknown else "")
         )
+
+
+def _named_by_tops(layer: Layer) -> bool:
+    return type(layer) is Convolution
 
 
 def _long(shape: Shape) -> list[int]:

@@ -175,7 +175,7 @@ CONV = f'layer {{ type: "Convolution" {CONVOLUTION} }}'
             r"layer 'p': pad must be smaller than the kernel of \(2, 2\), got \(2, 2\)",
         ),
         (
-            f'{INPUT} layer {{ name: "e" type: "Eltwise" bottom: "data" top: "e" eltwise_param {{ operation: MAX coeff: 2 }} }}',
+            f'{INPUT} layer {{ name: "e" type: "Eltwise" top: "e" bottom: "data" eltwise_param {{ operation: 2 coeff: 2 }} }}',
             "layer 'e': only a SUM can have coeff",
         ),
         (
@@ -441,7 +441,7 @@ def test_blobs_that_are_not_what_they_say(tmp_path: Path, blob: Callable[[Any], 
                 field(100, field(1, name) + field(7, field(7, field(1, b"\x01")) + field(5, bytes(4))))
                 for name in (b"a", b"a_1", b"a")
             ),
-            "layer 'a': it is there twice",
+            "layer 'a_1': it is there twice",
         ),
         (field(100, b"") * 100_000, "300000 bytes.*too many fields"),
     ],

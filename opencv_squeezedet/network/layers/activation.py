@@ -130,15 +130,13 @@ class PReLU(SameShape):
 
 @dataclass(frozen=True, kw_only=True)
 class Dropout(SameShape):
-    """Caffe's Dropout, which does nothing outside training; unless training did not ``scale``: then it multiplies by 1 - ratio."""
+    """Caffe's Dropout, which does nothing outside training; if training does not ``scale``, it multiplies by 1 - ratio."""
 
     ratio: float = 0.5
     scale: bool = True
 
     in_place = True
-    caffe = CaffeParameter(
-        "108 dropout_param DropoutParameter", "1 dropout_ratio float=0.5; 2 scale_train bool=true", v1=12
-    )
+    caffe = CaffeParameter("108 dropout_param DropoutParameter", "1 dropout_ratio float=0.5; 2 scale_train bool=true", v1=12)
     onnx: ClassVar = {"Dropout": OnnxOperator("ratio seed", optional=1, more_outputs=True)}
 
     @classmethod

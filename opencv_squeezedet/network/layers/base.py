@@ -176,7 +176,7 @@ class Layer(ABC):
     # ---- ONNX's nodes --------------------------------------------------------------------------------------------------
 
     def _chain(self, writer: OnnxWriter, *steps: tuple[str, float | None, float]) -> None:
-        """Write operators one after another, each with its constant; those whose constant is the last number change nothing."""
+        """Write operators one after another, each with its constant; one whose constant is the last number is left out."""
         value, left = writer.bottoms, [step for step in steps if step[1] != step[2]] or [("Identity", None, 0.0)]
         for op, constant, _ in left:
             part = op.lower()

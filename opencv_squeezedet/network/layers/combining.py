@@ -157,7 +157,7 @@ class Slice(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Eltwise(Layer):
-    """Caffe's Eltwise: the sum of the bottoms, each perhaps times a coefficient; their product, or the greatest of each value."""
+    """Caffe's Eltwise: the sum of the bottoms, perhaps times coefficients; their product; or the greatest of each value."""
 
     operation: str = "sum"
     coefficients: tuple[float, ...] = ()
@@ -176,9 +176,9 @@ class Eltwise(Layer):
         if len(bottoms) < 2 or len(self.coefficients) not in (0, len(bottoms)):
             raise self.error(f"two bottoms or more, and no coeff or one for each, were expected, got {len(bottoms)}")
         top = tuple(map(max, zip(*bottoms, strict=False)))
-        if any(len(shape) != len(top) or any(a not in (1, b) for a, b in zip(shape, top, strict=True)) for shape in bottoms) or any(
-            shape[:2] != top[:2] for shape in bottoms
-        ):
+        if any(
+            len(shape) != len(top) or any(a not in (1, b) for a, b in zip(shape, top, strict=True)) for shape in bottoms
+        ) or any(shape[:2] != top[:2] for shape in bottoms):
             raise self.error(f"bottoms of the same shape were expected, got {', '.join(map(str, bottoms))}")
         return [top]
 
@@ -252,7 +252,10 @@ class Axpy(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Crop(Layer):
-    """Caffe's Crop: the first bottom with the second's lengths from an axis on; begins at 0, or at one offset or one of each axis."""
+    """Caffe's Crop: the first bottom with the second's lengths from an axis on.
+
+    It begins at 0, at one offset, or at one for each axis.
+    """
 
     axis: int = 2
     offsets: tuple[int, ...] = ()
@@ -266,7 +269,9 @@ class Crop(Layer):
         axis = self._axis(self.axis, shape)
         if len(like) != len(shape) or len(self.offsets) not in (0, 1, len(shape) - axis):
             raise self.error(f"offsets {self.offsets} and bottoms of {shape} and {like} do not fit from axis {self.axis} on")
-        if any(start + length > whole for start, length, whole in zip(self._starts(shape), like[axis:], shape[axis:], strict=True)):
+        if any(
+            start + length > whole for start, length, whole in zip(self._starts(shape), like[axis:], shape[axis:], strict=True)
+        ):
             raise self.error(f"offsets {self.offsets} and lengths of {like} exceed a bottom of {shape}")
         return [(*shape[:axis], *like[axis:])]
 
@@ -317,7 +322,7 @@ class Split(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Silence(Layer):
-    """Caffe's Silence, which only reads its bottoms: they stay outputs of the network. If it has tops, they are its bottoms."""
+    """Caffe's Silence, which only reads its bottoms; if it has tops, they are its bottoms."""
 
     arity = (0, -1)
 

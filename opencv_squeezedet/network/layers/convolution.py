@@ -56,7 +56,9 @@ class _Filter(Layer):
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """Return (N, outputs, H', W')."""
         if len(self.tops) != len(bottoms) or any(shape[1:2] != bottoms[0][1:2] for shape in bottoms):
-            raise self.error(f"{len(bottoms)} tops, and bottoms of the same channels, were expected, got {len(self.tops)} and {bottoms}")
+            raise self.error(
+                f"{len(bottoms)} tops, and bottoms of the same channels, were expected, got {len(self.tops)} and {bottoms}"
+            )
         return list(map(self._top_shape, bottoms))
 
     def _top_shape(self, bottom: Shape) -> Shape:

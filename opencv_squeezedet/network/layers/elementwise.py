@@ -135,9 +135,7 @@ class Power(SameShape):
     scale: float = 1.0
     shift: float = 0.0
 
-    caffe = CaffeParameter(
-        "122 power_param PowerParameter", "1 power float=1; 2 scale float=1; 3 shift float=0", v1=21
-    )
+    caffe = CaffeParameter("122 power_param PowerParameter", "1 power float=1; 2 scale float=1; 3 shift float=0", v1=21)
 
     @classmethod
     def read_caffe(cls, param: Any) -> Options:

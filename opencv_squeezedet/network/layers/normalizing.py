@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -22,20 +22,23 @@ def _standardized(layer: Layer, writer: OnnxWriter, axes: Sequence[int], *, vari
         writer.node("Sub", [*writer.bottoms, mean])
         return
     centred = writer.node("Sub", [*writer.bottoms, mean], part="centred")
-    squares = writer.node("ReduceMean", [writer.node("Mul", [centred] * 2, part="squares")], part="variance", axes=axes, keepdims=1)
+    squares = writer.node(
+        "ReduceMean", [writer.node("Mul", [centred] * 2, part="squares")], part="variance", axes=axes, keepdims=1
+    )
     safe = writer.node("Add", [squares, writer.constant(f"{layer.name}.eps", eps)], part="safe")
     writer.node("Div", [centred, writer.node("Sqrt", [safe], part="deviation")])
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchNorm(SameShape):
-    """Caffe's BatchNorm, by the stored mean and variance, which are divided by the third blob; or by those of the one input."""
+    """Caffe's BatchNorm, by the stored mean and variance, divided by the third blob; or by those of the only input."""
 
     eps: float = 1e-5
     stored: bool = True
 
     caffe = CaffeParameter(
-        "139 batch_norm_param BatchNormParameter", "1 use_global_stats bool=true; 2 moving_average_fraction float; 3 eps float=1e-5"
+        "139 batch_norm_param BatchNormParameter",
+        "1 use_global_stats bool=true; 2 moving_average_fraction float; 3 eps float=1e-5",
     )
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
@@ -144,10 +147,9 @@ class Scale(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class LRN(SameShape):
-    """Caffe's LRN: x / (k + alpha * mean of the squares nearby) ** beta, over channels or, ``within`` one, over a square of pixels.
+    """Caffe's LRN: x / (k + alpha * mean of the squares nearby) ** beta, over channels or, ``within`` one, over pixels.
 
-    Without alpha it is 1e-4, as in OpenCV 4. Unlike there, k is not ignored: a network is trained with it. Within a channel k is
-    1 in Caffe too.
+    The default of alpha is OpenCV 4's. OpenCV 4 ignores k, which a network is trained with. Within a channel k is 1 in Caffe too.
     """
 
     size: int = 5
@@ -158,7 +160,8 @@ class LRN(SameShape):
 
     caffe = CaffeParameter(
         "118 lrn_param LRNParameter",
-        "1 local_size uint32=5; 2 alpha float=0.0001; 3 beta float=0.75; 4 norm_region NormRegion; 5 k float=1; 6 engine Engine",
+        """1 local_size uint32=5; 2 alpha float=0.0001; 3 beta float=0.75; 4 norm_region NormRegion; 5 k float=1;
+        6 engine Engine""",
         v1=18,
         enums=(("NormRegion", "ACROSS_CHANNELS WITHIN_CHANNEL"),),
     )
@@ -234,7 +237,7 @@ class MVN(SameShape):
 
 @dataclass(frozen=True, kw_only=True)
 class Normalize(SameShape):
-    """SSD's Normalize: each input, or each pixel, divided by its Euclidean norm, and times a factor, or one for each channel."""
+    """SSD's Normalize: each input, or each pixel, divided by its Euclidean norm, times one factor or one for each channel."""
 
     across: bool = True
     shared: bool = True

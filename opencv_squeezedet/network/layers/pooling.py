@@ -32,7 +32,7 @@ _METHODS = {0: "max", 1: "average"}
 
 @dataclass(frozen=True, kw_only=True)
 class Pooling(Layer):
-    """Caffe's Pooling, whose last windows may extend over the border, with ``ceil``; without a kernel it pools over the whole map.
+    """Caffe's Pooling; with ``ceil`` the last windows may extend over the border, without a kernel there is one window.
 
     The greatest values may have a second top: where each is in its map, as in OpenCV 4.
     """
@@ -126,8 +126,14 @@ class Pooling(Layer):
         window: Options = {"kernel_shape": self.kernel, "strides": self.stride, "pads": self.pad * 2}
         greatest, whole = self.method == "max", not any(over)
         if len(tops) == 2 and not writer.opencv:
-            self._write_places(writer, bottoms[0], window | {"pads": (*self.pad, *(max(0, p + o) for p, o in zip(self.pad, over, strict=True)))})
-        elif len(tops) == 1 and (whole or (greatest and self.ceil and min(over) >= 0 and not any(self._outside(*each) for each in windows))):
+            self._write_places(
+                writer,
+                bottoms[0],
+                window | {"pads": (*self.pad, *(max(0, p + o) for p, o in zip(self.pad, over, strict=True)))},
+            )
+        elif len(tops) == 1 and (
+            whole or (greatest and self.ceil and min(over) >= 0 and not any(self._outside(*each) for each in windows))
+        ):
             more: Options = {"ceil_mode": int(self.ceil)} if greatest else {"count_include_pad": 1}
             writer.node("MaxPool" if greatest else "AveragePool", writer.bottoms, **window, **more)
         elif writer.opencv:
@@ -144,8 +150,12 @@ class Pooling(Layer):
         """Write OpenCV's layer, which follows the size of the input."""
         assert self.kernel is not None
         window = {"kernel": self.kernel, "stride": self.stride, "pad": self.pad}
-        options = {f"{name}_{axis}": value for name, pair in window.items() for axis, value in zip("hw", pair, strict=True)}
-        writer.node("Pooling", writer.bottoms, pool={"max": "MAX", "average": "AVE"}[self.method], ceil_mode=int(self.ceil), **options)
+        options: Options = {
+            f"{name}_{axis}": value for name, pair in window.items() for axis, value in zip("hw", pair, strict=True)
+        }
+        writer.node(
+            "Pooling", writer.bottoms, pool={"max": "MAX", "average": "AVE"}[self.method], ceil_mode=int(self.ceil), **options
+        )
 
     def _write_border(self, writer: OnnxWriter, windows: Sequence[tuple[int, ...]], over: Sequence[int]) -> None:
         """Write the pooling of padded values, with the pads that each side needs.

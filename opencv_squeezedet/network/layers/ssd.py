@@ -59,8 +59,8 @@ class PriorBox(Layer):
     caffe = CaffeParameter(
         "203 prior_box_param PriorBoxParameter",
         """1 min_size float*; 2 max_size float*; 3 aspect_ratio float*; 4 flip bool=true; 5 clip bool=true; 6 variance float*;
-        7 img_size uint32; 8 img_h uint32; 9 img_w uint32; 10 step float; 11 step_h float; 12 step_w float; 13 offset float=0.5;
-        14 width float*; 15 height float*; 16 offset_h float*; 17 offset_w float*""",
+        7 img_size uint32; 8 img_h uint32; 9 img_w uint32; 10 step float; 11 step_h float; 12 step_w float;
+        13 offset float=0.5; 14 width float*; 15 height float*; 16 offset_h float*; 17 offset_w float*""",
     )
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
@@ -84,10 +84,16 @@ class PriorBox(Layer):
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
         """Return all fields; OptionError where OpenCV 4 refuses them."""
-        lists = {name: tuple(map(shortest, getattr(param, name))) for name in ("min_size", "max_size", "aspect_ratio", "variance")}
+        lists = {
+            name: tuple(map(shortest, getattr(param, name))) for name in ("min_size", "max_size", "aspect_ratio", "variance")
+        }
         sides = tuple(zip(map(shortest, param.width), map(shortest, param.height), strict=False))
         sizes = (*lists["min_size"], *lists["max_size"], *lists["aspect_ratio"], *(side for pair in sides for side in pair))
-        if len(param.width) != len(param.height) or not (sides or lists["min_size"]) or not all(0 < size < math.inf for size in sizes):
+        if (
+            len(param.width) != len(param.height)
+            or not (sides or lists["min_size"])
+            or not all(0 < size < math.inf for size in sizes)
+        ):
             raise OptionError("min_size, or as many widths as heights, all above 0, were expected in prior_box_param")
         if lists["max_size"] and len(lists["max_size"]) != len(lists["min_size"]):
             raise OptionError(f"as many max_size as min_size were expected, got {len(lists['max_size'])}")
@@ -95,7 +101,9 @@ class PriorBox(Layer):
             raise OptionError(f"1 or 4 values of variance were expected, got {len(lists['variance'])}")
         offsets = tuple(zip(map(shortest, param.offset_h), map(shortest, param.offset_w), strict=False))
         if len(param.offset_h) != len(param.offset_w) or len(offsets) > _MOST_BOXES:
-            raise OptionError(f"as many offset_h as offset_w were expected, got {len(param.offset_h)} and {len(param.offset_w)}")
+            raise OptionError(
+                f"as many offset_h as offset_w were expected, got {len(param.offset_h)} and {len(param.offset_w)}"
+            )
         step = (param.step, param.step) if param.has("step") else (param.step_h, param.step_w)
         return {
             "smallest": lists["min_size"],
@@ -160,8 +168,8 @@ class PriorBox(Layer):
 class DetectionOutput(Layer):
     """Boxes from deltas, confidences and priors: the best of all classes after NMS, (1, 1, batch * keep, 7), as in OpenCV 4.
 
-    A row is (image, class, score, xmin, ymin, xmax, ymax). The rows of an image follow those of the image before by falling score;
-    rows of zeros follow the last.
+    A row is (image, class, score, xmin, ymin, xmax, ymax). The rows of an image have falling scores and follow those of the
+    image before; rows of zeros follow the last.
 
     Parameters
     ----------
@@ -200,8 +208,8 @@ class DetectionOutput(Layer):
     arity = (3, 1)
     caffe = CaffeParameter(
         "204 detection_output_param DetectionOutputParameter",
-        """1 num_classes uint32; 2 share_location bool; 3 background_label_id int32; 4 nms_param NonMaximumSuppressionParameter;
-        5 save_output_param SaveOutputParameter; 6 code_type CodeType; 8 variance_encoded_in_target bool; 7 keep_top_k int32;
+        """1 num_classes uint32; 2 share_location bool; 3 background_label_id int32;
+        4 nms_param NonMaximumSuppressionParameter; 5 save_output_param SaveOutputParameter; 6 code_type CodeType; 8 variance_encoded_in_target bool; 7 keep_top_k int32;
         9 confidence_threshold float; 1000 clip bool; 1001 normalized_bbox bool=true""",
         enums=(("CodeType", "NONE CORNER CENTER_SIZE CORNER_SIZE"),),
         messages=(
@@ -214,7 +222,12 @@ class DetectionOutput(Layer):
         """Return (1, 1, batch * keep, 7)."""
         deltas, scores, priors = bottoms
         images = deltas[0]
-        if len(priors) < 3 or priors[1] != (1 if self.encoded else 2) or math.prod(priors) != priors[1] * priors[2] or priors[2] % 4:
+        if (
+            len(priors) < 3
+            or priors[1] != (1 if self.encoded else 2)
+            or math.prod(priors) != priors[1] * priors[2]
+            or priors[2] % 4
+        ):
             raise self.error(f"priors of (1, {1 if self.encoded else 2}, 4 * boxes) were expected, got {priors}")
         boxes = priors[2] // 4
         for blob, shape, values in (
@@ -288,13 +301,29 @@ class DetectionOutput(Layer):
         boxes = self._boxes(writer, node("Reshape", [priors, constant(writer, "priors", [1, -1, 1, 4])], part="corners"))
         if writer.opencv:  # its code_type is ignored there, but not whether the deltas are encoded: from priors of 0
             deltas = node("Reshape", [boxes, constant(writer, "flat", [0, -1])], part="deltas")
-            zeros = node("Mul", [node("Reshape", [priors, constant(writer, "row", [1, 1, -1])], part="row"), constant(writer, "zero", 0.0)], part="zeros")
+            zeros = node(
+                "Mul",
+                [node("Reshape", [priors, constant(writer, "row", [1, 1, -1])], part="row"), constant(writer, "zero", 0.0)],
+                part="zeros",
+            )
             options: Options = {"num_classes": self.classes, "background_label_id": self.background, "top_k": self.top_k}
-            options |= {"nms_threshold": self.nms_threshold, "confidence_threshold": self.score_threshold, "keep_top_k": self.keep}
+            options |= {
+                "nms_threshold": self.nms_threshold,
+                "confidence_threshold": self.score_threshold,
+                "keep_top_k": self.keep,
+            }
             options |= {"share_location": int(self.shared), "normalized_bbox": int(self.normalized), "clip": 0}
-            node("DetectionOutput", [deltas, writer.bottoms[1], zeros], code_type="CORNER", variance_encoded_in_target=1, **options)
+            node(
+                "DetectionOutput",
+                [deltas, writer.bottoms[1], zeros],
+                code_type="CORNER",
+                variance_encoded_in_target=1,
+                **options,
+            )
         elif bottoms[0][0] != 1 or not self.shared or not self.normalized:
-            raise self.error("standard ONNX has its equal for one picture, shared and normalized locations only: convert with --raw")
+            raise self.error(
+                "standard ONNX has its equal for one picture, shared and normalized locations only: convert with --raw"
+            )
         else:
             self._suppress(writer, boxes, bottoms[2][2] // 4)
 
@@ -309,7 +338,9 @@ class DetectionOutput(Layer):
             return self._constant(writer, part, values)
 
         def half(value: str, start: int, part: str) -> str:
-            ends = [constant(f"{part}.{name}", [number]) for name, number in (("start", start), ("end", start + 2), ("axis", 3))]
+            ends = [
+                constant(f"{part}.{name}", [number]) for name, number in (("start", start), ("end", start + 2), ("axis", 3))
+            ]
             return node("Slice", [value, *ends], part=part)
 
         each = 1 if self.shared else self.classes
@@ -328,7 +359,9 @@ class DetectionOutput(Layer):
             moved = node("Add", [centre, node("Mul", [half(deltas, 0, "shift"), size], part="moves")], part="moved")
             new = node("Mul", [node("Exp", [half(deltas, 2, "growth")], part="factors"), size], part="new_size")
             new = node("Mul", [new, two], part="new_half")
-            boxes = node("Concat", [node("Sub", [moved, new], part="low"), node("Add", [moved, new], part="high")], part="boxes", axis=3)
+            boxes = node(
+                "Concat", [node("Sub", [moved, new], part="low"), node("Add", [moved, new], part="high")], part="boxes", axis=3
+            )
         else:
             boxes = node("Add", [priors, deltas], part="boxes")
         if self.clip:
@@ -356,13 +389,19 @@ class DetectionOutput(Layer):
             worse = node("Less", [scores, least], part="worse")
             seen = node("Where", [worse, constant("none", -1.0), scores], part="seen")
         flat = node("Reshape", [boxes, constant("boxes", [1, count, 4])], part="flat_boxes")
-        limits = [constant("most", [count]), constant("iou", [self.nms_threshold]), constant("threshold", [self.score_threshold])]
+        limits = [
+            constant("most", [count]),
+            constant("iou", [self.nms_threshold]),
+            constant("threshold", [self.score_threshold]),
+        ]
         kept = node("NonMaxSuppression", [flat, seen, *limits], part="kept")
         row, box = column(kept, 1, "row"), column(kept, 2, "box")
         index = node("Add", [node("Mul", [row, constant("count", count)], part="offset"), box], part="index")
         score = node("Gather", [node("Reshape", [scores, constant("all", [-1])], part="all_scores"), index], part="score")
         label = node("Gather", [constant("labels", list(map(float, found))), row], part="label")
-        corners = node("Gather", [node("Reshape", [flat, constant("pairs", [count, 4])], part="all_boxes"), box], part="corners_kept")
+        corners = node(
+            "Gather", [node("Reshape", [flat, constant("pairs", [count, 4])], part="all_boxes"), box], part="corners_kept"
+        )
         image = node("Mul", [score, constant("image", 0.0)], part="images")
         parts = [
             node("Reshape", [value, constant(f"{part}_shape", [-1, 1])], part=f"{part}_column")
@@ -370,6 +409,8 @@ class DetectionOutput(Layer):
         ]
         rows = node("Concat", [*parts, corners], part="detections", axis=1)
         rows = node("Concat", [rows, constant("zeros", np.zeros((self.keep, 7)))], part="padded", axis=0)
-        order = node("TopK", [column(rows, 2, "order_by"), constant("keep", [self.keep])], part="order", more_outputs=1, axis=0)
+        order = node(
+            "TopK", [column(rows, 2, "order_by"), constant("keep", [self.keep])], part="order", more_outputs=1, axis=0
+        )
         rows = node("Gather", [rows, f"{order}/1"], part="ordered", axis=0)
         node("Reshape", [rows, constant("shape", [1, 1, self.keep, 7])])
