@@ -97,6 +97,11 @@ class Net:
         self._profile: tuple[int, Array] = 0, np.zeros(0)
         self._lock = threading.Lock()
 
+    @property
+    def inputs(self) -> dict[str, Shape]:
+        """The shapes of the inputs by name, as the file has them."""
+        return dict(self._shapes)
+
     # ---- inputs --------------------------------------------------------------------------------------------------------
 
     def setInput(

@@ -247,6 +247,8 @@ def with_own_tops(network: Network) -> tuple[Layer, ...]:
                 name, number = f"{top}:{number}", number + 1
             taken.add(name)
             names.append(name)
+        if missing := [bottom for bottom in layer.bottoms if bottom not in current]:
+            raise layer.error(f"no earlier layer gives its bottom {missing[0]!r}")
         layers.append(replace(layer, bottoms=tuple(current[bottom] for bottom in layer.bottoms), tops=tuple(names)))
         current.update(zip(tops, names, strict=True))
     return tuple(layers)

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from caffe_networks import CHAIN, ENGINES, HAS_IMPORTER, SSD, a_blob, inputs, layer, made, own
+from caffe_networks import CHAIN, ENGINES, HAS_IMPORTER, MANY, SSD, a_blob, inputs, layer, made, own
 from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
@@ -348,6 +348,19 @@ def test_onnx_is_for_any_library(engine: Any) -> None:
     outputs = {output.name for output in session.get_outputs()}
     values = dict(zip(sorted(outputs), session.run(sorted(outputs), {"data": blob}), strict=True))
     assert close(values["last"], net.forward("last"))
+
+
+@own_only
+def test_many_kinds_of_layers(engine: Any) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    net = engine(*made(MANY))
+    blobs = {"data": a_blob(1, 4, 16, 20), "rois": np.float32([[0, 0, 0, 9, 7], [0, 3, 2, 19, 15]])}
+    for name, blob in blobs.items():
+        net.setInput(blob, name)
+    session = onnxruntime.InferenceSession(net.onnx(), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    for name, value in zip(names, session.run(names, blobs), strict=True):
+        assert np.allclose(net.forward(name), value, atol=1e-4 * np.abs(value).max())
 
 
 @pytest.mark.skipif(HAS_IMPORTER, reason="OpenCV 4 has no such need")

@@ -20,6 +20,7 @@ from shared import DATA
 from opencv_squeezedet.caffe.read import read
 from opencv_squeezedet.formats import caffemodel_bytes
 from opencv_squeezedet.formats.prototxt import parse_prototxt
+from opencv_squeezedet.network import BatchNorm
 
 Array = NDArray[Any]
 FOLDER = DATA / "caffe"
@@ -79,10 +80,46 @@ SSD = (
 )
 
 
+MANY = (
+    inputs(data=(1, 4, 16, 20), rois=(2, 5))
+    + layer("Convolution", "conv", "data", "", CONV)
+    + layer("BatchNorm", "bn", "conv", "=")
+    + layer("Scale", "scale", "conv", "=", "scale_param { bias_term: true }")
+    + layer("PReLU", "prelu", "conv", "=")
+    + layer("LRN", "lrn", "conv", "", "lrn_param { local_size: 3 alpha: 0.1 beta: 0.75 }")
+    + layer("Pooling", "pool", "lrn", "", "pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 1 }")
+    + layer("Pooling", "max", "lrn", "", "pooling_param { pool: MAX kernel_size: 3 stride: 2 }")
+    + layer("Deconvolution", "up", "max", "", "convolution_param { num_output: 4 kernel_size: 4 stride: 2 group: 4 pad: 1 }")
+    + layer("Crop", "crop", "up max", "", "crop_param { axis: 2 offset: 1 }")
+    + layer("Interp", "interp", "pool", "", "interp_param { height: 8 width: 10 }")
+    + layer("Eltwise", "sum", "crop interp", "", "eltwise_param { operation: SUM coeff: 1 coeff: -1 }")
+    + layer("Normalize", "norm", "sum", "", "norm_param { across_spatial: false channel_shared: false }")
+    + layer("MVN", "mvn", "norm", "", "mvn_param { normalize_variance: true }")
+    + layer("ShuffleChannel", "shuffle", "mvn", "", "shuffle_channel_param { group: 2 }")
+    + layer("Power", "power", "shuffle", "", "power_param { power: 2 scale: 0.5 shift: 1 }")
+    + layer("ELU", "elu", "power", "", "elu_param { alpha: 0.5 }")
+    + layer("Slice", "slice", "elu", "s1 s2", "slice_param { axis: 1 slice_point: 1 }")
+    + layer("Concat", "concat", "s2 s1", "", "concat_param { axis: 1 }")
+    + layer("ROIPooling", "roi", "concat rois", "", "roi_pooling_param { pooled_h: 2 pooled_w: 3 spatial_scale: 0.5 }")
+    + layer("InnerProduct", "fc", "roi", "", "inner_product_param { num_output: 6 }")
+    + layer("Dropout", "drop", "fc", "=")
+    + layer("Softmax", "prob", "fc")
+    + layer("Reorg", "reorg", "concat", "", "reorg_param { stride: 2 }")
+    + layer("BNLL", "bnll", "reorg")
+    + layer("Flatten", "flat", "bnll")
+)
+"""One layer of most other kinds."""
+
+
 def made(text: str, seed: int = 0) -> tuple[bytes, bytes]:
     """The prototxt and a caffemodel of random weights."""
     network = parse_prototxt(text.encode())
-    return text.encode(), caffemodel_bytes(network, random_weights(network, seed))
+    weights = random_weights(network, seed)
+    for step in network.weighted():
+        if isinstance(step.layer, BatchNorm):
+            mean, variance, _ = weights[step.layer.name]
+            weights[step.layer.name] = [mean, np.abs(variance) + 1, np.ones(1, np.float32)]
+    return text.encode(), caffemodel_bytes(network, weights)
 
 
 def written(folder: Path, text: str, seed: int = 0) -> tuple[Path, Path]:
@@ -154,4 +191,6 @@ def files_of(name: str) -> tuple[bytes, bytes]:
     real = FOLDER / "caffemodels" / f"{'pcn1' if name == 'pcn2' else name}.caffemodel"
     if real.exists():
         return definition.read_bytes(), real.read_bytes()
-    return definition.read_bytes(), material("make_weights").make(definition.read_text(), seed_of(name), config().get(name, {}))[0]
+    return definition.read_bytes(), material("make_weights").make(
+        definition.read_text(), seed_of(name), config().get(name, {})
+    )[0]

@@ -22,6 +22,7 @@ FLOORS = (
     "evaluation",
     "anchor_shapes",
     "datasets",
+    "caffe",
     "detection_model",
     "detector classifier infer_bbox activations",
     "model",
