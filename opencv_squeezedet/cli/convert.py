@@ -18,8 +18,8 @@ from opencv_squeezedet.network import DetectionOutput
 
 DESCRIPTION = (
     "Convert a network between Caffe's prototxt and caffemodel, ONNX, .sdz and (as a source) Han's .net. The model's JSON "
-    "description is copied too. The ONNX files run on OpenCV 4.8 to 5 and on onnxruntime. Any Caffe network may be the source; the "
-    "ONNX file of an SSD ends with NonMaxSuppression, for onnxruntime."
+    "description is copied too. The ONNX files run on OpenCV 4.8 to 5 and on onnxruntime. Any Caffe network may be the "
+    "source; the ONNX file of an SSD ends with NonMaxSuppression, for onnxruntime."
 )
 USAGE = "[options] SOURCE TARGET"
 EXAMPLE = "SqueezeDet.prototxt SqueezeDet.onnx --half"

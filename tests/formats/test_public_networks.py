@@ -27,8 +27,9 @@ FOLDER = DATA / "caffe"
 pytestmark = needs("caffe/cases.py")
 
 SMALL = (
-    "cifar10_full hyperlpr_char hyperlpr_finemap lenet lenet_train_test_test mobilenet_ssd_voc mtcnn_det1 mtcnn_det2 pcn1 pcn2 "
-    "res10_face_fp16 squeezenet_v1.1_v1bin shufflenet_v1 ultralight_rfb ultralight_slim waifu2x_vgg7_rgb_test wechat_sr"
+    "cifar10_full hyperlpr_char hyperlpr_finemap lenet lenet_train_test_test mobilenet_ssd_voc mtcnn_det1 mtcnn_det2 pcn1 "
+    "pcn2 res10_face_fp16 squeezenet_v1.1_v1bin shufflenet_v1 ultralight_rfb ultralight_slim waifu2x_vgg7_rgb_test "
+    "wechat_sr"
 )
 PROPOSAL = "a Proposal is refused by name"
 CAFFES = "OpenCV 4 has another order of Axpy's bottoms than Caffe, whose answer is the reference of the other of the two"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opencv_squeezedet.network.layers.base import SLOWER, Layer, SameShape, shortest
 from opencv_squeezedet.network.layers.interfaces import CaffeParameter, OnnxWriter, OptionError, Options, Shape
@@ -27,6 +28,28 @@ def _standardized(layer: Layer, writer: OnnxWriter, axes: Sequence[int], *, vari
     )
     safe = writer.node("Add", [squares, writer.constant(f"{layer.name}.eps", eps)], part="safe")
     writer.node("Div", [centred, writer.node("Sqrt", [safe], part="deviation")])
+
+
+def _write_batch_norm(
+    layer: Layer,
+    writer: OnnxWriter,
+    *,
+    scale: NDArray[Any] | None = None,
+    shift: NDArray[Any] | None = None,
+    mean: NDArray[Any] | None = None,
+    variance: NDArray[Any] | None = None,
+    eps: float = 0.0,
+) -> None:
+    """Write BatchNormalization; what is not given changes nothing."""
+    given = {"scale": scale, "shift": shift, "mean": mean, "variance": variance}
+    length = next(len(values) for values in given.values() if values is not None)
+    constants = [
+        writer.constant(
+            f"{layer.name}.{part}", np.full(length, float(part in ("scale", "variance"))) if values is None else values
+        )
+        for part, values in given.items()
+    ]
+    writer.node("BatchNormalization", [*writer.bottoms, *constants], epsilon=eps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,16 +89,13 @@ class BatchNorm(SameShape):
         return {"use_global_stats": self.stored, "eps": self.eps}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write BatchNormalization without scale and bias."""
+        """Write BatchNormalization, without scale and bias."""
         if not self.stored:
             _standardized(self, writer, range(2, len(bottoms[0])), variance=True, eps=self.eps)
             return
         factor = float(writer.values(2)[0])
         mean, variance = (writer.values(i) * (1 / factor if factor else 0.0) for i in range(2))
-        ones = np.ones(len(mean))
-        blobs = {"scale": ones, "shift": 0 * ones, "mean": mean, "variance": variance}
-        constants = [writer.constant(f"{self.name}.{part}", values) for part, values in blobs.items()]
-        writer.node("BatchNormalization", [*writer.bottoms, *constants], epsilon=self.eps)
+        _write_batch_norm(self, writer, mean=mean, variance=variance, eps=self.eps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +148,11 @@ class Scale(Layer):
         return {"axis": self.axis, "num_axes": self.axes, "bias_term": self.bias}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Mul and Add."""
+        """Write Mul and Add; or BatchNormalization for a factor of each channel, which OpenCV 5 loads faster."""
+        if len(bottoms) == self.axes == self.axis == 1 and len(bottoms[0]) == 4:
+            bias = writer.values(1) if self.bias else None
+            _write_batch_norm(self, writer, scale=writer.values(0), shift=bias)
+            return
         factor, after = self._factor_shape(bottoms), len(bottoms[0]) - self.axis % len(bottoms[0])
         shape = (*factor, *(1,) * (after - len(factor)))
         if len(bottoms) == 1:
@@ -149,7 +173,7 @@ class Scale(Layer):
 class LRN(SameShape):
     """Caffe's LRN: x / (k + alpha * mean of the squares nearby) ** beta, over channels or, ``within`` one, over pixels.
 
-    The default of alpha is OpenCV 4's. OpenCV 4 ignores k, which a network is trained with. Within a channel k is 1 in Caffe too.
+    The default of alpha is OpenCV 4's. OpenCV 4 ignores k, which a network is trained with. Within a channel k is 1.
     """
 
     size: int = 5

@@ -209,7 +209,8 @@ class DetectionOutput(Layer):
     caffe = CaffeParameter(
         "204 detection_output_param DetectionOutputParameter",
         """1 num_classes uint32; 2 share_location bool; 3 background_label_id int32;
-        4 nms_param NonMaximumSuppressionParameter; 5 save_output_param SaveOutputParameter; 6 code_type CodeType; 8 variance_encoded_in_target bool; 7 keep_top_k int32;
+        4 nms_param NonMaximumSuppressionParameter;
+        5 save_output_param SaveOutputParameter; 6 code_type CodeType; 8 variance_encoded_in_target bool; 7 keep_top_k int32;
         9 confidence_threshold float; 1000 clip bool; 1001 normalized_bbox bool=true""",
         enums=(("CodeType", "NONE CORNER CENTER_SIZE CORNER_SIZE"),),
         messages=(
