@@ -19,6 +19,7 @@ from typing import Any
 
 import cv2
 import pytest
+from commands import SQUEEZEDET
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.pictures import read_picture
@@ -32,7 +33,6 @@ if not sys.platform.startswith("linux"):
 from batch_cases import expected_row, make_pictures, small_model
 from pyarrow import parquet as pq
 
-COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import main; sys.exit(main())"]
 SAMPLES = Path(__file__).parents[2] / "samples"
 MOST_SECONDS = 900
 
@@ -91,7 +91,13 @@ def two_nodes() -> Iterator[TwoNodes]:
 
 def command(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([*COMMAND, "batch", *map(str, arguments)], text=True, cwd=cwd, **pipes)
+    return subprocess.Popen([*SQUEEZEDET, "batch", *map(str, arguments)], text=True, cwd=cwd, **pipes)
+
+
+def list_command(paths: list[str], *options: object, cwd: Path) -> subprocess.Popen[str]:
+    """Process the pictures of a list into the folder ``out``."""
+    (cwd / "list.txt").write_text("\n".join(paths))
+    return command("list.txt", "-o", "out", *options, cwd=cwd)
 
 
 def finished(process: subprocess.Popen[str]) -> str:
@@ -121,10 +127,7 @@ def check_rows(folder: Path, expected: dict[str, dict[str, Any]], paths: list[st
     for row in rows:
         assert row.pop("milliseconds") >= 0
         assert row == expected[row["path"]]
-    assert [name for name in os.listdir(folder) if not name.startswith("part-")] in (
-        ["_job.json", "_manifest.arrow"],
-        ["_manifest.arrow", "_job.json"],
-    )
+    assert {name for name in os.listdir(folder) if not name.startswith("part-")} == {"_job.json", "_manifest.arrow"}
 
 
 def actors(root: int) -> list[int]:
@@ -170,9 +173,7 @@ def test_a_killed_worker(
     two_nodes: TwoNodes, model: str, pictures: list[str], expected: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
     some = pictures[:1500]
-    (tmp_path / "list.txt").write_text("\n".join(some))
-    arguments = ("list.txt", "-o", "out", "--part", 25, "--model", model, "--address", two_nodes.address)
-    process = command(*arguments, cwd=tmp_path)
+    process = list_command(some, "--part", 25, "--model", model, "--address", two_nodes.address, cwd=tmp_path)
     for count in (2, 12):
         wait_for_parts(tmp_path / "out", count, process)
         victims = actors(os.getpid())
@@ -186,9 +187,8 @@ def test_a_killed_job_is_resumed(
     two_nodes: TwoNodes, model: str, pictures: list[str], expected: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
     some = pictures[:1500]
-    (tmp_path / "list.txt").write_text("\n".join(some))
-    arguments = ("list.txt", "-o", "out", "--part", "25", "--model", model, "--resume")
-    process = command(*arguments, cwd=tmp_path)  # with a cluster of its own, which ends with it
+    arguments = ("--part", "25", "--model", model, "--resume")
+    process = list_command(some, *arguments, cwd=tmp_path)  # with a cluster of its own, which ends with it
     wait_for_parts(tmp_path / "out", 10, process)
     workers = actors(process.pid)
     assert workers
@@ -200,11 +200,11 @@ def test_a_killed_job_is_resumed(
         time.sleep(0.1)
     before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in parts_in(tmp_path / "out")}
     assert 10 <= len(before) < 60
-    out = finished(command(*arguments, "--address", two_nodes.address, cwd=tmp_path))
+    out = finished(list_command(some, *arguments, "--address", two_nodes.address, cwd=tmp_path))
     assert f"1500 pictures in 60 parts, {25 * len(before)} of them from earlier runs" in out
     assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in before} == before
     check_rows(tmp_path / "out", expected, some)
-    out = finished(command(*arguments, cwd=tmp_path))
+    out = finished(list_command(some, *arguments, cwd=tmp_path))
     assert out == f"{tmp_path}/out: 1500 pictures in 60 parts, 1500 of them from earlier runs\n"
 
 
@@ -266,24 +266,19 @@ json.dump(rows, open("rows.json", "w"))
 
 
 def test_what_ends_a_job_is_told_in_one_line(two_nodes: TwoNodes, model: str, pictures: list[str], tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("\n".join(pictures[:100]))
-    arguments = ("list.txt", "-o", "out", "--model", model, "--address", two_nodes.address)
     (tmp_path / "out").mkdir()
     for part in range(7):
         (tmp_path / "out" / f"_begun-{part:06}.json").mkdir()  # where each worker wants to write
-    process = command(*arguments, cwd=tmp_path)
+    process = list_command(pictures[:100], "--model", model, "--address", two_nodes.address, cwd=tmp_path)
     out, err = process.communicate(timeout=MOST_SECONDS)
-    assert process.returncode == 1
-    assert out == ""
+    assert (process.returncode, out) == (1, "")
     (line,) = err.splitlines()
     assert line.startswith("squeezedet batch: part ")
     assert "Is a directory" in line
 
 
 def test_ctrl_c(model: str, pictures: list[str], two_nodes: TwoNodes, tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("\n".join(pictures))
-    arguments = ("list.txt", "-o", "out", "--model", model, "--address", two_nodes.address)
-    process = command(*arguments, cwd=tmp_path)
+    process = list_command(pictures, "--model", model, "--address", two_nodes.address, cwd=tmp_path)
     wait_for_parts(tmp_path / "out", 1, process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=MOST_SECONDS)
@@ -324,9 +319,7 @@ def test_a_node_is_taken_away(
 ) -> None:
     """The last test, for afterwards there is one node left."""
     some = pictures[:1500]
-    (tmp_path / "list.txt").write_text("\n".join(some))
-    arguments = ("list.txt", "-o", "out", "--part", "25", "--model", model, "--address", two_nodes.address)
-    process = command(*arguments, cwd=tmp_path)
+    process = list_command(some, "--part", 25, "--model", model, "--address", two_nodes.address, cwd=tmp_path)
     wait_for_parts(tmp_path / "out", 10, process)
     two_nodes.lose_one()
     out = finished(process)
