@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -35,6 +36,17 @@ def make_video(path: str = "film.avi", frames: int = FRAMES, fps: float = 10) ->
     for i in range(frames):
         writer.write(np.roll(image, -5 * i, axis=1))
     writer.release()
+
+
+def write_cats(folder: Path, pictures: int = 1, sides: tuple[int, ...] = (290,)) -> Path:
+    """A COCO data set: the photo, so many times, and on the first of them square boxes of these sides."""
+    for i in range(1, pictures + 1):
+        shutil.copy(PHOTO, folder / f"{i}.jpg")
+    images = [{"id": i, "file_name": f"{i}.jpg", "width": 451, "height": 300} for i in range(1, pictures + 1)]
+    boxes = [{"id": i, "image_id": 1, "category_id": 1, "bbox": [10, 3, side, side]} for i, side in enumerate(sides, 1)]
+    path = folder / "data.json"
+    path.write_text(json.dumps({"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cat"}]}))
+    return path
 
 
 def written(folder: Path | str) -> list[str]:

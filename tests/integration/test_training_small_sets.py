@@ -56,10 +56,3 @@ def test_a_set_is_written_and_trained_on(small_sets, tmp_path: Path, monkeypatch
         dataset = load_dataset(tmp_path / "animals" / f"{split}.json")
         assert len(dataset.pictures) == count
         assert not dataset.problems
-
-
-def test_a_set_that_does_not_exist(small_sets, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["small_sets.py", "x", "magic"])
-    with pytest.raises(SystemExit):
-        small_sets.main()
-    assert "magic" in capsys.readouterr().err
