@@ -123,9 +123,9 @@ def own_descriptor(path: StrPath) -> int | None:
     """
     name = os.path.abspath(path)
     for _ in range(_MOST_LINKS):
-        found = _DESCRIPTOR.fullmatch(name)
-        if found is not None and found[1] in ("self", "thread-self", str(os.getpid()), None):
-            number = int(found[2])
+        match = _DESCRIPTOR.fullmatch(name)
+        if match is not None and match[1] in ("self", "thread-self", str(os.getpid()), None):
+            number = int(match[2])
             # while a command hides libraries' messages, only Python's own standard error leads to the terminal
             return sys.stderr.fileno() if number == 2 and sys.stderr is not None else number
         if not os.path.islink(name):

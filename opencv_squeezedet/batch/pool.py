@@ -124,9 +124,13 @@ def cluster(address: str | None = None, *, verbose: bool = False) -> Iterator[No
     ConnectionError
         If no cluster answers at the address.
     """
-    if address is not None:
-        _check_reachable(address)
-    else:
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        try:
+            socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()  # Ray would wait for minutes
+        except (OSError, OverflowError) as error:
+            raise ConnectionError(f"no Ray cluster answers at {address}: {error}") from error
+    if address is None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with needs("ray", what="opencv_squeezedet.batch"):
         import ray
@@ -140,16 +144,6 @@ def cluster(address: str | None = None, *, verbose: bool = False) -> Iterator[No
         yield
     finally:
         ray.shutdown()
-
-
-def _check_reachable(address: str) -> None:
-    """Raise a ConnectionError if nothing answers, for which Ray would wait for minutes."""
-    host, colon, port = address.rpartition(":")
-    if colon and port.isdecimal() and "/" not in host:
-        try:
-            socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
-        except (OSError, OverflowError) as error:
-            raise ConnectionError(f"no Ray cluster answers at {address}: {error}") from error
 
 
 def run(job: Job, detect: Detect, *, workers: int | None = None, cpus: int = 1, gpus: float = 0.0) -> Iterator[PartResult]:

@@ -8,18 +8,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from opencv_squeezedet.cli.arguments import (
-    add_backend,
-    add_batch,
-    add_letterbox,
-    add_model,
-    add_postprocessing,
-    add_quiet,
-    add_recursive,
-    positive,
-    positive_number,
-    postprocessing,
-)
+from opencv_squeezedet.cli import arguments
 from opencv_squeezedet.cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, CommandError, usage_errors
 from opencv_squeezedet.cli.parser import CommandParser
 from opencv_squeezedet.cli.progress import ProgressLines, duration
@@ -48,13 +37,13 @@ def add_arguments(parser: CommandParser) -> None:
         "address such as s3://... or gs://...",
     )
     add = parser.add_argument_group("detection").add_argument
-    add_model(add)
-    add_backend(add)
-    add_postprocessing(add)
-    add_letterbox(add)
-    add_batch(add)
+    arguments.add_model(add)
+    arguments.add_backend(add)
+    arguments.add_postprocessing(add)
+    arguments.add_letterbox(add)
+    arguments.add_batch(add)
     add = parser.add_argument_group("input and output").add_argument
-    add_recursive(add)
+    arguments.add_recursive(add)
     add(
         "--column",
         metavar="NAME",
@@ -66,21 +55,28 @@ def add_arguments(parser: CommandParser) -> None:
         choices=("parquet", "jsonl"),
         help="format of the part files (default: jsonl if FOLDER ends in .jsonl, else parquet)",
     )
-    add("--part", type=positive, default=0, metavar="N", help="number of pictures per part file (default: automatic)")
+    add(
+        "--part", type=arguments.positive, default=0, metavar="N", help="number of pictures per part file (default: automatic)"
+    )
     add("--resume", action="store_true", help="continue an interrupted job in FOLDER")
     add = parser.add_argument_group("run").add_argument
     add("--address", metavar="HOST:PORT", help="Ray cluster to use (default: one started on this machine)")
-    add("--workers", type=positive, metavar="N", help="number of workers, each with a network (default: one per core)")
-    add("--cpus", type=positive, default=1, metavar="N", help="number of cores per worker (default: %(default)s)")
+    add(
+        "--workers",
+        type=arguments.positive,
+        metavar="N",
+        help="number of workers, each with a network (default: one per core)",
+    )
+    add("--cpus", type=arguments.positive, default=1, metavar="N", help="number of cores per worker (default: %(default)s)")
     add(
         "--gpus",
-        type=positive_number,
+        type=arguments.positive_number,
         default=0.0,
         metavar="N",
         help="number of GPUs per worker; a fraction such as 0.25 shares one (default: 0)",
     )
     add("--verbose", action="store_true", help="show Ray's log")
-    add_quiet(add)
+    arguments.add_quiet(add)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,33 +86,20 @@ def run(args: argparse.Namespace) -> int:
     from opencv_squeezedet import batch
 
     with usage_errors():
-        options = _options(args)
+        options = {name: value for name, value in arguments.postprocessing(args).items() if value is not None}
+        options |= {"backend": args.backend, "batch": args.batch} | ({"resize": "letterbox"} if args.letterbox else {})
         model = Model.load(args.model, args.weights, task="detector")
         maker = batch.Detect(model, target=args.target, column="content", readers=args.cpus + 1, threads=args.cpus, **options)
-        reading = batch.JobSettings(
-            model=model.fingerprint, options=options, column=args.column, format=_format(args), part=args.part
-        )
+        kind = args.format or ("jsonl" if args.output.rstrip("/").lower().endswith(".jsonl") else "parquet")
+        settings = batch.JobSettings(model=model.fingerprint, options=options, column=args.column, format=kind, part=args.part)
         entries = batch.find_inputs(args.sources, recursive=args.recursive, column=args.column, without=args.output)
-        job = batch.begin(args.output, entries, reading, resume=args.resume)
+        job = batch.begin(args.output, entries, settings, resume=args.resume)
     try:
         return _work(args, job, maker)
     except ConnectionError as error:
         raise CommandError(f"--address: {reason(error)}") from error
     except (batch.WorkerError, ray.exceptions.RayError) as error:
         raise CommandError(shown(reason(error)), EXIT_SOME_FAILED) from error
-
-
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """The options that affect the detections."""
-    given = {name: value for name, value in postprocessing(args).items() if value is not None}
-    resize = {"resize": "letterbox"} if args.letterbox else {}
-    return {"backend": args.backend, "batch": args.batch, **resize, **given}
-
-
-def _format(args: argparse.Namespace) -> Any:
-    if args.format is not None:
-        return args.format
-    return "jsonl" if args.output.rstrip("/").lower().endswith(".jsonl") else "parquet"
 
 
 def _work(args: argparse.Namespace, job: Job, maker: Detect) -> int:

@@ -7,7 +7,8 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,26 +90,26 @@ class _Inspected:
         self.problems: list[str] = []
         self.network = model.network
         if self.files.definition is not None and self.files.weights is not None:
-            self._try(lambda: model.weights)
+            with self._problems_kept():
+                _ = model.weights
         self.stored: dict[str, Stored] = {}
         if isinstance(model.source, CompressedFile):
             self.stored = stored_of(model.source.compressed, model.weights)
         self.head: Head | None = None
         self.config: HeadConfig | None = None
-        self._try(self._describe)
+        with self._problems_kept():
+            self._describe()
         tops = {top for layer in self.network.layers for top in layer.tops}
         if model.description is None and not self.problems and set(BLOBS) <= tops:
-            self._try(self._derive_head)
+            with self._problems_kept():
+                self.head = head_of(self.network)
 
-    def _try(self, part: Any) -> Any:
+    @contextmanager
+    def _problems_kept(self) -> Iterator[None]:
         try:
-            return part()
+            yield
         except ModelError as error:
             self.problems.append(reason(error))
-            return None
-
-    def _derive_head(self) -> None:
-        self.head = head_of(self.network)
 
     def _describe(self) -> None:
         _ = self._model.preprocess, self._model.labels
@@ -145,11 +146,8 @@ class _Inspected:
             "shapes": step.tops,
             "weights": step.weights,
             "parameters": step.parameters,
-            "macs": self._macs(step),
+            "macs": step.macs // self.network.input_shape[0],
         } | ({"stored": self.stored[step.layer.name]._asdict()} if step.layer.name in self.stored else {})
-
-    def _macs(self, step: Step) -> int:
-        return step.macs // self.network.input_shape[0]
 
     def print(self) -> None:
         paths = dict.fromkeys(path for path in (self.files.main, self.files.weights) if path is not None)
@@ -157,7 +155,7 @@ class _Inspected:
         header, numbers = ["layer", "type", "output", "parameters", "MACs"], 2
         rows = [[self.network.input_name, "Input", _shapes([self.network.input_shape]), "", ""]]
         for step in self.network.steps:
-            counts = [f"{count:,}" if count else "" for count in (step.parameters, self._macs(step))]
+            counts = [f"{count:,}" if count else "" for count in (step.parameters, step.macs // self.network.input_shape[0])]
             rows.append([step.layer.name, type(step.layer).__name__, _shapes(step.tops), *counts])
         rows.append(["total", "", "", f"{self.network.parameters:,}", f"{self.network.macs:,}"])
         if self.stored:

@@ -355,29 +355,6 @@ def test_a_frame_rate_that_mpeg_4_does_not_take() -> None:
 # ---- outputs -----------------------------------------------------------------------------------------------------------
 
 
-def test_yolo_and_voc_folders_are_read_by_supervision() -> None:
-    supervision = pytest.importorskip("supervision", reason="of the test extra: reads these formats back")
-    copy_photo("in/one.jpg", "in/it's two.jpg")
-    assert detect_main(["in", "--yolo", "yolo", "--voc", "voc", "--no-image", "--json", "all.json"]) == 0
-    expected = {Path(entry["file"]).stem: [d["xyxy"] for d in entry["detections"]] for entry in entries()}
-    yolo = supervision.DetectionDataset.from_yolo("in", "yolo", "yolo/data.yaml")
-    voc = supervision.DetectionDataset.from_pascal_voc("in", "voc")
-    for dataset, tolerance in ((yolo, 0.01), (voc, 0.5)):
-        read = {Path(path).stem: detections for path, _, detections in dataset}
-        assert set(read) == set(expected)
-        for stem, boxes in expected.items():
-            assert np.abs(read[stem].xyxy - boxes).max() <= tolerance
-
-
-def test_coco_file_is_read_by_pycocotools() -> None:
-    coco = pytest.importorskip("pycocotools.coco", reason="of the test extra: reads this format back")
-    copy_photo('qu"ote\n.jpg')
-    assert detect_main([str(PHOTO), 'qu"ote\n.jpg', "--coco", "coco.json"]) == 0
-    dataset = coco.COCO("coco.json")
-    assert [image["file_name"] for image in dataset.imgs.values()] == [str(PHOTO), 'qu"ote\n.jpg']
-    assert {dataset.cats[a["category_id"]]["name"] for a in dataset.anns.values()} == {"cat"}
-
-
 @pytest.mark.parametrize(
     "name",
     [*("a,b.jpg", 'it\'s "quoted".jpg', "new\nline.jpg", "re\rturn.jpg", "猫.jpg", "& <x>.jpg", "-dash.jpg"), "\udcff.jpg"],
