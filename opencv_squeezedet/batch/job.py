@@ -185,7 +185,7 @@ def begin(folder: str, entries: Iterable[InputSlice], settings: JobSettings, *, 
         if not resume:
             raise JobError(f"{folder} already has a job: resume it, or choose another folder")
         job = _stored(folder)
-        _check_reading(job, settings)
+        _check_settings(job, settings)
         _check_entries(job, entries)
         storage.remove_leftovers(folder)
         return job
@@ -250,13 +250,11 @@ def _stored(folder: str) -> Job:
         raise JobError(f"{storage.join(folder, _JOB)} is damaged: choose another folder") from error
 
 
-def _check_reading(job: Job, settings: JobSettings) -> None:
-    old, new = asdict(job.settings), asdict(settings)
-    if not new["part"]:
-        del new["part"]
-    for name, value in new.items():
-        if json.loads(json.dumps(value)) != old[name]:
-            difference = "another model" if name == "model" else f"{name} {old[name]!r}, not {value!r}"
+def _check_settings(job: Job, settings: JobSettings) -> None:
+    for name, value in json.loads(json.dumps(asdict(settings))).items():
+        stored = getattr(job.settings, name)
+        if value != stored and (name, value) != ("part", 0):
+            difference = "another model" if name == "model" else f"{name} {stored!r}, not {value!r}"
             raise JobError(f"{job.folder} has a job with {difference}: choose another folder")
 
 

@@ -86,11 +86,11 @@ def run(args: argparse.Namespace) -> int:
     from opencv_squeezedet import batch
 
     with usage_errors():
-        options = {name: value for name, value in arguments.postprocessing(args).items() if value is not None}
+        options: dict[str, Any] = {name: value for name, value in arguments.postprocessing(args).items() if value is not None}
         options |= {"backend": args.backend, "batch": args.batch} | ({"resize": "letterbox"} if args.letterbox else {})
         model = Model.load(args.model, args.weights, task="detector")
         maker = batch.Detect(model, target=args.target, column="content", readers=args.cpus + 1, threads=args.cpus, **options)
-        kind = args.format or ("jsonl" if args.output.rstrip("/").lower().endswith(".jsonl") else "parquet")
+        kind: Any = args.format or ("jsonl" if args.output.rstrip("/").lower().endswith(".jsonl") else "parquet")
         settings = batch.JobSettings(model=model.fingerprint, options=options, column=args.column, format=kind, part=args.part)
         entries = batch.find_inputs(args.sources, recursive=args.recursive, column=args.column, without=args.output)
         job = batch.begin(args.output, entries, settings, resume=args.resume)

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import chain, takewhile
 from pathlib import Path
@@ -84,7 +84,9 @@ def run(args: argparse.Namespace) -> int:
     lines = not args.quiet and not outputs.to_stdout(args)
     progress = _Console(total, lines=lines, of_videos=args.lines, bar=not args.quiet, program=args.program)
     try:
-        with write_errors(), written, progress, _stop_asked() as stopped:
+        with write_errors(), ExitStack() as stack, progress, _stop_asked() as stopped:
+            for output in written:
+                stack.enter_context(output)
             frames = takewhile(lambda _: not stopped, _frames(sources.frames, args.every, progress, times))
             named = ((frame, names.stem(frame, picture_suffix(frame.suffix))) for frame in frames)
             items = chunks(named, args.batch)
@@ -94,7 +96,8 @@ def run(args: argparse.Namespace) -> int:
                     progress.complain(result)
                 else:
                     with times.stage("write"):
-                        written.add(result)
+                        for output in written:
+                            output.add(result)
                     progress.say(result)
         progress.summary(None if args.no_image else args.output)
         status = EXIT_SOME_FAILED if sources.failures or progress.complaints else 0
@@ -147,7 +150,7 @@ def _frames(sources: list[Source], every: int, progress: _Console, times: StageT
 
 def _look(
     args: argparse.Namespace,
-    written: Output,
+    written: list[Output],
     times: StageTimes,
     stopped: list[int],
     detector: SqueezeDet,
@@ -173,7 +176,8 @@ def _look(
         seen = Seen(frame, stem, image, kept, line_width=args.line_width, labels=args.labels)
         try:
             with times.stage("annotate"):
-                written.write(seen)
+                for output in written:
+                    output.write(seen)
         except (OSError, ValueError, MemoryError, cv2.error) as error:
             if isinstance(error, OSError) and error.errno in _NO_MORE_ROOM:
                 raise

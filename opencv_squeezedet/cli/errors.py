@@ -30,6 +30,7 @@ def usage_errors(*others: type[Exception], about: str = "") -> Iterator[None]:
     Either a file is missing or unreadable (OSError), its content or a value is wrong (ValueError, and the types in
     ``others``), or an extra is not installed (ImportError). The line begins with ``about``. A full disk gives status 1.
     """
+    faults: tuple[type[Exception], ...] = (ImportError, ValueError, *others)
     try:
         yield
     except BrokenPipeError:
@@ -39,7 +40,7 @@ def usage_errors(*others: type[Exception], about: str = "") -> Iterator[None]:
         name = f"{error.filename}: " if error.filename else "a temporary file: " if full else ""
         about = "cannot write " if full else about
         raise CommandError(shown(about + name + reason(error)), EXIT_SOME_FAILED if full else EXIT_USAGE) from error
-    except (ImportError, ValueError, *others) as error:
+    except faults as error:
         raise CommandError(shown(about + reason(error))) from error
 
 

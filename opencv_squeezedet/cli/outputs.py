@@ -9,7 +9,6 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -282,7 +281,7 @@ def to_stdout(args: argparse.Namespace) -> bool:
     return any(target == "-" or own_descriptor(target) == 1 for target in targets if target is not None)
 
 
-def make_outputs(args: argparse.Namespace, run_info: RunInfo) -> OutputGroup:
+def make_outputs(args: argparse.Namespace, run_info: RunInfo) -> list[Output]:
     """Return the outputs that the arguments name, after checking that each can be written; CommandError if not."""
     values = [(row, getattr(args, row.name)) for row in FORMATS if not (row.name == "output" and args.no_image)]
     asked = [(row, value) for row, value in values if value]
@@ -310,32 +309,4 @@ def make_outputs(args: argparse.Namespace, run_info: RunInfo) -> OutputGroup:
     for row, value in asked:
         with usage_errors(about=f"{row.option}: "):
             outputs.append(row.make(value, run_info))
-    return OutputGroup(outputs)
-
-
-class OutputGroup(Output):
-    """Several outputs as one."""
-
-    def __init__(self, outputs: list[Output]) -> None:
-        self._outputs = outputs
-        self._stack = ExitStack()
-
-    def __enter__(self) -> OutputGroup:
-        with ExitStack() as stack:
-            for output in self._outputs:
-                stack.enter_context(output)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._stack.__exit__(*exception)
-
-    def write(self, seen: Seen) -> None:
-        """Pass a frame to all outputs, in any order."""
-        for output in self._outputs:
-            output.write(seen)
-
-    def add(self, seen: Seen) -> None:
-        """Pass the next frame to all outputs."""
-        for output in self._outputs:
-            output.add(seen)
+    return outputs

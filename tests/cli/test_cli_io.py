@@ -324,16 +324,6 @@ def test_a_video_whose_frames_cannot_be_decoded(
     assert len(entries()) == good
 
 
-@pytest.mark.parametrize("suffix", [".flv", ".3gp"])
-def test_rare_suffixes_of_videos(suffix: str, capsys: Capsys) -> None:
-    make_video(frames=2)
-    Path("in").mkdir()
-    os.rename("film.avi", f"in/film{suffix}")
-    for source in ("in", "in/film.*"):
-        assert detect_main([source, "--no-image"]) == 0
-        assert names(capsys) == [f"in/film{suffix} frame {i}" for i in range(2)]
-
-
 @pytest.mark.parametrize(
     "address", ["http://127.0.0.1:9/live/film.avi?user=a", "rtsp://127.0.0.1:9/film", "HTTPS://127.0.0.1:9/"]
 )

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from commands import error_line
-from server import CONTENT, FILE, Server, entry, in_a_process, serving
-from terminal import open_terminal, read_terminal
+from server import CONTENT, FILE, Server, entry, serving
 
 from opencv_squeezedet import cli, registry
 from opencv_squeezedet.model import EMBEDDED
@@ -142,22 +139,3 @@ def test_wrong_usage(arguments: str, words: str, capsys: pytest.CaptureFixture[s
     line = error_line(cli.main, ["models", *arguments.split()], capsys)
     assert line.startswith("squeezedet models: ")
     assert words in line
-
-
-def test_a_terminal_gets_a_bold_header_cut_lines_and_a_progress_bar(server: Server) -> None:
-    server.manners = ["slow"]
-    code = f"""{in_a_process(server)}
-from opencv_squeezedet import cli
-sys.exit(cli.main(["models", "fetch", "thing"]) or cli.main(["models", "list"]))"""
-    main, terminal = open_terminal()
-    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"COLUMNS": "50"}
-    with subprocess.Popen([sys.executable, "-c", code], stdout=terminal, stderr=terminal, env=environment) as process:
-        os.close(terminal)
-        shown = read_terminal(main)
-        assert process.wait(20) == 0
-    assert "k/393k [" in shown
-    lines = shown.split("\n")[:-1]
-    start = next(i for i, line in enumerate(lines) if line.startswith("\x1b[1mname"))
-    assert lines[start].endswith("\x1b[0m")
-    assert {len(line) for line in lines[start + 1 :]} <= set(range(1, 51))
-    assert lines[start + 1].startswith("thing  detector  fetched")

@@ -294,9 +294,6 @@ def test_nobody_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(monkeypatch, entry(url))
     with pytest.raises(FetchError, match=r"Connection refused \(4 attempts\).*http"):
         fetched()
-    publish(monkeypatch, entry(f"http://no-such-host.invalid/{FILE}"))
-    with pytest.raises(FetchError, match=r"\(4 attempts\).*http://no-such-host"):
-        fetched()
 
 
 def test_the_second_address(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
