@@ -72,10 +72,8 @@ def find_inputs(
 
     Raises
     ------
-    InputError
-        Names the source. A missing picture in a list is yielded all the same.
-    OSError
-        If a folder, a list or a Parquet file cannot be read.
+    InputError, OSError
+        If a source has no pictures or cannot be read. A missing picture in a list is yielded all the same.
     """
     finder = _Finder(recursive, column, None if without is None else storage.absolute(without))
     for source in sources:

@@ -53,14 +53,10 @@ class JobSettings:
 
     Parameters
     ----------
-    model : str
-        The model's fingerprint, see `Model`.
-    options : dict
-        Options of detection.
-    column : str or None
-        The picture column of the Parquet files.
-    format : {"parquet", "jsonl"}
-        Format of the output.
+    model, options : str, dict
+        The model's fingerprint, see `Model`, and the options of detection.
+    column, format : str or None, {"parquet", "jsonl"}
+        The picture column of Parquet inputs, and the format of the output.
     part : int
         Number of pictures per part; the last part may have fewer.
     """
@@ -74,17 +70,7 @@ class JobSettings:
 
 @dataclass(frozen=True)
 class Job:
-    """A started job. It can be pickled, and used in every process that can access its folder.
-
-    Parameters
-    ----------
-    folder : str
-        The output folder.
-    settings : JobSettings
-        The settings that determine the results.
-    parts, pictures : int
-        Numbers of parts and pictures.
-    """
+    """A started job, with its output folder. It can be pickled, and used in every process that can access the folder."""
 
     folder: str
     settings: JobSettings
@@ -175,10 +161,8 @@ def begin(folder: str, entries: Iterable[InputSlice], settings: JobSettings, *, 
 
     Raises
     ------
-    JobError
-        If the folder has other content, or a job that is not resumed or has other inputs or settings.
-    OSError
-        If the folder cannot be written to.
+    JobError, OSError
+        If the folder has other content, or a job that is not resumed or has other inputs or settings; if it is not writable.
     """
     folder = storage.absolute(folder)
     if storage.exists(storage.join(folder, _JOB)):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 import json
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -153,19 +153,16 @@ class CsvOutput(TextOutput):
 
     def __enter__(self) -> Any:
         super().__enter__()
-        self._rows(["file", "frame", "label", "class_id", "confidence", "x1", "y1", "x2", "y2"])
+        stream = SimpleNamespace(write=self._write)
+        self._rows = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        self._rows.writerow(["file", "frame", "label", "class_id", "confidence", "x1", "y1", "x2", "y2"])
         return self
 
     def add(self, seen: Seen) -> None:
         """Take the next frame."""
         number = "" if seen.frame.number is None else seen.frame.number
         for d in seen.detections.to_dict()["detections"]:
-            self._rows([seen.frame.name, number, d["label"], d["class_id"], d["confidence"], *d["xyxy"]])
-
-    def _rows(self, row: list[Any]) -> None:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerow(row)
-        self._write(line.getvalue())
+            self._rows.writerow([seen.frame.name, number, d["label"], d["class_id"], d["confidence"], *d["xyxy"]])
 
 
 class CocoOutput(TextOutput):

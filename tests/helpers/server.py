@@ -104,9 +104,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.state.manners.insert(0, "redirect for ever")
         self.send(302, b"", Location=self.path)
 
-    def redirect_elsewhere(self, content: bytes) -> None:
-        self.send(302, b"", Location="ftp://127.0.0.1/x")
-
     def redirect_to_a_file(self, content: bytes) -> None:
         self.send(302, b"", Location="file:///etc/passwd")
 

@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -169,17 +168,6 @@ def test_the_package_asserts_nothing_but_types() -> None:
     """With -O the checks of what comes from outside would be gone."""
     asserted = re.compile(r"^\s*assert (?!isinstance\()", re.M)
     assert [path.name for path in PACKAGE.rglob("*.py") if asserted.search(path.read_text(encoding="utf-8"))] == []
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="masks of POSIX")
-def test_what_is_written_is_the_users_alone_if_the_mask_says_so(tmp_path: Path) -> None:
-    arguments = ["detect", str(PHOTO), "--json", "all.json", "--yolo", "y", "--crops", "c"]
-    code = f"import os; os.umask(0o077); from opencv_squeezedet.cli import main; sys.exit(main({arguments!r}))"
-    done = started([], {}, code, tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    modes = {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in tmp_path.rglob("*")}
-    assert modes == {0}
-    assert len(list(tmp_path.rglob("*"))) == 9
 
 
 def test_a_cache_without_a_home(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ Everything is fetched from a server on this machine; no test reaches the publish
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib
 import json
@@ -18,15 +17,13 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from networks import MODELS, random_weights
+from networks import MODELS
 from server import CONTENT, FILE, Server, bomb, entry, git_blob, in_a_process, serving
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import registry
 from opencv_squeezedet.errors import FetchError, ModelError
-from opencv_squeezedet.formats import caffemodel_bytes
 from opencv_squeezedet.model import EMBEDDED, Model
 from opencv_squeezedet.model_files import models_folder
 from opencv_squeezedet.network.architectures import ARCHITECTURES
@@ -35,8 +32,6 @@ from opencv_squeezedet.registry import Entry, fetch
 
 for _library in ("requests", "filelock", "platformdirs"):
     pytest.importorskip(_library, reason="of the extra fetch")
-
-PUBLISHED = registry.entries()
 
 
 @pytest.fixture
@@ -90,6 +85,7 @@ def test_every_entry_can_be_proved_and_found() -> None:
         width, height = Preprocess(**description["preprocess"]).size
         assert ARCHITECTURES[one.architecture].build().input_shape == (1, 3, height, width)
         assert ("head" in description) == (one.task == "detector")
+        assert one.name != "gsoc-voc" or sd.HeadConfig.from_dict(description["head"]) == sd.VOC
     assert len({one.file for one in registry.entries().values()}) == len(registry.entries())
 
 
@@ -152,20 +148,6 @@ def test_a_detector_by_its_name(published: Server, cache: Path, capfd: pytest.Ca
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_gsoc_detector_by_its_name(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With random weights under the published layer names: the published file is not at hand."""
-    published = PUBLISHED["gsoc-voc"]
-    network = ARCHITECTURES[published.architecture].build()
-    server.content = caffemodel_bytes(network, random_weights(network))
-    ours = dataclasses.replace(published, urls=(f"{server.url}/{published.file}",), git_blob=git_blob(server.content))
-    publish(monkeypatch, ours)
-    detector = sd.SqueezeDet("gsoc-voc")
-    assert detector.config == sd.VOC
-    picture = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
-    assert [blob.shape[1:] for blob in detector.forward(picture)] == [(23, 23, 36), (4761, 20), (23, 23, 9)]
-    assert server.requests == [("/SqueezeDet.caffemodel", None)]
-
-
 def test_a_classifier_is_no_detector_and_is_not_fetched_as_one(published: Server) -> None:
     with pytest.raises(ModelError, match=r"'namer' is a classifier.*detectors are thing"):
         sd.SqueezeDet("namer")
@@ -209,20 +191,17 @@ def test_the_embedded_model_by_its_name_needs_nothing(monkeypatch: pytest.Monkey
         (["truncate"], [None, "bytes=196608-"]),
         (["truncate", "no range"], [None, "bytes=196608-"]),
         (["truncate", "drop"], [None, "bytes=196608-", "bytes=196608-"]),
-        (["truncate", "truncate"], [None, "bytes=196608-", "bytes=196608-"]),
         (["truncate", "other range"], [None, "bytes=196608-", None]),
         (["truncate", 416], [None, "bytes=196608-", None]),
         (["truncate in silence"], [None, None]),
         (["corrupt"], [None, None]),
         (["corrupt", "truncate", "corrupt"], [None, None, "bytes=196608-", None]),
-        (["drop"], [None, None]),
         (["drop", "drop", "drop"], [None] * 4),
         ([500], [None, None]),
         ([503, 429, 408], [None] * 4),
         (["redirect"], [None, None]),
         (["truncate", "redirect"], [None, "bytes=196608-", "bytes=196608-"]),
         (["compress"], [None]),
-        (["no range"], [None]),
         (["huge length"], [None]),
         (["long length"], [None]),
         (["short length"], [None, None]),
@@ -235,7 +214,7 @@ def test_the_embedded_model_by_its_name_needs_nothing(monkeypatch: pytest.Monkey
     ids=str,
 )
 def test_what_is_over_soon(server: Server, cache: Path, manners: list[str | int], ranges: list[str | None]) -> None:
-    server.manners = manners
+    server.manners = [*manners]
     for _ in range(2):  # the second time from the cache folder
         assert fetched(timeout=0.2 if manners[0] in ("stall", "mute") else 2) == CONTENT
     assert [span for _, span in server.requests] == ranges
@@ -246,7 +225,6 @@ def test_what_is_over_soon(server: Server, cache: Path, manners: list[str | int]
     ("manners", "message", "requests"),
     [
         ([404], r"404 Not Found\. ", 1),
-        ([403], r"403 Forbidden\. ", 1),
         ([500] * 4, r"500 Internal Server Error \(4 attempts\)\. ", 4),
         (["corrupt"] * 4, r"published.*git blob id is \w{40} instead of \w{40} \(4", 4),
         (["truncate in silence"] * 4, r"published.*git blob id", 4),
@@ -256,7 +234,6 @@ def test_what_is_over_soon(server: Server, cache: Path, manners: list[str | int]
         (["redirect to a file"], r"'file:///etc/passwd'\. ", 1),
         (["two lengths"] * 4, r"\(4 attempts\)\. ", 4),
         (["bomb in a bomb"], r"'gzip, gzip'.*\. ", 1),
-        (["redirect elsewhere"], r"'ftp://127.0.0.1/x'\. ", 1),
     ],
     ids=str,
 )
