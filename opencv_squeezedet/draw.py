@@ -95,7 +95,7 @@ def _label(canvas: NDArray[np.uint8], text: str, box: _Area, colour: Colour, box
     """Write text on a filled bar beside the box, where it covers the least of other labels and of objects."""
     height, width = canvas.shape[:2]
     own_width = cv2.getTextSize(_SAMPLE_TEXT, _FONT, 1.0, 1)[0][0]
-    scale = max(0.35, min(height, width) / 900) * _SAMPLE_WIDTH / own_width  # as wide as in OpenCV 4, whatever its fonts
+    scale = max(0.35, min(height, width) / 900) * _SAMPLE_WIDTH / own_width  # as wide as with the fonts of OpenCV 4
     pen = max(1, round(min(height, width) / 400))
     (w, h), below = cv2.getTextSize(text, _FONT, scale, pen)
     if w > width:

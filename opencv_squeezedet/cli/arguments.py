@@ -60,10 +60,10 @@ def unit_fraction(text: str) -> float:
 
 def input_size(text: str) -> tuple[int, int]:
     """Read a network's input size: 416 or 416x416."""
-    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
-    if found is None:
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if match is None:
         raise argparse.ArgumentTypeError(f"pixels, as in 416 or 416x416, were expected, got {text!r}")
-    return int(found[1]), int(found[2] or found[1])
+    return int(match[1]), int(match[2] or match[1])
 
 
 # ---- options -----------------------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ class RunInfo:
     names: UniqueStems
     labels: tuple[str, ...]  # the model's classes
     every: int  # one of this many frames of a video is processed
-    video_out: Path | None  # copy of the only video, in place of one in the folder of copies
+    video_out: Path | None  # copy of the only video, instead of that in the folder of copies
 
 
 def picture_suffix(suffix: str) -> str:

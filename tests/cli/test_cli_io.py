@@ -80,10 +80,10 @@ def test_pictures_folders_patterns_and_lists(arguments: list[str], expected: lis
 
 
 def test_bad_sources_are_reported_and_the_rest_done(capsys: Capsys) -> None:
-    copy_photo("good.jpg")
+    copy_photo("good.jpg", "listed.jpg")
     Path("empty.txt").write_text("# nothing\n")
     Path("lists.txt").write_text("lists.txt\n")
-    Path("list.txt").write_text("good.jpg\nnone*.png\n")
+    Path("list.txt").write_text("listed.jpg\nnone*.png\n")
     Path("empty").mkdir()
     for name, content in (("empty.mp4", b""), ("broken.mp4", b"no video"), ("zero.jpg", b""), ("text.jpg", b"no picture")):
         Path(name).write_bytes(content)
@@ -113,8 +113,8 @@ def test_bad_sources_are_reported_and_the_rest_done(capsys: Capsys) -> None:
     }
     assert detect_main([name.split(": ")[0] for name in problems] + ["good.jpg"]) == 1
     out, err = capsys.readouterr()
-    assert [line.split(":")[0] for line in out.splitlines()] == ["good.jpg"]
-    assert written("detections") == ["good.jpg"]
+    assert [line.split(":")[0] for line in out.splitlines()] == ["listed.jpg", "good.jpg"]
+    assert written("detections") == ["good.jpg", "listed.jpg"]
     for name, words in problems.items():
         (line,) = [line for line in err.splitlines() if line.startswith(f"detect: {name}: ")]
         assert words in line
@@ -248,8 +248,8 @@ def test_sources_are_mixed_freely(capsys: Capsys) -> None:
     Path("list.txt").write_text("film.avi\nfilm.jpg\n")
     assert detect_main(["film.jpg", "list.txt", "film.avi", "--yolo", "labels", "--batch", "4"]) == 0
     assert names(capsys) == ["film.jpg", *(f"film.avi frame {i}" for i in range(3))]
-    assert written("detections") == ["film-2.jpg", "film-2.mp4", "film-3.jpg", "film.mp4"]
-    assert {"film_000000.txt", "film_000002.txt", "film-2.txt", "film-3.txt", "data.yaml"} <= set(written("labels"))
+    assert written("detections") == ["film-2.mp4", "film-3.jpg", "film-4.jpg", "film.mp4"]
+    assert {"film_000000.txt", "film_000002.txt", "film-3.txt", "film-4.txt", "data.yaml"} <= set(written("labels"))
 
 
 class Camera:
@@ -535,21 +535,17 @@ def test_a_full_disk_ends_with_one_line_and_no_half_file(folder: Path, option: s
     pytest.importorskip("resource", reason="resource limits of POSIX")
     copy_photo("in.jpg")
     make_video("in.avi", frames=40)
+    crowded = ["in.jpg", "--threshold", "0.001", "--nms", "1"]
     target, limit, arguments = {
-        "annotated": ("detections/in.jpg", 5000, ["in.jpg"]),
+        "annotated": ("detections/in.jpg", 5000, crowded),
         "video": ("detections/in.mp4", 9000, ["in.avi"]),
-    }.get(option, ("out/all", 600, ["in.jpg", "--no-image", option, "out/all"]))
+    }.get(option, ("out/all", 600, [*crowded, "--no-image", option, "out/all"]))
     Path(target).parent.mkdir()
     Path(target).write_text("from an earlier run")
     code = DETECT[-1].replace(
         "import sys;", f"import sys, resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments, "--threshold", "0.001", "--nms", "1"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"detect: cannot write {target}: ")

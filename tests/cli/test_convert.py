@@ -87,7 +87,7 @@ def test_the_description_is_the_users(capsys: pytest.CaptureFixture[str]) -> Non
             (f"mine {target} --half", "is the source itself")
             for target in ("mine.caffemodel", "../here/mine.prototxt", "link.prototxt")
         ),
-        ("nothing other.onnx", "'nothing.prototxt', and no"),
+        ("nothing other.onnx", "'nothing.prototxt', and the published models are embedded, "),
         ("mine other.net", ".onnx, .sdz, .caffemodel or .prototxt was expected, got"),
         ("mine nowhere/other.onnx", "No such file or directory"),
         (f"{ONNX} other.onnx --weights mine.caffemodel", "has weights of its own"),
