@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -103,65 +102,37 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _work(args: argparse.Namespace, job: Job, maker: Detect) -> int:
-    """Run the missing parts of the job; returns the exit status."""
+    """Run the missing parts of the job, with a progress bar or lines, and print a summary; returns the exit status."""
     from opencv_squeezedet import batch
 
     missing = job.missing()
-    progress = _JobProgress(args, job, sum(map(job.pictures_in, missing)))
+    new = sum(map(job.pictures_in, missing))
+    before = job.pictures - new
+    done: list[PartResult] = []
     try:
         with ExitStack() as stack:
             if missing:
                 stack.enter_context(batch.cluster(args.address, verbose=args.verbose))
-            stack.enter_context(progress)
+            start = time.monotonic()
+            lines = ProgressLines(args.program, job.pictures, before, quiet=args.quiet)
+            bar = stack.enter_context(
+                progress_bar(job.pictures, initial=before, quiet=args.quiet, extra="ray", unit=" pictures", smoothing=0)
+            )
             for part in batch.run(job, maker, workers=args.workers, cpus=args.cpus, gpus=args.gpus):
-                progress.add(part)
+                done.append(part)
+                bar.update(part.pictures)
+                lines.at(before + sum(part.pictures for part in done))
+            seconds = time.monotonic() - start
     except KeyboardInterrupt:
         complain(args.program, "interrupted; run the same command with --resume to continue")
         return EXIT_INTERRUPTED
     if missing := job.missing():
         raise CommandError(f"{len(missing)} of {job.parts} parts are missing in {shown(job.folder)}", EXIT_SOME_FAILED)
-    progress.summary()
+    if not args.quiet:
+        earlier = f", {before} of them from earlier runs" if before else ""
+        print(f"{shown(job.folder)}: {job.pictures} pictures in {job.parts} parts{earlier}")
+    if new and not args.quiet:
+        objects, failed = sum(part.objects for part in done), sum(part.failed for part in done)
+        rate = f"{duration(seconds)}, {new / seconds:.1f} per second"
+        print(f"{new} pictures in {rate}: {objects} objects, {failed} unreadable")
     return 0
-
-
-class _JobProgress:
-    """A progress bar on a terminal, elsewhere a line a minute; at the end a summary."""
-
-    def __init__(self, args: argparse.Namespace, job: Job, missing: int) -> None:
-        self._args, self._job = args, job
-        self._before = self._seen = job.pictures - missing
-        self._failed = self._objects = 0
-        self._bar: Any = None
-
-    def __enter__(self) -> _JobProgress:
-        self._start = time.monotonic()
-        self._lines = ProgressLines(self._args.program, self._job.pictures, self._before, quiet=self._args.quiet)
-        if sys.stderr.isatty() and not self._args.quiet:
-            total = self._job.pictures
-            self._bar = progress_bar(total, initial=self._seen, unit=" pictures", smoothing=0)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._seconds = time.monotonic() - self._start
-        if self._bar is not None:
-            self._bar.close()
-
-    def add(self, done: PartResult) -> None:
-        """Count a part."""
-        self._seen += done.pictures
-        self._failed += done.failed
-        self._objects += done.objects
-        self._lines.at(self._seen)
-        if self._bar is not None:
-            self._bar.update(done.pictures)
-
-    def summary(self) -> None:
-        """Print the summary."""
-        if self._args.quiet:
-            return
-        new = self._seen - self._before
-        before = f", {self._before} of them from earlier runs" if self._before else ""
-        print(f"{shown(self._job.folder)}: {self._job.pictures} pictures in {self._job.parts} parts{before}")
-        if new:
-            rate, time_taken = new / self._seconds, duration(self._seconds)
-            print(f"{new} pictures in {time_taken}, {rate:.1f} per second: {self._objects} objects, {self._failed} unreadable")

@@ -197,7 +197,14 @@ def test_a_table(numbers: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     [
         *("classify --model squeezenet-v1.1 a.jpg --json loop", "eval loop", "eval a.jpg --html loop", "anchors loop/deeper"),
         *("label loop --teacher embedded -o out.json", "label a.jpg --teacher embedded -o loop", "train loop -o out"),
-        *("inspect loop", "convert embedded loop", "convert loop new.onnx"),
+        *(
+            "inspect loop",
+            "convert embedded loop",
+            "convert loop new.onnx",
+            "detect a.jpg -o loop",
+            "detect a.jpg --json loop",
+        ),
+        *("detect a.jpg --voc loop/deeper", "detect a.jpg --no-image --video-out loop"),
     ],
 )
 def test_circles_of_links(line: str, capsys: pytest.CaptureFixture[str]) -> None:

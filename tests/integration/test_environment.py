@@ -23,15 +23,8 @@ NOT_EDITABLE = "import sys; sys.meta_path[:] = [one for one in sys.meta_path if 
 """An editable installation would find what is missing in a copy."""
 
 
-def error_of_import(*first_on_path: Path) -> str:
-    path = os.pathsep.join(map(str, (*first_on_path, PACKAGE.parent)))
-    done = subprocess.run(
-        [sys.executable, "-c", f"{NOT_EDITABLE}; import opencv_squeezedet"],
-        capture_output=True,
-        text=True,
-        cwd=first_on_path[0],
-        env={**os.environ, "PYTHONPATH": path},
-    )
+def error_of_import(folder: Path) -> str:
+    done = started([], {"PYTHONPATH": str(PACKAGE.parent)}, f"{NOT_EDITABLE}; import opencv_squeezedet", folder, folder)
     assert done.returncode == 1
     return done.stderr.splitlines()[-1]
 
@@ -123,9 +116,11 @@ STARTS: list[Any] = [
 ]
 
 
-def started(options: list[str], variables: dict[str, str | None], code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def started(
+    options: list[str], variables: dict[str, str | None], code: str, folder: Path, first_on_path: Path = PACKAGE.parent
+) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **variables}
-    start = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r})\n"
+    start = f"import sys; sys.path.insert(0, {str(first_on_path)!r})\n"
     if "warn_default_encoding" in options:  # cv2's own loader lacks one
         start += "import cv2, warnings; warnings.simplefilter('error', EncodingWarning)\n"
     return subprocess.run(

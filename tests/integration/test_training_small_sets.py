@@ -18,22 +18,6 @@ def small_sets(benchmark_script):
     return benchmark_script("small_sets")
 
 
-def test_cells(small_sets) -> None:
-    rng = np.random.default_rng(1)
-    sides: dict[int, list[int]] = {0: [], 1: [], 2: []}
-    for _ in range(30):
-        picture, boxes = small_sets.cells(rng)
-        assert picture.shape == (480, 640, 3)
-        for label, (x, y, width, height) in boxes:
-            assert min(x, y) >= 0
-            assert x + width <= 640
-            assert y + height <= 480
-            sides[label].append(max(width, height))
-    assert len(sides[0]) > max(len(sides[1]), len(sides[2]))
-    assert all(14 <= side <= 40 for side in sides[2])
-    assert min(sides[1]) > np.median(sides[0]) > max(sides[2])
-
-
 def test_boxes_of_animals_are_where_they_are(small_sets) -> None:
     """Nothing is drawn outside the box, and something at each of its sides."""
     rng = np.random.default_rng(2)

@@ -369,20 +369,6 @@ def test_a_cache_folder_that_cannot_be_written_to(server: Server, cache: Path) -
         cache.chmod(0o700)
 
 
-def test_a_full_disk(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A limit on the size of files stands for the disk."""
-    resource = pytest.importorskip("resource", reason="limits of POSIX")
-    done = start_fetching(
-        server, before=f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (99_000, {resource.RLIM_INFINITY}))"
-    )
-    _, err = done.communicate(timeout=20)
-    assert done.returncode == 1
-    assert "FetchError: cannot fetch 'thing': " in err.splitlines()[-1]
-    assert "File too large" in err.splitlines()[-1]
-    assert not (cache / FILE).exists()
-    assert fetched() == CONTENT
-
-
 # ---- more than one process -----------------------------------------------------------------------------------------------
 
 
