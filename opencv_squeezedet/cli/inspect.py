@@ -86,19 +86,23 @@ class _Inspected:
     """The parts of a model that can be read, and the problems with the others."""
 
     def __init__(self, model: Model) -> None:
-        self.files, self._model = model.files, model
+        self.files, self.network = model.files, model.network
         self.problems: list[str] = []
-        self.network = model.network
+        self.head: Head | None = None
+        self.config: HeadConfig | None = None
         if self.files.definition is not None and self.files.weights is not None:
             with self._problems_kept():
                 _ = model.weights
         self.stored: dict[str, Stored] = {}
         if isinstance(model.source, CompressedFile):
             self.stored = stored_of(model.source.compressed, model.weights)
-        self.head: Head | None = None
-        self.config: HeadConfig | None = None
         with self._problems_kept():
-            self._describe()
+            _ = model.preprocess, model.labels
+            if (config := model.head) is not None:
+                self.config = config
+                with named(str(self.files.description)):
+                    self.head = head_of(self.network, model.outputs)
+                    check_config(self.head, config)
         tops = {top for layer in self.network.layers for top in layer.tops}
         if model.description is None and not self.problems and set(BLOBS) <= tops:
             with self._problems_kept():
@@ -110,16 +114,6 @@ class _Inspected:
             yield
         except ModelError as error:
             self.problems.append(reason(error))
-
-    def _describe(self) -> None:
-        _ = self._model.preprocess, self._model.labels
-        if (config := self._model.head) is not None:
-            self.config = config
-            with named(str(self.files.description)):
-                self.head = head_of(self.network, self._model.outputs)
-                check_config(self.head, config)
-
-    # ---- what is shown -------------------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         network = self.network
@@ -184,7 +178,7 @@ class _Inspected:
 
 
 def _stored_cells(stored: Stored | None) -> list[str]:
-    """What a compressed model stores of a layer: the share of its kernel that is not zero, how many values that has, bytes."""
+    """The compressed form of a layer: fraction of its kernel that is not zero, number of centroids, bytes."""
     if stored is None:
         return ["", "", ""]
     return [f"{stored.kept:.1%}", f"{stored.centroids}" if stored.centroids else "floats", f"{stored.size:,}"]
