@@ -14,40 +14,20 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from commands import SQUEEZEDET, error_line
-
-import opencv_squeezedet as sd
-from opencv_squeezedet import cli
-from opencv_squeezedet.cli.progress import ProgressLines, duration
-from opencv_squeezedet.model import Model
-from opencv_squeezedet.pictures import read_picture
-
-
-@pytest.mark.parametrize("library", ["ray", "pyarrow"])
-def test_without_the_extra(library: str, tmp_path: Path) -> None:
-    if library == "pyarrow":  # which is imported second
-        pytest.importorskip("ray", reason="the extra [ray] brings Ray")
-    (tmp_path / f"{library}.py").write_text(f"raise ImportError(\"No module named '{library}'\", name='{library}')")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(sd.__file__).parents[1])])}
-    done = subprocess.run(
-        [*SQUEEZEDET, "batch", "x", "-o", "y"], capture_output=True, text=True, cwd=tmp_path, env=environment
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("squeezedet batch: ")
-    assert library in line
-    assert "pip install 'opencv-squeezedet[ray]'" in line
-
 
 pa = pytest.importorskip("pyarrow", reason="the extra [ray] brings pyarrow")
 
-import pandas as pd  # noqa: E402
-from batch_cases import expected_row, make_pictures, small_model  # noqa: E402
-from pyarrow import parquet as pq  # noqa: E402
+import pandas as pd
+from batch_cases import expected_row, make_pictures, small_model
+from commands import error_line
+from pyarrow import parquet as pq
 
-from opencv_squeezedet import batch  # noqa: E402
-from opencv_squeezedet.batch import storage  # noqa: E402
-from opencv_squeezedet.batch.parts import Worker  # noqa: E402
+import opencv_squeezedet as sd
+from opencv_squeezedet import batch, cli
+from opencv_squeezedet.batch.parts import Worker
+from opencv_squeezedet.cli.progress import ProgressLines, duration
+from opencv_squeezedet.model import Model
+from opencv_squeezedet.pictures import read_picture
 
 
 @pytest.fixture(scope="module")
@@ -392,20 +372,6 @@ def test_folders_that_are_not_a_job_s(here: Path, pictures: list[str]) -> None:
     Path("begun/_new-x").write_bytes(b"what a kill left of the manifest")
     assert batch.begin("begun", batch.find_inputs(pictures), settings()).parts == 3
     assert sorted(os.listdir("begun")) == ["_job.json", "_manifest.arrow"]
-
-
-def test_files_appear_whole_or_not_at_all(here: Path) -> None:
-    storage.write_whole(str(here / "x"), b"old")
-
-    def write_half() -> None:
-        with storage.whole_file(str(here / "x")) as stream:
-            stream.write(b"new")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_half()
-    assert os.listdir() == ["x"]
-    assert Path("x").read_bytes() == b"old"
 
 
 def test_what_is_done_is_not_done_again(here: Path, model: str, pictures: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from xml.etree import ElementTree
 
 import cv2
@@ -234,33 +235,17 @@ def test_sources_are_mixed_freely(capsys: Capsys) -> None:
     assert {"film_000000.txt", "film_000002.txt", "film-3.txt", "film-4.txt", "data.yaml"} <= set(written("labels"))
 
 
-class Camera:
+def camera(frames: int, decoded: int = 99) -> Mock:
     """A substitute for cv2.VideoCapture that gives the photo so many times, then nothing, as an unplugged camera does."""
-
-    def __init__(self, frames: int) -> None:
-        self.left = frames
-        self.image = cv2.imread(str(PHOTO))
-
-    def isOpened(self) -> bool:
-        return True
-
-    def grab(self) -> bool:
-        self.left -= 1
-        return self.left >= 0
-
-    def retrieve(self) -> tuple[bool, np.ndarray]:
-        return True, self.image.copy()
-
-    def get(self, prop: int) -> float:
-        return 0.0
-
-    def release(self) -> None:
-        self.left = 0
+    image = cv2.imread(str(PHOTO))
+    grab = Mock(side_effect=[*[True] * frames, False])
+    retrieve = Mock(side_effect=[(i < decoded, image.copy()) for i in range(frames)])
+    return Mock(isOpened=lambda: True, get=lambda _: 0.0, grab=grab, retrieve=retrieve)
 
 
 def test_a_camera_that_vanishes_ends_with_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Capsys) -> None:
     real = cv2.VideoCapture
-    monkeypatch.setattr(cv2, "VideoCapture", lambda source: Camera(5) if source == 0 else real(source))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda source: camera(5) if source == 0 else real(source))
     line = error_line(detect_main, ["0", "--video-out", "seen.avi", "--json", "all.json"], capsys, status=1)
     assert line == "detect: camera 0 gives no more frames"
     monkeypatch.setattr(cv2, "VideoCapture", real)
@@ -292,15 +277,8 @@ def test_a_video_may_end_before_the_frame_count_of_its_header() -> None:
 def test_a_video_whose_frames_cannot_be_decoded(
     good: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: Capsys
 ) -> None:
-    class Damaged(Camera):
-        def __init__(self) -> None:
-            super().__init__(5 if good else 0)
-
-        def retrieve(self) -> tuple[bool, np.ndarray]:
-            return self.left >= 5 - good, self.image.copy()
-
     make_video(frames=1)
-    monkeypatch.setattr(cv2, "VideoCapture", lambda source: Damaged())
+    monkeypatch.setattr(cv2, "VideoCapture", lambda source: camera(5 if good else 0, good))
     line = error_line(detect_main, ["film.avi", "--no-image", "--json", "all.json"], capsys, status=1)
     assert line == f"detect: film.avi: {message}"
     assert len(entries()) == good
@@ -310,7 +288,7 @@ def test_a_video_whose_frames_cannot_be_decoded(
     "address", ["http://127.0.0.1:9/live/film.avi?user=a", "rtsp://127.0.0.1:9/film", "HTTPS://127.0.0.1:9/"]
 )
 def test_an_address_is_opened_as_a_stream(address: str, monkeypatch: pytest.MonkeyPatch, capsys: Capsys) -> None:
-    monkeypatch.setattr(cv2, "VideoCapture", lambda source: Camera(3) if source == address else None)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda source: camera(3) if source == address else None)
     assert detect_main([address, "--yolo", "labels"]) == 0
     assert names(capsys)[0].startswith(address.split(":")[0])
     assert written("detections") == []

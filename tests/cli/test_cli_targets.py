@@ -55,14 +55,6 @@ def test_standard_output_by_its_name(name: str, folder: Path) -> None:
 
 
 @posix
-@bash
-def test_process_substitution() -> None:
-    done = shell("detect chelsea.jpg --no-image --quiet --json >(cat) | cat")
-    assert json.loads(done.stdout)[0]["file"] == "chelsea.jpg"
-    assert done.stderr == ""
-
-
-@posix
 def test_names_of_open_files(tmp_path: Path) -> None:
     assert own_descriptor("/dev/stdout") == 1
     assert own_descriptor("/dev/fd/63") == 63
@@ -87,9 +79,7 @@ def test_names_of_open_files(tmp_path: Path) -> None:
         ["--yolo", "d", "--csv", "d/other.txt"],
         ["--voc", "d", "--json", "d/chelsea.xml"],
         ["-o", "d", "--coco", "d/film.mp4"],
-        ["--json", "-", "--csv", "-"],
         pytest.param(["--json", "-", "--csv", "/dev/stdout"], marks=posix),
-        ["--json", "one", "--csv", "./one"],
     ],
 )
 def test_targets_that_are_the_same_file(options: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,6 +86,21 @@ def test_a_missing_extension(tmp_path: Path) -> None:
     assert "--force-reinstall" in error
 
 
+@pytest.mark.parametrize("library", ["ray", "pyarrow"])
+def test_batch_without_its_extra(library: str, tmp_path: Path) -> None:
+    if library == "pyarrow":  # which is imported second
+        pytest.importorskip("ray", reason="the extra [ray] brings Ray")
+    code = (
+        f"sys.modules[{library!r}] = None; from opencv_squeezedet.cli import main; sys.exit(main(['batch', 'x', '-o', 'y']))"
+    )
+    done = started([], {}, code, tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("squeezedet batch: ")
+    assert library in line
+    assert "pip install 'opencv-squeezedet[ray]'" in line
+
+
 def test_importing_is_silent_and_takes_nothing_that_is_optional() -> None:
     code = (
         "import sys, cv2; before = set(sys.modules); import opencv_squeezedet; "  # NumPy's own imports differ by its version
@@ -101,12 +116,10 @@ def test_importing_is_silent_and_takes_nothing_that_is_optional() -> None:
 
 STARTS: list[Any] = [
     pytest.param(["-O"], {}, id="-O"),
-    pytest.param(["-OO"], {}, id="-OO"),
     pytest.param(["-W", "error"], {}, id="-W error"),
     pytest.param(["-X", "dev", "-W", "error"], {}, id="-X dev"),
     pytest.param(["-X", "warn_default_encoding", "-W", "ignore::EncodingWarning"], {}, id="default encodings"),
     pytest.param(["-I"], {}, id="-I"),
-    pytest.param([], {"LC_ALL": "C"}, id="C"),
     pytest.param([], {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, id="ASCII"),
     pytest.param([], {"PYTHONUTF8": "1"}, id="UTF-8 mode"),
     pytest.param([], {"HOME": None, "XDG_CACHE_HOME": None}, id="no HOME"),

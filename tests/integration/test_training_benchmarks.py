@@ -1,4 +1,4 @@
-"""``benchmarks/small_sets.py`` and ``benchmarks/trials.py``: sets can be trained on; trials differ in a setting and are kept."""
+"""``benchmarks/small_sets.py`` and ``benchmarks/trials.py``: sets can be trained on; trials differ in a setting."""
 
 from __future__ import annotations
 
