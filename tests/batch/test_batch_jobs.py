@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 import pytest
 
-pa = pytest.importorskip("pyarrow", reason="the extra [ray] brings pyarrow")
+pytest.importorskip("pyarrow", reason="the extra [ray] brings pyarrow")
 
 import pandas as pd
+import pyarrow as pa
 from batch_cases import expected_row, make_pictures, small_model
 from commands import error_line
 from pyarrow import parquet as pq
