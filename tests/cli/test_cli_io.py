@@ -243,13 +243,24 @@ def camera(frames: int, decoded: int = 99) -> Mock:
     return Mock(isOpened=lambda: True, get=lambda _: 0.0, grab=grab, retrieve=retrieve)
 
 
-def test_a_camera_that_vanishes_ends_with_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Capsys) -> None:
-    real = cv2.VideoCapture
-    monkeypatch.setattr(cv2, "VideoCapture", lambda source: camera(5) if source == 0 else real(source))
-    line = error_line(detect_main, ["0", "--video-out", "seen.avi", "--json", "all.json"], capsys, status=1)
-    assert line == "detect: camera 0 gives no more frames"
+@pytest.mark.parametrize(
+    ("source", "frames", "decoded", "message"),
+    [
+        ("0", 5, 99, "camera 0 gives no more frames"),
+        ("film.avi", 5, 2, "film.avi: frame 2 cannot be decoded"),
+        ("film.avi", 0, 0, "film.avi: no frame can be read"),
+    ],
+)
+def test_a_video_that_ends_with_an_error(
+    source: str, frames: int, decoded: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: Capsys
+) -> None:
+    make_video(frames=1)
+    real, sources = cv2.VideoCapture, (0, os.path.abspath("film.avi"))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda name: camera(frames, decoded) if name in sources else real(name))
+    arguments: list[object] = [source, "--no-image", "--video-out", "seen.avi", "--json", "all.json"]
+    assert error_line(detect_main, arguments, capsys, status=1) == f"detect: {message}"
     monkeypatch.setattr(cv2, "VideoCapture", real)
-    assert len(frames_of("seen.avi")) == len(entries()) == 5
+    assert len(frames_of("seen.avi")) == len(entries()) == min(frames, decoded)
 
 
 def test_names_of_a_camera_take_no_memory() -> None:
@@ -271,17 +282,6 @@ def test_a_video_may_end_before_the_frame_count_of_its_header() -> None:
     Path("film.avi").write_bytes(content[: len(content) // 3])
     assert detect_main(["film.avi", "--json", "all.json"]) == 0
     assert 0 < len(frames_of("detections/film.mp4")) == len(entries()) < FRAMES
-
-
-@pytest.mark.parametrize(("good", "message"), [(2, "frame 2 cannot be decoded"), (0, "no frame can be read")])
-def test_a_video_whose_frames_cannot_be_decoded(
-    good: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: Capsys
-) -> None:
-    make_video(frames=1)
-    monkeypatch.setattr(cv2, "VideoCapture", lambda source: camera(5 if good else 0, good))
-    line = error_line(detect_main, ["film.avi", "--no-image", "--json", "all.json"], capsys, status=1)
-    assert line == f"detect: film.avi: {message}"
-    assert len(entries()) == good
 
 
 @pytest.mark.parametrize(

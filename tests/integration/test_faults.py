@@ -6,6 +6,7 @@ import errno
 import importlib.util
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -64,14 +65,15 @@ def template(tmp_path: Path) -> Path:
     return folder
 
 
-def command(*arguments: str, imports: str = "") -> str:
+def command(line: str, imports: str = "") -> str:
+    name, *arguments = shlex.split(line)
     return f"""
 from importlib import import_module
 from opencv_squeezedet.cli import main
-import_module("opencv_squeezedet.cli.{arguments[0]}")
+import_module("opencv_squeezedet.cli.{name}")
 {imports}
 def work():
-    return main({list(arguments)!r})
+    return main({[name, *arguments]!r})
 """
 
 
@@ -109,41 +111,24 @@ torch.set_num_threads(1)
 torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # which imports more
 """
 EVAL = "import opencv_squeezedet.evaluation.plots, sklearn.cluster, faster_coco_eval, matplotlib.backends.backend_svg"
-REPORTS = ["--json", "a.json", "--csv", "a.csv", "--html", "a.html", "--save-results", "b.json"]
-COMPRESS = ["-o", "out.sdz", "--density", "0.5", "--bits", "4", "--pictures", ".", "--json", "told.json"]
-QUANTIZE = ["-o", "out.onnx", "--pictures", ".", "--count", "1", "--float", "0", "--json", "told.json"]
-TRAIN = ["--size", "96", "--batch", "1", "--pictures", "1", "--workers", "0", "--quiet"]
+COMPRESS = "compress small.onnx -o out.sdz --density 0.5 --bits 4 --pictures . --json b.json --quiet"
+QUANTIZE = "quantize small.onnx -o out.onnx --pictures . --count 1 --float 0 --json b.json --quiet"
+TRAIN = "train data.json -o run --size 96 --batch 1 --pictures 1 --workers 0 --quiet"
+REPORTS = "--json a.json --csv a.csv --html a.html --save-results b.json"
 WRITERS: list[Any] = [
-    pytest.param(command("detect", "1.jpg", "-o", "out", "--quiet"), id="detect"),
-    pytest.param(
-        command("detect", "1.jpg", "--no-image", "--json", "a.json", "--jsonl", "a.jsonl", "--csv", "a.csv", "--quiet"),
-        id="text",
-    ),
-    pytest.param(command("detect", "1.jpg", "--no-image", "--coco", "coco.json", "--yolo", "yolo", "--quiet"), id="yolo"),
-    pytest.param(command("detect", "1.jpg", "--no-image", "--voc", "voc", "--crops", "crops", "--quiet"), id="voc"),
-    pytest.param(command("detect", "film.avi", "-o", "out", "--quiet"), id="video"),
-    pytest.param(command("eval", "data.json", *REPORTS, "--quiet", imports=EVAL), id="eval", marks=needs_eval),
-    pytest.param(
-        command("anchors", "data.json", "--count", "2", "--json", "a.json", imports=EVAL), id="anchors", marks=needs_eval
-    ),
-    pytest.param(command("convert", MODEL, "out.onnx", imports=SQUEEZENET), id="onnx"),
-    pytest.param(command("convert", MODEL, "out.prototxt", imports=SQUEEZENET), id="caffe"),
-    pytest.param(
-        command("compress", "small.onnx", *COMPRESS, "--quiet", imports=f"{SQUEEZENET}, onnxruntime"),
-        id="compress",
-        marks=needs_quantize,
-    ),
-    pytest.param(
-        command("quantize", "small.onnx", *QUANTIZE, "--quiet", imports=f"{SQUEEZENET}, onnxruntime.quantization"),
-        id="quantize",
-        marks=needs_quantize,
-    ),
-    pytest.param(
-        command("label", "1.jpg", "--teacher", "embedded", "-o", "b.json", "--quiet", imports=TORCH),
-        id="label",
-        marks=needs_train,
-    ),
-    pytest.param(command("train", "data.json", "-o", "run", *TRAIN, imports=TORCH), id="train", marks=needs_train),
+    pytest.param(command("detect 1.jpg -o out --quiet"), id="detect"),
+    pytest.param(command("detect 1.jpg --no-image --json a.json --jsonl a.jsonl --csv a.csv --quiet"), id="text"),
+    pytest.param(command("detect 1.jpg --no-image --coco coco.json --yolo yolo --quiet"), id="yolo"),
+    pytest.param(command("detect 1.jpg --no-image --voc voc --crops crops --quiet"), id="voc"),
+    pytest.param(command("detect film.avi -o out --quiet"), id="video"),
+    pytest.param(command(f"eval data.json {REPORTS} --quiet", EVAL), id="eval", marks=needs_eval),
+    pytest.param(command("anchors data.json --count 2 --json a.json", EVAL), id="anchors", marks=needs_eval),
+    pytest.param(command(f"convert '{MODEL}' out.onnx", SQUEEZENET), id="onnx"),
+    pytest.param(command(f"convert '{MODEL}' out.prototxt", SQUEEZENET), id="caffe"),
+    pytest.param(command(COMPRESS, f"{SQUEEZENET}, onnxruntime"), id="compress", marks=needs_quantize),
+    pytest.param(command(QUANTIZE, f"{SQUEEZENET}, onnxruntime.quantization"), id="quantize", marks=needs_quantize),
+    pytest.param(command("label 1.jpg --teacher embedded -o b.json --quiet", TORCH), id="label", marks=needs_train),
+    pytest.param(command(TRAIN, TORCH), id="train", marks=needs_train),
     pytest.param(FETCH, id="fetch", marks=needs_fetch),
     pytest.param(PART, id="batch", marks=needs_arrow),
 ]
@@ -243,7 +228,7 @@ def test_files_that_belong_together_at_every_error(
 ) -> None:
     """Either all are new, or none is."""
     prepare_more(template)
-    writer = command("convert", MODEL, "out.prototxt", imports=SQUEEZENET)
+    writer = command(f"convert '{MODEL}' out.prototxt", SQUEEZENET)
     everything, failed = outcomes(preloaded, writer, template, errno.EACCES)
     before = results(template)
     for fault, found in failed:

@@ -353,18 +353,12 @@ def test_a_cache_folder_that_cannot_be_made(server: Server, tmp_path: Path, monk
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is read-only for this user")
-def test_a_cache_folder_that_cannot_be_written_to(server: Server, cache: Path) -> None:
+def test_a_file_in_a_folder_that_cannot_be_written_to(server: Server, cache: Path) -> None:
     cache.mkdir()
     (cache / FILE).write_bytes(CONTENT)
     cache.chmod(0o500)
     try:
-        assert fetched() == CONTENT, "what is there can be used"
-        (cache / FILE).chmod(0o600)
-        cache.chmod(0o700)
-        (cache / FILE).unlink()
-        cache.chmod(0o500)
-        with pytest.raises(FetchError, match=r"\(Permission denied\).*OPENCV_SQUEEZEDET_CACHE"):
-            fetched()
+        assert fetched() == CONTENT
     finally:
         cache.chmod(0o700)
 
