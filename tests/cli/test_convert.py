@@ -90,7 +90,7 @@ def test_the_description_is_the_users(capsys: pytest.CaptureFixture[str]) -> Non
         ("nothing other.onnx", "'nothing.prototxt', and the published models are embedded, "),
         ("mine other.net", ".onnx, .sdz, .caffemodel or .prototxt was expected, got"),
         ("mine nowhere/other.onnx", "No such file or directory"),
-        (f"{ONNX} other.onnx --weights mine.caffemodel", "has weights of its own"),
+        ("own.onnx other.onnx --weights mine.caffemodel", "has weights of its own"),
         ("mine other.onnx --weights damaged", "damaged': "),
         ("mine other.onnx --weights gsoc", "layer 'conv1': weights of 64x3x3x3 and 64 were expected"),
         ("alone other.onnx", "no weights at '"),
@@ -103,6 +103,7 @@ def test_what_cannot_be_converted(arguments: str, words: str, capsys: pytest.Cap
     Path("damaged").write_bytes(b"nothing")
     Path("gsoc").write_bytes(caffemodel_bytes(other, random_weights(other)))
     shutil.copy("mine.prototxt", "alone.prototxt")
+    shutil.copy(ONNX, "own.onnx")
     Path("blocked.json").mkdir()
     Path("blocked.caffemodel").write_text("older")
     before = contents()
