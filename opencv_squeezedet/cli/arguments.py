@@ -98,34 +98,18 @@ def add_letterbox(add: Add) -> None:
 
 def add_postprocessing(add: Add, *, threshold: float | None = None) -> None:
     """Add the options of post-processing; ``threshold`` is the score threshold's default."""
-    own = "(default: the model's setting)"
-    add(
-        "--threshold",
-        type=unit_fraction,
-        default=threshold,
-        metavar="SCORE",
-        help=f"score threshold in [0, 1] {own if threshold is None else '(default: %(default)s)'}",
-    )
-    add("--nms", type=unit_fraction, metavar="IOU", help=f"NMS threshold in [0, 1] {own}")
+    own, iou = "(default: the model's setting)", {"type": unit_fraction, "metavar": "IOU"}
+    lowest = own if threshold is None else "(default: %(default)s)"
+    score = {"type": unit_fraction, "metavar": "SCORE", "default": threshold}
+    add("--threshold", **score, help=f"score threshold in [0, 1] {lowest}")
+    add("--nms", **iou, help=f"NMS threshold in [0, 1] {own}")
     add("--nms-kind", choices=NMS_KINDS, help=f"NMS rule {own}")
     add("--soft-sigma", type=positive_number, metavar="SIGMA", help=f"width of the Gaussian of soft NMS, above 0 {own}")
-    add(
-        "--vote",
-        type=unit_fraction,
-        metavar="IOU",
-        help=f"box voting: average each kept box with the candidates that overlap it by more than this IoU {own}",
-    )
-    add(
-        "--cross-class",
-        type=unit_fraction,
-        metavar="IOU",
-        help=f"demote overlapping boxes of other classes above this IoU {own}",
-    )
-    add(
-        "--multi-label",
-        action="store_true",
-        help=f"make every class of an anchor a candidate, not only the best one {own}",
-    )
+    vote = "box voting: average each kept box with the candidates that overlap it by more than this IoU"
+    add("--vote", **iou, help=f"{vote} {own}")
+    add("--cross-class", **iou, help=f"demote overlapping boxes of other classes above this IoU {own}")
+    candidates = "make every class of an anchor a candidate, not only the best one"
+    add("--multi-label", action="store_true", help=f"{candidates} {own}")
     add("--top-n", type=positive, metavar="N", help=f"number of candidates that enter NMS {own}")
     add("--agnostic", action="store_true", help=f"apply NMS across classes {own}")
 
