@@ -25,6 +25,7 @@ from pyarrow import parquet as pq
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import batch, cli
+from opencv_squeezedet.batch import storage
 from opencv_squeezedet.batch.parts import Worker
 from opencv_squeezedet.cli.progress import ProgressLines, duration
 from opencv_squeezedet.model import Model
@@ -373,6 +374,14 @@ def test_folders_that_are_not_a_job_s(here: Path, pictures: list[str]) -> None:
     Path("begun/_new-x").write_bytes(b"what a kill left of the manifest")
     assert batch.begin("begun", batch.find_inputs(pictures), settings()).parts == 3
     assert sorted(os.listdir("begun")) == ["_job.json", "_manifest.arrow"]
+
+
+def test_files_appear_whole_or_not_at_all(here: Path) -> None:
+    Path("x").write_bytes(b"old")
+    with pytest.raises(TypeError), storage.whole_file(str(here / "x")) as stream:
+        stream.write(object())
+    assert os.listdir() == ["x"]
+    assert Path("x").read_bytes() == b"old"
 
 
 def test_what_is_done_is_not_done_again(here: Path, model: str, pictures: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

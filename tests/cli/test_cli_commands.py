@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from commands import copy_photo, error_line
@@ -114,21 +115,21 @@ def test_a_full_standard_output(arguments: list[str]) -> None:
     assert done.stderr.splitlines() == [f"squeezedet {arguments[0]}: cannot write to standard output: No space left on device"]
 
 
-def test_what_ends_a_command(capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted() -> int:
-        raise KeyboardInterrupt
-
-    def refused() -> int:
-        raise errors.CommandError("no", 7)
-
-    def too_large() -> int:
-        raise MemoryError("Unable to allocate 9 TiB")
-
-    assert runner.guarded("x", lambda: 3) == 3
-    assert runner.guarded("x", interrupted) == 130
-    assert runner.guarded("x", refused) == 7
-    assert runner.guarded("x", too_large) == 1
-    assert capsys.readouterr() == ("", "x: no\nx: not enough memory: Unable to allocate 9 TiB\n")
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (None, 3, ""),
+        (KeyboardInterrupt(), 130, ""),
+        (errors.CommandError("no", 7), 7, "x: no\n"),
+        (ImportError("the extra [y] is missing"), 2, "x: the extra [y] is missing\n"),
+        (MemoryError("Unable to allocate 9 TiB"), 1, "x: not enough memory: Unable to allocate 9 TiB\n"),
+    ],
+)
+def test_what_ends_a_command(
+    error: BaseException | None, status: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert runner.guarded("x", Mock(side_effect=error, return_value=3)) == status
+    assert capsys.readouterr() == ("", message)
 
 
 def test_faults_of_what_the_user_names_are_one_line_and_status_2(tmp_path: Path) -> None:

@@ -385,13 +385,14 @@ def wait_for(what: str, condition: object) -> None:
 
 def test_two_processes_fetch_once(server: Server, cache: Path) -> None:
     server.manners = ["slow"]
-    processes = [start_fetching(server) for _ in range(3)]
+    processes = [start_fetching(server) for _ in range(2)]
+    wait_for("a request", lambda: server.requests)
+    assert fetched(timeout=30) == CONTENT
     for process in processes:
         out, err = process.communicate(timeout=30)
         assert process.returncode == 0, err
         assert out == f"{cache / FILE}\n"
     assert len(server.requests) == 1
-    assert (cache / FILE).read_bytes() == CONTENT
     assert left(cache) == {FILE}
 
 
