@@ -81,7 +81,7 @@ def add_weights(add: Add) -> None:
 
 
 def add_backend(add: Add) -> None:
-    """Add the options that choose what runs the network."""
+    """Add the options that select the backend and its device."""
     add(
         "--backend",
         choices=get_args(BackendName),

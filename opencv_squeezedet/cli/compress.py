@@ -134,7 +134,7 @@ def _stage(output: Path) -> Path:
         stage.mkdir(exist_ok=True)
         names = {path.name for path in stage.iterdir() if not path.name.startswith(".")}
     if names and names.isdisjoint(_OF_STAGES):
-        raise CommandError(f"--output: what is done so far would be kept in {shown(stage)}, which has other files")
+        raise CommandError(f"--output: the finished stages would be kept in {shown(stage)}, which has other files")
     return stage
 
 

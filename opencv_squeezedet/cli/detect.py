@@ -67,7 +67,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the command itself reports what went wrong
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the command reports errors itself
     sources = find_sources(
         args.sources,
         recursive=args.recursive,

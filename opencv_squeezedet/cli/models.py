@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _look(entry: Entry, args: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
-    """Return everything about weights after the action, and what prevented the action, if anything did."""
+    """Return the record of weights after the action, and the problem that prevented the action, or None."""
     problem = None
     if args.action == "fetch":
         try:

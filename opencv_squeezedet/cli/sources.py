@@ -49,7 +49,7 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """A video file, a camera (by its number) or a network stream (by its address); naming one twice makes two."""
+    """A video file, a camera (by its number) or a network stream (by its address); a source named twice is two."""
 
     name: str
     camera: int | None = None
