@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import pyarrow as pa
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet._opencv import silent_opencv
@@ -19,15 +20,11 @@ from opencv_squeezedet.batch import storage
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.errors import reason
-from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.pictures import decode_picture
 from opencv_squeezedet.pipeline import chunks, ordered_map
 from opencv_squeezedet.preprocess import Picture, Resize
-
-with needs("ray", what="opencv_squeezedet.batch"):
-    import pyarrow as pa
 
 SCHEMA = pa.schema(
     [

@@ -11,14 +11,12 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple
 
-from opencv_squeezedet.batch import storage
-from opencv_squeezedet.extras import needs
-from opencv_squeezedet.pictures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+import pyarrow as pa
+from pyarrow import fs
+from pyarrow import parquet as pq
 
-with needs("ray", what="opencv_squeezedet.batch"):
-    import pyarrow as pa
-    from pyarrow import fs
-    from pyarrow import parquet as pq
+from opencv_squeezedet.batch import storage
+from opencv_squeezedet.pictures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
 NO_ROW_GROUP = -1

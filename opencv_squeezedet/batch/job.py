@@ -16,13 +16,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+import pyarrow as pa
+from pyarrow import fs
+
 from opencv_squeezedet.batch import storage
 from opencv_squeezedet.batch.inputs import NO_ROW_GROUP, InputSlice, column_of, parquet_file, row_counts
-from opencv_squeezedet.extras import needs
-
-with needs("ray", what="opencv_squeezedet.batch"):
-    import pyarrow as pa
-    from pyarrow import fs
 
 Format = Literal["parquet", "jsonl"]
 

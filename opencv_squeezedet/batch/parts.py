@@ -10,17 +10,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import json as arrow_json
+from pyarrow import parquet as pq
 
 from opencv_squeezedet.batch import storage
 from opencv_squeezedet.batch.columns import SCHEMA, Detect, failed_row
 from opencv_squeezedet.batch.job import Format, Job
-from opencv_squeezedet.extras import needs
-
-with needs("ray", what="opencv_squeezedet.batch"):
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    from pyarrow import json as arrow_json
-    from pyarrow import parquet as pq
 
 _MAX_CRASHES = 2  # of workers on the same picture
 _UNKNOWN = "-1"  # no picture's number

@@ -89,11 +89,15 @@ class _Tables:
         return self._detect.table(rows)
 
 
+def _ray() -> Any:
+    with needs("ray", what="opencv_squeezedet.batch"):
+        import ray.data
+    return ray
+
+
 def _pool(workers: int | None, cpus: int, gpus: float, *, least: int | None = None) -> dict[str, Any]:
     """The options of ``map_batches`` for a pool that starts with ``least`` actors."""
-    with needs("ray", what="opencv_squeezedet.batch"):
-        import ray
-        import ray.data
+    ray = _ray()
     _checks.count("cpus", cpus)
     if workers is None:
         has = ray.cluster_resources()
@@ -128,9 +132,7 @@ def cluster(address: str | None = None, *, verbose: bool = False) -> Iterator[No
             raise ConnectionError(f"no Ray cluster answers at {address}: {error}") from error
     if address is None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    with needs("ray", what="opencv_squeezedet.batch"):
-        import ray
-        import ray.data
+    ray = _ray()
     local = {"num_cpus": available_cores(), "include_dashboard": False, "object_store_memory": _STORE_BYTES}
     level = logging.INFO if verbose else logging.CRITICAL
     ray.init(address or "local", logging_level=level, log_to_driver=verbose, **(local if address is None else {}))
@@ -159,12 +161,10 @@ def run(job: Job, detect: Detect, *, workers: int | None = None, cpus: int = 1, 
     WorkerError
         If a part's file cannot be written, or a worker fails for a reason other than a picture.
     """
-    with needs("ray", what="opencv_squeezedet.batch"):
-        import ray.data
     missing = job.missing()
     if not missing:
         return
-    parts = ray.data.from_items([{"part": part} for part in missing], override_num_blocks=min(len(missing), _MOST_TASKS))
+    parts = _ray().data.from_items([{"part": part} for part in missing], override_num_blocks=min(len(missing), _MOST_TASKS))
     done = _mapped(parts, _Parts, Worker(job, detect), 1, _pool(workers, cpus, gpus))
     for batch in done.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
         for error, *row in zip(*(batch[name].tolist() for name in ("error", *PartResult._fields)), strict=True):

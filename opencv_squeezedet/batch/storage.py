@@ -14,12 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from opencv_squeezedet.extras import needs
+from pyarrow import fs
+
 from opencv_squeezedet.files import read_regular
 from opencv_squeezedet.pictures import MOST_PICTURE_BYTES
-
-with needs("ray", what="opencv_squeezedet.batch"):
-    from pyarrow import fs
 
 _TEMPORARY = "_new-"  # readers of Parquet folders ignore names that start with an underscore
 
