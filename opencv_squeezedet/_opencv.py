@@ -12,7 +12,7 @@ import cv2
 read_net_from_caffe: Any = getattr(cv2.dnn, "readNetFromCaffe", None)
 """What reads Caffe's files; None in OpenCV 5, which cannot."""
 
-HAS_GRAPH_ENGINE = hasattr(cv2.dnn, "ENGINE_NEW")
+HAS_GRAPH_ENGINE = hasattr(cv2.dnn, "ENGINE_AUTO")
 """Whether networks run in the graph engine, which has outputs but no layers, and no target but the CPU: OpenCV 5."""
 
 _SILENT = 0
