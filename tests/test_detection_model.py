@@ -61,13 +61,6 @@ def ours() -> sd.DetectionModel:
     return sd.DetectionModel(WEIGHTS, DEFINITION)
 
 
-@pytest.fixture(scope="module")
-def photo() -> np.ndarray:
-    image = cv2.imread(str(PHOTO))
-    assert image is not None
-    return image
-
-
 def forms(result: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     """Types and shapes of a result."""
     return [(type(part), getattr(part, "dtype", None), np.ndim(part), np.shape(part)[1:]) for part in result]

@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,19 +17,10 @@ from embedded import STEM, output, read_net
 import opencv_squeezedet as sd
 from opencv_squeezedet.options import NMS_KINDS
 
-PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
-
 
 @pytest.fixture(scope="module")
 def detector() -> sd.SqueezeDet:
     return sd.SqueezeDet()
-
-
-@pytest.fixture(scope="module")
-def photo() -> np.ndarray:
-    image = cv2.imread(str(PHOTO))
-    assert image is not None
-    return image
 
 
 def test_the_cat_is_found(detector: sd.SqueezeDet, photo: np.ndarray) -> None:
@@ -41,12 +31,6 @@ def test_the_cat_is_found(detector: sd.SqueezeDet, photo: np.ndarray) -> None:
     x1, y1, x2, y2 = found.xyxy[0]
     assert 0 <= x1 < 0.2 * width < 0.8 * width < x2 <= width
     assert 0 <= y1 < 0.2 * height < 0.7 * height < y2 <= height
-
-
-def test_the_embedded_model_has_greedy_nms_and_thresholds_of_its_own(detector: sd.SqueezeDet) -> None:
-    assert detector.config.nms_kind == "greedy"
-    assert detector.config.score_threshold != sd.VOC.score_threshold
-    assert detector.config.labels == sd.VOC.labels
 
 
 def test_detect_is_forward_and_postprocess(detector: sd.SqueezeDet, photo: np.ndarray) -> None:
