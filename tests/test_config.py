@@ -181,7 +181,7 @@ REFUSED: list[tuple[str, Any, dict[str, Any]]] = [  # fields, error, and values 
         {"1.5": (5, 1.5), "2.0": (5, 2.0), "nan": (5, math.nan), "True": (True, 5), "'5'": ("5", 5), "None": (5, None)},
     ),
     (THRESHOLDS, ValueError, {"nan": math.nan, "-inf": -math.inf, "-0.01": -0.01, "1.0000000000000002": np.nextafter(1, 2)}),
-    (THRESHOLDS, TypeError, {"'0.5'": "0.5", "0.5j": 0.5j}),
+    (THRESHOLDS, TypeError, {"'0.5'": "0.5", "0.5j": 0.5j, "True": True}),
     ("score_threshold nms_threshold soft_sigma top_n iou_epsilon", TypeError, {"None": None}),
     ("activated drop_empty class_agnostic multi_label", TypeError, {"None": None, "'False'": "False", "2": 2, "[]": []}),
     ("soft_sigma", ValueError, {"0.0": 0, "-1.0": -1, "nan": math.nan}),

@@ -90,15 +90,14 @@ def score(class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig) -
 
 def _centers(config: HeadConfig) -> tuple[Floats, Floats]:
     """x and y of each anchor's centre."""
-    n0, n1 = config.grid
-    along = {"first": (np.arange(n0)[:, None], n0), "second": (np.arange(n1)[None, :], n1)}
-    x_axis, y_axis = ("first", "second") if config.first_axis == "x" else ("second", "first")
-    centers = []
-    for axis, length in zip((x_axis, y_axis), config.input_size, strict=True):
-        position, n = along[axis]
-        center = (position + 1) * length / (n + 1) if config.centers == "inner" else (position + 0.5) * length / n
-        centers.append(np.broadcast_to(center, config.grid).repeat(len(config.anchors)))
-    return centers[0], centers[1]
+    lengths = config.input_size if config.first_axis == "x" else config.input_size[::-1]
+    more, parts = (1, 1) if config.centers == "inner" else (0.5, 0)
+    first, second = (
+        (index + more) * length / (n + parts)
+        for index, length, n in zip(np.indices(config.grid), lengths, config.grid, strict=True)
+    )
+    x, y = (first, second) if config.first_axis == "x" else (second, first)
+    return x.repeat(len(config.anchors)), y.repeat(len(config.anchors))
 
 
 def _growth(delta: Floats, threshold: float | None) -> Floats:
@@ -114,23 +113,13 @@ def sides(delta_bbox: ArrayLike, config: HeadConfig) -> tuple[Sides, Sides]:
     """Every anchor's box along x and along y, before the picture's borders and any +1; NaN where a delta is not finite."""
     deltas = _rows(delta_bbox, config, 4)
     deltas = np.where(np.isfinite(deltas).all(axis=1, keepdims=True), deltas, np.nan)
-    order = config.delta_order
-    center_x, center_y = _centers(config)
-    anchor_w, anchor_h = np.tile(config.anchors, (np.prod(config.grid), 1)).T
     less = 1 if config.corners == "minus_one_before_clip" else 0
-    width, height = config.input_size
-    return (
-        Sides(
-            center_x + anchor_w * deltas[:, order.index("x")],
-            anchor_w * _growth(deltas[:, order.index("w")], config.exp_threshold) - less,
-            width - 1,
-        ),
-        Sides(
-            center_y + anchor_h * deltas[:, order.index("y")],
-            anchor_h * _growth(deltas[:, order.index("h")], config.exp_threshold) - less,
-            height - 1,
-        ),
-    )
+    both = []
+    anchors = np.tile(config.anchors, (np.prod(config.grid), 1)).T
+    for names, center, anchor, length in zip(("xw", "yh"), _centers(config), anchors, config.input_size, strict=True):
+        shift, growth = (deltas[:, config.delta_order.index(name)] for name in names)
+        both.append(Sides(center + anchor * shift, anchor * _growth(growth, config.exp_threshold) - less, length - 1))
+    return both[0], both[1]
 
 
 def _corners(x: Sides, y: Sides, config: HeadConfig) -> tuple[Floats, NDArray[np.bool_]]:

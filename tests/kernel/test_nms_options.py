@@ -52,10 +52,8 @@ def test_one_turns_it_off_and_none_keeps_the_head_s(option: str, value: float) -
     head = dataclasses.replace(ONE_CELL, **{option: value})
     plain, changed = sd.postprocess(*blobs, ONE_CELL), sd.postprocess(*blobs, head)
     assert plain != changed
-    assert sd.postprocess(*blobs, ONE_CELL, **{option: 1}) == plain
     assert sd.postprocess(*blobs, head, **{option: 1}) == plain
     assert sd.postprocess(*blobs, head, **{option: None}) == changed
-    assert sd.postprocess(*blobs, ONE_CELL, **{option: value}) == changed
 
 
 # ---- box voting ------------------------------------------------------------------------------------------------------
@@ -105,11 +103,9 @@ def test_classes_do_not_vote_for_each_other(class_agnostic: bool) -> None:
 
 
 def test_kept_boxes_vote_with_where_they_were() -> None:
-    """Two boxes that NMS keeps both: each is moved towards the place where the other was decoded."""
-    blobs = blobs_of([0.0, 0.25], [0.8, 0.8])
-    found = sd.postprocess(*blobs, ONE_CELL, vote_threshold=0.0, nms_threshold=1.0)
-    middle = 2 * 50 + 20 * 0.25
-    assert found.xyxy[:, ::2].sum() == pytest.approx(2 * middle)
+    """Two boxes that NMS keeps both: each is moved towards the other as it was decoded."""
+    found = sd.postprocess(*blobs_of([0.0, 0.25], [0.8, 0.8]), ONE_CELL, vote_threshold=0.0, nms_threshold=1.0)
+    assert found.xyxy[:, ::2].sum() == pytest.approx(2 * (2 * 50 + 20 * 0.25))
     assert 40 < found.xyxy[0, 0] < found.xyxy[1, 0] < 45
 
 
@@ -160,11 +156,10 @@ def test_boxes_demoted_to_the_score_threshold_are_dropped(options: dict[str, Any
 
 
 def test_boxes_of_one_class_are_left_to_nms() -> None:
-    plain = found_of([0.75, 0.5], [1, 1], [0.0, SHIFT], nms_threshold=1.0, score_threshold=0.1)
+    options = {"nms_threshold": 1.0, "score_threshold": 0.1}
+    plain, same = (found_of([0.75, 0.5], [1, 1], [0.0, SHIFT], cross_class_threshold=t, **options) for t in (None, 0))
     assert len(plain) == 2
-    assert (
-        found_of([0.75, 0.5], [1, 1], [0.0, SHIFT], nms_threshold=1.0, score_threshold=0.1, cross_class_threshold=0) == plain
-    )
+    assert same == plain
 
 
 def test_the_lowest_factor_counts_with_scores_before_demotion() -> None:
@@ -217,15 +212,7 @@ def test_classes_above_the_threshold() -> None:
     assert sd.postprocess(*blobs, MANY, class_agnostic=True).class_id.tolist() == [1]
 
 
-@pytest.mark.parametrize(("top_n", "count"), [(1, 1), (3, 3), (4, 4), (10**9, 4)])
-def test_top_n_counts_classes(top_n: int, count: int) -> None:
-    """Of one anchor there are as many candidates as classes."""
-    blobs = NOWHERE, np.array([[0.5, 1, 0.25, 0.75]], np.float32), np.array([0.8], np.float32)
-    found = sd.postprocess(*blobs, MANY, top_n=top_n, score_threshold=0)
-    assert found.class_id.tolist() == [1, 3, 0, 2][:count]
-
-
-@pytest.mark.parametrize("top_n", [1, 2, 3, 5, 9, 100])
+@pytest.mark.parametrize("top_n", [1, 5, 9, 100])
 @pytest.mark.parametrize("layout", ["hwc", "chw"])
 def test_ties_by_anchor_then_by_class(layout: str, top_n: int) -> None:
     head = dataclasses.replace(HEAD, grid=(2, 1), layout=layout, nms_threshold=1.0, multi_label=True, top_n=top_n)
@@ -251,31 +238,12 @@ def test_the_best_class_has_its_score(seed: int, activated: bool, layout: str) -
     assert (len(one), len(every)) == (24, 72)
 
 
-def test_logits_are_turned_into_probabilities() -> None:
-    logits, confidence = np.array([[1.0, 0.0, -1.0, 3.0]], np.float32), np.array([0.5], np.float32)
-    head = dataclasses.replace(MANY, activated=False, score_threshold=0.0)
-    found = sd.postprocess(NOWHERE, logits, confidence, head)
-    assert found.class_id.tolist() == [3, 0, 1, 2]
-    softmax = np.exp([3.0, 1.0, 0.0, -1.0]) / np.exp([3.0, 1.0, 0.0, -1.0]).sum()
-    np.testing.assert_allclose(found.confidence, softmax / (1 + np.exp(-0.5)), rtol=1e-6)
-
-
 @pytest.mark.parametrize("value", NOT_FINITE)
 def test_an_anchor_that_is_not_finite_goes_with_all_its_classes(value: float) -> None:
     for at in range(3):
         blobs = [NOWHERE.copy(), np.ones((1, 4), np.float32), np.ones(1, np.float32)]
         blobs[at].reshape(-1)[0] = value
         assert len(sd.postprocess(*blobs, MANY)) == 0
-
-
-def test_all_classes_of_all_anchors_of_a_large_head() -> None:
-    rng = np.random.default_rng(0)
-    blobs = random_blobs(sd.VOC, rng)
-    options = {"score_threshold": 0.5, "nms_threshold": 1.0, "top_n": 10**6, "multi_label": True}
-    products = blobs[2].reshape(-1, 1).astype(np.float64) * blobs[1]
-    found = sd.postprocess(*blobs, dataclasses.replace(sd.VOC, drop_empty=False), **options)
-    assert len(found) == (products > 0.5).sum() > 5000
-    assert found.confidence.tolist() == sorted(products[products > 0.5].astype(np.float32).tolist(), reverse=True)
 
 
 # ---- soft NMS of boxes -----------------------------------------------------------------------------------------------
@@ -301,10 +269,10 @@ def test_soft_nms_is_opencv(seed: int, count: int, sigma: float, threshold: floa
     method = cv2.dnn.SoftNMSMethod_SOFTNMS_GAUSSIAN
     their_scores, their_indices = cv2.dnn.softNMSBoxes(xywh.tolist(), scores.tolist(), threshold, 0.3, 0, sigma, method)
     indices, left = sd.soft_nms(boxes, scores, soft_sigma=sigma, score_threshold=threshold)
-    told = np.ravel(their_scores) > 1e-30  # below, float32 has no digits left
+    theirs = np.ravel(their_scores) > 1e-30  # below, float32 has no digits left
     kept = left > 1e-30
-    assert indices[kept].tolist() == np.ravel(their_indices)[told].tolist()
-    np.testing.assert_allclose(left[kept], np.ravel(their_scores)[told], rtol=1e-4)
+    assert indices[kept].tolist() == np.ravel(their_indices)[theirs].tolist()
+    np.testing.assert_allclose(left[kept], np.ravel(their_scores)[theirs], rtol=1e-4)
 
 
 @examples(300)
@@ -351,7 +319,7 @@ def test_soft_nms_by_its_formula() -> None:
 
 @pytest.mark.parametrize("beside", [1e-6, 1e-9, 1e-12])
 def test_soft_nms_at_the_score_threshold(beside: float) -> None:
-    """0.8 x e^-2 of a box on the same place."""
+    """0.8 x e^-2 of two equal boxes."""
     lowered = 0.8 * math.exp(-2)
     for threshold, count in ((lowered * (1 + beside), 1), (lowered * (1 - beside), 2)):
         assert len(sd.soft_nms([FAR, FAR], [0.9, 0.8], score_threshold=threshold)[0]) == count
@@ -361,11 +329,8 @@ def test_scores_at_the_threshold_are_dropped() -> None:
     boxes = [[100 * i, 0, 100 * i + 10, 10] for i in range(4)]
     assert sd.soft_nms(boxes, [0.5, 0.25, 0, -1], score_threshold=0.25)[0].tolist() == [0]
     assert sd.soft_nms(boxes, [0.5, 0.25, 0, -1], score_threshold=0)[0].tolist() == [0, 1]
-    assert sd.soft_nms(boxes, [500, 1e-3, 1e-3 + 1e-9, 7])[0].tolist() == [
-        0,
-        3,
-        2,
-    ]  # the default is 0.001; scores may be large
+    large = sd.soft_nms(boxes, [500, 1e-3, 1e-3 + 1e-9, 7])  # the default threshold is 0.001; scores may be large
+    assert large[0].tolist() == [0, 3, 2]
 
 
 def test_soft_nms_of_classes_and_ties() -> None:
@@ -390,26 +355,3 @@ def test_soft_nms_of_views_and_other_types() -> None:
         again = sd.soft_nms(other, scores.tolist())
         assert again[0].tolist() == indices.tolist() == [0, 1, 2]
         assert again[1].tolist() == left.tolist()
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"soft_sigma": 0}, ValueError, "soft_sigma.*got 0.0"),
-        ({"soft_sigma": math.nan}, ValueError, "soft_sigma.*got nan"),
-        ({"soft_sigma": None}, TypeError, "soft_sigma.*got None"),
-        ({"score_threshold": -0.1}, ValueError, "score_threshold.*got -0.1"),
-        ({"score_threshold": "0.5"}, TypeError, "score_threshold.*got '0.5'"),
-        ({"top_n": 0}, ValueError, "top_n.*got 0"),
-        ({"class_ids": [0]}, ValueError, r"class_ids.*\(2,\).*got \(1,\)"),
-        ({"class_ids": [0.0, 1.0]}, TypeError, "class_ids.*got float64"),
-    ],
-)
-def test_wrong_options_of_soft_nms(options: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        sd.soft_nms([FAR] * 2, [0.5] * 2, **options)
-
-
-def test_wrong_shapes_of_soft_nms() -> None:
-    with pytest.raises(ValueError, match=r"xyxy \(N, 4\) and scores \(N,\).*got \("):
-        sd.soft_nms([FAR], [0.5, 0.4])

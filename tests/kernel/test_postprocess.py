@@ -16,7 +16,6 @@ from examples import examples
 from head_cases import (
     GOOD,
     HEAD,
-    NAMES,
     ONE_CELL,
     Blobs,
     assert_same,
@@ -229,26 +228,18 @@ def test_no_box_leaves_the_picture(corners: str, size: tuple[int, int]) -> None:
 # ---- results ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("head", [HEAD, sd.VOC, sd.KITTI], ids=["small", "VOC", "KITTI"])
+@pytest.mark.parametrize("found", [False, True])
 @pytest.mark.parametrize("size", [None, (640, 480)])
-def test_nothing_found(head: HeadConfig, size: tuple[int, int] | None) -> None:
-    blobs = [np.zeros(head.blob_shapes[name][0], np.float32) for name in NAMES]
-    found = sd.postprocess(*blobs, head, score_threshold=0, image_size=size)
-    for each in (found, *sd.postprocess_batch(*(blob[None] for blob in blobs), head, image_size=size)):
-        assert (each.xyxy.shape, each.xyxy.dtype) == ((0, 4), np.float32)
-        assert (each.confidence.shape, each.confidence.dtype) == ((0,), np.float32)
-        assert (each.class_id.shape, each.class_id.dtype) == ((0,), np.int32)
-        assert each.label_table == head.labels
-        assert len(each) == 0
-
-
-def test_dtypes_of_what_is_found() -> None:
-    found = sd.postprocess(*random_blobs(HEAD, np.random.default_rng(0)), HEAD)
-    count = len(found)
-    assert count > 1
-    assert (found.xyxy.shape, found.xyxy.dtype) == ((count, 4), np.float32)
-    assert (found.confidence.shape, found.confidence.dtype) == ((count,), np.float32)
-    assert (found.class_id.shape, found.class_id.dtype) == ((count,), np.int32)
+def test_types_of_results(size: tuple[int, int] | None, found: bool) -> None:
+    blobs = [blob * np.float32(found) for blob in GOOD]
+    result = sd.postprocess(*blobs, HEAD, image_size=size)
+    for each in (result, *sd.postprocess_batch(*(blob[None] for blob in blobs), HEAD, image_size=size)):
+        count = len(each)
+        assert (count > 1) == found
+        assert (each.xyxy.shape, each.xyxy.dtype) == ((count, 4), np.float32)
+        assert (each.confidence.shape, each.confidence.dtype) == ((count,), np.float32)
+        assert (each.class_id.shape, each.class_id.dtype) == ((count,), np.int32)
+        assert each.label_table == HEAD.labels
 
 
 # ---- threads ------------------------------------------------------------------------------------------------------------
