@@ -26,18 +26,8 @@ MOST = 1000
 class Fault(NamedTuple):
     """What became of one time.
 
-    Parameters
-    ----------
-    number : int
-        Of the call that failed, from 1; 0 for the time in which none did.
-    call : str
-        Its name.
-    status : int
-        How the process ended; negative for a signal.
-    folder : Path
-        Where it worked.
-    error : str
-        What it wrote to standard error.
+    The number of the call that failed, from 1, or 0 if none did, and the call's name; the process's exit status, negative for
+    a signal; the folder where it worked; and what it wrote to standard error.
     """
 
     number: int
@@ -59,20 +49,9 @@ def library(folder: Path) -> Path | None:
 
 
 def run_with_faults(preloaded: Path, code: str, template: Path, folder: Path, mode: int) -> Iterator[Fault]:
-    """Run the code in a copy of the template folder: once as it is, then with a fault at its first write, at its second, ...
+    """Run code that defines ``work``, which returns an exit status, in copies of the template folder.
 
-    Parameters
-    ----------
-    preloaded : Path
-        The library.
-    code : str
-        Defines ``work``, a function that returns an exit status.
-    template : Path
-        What is there before.
-    folder : Path
-        Where the copies are made.
-    mode : int
-        `KILL`, or the error that the call fails with.
+    First without faults, then with a fault at its first write, at its second, ... ``mode`` is `KILL`, or the call's error.
     """
     command = [sys.executable, __file__, str(template), str(folder), str(mode), code]
     package = str(Path(__file__).parents[2])
@@ -81,8 +60,8 @@ def run_with_faults(preloaded: Path, code: str, template: Path, folder: Path, mo
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            number, call, status, place, error = json.loads(line)
-            yield Fault(number, call, status, Path(place), error)
+            number, call, status, path, error = json.loads(line)
+            yield Fault(number, call, status, Path(path), error)
     assert process.returncode == 0
 
 
@@ -96,24 +75,24 @@ def main(template: str, folder: str, mode: str, code: str) -> None:
     names: dict[str, object] = {"__name__": "work"}
     exec(compile(code, "work", "exec"), names)
     for number in itertools.count():
-        place = Path(folder, f"{'killed' if int(mode) == KILL else 'failed'}-{number}")
-        shutil.copytree(template, place, symlinks=True)
-        told = Path(folder, f"told-{number}")
+        path = Path(folder, f"{'killed' if int(mode) == KILL else 'failed'}-{number}")
+        shutil.copytree(template, path, symlinks=True)
+        errors = Path(folder, f"errors-{number}")
         child = os.fork()
         if not child:
-            descriptor = os.open(told, os.O_RDWR | os.O_CREAT)
+            descriptor = os.open(errors, os.O_RDWR | os.O_CREAT)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(descriptor, 2)
-            os.chdir(place)
-            lib.fault_arm(os.fsencode(f"{place}/"), number or MOST, int(mode))
+            os.chdir(path)
+            lib.fault_arm(os.fsencode(f"{path}/"), number or MOST, int(mode))
             status = names["work"]()  # type: ignore[operator]
             sys.stdout.flush()
             os._exit(status)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         hit = not number or lib.fault_count() >= number
         if hit:
-            print(json.dumps([number, lib.fault_what().decode(), status, str(place), told.read_text()]), flush=True)
-        told.unlink()
+            print(json.dumps([number, lib.fault_what().decode(), status, str(path), errors.read_text()]), flush=True)
+        errors.unlink()
         if not hit:
             return
 

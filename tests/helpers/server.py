@@ -82,14 +82,42 @@ class _Handler(BaseHTTPRequestHandler):
         state = self.state
         state.requests.append((self.path, self.headers.get("Range")))
         manner = state.manners.pop(0) if state.manners else "good"
+        if manner == "redirect for ever":
+            state.manners.insert(0, manner)
         with suppress(OSError):  # the client may have gone
             self.answer(manner, state.content)
 
     def answer(self, manner: str | int, content: bytes) -> None:
         if isinstance(manner, int):
             self.send(manner, b"no")
+        elif manner in (replies := self.replies(content)):
+            status, body, headers = replies[manner]
+            self.send(status, body, **headers)
         else:
             getattr(self, manner.replace(" ", "_"))(content)
+
+    def replies(self, content: bytes) -> dict[str, tuple[int, bytes, dict[str, str]]]:
+        """Status, body and headers of the manners that need no more."""
+        size, half, name = len(content), content[: len(content) // 2], "Content-Length"
+        return {
+            "redirect": (302, b"", {"Location": f"{self.state.url}/moved/{FILE}"}),
+            "redirect elsewhere": (302, b"", {"Location": "ftp://127.0.0.1/x"}),
+            "redirect to a file": (302, b"", {"Location": "file:///etc/passwd"}),
+            "redirect upwards": (302, b"", {"Location": f"/a/../../../../{FILE}"}),
+            "corrupt": (200, content[:1000] + bytes([content[1000] ^ 1]) + content[1001:], {}),
+            "truncate": (200, half, {name: str(size)}),
+            "truncate in silence": (200, half, {name: ""}),
+            "no range": (200, content, {}),
+            "other range": (206, content[5:], {"Content-Range": f"bytes 5-{size - 1}/{size}"}),
+            "compress": (200, gzip.compress(content), {"Content-Encoding": "gzip"}),
+            "huge length": (200, content, {name: "9" * 5000}),
+            "long length": (200, content, {name: str(size + 1)}),
+            "short length": (200, content, {name: str(size - 1)}),
+            "negative length": (200, content, {name: "-5"}),
+            "two lengths": (200, content, {name: f"{size}, 7"}),
+            "other name": (200, content, {"Content-Disposition": 'attachment; filename="../../../evil"'}),
+            "redirect for ever": (302, b"", {"Location": self.path}),
+        }
 
     def drop(self, content: bytes) -> None:
         self.connection.close()
@@ -97,33 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
     def mute(self, content: bytes) -> None:
         self.state.over.wait(10)
 
-    def redirect(self, content: bytes) -> None:
-        self.send(302, b"", Location=f"{self.state.url}/moved/{FILE}")
-
-    def redirect_for_ever(self, content: bytes) -> None:
-        self.state.manners.insert(0, "redirect for ever")
-        self.send(302, b"", Location=self.path)
-
-    def redirect_elsewhere(self, content: bytes) -> None:
-        self.send(302, b"", Location="ftp://127.0.0.1/x")
-
-    def redirect_to_a_file(self, content: bytes) -> None:
-        self.send(302, b"", Location="file:///etc/passwd")
-
-    def redirect_upwards(self, content: bytes) -> None:
-        self.send(302, b"", Location=f"/a/../../../../{FILE}")
-
-    def corrupt(self, content: bytes) -> None:
-        self.send(200, content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])
-
-    def truncate(self, content: bytes) -> None:
-        self.send(200, content[: len(content) // 2], **{"Content-Length": str(len(content))})
-
-    def truncate_in_silence(self, content: bytes) -> None:
-        self.send(200, content[: len(content) // 2], **{"Content-Length": ""})
-
     def stall(self, content: bytes) -> None:
-        self.truncate(content)
+        self.answer("truncate", content)
         self.wfile.flush()
         self.state.over.wait(10)
 
@@ -138,38 +141,11 @@ class _Handler(BaseHTTPRequestHandler):
         while not self.state.over.is_set():
             self.wfile.write(content)
 
-    def no_range(self, content: bytes) -> None:
-        self.send(200, content)
-
-    def other_range(self, content: bytes) -> None:
-        self.send(206, content[5:], **{"Content-Range": f"bytes 5-{len(content) - 1}/{len(content)}"})
-
-    def compress(self, content: bytes) -> None:
-        self.send(200, gzip.compress(content), **{"Content-Encoding": "gzip"})
-
     def bomb(self, content: bytes) -> None:
         self.send(200, bomb(), **{"Content-Encoding": "gzip"})
 
     def bomb_in_a_bomb(self, content: bytes) -> None:
         self.send(200, gzip.compress(bomb()), **{"Content-Encoding": "gzip, gzip"})
-
-    def huge_length(self, content: bytes) -> None:
-        self.send(200, content, **{"Content-Length": "9" * 5000})
-
-    def long_length(self, content: bytes) -> None:
-        self.send(200, content, **{"Content-Length": str(len(content) + 1)})
-
-    def short_length(self, content: bytes) -> None:
-        self.send(200, content, **{"Content-Length": str(len(content) - 1)})
-
-    def negative_length(self, content: bytes) -> None:
-        self.send(200, content, **{"Content-Length": "-5"})
-
-    def two_lengths(self, content: bytes) -> None:
-        self.send(200, content, **{"Content-Length": f"{len(content)}, 7"})
-
-    def other_name(self, content: bytes) -> None:
-        self.send(200, content, **{"Content-Disposition": 'attachment; filename="../../../evil"'})
 
     def good(self, content: bytes) -> None:
         found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))

@@ -25,13 +25,6 @@ import opencv_squeezedet as sd
 # ---- order and ties -----------------------------------------------------------------------------------------------------
 
 
-def test_descending_score_then_anchor() -> None:
-    head, blobs = line_of_boxes([0.5, 0.75, 0.25, 0.75, 0.5, 1.0, 0.75])
-    found = sd.postprocess(*blobs, head, score_threshold=0)
-    assert anchors_of(found) == [5, 1, 3, 6, 0, 4, 2]
-    assert found.confidence.tolist() == [1, 0.75, 0.75, 0.75, 0.5, 0.5, 0.25]
-
-
 @pytest.mark.parametrize("top_n", [1, 2, 3, 5, 100])
 @pytest.mark.parametrize("layout", ["hwc", "chw"])
 def test_ties_at_the_end_of_the_top_n(top_n: int, layout: str) -> None:
@@ -65,13 +58,6 @@ def test_top_n_is_by_score_then_anchor(seed: int, layout: str, top_n: int) -> No
     found = sd.postprocess(*blobs, head, top_n=top_n)
     np.testing.assert_array_equal(found.class_id, class_ids[order])
     np.testing.assert_array_equal(found.xyxy, sd.decode(blobs[0], head)[order])
-
-
-def test_top_n_counts_over_all_classes() -> None:
-    classes = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [0, 1]], np.float32)
-    conf = np.array([0.9, 0.8, 0.7, 0.6, 0.5], np.float32)
-    found = sd.postprocess(np.zeros((5, 4), np.float32), classes, conf, ONE_CELL, top_n=2, nms_threshold=1)
-    assert found.class_id.tolist() == [0, 0]
 
 
 # ---- the score threshold ------------------------------------------------------------------------------------------------

@@ -202,10 +202,9 @@ def test_any_finite_score(kind: Any) -> None:
 
 @pytest.mark.parametrize("empty", [[], np.zeros((0, 4)), np.zeros((0, 4), np.float32), np.array([], object)])
 @pytest.mark.parametrize("class_ids", [None, [], np.zeros(0, np.int64)])
-@pytest.mark.parametrize("top_n", [None, 5])
-def test_nothing(empty: Any, class_ids: Any, top_n: int | None) -> None:
-    kept = sd.nms(empty, [], class_ids, nms_threshold=0.5, top_n=top_n)
-    assert (kept.shape, kept.dtype) == ((0,), np.intp)
+def test_nothing(empty: Any, class_ids: Any) -> None:
+    for kept in (sd.nms(empty, [], class_ids, nms_threshold=0.5, top_n=5), *sd.soft_nms(empty, [], class_ids)):
+        assert kept.shape == (0,)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int16, np.uint8, ">f8"])
@@ -228,8 +227,7 @@ def test_arguments_are_not_changed() -> None:
     before = boxes.copy(), scores.copy()
     boxes.flags.writeable = scores.flags.writeable = False
     assert 0 < len(sd.nms(boxes, scores, np.zeros(30, int), nms_threshold=0.2)) < 30
-    np.testing.assert_array_equal(boxes, before[0])
-    np.testing.assert_array_equal(scores, before[1])
+    assert all(map(np.array_equal, (boxes, scores), before))
 
 
 # ---- soft NMS, in the fused pass ----------------------------------------------------------------------------------------

@@ -159,25 +159,12 @@ def test_kitti_from_its_formulas() -> None:
 # ---- one step after the other -------------------------------------------------------------------------------------------
 
 
-def test_top_n_comes_before_nms() -> None:
-    """Three boxes on one spot and one elsewhere: of the best three, two fall to NMS, and the fourth does not move up."""
-    scores = np.array([0.9, 0.8, 0.7, 0.6, 0.05], np.float32)
-    delta = np.zeros((5, 4), np.float32)
-    delta[3, 0] = 2
-    classes = np.ones((5, 2), np.float32)
-    found = [sd.postprocess(delta, classes, scores, ONE_CELL, top_n=top_n) for top_n in (3, 4)]
-    assert [d.confidence.tolist() for d in found] == [[np.float32(0.9)], [np.float32(0.9), np.float32(0.6)]]
-
-
 @pytest.mark.parametrize(("epsilon", "count"), [(0.0, 1), (99.0, 1), (101.0, 2)])
 def test_the_epsilon_is_added_to_the_union(epsilon: float, count: int) -> None:
     """A box of 200 in one of 400: 200 / (400 + 100) is the threshold."""
     head = dataclasses.replace(ONE_CELL, anchors=((20, 20), (20, 10)), iou_epsilon=epsilon, nms_threshold=0.4)
     blobs = (np.zeros((2, 4), np.float32), np.ones((2, 2), np.float32), np.array([0.9, 0.8], np.float32))
     assert len(sd.postprocess(*blobs, head)) == count
-    for kind in NMS_KINDS:
-        other = dataclasses.replace(head, nms_kind=kind)
-        assert_same(sd.postprocess(*blobs, other), reference.postprocess(*blobs, other), reference.exact_scores(other))
 
 
 @pytest.mark.parametrize("corners", ["plain", "plus_one_after_clip", "minus_one_before_clip"])
@@ -202,13 +189,6 @@ def test_boxes_are_dropped_as_empty_after_nms() -> None:
 
 
 # ---- picture size -------------------------------------------------------------------------------------------------------
-
-
-def test_image_size_stretches_boxes() -> None:
-    delta, classes, conf = np.zeros((5, 4), np.float32), np.ones((5, 2), np.float32), np.full(5, 0.5, np.float32)
-    assert sd.postprocess(delta, classes, conf, ONE_CELL).xyxy.tolist() == [[40, 40, 60, 60]]
-    found = sd.postprocess(delta, classes, conf, ONE_CELL, image_size=(300, 50))
-    assert found.xyxy.tolist() == [[120, 20, 180, 30]]
 
 
 @pytest.mark.parametrize("corners", ["plain", "plus_one_after_clip", "minus_one_before_clip"])
