@@ -275,6 +275,7 @@ def test_json_with_only_the_needed_fields() -> None:
         ("[]", "HeadConfig.*got list"),
         ("null", "HeadConfig.*got NoneType"),
         ("", r"line 1 column \d"),
+        ("[" * 50_000, "JSON.*recursion"),
         ("{'grid': 3}", r"line 1 column \d"),
         (json.dumps({**NEEDED, "grid": [3, 0]}), "^grid"),
         (json.dumps({**NEEDED, "score_threshold": math.nan}), "^score_threshold"),

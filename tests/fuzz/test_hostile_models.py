@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +88,6 @@ def rename_the_fourth_kernel(model: Any) -> None:
     [node for node in model.graph.node if node.op_type == "Conv"][3].input[1] = "nothing"
 
 
-@pytest.mark.usefixtures("unseen")
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_the_embedded_model_with_a_kernel_that_nothing_gives(backend: Any, tmp_path: Path) -> None:
-    (tmp_path / "it.onnx").write_bytes(changed(rename_the_fourth_kernel, Path(ONNX).read_bytes()))
-    message = r"it\.onnx': node 'fire2_expand_3x3' \(Conv\): no earlier node gives its input 'nothing'"
-    with pytest.raises(sd.ModelError, match=message):
-        sd.SqueezeDet(tmp_path / "it.onnx", config=sd.VOC, backend=backend)
-
-
 def ints(node: str, name: str, *values: int) -> Callable[[Any], None]:
     """A change of a node's list of integers, or of its integer."""
 
@@ -137,6 +129,7 @@ def negative_input(model: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (rename_the_fourth_kernel, r"it\.onnx': node 'e3' \(Conv\): no earlier node gives its input 'nothing'"),
         (ints("conv1", "strides", 0, 0), r"node 'conv1' \(Conv\): strides.*got \[0, 0\]"),
         (ints("conv1", "dilations", 0, 0), "dilations"),
         (ints("conv1", "kernel_shape", 0, 0), "kernel_shape"),
@@ -367,8 +360,8 @@ def test_an_archive_of_something_else(content: Any, caffe: Path) -> None:
 @pytest.mark.usefixtures("unseen")
 @pytest.mark.parametrize("size", [[20_000, 20_000], [2**31 - 1, 2**31 - 1], [2**31 - 1, 1]])
 def test_an_input_of_gigabytes_in_the_description(size: list[int], tmp_path: Path) -> None:
-    for source in (f"{STEM}.prototxt", f"{STEM}.caffemodel", ONNX):
-        shutil.copy(source, tmp_path / f"it{Path(source).suffix}")
+    for suffix in (".prototxt", ".caffemodel"):
+        shutil.copy(f"{STEM}{suffix}", tmp_path / f"it{suffix}")
     description = json.loads(Path(f"{STEM}.json").read_text())
     description["head"]["input_size"] = description["preprocess"]["size"] = size
     (tmp_path / "it.json").write_text(json.dumps(description))
@@ -379,10 +372,9 @@ def test_an_input_of_gigabytes_in_the_description(size: list[int], tmp_path: Pat
 
 
 def test_an_input_of_gigabytes_for_someone_elses_net() -> None:
-    net = cv2.dnn.readNetFromONNX(ONNX)
-    head = sd.HeadConfig(**{**sd.VOC.to_dict(), "input_size": (20_000, 20_000)})
+    head = replace(sd.VOC, input_size=(20_000, 20_000))
     with pytest.raises(sd.ModelError, match="16777216 pixels"):
-        sd.SqueezeDet(net, config=head)
+        sd.SqueezeDet(cv2.dnn.readNetFromONNX(ONNX), config=head)
 
 
 def layer(kind: Any, **options: Any) -> Network:
@@ -433,17 +425,6 @@ def test_files_without_end(suffix: str, caffe: Path) -> None:
         sd.SqueezeDet(path if suffix != ".caffemodel" else caffe, config=None if suffix == ".json" else SMALL)
 
 
-@pytest.mark.parametrize("text", ["[" * 50_000, '{"a":' * 50_000, '{"head": ' + "[" * 50_000])
-def test_deep_json(text: str, tmp_path: Path) -> None:
-    for source in (f"{STEM}.prototxt", f"{STEM}.caffemodel", ONNX):
-        shutil.copy(source, tmp_path / f"it{Path(source).suffix}")
-    (tmp_path / "it.json").write_text(text)
-    with pytest.raises(sd.ModelError, match=r"it\.json': .*recursion"):
-        sd.SqueezeDet(tmp_path / "it")
-    with pytest.raises(ValueError, match=r"JSON.*recursion"):
-        sd.HeadConfig.from_json(text)
-
-
 # ---- what this package does not know -----------------------------------------------------------------------------------
 
 
@@ -472,10 +453,9 @@ def test_no_sound_network_is_taken_for_a_damaged_one() -> None:
 
 @pytest.mark.usefixtures("unseen")
 def test_a_damaged_network_of_other_layers_is_not_even_tried(tmp_path: Path) -> None:
-    def change(model: Any) -> None:
-        model.graph.node[1].input[2] = "nothing"
-
-    (tmp_path / "it.onnx").write_bytes(changed(change, sound()["foreign"]))
+    (tmp_path / "it.onnx").write_bytes(
+        changed(lambda model: model.graph.node[1].input.__setitem__(2, "nothing"), sound()["foreign"])
+    )
     with pytest.raises(sd.ModelError, match=r"BatchNormalization\): .*input 'nothing'"):
         sd.SqueezeNet(tmp_path / "it.onnx", preprocess=sd.Preprocess((32, 24)))
 

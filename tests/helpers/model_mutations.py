@@ -111,33 +111,31 @@ def description() -> bytes:
 
 def foreign() -> bytes:
     """A classifier of a bare few layers, some of them of other kinds than this package knows."""
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import numpy_helper, parser
 
     rng = np.random.default_rng(0)
     constants = {
         "w": rng.standard_normal((4, 3, 3, 3)) / 5,
         **{name: rng.uniform(0.5, 1, 4) for name in ("scale", "bias", "mean", "var")},
         "v": rng.standard_normal((4, 1000)) / 2,
+        "low": 0,
+        "high": 6,
     }
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["c"], kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1]),
-        helper.make_node("BatchNormalization", ["c", "scale", "bias", "mean", "var"], ["n"]),
-        helper.make_node("Clip", ["n", "low", "high"], ["k"]),
-        helper.make_node("GlobalAveragePool", ["k"], ["p"]),
-        helper.make_node("Flatten", ["p"], ["f"]),
-        helper.make_node("Gemm", ["f", "v"], ["g"]),
-        helper.make_node("Softmax", ["g"], ["y"], axis=1),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "foreign",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 24, 32))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 1000))],
-        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()]
-        + [numpy_helper.from_array(np.float32(value), name) for name, value in (("low", 0), ("high", 6))],
+    model = parser.parse_model("""
+        <ir_version: 6, opset_import: ["" : 11]>
+        foreign (float[1, 3, 24, 32] x) => (float[1, 1000] y) {
+            c = Conv <kernel_shape = [3, 3], strides = [2, 2], pads = [0, 0, 1, 1]> (x, w)
+            n = BatchNormalization (c, scale, bias, mean, var)
+            k = Clip (n, low, high)
+            p = GlobalAveragePool (k)
+            f = Flatten (p)
+            g = Gemm (f, v)
+            y = Softmax <axis = 1> (g)
+        }""")
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in constants.items()
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6)
-    return bytes(made.SerializeToString())
+    return bytes(model.SerializeToString())
 
 
 def make(kind: str, rng: random.Random, folder: Path) -> Case:
