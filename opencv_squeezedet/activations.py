@@ -20,30 +20,11 @@ _GAP = 2
 def layer_maps(
     model: Model, image: Picture, layer: str | None = None, *, backend: BackendName = "opencv"
 ) -> tuple[str, NDArray[np.float32]]:
-    """Return the output of a layer for a picture, after its ReLU if it has one.
+    """Return the output of a layer for a picture, after its ReLU if it has one: the layer's name, and (C, H, W) float32.
 
-    Parameters
-    ----------
-    model : Model
-        The model.
-    image : (H, W, 3) uint8
-        BGR; it is preprocessed as the model says, or as for opencv_contrib's networks.
-    layer : str, optional
-        The layer's name. Default: the last one with a ReLU.
-    backend : {"opencv", "onnxruntime"}
-        What runs it.
-
-    Returns
-    -------
-    (str, (C, H, W) float32)
-        The layer's name, and its maps.
-
-    Raises
-    ------
-    ModelError
-        If the model is damaged, there is no such layer, or its output is not maps.
-    FileNotFoundError
-        If the weights are missing.
+    Without a name it is the last layer with a ReLU. The picture, (H, W, 3) uint8 BGR, is preprocessed as the model says, or as
+    for opencv_contrib's networks. ModelError if the model is damaged, there is no such layer, or its output is not maps;
+    FileNotFoundError if the weights are missing.
     """
     network = model.network
     if layer is None:

@@ -45,11 +45,7 @@ def box_shapes(dataset: Dataset, input_size: tuple[int, int]) -> NDArray[np.floa
     """Return width and height of the boxes, (N, 2), in pixels of an input to which the pictures are stretched.
 
     Boxes of difficult objects and crowds are left out: metrics ignore them, and a crowd's box is not that of one object.
-
-    Raises
-    ------
-    ValueError
-        If there are no boxes, or the input size is not a pair of positive integers.
+    ValueError if there are no boxes, or the input size is not a pair of positive integers.
     """
     size = np.array(_checks.size("input_size", input_size), np.float64)
     parts = [
@@ -96,10 +92,6 @@ def find_shapes(boxes: NDArray[np.float64], count: int = 9, *, distance: Distanc
     seed : int
         Random seed of the starts; the same seed gives the same shapes.
 
-    Returns
-    -------
-    AnchorShapes
-
     Raises
     ------
     ValueError
@@ -144,12 +136,7 @@ def anchor_config(shapes: ArrayLike, labels: Sequence[str], input_size: tuple[in
 def plot(boxes: NDArray[np.float64], found: AnchorShapes, input_size: tuple[int, int], suffix: str) -> bytes:
     """Return a picture file with a scatter plot of the box sizes, coloured by shape, and an overlay of the shapes.
 
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
-    ValueError
-        If matplotlib cannot write files of this suffix.
+    ImportError without matplotlib, ValueError if it cannot write files of this suffix.
     """
     with needs("eval"):
         import matplotlib as mpl

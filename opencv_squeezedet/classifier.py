@@ -139,24 +139,9 @@ class SqueezeNet:
         self.activated = self._gives_probabilities()
 
     def classify(self, image: Picture, top: SupportsIndex = 5) -> Classes:
-        """Return the most probable classes of a picture.
+        """Return the most probable classes of a picture, at most ``top``; equal ones by index.
 
-        Parameters
-        ----------
-        image : array
-            Any picture that `SqueezeDet.detect` accepts.
-        top : int
-            How many classes, at most.
-
-        Returns
-        -------
-        Classes
-            Most probable first; equal ones by index.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the image is not a picture, or ``top`` is wrong.
+        The picture is any that `SqueezeDet.detect` accepts; TypeError or ValueError for another, or for a wrong ``top``.
         """
         count = _checks.count("top", top)
         probabilities = self.forward(image)

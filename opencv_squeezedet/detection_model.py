@@ -190,12 +190,10 @@ class DetectionModel:
         return self._detector.backend.predict(blob, self._output_names)
 
     def detect(self, frame: Picture | cv2.UMat, confThreshold: float = 0.5, nmsThreshold: float = 0.0) -> _Result | _Empty:
-        """Find the objects in a picture.
+        """Find the objects in a picture, any that `SqueezeDet.detect` accepts.
 
         Parameters
         ----------
-        frame : array
-            Any picture that `SqueezeDet.detect` accepts.
         confThreshold : float
             Objects with a score above it are returned; above 1 none, below 0 all.
         nmsThreshold : float
@@ -203,12 +201,9 @@ class DetectionModel:
 
         Returns
         -------
-        classIds : (N,) int32
-        confidences : (N,) float32
-        boxes : (N, 4) int32
-            x, y, width, height in whole picture pixels, rounded as in OpenCV: the pixels on both edges belong to the box.
-
-        ``((), (), ())`` if nothing is found.
+        classIds, confidences, boxes : (N,) int32, (N,) float32, (N, 4) int32
+            Boxes are x, y, width, height in whole picture pixels, rounded as in OpenCV: the pixels on both edges belong to the
+            box. ``((), (), ())`` if nothing is found.
         """
         with _as_cv2_error():
             threshold = min(max(_checks.finite("confThreshold", confThreshold), 0.0), 1.0)

@@ -165,24 +165,17 @@ class SqueezeDet:
             )  # shapes were checked when the network was opened
 
     def detect_batch(self, images: Iterable[Picture], **options: Unpack[Options]) -> list[Detections]:
-        """Find the objects in several pictures with a single forward pass.
+        """Find the objects in several pictures of any sizes with a single forward pass.
 
         Parameters
         ----------
         images : iterable of arrays
-            Pictures as for `detect`, of any sizes.
-        score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
-            As for `detect`.
+            Pictures as for `detect`; options and errors are those of `detect`, and a single picture is a TypeError.
 
         Returns
         -------
         list of Detections
             One for each picture.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As for `detect`; TypeError for a single picture too.
         """
         if isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (1, 3, 4))):
             raise TypeError(

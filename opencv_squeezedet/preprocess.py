@@ -153,10 +153,8 @@ def as_bgr(image: Picture) -> NDArray[np.uint8]:
 
     Raises
     ------
-    TypeError
-        If it is not an array of one of these types.
-    ValueError
-        If it has another shape, is too large, or contains floats that are not finite or far outside both ranges.
+    TypeError, ValueError
+        If it has another type or shape, is too large, or contains floats that are not finite or far outside both ranges.
     """
     if not isinstance(image, np.ndarray):
         hint = " (cv2.imread returns None for a file it cannot read)" if image is None else ""

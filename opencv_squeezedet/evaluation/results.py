@@ -25,19 +25,10 @@ _MOST = float(np.finfo(np.float32).max) / 2  # half, so that the sum of two numb
 def write_results(
     path: Path, dataset: Dataset, detections: Sequence[Detections], categories: Mapping[int | str, str] | None = None
 ) -> None:
-    """Write a COCO list of results.
+    """Write the detections in each picture of a data set as a COCO list of results.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    dataset : Dataset
-        Gives the ``image_id`` of each picture.
-    detections : sequence of Detections
-        The detections in each picture.
-    categories : mapping, optional
-        The class name of each ``category_id``; detections of other classes are left out. Default: ids are the class
-        id + 1.
+    ``categories`` gives the class name of each ``category_id``; detections of other classes are left out. By default ids are
+    the class id + 1.
     """
     names = _default_categories(dataset) if categories is None else categories
     table = class_table(dataset.labels)
