@@ -10,15 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from head_cases import (
-    GOOD,
-    HEAD,
-    NAMES,
-    ONE_CELL,
-    random_blobs,
-    unaligned,
-    with_blob,
-)
+from head_cases import GOOD, HEAD, NAMES, ONE_CELL, random_blobs, unaligned, with_blob
 from numpy.typing import NDArray
 
 import opencv_squeezedet as sd

@@ -20,12 +20,7 @@ from hypothesis import strategies as st
 import opencv_squeezedet as sd
 from opencv_squeezedet import HeadConfig, Preprocess, config, options
 
-NEEDED: dict[str, Any] = {
-    "input_size": (64, 32),
-    "grid": (3, 2),
-    "anchors": ((8.0, 6.0), (20.0, 30.0)),
-    "labels": ("a", "b"),
-}
+NEEDED: dict[str, Any] = {"input_size": (64, 32), "grid": (3, 2), "anchors": ((8.0, 6.0), (20.0, 30.0)), "labels": ("a", "b")}
 OTHERS: dict[str, Any] = {
     "first_axis": "y",
     "centers": "cell",
@@ -60,10 +55,7 @@ def test_kitti() -> None:
     assert dataclasses.asdict(sd.KITTI) == dataclasses.asdict(sd.VOC) | {
         "input_size": (1248, 384),
         "grid": (24, 78),
-        "anchors": (
-            *((36, 37), (366, 174), (115, 59), (162, 87), (38, 90)),
-            *((258, 173), (224, 108), (78, 170), (72, 43)),
-        ),
+        "anchors": (*((36, 37), (366, 174), (115, 59), (162, 87), (38, 90)), *((258, 173), (224, 108), (78, 170), (72, 43))),
         "labels": ("car", "pedestrian", "cyclist"),
         "first_axis": "y",
         "delta_order": "xywh",
@@ -170,11 +162,7 @@ CHOICES = {
     "nms_kind": options.NmsKind,
 }
 REFUSED: list[tuple[str, Any, dict[str, Any]]] = [  # fields, error, and values by the part of them that the message shows
-    (
-        "input_size grid",
-        ValueError,
-        {"0": (0, 5), "-3": (5, -3), "(5,)": (5,), "(5, 5, 5)": (5, 5, 5), "5": 5, "None": None},
-    ),
+    ("input_size grid", ValueError, {"0": (0, 5), "-3": (5, -3), "(5,)": (5,), "(5, 5, 5)": (5, 5, 5), "5": 5, "None": None}),
     (
         "input_size grid",
         TypeError,

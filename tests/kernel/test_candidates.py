@@ -8,15 +8,7 @@ import math
 import numpy as np
 import pytest
 from examples import examples
-from head_cases import (
-    HEAD,
-    NOT_FINITE,
-    ONE_CELL,
-    anchors_of,
-    line_of_boxes,
-    random_blobs,
-    shaped,
-)
+from head_cases import HEAD, NOT_FINITE, ONE_CELL, anchors_of, line_of_boxes, random_blobs, shaped
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,12 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from head_cases import (
-    GOOD,
-    HEAD,
-    differ,
-    random_blobs,
-)
+from head_cases import GOOD, HEAD, differ, random_blobs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.options import NMS_KINDS, Limits, Options

@@ -13,18 +13,7 @@ import numpy as np
 import pytest
 import reference
 from examples import examples
-from head_cases import (
-    GOOD,
-    HEAD,
-    ONE_CELL,
-    Blobs,
-    assert_same,
-    differ,
-    heads,
-    heads_and_blobs,
-    random_blobs,
-    shaped,
-)
+from head_cases import GOOD, HEAD, ONE_CELL, Blobs, assert_same, differ, heads, heads_and_blobs, random_blobs, shaped
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp

@@ -9,13 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from examples import examples
-from head_cases import (
-    GOOD,
-    HEAD,
-    NAMES,
-    heads,
-    pictures,
-)
+from head_cases import GOOD, HEAD, NAMES, heads, pictures
 from hypothesis import given
 from hypothesis import strategies as st
 
