@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 import opencv_squeezedet as sd
 from opencv_squeezedet.postprocess import check_blob
 
-# ---- shapes -------------------------------------------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("layout", ["hwc", "chw"])
 def test_every_accepted_shape(layout: str) -> None:
@@ -74,9 +72,6 @@ def test_class_and_conf_scores_swapped() -> None:
         sd.postprocess(delta, conf, classes, HEAD)
     with pytest.raises(ValueError, match=message):
         sd.score(conf, classes, HEAD)
-
-
-# ---- types and memory ---------------------------------------------------------------------------------------------------
 
 
 def read_only(blob: NDArray[Any]) -> NDArray[Any]:

@@ -6,8 +6,6 @@ import dataclasses
 import importlib.util
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +83,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return stem
 
 
-# ---- real weights ------------------------------------------------------------------------------------------------------
-
-
 @needs_data
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("version", EXPECTED)
@@ -129,9 +124,6 @@ def test_logits_are_softmaxed(tmp_path: Path) -> None:
     image = cv2.imread(str(DATA / "photos" / "bus.jpg"))
     assert cut.forward(image) == pytest.approx(whole.forward(image), abs=1e-5)
     assert [c.class_id for c in cut.classify(image)] == [c.class_id for c in whole.classify(image)]
-
-
-# ---- every form of a model ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -186,9 +178,6 @@ def test_the_names_of_imagenet() -> None:
     assert (labels[0], labels[281], labels[812]) == ("tench, Tinca tinca", "tabby, tabby cat", "space shuttle")
 
 
-# ---- what is wrong -----------------------------------------------------------------------------------------------------
-
-
 def test_what_is_no_classifier(tmp_path: Path) -> None:
     shutil.copy(ONNX, tmp_path / "detector.onnx")
     network = architectures.squeezenet_v1_1(classes=7)
@@ -241,15 +230,3 @@ def test_compressed_weights_with_a_definition(backend: str, tmp_path: Path) -> N
     alone = sd.SqueezeNet(tmp_path / "mine.net", backend=backend)
     both = sd.SqueezeNet("squeezenet-v1.0", tmp_path / "mine.net", backend=backend)
     np.testing.assert_array_equal(both.forward(image), alone.forward(image))
-
-
-def test_published_names_need_no_extra(tmp_path: Path) -> None:
-    for name, network in (("v1.0", architectures.squeezenet_v1_0()), ("v1.1", architectures.squeezenet_v1_1())):
-        path = tmp_path / f"{name}.caffemodel"
-        path.write_bytes(formats.caffemodel_bytes(network, random_weights(network)))
-        code = (
-            "import sys; sys.modules.update({'onnx': None, 'google.protobuf': None}); import cv2, opencv_squeezedet as sd; "
-            "print(len(sd.SqueezeNet(sys.argv[1], sys.argv[2]).classify(cv2.imread(sys.argv[3]))))"
-        )
-        command = [sys.executable, "-c", code, f"squeezenet-{name}", str(path), str(PHOTO)]
-        assert subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout == "5\n"

@@ -48,9 +48,6 @@ def head(**fields: Any) -> HeadConfig:
     return HeadConfig(**{**NEEDED, **fields})
 
 
-# ---- the presets --------------------------------------------------------------------------------------------------------
-
-
 def test_kitti() -> None:
     assert dataclasses.asdict(sd.KITTI) == dataclasses.asdict(sd.VOC) | {
         "input_size": (1248, 384),
@@ -94,9 +91,6 @@ def test_choices_are_the_kernels_in_its_order(header: str, enum: str, literal: A
     members = re.search(rf"^cdef enum {enum}:\n((?:    .*\n)+)", text, re.MULTILINE)
     assert members is not None
     assert tuple(line.split()[0].lower() for line in members[1].splitlines()) == get_args(literal)
-
-
-# ---- the final form of the fields ---------------------------------------------------------------------------------------
 
 
 def plain_types(value: Any) -> Any:
@@ -149,8 +143,6 @@ def test_numbers_become_plain(name: str, given: Any, kept: Any) -> None:
     assert value == kept
     assert type(value) is type(kept)
 
-
-# ---- what is refused ----------------------------------------------------------------------------------------------------
 
 THRESHOLDS = "score_threshold nms_threshold vote_threshold cross_class_threshold"
 CHOICES = {
@@ -217,9 +209,6 @@ def test_a_head_whose_blobs_would_be_too_large() -> None:
             head(**fields)
 
 
-# ---- JSON ---------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("made", [sd.VOC, sd.KITTI, head(**OTHERS)], ids=["VOC", "KITTI", "other"])
 def test_json_round_trip(made: HeadConfig) -> None:
     again = HeadConfig.from_json(made.to_json())
@@ -275,9 +264,6 @@ def test_json_of_no_head(text: str, message: str) -> None:
         HeadConfig.from_json(text)
 
 
-# ---- copies -------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "remake", [copy.copy, copy.deepcopy, dataclasses.replace, lambda made: pickle.loads(pickle.dumps(made))]
 )
@@ -303,9 +289,6 @@ def test_replace_checks_and_makes_a_new_kernel() -> None:
     assert other.blob_shapes["conf_scores"] == ((2, 1, 1),)
     with pytest.raises(ValueError, match="top_n must be at least 1"):
         dataclasses.replace(made, top_n=0)
-
-
-# ---- scaled -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -335,9 +318,6 @@ def test_scaled_until_no_cell_is_left(size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=rf"input_size \({size[0]}, {size[1]}\).*\(23, 23\)"):
         sd.VOC.scaled(size)
     assert sd.VOC.scaled(size, grid=(1, 1)).grid == (1, 1)
-
-
-# ---- Preprocess ---------------------------------------------------------------------------------------------------------
 
 
 def test_preprocess_final_form() -> None:

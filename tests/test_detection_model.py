@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -323,14 +322,6 @@ def test_an_error_has_its_own_message(ours: sd.DetectionModel) -> None:
     with pytest.raises(cv2.error, match="must be an array") as caught:
         ours.detect(None)
     assert caught.value.err == caught.value.msg == str(caught.value)
-
-
-def test_predict_beside_detect(ours: sd.DetectionModel, photo: np.ndarray) -> None:
-    expected = ours.predict(photo), ours.detect(photo)
-    with ThreadPoolExecutor(4) as pool:
-        calls = [pool.submit(call, photo) for _ in range(6) for call in (ours.predict, ours.detect)]
-        for i, call in enumerate(calls):
-            assert all(np.array_equal(a, b) for a, b in zip(call.result(), expected[i % 2], strict=True))
 
 
 def test_a_model_is_needed() -> None:

@@ -49,9 +49,6 @@ def assert_well_formed(found: Detections, count: int) -> None:
         assert getattr(found, name).flags.c_contiguous
 
 
-# ---- construction -------------------------------------------------------------------------------------------------------
-
-
 def test_from_lists() -> None:
     made = table()
     assert_well_formed(made, 4)
@@ -146,9 +143,6 @@ def test_wrong_types(arguments: tuple[Any, ...]) -> None:
         Detections(*arguments)
 
 
-# ---- frozen -------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["xyxy", "labels", "something_new"])
 def test_attributes_are_frozen(name: str) -> None:
     made = table()
@@ -180,9 +174,6 @@ def test_an_indexed_part_does_not_keep_the_whole_alive() -> None:
             assert base is None or base.size <= 4
 
 
-# ---- one at a time ------------------------------------------------------------------------------------------------------
-
-
 def assert_plain(one: Detection) -> None:
     assert (type(one.confidence), type(one.class_id), *map(type, one.xyxy)) == (float, int, *[float] * 4)
 
@@ -206,9 +197,6 @@ def test_an_index_out_of_range() -> None:
     for index in (4, -5, 10**9):
         with pytest.raises(IndexError, match="out of bounds"):
             table()[index]
-
-
-# ---- several ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -265,9 +253,6 @@ def test_keys_of_no_use(error: Any, key: Any) -> None:
         table()[key]
 
 
-# ---- equality, copies ---------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "other",
     [
@@ -311,9 +296,6 @@ def test_repr() -> None:
     assert many.startswith("Detections(9: cat 0.900")
     assert many.count("cat") == 8
     assert many.endswith(", ...)")
-
-
-# ---- JSON ---------------------------------------------------------------------------------------------------------------
 
 
 def test_to_dict() -> None:

@@ -51,9 +51,6 @@ def counted_lines() -> Iterator[Counter[str]]:
         sys.settrace(previous)
 
 
-# ---- prototxt ----------------------------------------------------------------------------------------------------------
-
-
 def with_slope(folder: Path, slope: str) -> Path:
     path = folder / "net.prototxt"
     path.write_text(
@@ -89,9 +86,6 @@ def test_what_is_no_number_takes_no_time(slope: str, message: str, tmp_path: Pat
     with pytest.raises(sd.ModelError, match=message):
         read_prototxt(path)
     assert time.process_time() - start < 2  # the square of its length would be an hour
-
-
-# ---- ONNX --------------------------------------------------------------------------------------------------------------
 
 
 def onnx_file(
@@ -263,9 +257,6 @@ def test_values_in_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(sd.ModelError, match=r"constant 'c': .*regular file.*got 'pipe'"):
         read_onnx(path)
-
-
-# ---- the probe ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_network_that_a_probe_cannot_even_take_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,9 +81,6 @@ def tensor(model: Any, name: str) -> Any:
     return named(model.graph.initializer, name)
 
 
-# ---- ONNX --------------------------------------------------------------------------------------------------------------
-
-
 def rename_the_fourth_kernel(model: Any) -> None:
     [node for node in model.graph.node if node.op_type == "Conv"][3].input[1] = "nothing"
 
@@ -226,9 +223,6 @@ def test_files_of_protobufs_own_writer(tmp_path: Path) -> None:
         assert read_prototxt(again) == read_prototxt(path)
 
 
-# ---- constants in other files ------------------------------------------------------------------------------------------
-
-
 def external(model: Any, location: str, **entries: Any) -> bytes:
     """Take the values of all constants out of a model; returns them."""
     values = b""
@@ -301,9 +295,6 @@ def test_a_file_of_values_that_is_missing(tmp_path: Path) -> None:
         sd.SqueezeDet(path)
 
 
-# ---- Caffe's files -----------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def caffe(tmp_path: Path) -> Path:
     for suffix in ("prototxt", "caffemodel"):
@@ -352,9 +343,6 @@ def test_an_archive_of_something_else(content: Any, caffe: Path) -> None:
         np.savez(path, conv1_w=array, conv1_b=array)
     with pytest.raises(sd.ModelError, match=r"npz': .*LAYER_w and LAYER_b"):
         sd.SqueezeDet(caffe, path, config=SMALL)
-
-
-# ---- too much of everything --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("unseen")
@@ -423,9 +411,6 @@ def test_files_without_end(suffix: str, caffe: Path) -> None:
         file.truncate(1 << 40)
     with pytest.raises(sd.ModelError, match=rf"it\{suffix}': .*bytes.*1099511627776"):
         sd.SqueezeDet(path if suffix != ".caffemodel" else caffe, config=None if suffix == ".json" else SMALL)
-
-
-# ---- what this package does not know -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -506,9 +491,6 @@ def test_a_probe_runs_once_for_each_size(monkeypatch: pytest.MonkeyPatch) -> Non
     check = probe.Probe(foreign(), "opencv")
     assert [check((32, 24)), check((32, 24)), check(None)] == [None] * 3
     assert len(calls) == 2
-
-
-# ---- mutations ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 
 import opencv_squeezedet as sd
 
-# ---- order and ties -----------------------------------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("top_n", [1, 2, 3, 5, 100])
 @pytest.mark.parametrize("layout", ["hwc", "chw"])
@@ -52,9 +50,6 @@ def test_top_n_is_by_score_then_anchor(seed: int, layout: str, top_n: int) -> No
     np.testing.assert_array_equal(found.xyxy, sd.decode(blobs[0], head)[order])
 
 
-# ---- the score threshold ------------------------------------------------------------------------------------------------
-
-
 def test_the_score_must_be_above_the_threshold() -> None:
     head, blobs = line_of_boxes([0.5, np.nextafter(np.float32(0.5), np.float32(1)), 0.49, 0.75])
     assert anchors_of(sd.postprocess(*blobs, head, score_threshold=0.5)) == [3, 1]
@@ -86,9 +81,6 @@ def test_scores_above_one() -> None:
     found = sd.postprocess(delta, classes, conf, head, score_threshold=1)
     assert anchors_of(found) == [2, 1, 0]
     assert found.confidence.tolist() == [math.inf, math.inf, np.float32(3e38) / 2]
-
-
-# ---- what is not finite -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", NOT_FINITE)

@@ -37,9 +37,6 @@ def random_boxes(seed: int, count: int, whole: bool = False) -> tuple[NDArray[np
 CASES = st.tuples(st.integers(0, 2**32), st.integers(0, 40), st.booleans(), st.integers(1, 4), st.floats(0, 1))
 
 
-# ---- against OpenCV -----------------------------------------------------------------------------------------------------
-
-
 def opencv(boxes: NDArray[np.float64], scores: NDArray[np.float64], threshold: float) -> list[int]:
     """cv2.dnn.NMSBoxes of all boxes; it takes x, y, width, height, and float32 scores above 0."""
     xywh = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
@@ -61,9 +58,6 @@ def test_greedy_is_opencv_class_by_class(case: tuple[int, int, bool, int, float]
         assert kept[class_ids[kept] == class_id].tolist() == expected.tolist()
 
 
-# ---- against the reference ----------------------------------------------------------------------------------------------
-
-
 @examples(300)
 @given(CASES, st.sampled_from(KINDS), st.sampled_from([None, 1, 7, 1000]), st.booleans())
 def test_both_kinds_are_the_reference(
@@ -83,9 +77,6 @@ def test_both_kinds_are_the_reference(
     expected = reference.nms(boxes, scores, class_ids, threshold, kind, top_n=top_n)
     assert kept.dtype == np.intp
     assert kept.tolist() == expected.tolist()
-
-
-# ---- next to the threshold ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -125,9 +116,6 @@ def test_the_smallest_overlap_is_above_zero(kind: Any) -> None:
 def test_sides_have_no_plus_one() -> None:
     """100 / 200 without it, 121 / 231 with it."""
     assert sd.nms([[0, 0, 10, 10], [0, 0, 10, 20]], [0.9, 0.8], nms_threshold=0.51).tolist() == [0, 1]
-
-
-# ---- the two kinds, classes, ties, top-n --------------------------------------------------------------------------------
 
 
 def test_a_chain() -> None:
@@ -170,9 +158,6 @@ def test_top_n_of_ties_is_by_index() -> None:
     boxes = [[100 * i, 0, 100 * i + 10, 10] for i in range(100)]
     for top_n in (1, 2, 17, 99):
         assert sd.nms(boxes, np.ones(100), nms_threshold=0.5, top_n=top_n).tolist() == list(range(top_n))
-
-
-# ---- odd boxes and scores -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -230,9 +215,6 @@ def test_arguments_are_not_changed() -> None:
     assert all(map(np.array_equal, (boxes, scores), before))
 
 
-# ---- soft NMS, in the fused pass ----------------------------------------------------------------------------------------
-
-
 def soft(boxes: list[tuple[float, float]], **options: Any) -> list[tuple[float, float]]:
     """What soft NMS leaves of boxes of 20x20 of one class, each given and returned as (shift in widths, score)."""
     fields = {"score_threshold": 0.01, "nms_kind": "soft", "iou_epsilon": 0.0, "drop_empty": False}
@@ -282,8 +264,6 @@ def test_candidates_vote_with_the_scores_they_had() -> None:
     weight = 0.5 / 9
     assert found[0] == (pytest.approx(0.5 * weight / (0.75 + weight), abs=1e-3), 0.75)
 
-
-# ---- what is refused ----------------------------------------------------------------------------------------------------
 
 SHAPES: list[tuple[Any, Any]] = [
     ([0, 0, 1, 1], [0.5]),

@@ -28,9 +28,6 @@ FAR = [50, 50, 60, 60]
 SIGMAS = st.sampled_from([0.05, 0.5, 3.0])
 
 
-# ---- box voting and demotion across classes alike ----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("option", ["vote_threshold", "cross_class_threshold"])
 def test_an_iou_equal_to_the_threshold_is_not_above_it(option: str) -> None:
     """A box of 128 pixels in one of 256."""
@@ -53,9 +50,6 @@ def test_one_turns_it_off_and_none_keeps_the_head_s(option: str, value: float) -
     assert plain != changed
     assert sd.postprocess(*blobs, head, **{option: 1}) == plain
     assert sd.postprocess(*blobs, head, **{option: None}) == changed
-
-
-# ---- box voting ------------------------------------------------------------------------------------------------------
 
 
 def mean_left(shifts: list[float], scores: list[float]) -> float:
@@ -105,9 +99,6 @@ def test_a_box_without_area_stays_where_it_is() -> None:
     assert sd.postprocess(delta, classes, conf, ONE_CELL, vote_threshold=0.0).xyxy.tolist() == [[40, 40, 60, 60]]
 
 
-# ---- demotion across classes -----------------------------------------------------------------------------------------
-
-
 def found_of(scores: list[float], class_ids: list[int], shifts: list[float], **options: Any) -> sd.Detections:
     return sd.postprocess(*blobs_of(shifts, scores, class_ids), ONE_CELL, **options)
 
@@ -142,9 +133,6 @@ def test_the_lowest_factor_counts_with_scores_before_demotion() -> None:
     assert found.confidence == pytest.approx(sorted(lowered.values(), reverse=True), rel=1e-5)
 
 
-# ---- every class of an anchor ----------------------------------------------------------------------------------------
-
-
 def test_classes_above_the_threshold() -> None:
     """Products of 0.8 with 0.5, 1, 0.25 and 0.75."""
     blobs = NOWHERE, np.array([[0.5, 1, 0.25, 0.75]], np.float32), np.array([0.8], np.float32)
@@ -169,9 +157,6 @@ def test_ties_by_anchor_then_by_class(layout: str, top_n: int) -> None:
     )
     assert found.class_id.tolist() == ([0, 1, 2] * 4)[:top_n]
     np.testing.assert_array_equal(found.xyxy, sd.decode(np.zeros(shapes[0], np.float32), head).repeat(3, axis=0)[:top_n])
-
-
-# ---- soft NMS of boxes -----------------------------------------------------------------------------------------------
 
 
 def random_boxes(seed: int, count: int, whole: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -72,8 +72,6 @@ def test_limits() -> None:
     assert {*Options.__annotations__, "drop_empty"} == set(Limits._fields)
 
 
-# ---- what is refused ----------------------------------------------------------------------------------------------------
-
 WRONG_OPTIONS = [  # the checks of values are those of HeadConfig
     ({"score_threshold": np.array([0.5])}, TypeError, "score_threshold must"),
     ({"nms_threshold": 1.5}, ValueError, r"nms_threshold must lie in \[0, 1\], got 1.5"),

@@ -23,8 +23,6 @@ import opencv_squeezedet as sd
 from opencv_squeezedet import HeadConfig
 from opencv_squeezedet.options import NMS_KINDS
 
-# ---- against the reference ----------------------------------------------------------------------------------------------
-
 
 def check_with_the_reference(head: HeadConfig, blobs: Blobs) -> None:
     assume(not reference.in_doubt(*blobs, head))
@@ -97,9 +95,6 @@ def test_the_conventions_differ(name: str) -> None:
         assert differ({name: one}, {name: other}), (one, other)
 
 
-# ---- the KITTI head, formulas written out -------------------------------------------------------------------------------
-
-
 def test_kitti_from_its_formulas() -> None:
     rng = np.random.default_rng(7)
     head = sd.KITTI
@@ -145,9 +140,6 @@ def test_kitti_from_its_formulas() -> None:
     np.testing.assert_allclose(found.xyxy, boxes[kept], rtol=3e-7, atol=1e-5)
 
 
-# ---- one step after the other -------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("epsilon", "count"), [(0.0, 1), (99.0, 1), (101.0, 2)])
 def test_the_epsilon_is_added_to_the_union(epsilon: float, count: int) -> None:
     """A box of 200 in one of 400: 200 / (400 + 100) is the threshold."""
@@ -177,9 +169,6 @@ def test_boxes_are_dropped_as_empty_after_nms() -> None:
     assert len(sd.postprocess(*blobs, head, nms_threshold=0.1)) == 0
 
 
-# ---- picture size -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("corners", ["plain", "plus_one_after_clip", "minus_one_before_clip"])
 @pytest.mark.parametrize("size", [(1, 1), (3, 1000), (4097, 77)])
 def test_no_box_leaves_the_picture(corners: str, size: tuple[int, int]) -> None:
@@ -194,9 +183,6 @@ def test_no_box_leaves_the_picture(corners: str, size: tuple[int, int]) -> None:
         assert (found.xyxy[:, 2:].max(axis=0) == size).all()
 
 
-# ---- results ------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("found", [False, True])
 @pytest.mark.parametrize("size", [None, (640, 480)])
 def test_types_of_results(size: tuple[int, int] | None, found: bool) -> None:
@@ -209,9 +195,6 @@ def test_types_of_results(size: tuple[int, int] | None, found: bool) -> None:
         assert (each.confidence.shape, each.confidence.dtype) == ((count,), np.float32)
         assert (each.class_id.shape, each.class_id.dtype) == ((count,), np.int32)
         assert each.label_table == HEAD.labels
-
-
-# ---- threads ------------------------------------------------------------------------------------------------------------
 
 
 def test_eight_threads_on_the_same_arrays() -> None:
@@ -235,9 +218,6 @@ def test_eight_threads_on_the_same_arrays() -> None:
     assert len(singles[0]) > 10
     expected = [*singles * 20, sd.decode(blobs[0], one).tobytes(), sd.score(*blobs[1:], one)[0].tobytes()]
     assert all(found == expected for found in everything)
-
-
-# ---- what is refused ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("config", ["VOC", None, {}])

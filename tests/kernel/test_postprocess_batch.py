@@ -47,8 +47,6 @@ def test_batch_takes_every_shape(layout: str) -> None:
         assert sd.postprocess_batch(*reshaped, head) == expected
 
 
-# ---- what is refused ----------------------------------------------------------------------------------------------------
-
 BATCH_SHAPES = [
     (0, (3, 4, 8), r"delta_bbox.*\(3, 3, 4, 8\).*got \(3, 4, 8\)"),
     (0, (3, 3, 4, 8), r"class_scores.*\(3, 24, 3\).*\(3, 3, 4, 2, 3\).*got \(2, 24, 3\)"),
