@@ -28,12 +28,12 @@ def layer_maps(
     """
     network = model.network
     if layer is None:
-        rectified = {name for one in network.layers if isinstance(one, ReLU) for name in one.tops}
+        rectified = {name for each in network.layers if isinstance(each, ReLU) for name in each.tops}
         named = [step.layer.name for step in network.weighted() if step.layer.tops[0] in rectified]
         if not named:
             raise ModelError(f"{model.name}: no layer has a ReLU: name one")
         layer = named[-1]
-    known = {one.name: one for one in network.layers}
+    known = {each.name: each for each in network.layers}
     if layer not in known:
         raise ModelError(f"{model.name}: no layer {layer!r}; it has {', '.join(known)}")
     top = known[layer].tops[0]
@@ -52,9 +52,9 @@ def draw_maps(maps: NDArray[np.float32]) -> Picture:
     cell = height * scale + _GAP, width * scale + _GAP
     columns = max(1, min(count, _MOST_WIDTH // cell[1], int(np.ceil(np.sqrt(count * cell[0] / cell[1])))))
     canvas = np.full((-(-count // columns) * cell[0], columns * cell[1], 3), 255, np.uint8)
-    for i, one in enumerate(maps):
-        low, high = min(0.0, float(one.min())), float(one.max())
-        grey = np.clip((one - low) / max(high - low, 1e-12) * 255, 0, 255).astype(np.uint8)
+    for i, layer_map in enumerate(maps):
+        low, high = min(0.0, float(layer_map.min())), float(layer_map.max())
+        grey = np.clip((layer_map - low) / max(high - low, 1e-12) * 255, 0, 255).astype(np.uint8)
         coloured = cv2.applyColorMap(grey.repeat(scale, 0).repeat(scale, 1), cv2.COLORMAP_VIRIDIS)
         row, column = divmod(i, columns)
         y, x = row * cell[0], column * cell[1]

@@ -51,7 +51,7 @@ class Classes:
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
         """Return JSON types: ``{"classes": [{"class_id", "label", "probability"}, ...]}``."""
-        return {"classes": [one._asdict() for one in self]}
+        return {"classes": [entry._asdict() for entry in self]}
 
     def to_json(self, indent: int | None = None) -> str:
         """Return `to_dict` as JSON."""

@@ -203,16 +203,16 @@ class DetectionModel:
         -------
         classIds, confidences, boxes : (N,) int32, (N,) float32, (N, 4) int32
             Boxes are x, y, width, height in whole picture pixels, rounded as in OpenCV: the pixels on both edges belong to the
-            box. ``((), (), ())`` if nothing is found.
+            box. ``((), (), ())`` if nothing is detected.
         """
         with _as_cv2_error():
             threshold = min(max(_checks.finite("confThreshold", confThreshold), 0.0), 1.0)
             nms = _checks.fraction("nmsThreshold", nmsThreshold) or None
             image = _array(frame)
-            found = self._detector.detect(image, score_threshold=threshold, nms_threshold=nms)
-        if not len(found):
+            detections = self._detector.detect(image, score_threshold=threshold, nms_threshold=nms)
+        if not len(detections):
             return (), (), ()
-        return found.class_id.copy(), found.confidence.copy(), _whole_xywh(found, image.shape[1], image.shape[0])
+        return detections.class_id.copy(), detections.confidence.copy(), _whole_xywh(detections, image.shape[1], image.shape[0])
 
     def _set_net(self, setter: str, value: Any) -> DetectionModel:
         net = self._detector.net
@@ -251,8 +251,8 @@ def _sorted_files(model: StrPath, config: StrPath) -> tuple[str, str | None]:
     return definition, weights
 
 
-def _whole_xywh(found: Detections, frame_width: int, frame_height: int) -> NDArray[np.int32]:
-    left, top, right, bottom = found.xyxy.astype(np.int32).T
+def _whole_xywh(detections: Detections, frame_width: int, frame_height: int) -> NDArray[np.int32]:
+    left, top, right, bottom = detections.xyxy.astype(np.int32).T
     x, y = left.clip(0, frame_width - 1), top.clip(0, frame_height - 1)
     width = (right - left + 1).clip(1, frame_width - x)
     height = (bottom - top + 1).clip(1, frame_height - y)

@@ -1,4 +1,4 @@
-"""Which files a model may have, and where they are: found once, by their common stem.
+"""The files of a model, located once, by their common stem.
 
 ==============================  ============================================================
 file                            content
@@ -60,7 +60,7 @@ class Files:
 
     @property
     def reserved(self) -> tuple[str, ...]:
-        """Paths that no output may have: the files, and the path at which their description would be found."""
+        """Paths that no output may have: the files, and the path of their description."""
         return self.paths if self.is_compressed or not self.paths else (*self.paths, f"{self.stem}.json")
 
     @property
@@ -152,7 +152,7 @@ def is_model(model: str) -> bool:
 
 
 def reserved_by(*names: str | None) -> list[str]:
-    """Return the paths that no output may have: a model's files, found as by `find_files`, and those of the same stem."""
+    """Return the paths that no output may have: a model's files, located as by `find_files`, and those of the same stem."""
     reserved = []
     for name in names:
         paths = [] if name is None else [*_of_name(name), *_of_name(stem_of(name))]
