@@ -212,7 +212,8 @@ class DetectionModel:
             detections = self._detector.detect(image, score_threshold=threshold, nms_threshold=nms)
         if not len(detections):
             return (), (), ()
-        return detections.class_id.copy(), detections.confidence.copy(), _whole_xywh(detections, image.shape[1], image.shape[0])
+        boxes = _whole_xywh(detections, image.shape[1], image.shape[0])
+        return detections.class_id.copy(), detections.confidence.copy(), boxes
 
     def _set_net(self, setter: str, value: Any) -> DetectionModel:
         net = self._detector.net
