@@ -1,4 +1,4 @@
-"""The files of a model, located once, by their common stem.
+"""Which files a model may have, and where they are: found once, by their common stem.
 
 ==============================  ============================================================
 file                            content
@@ -60,7 +60,7 @@ class Files:
 
     @property
     def reserved(self) -> tuple[str, ...]:
-        """Paths that no output may have: the files, and the path of their description."""
+        """Paths that no output may have: the files, and the path at which their description would be found."""
         return self.paths if self.is_compressed or not self.paths else (*self.paths, f"{self.stem}.json")
 
     @property
@@ -113,13 +113,11 @@ def find_files(model: StrPath, weights: StrPath | None = None) -> Files:
     """
     path = os.fspath(model)
     stem = path if any(os.path.isfile(path + suffix) for suffix in SUFFIXES) else stem_of(path)  # "my.net" may be a stem
-    definition, caffemodel, net, onnx, compressed, description = (
-        stem + suffix if os.path.isfile(stem + suffix) else None for suffix in SUFFIXES
-    )
+    definition, caffemodel, net, onnx, compressed, description = (_existing(stem + suffix) for suffix in SUFFIXES)
     own = path if path.endswith(_COMPLETE) and os.path.isfile(path) else None
     if weights is not None:
         given = os.fspath(weights)
-        if own is not None and os.path.abspath(own) != os.path.abspath(given):
+        if own is not None and not _same(own, given):
             raise ModelError(f"{own!r} has weights of its own, {given!r} cannot be used with it")
         if not os.path.isfile(given):
             what = f"network definition at {stem + '.prototxt'!r}" if definition is None else f"weights at {given!r}"
@@ -152,12 +150,12 @@ def is_model(model: str) -> bool:
 
 
 def reserved_by(*names: str | None) -> list[str]:
-    """Return the paths that no output may have: a model's files, located as by `find_files`, and those of the same stem."""
-    reserved = []
+    """Return the paths that no output may have: a model's files, found as by `find_files`, and those of the same stem."""
+    found = []
     for name in names:
         paths = [] if name is None else [*_of_name(name), *_of_name(stem_of(name))]
-        reserved += paths and [*paths, f"{stem_of(str(name))}.json"]
-    return reserved
+        found += paths and [*paths, f"{stem_of(str(name))}.json"]
+    return found
 
 
 def _of_name(name: str) -> list[str]:
@@ -198,3 +196,11 @@ def named(path: str) -> Iterator[None]:
         yield
     except ModelError as error:
         raise type(error)(f"{path!r}: {error}") from error
+
+
+def _existing(path: str) -> str | None:
+    return path if os.path.isfile(path) else None
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.abspath(one) == os.path.abspath(other)

@@ -27,11 +27,17 @@ class CocoResult(NamedTuple):
 
 
 def coco_metrics(dataset: Dataset, detections: Sequence[Detections]) -> CocoResult:
-    """Return the COCO metrics; ImportError without faster-coco-eval. Difficult objects count as crowds."""
+    """Return the COCO metrics. Difficult objects count as crowds: a detection that overlaps one is not an error.
+
+    Raises
+    ------
+    ImportError
+        If faster-coco-eval is not installed.
+    """
     with needs("eval"):
         from faster_coco_eval import COCO, COCOeval_faster
     truth = COCO(_truth(dataset))
-    run = COCOeval_faster(truth, truth.loadRes(_results(detections)), "bbox", print_function=lambda *_: None)
+    run = COCOeval_faster(truth, truth.loadRes(_results(detections)), "bbox", print_function=_quiet)
     run.evaluate()
     run.accumulate()
     run.summarize()
@@ -49,12 +55,24 @@ def _truth(dataset: Dataset) -> dict[str, Any]:
             *(picture.xyxy.tolist(), picture.class_id.tolist(), picture.difficult.tolist(), picture.area.tolist()), strict=True
         )
         for (x1, y1, x2, y2), class_id, difficult, area in rows:
-            entry = {"id": len(annotations) + 1, "image_id": image_id, "category_id": class_id + 1, "area": area}
-            annotations.append({**entry, "bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": int(difficult)})
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": class_id + 1,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": area,
+                    "iscrowd": int(difficult),
+                }
+            )
     images = [{"id": i, "width": p.size[0], "height": p.size[1]} for i, p in enumerate(dataset.pictures, start=1)]
     return {"images": images, "annotations": annotations, "categories": coco_categories(dataset.labels)}
 
 
 def _results(detections: Sequence[Detections]) -> list[dict[str, Any]]:
-    rows = [row for image_id, detected in enumerate(detections, start=1) for row in detected.to_coco(image_id)]
+    rows = [row for image_id, found in enumerate(detections, start=1) for row in found.to_coco(image_id)]
     return rows or [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 0, 0], "score": 0.0}]  # the library rejects an empty list
+
+
+def _quiet(*_: object) -> None:
+    pass

@@ -54,7 +54,12 @@ def rank(
 def picture_jpeg(truth: Annotated, detections: Detections, threshold: float, iou_threshold: float) -> bytes:
     """Return the picture as a JPEG file: hits, errors and missed objects in different colours, the ground truth in white.
 
-    Of difficult objects only the true box is drawn. OSError or ValueError if the picture cannot be read.
+    Of difficult objects only the true box is drawn.
+
+    Raises
+    ------
+    OSError, ValueError
+        If the picture cannot be read.
     """
     image = read_picture(truth.path)
     scale = min(_HEIGHT / image.shape[0], _MOST_WIDTH / image.shape[1])

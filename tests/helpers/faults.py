@@ -24,17 +24,13 @@ MOST = 1000
 
 
 class Fault(NamedTuple):
-    """What became of one time.
+    """The outcome of a time."""
 
-    The number of the call that failed, from 1, or 0 if none did, and the call's name; the process's exit status, negative for
-    a signal; the folder where it worked; and what it wrote to standard error.
-    """
-
-    number: int
+    number: int  # of the call that failed, from 1; 0 for the time in which none did
     call: str
-    status: int
+    status: int  # of the process; negative for a signal
     folder: Path
-    error: str
+    error: str  # on standard error
 
 
 @cache
@@ -49,9 +45,9 @@ def library(folder: Path) -> Path | None:
 
 
 def run_with_faults(preloaded: Path, code: str, template: Path, folder: Path, mode: int) -> Iterator[Fault]:
-    """Run code that defines ``work``, which returns an exit status, in copies of the template folder.
+    """Run the code in copies of the template, in ``folder``: once as it is, then with a fault at its first write, ...
 
-    First without faults, then with a fault at its first write, at its second, ... ``mode`` is `KILL`, or the call's error.
+    The code defines ``work``, a function that returns an exit status; ``mode`` is `KILL`, or the error of the faulty call.
     """
     command = [sys.executable, __file__, str(template), str(folder), str(mode), code]
     package = str(Path(__file__).parents[2])
@@ -60,8 +56,8 @@ def run_with_faults(preloaded: Path, code: str, template: Path, folder: Path, mo
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            number, call, status, path, error = json.loads(line)
-            yield Fault(number, call, status, Path(path), error)
+            number, call, status, copy, error = json.loads(line)
+            yield Fault(number, call, status, Path(copy), error)
     assert process.returncode == 0
 
 
@@ -75,24 +71,24 @@ def main(template: str, folder: str, mode: str, code: str) -> None:
     names: dict[str, object] = {"__name__": "work"}
     exec(compile(code, "work", "exec"), names)
     for number in itertools.count():
-        path = Path(folder, f"{'killed' if int(mode) == KILL else 'failed'}-{number}")
-        shutil.copytree(template, path, symlinks=True)
-        errors = Path(folder, f"errors-{number}")
+        copy = Path(folder, f"{'killed' if int(mode) == KILL else 'failed'}-{number}")
+        shutil.copytree(template, copy, symlinks=True)
+        printed = Path(folder, f"printed-{number}")
         child = os.fork()
         if not child:
-            descriptor = os.open(errors, os.O_RDWR | os.O_CREAT)
+            descriptor = os.open(printed, os.O_RDWR | os.O_CREAT)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(descriptor, 2)
-            os.chdir(path)
-            lib.fault_arm(os.fsencode(f"{path}/"), number or MOST, int(mode))
+            os.chdir(copy)
+            lib.fault_arm(os.fsencode(f"{copy}/"), number or MOST, int(mode))
             status = names["work"]()  # type: ignore[operator]
             sys.stdout.flush()
             os._exit(status)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         hit = not number or lib.fault_count() >= number
         if hit:
-            print(json.dumps([number, lib.fault_what().decode(), status, str(path), errors.read_text()]), flush=True)
-        errors.unlink()
+            print(json.dumps([number, lib.fault_what().decode(), status, str(copy), printed.read_text()]), flush=True)
+        printed.unlink()
         if not hit:
             return
 

@@ -72,6 +72,19 @@ class Server:
         self.over = threading.Event()
 
 
+_HEADERS = {
+    "no range": {},
+    "other name": {"Content-Disposition": 'attachment; filename="../../../evil"'},
+    "huge length": {"Content-Length": "9" * 5000},
+    "long length": {"Content-Length": str(len(CONTENT) + 1)},
+    "short length": {"Content-Length": str(len(CONTENT) - 1)},
+    "negative length": {"Content-Length": "-5"},
+    "two lengths": {"Content-Length": f"{len(CONTENT)}, 7"},
+}
+"""Of an answer with the whole content."""
+_REDIRECTS = {"redirect to a file": "file:///etc/passwd", "redirect upwards": f"/a/../../../../{FILE}"}
+
+
 class _Handler(BaseHTTPRequestHandler):
     state: Server
 
@@ -82,42 +95,18 @@ class _Handler(BaseHTTPRequestHandler):
         state = self.state
         state.requests.append((self.path, self.headers.get("Range")))
         manner = state.manners.pop(0) if state.manners else "good"
-        if manner == "redirect for ever":
-            state.manners.insert(0, manner)
         with suppress(OSError):  # the client may have gone
             self.answer(manner, state.content)
 
     def answer(self, manner: str | int, content: bytes) -> None:
         if isinstance(manner, int):
             self.send(manner, b"no")
-        elif manner in (replies := self.replies(content)):
-            status, body, headers = replies[manner]
-            self.send(status, body, **headers)
+        elif manner in _HEADERS:
+            self.send(200, content, **_HEADERS[manner])
+        elif manner in _REDIRECTS:
+            self.send(302, b"", Location=_REDIRECTS[manner])
         else:
             getattr(self, manner.replace(" ", "_"))(content)
-
-    def replies(self, content: bytes) -> dict[str, tuple[int, bytes, dict[str, str]]]:
-        """Status, body and headers of the manners that need no more."""
-        size, half, name = len(content), content[: len(content) // 2], "Content-Length"
-        return {
-            "redirect": (302, b"", {"Location": f"{self.state.url}/moved/{FILE}"}),
-            "redirect elsewhere": (302, b"", {"Location": "ftp://127.0.0.1/x"}),
-            "redirect to a file": (302, b"", {"Location": "file:///etc/passwd"}),
-            "redirect upwards": (302, b"", {"Location": f"/a/../../../../{FILE}"}),
-            "corrupt": (200, content[:1000] + bytes([content[1000] ^ 1]) + content[1001:], {}),
-            "truncate": (200, half, {name: str(size)}),
-            "truncate in silence": (200, half, {name: ""}),
-            "no range": (200, content, {}),
-            "other range": (206, content[5:], {"Content-Range": f"bytes 5-{size - 1}/{size}"}),
-            "compress": (200, gzip.compress(content), {"Content-Encoding": "gzip"}),
-            "huge length": (200, content, {name: "9" * 5000}),
-            "long length": (200, content, {name: str(size + 1)}),
-            "short length": (200, content, {name: str(size - 1)}),
-            "negative length": (200, content, {name: "-5"}),
-            "two lengths": (200, content, {name: f"{size}, 7"}),
-            "other name": (200, content, {"Content-Disposition": 'attachment; filename="../../../evil"'}),
-            "redirect for ever": (302, b"", {"Location": self.path}),
-        }
 
     def drop(self, content: bytes) -> None:
         self.connection.close()
@@ -125,8 +114,24 @@ class _Handler(BaseHTTPRequestHandler):
     def mute(self, content: bytes) -> None:
         self.state.over.wait(10)
 
+    def redirect(self, content: bytes) -> None:
+        self.send(302, b"", Location=f"{self.state.url}/moved/{FILE}")
+
+    def redirect_for_ever(self, content: bytes) -> None:
+        self.state.manners.insert(0, "redirect for ever")
+        self.send(302, b"", Location=self.path)
+
+    def corrupt(self, content: bytes) -> None:
+        self.send(200, content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])
+
+    def truncate(self, content: bytes) -> None:
+        self.send(200, content[: len(content) // 2], **{"Content-Length": str(len(content))})
+
+    def truncate_in_silence(self, content: bytes) -> None:
+        self.send(200, content[: len(content) // 2], **{"Content-Length": ""})
+
     def stall(self, content: bytes) -> None:
-        self.answer("truncate", content)
+        self.truncate(content)
         self.wfile.flush()
         self.state.over.wait(10)
 
@@ -141,6 +146,12 @@ class _Handler(BaseHTTPRequestHandler):
         while not self.state.over.is_set():
             self.wfile.write(content)
 
+    def other_range(self, content: bytes) -> None:
+        self.send(206, content[5:], **{"Content-Range": f"bytes 5-{len(content) - 1}/{len(content)}"})
+
+    def compress(self, content: bytes) -> None:
+        self.send(200, gzip.compress(content), **{"Content-Encoding": "gzip"})
+
     def bomb(self, content: bytes) -> None:
         self.send(200, bomb(), **{"Content-Encoding": "gzip"})
 
@@ -148,14 +159,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.send(200, gzip.compress(bomb()), **{"Content-Encoding": "gzip, gzip"})
 
     def good(self, content: bytes) -> None:
-        found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if not found:
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if not wanted:
             self.send(200, content)
-        elif int(found[1]) >= len(content):
+        elif int(wanted[1]) >= len(content):
             self.send(416, b"", **{"Content-Range": f"bytes */{len(content)}"})
         else:
-            span = f"bytes {found[1]}-{len(content) - 1}/{len(content)}"
-            self.send(206, content[int(found[1]) :], **{"Content-Range": span})
+            span = f"bytes {wanted[1]}-{len(content) - 1}/{len(content)}"
+            self.send(206, content[int(wanted[1]) :], **{"Content-Range": span})
 
     def send(self, status: int, body: bytes, **headers: str) -> None:
         self.begin(status, {"Content-Length": str(len(body))} | headers)
