@@ -86,28 +86,15 @@ def test_empty(xyxy: Any) -> None:
         made[0]
 
 
-@pytest.mark.parametrize(
-    ("xyxy", "scores", "classes"),
-    [
-        ([[0, 0, 1, 1]], [], [0]),
-        ([[0, 0, 1, 1]], [0.5], []),
-        ([[0, 0, 1, 1]], [0.5, 0.4], [0, 0]),
-        ([[0, 0, 1, 1]], [[0.5]], [0]),
-        ([[0, 0, 1, 1]], [0.5], [[0]]),
-        ([[0, 0, 1, 1]], 0.5, 0),
-        ([0, 0, 1, 1], [0.5], [0]),
-        ([0, 0, 1, 1], [0.5] * 4, [0] * 4),
-        ([[0, 0, 1]], [0.5], [0]),
-        ([[0, 0, 1, 1, 1]], [0.5], [0]),
-        ([[[0, 0, 1, 1]]], [0.5], [0]),
-        ([], [0.5], [0]),
-        (5.0, [0.5], [0]),
-        (np.zeros((0, 5)), [], []),
-    ],
-)
+@pytest.mark.parametrize("xyxy", [(1, 4), (4,), (1, 3), (1, 5), (1, 1, 4), (0,), (), (0, 5)])
+@pytest.mark.parametrize("scores", [(1,), (), (0,), (2,), (1, 1)])
+@pytest.mark.parametrize("classes", [(1,), (), (0,), (1, 1)])
 def test_shapes_that_do_not_fit(xyxy: Any, scores: Any, classes: Any) -> None:
+    shapes = xyxy, scores, classes
+    if shapes in (((1, 4), (1,), (1,)), ((0,), (0,), (0,))):
+        return
     with pytest.raises(ValueError, match=r"xyxy \(N, 4\), confidence \(N,\) and class_id \(N,\).*got \("):
-        Detections(xyxy, scores, classes, NAMES)
+        Detections(*(np.zeros(shape, int) for shape in shapes), NAMES)
 
 
 @pytest.mark.parametrize(
@@ -145,11 +132,10 @@ def test_wrong_types(arguments: tuple[Any, ...]) -> None:
 
 @pytest.mark.parametrize("name", ["xyxy", "labels", "something_new"])
 def test_attributes_are_frozen(name: str) -> None:
-    made = table()
     with pytest.raises(AttributeError, match=f"immutable: '{name}'"):
-        setattr(made, name, 1)
+        setattr(table(), name, 1)
     with pytest.raises(AttributeError, match=f"immutable: '{name}'"):
-        delattr(made, name)
+        delattr(table(), name)
 
 
 def found_by_postprocess() -> Detections:
@@ -212,10 +198,8 @@ def test_an_index_out_of_range() -> None:
         (table().confidence > 0.5, [0, 1]),
         (table().class_id == 2, [0, 2]),
         ("cat", [0, 2]),
-        ("bus", [3]),
         (["car", "cat"], [0, 1, 2]),
         (["cat", "car"], [0, 1, 2]),  # the order of the boxes stays
-        (["bus", "bus"], [3]),
         ([*NAMES], [0, 1, 2, 3]),
         (np.str_("car"), [1]),
     ],
@@ -223,10 +207,6 @@ def test_an_index_out_of_range() -> None:
 def test_several(key: Any, indices: Any) -> None:
     assert_well_formed(table()[key], len(indices))
     assert table()[key] == rows(*indices)
-
-
-def test_a_label_without_boxes() -> None:
-    assert table()[1:2]["cat"] == nothing()
 
 
 def test_a_name_that_is_twice_in_the_label_table() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,8 @@ from opencv_squeezedet import HeadConfig
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
+Classes = NDArray[Any] | None
+"""None: all boxes are of one class."""
 
 
 class Boxes(NamedTuple):
@@ -161,8 +163,8 @@ def ranking(scores: Floats, top_n: int | None = None) -> Ints:
     return order[np.isfinite(scores[order])][:top_n]
 
 
-def _overlaps_within(boxes: Floats, class_ids: NDArray[np.integer] | None, epsilon: float) -> Floats:
-    """IoU of each two boxes of one class, 0 for others; ``class_ids`` None: all boxes are of one class."""
+def _overlaps_within(boxes: Floats, class_ids: Classes, epsilon: float) -> Floats:
+    """IoU of each two boxes of one class, 0 for others."""
     overlaps = iou(boxes, epsilon)
     return overlaps if class_ids is None else np.where(class_ids[:, None] == class_ids, overlaps, 0.0)
 
@@ -170,13 +172,13 @@ def _overlaps_within(boxes: Floats, class_ids: NDArray[np.integer] | None, epsil
 def nms(
     boxes: Floats,
     scores: Floats,
-    class_ids: NDArray[np.integer] | None,
+    class_ids: Classes,
     threshold: float,
     kind: str,
     epsilon: float = 0.0,
     top_n: int | None = None,
 ) -> Ints:
-    """The indices of the boxes that are kept, best first. ``class_ids`` None: all boxes are of one class."""
+    """The indices of the boxes that are kept, best first."""
     scores = np.where(np.isfinite(boxes).all(axis=1), scores, np.nan)
     order = ranking(scores, top_n)
     together = _overlaps_within(boxes[order], None if class_ids is None else class_ids[order], epsilon) > threshold
@@ -199,11 +201,11 @@ class Soft(NamedTuple):
 def soft_nms(
     boxes: Floats,
     scores: Floats,
-    class_ids: NDArray[np.integer] | None,
+    class_ids: Classes,
     sigma: float,
     score_threshold: float,
     epsilon: float = 0.0,
-    top_n: int | None = None,
+    top_n: Any = None,
 ) -> Soft:
     """Gaussian soft-NMS, as the paper writes it; equal scores by index."""
     index = np.sort(ranking(np.where(np.isfinite(boxes).all(axis=1), scores, np.nan), top_n))
@@ -323,12 +325,8 @@ def _close(a: Floats, b: Floats | float) -> NDArray[np.bool_]:
 
 def exact_scores(config: HeadConfig) -> bool:
     """Whether scores are products of two floats, which double does not round: no exponential and no IoU is in them."""
-    return (
-        config.activated
-        and config.nms_kind != "soft"
-        and config.cross_class_threshold is None
-        and not config.score_calibration
-    )
+    changed = config.nms_kind == "soft" or config.cross_class_threshold is not None or config.score_calibration
+    return config.activated and not changed
 
 
 def _scores_in_doubt(class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig) -> bool:
@@ -344,12 +342,11 @@ def _scores_in_doubt(class_scores: ArrayLike, conf_scores: ArrayLike, config: He
         scores = score(class_scores, conf_scores, config)[0]
     order = ranking(scores)
     ranked, inputs = scores[order], inputs[order]
-    if config.score_threshold < 1 and _close(ranked, config.score_threshold).any():
-        return True
-    if config.score_threshold == 0 and (np.abs(ranked) < 1e-290).any():
+    threshold = config.score_threshold
+    if (threshold < 1 and _close(ranked, threshold).any()) or (threshold == 0 and (np.abs(ranked) < 1e-290).any()):
         return True
     same = (inputs[1:] == inputs[:-1]).all(axis=1)
-    near = _close(ranked[1:], ranked[:-1]) & (ranked[1:] > config.score_threshold)
+    near = _close(ranked[1:], ranked[:-1]) & (ranked[1:] > threshold)
     return bool((near & ~same).any())
 
 
@@ -365,7 +362,7 @@ def _side_in_doubt(side: Sides, which: Ints) -> NDArray[np.bool_]:
     return ~(surely_seen | outside | no_size)
 
 
-def iou_in_doubt(boxes: Floats, class_ids: NDArray[np.integer] | None, threshold: float, epsilon: float = 0.0) -> bool:
+def iou_in_doubt(boxes: Floats, class_ids: Classes, threshold: float, epsilon: float = 0.0) -> bool:
     """Whether the IoU of two boxes that NMS may compare is next to the threshold."""
     width, height = _overlaps(boxes)
     may_meet = (width > -1e-9) & (height > -1e-9)
@@ -391,8 +388,7 @@ def in_doubt(delta_bbox: ArrayLike, class_scores: ArrayLike, conf_scores: ArrayL
     """Whether two correct programs may differ in which boxes they report, or where."""
     if config.score_calibration:
         config = uncalibrated(config)
-        scores = class_scores_of(class_scores, conf_scores, config)
-        if _close(scores, config.score_threshold).any():
+        if _close(class_scores_of(class_scores, conf_scores, config), config.score_threshold).any():
             return True
     if _scores_in_doubt(class_scores, conf_scores, config):
         return True
