@@ -241,24 +241,15 @@ def test_anchors_of_a_net_keep_their_size_in_pixels() -> None:
     head = sd.HeadConfig(
         input_size=(32, 32), grid=(2, 2), first_axis="y", anchors=((8, 6),), labels=("a",), layout="chw", activated=False
     )
-    network = Network(
-        "cells",
-        "data",
-        (1, 3, 32, 32),
-        tuple(
-            Convolution(name=name, bottoms=("data",), tops=(name,), outputs=outputs, kernel=(16, 16), stride=(16, 16))
-            for name, outputs in (("delta_bbox", 4), ("class_scores", 1), ("conf_scores", 1))
-        ),
-    )
+    names, cell = ("delta_bbox", "class_scores", "conf_scores"), {"kernel": (16, 16), "stride": (16, 16), "bottoms": ("data",)}
+    layers = [Convolution(name=name, tops=(name,), outputs=n, **cell) for name, n in zip(names, (4, 1, 1), strict=True)]
+    network = Network("cells", "data", (1, 3, 32, 32), tuple(layers))
     net = cv2.dnn.readNetFromONNX(np.frombuffer(onnx_bytes(network, random_weights(network)), np.uint8))
     model = sd.DetectionModel(net, head=head).setInputMean(0).setInputSize(64, 48)
     black = np.zeros((48, 64, 3), np.uint8)
     outputs = dict(zip(net.getUnconnectedOutLayersNames(), model.predict(black), strict=True))
-    expected = sd.postprocess(
-        *(outputs[name] for name in ("delta_bbox", "class_scores", "conf_scores")),
-        replace(head, input_size=(64, 48), grid=(3, 4)),
-        score_threshold=0,
-    )
+    larger = replace(head, input_size=(64, 48), grid=(3, 4))
+    expected = sd.postprocess(*(outputs[name] for name in names), larger, score_threshold=0)
     boxes = model.detect(black, 0)[2]
     assert len(boxes) == len(expected) == 12
     assert np.abs(boxes[:, :2] - expected.xyxy[:, :2]).max() <= 1

@@ -77,10 +77,6 @@ def attribute(model: Any, node: str, name: str) -> Any:
     return named(named(model.graph.node, node).attribute, name)
 
 
-def tensor(model: Any, name: str) -> Any:
-    return named(model.graph.initializer, name)
-
-
 def rename_the_fourth_kernel(model: Any) -> None:
     [node for node in model.graph.node if node.op_type == "Conv"][3].input[1] = "nothing"
 
@@ -100,11 +96,16 @@ def ints(node: str, name: str, *values: int) -> Callable[[Any], None]:
 
 def values_of(name: str, field: str, value: Callable[[Any], Any]) -> Callable[[Any], None]:
     """A change of a field of a constant."""
-    return lambda model: setattr(tensor(model, name), field, value(getattr(tensor(model, name), field)))
+
+    def change(model: Any) -> None:
+        constant = named(model.graph.initializer, name)
+        setattr(constant, field, value(getattr(constant, field)))
+
+    return change
 
 
 def dims(*lengths: int) -> Callable[[Any], None]:
-    return lambda model: tensor(model, "e3.weight").dims.__setitem__(slice(None), lengths)
+    return lambda model: named(model.graph.initializer, "e3.weight").dims.__setitem__(slice(None), lengths)
 
 
 def reversed_nodes(model: Any) -> None:
