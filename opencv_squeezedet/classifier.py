@@ -29,7 +29,7 @@ class Class(NamedTuple):
 
 @dataclass(frozen=True)
 class Classes:
-    """What a picture shows, most probable first: a sequence of `Class`; a slice is again `Classes`."""
+    """The most probable classes of a picture, in descending order: a sequence of `Class`; a slice is again `Classes`."""
 
     classes: tuple[Class, ...]
 
@@ -68,7 +68,7 @@ class SqueezeNet:
     Parameters
     ----------
     model : path, str or Model
-        A `Model`; or what `Model.load` finds it by: files, or the name of a published model. A caffemodel without a prototxt
+        A `Model`, or an argument of `Model.load`: files, or the name of a published model. A caffemodel without a prototxt
         must be that of SqueezeNet v1.0, v1.1 or the GSoC work. The package contains no classifier weights.
     weights : path, optional
         The caffemodel, if its stem is different.
@@ -78,7 +78,7 @@ class SqueezeNet:
         How the input is made. Default: as ``NAME.json`` says; or else BGR minus (104, 117, 123), stretched to
         the size in the network's definition.
     backend, target : str, optional
-        What runs the network, and on what; as for `SqueezeDet`.
+        The library that runs the network, and the device; as for `SqueezeDet`.
 
     Attributes
     ----------
@@ -146,7 +146,7 @@ class SqueezeNet:
         count = _checks.count("top", top)
         probabilities = self.forward(image)
         best = np.argsort(-probabilities, kind="stable")[:count].tolist()
-        # so that JSON has float32's own digits, not the many of its exact value as a double
+        # JSON gets float32's own digits, not the exact value as a double
         return Classes(tuple(Class(i, self.labels[i], float(str(probabilities[i]))) for i in best))
 
     def forward(self, image: Picture) -> NDArray[np.float32]:

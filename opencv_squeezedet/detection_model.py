@@ -39,7 +39,7 @@ class ArgumentError(cv2.error, ValueError):
 
 
 class ModelArgumentError(ArgumentError, ModelError):
-    """The network does not accept what a setter of `DetectionModel` sets: both a ``cv2.error`` and a ModelError."""
+    """The network does not accept a setting of `DetectionModel`: both a ``cv2.error`` and a ModelError."""
 
 
 class DetectionModel:
@@ -58,7 +58,7 @@ class DetectionModel:
     head : HeadConfig, optional
         The head, instead of the description's.
     backend, target : str, optional
-        What runs the network, and on what; as for `SqueezeDet`.
+        The library that runs the network, and the device; as for `SqueezeDet`.
 
     Raises
     ------
@@ -133,7 +133,7 @@ class DetectionModel:
         return self
 
     def setInputMean(self, mean: float | Sequence[float]) -> DetectionModel:
-        """Set what is subtracted from the channels; one number applies to the first channel only, like a cv::Scalar."""
+        """Set the mean that is subtracted from the channels; one number applies to the first channel only, like a cv::Scalar."""
         self.setInputParams(mean=mean)
         return self
 

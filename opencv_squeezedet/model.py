@@ -40,7 +40,7 @@ T = TypeVar("T")
 class Model:
     """A network with its weights, its head and its preprocessing, in memory; any number of sessions may be opened.
 
-    What comes from files is decoded when it is first needed, at most once. A network may have layers that this package does
+    Files are decoded when they are first needed, at most once. A network may have layers that this package does
     not describe (ONNX, and Caffe with OpenCV 4): then `network` and `weights` raise an `UnknownLayerError`, and the network
     is opened and run in a child process before it is opened in this one. Models can be pickled.
 
@@ -62,7 +62,7 @@ class Model:
     labels : sequence of str, optional
         The class names of a classifier.
     description : bytes, optional
-        The model's JSON, which gives all of these that are not given here.
+        The model's JSON, for the arguments that are not given.
     files : Files, optional
         The paths that the model was loaded from.
 
@@ -167,7 +167,7 @@ class Model:
 
     @cached_property
     def outputs(self) -> Places | None:
-        """What gives each of a detector's blobs, if that is described. ModelError if it is described wrongly."""
+        """The layer or output that gives each of a detector's blobs, if that is described. ModelError if it is described wrongly."""
         return self._described_field("outputs", _outputs_of)
 
     @cached_property
@@ -285,9 +285,9 @@ class Model:
         Parameters
         ----------
         backend : {"opencv", "onnxruntime", "auto"}
-            What runs it; "auto" is onnxruntime if it is installed and has the target.
+            The library that runs it; "auto" is onnxruntime if it is installed and has the target.
         target : str, optional
-            On what it runs: "cpu", or another name of `opencv_targets` or `onnxruntime_targets`. Default: the processor.
+            The device: "cpu", or another name of `opencv_targets` or `onnxruntime_targets`. Default: the processor.
         tops : sequence of str, optional
             Blobs of the network that the session returns, by name. Default: a detector's three; the only output of others.
 
@@ -395,7 +395,7 @@ class Model:
 
     @contextmanager
     def _described(self) -> Iterator[None]:
-        """Report what is wrong with the description as a ModelError that names it."""
+        """Report an error in the description as a ModelError that names it."""
         try:
             yield
         except (ValueError, TypeError, RecursionError) as error:

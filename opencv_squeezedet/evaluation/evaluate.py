@@ -119,7 +119,7 @@ def evaluate(
         The ground truth.
     detections : sequence of Detections
         The detections in each picture, in the data set's order, with the data set's labels as their label table. They
-        should include low scores, so that the curves are complete.
+        should include low scores, for complete curves.
     iou_threshold : float
         The IoU from which a detection is a hit. COCO's metrics have their own thresholds.
     coco : bool
