@@ -133,7 +133,7 @@ class DetectionModel:
         return self
 
     def setInputMean(self, mean: float | Sequence[float]) -> DetectionModel:
-        """Set the mean that is subtracted from the channels; one number applies to the first channel only, like a cv::Scalar."""
+        """Set the mean to subtract from the channels; one number applies to the first channel only, like a cv::Scalar."""
         self.setInputParams(mean=mean)
         return self
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from opencv_squeezedet.network.architectures import Task
 
 EMBEDDED = "squeezedet_pyramid_voc"
-T = TypeVar("T")
+_Field = TypeVar("_Field")
 
 
 class Model:
@@ -167,7 +167,7 @@ class Model:
 
     @cached_property
     def outputs(self) -> Places | None:
-        """The layer or output that gives each of a detector's blobs, if that is described. ModelError if it is described wrongly."""
+        """The layer or output that gives each of a detector's blobs, if described. ModelError if it is described wrongly."""
         return self._described_field("outputs", _outputs_of)
 
     @cached_property
@@ -386,7 +386,7 @@ class Model:
                 raise ValueError(_EXPECTED)
         return dict(fields)
 
-    def _described_field(self, name: str, read: Callable[[Any], T]) -> T | None:
+    def _described_field(self, name: str, read: Callable[[Any], _Field]) -> _Field | None:
         """A field of the description; None if it has none."""
         if name not in self._fields:
             return None
