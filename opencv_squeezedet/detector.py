@@ -53,7 +53,7 @@ class SqueezeDet:
         Width and height of the network's input, pixels, instead of the model's; see `Model.resized`. A smaller input is
         faster, and finds fewer small objects.
     backend : {"opencv", "onnxruntime", "auto"}
-        The library that runs the network. OpenCV 4 reads Caffe's networks and ONNX. OpenCV 5 and onnxruntime read ONNX; Caffe's
+        The library that runs the network. OpenCV 4 reads Caffe's files and ONNX. OpenCV 5 and onnxruntime read ONNX; Caffe's
         networks are converted in memory. onnxruntime is an extra, and faster; "auto" is onnxruntime where it is installed.
     target : str, optional
         The device. Default: "cpu". With OpenCV also "cpu_fp16", "opencl", "opencl_fp16", "vulkan", "cuda",
