@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import reference
 from examples import examples
-from head_cases import HEAD, ONE_CELL, blobs_of
+from head_cases import HEAD, ONE_CELL, blobs_of, shaped
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -151,12 +151,10 @@ def test_classes_above_the_threshold() -> None:
 @pytest.mark.parametrize("layout", ["hwc", "chw"])
 def test_ties_by_anchor_then_by_class(layout: str, top_n: int) -> None:
     head = dataclasses.replace(HEAD, grid=(2, 1), layout=layout, nms_threshold=1.0, multi_label=True, top_n=top_n)
-    shapes = [head.blob_shapes[name][0] for name in ("delta_bbox", "class_scores", "conf_scores")]
-    found = sd.postprocess(
-        *(np.full(shape, value, np.float32) for shape, value in zip(shapes, (0, 1, 0.5), strict=True)), head
-    )
+    blobs = shaped(head, np.zeros(16, np.float32), np.ones(12, np.float32), np.full(4, 0.5, np.float32))
+    found = sd.postprocess(*blobs, head)
     assert found.class_id.tolist() == ([0, 1, 2] * 4)[:top_n]
-    np.testing.assert_array_equal(found.xyxy, sd.decode(np.zeros(shapes[0], np.float32), head).repeat(3, axis=0)[:top_n])
+    np.testing.assert_array_equal(found.xyxy, sd.decode(blobs[0], head).repeat(3, axis=0)[:top_n])
 
 
 def random_boxes(seed: int, count: int, whole: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -215,16 +213,6 @@ def test_soft_nms_is_the_reference(
     np.testing.assert_allclose(left, expected.score, rtol=1e-12)
     np.testing.assert_array_equal(boxes, before[0])
     np.testing.assert_array_equal(scores, before[1])
-
-
-def test_soft_nms_by_its_formula() -> None:
-    """IoUs with the first box: 1, 1/3 and 0; the second one, lowered, comes last."""
-    boxes = [[0, 0, 10, 10], [0, 0, 10, 10], [5, 0, 15, 10], FAR]
-    indices, left = sd.soft_nms(boxes, [0.9, 0.8, 0.6, 0.5])
-    third = 0.6 * math.exp(-1 / 9 / 0.5)
-    assert third < 0.5
-    assert indices.tolist() == [0, 3, 2, 1]
-    assert left.tolist() == pytest.approx([0.9, 0.5, third, 0.8 * math.exp(-2) * math.exp(-1 / 9 / 0.5)], rel=1e-15)
 
 
 @pytest.mark.parametrize("beside", [1e-6, 1e-9, 1e-12])
