@@ -22,15 +22,11 @@ def test_cells(small_sets) -> None:
     rng = np.random.default_rng(1)
     sides: dict[int, list[int]] = {0: [], 1: [], 2: []}
     for _ in range(30):
-        picture, boxes = small_sets.cells(rng)
-        assert picture.shape == (480, 640, 3)
+        _, boxes = small_sets.cells(rng)
         for label, (x, y, width, height) in boxes:
-            assert min(x, y) >= 0
-            assert x + width <= 640
-            assert y + height <= 480
+            assert 0 <= x <= 640 - width
+            assert 0 <= y <= 480 - height
             sides[label].append(max(width, height))
-    assert len(sides[0]) > max(len(sides[1]), len(sides[2]))
-    assert all(14 <= side <= 40 for side in sides[2])
     assert min(sides[1]) > np.median(sides[0]) > max(sides[2])
 
 
@@ -56,10 +52,3 @@ def test_a_set_is_written_and_trained_on(small_sets, tmp_path: Path, monkeypatch
         dataset = load_dataset(tmp_path / "animals" / f"{split}.json")
         assert len(dataset.pictures) == count
         assert not dataset.problems
-
-
-def test_a_set_that_does_not_exist(small_sets, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["small_sets.py", "x", "magic"])
-    with pytest.raises(SystemExit):
-        small_sets.main()
-    assert "magic" in capsys.readouterr().err

@@ -49,10 +49,3 @@ def test_two_trials(trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert result["recipe"] == json.loads(base.to_json())
     assert 0 <= result["accuracy"]["VOC10"] <= 1
     assert trials.done(replace(base, seed=1), tmp_path / "trials" / "base-0") is None
-
-
-def test_a_trial_that_does_not_exist(trials, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["trials.py", "train", "magic", "--val", "val", "--folder", "x"])
-    with pytest.raises(SystemExit):
-        trials.main()
-    assert "magic" in capsys.readouterr().err
