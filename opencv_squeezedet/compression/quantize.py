@@ -52,25 +52,9 @@ def quantize(
 ) -> Quantized:
     """Quantise a network's weights, with a scale for each channel, and its activations, by their ranges for some pictures.
 
-    Parameters
-    ----------
-    model : Model
-        The model; its network must be of layers that this package describes.
-    blobs : sequence of array
-        Each (1, C, H, W), one picture; some tens are enough.
-    floats : int
-        Number of convolutions that stay float: those whose quantisation changes the outputs most, as measured.
-    judged : int
-        Number of pictures whose outputs are compared.
-    report : function, optional
-        Called with the progress.
-
-    Raises
-    ------
-    ImportError
-        Without the extra ``[quantize]``.
-    ValueError
-        If there are no pictures.
+    The network must consist of layers that this package describes. Each blob is a picture, (1, C, H, W); some tens are enough.
+    As many convolutions as ``floats`` stay float: those whose quantisation changes the outputs most, as measured on the first
+    ``judged`` pictures. ImportError without the extra ``[quantize]``, ValueError without pictures.
     """
     if not len(blobs):
         raise ValueError("pictures to calibrate by were expected, got none")

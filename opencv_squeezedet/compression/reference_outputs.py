@@ -18,15 +18,7 @@ Blob = NDArray[np.float32]
 
 
 class ReferenceOutputs:
-    """The outputs of a network with its original weights for some pictures, to compare those of other weights with.
-
-    Parameters
-    ----------
-    model : Model
-        The network, and the original weights.
-    blobs : sequence of array
-        Each (1, C, H, W), one picture.
-    """
+    """The outputs of a model for some pictures, each (1, C, H, W), to compare those of other weights with."""
 
     def __init__(self, model: Model, blobs: Sequence[Blob]) -> None:
         self._network, self._blobs = model.network, list(blobs)

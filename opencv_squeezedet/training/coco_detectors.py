@@ -39,8 +39,8 @@ class CocoDetector:
 
     Parameters
     ----------
-    kind : str
-        A key of `KINDS`.
+    kind : {"nanodet", "nanodet-plus", "yolox", "picodet"}
+        The detector.
     path : Path
         Its file: ``.onnx`` for picodet; ``.param`` or ``.bin``, side by side, for the others. The suffix is optional.
     threads : int, optional
@@ -48,12 +48,8 @@ class CocoDetector:
 
     Raises
     ------
-    FileNotFoundError
-        If a file is missing.
-    ValueError
-        If the library cannot read it.
-    ImportError
-        If the library is not installed.
+    FileNotFoundError, ValueError, ImportError
+        If a file is missing, the library cannot read it, or the library is not installed.
     """
 
     labels: Sequence[str] = LABELS

@@ -36,14 +36,7 @@ def set_layout(model: TorchNetwork, *, bfloat16: bool) -> None:
 def time_steps(model: TorchNetwork, outputs: Sequence[str], shape: tuple[int, int, int]) -> StepTimes:
     """Time the second of two steps of a copy of the network in each precision; in the first, memory is allocated.
 
-    Parameters
-    ----------
-    model : TorchNetwork
-        The network.
-    outputs : sequence of str
-        The blobs that the loss is computed from.
-    shape : (int, int, int)
-        Pictures in a batch, height and width.
+    ``outputs`` names the blobs that the loss is computed from; ``shape`` is pictures in a batch, height and width.
     """
     device = next(model.parameters()).device
     blob = torch.randn(*shape, 3, device=device).permute(0, 3, 1, 2)  # in the memory format of a batch

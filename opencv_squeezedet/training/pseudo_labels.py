@@ -34,23 +34,9 @@ def predict(
 ) -> Iterator[dict[str, Any]]:
     """Run a teacher on pictures, and yield the pseudo-labels of each in the form that `write_pseudo_labels` stores.
 
-    Parameters
-    ----------
-    teacher : Teacher
-        The detector.
-    paths : iterable of Path
-        Pictures.
-    labels : sequence of str
-        The classes to keep, by the teacher's names.
-    hints : mapping
-        From a prefix of file names to the class of the main object in these pictures, or to "" to leave the pictures out.
-    on_problem : function
-        Called with a line about each picture that cannot be read; the picture is left out.
-
-    Raises
-    ------
-    ValueError
-        If the teacher has no class with one of these names.
+    ``labels`` are the classes to keep, by the teacher's names; ValueError if it lacks one of them. ``hints`` maps a prefix of
+    file names to the class of the main object in these pictures, or to "" to leave the pictures out. ``on_problem`` is called
+    with a line about each picture that cannot be read; the picture is left out.
     """
     selected = SelectedClasses(teacher, labels)
     for path in paths:
@@ -174,23 +160,14 @@ class PseudoLabels:
     def examples(
         self, without: Iterable[str], labels: Sequence[str], reliability: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     ) -> list[Example]:
-        """Return the pictures that are not among the given file names, with the teacher's boxes as objects.
+        """Return the pictures whose file names are not among ``without``, with the teacher's boxes as objects.
 
         A box counts as an object if it is likely to be right, with that probability as its quality, or if the picture's hint
-        names its class. A box that is possibly right is ignored.
-
-        Parameters
-        ----------
-        without : iterable of str
-            File names to leave out.
-        labels : sequence of str
-            The classes.
-        reliability : function
-            From the scores (N, C) of boxes to the probability (N,) that each is right, such as a `Reliability`.
+        names its class. A box that is possibly right is ignored. ``reliability`` is a function from the scores (N, C) of boxes
+        to the probability (N,) that each is right, such as a `Reliability`.
         """
-        names = self.by_name.keys() - set(without)
         examples = []
-        for name in sorted(names):
+        for name in sorted(self.by_name.keys() - set(without)):
             path, hint, (xyxy, scores) = self.by_name[name]
             best = scores.max(1, initial=0)
             right = reliability(scores)

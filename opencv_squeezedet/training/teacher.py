@@ -77,10 +77,8 @@ class Ensemble:
 
     Raises
     ------
-    ValueError
-        If a teacher has no class with one of these names, or there is not one weight above 0 for each.
-    ImportError
-        If ensemble-boxes is not installed.
+    ValueError, ImportError
+        If a teacher lacks one of these classes, a weight is missing or not above 0, or ensemble-boxes is not installed.
     """
 
     def __init__(

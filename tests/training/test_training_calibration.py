@@ -161,13 +161,3 @@ def test_the_written_model_has_it(network: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(after.class_scores, squared / squared.sum(-1, keepdims=True), atol=1e-5)
     odds = (before.conf_scores.astype(float) / (1 - before.conf_scores)) ** HALF
     np.testing.assert_allclose(after.conf_scores, odds / (1 + odds), atol=1e-5)
-
-
-def test_of_a_training(tmp_path: Path) -> None:
-    train, val = squares(tmp_path)
-    training = Training(recipe(), train, tmp_path / "run", validation=val, workers=0)
-    found = training.calibrate()
-    assert found == training.calibrate()
-    assert found.after >= found.before
-    with pytest.raises(ValueError, match="no validation set"):
-        Training(recipe(), train, tmp_path / "other", workers=0).calibrate()

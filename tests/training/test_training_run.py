@@ -577,8 +577,9 @@ def test_data_that_cannot_be_trained_on(data: tuple[Dataset, Dataset], tmp_path:
 def test_nothing_to_measure_on(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
     run = Training(recipe(pictures=8), data[0], tmp_path, workers=0)
     assert [step.evaluation for step in finish(run)] == [None]
-    with pytest.raises(ValueError, match="no validation set"):
-        run.measure()
+    for method in (run.measure, run.calibrate, run.advice):
+        with pytest.raises(ValueError, match="no validation set"):
+            method()
     assert run.write(tmp_path / "model")  # the last weights
 
 
@@ -774,7 +775,9 @@ def test_the_mean_with_the_first_weights(data: tuple[Dataset, Dataset], tmp_path
     for share in (0.0, 0.25, 1.0):
         run = training(data, tmp_path / f"{share}", recipe(start_share=share))
         finish(run)
-        assert run.calibrate() == run.calibrate()
+        calibration = run.calibrate()
+        assert calibration == run.calibrate()
+        assert calibration.after >= calibration.before
         run.write(tmp_path / f"{share}" / "model", half=False)
         written[share] = read_weights(tmp_path / f"{share}" / "model.caffemodel")
     _, first = build_model(run.network, run.recipe)
