@@ -320,7 +320,7 @@ def test_a_worker_prints_no_traceback_if_the_training_has_ended(capfd: pytest.Ca
     """As after Ctrl-C, when a thread of multiprocessing's was handing it a picture."""
     process = torch.multiprocessing.get_context("spawn").Process(target=_reset)
     process.start()
-    process.join(120)
+    process.join(600)
     assert process.exitcode == 0
     _, err = capfd.readouterr()
     assert err.splitlines()[-1] == "ValueError: printed"
