@@ -175,17 +175,17 @@ def make(kind: str, rng: random.Random, folder: Path) -> Case:
     return Case(f"{stem}.{next(iter(contents))}", size, config, classifier)
 
 
-def _public(rng: random.Random, stem: Path) -> Case:
+def _public(rng: random.Random, stem: str) -> Case:
     """The files of a network of the kinds of layers that public networks have, one of them mutated."""
     text = rng.choice([CHAIN, SSD, *[MANY] * 3])
     definition, weights = made(text)
     if rng.random() < 0.7:
         lines = prototxt_text(parse_prototxt(definition))
         definition = mutated(definition, rng) if rng.random() < 0.2 else _prototxt(lines, rng).encode()
-    elif rng.random() < 0.4:
-        weights = mutated(weights, rng)
     else:
-        weights = _changed(_caffe_message(weights), rng, _CAFFE)
+        from protobuf_oracle import net_parameter
+
+        weights = _mutated_message(weights, net_parameter(), rng, _CAFFE)
     Path(f"{stem}.prototxt").write_bytes(definition)
     Path(f"{stem}.caffemodel").write_bytes(weights)
     return Case(f"{stem}.prototxt", (32, 40), public=True)
