@@ -270,6 +270,8 @@ class Net:
     def _set_blobs(self, name: str, blobs: Sequence[ArrayLike]) -> None:
         layer = self._layers[self._entry(name).place]
         arrays = [np.array(blob, np.float32, order="C") for blob in blobs]
+        if len(arrays) == 1 and getattr(layer, "bias", False) and (outputs := getattr(layer, "outputs", 0)):
+            arrays.append(np.zeros(outputs, np.float32))  # as in OpenCV, a layer without a second blob has no bias
         with self._lock:
             self._weights[layer.name] = arrays
             self._plans.clear()

@@ -199,6 +199,15 @@ def test_assigned_blobs_take_effect_at_the_next_pass(net: Any, engine: Any) -> N
     assert other.getParam(number).shape == (4, 4, 3, 3)
 
 
+@engines
+def test_a_convolution_without_a_second_blob_has_no_bias(net: Any) -> None:
+    kernel, bias = net.getLayer("conv1").blobs
+    before = net.forward("conv1") if isinstance(net, Net) else None
+    net.getLayer("conv1").blobs = [kernel]
+    after = net.forward("conv1")
+    assert before is None or close(after + bias.reshape(1, 4, 1, 1), before)
+
+
 @own_only
 def test_blobs_may_change_between_passes(net: Any, engine: Any) -> None:
     before = net.forward("conv2")

@@ -34,6 +34,7 @@ import opencv_squeezedet as sd
 from opencv_squeezedet.backends import probe
 from opencv_squeezedet.caffe.read import read
 from opencv_squeezedet.model import Model
+from opencv_squeezedet.network.layers import MOST_BLOB
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 from model_mutations import KINDS, Case, make, sound
@@ -94,6 +95,8 @@ def run_public(case: Case) -> None:
     net = read(case.path, case.path.replace(".prototxt", ".caffemodel"))
     rng = np.random.default_rng(0)
     for name, shape in net.inputs.items():
+        if np.prod(shape, dtype=float) > MOST_BLOB:
+            raise sd.ModelError(f"an input of {shape} is too large to be set")
         net.setInput(rng.uniform(0, 0.9, shape).astype(np.float32), name)
     net.forward(net.getUnconnectedOutLayersNames())
     names = net.getLayerNames()
