@@ -229,7 +229,11 @@ def test_a_head_on_logits(stem: Path, photo: np.ndarray) -> None:
         (".prototxt", lambda content: b"", "prototxt': the file is empty"),
         (".caffemodel", lambda content: b"", "caffemodel': the file is empty"),
         (".prototxt", lambda content: b"layer { name:", r"OpenCV cannot read|prototxt': no prototxt"),
-        (".prototxt", lambda content: b'name: "nothing"', r"has no layer 'slice'|an input was expected|one input was expected"),
+        (
+            ".prototxt",
+            lambda content: b'name: "nothing"',
+            r"has no layer 'slice'|an input was expected|one input was expected",
+        ),
         (
             ".prototxt",
             lambda content: content.replace(b'"fire5_squeeze"', b'"fire5_other"'),
