@@ -30,7 +30,7 @@ def _set_level(level: int) -> int:
 
 @contextmanager
 def silent_opencv() -> Iterator[None]:
-    """Keep OpenCV from logging what an exception also says; with several threads, until the last of them leaves."""
+    """Silence OpenCV's log, where an exception has the message; with several threads, until the last of them leaves."""
     global _users, _level_before
     with _lock:
         if _users == 0:
