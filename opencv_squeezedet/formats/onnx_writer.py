@@ -120,7 +120,7 @@ class _Writer:
             "name": network.name or "network",  # without a name it would not be ONNX
             "initializer": self.initializers,
             "input": [self._declared(name, shape) for name, shape in network.inputs.items()],
-            "output": [self._declared(top, shapes[top]) | {"name": self.value_of(top)} for top in outputs],
+            "output": [{**self._declared(top, shapes[top]), "name": self.value_of(top)} for top in outputs],
         }
         model = {
             "ir_version": IR_VERSION,
