@@ -239,11 +239,11 @@ class _Decoder:
     def _varints(self, begin: int, end: int) -> NDArray[np.int64]:
         """The numbers that follow each other from ``begin`` to ``end``."""
         if end - begin <= _FEW:  # as of a blob's shape, of which there are many
-            numbers = []
+            found = []
             while begin < end:
                 number, begin = self._varint(begin, end)
-                numbers.append(number)
-            return np.array(numbers, np.uint64).view(np.int64)
+                found.append(number)
+            return np.array(found, np.uint64).view(np.int64)
         parts = []
         while begin < end:
             data = np.frombuffer(self._content, np.uint8, min(end - begin, _CHUNK), begin)

@@ -81,6 +81,8 @@ _Weights = Mapping[str, Sequence[NDArray[np.float32]]]
 class _Writer:
     """Collects nodes. A blob that a layer overwrites in place has one ONNX value for each writer, the last under its name.
 
+    The last of an input has another name.
+
     Parameters
     ----------
     weights : Weights or None
@@ -106,7 +108,8 @@ class _Writer:
 
     def value_for(self, top: str, layer: str) -> str:
         self._writers[top] -= 1
-        self._values[top] = top if self._writers[top] == 0 else f"{top}/before_{layer}"
+        last = top if top not in self._network.inputs else f"{top}/after_{layer}"
+        self._values[top] = last if self._writers[top] == 0 else f"{top}/before_{layer}"
         return self._values[top]
 
     def content(self, outputs: Sequence[str]) -> bytes:
@@ -117,7 +120,7 @@ class _Writer:
             "name": network.name or "network",  # without a name it would not be ONNX
             "initializer": self.initializers,
             "input": [self._declared(name, shape) for name, shape in network.inputs.items()],
-            "output": [self._declared(top, shapes[top]) for top in outputs],
+            "output": [{**self._declared(top, shapes[top]), "name": self.value_of(top)} for top in outputs],
         }
         model = {
             "ir_version": IR_VERSION,

@@ -112,7 +112,8 @@ class Network:
                 raise layer.error(f"its top {again[0]!r} already exists")
             bottoms = [blobs[bottom] for bottom in layer.bottoms]
             tops = layer.top_shapes(bottoms)
-            values, work = values + sum(map(math.prod, tops)), work + layer.work(bottoms, tops)
+            new = [shape for top, shape in zip(layer.tops, tops, strict=True) if top not in layer.bottoms]
+            values, work = values + sum(map(math.prod, new)), work + layer.work(bottoms, tops)
             if max(map(math.prod, tops), default=0) > MOST_BLOB or values > MOST_VALUES or work > MOST_WORK:
                 raise layer.error(
                     f"tops of {', '.join(map(str, tops[:4]))}, {values} values and {work} operations up to here are too many; "

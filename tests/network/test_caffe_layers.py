@@ -271,6 +271,16 @@ def test_layers_and_weights_of_one_name() -> None:
     assert network.by_opencv_name == {"same": ("b",), "same_1": ("c",)}
 
 
+def test_an_input_that_is_overwritten() -> None:
+    layer = Power(name="it", bottoms=("data",), tops=("data",), shift=1.0)
+    network = Network("one", "data", SHAPE, (layer, Power(name="more", bottoms=("data",), tops=("y",), scale=2.0)))
+    content = onnx_bytes(network, {}, opencv=HAS_GRAPH_ENGINE)
+    net = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
+    net.setInput(X)
+    np.testing.assert_allclose(net.forward(), 2 * (X + 1), rtol=1e-6)
+    onnx_bytes(Network("one", "data", SHAPE, (layer,)), {})
+
+
 def test_each_layer_has_a_blob_of_its_own_under_opencv_s_name() -> None:
     text = 'input: "a" input_dim: [1, 2, 3, 4] ' + "".join(
         f'layer {{ name: "{name}" type: "{kind}" bottom: "{bottom}" top: "{top}" {more} }}'

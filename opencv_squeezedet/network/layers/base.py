@@ -23,8 +23,8 @@ from opencv_squeezedet.network.layers.interfaces import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-MOST_BLOB = 1 << 27
-"""The most values in a blob: half a GiB as float32."""
+MOST_BLOB = 1 << 28
+"""The most values in a blob: a GiB as float32."""
 MOST_LENGTH = 1 << 15
 """The largest kernel, stride, pad or dilation."""
 SLOWER = 30
