@@ -168,7 +168,10 @@ class Host:
         """Add the tops to the values that are known."""
         bottoms = [values[name] for name in self.layer.bottoms]
         if isinstance(self.layer, DetectionOutput) and not registered.get(kind_of(self.layer)):
-            tops = [_detections(self.layer, bottoms)]
+            try:
+                tops = [_detections(self.layer, bottoms)]
+            except ValueError as error:
+                raise NetError(f"layer {self.layer.name!r}: {error}") from error
         else:
             tops = self._run_registered(bottoms, weights)
         values.update(zip(self.layer.tops, tops, strict=True))
@@ -196,7 +199,7 @@ def _detections(layer: DetectionOutput, bottoms: Sequence[Array]) -> Array:
         variance_encoded_in_target=layer.encoded,
         background_label_id=layer.background,
         confidence_threshold=layer.score_threshold,
-        nms_threshold=layer.nms_threshold,
+        nms_threshold=min(layer.nms_threshold, 1.0),  # no IoU is above 1
         top_k=layer.top_k if layer.top_k > 0 else -1,
         keep_top_k=layer.keep,
         clip=layer.clip,
