@@ -1,21 +1,27 @@
-"""Compares the SSD pass with OpenCV 4's layer DetectionOutput: 8,732 priors, 21 classes, confidence threshold 0.01.
+"""Compares Caffe networks on OpenCV 5 with OpenCV 4, which ``--python`` names; each is measured in a process of its own.
 
-``--python`` names the Python of an environment with OpenCV 4, whose layer is measured in a process of its own. The two are
-measured in turn, in blocks; "gain" is the median of the blocks' ratios. Scores are a softmax in which the background leads by
-so much that few, many or most of the scores are above the threshold.
+The SSD pass beside OpenCV 4's layer DetectionOutput: 8,732 priors, 21 classes, confidence threshold 0.01. Scores are a softmax
+in which the background leads by so much that few, many or most of the scores are above the threshold.
+
+Whole networks, if any are given: the time of a forward pass, and the ratios (here / OpenCV 4) of that, of the processor time
+until the first pass, without one pass, and of the peak memory. Both are measured in turn, in blocks; a ratio of times is the
+median of the blocks' ratios.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _timing import machine, pin_to_one_core, ratio, sampler, table, typical
+from _timing import machine, pin_to_one_core, ratio, sampler, seconds, table, typical
 
 PRIORS, CLASSES = 8732, 21
 LEADS = {"few scores": 8.0, "many scores": 4.0, "most scores": 0.0}
@@ -65,7 +71,31 @@ def kernel(lead: float) -> Callable[[], np.ndarray[Any, Any]]:
     return lambda: sd.ssd_postprocess(**values)
 
 
-def serve() -> None:
+class Worker:
+    """A process of a Python that prints what it has found, and then the seconds of a call for each line that it gets."""
+
+    def __init__(self, python: str, *arguments: str) -> None:
+        command = [python, __file__, *arguments]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.found = json.loads(self._ask())
+
+    def __call__(self, line: str = "") -> float:
+        """Return the seconds of one call."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        return float(self._ask())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+    def _ask(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+
+def serve_layer() -> None:
     """Measure OpenCV 4's layer once for each line of standard input, which names a row of `LEADS`."""
     calls = {name: layer(lead) for name, lead in LEADS.items()}
     samplers = {name: sampler(call) for name, call in calls.items()}
@@ -74,36 +104,91 @@ def serve() -> None:
         print(samplers[line.strip()](), flush=True)
 
 
+def serve_network(stem: str, shape: tuple[int, ...]) -> None:
+    """Load a network and run it; then measure it once for each line of standard input."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    if hasattr(cv2.dnn, "readNetFromCaffe"):
+        read = cv2.dnn.readNetFromCaffe
+    else:
+        from opencv_squeezedet.caffe.read import read
+    blob = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    before, start = _peak(), time.process_time()
+    net = read(f"{stem}.prototxt", f"{stem}.caffemodel")
+
+    def forward() -> Any:
+        net.setInput(blob)
+        return net.forward()
+
+    forward()
+    loaded = time.process_time() - start
+    found = {"load": loaded - min(seconds(forward) for _ in range(3)), "memory": _peak() - before}
+    print(json.dumps(found), flush=True)
+    for _ in sys.stdin:
+        print(seconds(forward), flush=True)
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def compare_layers(python: str, blocks: int) -> str:
+    """Return the table of SSD's layer."""
+    worker, rows = Worker(python, "--serve"), []
+    for name, lead in LEADS.items():
+        call = kernel(lead)
+        np.testing.assert_allclose(call(), worker.found[name], atol=1e-5)
+        own = sampler(call)
+        found = [{"own": own(), "opencv": worker(name)} for _ in range(blocks)]
+        milliseconds = [f"{1000 * typical(found, engine):.2f}" for engine in ("opencv", "own")]
+        rows.append([name, *milliseconds, f"{ratio(found, 'opencv', 'own'):.1f}"])
+    worker.close()
+    return table(["DetectionOutput", "OpenCV 4, ms", "ssd_postprocess, ms", "gain"], rows)
+
+
+def compare_networks(python: str, stems: Sequence[str], blocks: int) -> str:
+    """Return the table of whole networks."""
+    from opencv_squeezedet.caffe.read import read
+
+    rows = []
+    for stem in stems:
+        (shape,) = read(f"{stem}.prototxt", None).inputs.values()
+        arguments = "--network", stem, "--shape", *map(str, shape)
+        workers = {"opencv": Worker(python, *arguments), "own": Worker(sys.executable, *arguments)}
+        found = [{name: worker() for name, worker in workers.items()} for _ in range(blocks)]
+        milliseconds = [f"{1000 * typical(found, engine):.1f}" for engine in ("opencv", "own")]
+        more = [workers["own"].found[what] / workers["opencv"].found[what] for what in ("load", "memory")]
+        rows.append(
+            [Path(stem).name, *milliseconds, f"{ratio(found, 'own', 'opencv'):.2f}", *(f"{value:.2f}" for value in more)]
+        )
+        for worker in workers.values():
+            worker.close()
+    return table(["network", "OpenCV 4, ms", "here, ms", "time", "loading", "memory"], rows)
+
+
 def main() -> None:
-    """Print a table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", metavar="PYTHON", required=True, help="the Python of an environment with OpenCV 4")
+    parser.add_argument("networks", nargs="*", metavar="STEM", help="NAME of NAME.prototxt and NAME.caffemodel")
+    parser.add_argument("--python", metavar="PYTHON", help="the Python of an environment with OpenCV 4")
     parser.add_argument("--blocks", type=int, default=15, metavar="N", help="blocks of measurements (default: 15)")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--network", help=argparse.SUPPRESS)
+    parser.add_argument("--shape", type=int, nargs="*", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    print(f"{machine()}; {pin_to_one_core()}\n")
-    command = [arguments.python, __file__, "--serve"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        reader, writer = process.stdout, process.stdin
-        expected = json.loads(reader.readline())
-
-        def opencv(name: str) -> float:
-            writer.write(f"{name}\n")
-            writer.flush()
-            return float(reader.readline())
-
-        rows = []
-        for name, lead in LEADS.items():
-            call = kernel(lead)
-            np.testing.assert_allclose(call(), expected[name], atol=1e-5)
-            own = sampler(call)
-            blocks = [{"own": own(), "opencv": opencv(name)} for _ in range(arguments.blocks)]
-            milliseconds = [f"{1000 * typical(blocks, engine):.2f}" for engine in ("opencv", "own")]
-            rows.append([name, *milliseconds, f"{ratio(blocks, 'opencv', 'own'):.1f}"])
-        writer.close()
-    print(table(["DetectionOutput", "OpenCV 4, ms", "ssd_postprocess, ms", "gain"], rows))
+    if arguments.serve:
+        serve_layer()
+    elif arguments.network is not None:
+        serve_network(arguments.network, tuple(arguments.shape))
+    elif arguments.python is None:
+        parser.error("--python is required")
+    else:
+        print(f"{machine()}; {pin_to_one_core()}\n")
+        print(compare_layers(arguments.python, arguments.blocks))
+        if arguments.networks:
+            print(f"\n{compare_networks(arguments.python, arguments.networks, arguments.blocks)}")
 
 
 if __name__ == "__main__":
-    serve() if "--serve" in sys.argv else main()
+    main()
