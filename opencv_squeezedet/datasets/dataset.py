@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +26,14 @@ class Annotated:
     class_id : (N,) int64
         Indices into the data set's labels.
     difficult : (N,) bool
-        VOC's ``difficult`` or COCO's ``iscrowd``: metrics neither ask for these objects nor count them as mistakes.
+        VOC's ``difficult``, COCO's ``iscrowd``: in metrics, missing such an object or detecting it is not an error.
     image_id : int or str
         The picture's unique name in the data set: COCO's id, otherwise the file name without suffix, with its folders if
         several have that name.
     area : (N,) float32, optional
-        Pixels of each object, by which COCO's metrics tell small from large. Default: the box's.
+        Pixels of each object, from which COCO's metrics derive its size. Default: the box's.
+    ignored : (M, 4) float32, optional
+        Regions x1, y1, x2, y2, pixels, such as KITTI's ``DontCare``: detections in them are ignored, whatever their class.
     """
 
     path: Path
@@ -41,6 +43,7 @@ class Annotated:
     difficult: NDArray[np.bool_]
     image_id: int | str
     area: NDArray[np.float32] = None  # type: ignore[assignment]  # never after __post_init__
+    ignored: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 4), np.float32))
 
     def __post_init__(self) -> None:
         """Fill in the area."""
@@ -58,21 +61,24 @@ class Dataset:
     labels : tuple of str
         Class names, in the order of the class ids.
     pictures : tuple of Annotated
-        Those that can be used, in the order of the data set.
+        The usable pictures, in the order of the data set.
     problems : tuple of Problem
-        Everything that was wrong with the annotations, one `Problem` for each kind; ``str`` makes a line of it.
+        Everything that is wrong with the annotations, one `Problem` for each kind; ``str`` makes a line of it.
     layout : str
-        What the files were taken for and in which folders they are, if that had to be found out.
+        The format of the files, and the folders in which they are.
+    splits : tuple of str
+        The splits that the data set declares: arguments of `load_dataset`.
     """
 
     labels: tuple[str, ...]
     pictures: tuple[Annotated, ...]
     problems: tuple[Problem, ...]
     layout: str = ""
+    splits: tuple[str, ...] = ()
 
     @property
     def box_count(self) -> int:
-        """How many boxes the pictures have together."""
+        """Number of boxes in all pictures."""
         return sum(len(picture.class_id) for picture in self.pictures)
 
     def random_split(self, share: float) -> tuple[Dataset, Dataset]:
@@ -81,12 +87,12 @@ class Dataset:
         Parameters
         ----------
         share : float
-            The part to hold apart, between 0 and 1.
+            The share to hold out, between 0 and 1.
 
         Returns
         -------
         (Dataset, Dataset)
-            The rest, and the part, both in the order of the data set.
+            The rest and the held-out pictures, both in the order of the data set.
 
         Raises
         ------
@@ -98,7 +104,7 @@ class Dataset:
         if len(self.pictures) < 2:
             raise ValueError(f"{len(self.pictures)} picture cannot be divided")
         count = min(max(1, round(share * len(self.pictures))), len(self.pictures) - 1)
-        apart = set(np.random.default_rng(0).permutation(len(self.pictures))[:count].tolist())
-        parts = ([picture for i, picture in enumerate(self.pictures) if (i in apart) == held] for held in (False, True))
+        held_out = set(np.random.default_rng(0).permutation(len(self.pictures))[:count].tolist())
+        parts = ([picture for i, picture in enumerate(self.pictures) if (i in held_out) == held] for held in (False, True))
         rest, part = (replace(self, pictures=tuple(pictures)) for pictures in parts)
         return rest, part

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from opencv_squeezedet.datasets import Annotated, Dataset, Problem, load_dataset
+from opencv_squeezedet.datasets import Annotated, Dataset, Problem, load_dataset, usual_splits
 
 pytest.importorskip("PIL", reason="the sizes of pictures are read with Pillow, of the eval extra")
 pytest.importorskip("yaml", reason="YOLO's descriptions are read with PyYAML, of the eval extra")
@@ -284,9 +284,10 @@ def test_a_picture_in_two_splits_is_one_picture(tmp_path: Path) -> None:
 def test_absent_splits_are_named_once(tmp_path: Path) -> None:
     places = "train: ../images\nval: ../valid/images\ntest: ../test/images\n"
     path = write_yolo(tmp_path, LINE, f"names: [cat, dog]\n{places}")
-    check(load_dataset(path, split="train"), BOX)
-    check(load_dataset(path), BOX, told="absent: 2 (val; test)", count=2)
-    with pytest.raises(FileNotFoundError, match=r"no pictures at .*test"):
+    for split in (None, "train"):
+        check(load_dataset(path, split=split), BOX, told="absent: 2 (val; test)", count=2)
+    assert usual_splits(path) == ("train", None)
+    with pytest.raises(FileNotFoundError, match=r"no split 'test' .there: train"):
         load_dataset(path, split="test")
 
 
