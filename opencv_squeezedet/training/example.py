@@ -26,7 +26,7 @@ class Example:
     classes : (N, C) float32
         Probability of each class.
     quality : (N,) float32
-        Probability of each object; 0 for objects to be ignored.
+        Probability of each object; 0 for ignored objects, -1 for ignored regions.
     annotated : bool
         Whether people annotated the picture.
     """

@@ -26,7 +26,8 @@ class Targets(NamedTuple):
     classes : (M, C) float32
         Probability of each class: 1 for a known class, or a teacher's soft label. Rows sum to 1.
     quality : (M,) float32
-        Probability of the object; 0 marks an ignored one, which counts neither as an object nor as background.
+        Probability of the object; 0 marks an ignored one, which counts neither as an object nor as background, and -1 an
+        ignored region of any number of objects.
     """
 
     picture: Tensor
@@ -270,8 +271,12 @@ def _one_object_each(chosen: Tensor, iou: Tensor, picture: Tensor, pictures: int
 
 
 def _overlapped(boxes: Tensor, targets: Targets, which: Tensor) -> Tensor:
-    """Whether each predicted box (N, A) has an IoU above 0.5 with one of the chosen objects."""
+    """Whether each predicted box (N, A) has an IoU above 0.5 with one of the chosen objects, or lies mostly in a region."""
     covered = boxes.new_zeros(boxes.shape[:2], dtype=torch.bool)
-    for picture, truth in zip(targets.picture[which].tolist(), targets.xyxy[which], strict=True):
-        covered[picture] |= iou_xyxy(boxes[picture], truth) > 0.5
+    for row in torch.nonzero(which).flatten().tolist():
+        near, truth = boxes[targets.picture[row]], targets.xyxy[row]
+        if targets.quality[row] < 0:  # the box's IoU with its part in the region is the share of that part
+            low, high = torch.maximum(near[:, :2], truth[:2]), torch.minimum(near[:, 2:], truth[2:])
+            truth = torch.cat([low, high], 1)
+        covered[targets.picture[row]] |= iou_xyxy(near, truth) > 0.5
     return covered
