@@ -41,8 +41,11 @@ EXAMPLE = "VOCdevkit/VOC2007 --split test --model runs/best --html report.html"
 
 def add_arguments(parser: CommandParser) -> None:
     """Add the arguments of the command."""
-    held_out = "; a fraction such as 0.2 selects the pictures that squeezedet train --split 0.2 held out"
-    dataset_options.add_dataset_arguments(parser, fraction=held_out)
+    dataset_options.add_dataset_arguments(
+        parser,
+        split="split of the data set; a fraction such as 0.2 selects the pictures that squeezedet train --split 0.2 holds "
+        "out, which are also those that it holds out of a data set without a val split (default: all pictures)",
+    )
     add = parser.add_argument_group("detection").add_argument
     add_model(add)
     add_backend(add)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.datasets.problems import Problem
 
+_SIZES = np.array([32.0**2, 96.0**2])  # from which an object is medium, large
+
 
 @dataclass(frozen=True, eq=False)
 class Annotated:
@@ -80,6 +82,18 @@ class Dataset:
     def box_count(self) -> int:
         """Number of boxes in all pictures."""
         return sum(len(picture.class_id) for picture in self.pictures)
+
+    def objects(self) -> NDArray[np.int64]:
+        """Count the objects of each class (C, 5): all that count, difficult ones, and small, medium and large ones.
+
+        Sizes are COCO's: small is below 32x32 pixels, large from 96x96; difficult objects are in no size.
+        """
+        counts = np.zeros((len(self.labels), 5), np.int64)
+        for picture in self.pictures:
+            size = 2 + (picture.area[:, None] >= _SIZES).sum(1)
+            np.add.at(counts, (picture.class_id, np.where(picture.difficult, 1, size)), 1)
+        counts[:, 0] = counts[:, 2:].sum(1)
+        return counts
 
     def random_split(self, share: float) -> tuple[Dataset, Dataset]:
         """Divide the pictures at random, in the same way each time.

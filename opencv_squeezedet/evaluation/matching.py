@@ -53,7 +53,7 @@ def _share_inside(xyxy: NDArray[np.float32], regions: NDArray[np.float32]) -> ND
     """Return the largest share of each box that lies in one region."""
     sides = np.minimum(xyxy[:, None, 2:], regions[:, 2:]) - np.maximum(xyxy[:, None, :2], regions[:, :2])
     area = (xyxy[:, 2:] - xyxy[:, :2]).prod(1)
-    return (sides.clip(0).prod(2).max(1, initial=0) / np.maximum(area, 1e-6)).astype(np.float32)
+    return np.asarray(sides.clip(0).prod(2).max(1, initial=0) / np.maximum(area, 1e-6), np.float32)
 
 
 class ClassMatches(NamedTuple):

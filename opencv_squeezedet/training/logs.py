@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from opencv_squeezedet.evaluation import Evaluation
+from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import write_whole
 from opencv_squeezedet.training.diagnostics import LayerState, table_of
 from opencv_squeezedet.training.losses import Losses
@@ -67,3 +69,24 @@ def write_logs(folder: Path, history: Sequence[dict[str, float]], labels: Sequen
     if measured:
         of_classes = [_OF_CLASS + label for label in labels]
         write_whole(folder / "classes.csv", table_of(measured, ["seen", "map_voc07", *of_classes]))
+
+
+def curves_png(history: Sequence[dict[str, float]]) -> bytes:
+    """Plot the parts of the loss and, if it was measured, the mAP over the pictures seen, as PNG."""
+    with needs("train"):
+        from matplotlib.figure import Figure
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name in Losses._fields:
+        left.plot([row["seen"] for row in history], [row[name] for row in history], label=name)
+    measured = [row for row in history if "map_voc07" in row]
+    right.plot([row["seen"] for row in measured], [100 * row["map_voc07"] for row in measured], "o-")
+    left.set(title="loss", xlabel="pictures seen", yscale="log")
+    right.set(title="mAP (VOC07), %", xlabel="pictures seen", ylim=(0, 100))
+    left.legend(frameon=False)
+    for axes in (left, right):
+        axes.set_xlim(0, history[-1]["seen"])
+        axes.grid(alpha=0.3)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    return content.getvalue()
