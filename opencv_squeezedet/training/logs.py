@@ -81,7 +81,7 @@ def curves_png(history: Sequence[dict[str, float]]) -> bytes:
         left.plot([row["seen"] for row in history], [row[name] for row in history], label=name)
     measured = [row for row in history if "map_voc07" in row]
     right.plot([row["seen"] for row in measured], [100 * row["map_voc07"] for row in measured], "o-")
-    left.set(title="loss", xlabel="pictures seen", yscale="log")
+    left.set(title="loss", xlabel="pictures seen", ylim=(0, None))
     right.set(title="mAP (VOC07), %", xlabel="pictures seen", ylim=(0, 100))
     left.legend(frameon=False)
     for axes in (left, right):

@@ -45,11 +45,15 @@ def time_steps(model: TorchNetwork, outputs: Sequence[str], shape: tuple[int, in
     shape : (int, int, int)
         Pictures in a batch, height and width.
     """
-    return StepTimes(*(_seconds(copy.deepcopy(model), outputs, shape, bfloat16=bfloat16) for bfloat16 in (True, False)))
+    return StepTimes(*(step_seconds(model, outputs, shape, bfloat16=bfloat16) for bfloat16 in (True, False)))
 
 
-def _seconds(model: TorchNetwork, outputs: Sequence[str], shape: tuple[int, int, int], *, bfloat16: bool) -> float:
-    """The duration of the second of two steps; in the first, kernels are chosen and memory is allocated."""
+def step_seconds(model: TorchNetwork, outputs: Sequence[str], shape: tuple[int, int, int], *, bfloat16: bool) -> float:
+    """Return the duration of the second of two steps; in the first, kernels are chosen and memory is allocated.
+
+    See `time_steps`.
+    """
+    model = copy.deepcopy(model)
     set_layout(model, bfloat16=bfloat16)
     model.train()
     device = next(model.parameters()).device

@@ -38,11 +38,11 @@ from opencv_squeezedet.training.losses import AlignedLoss, Assigned, Loss, Losse
 from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.parallel import count as parallel_count
 from opencv_squeezedet.training.parallel import from_first, gathered
-from opencv_squeezedet.training.precision import time_steps
+from opencv_squeezedet.training.precision import step_seconds
 from opencv_squeezedet.training.predictions import anchors_of
 from opencv_squeezedet.training.pseudo_labels import PseudoLabels
 from opencv_squeezedet.training.recipe import Recipe
-from opencv_squeezedet.training.start import build_model, network_and_head, start_anchors
+from opencv_squeezedet.training.start import build_model, keep_head_rows, network_and_head, start_anchors
 from opencv_squeezedet.training.training_set import class_weights, examples_of, fingerprint
 
 _FORWARD_SHARE = 0.4  # of a step's time
@@ -108,7 +108,7 @@ class Training:
         if validation is not None and all(picture.difficult.all() for picture in validation.pictures):
             raise ValueError(f"none of the {len(validation.pictures)} validation pictures has an object that is not ignored")
         self.preprocess = Preprocess(recipe.input_size)
-        model, self._first = build_model(self.network, recipe, start)
+        model, self._first = build_model(self.network, recipe, start, dataset.labels if start is None else None)
         stream = BatchStream(
             examples=examples,
             pictures=recipe.pictures,
@@ -135,6 +135,8 @@ class Training:
                 model.init_batchnorm(self._first, blob)
             new = [step.layer for step in self.network.trained() if step.layer.name not in self._first]
             model.init_inputs([layer.name for layer in new if isinstance(layer, Convolution)], blob)
+            if start is None and new and new[-1].name == [*self.network.trained()][-1].layer.name:
+                keep_head_rows(model, self.config, recipe.start)
         self._inference = Inference(self.preprocess, self.config)
         self._start = layer_states(model.eval(), self._inference.blob(self._sample))
         self.trainer = Trainer(
@@ -226,8 +228,11 @@ class Training:
         ends = [start for _, start in sizes[1:]] + [1.0]
         area = sum(size * max(0.0, end - start) for (size, start), end in zip(sizes, ends, strict=True))
         width, height = self.recipe.sizes[0][0][0]
-        times = trainer.step_times or time_steps(trainer.model, LOGITS, (batch, height, width))
-        per_pixel = (times.bfloat16 if trainer.bfloat16 else times.float32) / (batch * width * height)
+        if trainer.step_times is None:
+            seconds = step_seconds(trainer.model, LOGITS, (batch, height, width), bfloat16=trainer.bfloat16)
+        else:
+            seconds = trainer.step_times.bfloat16 if trainer.bfloat16 else trainer.step_times.float32
+        per_pixel = seconds / (batch * width * height)
         full = self.recipe.input_size[0] * self.recipe.input_size[1]
         validated = 0 if self.validation is None else len(self.validation.pictures) * -(-left // every)
         return float(per_pixel * (area * left + _FORWARD_SHARE * full * validated))

@@ -43,8 +43,8 @@ import training_cases  # noqa: E402, F401  (one thread)
 from opencv_squeezedet.preprocess import Preprocess  # noqa: E402
 from opencv_squeezedet.training import Recipe  # noqa: E402
 from opencv_squeezedet.training.module import TorchNetwork  # noqa: E402
-from opencv_squeezedet.training.predictions import anchors_of, ciou_loss, decode_xyxy, iou_xyxy, predictions  # noqa: E402
-from opencv_squeezedet.training.start import build_model, network_and_head, start_anchors, start_weights  # noqa: E402
+from opencv_squeezedet.training.predictions import anchors_of, ciou_loss, decode_xyxy, iou_xyxy, logit_channels, predictions  # noqa: E402
+from opencv_squeezedet.training.start import build_model, keep_head_rows, network_and_head, start_anchors, start_weights  # noqa: E402
 
 SMALL = architectures.squeezedet_pyramid(3, 2, (96, 128))
 BLOBS = ("delta_bbox", "class_scores", "conf_scores")
@@ -212,6 +212,28 @@ def test_the_same_network_begins_where_it_ended() -> None:
     model, loaded = build_model(network, recipe)
     assert len(loaded) == len(model.filters)
     assert not model.norms
+
+
+@pytest.mark.parametrize("labels", [("dog", "bolt", "cat"), ("nut",), sd.VOC.labels[::-1]])
+def test_a_head_keeps_the_rows_of_the_classes_that_it_knows(labels: tuple[str, ...]) -> None:
+    """Its scores of these classes, its boxes and its confidences are those of the start; not so with other anchors."""
+    recipe = Recipe(input_size=(96, 96))
+    network, config = network_and_head(recipe, labels)
+    model, loaded = build_model(network, recipe, labels=labels)
+    channels = logit_channels(network)
+    assert channels.layer not in loaded
+    assert keep_head_rows(model, config, "embedded") == tuple(label for label in labels if label in sd.VOC.labels)
+    old, new = start_weights("embedded")[channels.layer], model.weights()[channels.layer]
+    anchors = len(config.anchors)
+    for before, after in zip(old, new, strict=True):
+        np.testing.assert_array_equal(after[anchors * len(labels) :], before[anchors * 20 :])
+        by_class, by_old = after[: anchors * len(labels)], before[: anchors * 20]
+        for i, label in enumerate(labels):
+            row = sd.VOC.labels.index(label) if label in sd.VOC.labels else 0
+            same = np.array_equal(by_class[i :: len(labels)], by_old[row::20])
+            assert same == (label in sd.VOC.labels)
+    other = replace(config, anchors=[(w + 5, h) for w, h in config.anchors])
+    assert keep_head_rows(model, other, "embedded") == ()
 
 
 def test_weights_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
