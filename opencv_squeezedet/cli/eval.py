@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from opencv_squeezedet._version import __version__
 from opencv_squeezedet.cli import dataset_options
 from opencv_squeezedet.cli.arguments import (
     add_backend,
@@ -133,11 +134,13 @@ def _categories(args: argparse.Namespace) -> dict[int | str, str] | None:
 
 
 def _headline(args: argparse.Namespace, dataset: Dataset) -> tuple[str, str]:
-    what = args.results or args.model or "the embedded model"
-    title = f"{os.path.basename(what)} on {os.path.basename(os.path.normpath(args.dataset))}"
+    what = args.results or args.model or "embedded"
+    title = f"{os.path.basename(os.path.normpath(what))} on {os.path.basename(os.path.normpath(args.dataset))}"
     split = f", split {args.split}" if args.split else ""
     lowest = "" if args.results else f", scores above {args.threshold:g}"
-    return title, f"{len(dataset.pictures)} pictures, {dataset.box_count} objects{split}{lowest}"
+    source = f"detections of {args.results}" if args.results else f"model {args.model or 'embedded'}"
+    counts = f"{len(dataset.pictures)} pictures, {dataset.box_count} objects{split}{lowest}"
+    return title, f"{counts}; {source}; opencv-squeezedet {__version__}"
 
 
 def _write(

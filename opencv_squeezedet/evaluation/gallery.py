@@ -18,7 +18,7 @@ from opencv_squeezedet.preprocess import Picture
 
 HIT, WRONG, MISSED, TRUTH = (115, 158, 0), (40, 80, 230), (66, 228, 240), (255, 255, 255)  # BGR, colour-blind safe
 _IGNORED = (150, 150, 150)
-_SIDE = 640  # of a picture in the report
+_SIDE = 400  # of a picture in the report
 
 
 class RankedPicture(NamedTuple):
