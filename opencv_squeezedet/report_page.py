@@ -36,7 +36,7 @@ h1 { font-size: 26px; margin: 0; } h2 { font-size: 18px; margin: 0 0 10px; }
 p { margin: 6px 0; color: #52606d; }
 section { background: #fff; border: 1px solid #e1e7ec; border-radius: 8px; padding: 18px 22px; margin-top: 18px; }
 .wide { overflow-x: auto; }
-img.plot { width: 100%; min-width: 620px; height: auto; } img.narrow { min-width: 0; max-width: 680px; }
+img.plot { width: 100%; min-width: 620px; height: auto; } img.narrow { min-width: 0; width: auto; max-width: 100%; }
 .cards { display: flex; flex-wrap: wrap; gap: 12px; margin-top: 18px; }
 .card { flex: 1 1 120px; background: #fff; border: 1px solid #e1e7ec; border-radius: 8px; padding: 12px 16px; }
 .card b { display: block; font-size: 26px; color: #1769aa; } .card span { color: #52606d; font-size: 13px; }

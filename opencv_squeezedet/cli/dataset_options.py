@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from opencv_squeezedet.cli.errors import CommandError, usage_errors
 from opencv_squeezedet.cli.parser import CommandParser
@@ -63,8 +64,17 @@ def _random_split(args: argparse.Namespace, labels: Sequence[str] | None = None)
         return dataset.random_split(float(args.split))
 
 
-def load_parts(args: argparse.Namespace) -> tuple[Dataset, Dataset | None, str]:
-    """Load the pictures to train on, those to validate on, and say which these are; see the help of ``squeezedet train``.
+class Parts(NamedTuple):
+    """The pictures to train on, those to validate on, and where they are from."""
+
+    train: Dataset
+    train_source: str
+    validation: Dataset | None
+    validation_source: str
+
+
+def load_parts(args: argparse.Namespace) -> Parts:
+    """Load the pictures to train and to validate on; see the help of ``squeezedet train``.
 
     Raises
     ------
@@ -79,23 +89,25 @@ def load_parts(args: argparse.Namespace) -> tuple[Dataset, Dataset | None, str]:
                 f"--split {args.split} holds out pictures for validation: --val and --val-split cannot be combined with it"
             )
         rest, held_out = _random_split(args)
-        return rest, held_out, "held out at random"
+        return Parts(rest, "the other pictures", held_out, "held out at random")
     with usage_errors():
         train, val = usual_splits(args.dataset)
     split = args.split or train
     dataset = load(args, split=split)
+    source = "all pictures" if split is None else f"split {split}"
     if args.val == "none":
-        return dataset, None, "none: the accuracy is not measured"
+        return Parts(dataset, source, None, "none, the accuracy is not measured")
     if args.val is not None:
         with usage_errors():
             val_split = args.val_split or usual_splits(args.val)[1]
         validation = load(args, dataset.labels, dataset=args.val, images=None, split=val_split)
-        return dataset, validation, f"from {args.val}"
+        return Parts(dataset, source, validation, f"from {args.val}")
     val_split = args.val_split or (val if split is not None and val != split else None)
     if val_split is not None:
-        return dataset, load(args, dataset.labels, split=val_split), f"split {val_split}"
-    with usage_errors(about="validation: "):
-        rest, held_out = dataset.random_split(_HELD_OUT)
+        return Parts(dataset, source, load(args, dataset.labels, split=val_split), f"split {val_split}")
+    if len(dataset.pictures) < 2:
+        return Parts(dataset, source, None, "none, a single picture cannot be divided")
+    rest, held_out = dataset.random_split(_HELD_OUT)
     if all(picture.difficult.all() for picture in held_out.pictures):
-        return dataset, None, "none: a random fifth of the pictures has no object"
-    return rest, held_out, "a random fifth, because the data set declares no validation split"
+        return Parts(dataset, source, None, "none, a random fifth of the pictures has no object")
+    return Parts(rest, source, held_out, "a random fifth, because no validation split is declared")

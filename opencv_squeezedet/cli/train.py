@@ -135,9 +135,10 @@ def _train(args: argparse.Namespace, *, first: bool) -> int:
 
     arguments = _arguments(args)
     args.output = args.output or _free_folder(arguments)
-    dataset, validation, source = dataset_options.load_parts(args)
+    parts = dataset_options.load_parts(args)
+    dataset, validation = parts.train, parts.validation
     if not args.quiet:
-        print("\n".join(shown(line) for line in _describe_data(args, dataset, validation, source)))
+        print("\n".join(shown(line) for line in _describe_data(args.dataset, parts)))
     with usage_errors():
         files = args.teacher or ()
         teacher = PseudoLabels.merged(PseudoLabels.read(Path(file), dataset.labels) for file in files) if files else None
@@ -145,7 +146,7 @@ def _train(args: argparse.Namespace, *, first: bool) -> int:
             _recipe(args, dataset), dataset, args.output, validation=validation, teacher=teacher, workers=args.workers
         )
         write_whole(args.output / _ARGUMENTS, arguments.encode())
-        every = args.every or min(_MOST_EVERY, -(-training.recipe.pictures // 10))
+        every = _every(args, training.recipe.pictures)
         if not args.quiet:
             print(_describe_length(training, every), flush=True)
         _watch(training, args, every)
@@ -183,9 +184,13 @@ def _same_content(path: Path, text: str) -> bool:
     return path.is_file() and read_whole(path, _MOST_JSON_BYTES) == text.encode()
 
 
-def _describe_data(args: argparse.Namespace, dataset: Dataset, validation: Dataset | None, source: str) -> list[str]:
-    lines = [f"{args.dataset}: {dataset.layout}", f"train: {_describe_objects(dataset)}"]
-    return [*lines, f"validation: {source}" + ("" if validation is None else f"; {_describe_objects(validation)}")]
+def _describe_data(name: str, parts: dataset_options.Parts) -> list[str]:
+    validation = "" if parts.validation is None else f"{_describe_objects(parts.validation)}, "
+    return [
+        f"{name}: {parts.train.layout}",
+        f"train: {_describe_objects(parts.train)}, {parts.train_source}",
+        f"validation: {validation}{parts.validation_source}",
+    ]
 
 
 def _describe_objects(dataset: Dataset) -> str:
@@ -241,6 +246,11 @@ def _recipe(args: argparse.Namespace, dataset: Dataset) -> Recipe:
 def _read(option: str, name: str, parse: Callable[[str], Read]) -> Read:
     with usage_errors(TypeError, RecursionError, about=f"{option}: "):  # for JSON with wrong types
         return parse(read_whole(Path(name), _MOST_JSON_BYTES).decode())
+
+
+def _every(args: argparse.Namespace, pictures: int) -> int:
+    """Return the number of pictures between validations."""
+    return args.every or min(_MOST_EVERY, -(-pictures // 10))
 
 
 def _watch(training: Training, args: argparse.Namespace, every: int) -> None:
