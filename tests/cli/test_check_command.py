@@ -40,9 +40,7 @@ def data(tmp_path: Path) -> Path:
 
 def rows_of(out: str) -> dict[str, list[int]]:
     words = [line.split() for line in out.splitlines()]
-    return {
-        first: [*map(int, others)] for first, *others in filter(None, words) if others and all(w.isdecimal() for w in others)
-    }
+    return {row[0]: [*map(int, row[1:])] for row in words if len(row) > 1 and all(word.isdecimal() for word in row[1:])}
 
 
 def test_splits_classes_and_duplicates(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -144,7 +144,7 @@ def test_a_random_fifth_is_held_out_of_a_set_without_splits(
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     labels = write_xml(tmp_path)
     assert cli.main(["train", "bolts", *arguments, "-o", "run", *SHORT]) == 0
-    out, err = capsys.readouterr()
+    out = capsys.readouterr().out
     layout, train, val, *_ = out.splitlines()
     assert layout == "bolts: PASCAL VOC's XML files in annotations/, pictures in images/"
     assert train.startswith("train: 8 pictures")
@@ -156,7 +156,7 @@ def test_a_random_fifth_is_held_out_of_a_set_without_splits(
     assert sd.SqueezeDet("run").config.labels == labels
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     pass
 
 
@@ -182,10 +182,10 @@ def test_which_pictures_train_and_which_validate(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def stop(*_: object) -> None:
-        raise _Stopped
+        raise _StoppedError
 
     monkeypatch.setattr(command, "_recipe", stop)
-    with pytest.raises(_Stopped):
+    with pytest.raises(_StoppedError):
         cli.main(["train", data, *options, "-o", "run"])
     _, first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(f"train: {train} pictures, ")
