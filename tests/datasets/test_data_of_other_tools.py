@@ -209,7 +209,7 @@ def test_lines_that_other_readers_take(tmp_path: Path, case: str) -> None:
         assert "a.txt, line 1" in str(dataset.problems[0])
 
 
-@pytest.mark.parametrize("points", range(3, 40))
+@pytest.mark.parametrize("points", [3, 4, 5, 6, 7, 12, 17, 39])
 def test_polygons_of_any_number_of_corners(tmp_path: Path, points: int) -> None:
     rng = np.random.default_rng(points)
     corners = rng.uniform(0, 1, (points, 2))
@@ -322,7 +322,7 @@ def test_backslashes_in_a_description_of_yolo(tmp_path: Path, place: str) -> Non
     check(load_dataset(path), BOX)
 
 
-@pytest.mark.parametrize("suffix", [".JPEG", ".JPG", ".PNG", ".jpeg", ".BMP"])
+@pytest.mark.parametrize("suffix", [".JPEG", ".PNG", ".jpeg"])
 @pytest.mark.parametrize("named", ["a", "a.jpg", "", "photo"])
 def test_suffixes_of_pictures_beside_xml(tmp_path: Path, suffix: str, named: str) -> None:
     write_picture(tmp_path / "JPEGImages" / f"{named.split('.')[0] or 'a'}{suffix}")

@@ -129,34 +129,15 @@ def test_coco(tmp_path: Path) -> None:
     check(dataset)
     assert [picture.image_id for picture in dataset.pictures] == [7, 8, 9]
     assert dataset.box_count == 3
-
-
-def test_coco_as_its_archives_are_laid_out(tmp_path: Path) -> None:
-    path = write_coco(tmp_path)
-    (tmp_path / "annotations").mkdir()
-    path = path.rename(tmp_path / "annotations" / "instances_val2017.json")
-    (tmp_path / "images").rename(tmp_path / "val2017")
-    check(load_dataset(path))
+    assert dataset.objects().tolist() == [[1, 1, 0, 1, 0], [1, 0, 1, 0, 0]]
 
 
 def test_voc(tmp_path: Path) -> None:
-    check(load_dataset(write_voc(tmp_path / "voc")))
-
-
-def test_voc_split(tmp_path: Path) -> None:
     folder = write_voc(tmp_path / "voc")
+    check(load_dataset(folder))
     check(load_dataset(str(folder), split="val"), names=("one", "both"))
     with pytest.raises(FileNotFoundError, match=r"no split 'test'.*there: val"):
         load_dataset(folder, split="test")
-
-
-def test_voc_xml_beside_the_pictures(tmp_path: Path) -> None:
-    folder = write_voc(tmp_path / "voc")
-    for path in [*folder.glob("Annotations/*"), *folder.glob("JPEGImages/*")]:
-        path.rename(folder / path.name)
-    for name in ("Annotations", "JPEGImages"):
-        (folder / name).rmdir()
-    check(load_dataset(folder))
 
 
 def write_xml(folder: Path, xml: str, pictures: str, names: Sequence[str] = tuple(PICTURES), suffix: str = ".jpg") -> Path:
@@ -183,9 +164,8 @@ def write_xml(folder: Path, xml: str, pictures: str, names: Sequence[str] = tupl
         ("train", "train", "in train/, beside their pictures"),
     ],
 )
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_voc_xml_in_other_folders(tmp_path: Path, xml: str, pictures: str, told: str, suffix: str) -> None:
-    folder = write_xml(tmp_path / "bolts", xml, pictures, suffix=suffix)
+def test_voc_xml_in_other_folders(tmp_path: Path, xml: str, pictures: str, told: str) -> None:
+    folder = write_xml(tmp_path / "bolts", xml, pictures, suffix=".png")
     (folder / ".idea").mkdir()
     (folder / ".idea" / "modules.xml").write_text("<project/>")
     dataset = load_dataset(folder)
@@ -195,27 +175,8 @@ def test_voc_xml_in_other_folders(tmp_path: Path, xml: str, pictures: str, told:
     folder.joinpath(pictures).rename(tmp_path / "elsewhere")
     if xml != pictures:
         check(load_dataset(folder, images=tmp_path / "elsewhere"))
-        with pytest.raises(ValueError, match=r"missing, left out: 3 .*both\.(jpg|png)"):
+        with pytest.raises(ValueError, match=r"missing, left out: 3 .*both\.jpg"):
             load_dataset(folder)
-
-
-@pytest.mark.parametrize(("xml", "pictures"), [("{}", "{}"), ("{}/annotations", "{}/images"), ("annots/{}", "images/{}")])
-def test_splits_of_xml_are_folders_of_which_each_has_its_own_pictures(tmp_path: Path, xml: str, pictures: str) -> None:
-    """Of the same names in both: the nearest one is a file's picture."""
-    for split in ("train", "valid"):
-        write_xml(
-            tmp_path, xml.format(split), pictures.format(split), ("one", "both") if split == "valid" else tuple(PICTURES)
-        )
-    dataset = load_dataset(tmp_path, split="valid")
-    check(dataset, names=("both", "one"))
-    assert {picture.path.parent for picture in dataset.pictures} == {tmp_path / pictures.format("valid")}
-    dataset = load_dataset(tmp_path)
-    assert (dataset.problems, len(dataset.pictures), dataset.box_count) == ((), 5, 6)
-    identifiers = [picture.image_id for picture in dataset.pictures]
-    assert len(set(identifiers)) == 5
-    assert "none" in identifiers
-    with pytest.raises(FileNotFoundError, match=r"no split 'test' .there: train, valid"):
-        load_dataset(tmp_path, split="test")
 
 
 def test_a_list_of_a_split_in_another_layout(tmp_path: Path) -> None:

@@ -130,6 +130,8 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "LabelImg's YOLO": (with_files(yolo("{}", "{}"), train__classes_txt="cat\ndog\n"), "YOLO"),
     "darknet": (write_darknet, "darknet"),
     "VOC in folders": (per_file("{}", "{}", ".xml", lambda _, objects: xml(objects)), "VOC"),
+    "VOC in folders of splits": (per_file("{}/annotations", "{}/images", ".xml", lambda _, objects: xml(objects)), "VOC"),
+    "VOC with splits in folders": (per_file("annots/{}", "images/{}", ".xml", lambda _, objects: xml(objects)), "VOC"),
     "labelme": (per_file("{}/json", "{}/photos", ".json", labelme), "labelme"),
 }
 
