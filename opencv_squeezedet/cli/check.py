@@ -101,11 +101,9 @@ def _write_sheet(target: str, dataset: Dataset) -> list[str]:
             unread.append(f"{picture.path}: {error}")
             continue
         boxes = np.concatenate([picture.xyxy, picture.ignored]) * scale
-        class_id = np.concatenate(
-            [picture.class_id + len(dataset.labels) * picture.difficult, [ignored] * len(picture.ignored)]
-        )
-        found = Detections(boxes, [1.0] * len(boxes), class_id.astype(int), [*names, "ignored"])
-        sheet.append(draw(image, found, confidence=False, colours=colours))
+        class_id = (picture.class_id + len(dataset.labels) * picture.difficult).tolist() + [ignored] * len(picture.ignored)
+        marks = Detections(boxes, [1.0] * len(boxes), class_id, [*names, "ignored"])
+        sheet.append(draw(image, marks, confidence=False, colours=colours))
     if sheet:
         write_target(target, encode_picture(contact_sheet(sheet), ".jpg"))
     return unread

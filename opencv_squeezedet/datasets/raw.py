@@ -73,7 +73,7 @@ def checked(raw: Raw, labels: Sequence[str] | None, splits: Sequence[str]) -> Da
         If no picture is left.
     """
     if labels is None:
-        occurring = sorted({thing.name for picture in raw.pictures for thing in picture.objects})
+        occurring = sorted({obj.name for picture in raw.pictures for obj in picture.objects})
         labels = occurring if raw.names is None else tuple(dict.fromkeys(raw.names))
         for name, count in Counter(raw.names).items():
             if count > 1:
@@ -115,22 +115,22 @@ def _picture(picture: RawPicture, raw: Raw, table: Mapping[str, int], unknown: C
         problems.left_out("pictures whose size cannot be read", f"{picture.path}: {error}")
         return None
     kept = []
-    for thing, count in Counter(picture.objects).items():
+    for obj, count in Counter(picture.objects).items():
         if count > 1:
-            problems.noted("objects listed twice, counted once", f"{name}: {thing.name} {_shown(thing.xyxy)}", count - 1)
-        class_id = table.get(thing.name)
+            problems.noted("objects listed twice, counted once", f"{name}: {obj.name} {_shown(obj.xyxy)}", count - 1)
+        class_id = table.get(obj.name)
         if class_id is None:
-            unknown[thing.name] += 1
+            unknown[obj.name] += 1
             continue
-        box = [v * size[i % 2] for i, v in enumerate(thing.xyxy)] if raw.fractions else thing.xyxy
-        where = f"{name}: {thing.name} {_shown(box)}"
+        box = [v * size[i % 2] for i, v in enumerate(obj.xyxy)] if raw.fractions else obj.xyxy
+        where = f"{name}: {obj.name} {_shown(box)}"
         clipped = _clipped(box, size, problems, where)
         if clipped is not None:
-            area = _area(clipped) if thing.area is None else thing.area
+            area = _area(clipped) if obj.area is None else obj.area
             if not 0 <= area <= size[0] * size[1]:
                 problems.noted("areas that are impossible, replaced by the box's", f"{where}: {area:g}")
                 area = _area(clipped)
-            kept.append((clipped, class_id, thing.difficult, area))
+            kept.append((clipped, class_id, obj.difficult, area))
     return Annotated(
         picture.path,
         size,

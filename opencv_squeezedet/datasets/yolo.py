@@ -36,10 +36,10 @@ def is_yolo(folder: Path) -> bool:
     """Whether a folder looks like such a data set."""
     if _description(folder) is not None or any(folder.glob("*.names")):
         return True
-    labels = [folder / place for place in ("labels", "train/labels") if (folder / place).is_dir()]
+    labels = [folder / name for name in ("labels", "train/labels") if (folder / name).is_dir()]
     if labels:
-        return any(next(place.rglob("*.txt"), None) or not next(place.rglob("*.xml"), None) for place in labels)
-    lists = {place / name for place in (folder, folder / "train") for name in _NAME_FILES}
+        return any(next(path.rglob("*.txt"), None) or not next(path.rglob("*.xml"), None) for path in labels)
+    lists = {parent / name for parent in (folder, folder / "train") for name in _NAME_FILES}
     return any(path.is_file() and set(path.parent.glob("*.txt")) - lists for path in lists)
 
 
@@ -98,9 +98,9 @@ def _files(path: Path, labels: Sequence[str] | None, problems: Problems) -> _Fil
         return _described(description, problems)
     names = _names(path, labels)
     if lists := _darknet_lists(path):
-        return _Files(lists, [place for places in lists.values() for place in places], names, "darknet's lists and text files")
-    found, everything = _folders(path)
-    return _Files(found, everything, names, "YOLO's text files")
+        return _Files(lists, [path for paths in lists.values() for path in paths], names, "darknet's lists and text files")
+    declared, everything = _folders(path)
+    return _Files(declared, everything, names, "YOLO's text files")
 
 
 def _description(folder: Path) -> Path | None:
@@ -128,7 +128,7 @@ def _described(path: Path, problems: Problems) -> _Files:
     for name in SPLITS:
         try:
             if name in fields:
-                splits[name] = [_existing(path.parent / root, path, place) for place in _texts(path, fields, name)]
+                splits[name] = [_existing(path.parent / root, path, text) for text in _texts(path, fields, name)]
         except FileNotFoundError as error:
             absent.append(error)
             problems.noted("splits of the description that are absent", name)
@@ -140,7 +140,7 @@ def _described(path: Path, problems: Problems) -> _Files:
         )
     shape = fields.get("kpt_shape")
     points = int(shape[1]) if _is_texts(shape) and shape[1:] in (["2"], ["3"]) else None
-    everything = [place for places in splits.values() for place in places]
+    everything = [folder for folders in splits.values() for folder in folders]
     if not splits:
         splits, everything = _folders(path.parent)
     return _Files(splits, everything, tuple(names), f"YOLO's text files, described by {path.name}", points)
@@ -205,10 +205,10 @@ def _existing(root: Path, description: Path, name: str) -> Path:
 
 
 def _names(folder: Path, labels: Sequence[str] | None) -> tuple[str, ...]:
-    for place in (folder, folder / "labels", folder / "train", folder.parent):
+    for parent in (folder, folder / "labels", folder / "train", folder.parent):
         for name in _NAME_FILES:
-            if (place / name).is_file():
-                return tuple(line.strip() for line in read_text(place / name).splitlines() if line.strip())
+            if (parent / name).is_file():
+                return tuple(line.strip() for line in read_text(parent / name).splitlines() if line.strip())
     if labels is None:
         raise ValueError(f"{folder}: neither a YAML file nor {' or '.join(_NAME_FILES)} has the class names: pass labels")
     return tuple(labels)
@@ -226,19 +226,19 @@ def _folders(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
     return {name: splits[name] for name in (*order, *sorted(set(splits) - set(order)))}, everything or [folder]
 
 
-def _pictures(place: Path, problems: Problems) -> list[Path]:
+def _pictures(source: Path, problems: Problems) -> list[Path]:
     """Return the pictures in a folder, or those that a text file lists."""
-    if place.suffix != ".txt":
-        return sorted(path for path in place.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
-    lines = [line.strip() for line in read_text(place).splitlines() if line.strip()]
+    if source.suffix != ".txt":
+        return sorted(path for path in source.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    lines = [line.strip() for line in read_text(source).splitlines() if line.strip()]
     counts = Counter(re.split(r"[\\/]", line)[-1] for line in lines)
     pictures = []
     for line in lines:
-        path = located(place.parent, line, unique=counts[re.split(r"[\\/]", line)[-1]] == 1)
+        path = located(source.parent, line, unique=counts[re.split(r"[\\/]", line)[-1]] == 1)
         if path.name:
             pictures.append(path)
         else:
-            problems.left_out("lines of lists that are not pictures", f"{place.name}: {line!r}")
+            problems.left_out("lines of lists that are not pictures", f"{source.name}: {line!r}")
     return pictures
 
 
