@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 import numpy as np
 
@@ -74,7 +75,8 @@ def _print_classes(dataset: Dataset) -> None:
 def _print_duplicates(dataset: Dataset, parts: dict[str, Dataset]) -> None:
     groups = find_duplicates([picture.path for picture in dataset.pictures])
     if groups:
-        named = "; ".join(" = ".join(path.name for path in group) for group in groups[:_MOST_GROUPS])
+        root = os.path.commonpath([path.parent for group in groups for path in group])
+        named = "; ".join(" = ".join(os.path.relpath(path, root) for path in group) for group in groups[:_MOST_GROUPS])
         more = "; ..." if len(groups) > _MOST_GROUPS else ""
         print(shown(f"pictures with the same content: {sum(map(len, groups)) - len(groups)} ({named}{more})"))
     same = {path: group[0] for group in groups for path in group}

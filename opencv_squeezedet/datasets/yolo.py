@@ -98,7 +98,9 @@ def _files(path: Path, labels: Sequence[str] | None, problems: Problems) -> _Fil
         return _described(description, problems)
     names = _names(path, labels)
     if lists := _darknet_lists(path):
-        return _Files(lists, [path for paths in lists.values() for path in paths], names, "darknet's lists and text files")
+        return _Files(
+            lists, [path for paths in lists.values() for path in paths], names, "YOLO's text files, listed as in darknet"
+        )
     declared, everything = _folders(path)
     return _Files(declared, everything, names, "YOLO's text files")
 

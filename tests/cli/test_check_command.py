@@ -55,7 +55,7 @@ def test_splits_classes_and_duplicates(data: Path, capsys: pytest.CaptureFixture
         "cat": [3, 0, 1, 1, 1],
         "dog": [1, 0, 0, 1, 0],
     }
-    assert "pictures with the same content: 1 (a.png = d.png)" in out
+    assert f"pictures with the same content: 1 ({Path('train', 'a.png')} = {Path('val', 'd.png')})" in out
     assert "pictures both in train and in val: 1" in out
     assert main(["check", str(data), "--split", "val"]) == 0
     assert rows_of(capsys.readouterr().out)["val"] == [2, 1, 2, 0]
