@@ -53,7 +53,12 @@ def _is_fraction(split: str | None) -> bool:
 
 def load_measured(args: argparse.Namespace, labels: Sequence[str] | None = None) -> Dataset:
     """Load the data set that the arguments name; for ``--split 0.2`` the pictures that `load_parts` holds out."""
-    return _random_split(args, labels)[1] if _is_fraction(args.split) else load(args, labels)
+    if _is_fraction(args.split):
+        return _random_split(args, labels)[1]
+    dataset = load(args, labels)
+    if args.split is None and dataset.splits:
+        complain(args.program, f"all pictures of the splits {', '.join(dataset.splits)} are used; --split selects one split")
+    return dataset
 
 
 def _random_split(args: argparse.Namespace, labels: Sequence[str] | None = None) -> tuple[Dataset, Dataset]:

@@ -92,7 +92,8 @@ def test_the_embedded_model(data: Path, capsys: pytest.CaptureFixture[str]) -> N
     report = places["html"].read_text()
     images = _Images()
     images.feed(report)
-    assert len(images.sources) == 6  # four plots, and each picture
+    assert len(images.sources) == 7  # five plots, and each picture
+    assert f"model embedded; opencv-squeezedet {sd.__version__}" in report
     assert all(source.startswith("data:image/") for source in images.sources)
     assert "http" not in report.replace("http://www.w3.org/", "")
 

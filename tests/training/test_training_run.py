@@ -90,10 +90,21 @@ def test_progress_and_log(data: tuple[Dataset, Dataset], whole: Training, tmp_pa
         assert row["map_voc07"] == ("" if step.evaluation is None else str(round(step.evaluation.map_voc07, 4)))
     assert rows == log(whole.folder)
     assert Recipe.from_json((tmp_path / "recipe.json").read_text()) == recipe()
-    for name in ("assigned.jpg", *(f"predictions/{seen:08d}.jpg" for seen in (16, 32, 48))):
-        assert cv2.imread(str(tmp_path / name)).shape == (3 * 256, 4 * 256, 3)
-    files = {"assigned.jpg", "checkpoint.pt", "classes.csv", "layers.csv", "layers.png", "lock", "log.csv", "predictions"}
-    assert {path.name for path in tmp_path.iterdir()} == {*files, "recipe.json"}
+    for name, rows_of_pictures in {"assigned": 1, **{f"predictions/{seen:08d}": 2 for seen in (16, 32, 48)}}.items():
+        assert cv2.imread(str(tmp_path / f"{name}.jpg")).shape == (rows_of_pictures * 320, 4 * 320, 3)
+    assert cv2.imread(str(tmp_path / "curves.png")) is not None
+    files = {
+        "assigned.jpg",
+        "checkpoint.pt",
+        "curves.png",
+        "classes.csv",
+        "layers.csv",
+        "layers.png",
+        "lock",
+        "log.csv",
+        "predictions",
+    }
+    assert {path.name for path in tmp_path.iterdir()} - {"log.txt"} == {*files, "recipe.json"}
     assert [float(row["rate"]) for row in rows] == pytest.approx([step.rate for step in steps], rel=1e-3)
     assert all(float(row["gradient"]) > 0 for row in rows)
 
@@ -119,15 +130,17 @@ def test_the_layers_in_numbers(data: tuple[Dataset, Dataset], tmp_path: Path) ->
     assert np.isnan(states["conv16"].dead)
     assert mostly_dead(states["fire12_squeeze"])
     assert not any(mostly_dead(states[name]) for name in ("fire2_squeeze", "conv16"))
-    told = "fire12_squeeze: 100 % of its channels are dead (0 in all sample pictures)"
     layers = [states["fire2_squeeze"], states["fire12_squeeze"]]
-    assert run._newly_dead(layers) == [told]
-    assert run._newly_dead(layers) == run._newly_dead([]) == run._newly_dead(layers) == []  # once is enough
-    assert run._newly_dead(layers[:1]) == []
-    assert run._newly_dead(layers) == []  # nor is it reported again if it was alive in between
+    run.trainer.seen = 32
+    for reported in (layers, layers, layers[:1], layers):  # once is enough, even if it was alive in between
+        run._log_dead(reported)
+    (line,) = (tmp_path / "log.txt").read_text().splitlines()
+    assert line.startswith("32 pictures: 100% of the channels of fire12_squeeze are dead")
+    assert "schedule.rate" in line
     run._sample = run._sample[:4]
     run._dead.clear()
-    assert run._newly_dead(layers) == []
+    run._log_dead(layers)
+    assert len((tmp_path / "log.txt").read_text().splitlines()) == 1
     kernel = start_weights("embedded")["fire2_squeeze"][0]
     histogram = states["fire2_squeeze"].weights
     assert histogram.counts.sum() == kernel.size
@@ -670,7 +683,7 @@ def test_files_that_cannot_be_read(data: tuple[Dataset, Dataset], tmp_path: Path
     bad.path.write_bytes(b"no picture")
     some = tuple(replace(part, pictures=(one, *part.pictures[1:])) for part, one in zip(data, (gone, bad), strict=True))
     steps = finish(training((some[0], some[1]), tmp_path / "run"))
-    told = [problem for step in steps for problem in step.problems if "channels are dead" not in problem]
+    told = [problem for step in steps for problem in step.problems]
     assert sorted(told) == [
         f"{bad.path}: it is not a picture that OpenCV can decode",
         f"{gone.path}: No such file or directory",
