@@ -80,6 +80,19 @@ def test_what_a_description_leaves_out_is_the_networks(stem: Path, suffix: str) 
         described(anchors=whole.anchors, gird=(23, 23))
 
 
+def test_the_folder_of_a_training_is_its_model(tmp_path: Path) -> None:
+    """Unless files have the folder's name as their stem."""
+    folder = tmp_path / "train"
+    folder.mkdir()
+    with pytest.raises(FileNotFoundError, match=r"train.model\.prototxt"):
+        sd.SqueezeDet(folder)
+    shutil.copy(f"{STEM}.sdz", folder / "model.sdz")
+    for name in (str(folder), f"{folder}/"):
+        assert Model.load(name).files.main == str(folder / "model.sdz")
+    shutil.copy(f"{STEM}.sdz", tmp_path / "train.sdz")
+    assert Model.load(str(folder)).files.main == str(tmp_path / "train.sdz")
+
+
 def test_an_onnx_file_is_found_by_its_name_or_where_it_is_alone(stem: Path) -> None:
     onnx = shutil.copy(ONNX, f"{stem}.onnx")
     alone = Files(onnx, None, f"{stem}.json")

@@ -138,6 +138,16 @@ def test_results_for_others_and_a_set_of_crowds_are_said(data: Path, capsys: pyt
     assert all(line.removeprefix("squeezedet eval: ") in report for line in (crowd, pictures, classes))
 
 
+def test_a_set_with_splits_is_evaluated_as_a_whole_with_a_word(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads(data.read_text())
+    (data.parent / "val.json").write_text(data.read_text())
+    rows = [{**annotation, "category_id": i, "score": 0.5} for i, annotation in enumerate(content["annotations"], start=1)]
+    (data.parent / "rows.json").write_text(json.dumps(rows))
+    for options, lines in (([], 1), (["--split", "val"], 0)):
+        assert main(["eval", str(data.parent), "--results", str(data.parent / "rows.json"), *options]) == 0
+        assert capsys.readouterr().err.count("splits val") == lines
+
+
 def test_what_detect_writes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = data.parent / "found.json"
     assert main(["detect", str(data.parent / "images"), "--no-image", "--quiet", "--coco", str(found)]) == 0
