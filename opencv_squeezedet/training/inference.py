@@ -31,24 +31,11 @@ _SHEET_PICTURES = 12
 
 
 class Inference:
-    """Runs networks of one head on pictures.
-
-    Parameters
-    ----------
-    preprocess : Preprocess
-        How the network's input is made.
-    config : HeadConfig
-        The network's head.
-
-    Attributes
-    ----------
-    problems : dict
-        Its keys are lines about files that cannot be read, in the order in which they were met.
-    """
+    """Runs networks of one head on pictures."""
 
     def __init__(self, preprocess: Preprocess, config: HeadConfig) -> None:
         self._preprocess, self._config = preprocess, config
-        self.problems: dict[str, None] = {}
+        self.problems: dict[str, None] = {}  # the keys are lines about files that cannot be read, the first one first
 
     def blob(self, paths: Sequence[Path]) -> Tensor:
         """Return the network's input (N, 3, H, W) for some files."""
@@ -56,13 +43,13 @@ class Inference:
 
     def detections(self, model: TorchNetwork, dataset: Dataset) -> list[Detections]:
         """Return the detections in a data set's pictures, down to low scores; the processes share the work."""
-        found: list[Detections] = []
+        detections: list[Detections] = []
         for (delta_bbox, class_scores, conf_scores), sizes in self._passes(model, own(list(dataset.pictures)), BLOBS):
-            found += postprocess_batch(
+            detections += postprocess_batch(
                 delta_bbox, class_scores, conf_scores, self._config, score_threshold=MEASURED_FROM, image_size=sizes
             )
         self.problems.update(dict.fromkeys(gathered(list(self.problems))))
-        return gathered(found)
+        return gathered(detections)
 
     def logits(self, model: TorchNetwork, dataset: Dataset) -> Logits:
         """Return the logits for a data set's pictures."""

@@ -34,34 +34,22 @@ def set_layout(model: TorchNetwork, *, bfloat16: bool) -> None:
 
 
 def time_steps(model: TorchNetwork, outputs: Sequence[str], shape: tuple[int, int, int]) -> StepTimes:
-    """Time forward and backward passes of a copy of the network in each precision.
-
-    Parameters
-    ----------
-    model : TorchNetwork
-        The network.
-    outputs : sequence of str
-        The blobs that the loss is computed from.
-    shape : (int, int, int)
-        Pictures in a batch, height and width.
-    """
+    """Time a step in each precision; see `step_seconds`."""
     return StepTimes(*(step_seconds(model, outputs, shape, bfloat16=bfloat16) for bfloat16 in (True, False)))
 
 
 def step_seconds(model: TorchNetwork, outputs: Sequence[str], shape: tuple[int, int, int], *, bfloat16: bool) -> float:
-    """Return the duration of the second of two steps; in the first, kernels are chosen and memory is allocated.
+    """Time the second of two steps of a copy of the network; in the first, memory is allocated.
 
-    See `time_steps`.
+    ``outputs`` names the blobs that the loss is computed from; ``shape`` is pictures in a batch, height and width.
     """
-    model = copy.deepcopy(model)
-    set_layout(model, bfloat16=bfloat16)
-    model.train()
     device = next(model.parameters()).device
     blob = torch.randn(*shape, 3, device=device).permute(0, 3, 1, 2)  # in the memory format of a batch
-    start = 0.0
+    timed, start = copy.deepcopy(model).train(), 0.0
+    set_layout(timed, bfloat16=bfloat16)
     for _ in range(2):
         start = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            tops = model(blob, outputs)
+            tops = timed(blob, outputs)
         torch.stack([top.float().mean() for top in tops]).sum().backward()  # type: ignore[no-untyped-call]
     return time.perf_counter() - start

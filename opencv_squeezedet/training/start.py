@@ -27,18 +27,8 @@ _PRIOR = 0.01  # confidence of every anchor before training
 def network_and_head(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None = None) -> tuple[Network, HeadConfig]:
     """Return the network that a recipe trains for these classes, and its head.
 
-    The head's first axis is the first axis of the network's grid: x for networks that opencv_contrib's decoder can also
-    read, and y for the 2017 network.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        The recipe.
-    labels : sequence of str
-        The classes.
-    size : (int, int), optional
-        An input size other than the recipe's, with the same anchors in pixels: the network is fully convolutional, so an
-        object of a given size in pixels must have the same deltas at any input size.
+    At an input ``size`` other than the recipe's, the anchors are the same in pixels: the network is fully convolutional, so an
+    object of a given size in pixels must have the same deltas at any input size.
 
     Raises
     ------
@@ -91,13 +81,16 @@ def build_model(
     *inner, last = [step.layer for step in network.trained()]
     if labels is not None and (head := _start_head(recipe.start)) is not None and head.labels != tuple(labels):
         fitting.pop(last.name, None)
-    frozen = [name for name in fitting if _module_name(name) in recipe.frozen]
+    frozen = [name for name in fitting if re.split(r"[_/]", name)[0] in recipe.frozen]
     kept = frozen if recipe.normalized == "all" else fitting
     normalized = [layer.name for layer in inner if layer.name not in kept and isinstance(layer, Convolution)]
     model = TorchNetwork(network, normalized)
     model.load_weights(fitting, strict=False)
-    if last.name not in fitting:
-        _init_prior(model, network)
+    if last.name not in fitting:  # every anchor is almost certainly background
+        weight, bias = model.filters[last.name].parameters()
+        with torch.no_grad():
+            weight.mul_(0.1)
+            bias[logit_channels(network).confidence] = float(np.log(_PRIOR / (1 - _PRIOR)))
     model.freeze(frozen)
     return model, fitting
 
@@ -177,16 +170,3 @@ def _plain_name(name: str) -> str:
     """A fire module's convolution as every release names it: ``fire2_expand3x3``."""
     name = name.replace("/", "_").replace("expand_", "expand")
     return re.sub(r"_squeeze1x1$", "_squeeze", name)
-
-
-def _module_name(name: str) -> str:
-    return re.split(r"[_/]", name)[0]
-
-
-def _init_prior(model: TorchNetwork, network: Network) -> None:
-    """Initialise a new last layer so that every anchor is almost certainly background."""
-    channels = logit_channels(network)
-    weight, bias = model.filters[channels.layer].parameters()
-    with torch.no_grad():
-        weight.mul_(0.1)
-        bias[channels.confidence] = float(np.log(_PRIOR / (1 - _PRIOR)))

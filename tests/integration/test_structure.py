@@ -9,9 +9,9 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from networks import ROOT
 
-TESTS = Path(__file__).parents[1]
-PACKAGE = TESTS.parent / "opencv_squeezedet"
+TESTS, PACKAGE = ROOT / "tests", ROOT / "opencv_squeezedet"
 NAME = PACKAGE.name
 
 FLOORS = (
@@ -116,7 +116,7 @@ def test_no_module_takes_another_s_private_names() -> None:
 
 
 def test_the_sanitizers_see_every_test_of_the_kernel() -> None:
-    script = TESTS.parent / ".ci" / "sanitize"
+    script = ROOT / ".ci" / "sanitize"
     if not script.exists():
         pytest.skip("only in a clone")
     places = [TESTS / place for place in re.findall(r"\btests/([\w/.]+)", script.read_text(encoding="utf-8"))]
