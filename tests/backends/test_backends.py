@@ -340,3 +340,17 @@ def test_a_missing_extra_is_named() -> None:
     done = without("onnxruntime", code=command)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("detect: backend 'onnxruntime' needs onnxruntime")
+
+
+@needs_onnxruntime
+def test_detect_in_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from opencv_squeezedet import cli
+
+    monkeypatch.chdir(tmp_path)
+    path = str(photos()[0])
+    assert cli.detect_main([path, "--no-image"]) == 0
+    expected = capsys.readouterr()
+    assert cli.detect_main([path, "--no-image", "--backend", "onnxruntime", "--target", "cpu"]) == 0
+    assert capsys.readouterr() == expected
+    assert cli.detect_main([path, "--no-image", "--target", "abacus"]) == 2
+    assert "detect: target must be one that is available here: 'cpu'" in capsys.readouterr().err
