@@ -10,7 +10,7 @@ import numpy as np
 from opencv_squeezedet.cli import dataset_options
 from opencv_squeezedet.cli.errors import EXIT_SOME_FAILED, usage_errors
 from opencv_squeezedet.cli.parser import CommandParser
-from opencv_squeezedet.cli.targets import OF_DATASET, check_targets, write_target
+from opencv_squeezedet.cli.targets import check_targets, write_target
 from opencv_squeezedet.cli.terminal import complain, print_table, shown
 from opencv_squeezedet.datasets import Dataset, load_dataset
 from opencv_squeezedet.datasets.duplicates import find_duplicates
@@ -39,7 +39,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    check_targets({"--sheet": args.sheet}, {OF_DATASET: [args.dataset]})
+    check_targets({"--sheet": args.sheet}, {"the data set": [args.dataset]})
     with usage_errors():
         dataset = load_dataset(args.dataset, images=args.images, split=args.split)
         splits = dataset.splits if args.split is None and args.images is None else ()
