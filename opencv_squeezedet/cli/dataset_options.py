@@ -25,8 +25,12 @@ def add_dataset_arguments(parser: CommandParser, *, split: str = "split of the d
     add("--images", metavar="DIR", help=IMAGES_HELP)
 
 
-def load(args: argparse.Namespace, labels: Sequence[str] | None = None, **changes: str | None) -> Dataset:
+def load(
+    args: argparse.Namespace, labels: Sequence[str] | None = None, other: Dataset | None = None, **changes: str | None
+) -> Dataset:
     """Load the data set that the arguments, with some ``changes``, name, and print its problems, a line for each kind.
+
+    Problems that ``other``, the other split, has too are not printed again.
 
     Raises
     ------
@@ -36,7 +40,8 @@ def load(args: argparse.Namespace, labels: Sequence[str] | None = None, **change
     options = {name: getattr(args, name) for name in ("dataset", "images", "split")} | changes
     with usage_errors():
         dataset = load_dataset(options["dataset"], images=options["images"], split=options["split"], labels=labels)
-    print_problems(args.program, dataset.problems)
+    known = () if other is None else other.problems
+    print_problems(args.program, [problem for problem in dataset.problems if problem not in known])
     return dataset
 
 
@@ -109,7 +114,7 @@ def load_parts(args: argparse.Namespace) -> Parts:
         return Parts(dataset, source, validation, f"from {args.val}")
     val_split = args.val_split or (val if split is not None and val != split else None)
     if val_split is not None:
-        return Parts(dataset, source, load(args, dataset.labels, split=val_split), f"split {val_split}")
+        return Parts(dataset, source, load(args, dataset.labels, dataset, split=val_split), f"split {val_split}")
     if len(dataset.pictures) < 2:
         return Parts(dataset, source, None, "none, a single picture cannot be divided")
     rest, held_out = dataset.random_split(_HELD_OUT)
