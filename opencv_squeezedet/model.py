@@ -302,7 +302,7 @@ class Model:
         """
         backend = choose_backend(backend, target)
         if tops is not None:
-            return open_prepared(prepare_tops(self.source, tops), backend, target)
+            return open_prepared(prepare_tops(self.source, backend, tops), backend, target)
         size = None
         trusted = self.source.trusted and not self._changed
         if not trusted and (described := self.head or self.preprocess) is not None:

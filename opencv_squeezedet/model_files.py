@@ -24,8 +24,8 @@ from opencv_squeezedet.files import StrPath
 SUFFIXES = (".prototxt", ".caffemodel", ".net", ".onnx", ".sdz", ".json")
 MOST_BYTES = 2**31 - 1
 """Maximum file size: protobuf's limit of 2 GiB."""
-MOST_DEFINITION, MOST_DESCRIPTION = 1 << 18, 1 << 24
-"""Maximum size of a prototxt, many times that of the networks of this family, and of a JSON file."""
+MOST_DEFINITION, MOST_DESCRIPTION = 1 << 20, 1 << 24
+"""Maximum size of a prototxt, ten times that of public networks, and of a JSON file."""
 OF_TRAINING = "model"
 """The stem of the model in the folder of a training, which may be named instead of it."""
 _COMPLETE = (".onnx", ".net", ".sdz")  # contain their own weights
@@ -187,13 +187,24 @@ Read = Callable[[str, int], bytes]
 
 
 def read_file(path: str, most: int = MOST_BYTES) -> bytes:
-    """Return the content of one of a model's files; ModelError if it is empty or larger than ``most`` bytes."""
+    """Return the content of one of a model's files; ModelError if it is empty, larger than ``most`` bytes, or no such file."""
     with open(path, "rb") as file:
         if (size := os.fstat(file.fileno()).st_size) > most:
             raise ModelError(f"{path!r}: a file of at most {most} bytes was expected, it has {size}")
-        if content := file.read():
-            return content
-    raise ModelError(f"{path!r}: the file is empty")
+        content = file.read()
+    with named(path):
+        check_content(content)
+    return content
+
+
+def check_content(content: bytes) -> None:
+    """Raise a ModelError if a file is empty, or is what a failed download leaves behind."""
+    if not content:
+        raise ModelError("the file is empty")
+    if content.startswith(b"version https://git-lfs"):
+        raise ModelError("this is a Git LFS pointer, not the file itself, which `git lfs pull` downloads")
+    if content[:256].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise ModelError("this is an HTML page, not the file itself; download it again, by the link to the raw file")
 
 
 @contextmanager

@@ -22,6 +22,8 @@ BackendName = Literal["opencv", "onnxruntime", "auto"]
 MOST_PIXELS = 1 << 24
 """Of an input, 4096x4096: eight times Full HD."""
 Arrays = tuple[NDArray[np.float32], ...]
+Inputs = NDArray[np.float32] | Mapping[str, NDArray[np.float32]]
+"""The only input, or each input by name."""
 
 
 class Backend(ABC):
@@ -52,12 +54,15 @@ class Backend(ABC):
         _backends.add(self)
 
     @abstractmethod
-    def forward(self, blob: NDArray[np.float32]) -> Arrays:
-        """Run the network once on a blob (N, C, H, W); returns its blobs, in the order in which they were asked for."""
+    def forward(self, blob: Inputs) -> Arrays:
+        """Run the network once on a blob (N, C, H, W), or on each input by name.
+
+        Returns its blobs, in the order in which they were asked for.
+        """
 
     @abstractmethod
-    def predict(self, blob: NDArray[np.float32], names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
-        """Run the network once; returns the outputs of these names, or all that it has."""
+    def predict(self, blob: Inputs, names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
+        """Run the network once, on its only input or on each by name; returns the outputs of these names, or all."""
 
     @abstractmethod
     def origin(self, index: int) -> str:
@@ -143,8 +148,11 @@ class OnnxBackend(Backend):
         super().__init__(net, name, tuple(outputs))
         self._all, self._outputs = list(known), list(outputs.values())
 
-    def forward(self, blob: NDArray[np.float32]) -> Arrays:
-        """Run the network once on a blob (N, C, H, W); returns its blobs, in the order in which they were asked for."""
+    def forward(self, blob: Inputs) -> Arrays:
+        """Run the network once on a blob (N, C, H, W), or on each input by name.
+
+        Returns its blobs, in the order in which they were asked for.
+        """
         return tuple(np.asarray(output, np.float32) for output in self.predict(blob, self._outputs))
 
     def origin(self, index: int) -> str:

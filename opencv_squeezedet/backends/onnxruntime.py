@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from opencv_squeezedet.backends.base import OnnxBackend, check_target, library_message, readable
-from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.backends.base import Inputs, OnnxBackend, check_target, library_message, readable
 from opencv_squeezedet.extras import needs
 
 
@@ -22,21 +21,27 @@ class OnnxSession(OnnxBackend):
         session = _session(content, name, target)
         super().__init__(session, name, [output.name for output in session.get_outputs()], outputs)
         inputs = session.get_inputs()
-        if len(inputs) != 1:
-            raise ModelError(f"{name} has {len(inputs)} inputs, one was expected")
-        batch = inputs[0].shape[0] if inputs[0].shape else None
-        self._input, self._batch = inputs[0].name, batch if isinstance(batch, int) else None
+        batch = inputs[0].shape[0] if len(inputs) == 1 and inputs[0].shape else None
+        self._inputs, self._batch = [one.name for one in inputs], batch if isinstance(batch, int) else None
 
-    def predict(self, blob: NDArray[np.float32], names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
+    def predict(self, blob: Inputs, names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
         """Run the network, once where its file does not fix how many pictures it takes; returns the outputs."""
+        names = list(names or self._all)
+        if isinstance(blob, Mapping):
+            with self.lock:
+                return tuple(self._run(blob, names))
+        if len(self._inputs) != 1:
+            raise ValueError(
+                f"{self.name} has {len(self._inputs)} inputs, a mapping with {', '.join(self._inputs)} was expected"
+            )
         step = self._batch or len(blob)
         with self.lock:
-            passes = [self._run(blob[i : i + step], list(names or self._all)) for i in range(0, len(blob), step)]
+            passes = [self._run({self._inputs[0]: blob[i : i + step]}, names) for i in range(0, len(blob), step)]
         return tuple(map(np.concatenate, zip(*passes, strict=True))) if len(passes) > 1 else tuple(passes[0])
 
-    def _run(self, blob: NDArray[np.float32], names: list[str]) -> list[NDArray[Any]]:
+    def _run(self, blobs: Mapping[str, NDArray[np.float32]], names: Sequence[str]) -> list[NDArray[Any]]:
         try:
-            outputs: list[NDArray[Any]] = self.net.run(names, {self._input: blob})
+            outputs: list[NDArray[Any]] = self.net.run(names, dict(blobs))
         except Exception as error:  # onnxruntime's errors have no class in common
             raise RuntimeError(f"onnxruntime: {library_message(error)}") from error
         return outputs

@@ -13,6 +13,7 @@ from opencv_squeezedet._opencv import HAS_GRAPH_ENGINE, read_net_from_caffe, sil
 from opencv_squeezedet.backends.base import (
     Arrays,
     Backend,
+    Inputs,
     OnnxBackend,
     check_target,
     library_message,
@@ -27,11 +28,15 @@ from opencv_squeezedet.blobs import Places, onnx_names
 class _OpencvNet(Backend):
     """What both kinds of networks in OpenCV share."""
 
-    def predict(self, blob: NDArray[np.float32], names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
-        """Run the network once; returns the outputs of these names, or all that it has."""
+    def predict(self, blob: Inputs, names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
+        """Run the network once, on its only input or on each by name; returns the outputs of these names, or all."""
         with self.lock:
-            self.net.setInput(blob)
+            self._set_inputs(blob)
             return tuple(map(np.asarray, self.net.forward(names or self.net.getUnconnectedOutLayersNames())))
+
+    def _set_inputs(self, blob: Inputs) -> None:
+        for name, values in blob.items() if isinstance(blob, Mapping) else [("", blob)]:
+            self.net.setInput(values, name)
 
     def _failing_layer(self, size: tuple[int, int]) -> str | None:
         """Return which layer fails for an input of this size; OpenCV 5 does not say."""
@@ -68,11 +73,14 @@ class CaffeNet(_OpencvNet):
             if layer not in known:
                 raise no_layer(name, layer, blob)
 
-    def forward(self, blob: NDArray[np.float32]) -> Arrays:
-        """Run the network once on a blob (N, C, H, W); returns its blobs, in the order in which they were asked for."""
+    def forward(self, blob: Inputs) -> Arrays:
+        """Run the network once on a blob (N, C, H, W), or on each input by name.
+
+        Returns its blobs, in the order in which they were asked for.
+        """
         # forward(layer) would give that layer's first top only, and once for each layer it would run the network anew
         with self.lock:
-            self.net.setInput(blob)
+            self._set_inputs(blob)
             layers = self.net.forwardAndRetrieve(self._layers)
         return tuple(np.asarray(tops[top], np.float32) for tops, (_, top) in zip(layers, self._places, strict=True))
 
@@ -99,8 +107,8 @@ class OnnxNet(_OpencvNet, OnnxBackend):
     def __init__(self, net: cv2.dnn.Net, name: str, outputs: Mapping[str, str] | None) -> None:
         super().__init__(net, name, net.getUnconnectedOutLayersNames(), outputs)
 
-    def predict(self, blob: NDArray[np.float32], names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
-        """Run the network once; returns the outputs of these names, or all that it has."""
+    def predict(self, blob: Inputs, names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
+        """Run the network once, on its only input or on each by name; returns the outputs of these names, or all."""
         if set(names) <= set(self._all):  # OpenCV 5 gives all outputs, or none
             given = dict(zip(self._all, super().predict(blob), strict=True))
             return tuple(given[name] for name in names or self._all)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from opencv_squeezedet._opencv import read_net_from_caffe
+from opencv_squeezedet._opencv import HAS_GRAPH_ENGINE, read_net_from_caffe
 from opencv_squeezedet.backends.base import BackendName, no_layer, no_top
 from opencv_squeezedet.backends.network_bytes import NetworkBytes
 from opencv_squeezedet.blobs import Place, Places
@@ -15,7 +15,7 @@ from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.formats.load import NetworkSource
 
 if TYPE_CHECKING:
-    from opencv_squeezedet.network import Layer, Network
+    from opencv_squeezedet.network import Network
 
 InputCheck = Callable[[tuple[int, int] | None], str | None]
 """Returns the problem with a network, or with an input of (width, height) for it; None if there is none."""
@@ -37,7 +37,7 @@ def prepare(source: NetworkSource, backend: BackendName, outputs: Places | None)
     contents = source.caffe() if backend == "opencv" and read_net_from_caffe is not None else None
     if contents is None and (onnx := source.onnx()) is not None:
         contents = (onnx,)
-    network = _converted(source, outputs) if contents is None else NetworkBytes(contents, source.name, outputs)
+    network = _converted(source, backend, outputs) if contents is None else NetworkBytes(contents, source.name, outputs)
     if described:
         return network, partial(_check_shapes, source)
     from opencv_squeezedet.backends.probe import Probe  # imported lazily
@@ -45,9 +45,9 @@ def prepare(source: NetworkSource, backend: BackendName, outputs: Places | None)
     return network, Probe(network, backend)
 
 
-def prepare_tops(source: NetworkSource, tops: Sequence[str]) -> Prepared:
+def prepare_tops(source: NetworkSource, backend: BackendName, tops: Sequence[str]) -> Prepared:
     """Return the part of a network that makes these tops, as ONNX, and the check of its inputs; errors as for `prepare`."""
-    return _part(source, {top: top for top in tops}), partial(_check_shapes, source)
+    return _part(source, backend, {top: top for top in tops}), partial(_check_shapes, source)
 
 
 def _is_described(source: NetworkSource) -> bool:
@@ -59,22 +59,24 @@ def _is_described(source: NetworkSource) -> bool:
     return True
 
 
-def _converted(source: NetworkSource, outputs: Places | None) -> NetworkBytes:
+def _converted(source: NetworkSource, backend: BackendName, outputs: Places | None) -> NetworkBytes:
     network = source.network
     if outputs is not None:
         tops = {blob: _top(network, source.name, place, blob) for blob, place in outputs.items()}
-        return _part(source, tops)
-    from opencv_squeezedet.formats import onnx_bytes
-
-    return NetworkBytes((onnx_bytes(network, source.weights),), source.name, None)
+        return _part(source, backend, tops)
+    return NetworkBytes((_onnx(source, network, backend),), source.name, None)
 
 
-def _part(source: NetworkSource, outputs: dict[str, str]) -> NetworkBytes:
+def _part(source: NetworkSource, backend: BackendName, outputs: dict[str, str]) -> NetworkBytes:
     """The part of a network that makes the tops in ``outputs``."""
+    tops = list(dict.fromkeys(outputs.values()))
+    return NetworkBytes((_onnx(source, source.network.up_to(tops), backend, tops),), source.name, outputs)
+
+
+def _onnx(source: NetworkSource, network: Network, backend: BackendName, tops: Sequence[str] | None = None) -> bytes:
     from opencv_squeezedet.formats import onnx_bytes
 
-    tops = list(dict.fromkeys(outputs.values()))
-    return NetworkBytes((onnx_bytes(_up_to(source.network, set(tops)), source.weights, outputs=tops),), source.name, outputs)
+    return onnx_bytes(network, source.weights, outputs=tops, opencv=backend == "opencv" and HAS_GRAPH_ENGINE)
 
 
 def _check_shapes(source: NetworkSource, size: tuple[int, int] | None) -> str | None:
@@ -99,14 +101,3 @@ def _top(network: Network, name: str, place: Place, blob: str) -> str:
     if top >= len(tops[layer]):
         raise no_top(layer, len(tops[layer]), top, blob)
     return tops[layer][top]
-
-
-def _up_to(network: Network, tops: set[str]) -> Network:
-    """The part of a network that makes these tops."""
-    layers: list[Layer] = []
-    needed = set(tops)
-    for layer in reversed(network.layers):
-        if not needed.isdisjoint(layer.tops):
-            layers.insert(0, layer)
-            needed.update(layer.bottoms)
-    return replace(network, layers=tuple(layers))

@@ -122,6 +122,11 @@ class _Inspected:
             "definition": self.files.main,
             "weights": self.files.weights if self.files.definition else None,
             "input": {"name": network.input_name, "shape": network.input_shape},
+            **(
+                {"more_inputs": [{"name": name, "shape": shape} for name, shape in network.more_inputs]}
+                if network.more_inputs
+                else {}
+            ),
             "layers": [self._layer(step) for step in network.steps],
             "outputs": network.output_names,
             "parameters": network.parameters,
@@ -147,7 +152,8 @@ class _Inspected:
         paths = dict.fromkeys(path for path in (self.files.main, self.files.weights) if path is not None)
         with_sizes = ", ".join(f"{shown(path)} ({os.path.getsize(path):,} bytes)" for path in paths)
         header, numbers = ["layer", "type", "output", "parameters", "MACs"], 2
-        rows = [[self.network.input_name, "Input", _shapes([self.network.input_shape]), "", ""]]
+        inputs = [[name, "Input", _shapes([shape]), "", ""] for name, shape in self.network.inputs.items()]
+        rows = list(inputs)
         for step in self.network.steps:
             counts = [f"{count:,}" if count else "" for count in (step.parameters, step.macs // self.network.input_shape[0])]
             rows.append([step.layer.name, type(step.layer).__name__, _shapes(step.tops), *counts])
@@ -156,7 +162,7 @@ class _Inspected:
             header, numbers = [*header, "kept", "centroids", "bytes"], 5
             cells = [_stored_cells(self.stored.get(step.layer.name)) for step in self.network.steps]
             total = ["", "", f"{sum(stored.size for stored in self.stored.values()):,}"]
-            rows = [row + more for row, more in zip(rows, [["", "", ""], *cells, total], strict=True)]
+            rows = [row + more for row, more in zip(rows, [*[["", "", ""]] * len(inputs), *cells, total], strict=True)]
         print(f"{shown(self.network.name)}: {with_sizes}")
         print_table(header, rows, numbers=numbers)
         print("\n".join(self._head_lines()))

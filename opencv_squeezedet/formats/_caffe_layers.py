@@ -28,7 +28,7 @@ def _schema() -> Schema:
     messages, enums = dict(MESSAGES), dict(ENUMS)
     for param in {kind.caffe.field: kind.caffe for kind in LAYERS.values() if kind.caffe is not None}.values():
         _, name, message = param.field.split()
-        messages[message] = param.content
+        messages.update({message: param.content, **dict(param.messages)})
         messages["LayerParameter"] += f"; {param.field}"
         if param.v1 is not None:
             messages["V1LayerParameter"] += f"; {param.v1} {name} {message}"
@@ -66,15 +66,18 @@ def layer_of(message: Any, kind: str) -> Layer:
             "blob and ends with the network's outputs"
         )
     if kind not in _KINDS:
-        raise UnknownLayerError(f"layer {name!r}: the type {kind!r} is not one of {', '.join(sorted(_KINDS))}")
+        raise UnknownLayerError(
+            f"layer {name!r}: the type {kind!r} is not supported; cut the network before it and compute the rest in Python, "
+            "or run it with OpenCV 4 or the fork of Caffe that has it"
+        )
     layer = _KINDS[kind]
     for what, blobs, count in (("bottom", message.bottom, layer.arity[0]), ("top", message.top, layer.arity[1])):
-        if not blobs or (count and len(blobs) != count):
+        if (not blobs and count != -1) or (count > 0 and len(blobs) != count):
             raise ModelError(f"layer {name!r}: {kind} has {count or 'at least one'} {what}, got {len(blobs)}")
     own = layer.caffe.name if layer.caffe is not None else None
     try:
         if foreign := sorted(field for field in message.given if field.endswith("_param") and field != own):
-            raise OptionError(f"a {kind} has no {foreign[0]}")  # OpenCV would take the options in it for the layer's own
+            raise OptionError(f"a {kind} has no {foreign[0]}")  # OpenCV 4 would take the options in it for the layer's own
         return layer.from_caffe(message)
     except OptionError as error:
         raise UnknownLayerError(f"layer {name!r}: {error}") from None
@@ -85,8 +88,8 @@ def net_record(network: Network, blobs: Mapping[str, Sequence[Record]] | None = 
     blobs = {} if blobs is None else blobs
     return {
         "name": network.name,
-        "input": [network.input_name],
-        "input_shape": [{"dim": network.input_shape}],
+        "input": list(network.inputs),
+        "input_shape": [{"dim": shape} for shape in network.inputs.values()],
         "layer": [_record_of(layer) | {"blobs": blobs.get(layer.name, ())} for layer in network.layers],
     }
 

@@ -12,6 +12,7 @@ from opencv_squeezedet.formats._schema import Schema
 ENUMS = {
     "Phase": "TRAIN TEST",
     "Engine": "DEFAULT CAFFE CUDNN",
+    "VarianceNorm": "FAN_IN FAN_OUT AVERAGE",
     "RawType": "DOUBLE FLOAT FLOAT16 INT UINT",
     "V1Type": "NONE ACCURACY BNLL CONCAT CONVOLUTION DATA DROPOUT EUCLIDEAN_LOSS FLATTEN HDF5_DATA HDF5_OUTPUT IM2COL "
     "IMAGE_DATA INFOGAIN_LOSS INNER_PRODUCT LRN MULTINOMIAL_LOGISTIC_LOSS POOLING RELU SIGMOID SOFTMAX SOFTMAX_LOSS SPLIT "
@@ -28,7 +29,7 @@ MESSAGES = {
         12 raw_data bytes""",
     "FillerParameter": """
         1 type string; 2 value float; 3 min float; 4 max float; 5 mean float; 6 std float; 7 sparse int32;
-        8 variance_norm string""",
+        8 variance_norm VarianceNorm""",
     "NetState": "1 phase Phase; 2 level int32; 3 stage string*",
     "NetStateRule": "1 phase Phase; 2 min_level int32; 3 max_level int32; 4 stage string*; 5 not_stage string*",
     "ParamSpec": "1 name string; 2 share_mode int32; 3 lr_mult float; 4 decay_mult float",

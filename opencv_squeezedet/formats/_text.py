@@ -10,7 +10,7 @@ from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats._schema import ARRAYS, RANGES, Field, Message, Record, Schema
 
 _DEEPEST = 64
-_MOST_TOKENS = 1 << 16  # thirty times what the networks of this family need
+_MOST_TOKENS = 1 << 18  # ten times what public networks need
 _LONGEST_SHOWN = 40
 _TOKEN = re.compile(
     r"""(?P<space> \s+ | \#[^\n]* )
@@ -30,16 +30,15 @@ _BOOLS = {"true": True, "false": False, "t": True, "f": False, "1": True, "0": F
 _END = "the end of the text"
 
 
-def parse(text: str, schema: Schema, kind: str) -> tuple[Message, str | None]:
-    """Read a message, and what is said of its first field that the schema does not have, which is passed over.
+def parse(text: str, schema: Schema, kind: str) -> Message:
+    """Read a message; fields that the schema does not have are ignored.
 
     Raises
     ------
     ModelError
         That tells the line and the column where it is not such a message.
     """
-    parser = _Parser(text, schema)
-    return parser.message(kind, _END, 0), parser.unknown
+    return _Parser(text, schema).message(kind, _END, 0)
 
 
 def text_of(record: Record, schema: Schema, kind: str) -> str:
@@ -80,7 +79,6 @@ class _Parser:
         self._text, self._schema = text, schema
         self._tokens = self._tokenized()
         self._what, self._token, self._at = "", "", 0
-        self.unknown: str | None = None
         self._advance()
 
     def message(self, kind: str | None, closing: str, depth: int) -> Message:
@@ -93,8 +91,6 @@ class _Parser:
                 raise self._error(f"the name of a field, or {closing}, was expected, got {self._shown()}")
             name = self._advance()
             field = message.fields.get(name)
-            if field is None and kind is not None and self.unknown is None:
-                self.unknown = str(self._error(f"a {kind} has no field named {name!r}"))
             self._field(message, field, depth)
             if self._token in (";", ","):
                 self._advance()
@@ -170,6 +166,9 @@ class _Parser:
         names = self._schema.enums.get(kind, [])
         if word in names:
             return names.index(word)
+        if names and number:
+            place = _whole(word)
+            return place if place in range(len(names)) else None
         if kind == "bool":
             return _BOOLS.get(word)
         if kind in ARRAYS and (number or word in ("inf", "nan")):

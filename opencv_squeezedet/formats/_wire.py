@@ -16,7 +16,7 @@ _VARINT, _LENGTH = 0, 2
 _WIDTHS = {1: 8, 5: 4}
 _SCALARS = {"float": (5, "<f"), "double": (1, "<d")}
 _ALWAYS, _BYTES_PER_FIELD = 50_000, 32
-_CHUNK = 1 << 12
+_CHUNK, _FEW = 1 << 12, 64
 _DEEPEST = 64
 _MOST_LISTED = 1 << 16
 _LONGEST_VARINT = 10  # bytes
@@ -238,6 +238,12 @@ class _Decoder:
 
     def _varints(self, begin: int, end: int) -> NDArray[np.int64]:
         """The numbers that follow each other from ``begin`` to ``end``."""
+        if end - begin <= _FEW:  # as of a blob's shape, of which there are many
+            found = []
+            while begin < end:
+                number, begin = self._varint(begin, end)
+                found.append(number)
+            return np.array(found, np.uint64).view(np.int64)
         parts = []
         while begin < end:
             data = np.frombuffer(self._content, np.uint8, min(end - begin, _CHUNK), begin)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.formats._caffe_layers import SCHEMA, net_record
+from opencv_squeezedet.formats._caffe_schema import WEIGHTS_SCHEMA
 from opencv_squeezedet.formats._wire import decode, encode
 from opencv_squeezedet.formats.bare_weights import caffe_blob
 from opencv_squeezedet.model_files import MOST_BYTES, Read, named, read_file
@@ -25,6 +27,8 @@ _MOST_AXES = 8
 
 def read_caffemodel(path: StrPath, *, read: Read = read_file) -> Weights:
     """Read the weights of a caffemodel, old or new: float32, float64, or OpenCV's float16, each layer's under its name.
+
+    Layers of one name become ``name``, ``name_1`` and so on, as in `read_prototxt`.
 
     Parameters
     ----------
@@ -89,12 +93,14 @@ def to_half(values: NDArray[np.float32], layer: str) -> NDArray[np.float16]:
 
 def parse_caffemodel(content: bytes) -> Weights:
     """Return the weights in the bytes of a caffemodel; ModelError as `read_caffemodel`."""
-    message = decode(content, SCHEMA, "NetParameter")
+    message = decode(content, WEIGHTS_SCHEMA, "NetParameter")
     weights: Weights = {}
+    repetitions: Counter[str] = Counter()
     for layer in (*message.layers, *message.layer):
         if not layer.blobs:
             continue
-        name = layer.name
+        name = f"{layer.name}_{count}" if (count := repetitions[layer.name]) else layer.name  # as `read_prototxt` calls them
+        repetitions[layer.name] += 1
         if name in weights:
             raise ModelError(f"layer {name!r}: it is there twice")
         weights[name] = [_values(blob, name) for blob in layer.blobs]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opencv_squeezedet.errors import ModelError
+from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.model_files import MOST_BYTES, MOST_DEFINITION, Files, named, read_file
 
@@ -108,6 +108,7 @@ class CaffeFiles(NetworkSource):
         network = self.network
         if path.endswith(".npz"):
             weights = _of_archive(network, weights)
+        weights = network.fitted(weights)
         try:
             network.check_weights(weights)
         except ModelError as error:
@@ -115,10 +116,11 @@ class CaffeFiles(NetworkSource):
         return {step.layer.name: weights[step.layer.name] for step in network.weighted()}
 
     def caffe(self) -> tuple[bytes, ...] | None:
-        """Return the contents as they are, unless the weights are in a format that Caffe does not read."""
-        if self._weights is None or str(self._files.weights).endswith((".net", ".npz")):
+        """Return the contents as OpenCV 4 must take them: those that have been checked, unless there are unknown layers."""
+        try:
             return super().caffe()
-        return self._definition, self._weights
+        except UnknownLayerError:
+            return self._definition, self._weights or b""
 
     def contents(self) -> Iterator[bytes]:
         """Yield the contents of the files."""

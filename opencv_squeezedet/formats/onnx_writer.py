@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from opencv_squeezedet.formats.caffemodel import to_half
 from opencv_squeezedet.network import Layer, Network, Shape
 
 OPSET, IR_VERSION = 11, 6
-_FLOAT_ATTRIBUTE, _STRING_ATTRIBUTE, _INTS_ATTRIBUTE = 1, 3, 7
+_FLOAT_ATTRIBUTE, _STRING_ATTRIBUTE, _FLOATS_ATTRIBUTE, _INTS_ATTRIBUTE = 1, 3, 6, 7
 
 
 def onnx_bytes(
@@ -25,11 +26,12 @@ def onnx_bytes(
     *,
     half: bool = False,
     outputs: Sequence[str] | None = None,
-    opset: int = OPSET,
+    opset: int | None = None,
+    opencv: bool = False,
 ) -> bytes:
     """Return the content of an ONNX file.
 
-    Nodes have the names of the layers; input and outputs have those of their blobs. The batch's size is free, unless a layer
+    Nodes have the names of the layers; inputs and outputs have those of their blobs. The batch's size is free, unless a layer
     fixes it.
 
     Parameters
@@ -41,9 +43,12 @@ def onnx_bytes(
     half : bool
         Store the weights as float16, each followed by a Cast: half the size, and computed in float32 all the same.
     outputs : sequence of str, optional
-        The blobs that are outputs. Default: those that no layer reads.
-    opset : {11, 13}
-        The version of the operators.
+        The blobs that are outputs. Default: those that no layer makes another of.
+    opset : {11, 13}, optional
+        The version of the operators. Default: 11, or what the layers need.
+    opencv : bool
+        Write for OpenCV 5 alone, whose ONNX reader takes OpenCV's own layers as operators: those that standard ONNX has no
+        equal of, and those that then fit inputs of every size.
 
     Raises
     ------
@@ -51,7 +56,8 @@ def onnx_bytes(
         If the weights do not fit the network, float16 cannot hold them, or a layer has no equal in ONNX.
     """
     network.check_weights(weights)
-    return _Writer(network, weights, half=half, opset=opset).content(network.output_names if outputs is None else outputs)
+    writer = _Writer(network, weights, half=half, opset=_opset(network) if opset is None else opset, opencv=opencv)
+    return writer.content(network.output_names if outputs is None else outputs)
 
 
 def onnx_skeleton(network: Network) -> bytes:
@@ -62,7 +68,11 @@ def onnx_skeleton(network: Network) -> bytes:
     ModelError
         If a layer has no equal in ONNX, or needs its weights there in another shape than Caffe's.
     """
-    return _Writer(network, None, half=False, opset=OPSET).content(network.output_names)
+    return _Writer(network, None, half=False, opset=_opset(network), opencv=False).content(network.output_names)
+
+
+def _opset(network: Network) -> int:
+    return max((step.layer.least_opset(step.bottoms) for step in network.steps), default=OPSET)
 
 
 _Weights = Mapping[str, Sequence[NDArray[np.float32]]]
@@ -71,16 +81,18 @@ _Weights = Mapping[str, Sequence[NDArray[np.float32]]]
 class _Writer:
     """Collects nodes. A blob that a layer overwrites in place has one ONNX value for each writer, the last under its name.
 
+    The last of an input has another name.
+
     Parameters
     ----------
     weights : Weights or None
         None for a skeleton, whose nodes read weights that it does not have.
     """
 
-    def __init__(self, network: Network, weights: _Weights | None, *, half: bool, opset: int) -> None:
-        self.opset, self.half = opset, half
+    def __init__(self, network: Network, weights: _Weights | None, *, half: bool, opset: int, opencv: bool) -> None:
+        self.opset, self.half, self.opencv = opset, half, opencv
         self._network = network
-        self._values = {network.input_name: network.input_name}
+        self._values = {name: name for name in network.inputs}
         self._writers: dict[str, int] = {}
         for top in (top for layer in network.layers for top in layer.tops):
             self._writers[top] = self._writers.get(top, 0) + 1
@@ -96,7 +108,8 @@ class _Writer:
 
     def value_for(self, top: str, layer: str) -> str:
         self._writers[top] -= 1
-        self._values[top] = top if self._writers[top] == 0 else f"{top}/before_{layer}"
+        last = top if top not in self._network.inputs else f"{top}/after_{layer}"
+        self._values[top] = last if self._writers[top] == 0 else f"{top}/before_{layer}"
         return self._values[top]
 
     def content(self, outputs: Sequence[str]) -> bytes:
@@ -106,8 +119,8 @@ class _Writer:
             "node": self.nodes,
             "name": network.name or "network",  # without a name it would not be ONNX
             "initializer": self.initializers,
-            "input": [self._declared(network.input_name, network.input_shape)],
-            "output": [self._declared(top, shapes[top]) for top in outputs],
+            "input": [self._declared(name, shape) for name, shape in network.inputs.items()],
+            "output": [{**self._declared(top, shapes[top]), "name": self.value_of(top)} for top in outputs],
         }
         model = {
             "ir_version": IR_VERSION,
@@ -117,9 +130,22 @@ class _Writer:
         }
         return encode(model, SCHEMA, "ModelProto")
 
+    @cached_property
+    def _of_any_batch(self) -> set[str]:
+        """The blobs whose first axis is the batch's, of any length; none if a layer fixes it."""
+        network = self._network
+        blobs = set(network.inputs)
+        if len({shape[0] for shape in network.inputs.values()}) > 1:
+            return set()
+        for layer, bottoms in ((step.layer, step.bottoms) for step in network.steps):
+            if not layer.keeps_batch(len(bottoms[0])):
+                return set()
+            if not layer.batchless and not blobs.isdisjoint(layer.bottoms):
+                blobs.update(layer.tops)
+        return blobs
+
     def _declared(self, name: str, shape: Shape) -> Record:
-        free = all(step.layer.keeps_batch(len(step.bottoms[0])) for step in self._network.steps)
-        batch = {"dim_param": "batch"} if free else {"dim_value": shape[0]}
+        batch = {"dim_param": "batch"} if name in self._of_any_batch else {"dim_value": shape[0]}
         dims = [batch, *({"dim_value": length} for length in shape[1:])]
         return {"name": name, "type": {"tensor_type": {"elem_type": FLOAT, "shape": {"dim": dims}}}}
 
@@ -128,7 +154,7 @@ class _LayerWriter:
     """Takes the nodes of one layer: an `OnnxWriter`."""
 
     def __init__(self, writer: _Writer, layer: Layer, count: int, blobs: Sequence[NDArray[np.float32]] | None) -> None:
-        self.opset = writer.opset
+        self.opset, self.opencv = writer.opset, writer.opencv
         self.bottoms = [writer.value_of(bottom) for bottom in layer.bottoms]
         self._writer, self._layer, self._blobs = writer, layer, blobs
         self._names = weight_names(layer.name)[:count]
@@ -139,21 +165,34 @@ class _LayerWriter:
         return list(self._names)
 
     def weight(self, index: int, shape: Shape) -> str:
-        if self._blobs is None:
-            raise self._layer.error(
-                f"weights of {shape} were expected in an ONNX file, a skeleton gets those of Caffe's shape"
-            )
-        self._add_weights(self._names[index], self._blobs[index].reshape(shape))
+        self._add_weights(self._names[index], self.values(index).reshape(shape))
         return self._names[index]
 
-    def constant(self, name: str, values: NDArray[Any]) -> str:
-        self._writer.initializers.append(tensor(name, values))
+    def values(self, index: int) -> NDArray[np.float32]:
+        if self._blobs is None:
+            raise self._layer.error("an ONNX file needs its weights in another form than Caffe's, which a skeleton gets")
+        return self._blobs[index]
+
+    def constant(self, name: str, values: Any) -> str:
+        array = np.asarray(values)
+        self._writer.initializers.append(tensor(name, array.astype("<f4" if array.dtype.kind == "f" else "<i8")))
         return name
 
-    def node(self, op: str, inputs: Sequence[str], part: str = "", **attributes: Any) -> str:
+    def node(
+        self,
+        op: str,
+        inputs: Sequence[str],
+        part: str = "",
+        *,
+        top: int | None = None,
+        more_outputs: int = 0,
+        **attributes: Any,
+    ) -> str:
         layer = self._layer
-        name = f"{layer.name}/{part}" if part else layer.name
-        outputs = [name] if part else [self._writer.value_for(top, layer.name) for top in layer.tops]
+        name = f"{layer.name}/{part}" if part else layer.name if not top else f"{layer.name}/{top}"
+        tops = layer.tops if top is None else layer.tops[top : top + 1]
+        outputs = [name] if part else [self._writer.value_for(top, layer.name) for top in tops]
+        outputs += [f"{name}/{number}" for number in range(1, more_outputs + 1)]
         record = {
             "input": inputs,
             "output": outputs,
@@ -172,11 +211,13 @@ class _LayerWriter:
         self._writer.initializers.append(stored_tensor(name, stored))
 
 
-def _attribute(name: str, value: int | float | str | Sequence[int]) -> Record:
+def _attribute(name: str, value: int | float | str | Sequence[int] | Sequence[float]) -> Record:
     if isinstance(value, str):
         return {"name": name, "s": value.encode(), "type": _STRING_ATTRIBUTE}
     if isinstance(value, int):
         return {"name": name, "i": value, "type": INT}
     if isinstance(value, float):
         return {"name": name, "f": value, "type": _FLOAT_ATTRIBUTE}
+    if value and isinstance(value[0], float):
+        return {"name": name, "floats": value, "type": _FLOATS_ATTRIBUTE}
     return {"name": name, "ints": value, "type": _INTS_ATTRIBUTE}

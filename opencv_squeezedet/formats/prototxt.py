@@ -7,12 +7,14 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from opencv_squeezedet.errors import ModelError, UnknownLayerError
+from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.formats._caffe_layers import SCHEMA, layer_messages, layer_of, net_record
 from opencv_squeezedet.formats._text import parse, text_of
 from opencv_squeezedet.model_files import MOST_DEFINITION, Read, named, read_file
 from opencv_squeezedet.network import Layer, Network, Shape
+
+_MOST_AXES = 8
 
 
 def read_prototxt(path: StrPath, *, read: Read = read_file) -> Network:
@@ -47,19 +49,22 @@ def prototxt_text(network: Network) -> str:
     return text_of(net_record(network), SCHEMA, "NetParameter")
 
 
-def parse_prototxt(content: bytes) -> Network:
-    """Return the network that the bytes of a prototxt describe; ModelError as `read_prototxt`."""
+def parse_prototxt(content: bytes, *, check: bool = True) -> Network:
+    """Return the network that the bytes of a prototxt describe; ModelError as `read_prototxt`.
+
+    Without ``check`` the shapes are not checked, which may be others when the network runs.
+    """
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ModelError(f"a text file was expected: {error}") from None
     try:
-        message, unknown = parse(text, SCHEMA, "NetParameter")
+        message = parse(text, SCHEMA, "NetParameter")
     except ModelError as error:
         raise ModelError(f"no prototxt of the layers that can be read: {error}") from None
     network = _network(message)
-    if unknown is not None:
-        raise UnknownLayerError(f"no prototxt of the layers that can be read: {unknown}")
+    if check:
+        _ = network.steps
     return network
 
 
@@ -78,15 +83,13 @@ def _network(message: Any) -> Network:
             found = layer_of(layer, kind)
             layers.append(replace(found, name=f"{layer.name}_{count}") if (count := repetitions[layer.name]) else found)
         repetitions[layer.name] += 1
-    if len(inputs) != 1:
-        names = ", ".join(repr(name) for name, _ in inputs) or "none"
-        raise ModelError(f"one input was expected, got {names}")
-    (name, shape), *_ = inputs
-    if len(shape) != 4 or min(shape) < 1:
-        raise ModelError(f"input {name!r}: a shape (N, C, H, W) was expected, got {shape}")
-    network = Network(message.name, name, shape, tuple(layers))
-    _ = network.steps  # checks the shapes
-    return network
+    if not inputs:
+        raise ModelError("an input was expected: a deployment prototxt begins with 'input' and its shape, or an Input layer")
+    for name, shape in inputs:
+        if not 1 <= len(shape) <= _MOST_AXES or min(shape) < 1:
+            raise ModelError(f"input {name!r}: a shape of 1 to {_MOST_AXES} lengths was expected, got {shape}")
+    (name, shape), *more = inputs
+    return Network(message.name, name, shape, tuple(layers), tuple(more))
 
 
 def _top_shapes(message: Any) -> list[Shape]:

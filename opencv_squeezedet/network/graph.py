@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.network.layers import MOST_BLOB, Layer, Shape
+from opencv_squeezedet.network.layers import MOST_BLOB, Convolution, Layer, Shape
 
 MOST_VALUES = 1 << 30
 """How many values all blobs of a network may have together: 4 GiB as float32."""
-MOST_WORK = 5 * 10**11
-"""How many multiplications one pass may take, or what takes as long: some ten seconds. Networks here take 10^9 to 10^10."""
+MOST_WORK = 2 * 10**12
+"""How many multiplications one pass may take, or what takes as long: some forty seconds. FCN-32s for a picture of 500x500 has
+1.7 * 10^12; networks here have 10^9 to 10^10.
+"""
 
 Weights = dict[str, list[NDArray[np.float32]]]
 """Each layer's blobs in Caffe's order and shapes: for a convolution its kernel (O, I / groups, h, w) and bias (O,)."""
@@ -48,25 +50,33 @@ class Step:
 
 @dataclass(frozen=True)
 class Network:
-    """A network with one input; its layers are in the order they run.
+    """A network; its layers are in the order they run.
 
     Parameters
     ----------
     name : str
         The network's name.
     input_name : str
-        The input blob's name.
-    input_shape : (int, int, int, int)
-        (N, C, H, W).
+        The first input's name.
+    input_shape : tuple of int
+        Its shape; of pictures (N, C, H, W).
     layers : tuple of Layer
-        The layers. Each blob that a layer reads is the input or a top of an earlier layer; each that it writes is new, or one
+        The layers. Each blob that a layer reads is an input or a top of an earlier layer; each that it writes is new, or one
         that it reads and works on in place.
+    more_inputs : tuple of (str, tuple of int)
+        The names and shapes of further inputs.
     """
 
     name: str
     input_name: str
     input_shape: Shape
     layers: tuple[Layer, ...]
+    more_inputs: tuple[tuple[str, Shape], ...] = ()
+
+    @property
+    def inputs(self) -> dict[str, Shape]:
+        """The shape of each input, by name."""
+        return {self.input_name: self.input_shape, **dict(self.more_inputs)}
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -75,15 +85,20 @@ class Network:
         Raises
         ------
         ModelError
-            If two layers share a name, a layer's bottoms are missing or do not fit it, one of its tops is neither new nor
-            one of its bottoms, or it takes the network beyond `MOST_VALUES` or `MOST_WORK`; the message names the layer.
+            If two inputs or two layers share a name, a layer's bottoms are missing or do not fit it, one of its tops is
+            neither new nor one of its bottoms, or it takes the network beyond `MOST_VALUES` or `MOST_WORK`; the message names
+            the layer.
         """
-        blobs = {self.input_name: self.input_shape}
+        blobs = self.inputs
         steps = []
         names: set[str] = set()
-        values, work = math.prod(self.input_shape), 0
+        if len(blobs) != 1 + len(self.more_inputs):
+            raise ModelError(f"inputs of different names were expected, got {', '.join(map(repr, blobs))}")
+        values, work = sum(map(math.prod, blobs.values())), 0
         if values > MOST_BLOB:
-            raise ModelError(f"an input of {self.input_shape} has {values} values, at most {MOST_BLOB} are possible")
+            raise ModelError(
+                f"inputs of {', '.join(map(str, blobs.values()))} have {values} values, at most {MOST_BLOB} are possible"
+            )
         for layer in self.layers:
             if layer.name in names:
                 raise layer.error("another layer has the same name")
@@ -97,7 +112,8 @@ class Network:
                 raise layer.error(f"its top {again[0]!r} already exists")
             bottoms = [blobs[bottom] for bottom in layer.bottoms]
             tops = layer.top_shapes(bottoms)
-            values, work = values + sum(map(math.prod, tops)), work + layer.work(bottoms, tops)
+            new = [shape for top, shape in zip(layer.tops, tops, strict=True) if top not in layer.bottoms]
+            values, work = values + sum(map(math.prod, new)), work + layer.work(bottoms, tops)
             if max(map(math.prod, tops), default=0) > MOST_BLOB or values > MOST_VALUES or work > MOST_WORK:
                 raise layer.error(
                     f"tops of {', '.join(map(str, tops[:4]))}, {values} values and {work} operations up to here are too many; "
@@ -109,19 +125,22 @@ class Network:
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Width and height of the input, pixels."""
+        """Width and height of the first input, pixels; ModelError if it is no picture."""
+        if len(self.input_shape) != 4:
+            raise ModelError(f"input {self.input_name!r}: a shape (N, C, H, W) was expected, got {self.input_shape}")
         return self.input_shape[3], self.input_shape[2]
 
     def resized(self, size: tuple[int, int]) -> Network:
-        """Return the network for inputs of another (width, height), with the same weights.
+        """Return the network for a first input of another (width, height), with the same weights.
 
         Raises
         ------
         ModelError
             If a layer does not allow the size; the message names the layer.
         """
+        _ = self.input_size
         shape = (*self.input_shape[:2], size[1], size[0])
-        blobs = {self.input_name: shape}
+        blobs = {**self.inputs, self.input_name: shape}
         layers = []
         for step in self.steps:
             bottoms = [blobs[bottom] for bottom in step.layer.bottoms]
@@ -129,6 +148,46 @@ class Network:
             blobs.update(zip(layer.tops, layer.top_shapes(bottoms), strict=True))
             layers.append(layer)
         return replace(self, input_shape=shape, layers=tuple(layers))
+
+    def by_layer(self) -> Network:
+        """Return the network with a blob for each top, none of them overwritten in place, named as in `by_opencv_name`."""
+        names = {name: name for name in self.inputs}
+        layers = []
+        for layer in self.layers:
+            bottoms = tuple(names.get(bottom, bottom) for bottom in layer.bottoms)
+            tops = tuple(f"{layer.name}:{i}" if i else layer.name for i in range(len(layer.tops)))
+            tops = layer.tops if _named_by_tops(layer) else tops
+            names.update(zip(layer.tops, tops, strict=True))
+            layers.append(replace(layer, bottoms=bottoms, tops=tops))
+        return replace(self, layers=tuple(layers))
+
+    @property
+    def by_opencv_name(self) -> dict[str, tuple[str, ...]]:
+        """The blobs that OpenCV 4 gives for each layer's name; there a Convolution has those of its tops.
+
+        They are its tops, or the bottoms of one that has none.
+        """
+        found: dict[str, tuple[str, ...]] = {}
+        for layer in self.layers:
+            named = {top: (top,) for top in layer.tops} if _named_by_tops(layer) else {layer.name: layer.tops or layer.bottoms}
+            found.update(named)
+        return found
+
+    def up_to(self, tops: Sequence[str]) -> Network:
+        """Return the part of the network that makes these blobs."""
+        layers: list[Layer] = []
+        needed = set(tops)
+        for layer in reversed(self.layers):
+            if not needed.isdisjoint(layer.tops):
+                layers.insert(0, layer)
+                needed.update(layer.bottoms)
+        more = tuple(one for one in self.more_inputs if one[0] in needed)
+        return replace(self, layers=tuple(layers), more_inputs=more)
+
+    def with_inputs(self, shapes: Mapping[str, Shape]) -> Network:
+        """Return the network for inputs of other shapes, by name."""
+        first, *more = {**self.inputs, **shapes}.items()
+        return replace(self, input_shape=first[1], more_inputs=tuple(more))
 
     @property
     def parameters(self) -> int:
@@ -142,10 +201,10 @@ class Network:
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The blobs that no layer reads, in the order they are made."""
+        """The blobs that no layer reads, in the order they are made; those that only a Silence reads if there is no other."""
         made = dict.fromkeys(top for layer in self.layers for top in layer.tops)
-        read = {bottom for layer in self.layers for bottom in layer.bottoms if bottom not in layer.tops}
-        return tuple(top for top in made if top not in read)
+        read = {bottom: bool(layer.tops) for layer in self.layers for bottom in layer.bottoms if bottom not in layer.tops}
+        return tuple(top for top in made if top not in read) or tuple(top for top in made if not read[top])
 
     def shape_of(self, top: str) -> Shape:
         """Return the shape of a blob, by its name; ModelError if no layer gives it."""
@@ -175,6 +234,16 @@ class Network:
             step.layer.name: [np.full(shape, not step.layer.trained, np.float32) for shape in step.weights]
             for step in self.weighted()
         }
+
+    def fitted(self, weights: Mapping[str, Sequence[NDArray[np.float32]]]) -> Weights:
+        """Return weights with more or fewer axes of length 1, where a layer needs them: old files have four axes."""
+        fitted: Weights = {name: list(blobs) for name, blobs in weights.items()}
+        for step in self.weighted():
+            blobs = fitted.get(step.layer.name, [])
+            for i, (blob, shape) in enumerate(zip(blobs, step.weights, strict=False)):
+                if _long(blob.shape) == _long(shape):
+                    blobs[i] = blob.reshape(shape)
+        return fitted
 
     def check_weights(self, weights: Mapping[str, Sequence[NDArray[np.float32]]]) -> None:
         """Check that there are fitting weights for each layer; weights of other layers are ignored, as in Caffe.
@@ -213,6 +282,14 @@ class Network:
             + ", ".join(f"{_named([step.layer.name for step in steps])} {what}" for what, steps in groups.items() if steps)
             + (f"; there are also weights for {_named(unknown)}" if unknown else "")
         )
+
+
+def _named_by_tops(layer: Layer) -> bool:
+    return type(layer) is Convolution
+
+
+def _long(shape: Shape) -> list[int]:
+    return [length for length in shape if length != 1]
 
 
 def _named(names: Sequence[str]) -> str:

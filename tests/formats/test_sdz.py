@@ -35,7 +35,7 @@ from opencv_squeezedet.formats.shared_weights import (
     read_values,
     values_bytes,
 )
-from opencv_squeezedet.network import Convolution, Network, Pooling, Upsample, architectures
+from opencv_squeezedet.network import Convolution, Network, PSROIPooling, Upsample, architectures
 
 PUBLISHED = DATA / "weights" / "compressed_SqueezeNet.net"
 
@@ -258,8 +258,8 @@ def test_fixed_weights_are_stored_but_not_in_the_onnx_file() -> None:
 
 
 def test_without_an_equal_in_onnx_there_is_no_skeleton() -> None:
-    layer = Pooling(name="p", bottoms=("data",), tops=("p",), method="average", kernel=(2, 2), stride=(2, 2))
-    network = Network("it", "data", (1, 1, 5, 5), (layer,))
+    layer = PSROIPooling(name="p", bottoms=("data", "regions"), tops=("p",), outputs=1, grid=1)
+    network = Network("it", "data", (1, 1, 5, 5), (layer,), (("regions", (2, 5)),))
     with pytest.raises(sd.ModelError, match="layer 'p'"):
         onnx_bytes(network, {})
     model = parse_sdz(sdz_bytes(network, {}))

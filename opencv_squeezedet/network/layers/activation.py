@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
-
-import numpy as np
 
 from opencv_squeezedet.network.layers.base import SameShape, shortest
 from opencv_squeezedet.network.layers.interfaces import (
@@ -131,29 +130,32 @@ class PReLU(SameShape):
 
 @dataclass(frozen=True, kw_only=True)
 class Dropout(SameShape):
-    """Caffe's Dropout, which does nothing outside training."""
+    """Caffe's Dropout, which does nothing outside training; if training does not ``scale``, it multiplies by 1 - ratio."""
 
     ratio: float = 0.5
+    scale: bool = True
 
     in_place = True
-    caffe = CaffeParameter("108 dropout_param DropoutParameter", "1 dropout_ratio float=0.5", v1=12)
+    caffe = CaffeParameter("108 dropout_param DropoutParameter", "1 dropout_ratio float=0.5; 2 scale_train bool=true", v1=12)
     onnx: ClassVar = {"Dropout": OnnxOperator("ratio seed", optional=1, more_outputs=True)}
 
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
-        """Return the ratio."""
-        return {"ratio": shortest(param.dropout_ratio)}
+        """Return all fields."""
+        return {"ratio": shortest(param.dropout_ratio), "scale": param.scale_train}
 
     def write_caffe(self) -> Options:
-        """Return the ratio."""
-        return {"dropout_ratio": self.ratio}
+        """Return the ratio, and that it scales later."""
+        return {"dropout_ratio": self.ratio} | ({} if self.scale else {"scale_train": False})
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Dropout."""
-        if writer.opset < _RATIO_AS_INPUT:
+        """Write Dropout, or Mul."""
+        if not self.scale:
+            self._chain(writer, ("Mul", 1 - self.ratio, 1.0))
+        elif writer.opset < _RATIO_AS_INPUT:
             writer.node("Dropout", writer.bottoms, ratio=self.ratio)
         else:
-            ratio = writer.constant(f"{self.name}.ratio", np.array(self.ratio, "<f4"))
+            ratio = writer.constant(f"{self.name}.ratio", self.ratio)
             writer.node("Dropout", [*writer.bottoms, ratio])
 
     @classmethod
@@ -163,6 +165,8 @@ class Dropout(SameShape):
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
         """Return the blob after dropout."""
+        if not self.scale:
+            raise self.error("it cannot be trained without scale_train")
         return (run.dropout(bottoms[0], self.ratio),)
 
 
@@ -193,7 +197,7 @@ class Softmax(SameShape):
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """Return the bottom's shape."""
-        self._has_axis(self.axis, bottoms[0], least=-len(bottoms[0]))
+        self._has_axis(self.axis, bottoms[0])
         return [bottoms[0]]
 
     def keeps_batch(self, rank: int) -> bool:
@@ -209,13 +213,16 @@ class Softmax(SameShape):
         """Return the axis."""
         return {"axis": self.axis}
 
+    def least_opset(self, bottoms: Sequence[Shape]) -> int:
+        """Return 13 if earlier ones would take more axes."""
+        return _SOFTMAX_OF_ONE_AXIS if math.prod(bottoms[0][self.axis % len(bottoms[0]) + 1 :]) != 1 else 11
+
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Softmax; ModelError if opsets differ in its result."""
+        """Write Softmax; ModelError if the opset has another."""
         shape = bottoms[0]
-        axis = self.axis % len(shape)
-        if any(length != 1 for length in shape[axis + 1 :]):
-            raise self.error(f"a Softmax over an axis, {self.axis}, that others follow in {shape} is not written to ONNX")
-        writer.node("Softmax", writer.bottoms, axis=axis)
+        if writer.opset < self.least_opset(bottoms):
+            raise self.error(f"before opset 13, ONNX has no Softmax over an axis, {self.axis}, that others follow in {shape}")
+        writer.node("Softmax", writer.bottoms, axis=self.axis % len(shape))
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> Softmax:

@@ -23,8 +23,8 @@ from opencv_squeezedet.network.layers.interfaces import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-MOST_BLOB = 1 << 27
-"""The most values in a blob: half a GiB as float32."""
+MOST_BLOB = 1 << 28
+"""The most values in a blob: a GiB as float32."""
 MOST_LENGTH = 1 << 15
 """The largest kernel, stride, pad or dilation."""
 SLOWER = 30
@@ -51,11 +51,14 @@ class Layer(ABC):
     tops: tuple[str, ...]
 
     arity: ClassVar[tuple[int, int]] = (1, 1)
-    """The numbers of its bottoms and tops; 0 stands for any number from 1 up."""
+    """The numbers of its bottoms and tops; 0 stands for any number from 1 up, -1 for any number at all."""
     in_place: ClassVar[bool] = False
     """Whether it overwrites its bottom if no other layer reads that, as Caffe's networks have it."""
     trained: ClassVar[bool] = True
     """Whether its weights, if it has any, are trained; otherwise they are ones."""
+
+    batchless: ClassVar[bool] = False
+    """Whether its tops are the same for a batch of any size."""
 
     # ---- shapes and costs ----------------------------------------------------------------------------------------------
 
@@ -112,6 +115,10 @@ class Layer(ABC):
     onnx_parts: ClassVar[tuple[type[Layer], ...]] = ()
     """The layers that its nodes are read as, if it is written as several; `from_parts` puts them together."""
 
+    def least_opset(self, bottoms: Sequence[Shape]) -> int:
+        """Return the first version of the operators that has its equal, 11 or 13."""
+        return 11
+
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
         """Write its nodes; ModelError if ONNX, or the readers of it, have no equal."""
         raise self.error("it has no equal in ONNX")
@@ -157,9 +164,24 @@ class Layer(ABC):
             raise self.error(f"a bottom of (N, C, H, W) was expected, got {shape}")
         return shape
 
-    def _has_axis(self, axis: int, shape: Shape, *, least: int = 0) -> None:
-        if not least <= axis < len(shape):
+    def _has_axis(self, axis: int, shape: Shape) -> None:
+        if not -len(shape) <= axis < len(shape):
             raise self.error(f"a bottom of {shape} has no axis {axis}")
+
+    def _axis(self, axis: int, shape: Shape) -> int:
+        """The axis, which may count from the last, from 0 up."""
+        self._has_axis(axis, shape)
+        return axis % len(shape)
+
+    # ---- ONNX's nodes --------------------------------------------------------------------------------------------------
+
+    def _chain(self, writer: OnnxWriter, *steps: tuple[str, float | None, float]) -> None:
+        """Write operators one after another, each with its constant; one whose constant is the last number is left out."""
+        value, left = writer.bottoms, [step for step in steps if step[1] != step[2]] or [("Identity", None, 0.0)]
+        for op, constant, _ in left:
+            part = op.lower()
+            inputs = value if constant is None else [*value, writer.constant(f"{self.name}.{part}", constant)]
+            value = [writer.node(op, inputs, part="" if op == left[-1][0] else part)]
 
 
 class SameShape(Layer):

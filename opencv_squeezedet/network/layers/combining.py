@@ -1,4 +1,4 @@
-"""Layers that put blobs together or cut them apart: Concat, Slice, Eltwise."""
+"""Layers that put blobs together, cut them apart or pass them on: Concat, Slice, Crop, Eltwise, Axpy, Split, Silence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from opencv_squeezedet.network.layers.base import Layer
+from opencv_squeezedet.network.layers.base import Layer, shortest
 from opencv_squeezedet.network.layers.interfaces import (
     CaffeParameter,
     OnnxNode,
@@ -24,11 +24,14 @@ from opencv_squeezedet.network.layers.interfaces import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Concat", "Eltwise", "Slice"]
+__all__ = ["Axpy", "Concat", "Crop", "Eltwise", "Silence", "Slice", "Split"]
 
 _LENGTHS_AS_INPUT = 13
 """The opset from which on Split's lengths are an input."""
 _MOST_PARTS = 1 << 16
+_OPERATIONS = ["product", "sum", "max"]
+"""By Caffe's numbers."""
+_SUM = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +47,12 @@ class Concat(Layer):
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """Return the bottoms' shape with the lengths along the axis summed."""
         first = bottoms[0]
-        self._has_axis(self.axis, first)
-        rest = [shape[: self.axis] + shape[self.axis + 1 :] for shape in bottoms]
+        axis = self._axis(self.axis, first)
+        rest = [shape[:axis] + shape[axis + 1 :] for shape in bottoms]
         if any(shape != rest[0] for shape in rest):
             raise self.error(f"bottoms of {', '.join(map(str, bottoms))} differ in more than axis {self.axis}")
-        total = sum(shape[self.axis] for shape in bottoms)
-        return [(*first[: self.axis], total, *first[self.axis + 1 :])]
+        total = sum(shape[axis] for shape in bottoms)
+        return [(*first[:axis], total, *first[axis + 1 :])]
 
     def keeps_batch(self, rank: int) -> bool:
         """Whether it is along another axis."""
@@ -66,7 +69,7 @@ class Concat(Layer):
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
         """Write Concat."""
-        writer.node("Concat", writer.bottoms, axis=self.axis)
+        writer.node("Concat", writer.bottoms, axis=self.axis % len(bottoms[0]))
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> Concat:
@@ -82,9 +85,9 @@ class Concat(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Slice(Layer):
-    """Caffe's Slice along one axis, at the given points."""
+    """Caffe's Slice along one axis, at the given points; without points into equal parts."""
 
-    points: tuple[int, ...]
+    points: tuple[int, ...] = ()
     axis: int = 1
 
     arity = (1, 0)
@@ -95,15 +98,17 @@ class Slice(Layer):
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """Return the shape of each part."""
-        shape = bottoms[0]
-        self._has_axis(self.axis, shape)
-        edges = (0, *self.points, shape[self.axis])
-        if len(self.tops) != len(edges) - 1:
-            raise self.error(f"{len(self.points)} slice points make {len(edges) - 1} tops, it has {len(self.tops)}")
+        shape, count = bottoms[0], len(self.tops)
+        axis = self._axis(self.axis, shape)
+        if not self.points and shape[axis] % count:
+            raise self.error(f"axis {self.axis} of a bottom of {shape} does not fall into {count} equal parts")
+        edges = (0, *(self.points or range(shape[axis] // count, shape[axis], shape[axis] // count)), shape[axis])
+        if count != len(edges) - 1:
+            raise self.error(f"{len(self.points)} slice points make {len(edges) - 1} tops, it has {count}")
         lengths = [end - start for start, end in itertools.pairwise(edges)]
         if min(lengths) < 1:
             raise self.error(f"slice points {self.points} do not fit axis {self.axis} of a bottom of {shape}")
-        return [(*shape[: self.axis], length, *shape[self.axis + 1 :]) for length in lengths]
+        return [(*shape[:axis], length, *shape[axis + 1 :]) for length in lengths]
 
     def keeps_batch(self, rank: int) -> bool:
         """Whether it is along another axis."""
@@ -120,12 +125,12 @@ class Slice(Layer):
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
         """Write Split."""
-        lengths = [top[self.axis] for top in tops]
+        axis = self.axis % len(bottoms[0])
+        lengths = [top[axis] for top in tops]
         if writer.opset < _LENGTHS_AS_INPUT:
-            writer.node("Split", writer.bottoms, axis=self.axis, split=lengths)
+            writer.node("Split", writer.bottoms, axis=axis, split=lengths)
         else:
-            split = writer.constant(f"{self.name}.split", np.array(lengths, "<i8"))
-            writer.node("Split", [*writer.bottoms, split], axis=self.axis)
+            writer.node("Split", [*writer.bottoms, writer.constant(f"{self.name}.split", lengths)], axis=axis)
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> Slice:
@@ -147,12 +152,15 @@ class Slice(Layer):
         """Return the parts."""
         import torch
 
-        return torch.tensor_split(bottoms[0], self.points, dim=self.axis)
+        return torch.tensor_split(bottoms[0], self.points or len(self.tops), dim=self.axis)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Eltwise(Layer):
-    """Caffe's Eltwise sum, as used by the bypasses of SqueezeNet's residual variant."""
+    """Caffe's Eltwise: the sum of the bottoms, perhaps times coefficients; their product; or the greatest of each value."""
+
+    operation: str = "sum"
+    coefficients: tuple[float, ...] = ()
 
     arity = (0, 1)
     caffe = CaffeParameter(
@@ -164,23 +172,42 @@ class Eltwise(Layer):
     onnx: ClassVar = {"Add": OnnxOperator(), "Sum": OnnxOperator()}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the bottoms' shape."""
-        if len(bottoms) < 2:
-            raise self.error(f"two bottoms or more were expected, got {len(bottoms)}")
-        if any(shape != bottoms[0] for shape in bottoms):
+        """Return the bottoms' shape; one of a single row or column is repeated."""
+        if len(bottoms) < 2 or len(self.coefficients) not in (0, len(bottoms)):
+            raise self.error(f"two bottoms or more, and no coeff or one for each, were expected, got {len(bottoms)}")
+        top = tuple(map(max, zip(*bottoms, strict=False)))
+        if any(
+            len(shape) != len(top) or any(a not in (1, b) for a, b in zip(shape, top, strict=True)) for shape in bottoms
+        ) or any(shape[:2] != top[:2] for shape in bottoms):
             raise self.error(f"bottoms of the same shape were expected, got {', '.join(map(str, bottoms))}")
-        return [bottoms[0]]
+        return [top]
 
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
-        """Check that it is a sum without coefficients."""
-        if param.operation != 1 or any(value != 1 for value in param.coeff):
-            raise OptionError("an Eltwise must be a plain SUM")
-        return {}
+        """Return all fields."""
+        coefficients = tuple(map(shortest, param.coeff)) if any(value != 1 for value in param.coeff) else ()
+        if coefficients and param.operation != _SUM:
+            raise OptionError("only a SUM can have coeff")
+        return {"operation": _OPERATIONS[param.operation], "coefficients": coefficients}
+
+    def write_caffe(self) -> Options:
+        """Return the fields that do not have their default."""
+        operation: Options = {} if self.operation == "sum" else {"operation": _OPERATIONS.index(self.operation)}
+        return operation | ({"coeff": self.coefficients} if self.coefficients else {})
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Sum."""
-        writer.node("Sum", writer.bottoms)
+        """Write Sum, Max, or Mul for each two."""
+        values = list(writer.bottoms)
+        for i, factor in enumerate(self.coefficients):
+            if factor != 1:
+                constant = writer.constant(f"{self.name}.coeff{i}", factor)
+                values[i] = writer.node("Mul", [values[i], constant], part=f"scaled{i}")
+        if self.operation != "product":
+            writer.node({"sum": "Sum", "max": "Max"}[self.operation], values)
+            return
+        product = values[0]
+        for i, value in enumerate(values[1:], 2):
+            product = writer.node("Mul", [product, value], part="" if i == len(values) else f"product{i}")
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> Eltwise:
@@ -194,7 +221,121 @@ class Eltwise(Layer):
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
         """Return the sum."""
+        if self.operation != "sum" or self.coefficients:
+            raise self.error("only a plain SUM can be trained")
         return (sum(bottoms[1:], bottoms[0]),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axpy(Layer):
+    """SENet's Axpy: the first bottom, a factor for each channel, times the second, plus the third.
+
+    OpenCV 4 multiplies the third and adds the second, which no network is trained with.
+    """
+
+    arity = (3, 1)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return the second bottom's shape."""
+        factor, x, y = bottoms
+        if x != y or factor not in (x[:2], (*x[:2], 1, 1)):
+            raise self.error(f"factors of (N, C, 1, 1) and two bottoms of one shape were expected, got {factor}, {x}, {y}")
+        return [self._four_axes(x)]
+
+    def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
+        """Write Mul and Add."""
+        factor, x, y = writer.bottoms
+        if len(bottoms[0]) == 2:
+            factor = writer.node("Reshape", [factor, writer.constant(f"{self.name}.shape", [0, 0, 1, 1])], part="factor")
+        writer.node("Add", [writer.node("Mul", [factor, x], part="product"), y])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop(Layer):
+    """Caffe's Crop: the first bottom with the second's lengths from an axis on.
+
+    It begins at 0, at one offset, or at one for each axis.
+    """
+
+    axis: int = 2
+    offsets: tuple[int, ...] = ()
+
+    arity = (2, 1)
+    caffe = CaffeParameter("144 crop_param CropParameter", "1 axis int32=2; 2 offset uint32*")
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return the first bottom's shape up to the axis, and the second's from there on."""
+        shape, like = bottoms
+        axis = self._axis(self.axis, shape)
+        if len(like) != len(shape) or len(self.offsets) not in (0, 1, len(shape) - axis):
+            raise self.error(f"offsets {self.offsets} and bottoms of {shape} and {like} do not fit from axis {self.axis} on")
+        if any(
+            start + length > whole for start, length, whole in zip(self._starts(shape), like[axis:], shape[axis:], strict=True)
+        ):
+            raise self.error(f"offsets {self.offsets} and lengths of {like} exceed a bottom of {shape}")
+        return [(*shape[:axis], *like[axis:])]
+
+    def _starts(self, shape: Shape) -> list[int]:
+        count = len(shape) - self.axis % len(shape)
+        return list(self.offsets or (0,)) * (1 if len(self.offsets) > 1 else count)
+
+    @classmethod
+    def read_caffe(cls, param: Any) -> Options:
+        """Return all fields."""
+        return {"axis": param.axis, "offsets": tuple(param.offset)}
+
+    def write_caffe(self) -> Options:
+        """Return all fields."""
+        return {"axis": self.axis, "offset": self.offsets}
+
+    def keeps_batch(self, rank: int) -> bool:
+        """Whether it begins at a later axis."""
+        return self.axis % rank != 0
+
+    def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
+        """Write Slice, or OpenCV's Crop, which follows the size of the input."""
+        axis, starts = self.axis % len(bottoms[0]), self._starts(bottoms[0])
+        if writer.opencv:
+            writer.node("Crop", writer.bottoms, axis=axis, offset=starts)
+            return
+        ends = [start + length for start, length in zip(starts, tops[0][axis:], strict=True)]
+        parts = {"starts": starts, "ends": ends, "axes": range(axis, len(bottoms[0]))}
+        constants = [writer.constant(f"{self.name}.{part}", list(values)) for part, values in parts.items()]
+        writer.node("Slice", [writer.bottoms[0], *constants])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split(Layer):
+    """Caffe's Split: its tops are its bottom."""
+
+    arity = (1, 0)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return the bottom's shape for each top."""
+        return [bottoms[0]] * len(self.tops)
+
+    def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
+        """Write Identity for each top."""
+        for top in range(len(tops)):
+            writer.node("Identity", writer.bottoms, top=top)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Silence(Layer):
+    """Caffe's Silence, which only reads its bottoms; if it has tops, they are its bottoms."""
+
+    arity = (0, -1)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return the bottoms' shapes, for as many tops as there are."""
+        if len(self.tops) > len(bottoms):
+            raise self.error(f"at most {len(bottoms)} tops were expected, got {len(self.tops)}")
+        return list(bottoms[: len(self.tops)])
+
+    def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
+        """Write Identity for each top."""
+        for top in range(len(tops)):
+            writer.node("Identity", [writer.bottoms[top]], top=top)
 
 
 def _axis(param: Any, old: str) -> int:

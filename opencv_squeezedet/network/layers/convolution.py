@@ -1,4 +1,4 @@
-"""Layers with kernels: Convolution, Deconvolution, and Upsample, whose kernel is fixed."""
+"""Layers with kernels: Convolution, Deconvolution, InnerProduct, and Upsample, whose kernel is fixed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from opencv_squeezedet.network.layers.windows import ONNX_WINDOW, read_pair, wri
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Convolution", "Deconvolution", "Upsample"]
+__all__ = ["Convolution", "ConvolutionDepthwise", "Deconvolution", "InnerProduct", "Upsample"]
 
 _FIELD = "106 convolution_param ConvolutionParameter"
 _CONTENT = """
@@ -40,7 +40,7 @@ _PARAMETER = CaffeParameter(_FIELD, _CONTENT, v1=10)
 
 @dataclass(frozen=True, kw_only=True)
 class _Filter(Layer):
-    """What convolution and deconvolution share; pairs are (vertical, horizontal)."""
+    """What convolution and deconvolution share; pairs are (vertical, horizontal). Several bottoms have a top each."""
 
     outputs: int
     kernel: Pair
@@ -50,11 +50,19 @@ class _Filter(Layer):
     groups: int = 1
     bias: bool = True
 
+    arity = (0, 0)
     caffe = _PARAMETER
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """Return (N, outputs, H', W')."""
-        n, channels, *sides = self._four_axes(bottoms[0])
+        if len(self.tops) != len(bottoms) or any(shape[1:2] != bottoms[0][1:2] for shape in bottoms):
+            raise self.error(
+                f"{len(bottoms)} tops, and bottoms of the same channels, were expected, got {len(self.tops)} and {bottoms}"
+            )
+        return list(map(self._top_shape, bottoms))
+
+    def _top_shape(self, bottom: Shape) -> Shape:
+        n, channels, *sides = self._four_axes(bottom)
         self._not_too_long(*self.kernel, *self.stride, *self.pad, *self.dilation)
         if channels % self.groups or self.outputs % self.groups:
             raise self.error(f"{channels} inputs and {self.outputs} outputs cannot be split into {self.groups} groups")
@@ -63,7 +71,7 @@ class _Filter(Layer):
             raise self.error(
                 f"a bottom of {sides[1]}x{sides[0]} is smaller than the kernel of {self.kernel[1]}x{self.kernel[0]}"
             )
-        return [(n, self.outputs, *new)]
+        return (n, self.outputs, *new)
 
     @staticmethod
     @abstractmethod
@@ -167,17 +175,20 @@ class Convolution(_Filter):
 
     def macs(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         """Return kernel size times output values."""
-        return math.prod(tops[0]) * bottoms[0][1] // self.groups * math.prod(self.kernel)
+        return sum(map(math.prod, tops)) * bottoms[0][1] // self.groups * math.prod(self.kernel)
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
         """Write Conv, after a Pad where OpenCV needs one."""
         window, inputs = self._onnx_window(), writer.bottoms
         if self.kernel == self.stride == (1, 1) and any(self.pad):
             # OpenCV 5.0 leaves the border of such a convolution's output to chance; zeros put around its input do the same
-            pads = writer.constant(f"{self.name}.pads", np.array([0, 0, *self.pad] * 2, "<i8"))
-            inputs = [writer.node("Pad", [*inputs, pads], part="padded")]
+            pads = writer.constant(f"{self.name}.pads", [0, 0, *self.pad] * 2)
+            parts = [f"padded{i or ''}" for i in range(len(inputs))]
+            inputs = [writer.node("Pad", [value, pads], part=part) for value, part in zip(inputs, parts, strict=True)]
             window["pads"] = (0, 0, 0, 0)
-        writer.node("Conv", [*inputs, *writer.weights()], **window)
+        weights = writer.weights()
+        for i, value in enumerate(inputs):
+            writer.node("Conv", [value, *weights], top=i, **window)
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> Convolution:
@@ -202,6 +213,19 @@ class Convolution(_Filter):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConvolutionDepthwise(Convolution):
+    """A Convolution with a group for each channel, as some forks of Caffe call it."""
+
+    onnx: ClassVar = {}
+
+    @classmethod
+    def read_caffe(cls, param: Any) -> Options:
+        """Return all fields; the groups are the outputs."""
+        options = super().read_caffe(param)
+        return options if param.has("group") else options | {"groups": options["outputs"]}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Deconvolution(_Filter):
     """Caffe's Deconvolution: a transposed convolution."""
 
@@ -210,7 +234,7 @@ class Deconvolution(_Filter):
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """Return (N, outputs, H', W')."""
         tops = super().top_shapes(bottoms)
-        columns = math.prod(bottoms[0][2:]) * self.outputs * math.prod(self.kernel)
+        columns = max(math.prod(bottom[2:]) for bottom in bottoms) * self.outputs * math.prod(self.kernel)
         if columns > MOST_BLOB:
             raise self.error(f"it takes {columns} values before they are summed, at most {MOST_BLOB} are possible")
         return tops
@@ -225,11 +249,11 @@ class Deconvolution(_Filter):
 
     def macs(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         """Return kernel size times input values."""
-        return math.prod(bottoms[0]) * self.outputs // self.groups * math.prod(self.kernel)
+        return sum(map(math.prod, bottoms)) * self.outputs // self.groups * math.prod(self.kernel)
 
     def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
-        """Return kernel size times output values: OpenCV 5 searches all inputs that a value may come from."""
-        return SLOWER * math.prod(tops[0]) * math.prod(self.kernel) * bottoms[0][1] // self.groups
+        """Return kernel size times input and output values: OpenCV 5 searches all inputs that a value may come from."""
+        return SLOWER * (sum(map(math.prod, tops)) * math.prod(self.kernel) + self.macs(bottoms, tops))
 
     @classmethod
     def from_caffe(cls, message: Any) -> Layer:
@@ -246,7 +270,9 @@ class Deconvolution(_Filter):
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
         """Write ConvTranspose."""
-        writer.node("ConvTranspose", [*writer.bottoms, *writer.weights()], **self._onnx_window())
+        weights = writer.weights()
+        for i, value in enumerate(writer.bottoms):
+            writer.node("ConvTranspose", [value, *weights], top=i, **self._onnx_window())
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> Deconvolution:
@@ -282,6 +308,65 @@ class Deconvolution(_Filter):
             return super().torch_forward(bottoms, run)
         with torch.autocast("cpu", enabled=False):
             return super().torch_forward([bottoms[0].float()], run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerProduct(Layer):
+    """Caffe's InnerProduct: a matrix times the values of the axes from ``axis`` on.
+
+    OpenCV 4 takes a ``transposed`` matrix for one that is not.
+    """
+
+    outputs: int
+    axis: int = 1
+    bias: bool = True
+    transposed: bool = False
+
+    caffe = CaffeParameter(
+        "117 inner_product_param InnerProductParameter",
+        """1 num_output uint32; 2 bias_term bool=true; 3 weight_filler FillerParameter; 4 bias_filler FillerParameter;
+        5 axis int32=1; 6 transpose bool""",
+        v1=17,
+    )
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return the lengths up to the axis, and the outputs."""
+        return [(*bottoms[0][: self._axis(self.axis, bottoms[0])], self.outputs)]
+
+    def weight_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return (outputs, values) and (outputs,)."""
+        shape = self.outputs, math.prod(bottoms[0][self.axis % len(bottoms[0]) :])
+        return [shape[::-1] if self.transposed else shape, *[(self.outputs,)] * self.bias]
+
+    def macs(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """Return bottom values times outputs."""
+        return math.prod(bottoms[0]) * self.outputs
+
+    def keeps_batch(self, rank: int) -> bool:
+        """Whether it is of later axes."""
+        return self.axis % rank != 0
+
+    @classmethod
+    def read_caffe(cls, param: Any) -> Options:
+        """Return all fields."""
+        if not param.num_output:
+            raise OptionError("num_output must be at least 1")
+        return {"outputs": param.num_output, "axis": param.axis, "bias": param.bias_term, "transposed": param.transpose}
+
+    def write_caffe(self) -> Options:
+        """Return all fields."""
+        options: Options = {"num_output": self.outputs, "bias_term": self.bias, "axis": self.axis}
+        return options | ({"transpose": True} if self.transposed else {})
+
+    def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
+        """Write Gemm, between Flatten and Reshape where there are more axes."""
+        axis, value = self.axis % len(bottoms[0]), writer.bottoms[0]
+        weights = writer.weights()
+        if (len(bottoms[0]), axis) != (2, 1):
+            value = writer.node("Flatten", [value], part="flat", axis=axis)
+        value = writer.node("Gemm", [value, *weights], part="" if axis == 1 else "product", transB=int(not self.transposed))
+        if axis != 1:
+            writer.node("Reshape", [value, writer.constant(f"{self.name}.shape", [-1, *tops[0][1:]])])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,8 +421,8 @@ class Upsample(Layer):
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
         """Write Resize, which needs no weights."""
-        region = writer.constant(f"{self.name}.roi", np.array([], "<f4"))  # before opset 13 its name must not be empty
-        scales = writer.constant(f"{self.name}.scales", np.array([1, 1, self.factor, self.factor], "<f4"))
+        region = writer.constant(f"{self.name}.roi", np.array([]))  # before opset 13 its name must not be empty
+        scales = writer.constant(f"{self.name}.scales", [1.0, 1.0, float(self.factor), float(self.factor)])
         how: Options = {"coordinate_transformation_mode": "asymmetric", "mode": "nearest", "nearest_mode": "floor"}
         writer.node("Resize", [*writer.bottoms, region, scales], **how)
 

@@ -36,12 +36,15 @@ class CaffeParameter:
         The field's number in a V1LayerParameter.
     enums : tuple of (str, str)
         Enums that only this message uses, each with its names in the order of their numbers.
+    messages : tuple of (str, str)
+        Messages that only this message uses, each with its fields.
     """
 
     field: str
     content: str
     v1: int | None = None
     enums: tuple[tuple[str, str], ...] = ()
+    messages: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -77,11 +80,14 @@ class OnnxWriter(Protocol):
     ----------
     opset : int
         The version of the operators.
+    opencv : bool
+        Whether only OpenCV 5 is to read the file, which takes its own layers as operators.
     bottoms : list of str
         The values that the layer reads.
     """
 
     opset: int
+    opencv: bool
     bottoms: list[str]
 
     def weights(self) -> list[str]:
@@ -90,11 +96,26 @@ class OnnxWriter(Protocol):
     def weight(self, index: int, shape: Shape) -> str:
         """Store one blob of the weights in another shape, and return its name."""
 
-    def constant(self, name: str, values: NDArray[Any]) -> str:
-        """Store an array of float32 or int64 and return its name, which must begin with the layer's."""
+    def values(self, index: int) -> NDArray[Any]:
+        """Return one blob of the weights, of which the layer makes a constant."""
 
-    def node(self, op: str, inputs: Sequence[str], part: str = "", **attributes: Any) -> str:
-        """Add the node whose outputs are the layer's tops; with ``part``, an inner node, named after the layer and the part.
+    def constant(self, name: str, values: Any) -> str:
+        """Store floats or integers, as float32 or int64, and return their name, which must begin with the layer's."""
+
+    def node(
+        self,
+        op: str,
+        inputs: Sequence[str],
+        part: str = "",
+        *,
+        top: int | None = None,
+        more_outputs: int = 0,
+        **attributes: Any,
+    ) -> str:
+        """Add the node whose outputs are the layer's tops, or only the one of the index ``top``.
+
+        With ``part`` it is an inner node, named after the layer and the part; ``more_outputs`` have the name of its output, a
+        slash, and a number from 1 up.
 
         Returns
         -------

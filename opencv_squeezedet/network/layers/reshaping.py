@@ -1,4 +1,4 @@
-"""Layers that keep all values, in another shape or order: Reshape, Permute, ShuffleChannel."""
+"""Layers that keep all values, in another shape or order: Reshape, Flatten, Permute, ShuffleChannel, Reorg."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
-
-import numpy as np
 
 from opencv_squeezedet.network.layers.base import Layer, SameShape
 from opencv_squeezedet.network.layers.interfaces import (
@@ -24,21 +22,26 @@ from opencv_squeezedet.network.layers.interfaces import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Permute", "Reshape", "ShuffleChannel"]
+__all__ = ["Flatten", "Permute", "Reorg", "Reshape", "ShuffleChannel"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reshape(Layer):
-    """Caffe's Reshape: 0 keeps the bottom's length, -1 takes the rest."""
+    """Caffe's Reshape: 0 keeps the bottom's length, -1 takes the rest.
+
+    It may be of ``axes`` axes, from ``axis`` on; the others are kept.
+    """
 
     dims: tuple[int, ...]
+    axis: int = 0
+    axes: int = -1
 
     caffe = CaffeParameter("133 reshape_param ReshapeParameter", "1 shape BlobShape; 2 axis int32; 3 num_axes int32=-1")
     onnx: ClassVar = {"Reshape": OnnxOperator("allowzero")}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """Return the new shape, with the same number of values."""
-        shape = bottoms[0]
+        before, shape, after = self._parts(bottoms[0])
         if sum(dim == -1 for dim in self.dims) > 1 or min(self.dims, default=0) < -1:
             raise self.error(f"dims must be lengths, 0, and at most one -1, got {self.dims}")
         if any(dim == 0 and i >= len(shape) for i, dim in enumerate(self.dims)):
@@ -50,11 +53,20 @@ class Reshape(Layer):
             new[new.index(-1)] = total // known
         if math.prod(new) != total:
             raise self.error(f"a bottom of {shape} has {total} values, which cannot be reshaped to {self.dims}")
-        return [tuple(new)]
+        return [(*before, *new, *after)]
+
+    def _parts(self, shape: Shape) -> tuple[Shape, Shape, Shape]:
+        """The lengths before the axes that change, theirs, and those behind."""
+        end = len(shape) if self.axes == -1 else self.axis + self.axes
+        if end > len(shape):
+            raise self.error(f"a bottom of {shape} has no {self.axes} axes from axis {self.axis} on")
+        return shape[: self.axis], shape[self.axis : end], shape[end:]
 
     def resized(self, old: Sequence[Shape], new: Sequence[Shape]) -> Reshape:
         """Return the layer with the dims that contain an axis of the bottom scaled as that axis is."""
         (before,), (after,), (top,) = old, new, self.top_shapes(old)
+        if self.axis or self.axes != -1:
+            return self
         dims = list(self.dims)
         for axis, (length, other) in enumerate(zip(before, after, strict=True)):
             if length == other:
@@ -73,22 +85,25 @@ class Reshape(Layer):
 
     def keeps_batch(self, rank: int) -> bool:
         """Whether it keeps the first axis."""
-        return self.dims[:1] == (0,)
+        return self.axis > 0 or self.dims[:1] == (0,)
 
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
-        """Return the dims."""
-        if param.axis != 0 or param.num_axes != -1:
-            raise OptionError("a Reshape must be of all axes, without 'axis' and 'num_axes'")
-        return {"dims": tuple(param.shape.dim)}
+        """Return all fields."""
+        if param.axis < 0 or param.num_axes == 0 or param.num_axes < -1:
+            raise OptionError(f"axis from 0 and num_axes from 1 up were expected, got {param.axis} and {param.num_axes}")
+        return {"dims": tuple(param.shape.dim), "axis": param.axis, "axes": param.num_axes}
 
     def write_caffe(self) -> Options:
-        """Return the dims."""
-        return {"shape": {"dim": self.dims}}
+        """Return the dims, and which axes they are if not all."""
+        options: Options = {"shape": {"dim": self.dims}}
+        return options | ({} if (self.axis, self.axes) == (0, -1) else {"axis": self.axis, "num_axes": self.axes})
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
         """Write Reshape."""
-        shape = writer.constant(f"{self.name}.shape", np.array(self.dims, "<i8"))
+        before, replaced, after = self._parts(bottoms[0])
+        kept = [0] * len(after) if len(replaced) == len(self.dims) else after
+        shape = writer.constant(f"{self.name}.shape", [*[0] * len(before), *self.dims, *kept])
         writer.node("Reshape", [*writer.bottoms, shape])
 
     @classmethod
@@ -103,6 +118,43 @@ class Reshape(Layer):
         """Return the blob in the new shape."""
         shape = bottoms[0].shape
         return (bottoms[0].reshape([shape[i] if dim == 0 else dim for i, dim in enumerate(self.dims)]),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flatten(Layer):
+    """Caffe's Flatten: one axis for those from the first to the last."""
+
+    axis: int = 1
+    last: int = -1
+
+    caffe = CaffeParameter("135 flatten_param FlattenParameter", "1 axis int32=1; 2 end_axis int32=-1")
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return the lengths before, the product, and those behind."""
+        shape = bottoms[0]
+        first, last = self._axis(self.axis, shape), self._axis(self.last, shape)
+        if last < first:
+            raise self.error(f"axes {self.axis} to {self.last} of a bottom of {shape} cannot be flattened")
+        return [(*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])]
+
+    def keeps_batch(self, rank: int) -> bool:
+        """Whether it begins at a later axis."""
+        return self.axis % rank != 0
+
+    @classmethod
+    def read_caffe(cls, param: Any) -> Options:
+        """Return all fields."""
+        return {"axis": param.axis, "last": param.end_axis}
+
+    def write_caffe(self) -> Options:
+        """Return all fields."""
+        return {"axis": self.axis, "end_axis": self.last}
+
+    def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
+        """Write Reshape."""
+        first, last = (axis % len(bottoms[0]) for axis in (self.axis, self.last))
+        shape = writer.constant(f"{self.name}.shape", [*[0] * first, -1, *bottoms[0][last + 1 :]])
+        writer.node("Reshape", [*writer.bottoms, shape])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,13 +234,15 @@ class ShuffleChannel(SameShape):
         return (0, self.groups, channels // self.groups, height * width), (0, 2, 1, 3), (0, channels, height, width)
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Reshape, Transpose and Reshape."""
+        """Write Reshape, Transpose and Reshape, or OpenCV's layer, which follows the size of the input."""
+        if writer.opencv:
+            writer.node("ShuffleChannel", writer.bottoms, group=self.groups)
+            return
         rows, order, joined = self._tables(bottoms[0])
-        shape = writer.constant(f"{self.name}/split.shape", np.array(rows, "<i8"))
+        shape = writer.constant(f"{self.name}/split.shape", rows)
         value = writer.node("Reshape", [*writer.bottoms, shape], part="split")
         value = writer.node("Transpose", [value], part="swap", perm=order)
-        shape = writer.constant(f"{self.name}.shape", np.array(joined, "<i8"))
-        writer.node("Reshape", [value, shape])
+        writer.node("Reshape", [value, writer.constant(f"{self.name}.shape", joined)])
 
     @classmethod
     def from_parts(cls, parts: Sequence[Any], bottom: Shape) -> ShuffleChannel | None:
@@ -205,3 +259,41 @@ class ShuffleChannel(SameShape):
         from torch.nn import functional
 
         return (functional.channel_shuffle(bottoms[0], self.groups),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reorg(Layer):
+    """Darknet's reorg as OpenCV 4 has it: each square of ``stride`` by ``stride`` pixels becomes that many channels."""
+
+    stride: int = 2
+
+    caffe = CaffeParameter("166 reorg_param ReorgParameter", "1 stride uint32=2; 2 reverse bool")
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Return (N, C * stride * stride, H / stride, W / stride)."""
+        n, channels, height, width = self._four_axes(bottoms[0])
+        if self.stride < 1 or height % self.stride or width % self.stride or channels % self.stride**2:
+            raise self.error(f"a bottom of {bottoms[0]} cannot be split by a stride of {self.stride}")
+        return [(n, channels * self.stride**2, height // self.stride, width // self.stride)]
+
+    @classmethod
+    def read_caffe(cls, param: Any) -> Options:
+        """Return the stride."""
+        if param.reverse:
+            raise OptionError("a Reorg in reverse is not supported")
+        return {"stride": param.stride}
+
+    def write_caffe(self) -> Options:
+        """Return the stride."""
+        return {"stride": self.stride}
+
+    def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
+        """Write Reshape, Transpose and Reshape, as darknet reads the map with fewer channels; or OpenCV's layer."""
+        if writer.opencv:
+            writer.node("Reorg", writer.bottoms, reorg_stride=self.stride)
+            return
+        (_, channels, height, width), s = bottoms[0], self.stride
+        shape = writer.constant(f"{self.name}.rows", [0, channels // s**2, height, s, width, s])
+        value = writer.node("Reshape", [*writer.bottoms, shape], part="split")
+        value = writer.node("Transpose", [value], part="swap", perm=(0, 3, 5, 1, 2, 4))
+        writer.node("Reshape", [value, writer.constant(f"{self.name}.shape", [0, *tops[0][1:]])])

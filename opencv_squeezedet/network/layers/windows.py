@@ -14,12 +14,14 @@ ONNX_WINDOW = "kernel_shape strides pads dilations auto_pad"
 def read_pair(name: str, values: Sequence[int], param: Any, stem: str | None, default: int | None, *, least: int) -> Pair:
     """Return (vertical, horizontal), from one value for both, one for each, or the fields ``*_h`` and ``*_w``.
 
+    OpenCV 4 ignores one of the two fields without the other, and so does this.
+
     Raises
     ------
     OptionError
         If there are more values, or one is below ``least``.
     """
-    if stem is not None and (param.has(f"{stem}_h") or param.has(f"{stem}_w")):
+    if stem is not None and param.has(f"{stem}_h") and param.has(f"{stem}_w"):
         values = getattr(param, f"{stem}_h"), getattr(param, f"{stem}_w")
     pair = tuple(values) * 2 if len(values) == 1 else tuple(values)
     if not pair and default is not None:
