@@ -15,6 +15,7 @@ from opencv_squeezedet.anchors cimport (
 from opencv_squeezedet.boxes cimport Box, clip
 from opencv_squeezedet.candidates cimport boxes_needed, find_candidates, push, sort_boxes
 from opencv_squeezedet.nms cimport Limits, run_nms, suppress
+from opencv_squeezedet.ssd cimport Ssd, count_candidates, find_boxes
 
 import numpy as np
 
@@ -337,3 +338,63 @@ def nms(const double[:, ::1] xyxy, const double[::1] scores, const int[::1] clas
         return indices, kept_scores
     finally:
         free(boxes)
+
+
+def ssd(loc, conf, prior, variance, Py_ssize_t pictures, Py_ssize_t priors, Py_ssize_t classes, Py_ssize_t background,
+        bint shared, bint center_size, bint clipped, bint plus_one, double score_threshold, double nms_threshold,
+        Py_ssize_t top_k, Py_ssize_t keep_top_k):
+    """Rows of `opencv_squeezedet.ssd_postprocess`, a float32 array (n, 7) for each picture; ``variance`` may be None."""
+    cdef Py_buffer loc_view, conf_view, prior_view, variance_view, row_view
+    cdef Ssd options
+    cdef Py_ssize_t picture, i
+    cdef Py_ssize_t count = 0
+    cdef Py_ssize_t values = 4 * priors * (1 if shared else classes)
+    cdef Box* boxes = NULL
+    cdef Py_ssize_t* ends = <Py_ssize_t*>malloc(max(2 * classes, 1) * sizeof(Py_ssize_t))
+    cdef float* row
+    if ends == NULL:
+        raise MemoryError
+    rows = []
+    try:
+        _open(loc, &loc_view, pictures * values, 4)
+        PyBuffer_Release(&loc_view)     # the argument keeps the memory alive
+        _open(conf, &conf_view, pictures * priors * classes, 4)
+        PyBuffer_Release(&conf_view)
+        _open(prior, &prior_view, 4 * priors, 4)
+        PyBuffer_Release(&prior_view)
+        variance_view.buf = NULL
+        if variance is not None:
+            _open(variance, &variance_view, 4 * priors, 4)
+            PyBuffer_Release(&variance_view)
+        options = Ssd(
+            priors=priors, classes=classes, background=background, prior=<const float*>prior_view.buf,
+            variance=<const float*>variance_view.buf, shared=shared, center_size=center_size, clipped=clipped,
+            plus_one=plus_one, score_threshold=<float>score_threshold, nms_threshold=nms_threshold,
+            top_k=top_k, keep_top_k=keep_top_k)
+        for picture in range(pictures):
+            with nogil:
+                count = count_candidates(&options, <const float*>conf_view.buf + picture * priors * classes, ends)
+                boxes = <Box*>malloc(max(count, 1) * sizeof(Box))
+                if boxes != NULL:
+                    count = find_boxes(&options, <const float*>loc_view.buf + picture * values,
+                                       <const float*>conf_view.buf + picture * priors * classes, ends, ends + classes, boxes)
+            if boxes == NULL:
+                raise MemoryError
+            rows.append(_new((count, 7), _FLOAT32, &row_view, 7 * count, 4))
+            row = <float*>row_view.buf
+            PyBuffer_Release(&row_view)
+            for i in range(count):
+                row[0] = <float>picture
+                row[1] = boxes[i].class_id
+                row[2] = <float>boxes[i].score
+                row[3] = <float>boxes[i].x1
+                row[4] = <float>boxes[i].y1
+                row[5] = <float>boxes[i].x2
+                row[6] = <float>boxes[i].y2
+                row += 7
+            free(boxes)
+            boxes = NULL
+        return rows
+    finally:
+        free(boxes)
+        free(ends)

@@ -14,6 +14,7 @@ from opencv_squeezedet.postprocess import decode, nms, postprocess, postprocess_
 from opencv_squeezedet.preprocess import Preprocess
 from opencv_squeezedet.presets import KITTI, VOC
 from opencv_squeezedet.show import show
+from opencv_squeezedet.ssd import ssd_postprocess
 
 __all__ = [
     "KITTI",
@@ -39,4 +40,5 @@ __all__ = [
     "score",
     "show",
     "soft_nms",
+    "ssd_postprocess",
 ]

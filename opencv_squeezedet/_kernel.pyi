@@ -64,3 +64,21 @@ def nms(
     class_ids: NDArray[np.int32] | None,
     limits: _Limits,
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]: ...
+def ssd(
+    loc: _Floats,
+    conf: _Floats,
+    prior: _Floats,
+    variance: _Floats | None,
+    pictures: int,
+    priors: int,
+    classes: int,
+    background: int,
+    shared: bool,
+    center_size: bool,
+    clipped: bool,
+    plus_one: bool,
+    score_threshold: float,
+    nms_threshold: float,
+    top_k: int,
+    keep_top_k: int,
+) -> list[_Floats]: ...

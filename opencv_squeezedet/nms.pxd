@@ -50,6 +50,16 @@ cdef inline Limits default_limits() noexcept nogil:
 
 # ---- the rules ----------------------------------------------------------------------------------------------------------
 
+cdef inline bint overlaps(const Box* boxes, Py_ssize_t count, const Box* box, double threshold, bint agnostic,
+                          double iou_epsilon) noexcept nogil:
+    """Whether the IoU of ``box`` with any of ``boxes`` of its class, or of any if ``agnostic``, is above ``threshold``."""
+    cdef Py_ssize_t i
+    for i in range(count):
+        if (agnostic or boxes[i].class_id == box.class_id) and iou_xyxy(&boxes[i], box, iou_epsilon) > threshold:
+            return True
+    return False
+
+
 cdef inline Py_ssize_t suppress_reference(Box* boxes, Py_ssize_t count, const Limits* limits,
                                           double iou_epsilon) noexcept nogil:
     """Every higher box drops others: works from the lowest up, while all higher boxes are still present."""
@@ -74,16 +84,10 @@ cdef inline Py_ssize_t suppress_reference(Box* boxes, Py_ssize_t count, const Li
 
 cdef inline Py_ssize_t suppress_greedy(Box* boxes, Py_ssize_t count, const Limits* limits, double iou_epsilon) noexcept nogil:
     """Only kept boxes drop others; they move to the front."""
-    cdef double threshold = limits.nms_threshold
-    cdef bint agnostic = limits.class_agnostic
-    cdef Py_ssize_t i, j
+    cdef Py_ssize_t i
     cdef Py_ssize_t kept = 0
     for i in range(count):
-        for j in range(kept):
-            if ((agnostic or boxes[j].class_id == boxes[i].class_id)
-                    and iou_xyxy(&boxes[j], &boxes[i], iou_epsilon) > threshold):
-                break
-        else:
+        if not overlaps(boxes, kept, &boxes[i], limits.nms_threshold, limits.class_agnostic, iou_epsilon):
             boxes[kept] = boxes[i]
             kept += 1
     return kept

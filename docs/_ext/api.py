@@ -25,7 +25,7 @@ GROUPS = {
     "Detection": ["SqueezeDet", "Detections", "Detection", "draw", "show", "Preprocess", "ModelError"],
     "For OpenCV applications": ["DetectionModel", "InferBbox", "InferBboxObject"],
     "Heads": ["HeadConfig", "VOC", "KITTI"],
-    "Post-processing": ["postprocess", "postprocess_batch", "score", "decode", "nms", "soft_nms"],
+    "Post-processing": ["postprocess", "postprocess_batch", "score", "decode", "nms", "soft_nms", "ssd_postprocess"],
     "Classification": ["SqueezeNet", "Classes", "Class"],
 }
 

@@ -32,7 +32,9 @@ import numpy as np
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.backends import probe
+from opencv_squeezedet.caffe.read import read
 from opencv_squeezedet.model import Model
+from opencv_squeezedet.network.layers import MOST_BLOB
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 from model_mutations import KINDS, Case, make, sound
@@ -71,6 +73,8 @@ def _outcome(case: Case, backend: Any) -> str:
             opened = model.open(backend)
             opened.shapes(case.size)
             opened.forward(case.blob)
+        elif case.public:
+            run_public(case)
         elif case.classifier:
             sd.SqueezeNet(case.path, preprocess=sd.Preprocess(case.size), backend=backend).classify(PICTURE)
         else:
@@ -79,9 +83,24 @@ def _outcome(case: Case, backend: Any) -> str:
         return f"{'crash' if 'crashes on it' in str(error) else type(error).__name__}: {str(error)[:300]}"
     except OSError as error:
         return f"OSError: {error}"[:300]
+    except cv2.error as error:
+        return f"{'' if case.public else 'unclean '}cv2.error: {error}"[:600]
     except Exception as error:
         return f"unclean {type(error).__name__}: {error}"[:600]
     return "opened"
+
+
+def run_public(case: Case) -> None:
+    """Read the network as `readNetFromCaffe` does on OpenCV 5, and run it to its end and to a layer in the middle."""
+    net = read(case.path, case.path.replace(".prototxt", ".caffemodel"))
+    rng = np.random.default_rng(0)
+    for name, shape in net.inputs.items():
+        if np.prod(shape, dtype=float) > MOST_BLOB:
+            raise sd.ModelError(f"an input of {shape} is too large to be set")
+        net.setInput(rng.uniform(0, 0.9, shape).astype(np.float32), name)
+    net.forward(net.getUnconnectedOutLayersNames())
+    names = net.getLayerNames()
+    net.forward(names[len(names) // 2])
 
 
 def forked(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from caffe_networks import CHAIN, MANY, SSD, made
 from embedded import ONNX
 from format_seeds import compressed_file, mutated, parts_of, sealed, shared
 from networks import random_weights
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text, sdz_bytes
+from opencv_squeezedet.formats.prototxt import parse_prototxt
 from opencv_squeezedet.network import (
     Concat,
     Convolution,
@@ -38,7 +40,7 @@ from opencv_squeezedet.network import (
     Softmax,
 )
 
-KINDS = ("onnx", "caffemodel", "prototxt", "net", "sdz", "layers")
+KINDS = ("onnx", "caffemodel", "prototxt", "net", "sdz", "layers", "public")
 SMALL = sd.HeadConfig(
     input_size=(32, 24), grid=(3, 4), anchors=((8, 8), (4, 6)), labels=("a", "b", "c"), first_axis="y", score_threshold=0.1
 )
@@ -54,6 +56,8 @@ class Case:
     """None: it describes its head itself."""
     classifier: bool = False
     blob: NDArray[np.float32] | None = None
+    public: bool = False
+    """Whether `Net` runs it, with any layer as its output."""
 
 
 def detector() -> Network:
@@ -144,6 +148,8 @@ def make(kind: str, rng: random.Random, folder: Path) -> Case:
     size, config, classifier = SMALL.input_size, SMALL, False
     if kind == "layers":
         return _layers(rng, stem)
+    if kind == "public":
+        return _public(rng, stem)
     if kind == "net":
         contents = {"net": _net(bytearray(files["net"]), rng)}
         size, config, classifier = (227, 227), None, True
@@ -167,6 +173,22 @@ def make(kind: str, rng: random.Random, folder: Path) -> Case:
     for suffix, content in contents.items():
         Path(f"{stem}.{suffix}").write_bytes(content)
     return Case(f"{stem}.{next(iter(contents))}", size, config, classifier)
+
+
+def _public(rng: random.Random, stem: str) -> Case:
+    """The files of a network of the kinds of layers that public networks have, one of them mutated."""
+    text = rng.choice([CHAIN, SSD, *[MANY] * 3])
+    definition, weights = made(text)
+    if rng.random() < 0.7:
+        lines = prototxt_text(parse_prototxt(definition))
+        definition = mutated(definition, rng) if rng.random() < 0.2 else _prototxt(lines, rng).encode()
+    else:
+        from protobuf_oracle import net_parameter
+
+        weights = _mutated_message(weights, net_parameter(), rng, _CAFFE)
+    Path(f"{stem}.prototxt").write_bytes(definition)
+    Path(f"{stem}.caffemodel").write_bytes(weights)
+    return Case(f"{stem}.prototxt", (32, 40), public=True)
 
 
 # ---- sound networks of unusual layers ----------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     }
     inside = {name.removeprefix("opencv_squeezedet/") for name in names}
     needed = {"py.typed", "_kernel.pyi", "models/README.md"}
-    needed |= {f"{name}.pxd" for name in ("_kernel", "anchors", "boxes", "candidates", "nms")}
+    needed |= {f"{name}.pxd" for name in ("_kernel", "anchors", "boxes", "candidates", "nms", "ssd")}
     needed |= {f"models/squeezedet_pyramid_voc.{suffix}" for suffix in ("prototxt", "sdz", "json")}
     assert needed <= inside
     assert not any(name.endswith((".caffemodel", ".onnx")) for name in inside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import cv2
 import pytest
+from caffe_networks import files_of
 from commands import PHOTO, make_video
 from embedded import DEFINITION, HAS_CAFFE, ONNX, WEIGHTS, needs_caffe_importer
+from shared import needs
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 SHAPE = cv2.imread(str(PHOTO)).shape
@@ -60,6 +63,29 @@ def test_detect(name: str, picture: str, tmp_path: Path) -> None:
         assert cv2.imread(str(written)).shape == SHAPE
     finally:
         written.unlink(missing_ok=True)
+
+
+def test_caffe_on_opencv5() -> None:
+    """From the clone's root, where its model files lie."""
+    done = run("caffe_on_opencv5.py", PHOTO, cwd=SAMPLES.parent)
+    assert done.stderr == ""
+    assert "output softmax: (1, 4761, 20), mean 0.050" in done.stdout
+    assert "layer 60 of 119, relu_fire9_expand_3x3: (1, 256, 25, 25)" in done.stdout
+
+
+@needs("caffe/prototxts/res10_face.prototxt")
+def test_face_ssd(tmp_path: Path) -> None:
+    for name, content in zip(("deploy.prototxt", "net.caffemodel"), files_of("res10_face"), strict=True):
+        (tmp_path / name).write_bytes(content)
+    done = run("face_ssd.py", "deploy.prototxt", "net.caffemodel", PHOTO, cwd=tmp_path)
+    assert done.stderr == ""
+    assert re.fullmatch(r"(\d\.\d\d at -?\d+ -?\d+ -?\d+ -?\d+\n)+", done.stdout)
+    assert cv2.imread(str(tmp_path / "faces.png")).shape == cv2.imread(str(PHOTO)).shape
+
+
+@pytest.mark.parametrize("name", ["face_ssd.py", "caffe_on_opencv5.py", "detect.py"])
+def test_short_enough_to_copy(name: str) -> None:
+    assert len((SAMPLES / name).read_text().splitlines()) < 40
 
 
 def test_video(tmp_path: Path) -> None:

@@ -18,11 +18,14 @@ PACKAGE = Path(sd.__file__).parent
 
 PYX = """
 # cython: language_level=3
+from libc.stdlib cimport free, malloc
+
 from opencv_squeezedet._kernel cimport HeadKernel, postprocess_blobs
 from opencv_squeezedet.anchors cimport anchor_box, anchor_center, anchor_score, class_score, safe_exp
 from opencv_squeezedet.boxes cimport Box, clip, comes_before
 from opencv_squeezedet.candidates cimport boxes_needed, sort_boxes
 from opencv_squeezedet.nms cimport GREEDY, Limits, default_limits, suppress
+from opencv_squeezedet.ssd cimport Ssd, count_candidates, find_boxes
 
 
 def arithmetic():
@@ -66,6 +69,22 @@ def greedy(rows, double threshold):
     limits.nms_kind, limits.nms_threshold, limits.class_agnostic = GREEDY, threshold, True
     count = suppress(boxes, count, &limits, 0.0)
     return [boxes[i].anchor for i in range(count)]
+
+
+def ssd(const float[:, ::1] loc, const float[:, ::1] conf, const float[:, ::1] prior):
+    cdef Py_ssize_t[8] ends, counts
+    cdef Ssd options = Ssd(priors=conf.shape[0], classes=conf.shape[1], background=0, prior=&prior[0, 0],
+                           variance=&prior[1, 0], shared=True, center_size=True, clipped=False, plus_one=False,
+                           score_threshold=0.01, nms_threshold=0.45, top_k=400, keep_top_k=200)
+    cdef Py_ssize_t count, i
+    cdef Box* boxes
+    with nogil:
+        boxes = <Box*>malloc(max(1, count_candidates(&options, &conf[0, 0], ends)) * sizeof(Box))
+        count = find_boxes(&options, &loc[0, 0], &conf[0, 0], ends, counts, boxes)
+    try:
+        return [(boxes[i].class_id, boxes[i].score, boxes[i].x1, boxes[i].y1, boxes[i].x2, boxes[i].y2) for i in range(count)]
+    finally:
+        free(boxes)
 """
 
 SETUP = """
@@ -124,3 +143,14 @@ def test_arithmetic_and_nms_alone(stranger: ModuleType) -> None:
     assert stranger.arithmetic() == pytest.approx((416 / 24, 0.5 * 384 / 24, 3 * np.e, 5))
     rows = [(0, 0, 10, 10, 0.5), (1, 0, 11, 10, 0.9), (30, 30, 40, 40, 0.1)]
     assert stranger.greedy(rows, 0.5) == [1, 2]
+
+
+def test_ssd(stranger: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    loc, conf = rng.normal(size=(50, 4)), rng.random((50, 8))
+    corner = rng.uniform(0, 0.7, (50, 2))
+    prior = np.stack([np.hstack([corner, corner + 0.2]).ravel(), np.full(200, 0.1)])
+    blobs = [np.float32(blob) for blob in (loc, conf, prior)]
+    rows = sd.ssd_postprocess(blobs[0][None], blobs[1][None], blobs[2])
+    assert len(rows) > 10
+    assert np.array_equal(np.float32(stranger.ssd(*blobs)), rows[:, 1:])

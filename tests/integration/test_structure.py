@@ -22,6 +22,7 @@ FLOORS = (
     "evaluation",
     "anchor_shapes",
     "datasets",
+    "caffe",
     "detection_model",
     "detector classifier infer_bbox activations",
     "model",
@@ -31,6 +32,7 @@ FLOORS = (
     "model_files",
     "network",
     "show",
+    "ssd",
     "postprocess draw",
     "detections",
     "export",
@@ -121,9 +123,9 @@ def test_the_sanitizers_see_every_test_of_the_kernel() -> None:
         pytest.skip("only in a clone")
     places = [TESTS / place for place in re.findall(r"\btests/([\w/.]+)", script.read_text(encoding="utf-8"))]
     listed = {path for place in places for path in (place.glob("test_*.py") if place.is_dir() else (place,))}
-    calls = re.compile(r"\bsd\.(score|decode|nms|postprocess|postprocess_batch|InferBbox)\(")
+    calls = re.compile(r"\bsd\.(score|decode|nms|postprocess|postprocess_batch|ssd_postprocess|InferBbox)\(")
     kernel = {path for path in TESTS.rglob("test_*.py") if calls.search(path.read_text(encoding="utf-8"))}
-    elsewhere = {"stranger", "training_network", "training_calibration"}  # in another environment, or with torch
+    elsewhere = {"stranger", "training_network", "training_calibration", "net"}  # in another environment, or with torch or cv2
     left = {path.stem.removeprefix("test_") for path in kernel - listed}
     of_python = {"architectures", "detector", "detections", "detection_model"}  # more of Python than of the kernel
     assert left == of_python | elsewhere
