@@ -16,7 +16,7 @@ from opencv_squeezedet.training.loop import Schedule
 
 LossName = Literal["aligned", "published"]
 Normalized = Literal["new", "all"]
-_STEP = 32  # input sides in steps of it suit every network
+_STEP = 64  # input sides in steps of it suit every network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Recipe:
     small : float
         Fraction of the training, at its start, at about 10/13 of the input size (320 for 416), where steps take half the time.
     vary : int
-        Largest random change of the input's sides from batch to batch, in steps of 32 pixels, except at the training's end
+        Largest random change of the input's sides from batch to batch, in steps of 64 pixels, except at the training's end
         (see ``plain_end``).
     start : str
         The initial weights: a published model by name, a model as for `SqueezeDet`, or a weights file.

@@ -90,7 +90,7 @@ def test_onnx_and_caffe_are_the_same_to_the_last_bit_in_opencv_4() -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_shuffle_network_is_the_same_from_every_format(backend: str, tmp_path: Path) -> None:
     """Its upsampling is a Deconvolution with a kernel of ones in Caffe's files, and a Resize without one in ONNX."""
-    network = architectures.squeezedet_shuffle(input_size=(160, 128))
+    network = architectures.squeezedet_shuffle(input_size=(192, 128))
     weights = random_weights(network)
     for suffix, content in (
         (".prototxt", formats.prototxt_text(network).encode()),

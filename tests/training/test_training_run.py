@@ -767,17 +767,17 @@ def test_recipes_of_nonsense(text: str, message: str) -> None:
 
 
 def test_sizes() -> None:
-    assert Recipe().sizes == [([(320, 320)], 0.0), ([(416, 416)], 0.6)]
-    assert Recipe(small=0).sizes == [([(416, 416)], 0)]
-    assert Recipe(input_size=(224, 640), small=0.3).sizes == [([(160, 480)], 0.0), ([(224, 640)], 0.3)]
-    assert Recipe(small=0.5, vary=1, plain_end=0.1).sizes == [
-        ([(288, 288), (320, 320), (352, 352)], 0.0),
-        ([(384, 384), (416, 416), (448, 448)], 0.5),
-        ([(416, 416)], 0.9),
+    assert Recipe(input_size=(384, 384)).sizes == [([(320, 320)], 0.0), ([(384, 384)], 0.6)]
+    assert Recipe(input_size=(384, 384), small=0).sizes == [([(384, 384)], 0)]
+    assert Recipe(input_size=(256, 640), small=0.3).sizes == [([(192, 512)], 0.0), ([(256, 640)], 0.3)]
+    assert Recipe(input_size=(384, 384), small=0.5, vary=1, plain_end=0.1).sizes == [
+        ([(256, 256), (320, 320), (384, 384)], 0.0),
+        ([(320, 320), (384, 384), (448, 448)], 0.5),
+        ([(384, 384)], 0.9),
     ]
-    assert Recipe(input_size=(96, 64), small=0, vary=2, plain_end=0).sizes == [
-        ([(64, 32), (96, 64), (128, 96), (160, 128)], 0),
-        ([(96, 64)], 1),
+    assert Recipe(input_size=(128, 64), small=0, vary=2, plain_end=0).sizes == [
+        ([(128, 64), (192, 128), (256, 192)], 0),
+        ([(128, 64)], 1),
     ]
 
 
