@@ -46,7 +46,7 @@ DESCRIPTION = (
     "Huffman-coded. With calibration images the layers that affect the outputs most keep more weights."
 )
 USAGE = "[options] MODEL -o FILE.sdz"
-EXAMPLE = "models/squeezedet_pyramid_voc -o small.sdz --size 900K --pictures photos/ --html report.html"
+EXAMPLE = "models/squeezedet_shuffle_voc -o small.sdz --size 900K --pictures photos/ --html report.html"
 _SIZE = re.compile(r"(\d+)([KM]?)", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 1000, "M": 1_000_000}
 _OF_STAGES = {"lock", "compression.json", "sensitivity.json"}

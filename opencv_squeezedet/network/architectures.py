@@ -243,12 +243,15 @@ class Architecture:
         What it is for.
     trained_as : str or None
         Its name in `training.Recipe` and in ``squeezedet train --network``; None if it cannot be trained here.
+    start : str
+        The published model whose weights a training starts with by default.
     """
 
     name: str
     build: Callable[..., Network]
     task: Task
     trained_as: str | None = None
+    start: str = "pyramid-voc"
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -257,8 +260,10 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(name="squeezenet-v1.0", build=squeezenet_v1_0, task="classifier"),
         Architecture(name="squeezenet-v1.1", build=squeezenet_v1_1, task="classifier"),
         Architecture(name="squeezenet-gsoc", build=squeezenet_gsoc, task="classifier"),
+        Architecture(
+            name="squeezedet-shuffle", build=squeezedet_shuffle, task="detector", trained_as="shuffle", start="embedded"
+        ),
         Architecture(name="squeezedet-pyramid", build=squeezedet_pyramid, task="detector", trained_as="pyramid"),
-        Architecture(name="squeezedet-shuffle", build=squeezedet_shuffle, task="detector", trained_as="shuffle"),
         Architecture(name="squeezedet-lite", build=squeezedet_lite, task="detector", trained_as="lite"),
         Architecture(name="squeezedet-gsoc", build=squeezedet_gsoc, task="detector", trained_as="gsoc"),
         Architecture(name="squeezedet-kitti", build=squeezedet_kitti, task="detector"),
