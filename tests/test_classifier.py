@@ -226,7 +226,7 @@ def test_the_names_of_imagenet() -> None:
 
 
 def test_what_is_no_classifier(tmp_path: Path) -> None:
-    with pytest.raises(sd.ModelError, match=r"squeezedet_pyramid_voc.*' is a detector"):
+    with pytest.raises(sd.ModelError, match=r"squeezedet_shuffle_voc.*' is a detector"):
         sd.SqueezeNet(STEM)
     shutil.copy(ONNX, tmp_path / "detector.onnx")
     with pytest.raises(sd.ModelError, match=r"detector.onnx' .*3 outputs"):

@@ -11,10 +11,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import DEFINITION, HAS_CAFFE, ONNX, STEM, WEIGHTS, needs_caffe_importer, output, read_net
+from embedded import DEFINITION, HAS_CAFFE, HEAD, ONNX, STEM, WEIGHTS, needs_caffe_importer, output, read_net
+from networks import MODELS
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.detection_model import ArgumentError
+from opencv_squeezedet.model import Model
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
 
@@ -72,7 +74,7 @@ def kinds(result: tuple[Any, ...]) -> list[tuple[Any, ...]]:
 @needs_caffe_importer
 def test_opencv_itself_refuses_squeezedet(photo: np.ndarray) -> None:
     model = cv2.dnn.DetectionModel(WEIGHTS, DEFINITION)
-    model.setInputParams(size=(416, 416), mean=(104, 117, 123))
+    model.setInputParams(size=(384, 384), mean=(104, 117, 123))
     with pytest.raises(cv2.error, match="Unknown output layer type"):
         model.detect(photo)
 
@@ -139,22 +141,26 @@ def test_the_files_in_either_order_and_by_keyword(make: Make, ours: sd.Detection
 
 
 def test_a_network(ours: sd.DetectionModel, photo: np.ndarray) -> None:
-    for make in (sd.DetectionModel, lambda net: sd.DetectionModel(network=net)):
-        model = make(read_net())
+    for make in (sd.DetectionModel, lambda net, head: sd.DetectionModel(network=net, head=head)):
+        model = make(read_net(), head=HEAD)
         found = model.detect(photo, 0.3)
-        expected = sd.SqueezeDet(STEM, config=sd.VOC).detect(photo, score_threshold=0.3)
+        expected = sd.SqueezeDet(STEM, config=HEAD).detect(photo, score_threshold=0.3)
         assert np.array_equal(found[1], expected.confidence)
 
 
-def test_files_without_a_description_have_the_voc_head(tmp_path: Path, photo: np.ndarray) -> None:
-    weights, definition = (shutil.copy(path, tmp_path) for path in (WEIGHTS, DEFINITION))
-    found = sd.DetectionModel(weights, definition).detect(photo, 0.3)
-    assert np.array_equal(found[1], sd.SqueezeDet(STEM, config=sd.VOC).detect(photo, score_threshold=0.3).confidence)
+def test_networks_without_a_description_have_the_voc_head(tmp_path: Path, photo: np.ndarray) -> None:
+    model = Model.load(MODELS / "squeezedet_pyramid_voc.sdz")
+    expected = sd.SqueezeDet(model, config=sd.VOC).detect(photo, score_threshold=0.3).confidence
+    definition, weights, description = model.save(tmp_path / "it.caffemodel")
+    description.unlink()
+    onnx, _ = model.save(tmp_path / "it.onnx")
+    for found in (sd.DetectionModel(weights, definition), sd.DetectionModel(cv2.dnn.readNetFromONNX(str(onnx)))):
+        assert found.detect(photo, 0.3)[1] == pytest.approx(expected, abs=1e-4)
 
 
 SETTERS: list[tuple[str, tuple[Any, ...]]] = [
-    ("setInputSize", ((416, 416),)),
-    ("setInputSize", (416, 416)),
+    ("setInputSize", ((384, 384),)),
+    ("setInputSize", (384, 384)),
     ("setInputMean", ((1, 2, 3),)),
     ("setInputMean", (100,)),
     ("setInputScale", (0.5,)),
@@ -199,8 +205,8 @@ def test_nms_across_classes(theirs: Any, ours: sd.DetectionModel) -> None:
 def test_input_parameters_reach_the_network_as_opencvs_do(photo: np.ndarray) -> None:
     """The same parameters on the same network give the same outputs as ``cv2.dnn.Model``."""
     for parameters in (
-        {"scale": 0.5, "size": (416, 416), "mean": (10, 20, 30), "swapRB": True},
-        {"scale": 1.0, "size": (416, 416), "mean": (104, 117, 123), "swapRB": False},
+        {"scale": 0.5, "size": (384, 384), "mean": (10, 20, 30), "swapRB": True},
+        {"scale": 1.0, "size": (384, 384), "mean": (104, 117, 123), "swapRB": False},
     ):
         model = cv2.dnn.Model(read_net())
         model.setInputParams(**parameters)
@@ -213,7 +219,7 @@ def test_input_parameters_reach_the_network_as_opencvs_do(photo: np.ndarray) -> 
 
 def test_one_number_as_mean_is_the_first_channel_as_with_opencv(photo: np.ndarray) -> None:
     model = cv2.dnn.Model(read_net())
-    model.setInputParams(size=(416, 416), mean=100)
+    model.setInputParams(size=(384, 384), mean=100)
     ours = sd.DetectionModel(WEIGHTS, DEFINITION).setInputMean(100)
     assert all(np.array_equal(a, b) for a, b in zip(ours.predict(photo), model.predict(photo), strict=True))
 
@@ -283,7 +289,7 @@ def test_what_would_go_wrong_silently_is_refused(
 
 def test_what_opencv_takes_is_taken(theirs: Any, ours: sd.DetectionModel, photo: np.ndarray) -> None:
     expected = ours.detect(photo)
-    for model, side in ((theirs, 32), (ours, 416)):
+    for model, side in ((theirs, 32), (ours, 384)):
         model.setInputSize(width=side, height=side)
         assert len(model.predict(photo, None)) == len(model.predict(photo, [])) > 0
         assert len(model.detect(cv2.UMat(photo), 0.05)[0]) > 0
@@ -320,7 +326,7 @@ def test_a_model_is_needed() -> None:
 
 
 APPLICATION = """
-model.setInputParams(size=(416, 416), mean=(104, 117, 123))
+model.setInputParams(size=(384, 384), mean=(104, 117, 123))
 model.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
 model.setPreferableTarget(cv2.dnn.DNN_TARGET_CPU)
 

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import ONNX, STEM, needs_caffe_importer, read_net
+from embedded import HEAD, ONNX, STEM, needs_caffe_importer, read_net
 from networks import MODELS, load_network
 
 import opencv_squeezedet as sd
@@ -75,7 +75,7 @@ def test_what_a_description_leaves_out_is_the_networks(stem: Path, suffix: str) 
     with pytest.raises(sd.ModelError, match=r"layer 'slice': .* grid \(23, 23\), the config has \(20, 23\)"):
         described(anchors=whole.anchors, grid=(20, 23))
     with pytest.raises(sd.ModelError, match="HeadConfig lacks 'anchors', 'grid'"):
-        described(input_size=(416, 416), labels=whole.labels)
+        described(input_size=(384, 384), labels=whole.labels)
     with pytest.raises(sd.ModelError, match="HeadConfig has no field 'gird'"):
         described(anchors=whole.anchors, gird=(23, 23))
 
@@ -101,7 +101,7 @@ def test_every_command_finds_the_same_network(stem: Path, capsys: pytest.Capture
     for name in (stem, f"{stem}.prototxt"):
         assert Model.load(name).files == find_network(str(name)) == Files(onnx, None, f"{stem}.json")
         assert main(["inspect", str(name)]) == 0
-        assert capsys.readouterr().out.startswith(f"SqueezeDetPyramid: {onnx} (")
+        assert capsys.readouterr().out.startswith(f"SqueezeDetShuffle: {onnx} (")
         assert main(["convert", str(name), str(stem.parent / "other.caffemodel")]) == 0
         capsys.readouterr()
     image = cv2.imread(str(Path(__file__).parents[1] / "samples" / "chelsea.jpg"))
@@ -139,8 +139,8 @@ def test_a_found_model_makes_many_detectors_and_is_read_once(stem: Path, monkeyp
     detectors = [first, sd.SqueezeDet(found)]
     assert not [file for file in opened if str(file).startswith(str(stem))]
     assert [detector.detect(image, score_threshold=0) for detector in detectors] == [expected, expected]
-    assert sd.SqueezeDet(found, config=sd.VOC).config == sd.VOC
-    assert sd.SqueezeDet(found, preprocess=sd.Preprocess((416, 416), swap_rb=True)).preprocess.swap_rb
+    assert sd.SqueezeDet(found, config=HEAD).config == HEAD
+    assert sd.SqueezeDet(found, preprocess=sd.Preprocess((384, 384), swap_rb=True)).preprocess.swap_rb
     with pytest.raises(TypeError, match="weights belong to a model's files, not to a Model"):
         sd.SqueezeDet(found, "other.caffemodel")
 
@@ -168,13 +168,13 @@ def test_config_and_preprocess_take_the_place_of_the_json(stem: Path) -> None:
     Path(f"{stem}.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"no model description at .*v1.2.json"):
         sd.SqueezeDet(stem)
-    detector = sd.SqueezeDet(stem, config=sd.VOC)
-    assert detector.preprocess == sd.Preprocess((416, 416), (104, 117, 123), 1.0, False)
-    assert sd.SqueezeDet(stem, config=sd.VOC, preprocess=sd.Preprocess((416, 416), swap_rb=True)).preprocess.swap_rb
+    detector = sd.SqueezeDet(stem, config=HEAD)
+    assert detector.preprocess == sd.Preprocess((384, 384), (104, 117, 123), 1.0, False)
+    assert sd.SqueezeDet(stem, config=HEAD, preprocess=sd.Preprocess((384, 384), swap_rb=True)).preprocess.swap_rb
 
 
 def test_sizes_of_config_and_preprocess_must_agree() -> None:
-    with pytest.raises(ValueError, match=r"blob of \(320, 320\), the config's input_size is \(416, 416\)"):
+    with pytest.raises(ValueError, match=r"blob of \(320, 320\), the config's input_size is \(384, 384\)"):
         sd.SqueezeDet(preprocess=sd.Preprocess((320, 320)))
 
 
@@ -303,7 +303,7 @@ def test_a_head_of_another_grid(stem: Path) -> None:
 
 
 def test_an_input_size_that_the_network_does_not_take(stem: Path) -> None:
-    edit(stem, ".json", lambda text: text.replace("416, 416", "320, 320"))
+    edit(stem, ".json", lambda text: text.replace("384, 384", "320, 320"))
     with pytest.raises(sd.ModelError, match="the input of 320x320"):
         sd.SqueezeDet(stem)
 
@@ -311,7 +311,7 @@ def test_an_input_size_that_the_network_does_not_take(stem: Path) -> None:
 @pytest.mark.parametrize("model", [f"{STEM}.prototxt", f"{STEM}.sdz", ONNX], ids=["prototxt", "sdz", "onnx"])
 def test_the_layer_that_does_not_take_the_input_size(model: str) -> None:
     head = sd.SqueezeDet().config.scaled((320, 320))
-    message = r"the input of 320x320: layer 'reshape': a bottom of \(1, 17, 17, 180\) has 52020 values, .* \(0, 4761, 20\)$"
+    message = r"the input of 320x320: layer 'reshape': a bottom of \(1, 19, 19, 180\) has 64980 values, .* \(0, 4761, 20\)$"
     with pytest.raises(sd.ModelError, match=message):
         sd.SqueezeDet(model, config=head, preprocess=sd.Preprocess((320, 320)))
 
@@ -319,7 +319,7 @@ def test_the_layer_that_does_not_take_the_input_size(model: str) -> None:
 # ---- another input size ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [(320, 320), (512, 512), (384, 320)])
+@pytest.mark.parametrize("size", [(320, 320), (512, 512), (448, 320)])
 @pytest.mark.parametrize("backend", ["opencv", "onnxruntime"])
 def test_the_cat_lies_in_the_same_place_at_another_input_size(size: tuple[int, int], backend: Any) -> None:
     if backend == "onnxruntime":
@@ -343,11 +343,11 @@ def iou(one: Any, other: Any) -> float:
 @pytest.mark.parametrize("suffix", [".prototxt", ".sdz", ".onnx"])
 def test_every_format_can_be_resized(suffix: str, tmp_path: Path) -> None:
     """A resized model is the one that is built for the size, in memory and after saving."""
-    from opencv_squeezedet.network.architectures import squeezedet_pyramid
+    from opencv_squeezedet.network.architectures import squeezedet_shuffle
 
     image = cv2.imread(str(Path(__file__).parents[1] / "samples" / "chelsea.jpg"))
-    model = Model.load(ONNX if suffix == ".onnx" else f"{STEM}{suffix}").resized((352, 288))
-    built = squeezedet_pyramid(input_size=(352, 288))
+    model = Model.load(ONNX if suffix == ".onnx" else f"{STEM}{suffix}").resized((320, 256))
+    built = squeezedet_shuffle(input_size=(320, 256))
     assert [step.tops for step in model.network.steps] == [step.tops for step in built.steps]
     assert model.head is not None
     assert model.head.grid == (19, 15)
@@ -361,7 +361,7 @@ def test_every_format_can_be_resized(suffix: str, tmp_path: Path) -> None:
 
 def test_the_own_size_changes_nothing() -> None:
     model = Model.load()
-    assert model.resized((416, 416)) is model
+    assert model.resized((384, 384)) is model
 
 
 def test_rows_first_heads_are_resized_too() -> None:
@@ -381,7 +381,7 @@ def test_rows_first_heads_are_resized_too() -> None:
 @pytest.mark.parametrize(
     ("size", "error", "message"),
     [
-        ((400, 320), sd.ModelError, "400x320: layer 'pyramid': .* nearest size that it accepts is 409x320"),
+        ((400, 320), sd.ModelError, "400x320: layer '.*': .* nearest size that it accepts is 384x320"),
         ((8, 8), sd.ModelError, "8x8: layer '.*"),
         ((100_000, 100_000), sd.ModelError, "100000x100000: .*at most"),
         ((4096, 4096), sd.ModelError, "4096x4096: layer .* operations are possible"),

@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import DEFINITION, HAS_CAFFE, ONNX, STEM, WEIGHTS, needs_caffe_importer, needs_onnx, read_net
+from embedded import DEFINITION, HAS_CAFFE, HEAD, ONNX, STEM, WEIGHTS, needs_caffe_importer, needs_onnx, read_net
 from networks import random_weights
 from shared import DATA
 
@@ -218,7 +218,7 @@ def test_outputs_of_other_names(backend: Any, stem: Path) -> None:
     assert "deltas" in {name for node in model.graph.node for name in node.output}
     onnx.save(model, f"{stem}.onnx")
     with pytest.raises(sd.ModelError, match=r"has no output 'delta_bbox', which should give delta_bbox, but .*'deltas'"):
-        sd.SqueezeDet(f"{stem}.onnx", config=sd.VOC, backend=backend)
+        sd.SqueezeDet(f"{stem}.onnx", config=HEAD, backend=backend)
     description = json.loads(Path(f"{STEM}.json").read_text())
     description["outputs"] = {"delta_bbox": "deltas", "class_scores": "class_scores", "conf_scores": "conf_scores"}
     Path(f"{stem}.json").write_text(json.dumps(description))
@@ -239,11 +239,11 @@ def test_a_head_that_is_not_the_networks(backend: Any) -> None:
     with pytest.raises(
         sd.ModelError, match=r"'delta_bbox' gives delta_bbox in the shape \(1, 23, 23, 36\).*need \(1, 22, 23, 36\)"
     ):
-        sd.SqueezeDet(ONNX, config=sd.HeadConfig(**{**sd.VOC.to_dict(), "grid": (22, 23)}), backend=backend)
+        sd.SqueezeDet(ONNX, config=dataclasses.replace(HEAD, grid=(22, 23)), backend=backend)
     with pytest.raises(sd.ModelError, match="the input of 320x320"):
         sd.SqueezeDet(ONNX, config=sd.VOC.scaled((320, 320)), preprocess=sd.Preprocess((320, 320)), backend=backend)
     with pytest.raises(sd.ModelError, match=r"\(1, 4761, 20\).*2 classes"):
-        sd.SqueezeDet(ONNX, config=sd.HeadConfig(**{**sd.VOC.to_dict(), "labels": ("a", "b")}), backend=backend)
+        sd.SqueezeDet(ONNX, config=dataclasses.replace(HEAD, labels=("a", "b")), backend=backend)
 
 
 def test_the_embedded_model_fits_its_head() -> None:
@@ -251,16 +251,16 @@ def test_the_embedded_model_fits_its_head() -> None:
     assert Model.load().source.trusted
     assert not Model.load("embedded").source.trusted
     with pytest.raises(sd.ModelError, match="2 classes"):
-        sd.SqueezeDet(config=dataclasses.replace(sd.VOC, labels=("a", "b")))
+        sd.SqueezeDet(config=dataclasses.replace(HEAD, labels=("a", "b")))
     for path in (STEM, ONNX):
         sd.SqueezeDet(path)
 
 
 def test_a_net_of_any_kind() -> None:
     image = cv2.imread(str(photos()[0]))
-    expected = sd.SqueezeDet(STEM, config=sd.VOC).detect(image, score_threshold=0.1)
+    expected = sd.SqueezeDet(STEM, config=HEAD).detect(image, score_threshold=0.1)
     for net in (read_net(), cv2.dnn.readNetFromONNX(ONNX)):
-        assert sd.SqueezeDet(net).detect(image, score_threshold=0.1) == expected
+        assert sd.SqueezeDet(net, config=HEAD).detect(image, score_threshold=0.1) == expected
     with pytest.raises(ValueError, match=r"a cv2\.dnn\.Net runs in OpenCV"):
         sd.SqueezeDet(read_net(), backend="onnxruntime")
 

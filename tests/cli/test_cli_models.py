@@ -140,7 +140,7 @@ def test_cache_and_timeout(server: Server, tmp_path: Path, capsys: pytest.Captur
         (["steal", "thing"], "argument ACTION: invalid choice: 'steal'"),
         (["list", "thing"], "list takes no NAME"),
         (["fetch"], "fetch takes at least one NAME"),
-        (["fetch", "gsoc"], "no published weights are named 'gsoc'; the names are embedded, gsoc-voc, "),
+        (["fetch", "gsoc"], "no published weights are named 'gsoc'; the names are embedded, pyramid-voc, gsoc-voc, "),
         (["fetch", "gsoc-voc", "--timeout", "0"], "argument --timeout: a number above 0 was expected, got '0'"),
         (["fetch", "gsoc-voc", "--timeout", "soon"], "argument --timeout: a number above 0 was expected, got 'soon'"),
     ],

@@ -348,7 +348,7 @@ def test_errors_name_the_node(
 
 def test_files_that_are_no_onnx(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
-    for content in (b"", b"name: 'net'", (MODELS / "squeezedet_pyramid_voc.caffemodel").read_bytes()):
+    for content in (b"", b"name: 'net'", (MODELS / "squeezedet_shuffle_voc.caffemodel").read_bytes()):
         path.write_bytes(content)
         with pytest.raises(sd.ModelError, match=r"net\.onnx': "):
             read_onnx(path)

@@ -88,7 +88,7 @@ def rename_the_fourth_kernel(model: Any) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_embedded_model_with_a_kernel_that_nothing_gives(backend: Any, tmp_path: Path) -> None:
     (tmp_path / "it.onnx").write_bytes(changed(rename_the_fourth_kernel, Path(ONNX).read_bytes()))
-    message = r"it\.onnx': node 'fire2_expand_3x3' \(Conv\): no earlier node gives its input 'nothing'"
+    message = r"it\.onnx': node 'stage2_1_in' \(Conv\): no earlier node gives its input 'nothing'"
     with pytest.raises(sd.ModelError, match=message):
         sd.SqueezeDet(tmp_path / "it.onnx", config=sd.VOC, backend=backend)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from embedded import ONNX
+from embedded import HEAD, ONNX
 from format_seeds import compressed_file, mutated, parts_of, sealed, shared
 from networks import random_weights
 from numpy.typing import NDArray
@@ -156,7 +156,7 @@ def make(kind: str, rng: random.Random, folder: Path) -> Case:
         Path(f"{stem}.onnx").write_bytes(content)
         if name == "foreign":
             return Case(f"{stem}.onnx", (32, 24), classifier=True)
-        return Case(f"{stem}.onnx", SMALL.input_size, sd.VOC if name == "embedded" else SMALL)
+        return Case(f"{stem}.onnx", SMALL.input_size, HEAD if name == "embedded" else SMALL)
     contents = {name: files[name] for name in ("prototxt", "caffemodel")}
     if kind == "prototxt":
         contents[kind] = mutated(files[kind], rng) if rng.random() < 0.3 else _prototxt(files[kind].decode(), rng).encode()

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from networks import MODELS
 
 from opencv_squeezedet.datasets import Dataset, load_dataset
 from opencv_squeezedet.training import Recipe, Schedule
@@ -18,6 +19,7 @@ from opencv_squeezedet.training.augment import NONE
 torch.set_num_threads(1)  # sums in one order, and no threads that wait for each other where a machine has other things to do
 
 FRAME = 96
+PYRAMID = str(MODELS / "squeezedet_pyramid_voc.sdz")
 COLOURS = ((40, 40, 220), (220, 60, 40))
 
 
@@ -52,7 +54,9 @@ def squares(folder: Path, count: int = 12, **options: int) -> tuple[Dataset, Dat
 def recipe(**options: Any) -> Recipe:
     """One whose steps take milliseconds, float32, so that a run can be repeated to the bit."""
     defaults: dict[str, Any] = {
+        "network": "pyramid",
         "input_size": (96, 96),
+        "start": PYRAMID,
         "pictures": 48,
         "batch": 4,
         "small": 0.5,

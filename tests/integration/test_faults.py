@@ -22,7 +22,7 @@ from opencv_squeezedet.formats import onnx_bytes
 
 HELPERS = str(Path(__file__).parents[1] / "helpers")
 PHOTO = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
-MODEL = str(MODELS / "squeezedet_pyramid_voc")
+MODEL = str(MODELS / "squeezedet_shuffle_voc")
 TEMPORARY = re.compile(
     r"\.[0-9a-f]{16}(\.\w+)?|sensitivity\.json|checkpoint\.new|_new-[0-9a-f]{32}|thing\.caffemodel\.(part|lock)|lock|_begun-.*"
 )
@@ -117,7 +117,7 @@ EVAL = "import opencv_squeezedet.evaluation.plots, sklearn.cluster, faster_coco_
 REPORTS = ["--json", "a.json", "--csv", "a.csv", "--html", "a.html", "--save-results", "b.json"]
 COMPRESS = ["-o", "out.sdz", "--density", "0.5", "--bits", "4", "--pictures", ".", "--json", "told.json"]
 QUANTIZE = ["-o", "out.onnx", "--pictures", ".", "--count", "1", "--float", "0", "--json", "told.json"]
-TRAIN = ["--size", "96", "--batch", "1", "--pictures", "1", "--workers", "0", "--quiet"]
+TRAIN = ["--size", "64", "--batch", "1", "--pictures", "1", "--workers", "0", "--quiet"]
 WRITERS: list[Any] = [
     pytest.param(command("detect", "a.jpg", "-o", "out", "--quiet"), id="detect"),
     pytest.param(

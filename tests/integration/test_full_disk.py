@@ -18,7 +18,7 @@ from opencv_squeezedet.formats import onnx_bytes
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="resource limits of POSIX")
 
 PHOTO = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
-MODEL = MODELS / "squeezedet_pyramid_voc"
+MODEL = MODELS / "squeezedet_shuffle_voc"
 CODE = """import resource, sys
 limit = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -119,6 +119,6 @@ def test_label() -> None:
 )
 def test_train(limit: int, target: str, left: list[str]) -> None:
     pytest.importorskip("torch", reason="the extra [train] brings torch")
-    arguments = ["data.json", "-o", "out", "--size", "96", "--batch", "1", "--pictures", "1", "--workers", "0", "--quiet"]
+    arguments = ["data.json", "-o", "out", "--size", "64", "--batch", "1", "--pictures", "1", "--workers", "0", "--quiet"]
     check(limit, "train", *arguments, target=f"out/{target}")
     assert sorted(path.name for path in Path("out").iterdir()) == left

@@ -78,8 +78,8 @@ def test_sdist_holds_all_sources(sdist: Path) -> None:
     needed = {
         "cython/_kernel.pyx",
         "opencv_squeezedet/nms.pxd",
-        "models/squeezedet_pyramid_voc.caffemodel",
-        "models/squeezedet_pyramid_voc.sdz",
+        "models/squeezedet_shuffle_voc.caffemodel",
+        "models/squeezedet_shuffle_voc.sdz",
     }
     needed |= {"samples/chelsea.jpg", "tests/golden/infer_bbox.json", "benchmarks/postprocess.py", "LICENSE", "CHANGELOG.md"}
     assert needed <= names
@@ -108,7 +108,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         "nms.pxd",
         "models/README.md",
     }
-    needed |= {f"models/squeezedet_pyramid_voc.{suffix}" for suffix in ("prototxt", "sdz", "json")}
+    needed |= {f"models/squeezedet_shuffle_voc.{suffix}" for suffix in ("prototxt", "sdz", "json")}
     assert needed <= inside
     assert not any(name.endswith((".caffemodel", ".onnx")) for name in inside)
     assert wheel.stat().st_size <= 1_700_000

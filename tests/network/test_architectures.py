@@ -23,6 +23,7 @@ from opencv_squeezedet.network.head import head_of
     [
         ("SqueezeDet_deploy", architectures.squeezedet_gsoc()),
         ("SqueezeNet_deploy", architectures.squeezenet_gsoc()),
+        ("squeezedet_shuffle_voc", architectures.squeezedet_shuffle()),
         ("squeezedet_pyramid_voc", architectures.squeezedet_pyramid()),
         ("squeezenet_v1.0", architectures.squeezenet_v1_0()),
         ("squeezenet_v1.1", architectures.squeezenet_v1_1()),

@@ -31,7 +31,7 @@ from opencv_squeezedet.formats import read_weights
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
-from training_cases import kill_worker, recipe, squares  # noqa: E402
+from training_cases import PYRAMID, kill_worker, recipe, squares  # noqa: E402
 
 from opencv_squeezedet.training import Augmentation, Progress, Recipe, Schedule, Training  # noqa: E402
 from opencv_squeezedet.training.diagnostics import assigned_sheet, layer_states, mostly_dead, states_csv, states_png  # noqa: E402
@@ -128,7 +128,7 @@ def test_the_layers_in_numbers(data: tuple[Dataset, Dataset], tmp_path: Path) ->
     run._sample = run._sample[:4]
     run._dead.clear()
     assert run._newly_dead(layers) == []
-    kernel = start_weights("embedded")["fire2_squeeze"][0]
+    kernel = start_weights(PYRAMID)["fire2_squeeze"][0]
     histogram = states["fire2_squeeze"].weights
     assert histogram.counts.sum() == kernel.size
     assert (histogram.mean, histogram.deviation) == pytest.approx((kernel.mean(), kernel.std()), rel=1e-3)
@@ -633,7 +633,7 @@ def test_data_that_cannot_be_trained_on(data: tuple[Dataset, Dataset], tmp_path:
     with pytest.raises(ValueError, match="labels are"):
         training((data[0], replace(data[1], labels=("x", "y"))), tmp_path / "a")
     with pytest.raises(ModelError, match="smaller than the kernel"):
-        training(data, tmp_path / "a", recipe(input_size=(40, 96), network="pyramid", start="embedded"))
+        training(data, tmp_path / "a", recipe(input_size=(40, 96)))
     assert not (tmp_path / "a").exists()  # nothing half begun
 
 
