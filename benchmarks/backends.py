@@ -1,8 +1,8 @@
 """Compares what runs a network: OpenCV 4 with Caffe's files, OpenCV with ONNX, onnxruntime; and the C++ sample's three passes.
 
 Milliseconds for the forward pass alone and from the picture to its boxes, and the peak memory of a process that does only
-that, for the embedded model, for pyramid-voc and for the GSoC network with random weights. Two OpenCVs cannot be in one process: each Python
-that is named measures what it has, in its own processes, and the tables are put together.
+that, for the embedded model, for pyramid-voc and for the GSoC network with random weights. Two OpenCVs cannot be in one
+process: each Python that is named measures what it has, in its own processes, and the tables are put together.
 
 The embedded model's weights are taken from plain files; how long they take to load, and how long the compressed file that
 `SqueezeDet()` reads, is told in the end. With ``--int8 NAME.int8.onnx`` the embedded model as ``squeezedet quantize`` made it

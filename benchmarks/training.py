@@ -25,6 +25,7 @@ import torch
 from opencv_squeezedet.cli.arguments import input_size
 from opencv_squeezedet.cli.memory import keep_memory
 from opencv_squeezedet.datasets import load_dataset
+from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.training import Recipe, Training
 
 _BLOBS = ("delta_bbox", "soft_class_reg", "sig_conf_reg")

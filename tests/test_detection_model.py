@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -151,9 +150,9 @@ def test_a_network(ours: sd.DetectionModel, photo: np.ndarray) -> None:
 def test_networks_without_a_description_have_the_voc_head(tmp_path: Path, photo: np.ndarray) -> None:
     model = Model.load(MODELS / "squeezedet_pyramid_voc.sdz")
     expected = sd.SqueezeDet(model, config=sd.VOC).detect(photo, score_threshold=0.3).confidence
-    definition, weights, description = model.save(tmp_path / "it.caffemodel")
+    definition, weights, _ = model.save(tmp_path / "it.caffemodel")
+    onnx, description = model.save(tmp_path / "it.onnx")
     description.unlink()
-    onnx, _ = model.save(tmp_path / "it.onnx")
     for found in (sd.DetectionModel(weights, definition), sd.DetectionModel(cv2.dnn.readNetFromONNX(str(onnx)))):
         assert found.detect(photo, 0.3)[1] == pytest.approx(expected, abs=1e-4)
 

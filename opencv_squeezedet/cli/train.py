@@ -166,9 +166,7 @@ def _recipe(args: argparse.Namespace, dataset: Dataset) -> Recipe:
     parse = partial(Recipe.from_json, network=args.network)
     recipe = parse("{}") if args.recipe is None else _read("--recipe", args.recipe, parse)
     options: dict[str, Any] = {
-        name: getattr(args, name)
-        for name in ("loss", "pictures", "batch", "start", "seed")
-        if getattr(args, name) is not None
+        name: getattr(args, name) for name in ("loss", "pictures", "batch", "start", "seed") if getattr(args, name) is not None
     }
     if args.epochs is not None:
         options["pictures"] = args.epochs * len(dataset.pictures)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet import _checks
+from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.network import (
     Concat,
     Convolution,

@@ -61,7 +61,7 @@ def test_what_is_written_is_onnx_to_its_own_library(name: str, half: bool) -> No
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_all_that_run_onnx_agree(name: str) -> None:
-    network = ARCHITECTURES[name].build(classes=5, input_size=(160, 128))
+    network = ARCHITECTURES[name].build(classes=5, input_size=(192, 128))
     weights, blob = random_weights(network), a_blob(network, batch=2)
     for half in (False, True):
         expected = by_onnxruntime(network, weights, blob, half=half)
@@ -86,7 +86,7 @@ def test_outputs_inputs_and_the_batch_are_declared() -> None:
         for value in (*model.graph.input, *model.graph.output)
     }
     assert dims == {
-        "data": ["batch", 3, 416, 416],
+        "data": ["batch", 3, 384, 384],
         "delta_bbox": ["batch", 23, 23, 36],
         "class_scores": ["batch", 4761, 20],
         "conf_scores": ["batch", 23, 23, 9],

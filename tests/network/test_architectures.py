@@ -194,7 +194,7 @@ def test_the_shuffle_network_has_the_head_of_the_gsoc_detector() -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_opencv_computes_the_same_bits_from_caffe_and_onnx(name: str) -> None:
     """At a small size, for the time; half=True is compared as well, whose values are float32 all the same."""
-    small = {"classes": 5, "input_size": (160, 128)}
+    small = {"classes": 5, "input_size": (192, 128)}
     network = ARCHITECTURES[name].build(**small)
     weights, blob = random_weights(network), a_blob(network, batch=2)
     for half in (False, True):

@@ -158,7 +158,7 @@ def test_scores_near_one_leave_the_map_rising() -> None:
 def test_the_written_model_has_it(network: str, tmp_path: Path) -> None:
     """Its logits are those of the torch network, scaled, and its head has the thresholds and the map."""
     train, val = squares(tmp_path)
-    made = recipe(network=network, input_size=(128, 128), start="embedded" if network == "shuffle" else PYRAMID)
+    made = recipe(network=network, input_size=(128, 64), start="embedded" if network == "shuffle" else PYRAMID)
     training = Training(made, train, tmp_path / "run", validation=val, workers=0)
     training.write(tmp_path / "plain", half=False)
     training.write(tmp_path / "scaled", half=False, calibration=Calibration(2.0, HALF, 0.6, 0.17, 0.0, 0.0, ((0.5, 0.75),)))

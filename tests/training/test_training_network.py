@@ -262,7 +262,7 @@ def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("anchors", [None, [(20.0, 30.0), (60.0, 50.0)]])
 def test_anchors_are_the_same_for_every_size(anchors: list[tuple[float, float]] | None) -> None:
     """The network is fully convolutional: the same deltas must give the same box, in pixels."""
-    recipe = Recipe(network="pyramid", input_size=(208, 160), small=0.5, vary=1, anchors=anchors, start=PYRAMID)
+    recipe = Recipe(network="pyramid", input_size=(288, 224), small=0.5, vary=1, anchors=anchors, start=PYRAMID)
     heads = [network_and_head(recipe, ["nut"], size)[1] for sizes, _ in recipe.sizes for size in sizes]
     assert len({head.input_size for head in heads}) == len({head.grid for head in heads}) > 3
     assert len({head.anchors for head in heads}) == 1
@@ -294,7 +294,9 @@ def test_anchors_of_the_model_to_start_from(tmp_path: Path) -> None:
         np.testing.assert_allclose(start_anchors(recipe), anchors)
         np.testing.assert_allclose(network_and_head(recipe, ["nut"])[1].anchors, anchors)
         np.testing.assert_allclose(start_anchors(replace(recipe, anchors=nine[:3])), nine[:3])
-    assert np.allclose(start_anchors(Recipe(input_size=(192, 192))), np.array(sd.VOC.anchors) * 384 / 416)  # the embedded model's
+    assert np.allclose(
+        start_anchors(Recipe(input_size=(192, 192))), np.array(sd.VOC.anchors) * 384 / 416
+    )  # the embedded model's
     (tmp_path / "0" / "model.json").write_text('{"preprocess": {"size": [9, 9]}, "head": {"anchors": [[3]]}}')
     with pytest.raises(ModelError, match="anchors"):
         start_anchors(Recipe(start=str(tmp_path / "0" / "model")))
@@ -439,8 +441,8 @@ def test_the_files_give_what_torch_gives(name: str, half: bool, tmp_path: Path) 
     np.testing.assert_allclose(np.sort(ours.confidence)[-3:], np.sort(np.ravel(confidences))[-3:], atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["shuffle", "lite"])
-def test_the_cpp_class_finds_the_same_place(name: str) -> None:
+@pytest.mark.parametrize(("name", "pixels"), [("shuffle", 40), ("lite", 20)])  # maps at stride 64 are coarse
+def test_the_cpp_class_finds_the_same_place(name: str, pixels: int) -> None:
     """The pixels that a cell of the blobs looks at lie where opencv_contrib's decoder puts the cell's box, and ours too."""
     recipe = Recipe(network=name, start="embedded" if name == "shuffle" else PYRAMID)
     network, config = network_and_head(recipe, sd.VOC.labels)
@@ -461,11 +463,11 @@ def test_the_cpp_class_finds_the_same_place(name: str) -> None:
     class_scores[:, 7] = 1
     (found,) = sd.postprocess(delta_bbox, class_scores, conf_scores, config, score_threshold=0.5)
     middle = (found.xyxy[0] + found.xyxy[2]) / 2, (found.xyxy[1] + found.xyxy[3]) / 2
-    assert middle == pytest.approx((x, y), abs=20)  # the two differ by 174
+    assert middle == pytest.approx((x, y), abs=pixels)  # the two differ by 160 or more
     mirror = sd.InferBbox(delta_bbox[None], class_scores[None], conf_scores[None])
     mirror.filter(0.5)
     (d,) = mirror.detections
-    np.testing.assert_allclose((d.xmin, d.ymin, d.xmax, d.ymax), found.xyxy / scale, atol=1)
+    np.testing.assert_allclose((d.xmin, d.ymin, d.xmax, d.ymax), np.array(found.xyxy) / scale, atol=1)
     if MISSING:
         return
     with CppInferBbox() as oracle:
