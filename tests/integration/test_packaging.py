@@ -80,6 +80,7 @@ def test_sdist_holds_all_sources(sdist: Path) -> None:
         "opencv_squeezedet/nms.pxd",
         "models/squeezedet_shuffle_voc.caffemodel",
         "models/squeezedet_shuffle_voc.sdz",
+        "models/squeezedet_pyramid_voc.sdz",
     }
     needed |= {"samples/chelsea.jpg", "tests/golden/infer_bbox.json", "benchmarks/postprocess.py", "LICENSE", "CHANGELOG.md"}
     assert needed <= names
@@ -110,12 +111,12 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     }
     needed |= {f"models/squeezedet_shuffle_voc.{suffix}" for suffix in ("prototxt", "sdz", "json")}
     assert needed <= inside
-    assert not any(name.endswith((".caffemodel", ".onnx")) for name in inside)
+    assert not any(name.endswith((".caffemodel", ".onnx")) or "pyramid_voc" in name for name in inside)
     assert wheel.stat().st_size <= 1_700_000
     extensions = [name for name in inside if name.endswith((".so", ".pyd"))]
     assert len(extensions) == 1
     assert extensions[0].startswith("_kernel.")
-    assert {"LICENSE", "LICENSE.SqueezeNet"} <= {Path(name).name for name in names if "dist-info" in name}
+    assert {"LICENSE", "LICENSE.NanoDet", "LICENSE.SqueezeNet"} <= {Path(name).name for name in names if "dist-info" in name}
 
 
 @pytest.mark.slow
