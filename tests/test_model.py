@@ -262,8 +262,8 @@ def test_a_prototxt_without_layers(stem: Path) -> None:
 
 
 def test_weights_of_another_network(stem: Path) -> None:
-    edit(stem, ".prototxt", lambda text: text.replace('"fire5_squeeze"', '"fire5_other"'))
-    with pytest.raises(sd.ModelError, match="layer 'fire5_other': weights of 32x256x1x1 and 32 were expected, got none"):
+    edit(stem, ".prototxt", lambda text: text.replace('"reduce2"', '"other"'))
+    with pytest.raises(sd.ModelError, match="layer 'other': weights of 96x116x1x1 and 96 were expected, got none"):
         sd.SqueezeDet(stem)
 
 
@@ -272,11 +272,11 @@ def test_weights_of_other_shapes_are_found_before_anything_runs(stem: Path) -> N
     from opencv_squeezedet import formats
 
     network, weights = load_network(stem)
-    kernels = [np.zeros((64, 3, 5, 5), np.float32), weights["conv1"][1]]
+    kernels = [np.zeros((24, 3, 5, 5), np.float32), weights["conv1"][1]]
     layers = (dataclasses.replace(network.layers[0], kernel=(5, 5)), *network.layers[1:])
-    wider = dataclasses.replace(network, input_shape=(1, 3, 418, 418), layers=layers)
+    wider = dataclasses.replace(network, input_shape=(1, 3, 386, 386), layers=layers)
     Path(f"{stem}.caffemodel").write_bytes(formats.caffemodel_bytes(wider, {**weights, "conv1": kernels}))
-    with pytest.raises(sd.ModelError, match="layer 'conv1': weights of 64x3x3x3 and 64 were expected, got 64x3x5x5 and 64"):
+    with pytest.raises(sd.ModelError, match="layer 'conv1': weights of 24x3x3x3 and 24 were expected, got 24x3x5x5 and 24"):
         sd.SqueezeDet(stem)
 
 
@@ -287,9 +287,9 @@ def test_opencv_tells_the_layer_of_a_net_that_someone_else_has_read(stem: Path) 
         sd.ModelError, match="is inconsistent with itself, or with the input of 320x320: layer 'reshape', a Reshape: "
     ):
         sd.SqueezeDet(read_net(), config=head.scaled((320, 320)), preprocess=sd.Preprocess((320, 320)))
-    edit(stem, ".prototxt", lambda text: text.replace('"fire5_squeeze"', '"fire5_other"'))
+    edit(stem, ".prototxt", lambda text: text.replace('"reduce2"', '"other"'))
     net = cv2.dnn.readNetFromCaffe(f"{stem}.prototxt", f"{stem}.caffemodel")
-    with pytest.raises(sd.ModelError, match="416x416: layer 'fire5_other', a Convolution with no blobs of weights: "):
+    with pytest.raises(sd.ModelError, match="384x384: layer 'other', a Convolution with no blobs of weights: "):
         sd.SqueezeDet(net, config=head)
 
 
