@@ -200,7 +200,7 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
         (["missing.yaml"], "no data set at 'missing.yaml'"),
         (["data.yaml", "--split", "test"], "no split 'test'"),
         (["data.yaml", "--val", "missing"], "no data set at 'missing'"),
-        (["data.yaml", "--size", "20"], "smaller than the kernel"),
+        (["data.yaml", "--size", "20"], "multiples of 64"),
         (["data.yaml", "--size", "x"], "416x416"),
         (["data.yaml", "--network", "yolo"], "--network"),
         (["data.yaml", "--pictures", "0"], "--pictures"),

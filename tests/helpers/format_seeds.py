@@ -115,7 +115,7 @@ def seeds() -> dict[str, list[bytes]]:
     network = small_network()
     weights = random_weights(network)
     files = {
-        "prototxt": [prototxt_text(network).encode(), (MODELS / "squeezedet_shuffle_voc.prototxt").read_bytes()],
+        "prototxt": [prototxt_text(network).encode(), (MODELS / "squeezedet_pyramid_voc.prototxt").read_bytes()],
         "caffemodel": [caffemodel_bytes(network, weights), caffemodel_bytes(network, weights, half=True)],
         "onnx": [onnx_bytes(network, weights), onnx_bytes(network, weights, half=True)],
         "net": [compressed_file()],

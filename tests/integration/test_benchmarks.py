@@ -42,7 +42,7 @@ def cats(tmp_path: Path) -> str:
     return str(tmp_path / "truth.json")
 
 
-@pytest.mark.parametrize("arguments", [("evaluation.py", "--blocks", "1"), ("input_sizes.py", "--sizes", "416", "320")])
+@pytest.mark.parametrize("arguments", [("evaluation.py", "--blocks", "1"), ("input_sizes.py", "--sizes", "384", "320")])
 def test_on_a_data_set(arguments: tuple[str, ...], cats: str) -> None:
     pytest.importorskip("faster_coco_eval", reason="the extra [eval] brings it")
     run(arguments[0], cats, *arguments[1:])

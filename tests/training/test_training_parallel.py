@@ -214,7 +214,7 @@ def test_mistakes(tmp_path: Path) -> None:
         "-o",
         "out",
         "--size",
-        "96",
+        "128",
         "--pictures",
         "9",
     )

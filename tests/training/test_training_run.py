@@ -396,7 +396,7 @@ def test_ctrl_c_in_a_terminal(data: tuple[Dataset, Dataset], tmp_path: Path, wor
     folder = data[0].pictures[0].path.parents[2]
     code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background has none
     code += "from opencv_squeezedet.cli import main; sys.exit(main())"
-    arguments = [str(folder / "data.yaml"), "--split", "train", "-o", str(tmp_path / "run"), "--size", "96", "--batch", "4"]
+    arguments = [str(folder / "data.yaml"), "--split", "train", "-o", str(tmp_path / "run"), "--size", "128", "--batch", "4"]
     with subprocess.Popen(
         [sys.executable, "-c", code, "train", *arguments, "--pictures", "90000", "--every", "8", "--workers", str(workers)],
         stderr=subprocess.PIPE,
