@@ -808,10 +808,10 @@ def test_classes_weigh_by_their_rarity(data: tuple[Dataset, Dataset]) -> None:
 
 
 def test_the_published_loss_is_a_choice(data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
-    run = training(data, tmp_path, recipe(loss="published"))
-    losses = run.trainer.losses((64, 64)), run.trainer.losses((96, 96))
+    run = training(data, tmp_path, recipe(loss="published", input_size=(160, 160)))
+    losses = run.trainer.losses((96, 96)), run.trainer.losses((160, 160))
     assert all(isinstance(loss, PublishedLoss) for loss in losses)
-    assert [loss.config.input_size for loss in losses] == [(64, 64), (96, 96)]
+    assert [loss.config.input_size for loss in losses] == [(96, 96), (160, 160)]
     assert losses[0].config.anchors == losses[1].config.anchors
 
 
@@ -845,7 +845,7 @@ def test_bfloat16_where_it_is_faster(data: tuple[Dataset, Dataset], tmp_path: Pa
         shapes = with_bfloat16(monkeypatch, supported=supported, faster=faster)
         trainer = training(data, tmp_path / str(number), made).trainer
         assert trainer.bfloat16 == (supported and faster)
-        assert shapes == ([(4, 64, 64)] if supported else [])
+        assert shapes == ([(4, 96, 96)] if supported else [])
         assert (trainer.step_times is not None) == supported
         kernel = trainer.model.filters["fire2_expand_3x3"].weight
         assert kernel.is_contiguous(memory_format=torch.channels_last) == (not trainer.bfloat16)
