@@ -766,6 +766,12 @@ def test_recipes_of_nonsense(text: str, message: str) -> None:
         Recipe.from_json(text)
 
 
+def test_fields_that_follow_from_the_network() -> None:
+    assert (Recipe().input_size, Recipe().start) == ((384, 384), "embedded")
+    expected = Recipe(network="lite", input_size=(416, 416), start="pyramid-voc", pictures=5)
+    assert Recipe.from_json('{"network": "shuffle", "pictures": 5}', network="lite") == expected
+
+
 def test_sizes() -> None:
     assert Recipe(input_size=(384, 384)).sizes == [([(320, 320)], 0.0), ([(384, 384)], 0.6)]
     assert Recipe(input_size=(384, 384), small=0).sizes == [([(384, 384)], 0)]
