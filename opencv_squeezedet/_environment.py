@@ -1,4 +1,4 @@
-"""Imports what the package depends on, and says what to do if that fails."""
+"""Import the dependencies, with an error that explains how to install a missing one."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import cv2
 read_net_from_caffe: Any = getattr(cv2.dnn, "readNetFromCaffe", None)
 """What reads Caffe's files; None in OpenCV 5, which cannot."""
 
-HAS_GRAPH_ENGINE = hasattr(cv2.dnn, "ENGINE_NEW")
+HAS_GRAPH_ENGINE = hasattr(cv2.dnn, "ENGINE_AUTO")
 """Whether networks run in the graph engine, which has outputs but no layers, and no target but the CPU: OpenCV 5."""
 
 _SILENT = 0
@@ -30,7 +30,7 @@ def _set_level(level: int) -> int:
 
 @contextmanager
 def silent_opencv() -> Iterator[None]:
-    """Keep OpenCV from logging what an exception also says; with several threads, until the last of them leaves."""
+    """Silence OpenCV's log, where an exception has the message; with several threads, until the last of them leaves."""
     global _users, _level_before
     with _lock:
         if _users == 0:

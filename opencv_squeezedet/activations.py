@@ -20,23 +20,10 @@ _GAP = 2
 def layer_maps(
     model: Model, image: Picture, layer: str | None = None, *, backend: BackendName = "opencv"
 ) -> tuple[str, NDArray[np.float32]]:
-    """Return the output of a layer for a picture, after its ReLU if it has one.
+    """Return a layer's name and its output (C, H, W) float32 for a picture, after its ReLU if it has one.
 
-    Parameters
-    ----------
-    model : Model
-        The model.
-    image : (H, W, 3) uint8
-        BGR; it is preprocessed as the model says, or as for opencv_contrib's networks.
-    layer : str, optional
-        The layer's name. Default: the last one with a ReLU.
-    backend : {"opencv", "onnxruntime"}
-        What runs it.
-
-    Returns
-    -------
-    (str, (C, H, W) float32)
-        The layer's name, and its maps.
+    The picture (H, W, 3) uint8, BGR, is preprocessed as the model says, or as for opencv_contrib's networks. The default layer
+    is the last one with a ReLU.
 
     Raises
     ------
@@ -47,12 +34,12 @@ def layer_maps(
     """
     network = model.network
     if layer is None:
-        rectified = {name for one in network.layers if isinstance(one, ReLU) for name in one.tops}
+        rectified = {name for relu in network.layers if isinstance(relu, ReLU) for name in relu.tops}
         named = [step.layer.name for step in network.weighted() if step.layer.tops[0] in rectified]
         if not named:
             raise ModelError(f"{model.name}: no layer has a ReLU: name one")
         layer = named[-1]
-    known = {one.name: one for one in network.layers}
+    known = {each.name: each for each in network.layers}
     if layer not in known:
         raise ModelError(f"{model.name}: no layer {layer!r}; it has {', '.join(known)}")
     top = known[layer].tops[0]
@@ -71,9 +58,9 @@ def draw_maps(maps: NDArray[np.float32]) -> Picture:
     cell = height * scale + _GAP, width * scale + _GAP
     columns = max(1, min(count, _MOST_WIDTH // cell[1], int(np.ceil(np.sqrt(count * cell[0] / cell[1])))))
     canvas = np.full((-(-count // columns) * cell[0], columns * cell[1], 3), 255, np.uint8)
-    for i, one in enumerate(maps):
-        low, high = min(0.0, float(one.min())), float(one.max())
-        grey = np.clip((one - low) / max(high - low, 1e-12) * 255, 0, 255).astype(np.uint8)
+    for i, plane in enumerate(maps):
+        low, high = min(0.0, float(plane.min())), float(plane.max())
+        grey = np.clip((plane - low) / max(high - low, 1e-12) * 255, 0, 255).astype(np.uint8)
         coloured = cv2.applyColorMap(grey.repeat(scale, 0).repeat(scale, 1), cv2.COLORMAP_VIRIDIS)
         row, column = divmod(i, columns)
         y, x = row * cell[0], column * cell[1]

@@ -45,11 +45,7 @@ def box_shapes(dataset: Dataset, input_size: tuple[int, int]) -> NDArray[np.floa
     """Return width and height of the boxes, (N, 2), in pixels of an input to which the pictures are stretched.
 
     Boxes of difficult objects and crowds are left out: metrics ignore them, and a crowd's box is not that of one object.
-
-    Raises
-    ------
-    ValueError
-        If there are no boxes, or the input size is not a pair of positive integers.
+    ValueError if there are no boxes, or the input size is not a pair of positive integers.
     """
     size = np.array(_checks.size("input_size", input_size), np.float64)
     parts = [
@@ -96,10 +92,6 @@ def find_shapes(boxes: NDArray[np.float64], count: int = 9, *, distance: Distanc
     seed : int
         Random seed of the starts; the same seed gives the same shapes.
 
-    Returns
-    -------
-    AnchorShapes
-
     Raises
     ------
     ValueError
@@ -141,15 +133,10 @@ def anchor_config(shapes: ArrayLike, labels: Sequence[str], input_size: tuple[in
     return dataclasses.replace(VOC.scaled(input_size), anchors=anchors, labels=tuple(labels))
 
 
-def plot(boxes: NDArray[np.float64], found: AnchorShapes, input_size: tuple[int, int], suffix: str) -> bytes:
+def plot(boxes: NDArray[np.float64], anchors: AnchorShapes, input_size: tuple[int, int], suffix: str) -> bytes:
     """Return a picture file with a scatter plot of the box sizes, coloured by shape, and an overlay of the shapes.
 
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
-    ValueError
-        If matplotlib cannot write files of this suffix.
+    ImportError without matplotlib, ValueError if it cannot write files of this suffix.
     """
     with needs("eval"):
         import matplotlib as mpl
@@ -157,18 +144,18 @@ def plot(boxes: NDArray[np.float64], found: AnchorShapes, input_size: tuple[int,
         from matplotlib.patches import Rectangle
     figure = Figure(figsize=(11, 5.2), layout="constrained")
     clouds, outlines = figure.subplots(1, 2)
-    count = len(found.shapes)
+    count = len(anchors.shapes)
     colours = mpl.colormaps["tab10" if count <= 10 else "turbo"](np.arange(count) / max(9, count - 1))
     sample = np.random.default_rng(0).permutation(len(boxes))[:8000]  # more points would overlap
-    clouds.scatter(*boxes[sample].T, s=4, c=colours[found.cluster[sample]], alpha=0.35, linewidths=0)
-    for (w, h), colour, share in zip(found.shapes.tolist(), colours, found.share, strict=True):
+    clouds.scatter(*boxes[sample].T, s=4, c=colours[anchors.cluster[sample]], alpha=0.35, linewidths=0)
+    for (w, h), colour, share in zip(anchors.shapes.tolist(), colours, anchors.share, strict=True):
         clouds.plot(w, h, "o", color=colour, markeredgecolor="black", markersize=9)
         clouds.annotate(f"{w:.0f}x{h:.0f}", (w, h), (7, 5), textcoords="offset points", fontsize=9, fontweight="bold")
         corner = (input_size[0] - w) / 2, (input_size[1] - h) / 2
         label = f"{w:.0f}x{h:.0f}  {100 * share:.0f} %"
         outlines.add_patch(Rectangle(corner, w, h, fill=False, edgecolor=colour, linewidth=2.5, label=label))
     clouds.set(xlim=(0, input_size[0]), ylim=(0, input_size[1]), xlabel="width, pixels", ylabel="height, pixels")
-    clouds.set_title(f"{len(boxes)} boxes, {count} shapes, mean best IoU {found.mean_best_iou:.3f}", loc="left")
+    clouds.set_title(f"{len(boxes)} boxes, {count} shapes, mean best IoU {anchors.mean_best_iou:.3f}", loc="left")
     outlines.set(
         xlim=(0, input_size[0]), ylim=(0, input_size[1]), aspect="equal", title="The shapes, and their share of boxes"
     )

@@ -1,4 +1,4 @@
-"""The three blobs between the network and post-processing: their names, and where a network gives them."""
+"""The three blobs between the network and post-processing: their names, and the layers or outputs that give them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CAFFE_PLACES: dict[str, Place] = {"delta_bbox": ("slice", 2), "class_scores": ("
 
 
 class Blobs(NamedTuple):
-    """What the network gives, with a leading axis for the pictures, in the order that `postprocess` takes."""
+    """The network's outputs, with a leading axis for the pictures, in the order that `postprocess` takes."""
 
     delta_bbox: NDArray[np.float32]
     class_scores: NDArray[np.float32]

@@ -29,7 +29,7 @@ class Class(NamedTuple):
 
 @dataclass(frozen=True)
 class Classes:
-    """What a picture shows, most probable first: a sequence of `Class`; a slice is again `Classes`."""
+    """The most probable classes of a picture, in descending order: a sequence of `Class`; a slice is again `Classes`."""
 
     classes: tuple[Class, ...]
 
@@ -51,7 +51,7 @@ class Classes:
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
         """Return JSON types: ``{"classes": [{"class_id", "label", "probability"}, ...]}``."""
-        return {"classes": [one._asdict() for one in self]}
+        return {"classes": [entry._asdict() for entry in self]}
 
     def to_json(self, indent: int | None = None) -> str:
         """Return `to_dict` as JSON."""
@@ -68,7 +68,7 @@ class SqueezeNet:
     Parameters
     ----------
     model : path, str or Model
-        A `Model`; or what `Model.load` finds it by: files, or the name of a published model. A caffemodel without a prototxt
+        A `Model`, or an argument of `Model.load`: files, or the name of a published model. A caffemodel without a prototxt
         must be that of SqueezeNet v1.0, v1.1 or the GSoC work. The package contains no classifier weights.
     weights : path, optional
         The caffemodel, if its stem is different.
@@ -78,7 +78,7 @@ class SqueezeNet:
         How the input is made. Default: as ``NAME.json`` says; or else BGR minus (104, 117, 123), stretched to
         the size in the network's definition.
     backend, target : str, optional
-        What runs the network, and on what; as for `SqueezeDet`.
+        The library that runs the network, and the device; as for `SqueezeDet`.
 
     Attributes
     ----------
@@ -139,29 +139,14 @@ class SqueezeNet:
         self.activated = self._gives_probabilities()
 
     def classify(self, image: Picture, top: SupportsIndex = 5) -> Classes:
-        """Return the most probable classes of a picture.
+        """Return the most probable classes of a picture, at most ``top``; equal ones by index.
 
-        Parameters
-        ----------
-        image : array
-            Any picture that `SqueezeDet.detect` accepts.
-        top : int
-            How many classes, at most.
-
-        Returns
-        -------
-        Classes
-            Most probable first; equal ones by index.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the image is not a picture, or ``top`` is wrong.
+        The picture is any that `SqueezeDet.detect` accepts; TypeError or ValueError for another, or for a wrong ``top``.
         """
         count = _checks.count("top", top)
         probabilities = self.forward(image)
         best = np.argsort(-probabilities, kind="stable")[:count].tolist()
-        # so that JSON has float32's own digits, not the many of its exact value as a double
+        # JSON gets float32's own digits, not the exact value as a double
         return Classes(tuple(Class(i, self.labels[i], float(str(probabilities[i]))) for i in best))
 
     def forward(self, image: Picture) -> NDArray[np.float32]:

@@ -176,15 +176,7 @@ class HeadConfig:
         return kernel_limits({name: getattr(self, name) for name in Limits._fields})
 
     def limits_with(self, options: Options) -> Limits:
-        """Return `limits`, overridden by the options that are not None.
-
-        Raises
-        ------
-        TypeError
-            If an option does not exist or has the wrong type.
-        ValueError
-            If an option is outside its range.
-        """
+        """Return `limits`, overridden by the options that are not None; errors as for `options.override`."""
         return override(self.limits, options) if options else self.limits
 
     @cached_property
@@ -224,13 +216,8 @@ class HeadConfig:
         input_size : (int, int)
             New width and height, pixels.
         grid : (int, int), optional
-            New ``(n0, n1)``. By default one cell is added for each 16 pixels, the stride of SqueezeNet's trunk, rounded:
-            23 at 416 becomes 17 at 320.
-
-        Raises
-        ------
-        ValueError
-            If the new grid has no cells.
+            New ``(n0, n1)``. Default: one cell more for each 16 pixels, the stride of SqueezeNet's trunk, rounded: 23 at 416
+            becomes 17 at 320. ValueError if that leaves no cells.
         """
         new, old = _checks.size("input_size", input_size), self.input_size
         if grid is None:
@@ -270,13 +257,7 @@ class HeadConfig:
             raise ValueError(f"a JSON object was expected: {error}") from None
 
 
-_CHOICES = {
-    "first_axis": FirstAxis,
-    "centers": Centers,
-    "delta_order": DeltaOrder,
-    "corners": Corners,
-    "layout": BlobLayout,
-}
+_CHOICES = {"first_axis": FirstAxis, "centers": Centers, "delta_order": DeltaOrder, "corners": Corners, "layout": BlobLayout}
 
 
 T = TypeVar("T", bound="DataclassInstance")
@@ -312,17 +293,14 @@ def _score_calibration(value: Any) -> tuple[tuple[float, float], ...]:
         raise ValueError(f"score_calibration must have at most {_MOST_POINTS} pairs, got {len(points)}")
     for (x, y), (right, above) in pairwise([(0.0, 0.0), *points, (1.0, 1.0)]):
         if not (x < right and y < above):
-            found = f"{(right, above)} after {(x, y)}"
-            raise ValueError(f"score_calibration must rise strictly from (0, 0) to (1, 1), got {found}")
+            got = f"{(right, above)} after {(x, y)}"
+            raise ValueError(f"score_calibration must rise strictly from (0, 0) to (1, 1), got {got}")
     return points
 
 
 def _pairs(name: str, value: Any, meaning: str) -> tuple[tuple[float, float], ...]:
-    pairs = []
     try:
-        for pair in value:
-            first, second = pair
-            pairs.append((first, second))
+        pairs = [(first, second) for first, second in value]
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be pairs {meaning}, got {value!r}") from None
     return tuple((_checks.finite(name, first), _checks.finite(name, second)) for first, second in pairs)

@@ -39,7 +39,7 @@ class ArgumentError(cv2.error, ValueError):
 
 
 class ModelArgumentError(ArgumentError, ModelError):
-    """The network does not accept what a setter of `DetectionModel` sets: both a ``cv2.error`` and a ModelError."""
+    """The network does not accept a setting of `DetectionModel`: both a ``cv2.error`` and a ModelError."""
 
 
 class DetectionModel:
@@ -58,7 +58,7 @@ class DetectionModel:
     head : HeadConfig, optional
         The head, instead of the description's.
     backend, target : str, optional
-        What runs the network, and on what; as for `SqueezeDet`.
+        The library that runs the network, and the device; as for `SqueezeDet`.
 
     Raises
     ------
@@ -79,6 +79,7 @@ class DetectionModel:
         source = model if network is None else network
         if source is None:
             raise ArgumentError("DetectionModel needs the files of a model, or a network")
+        self._model: Model | None = None
         if isinstance(source, cv2.dnn.Net):
             self._detector = SqueezeDet(source, config=head, backend=backend, target=target)
         elif not isinstance(source, (str, os.PathLike)):
@@ -87,7 +88,10 @@ class DetectionModel:
             loaded = Model.load(*_sorted_files(source, config), task="detector")
             if head is None and str(config) and loaded.description is None:
                 head = VOC
-            self._detector = SqueezeDet(loaded, config=head, backend=backend, target=target)
+            self._model = loaded.as_detector(head)
+            self._detector = SqueezeDet(self._model, backend=backend, target=target)
+        self._backend, self._target = backend, target
+        self._net_settings: dict[str, Any] = {}
         self._output_names: Sequence[str] = ()
 
     def setInputParams(
@@ -111,22 +115,25 @@ class DetectionModel:
                 changes["resize"] = "crop" if _checks.flag("crop", crop) else "stretch"
             if size is not None:
                 changes["size"] = _checks.size("size", size)
-                self._scale_head(changes["size"])
-            self._detector.preprocess = replace(self._detector.preprocess, **changes)
+            preprocess = replace(self._detector.preprocess, **changes)
+            if preprocess.size != self._detector.config.input_size:
+                self._resize(preprocess.size)
+            self._detector.preprocess = preprocess
 
     def setInputSize(
         self, size: int | Sequence[int] | None = None, height: int | None = None, *, width: int | None = None
     ) -> DetectionModel:
-        """Set the input's size, a pair (width, height) or two numbers; the grid and the anchors of the head follow.
+        """Set the input's size, a pair (width, height) or two numbers; the head's grid follows, its anchors stay in pixels.
 
-        Raises a ``cv2.error`` that is also a ModelError if the network does not accept the size.
+        A model from files is resized as by `Model.resized`, and opened again. Raises a ``cv2.error`` that is also a ModelError
+        if the network does not accept the size.
         """
         first = size if width is None else width
         self.setInputParams(size=first if height is None else (first, height))  # type: ignore[arg-type]
         return self
 
     def setInputMean(self, mean: float | Sequence[float]) -> DetectionModel:
-        """Set what is subtracted from the channels; one number applies to the first channel only, like a cv::Scalar."""
+        """Set the mean to subtract from the channels; one number applies to the first channel only, like a cv::Scalar."""
         self.setInputParams(mean=mean)
         return self
 
@@ -147,25 +154,19 @@ class DetectionModel:
 
     def setPreferableBackend(self, backendId: int) -> DetectionModel:
         """Set the ``cv2.dnn.DNN_BACKEND_...`` that runs the network."""
-        with silent_opencv():  # OpenCV 5 has only one
-            self._opencv_net("setPreferableBackend").setPreferableBackend(backendId)
-        return self
+        return self._set_net("setPreferableBackend", backendId)
 
     def setPreferableTarget(self, targetId: int) -> DetectionModel:
         """Set the ``cv2.dnn.DNN_TARGET_...`` that the network runs on."""
-        with silent_opencv():  # OpenCV 5 has only one
-            self._opencv_net("setPreferableTarget").setPreferableTarget(targetId)
-        return self
+        return self._set_net("setPreferableTarget", targetId)
 
     def enableWinograd(self, useWinograd: bool) -> DetectionModel:
         """Set whether convolutions may use the Winograd algorithm."""
-        self._opencv_net("enableWinograd").enableWinograd(useWinograd)
-        return self
+        return self._set_net("enableWinograd", useWinograd)
 
     def enableTF32(self, useTF32: bool) -> DetectionModel:
         """Set whether CUDA may compute in TF32; OpenCV has this from 5.1 on."""
-        self._opencv_net("enableTF32").enableTF32(useTF32)
-        return self
+        return self._set_net("enableTF32", useTF32)
 
     def setNmsAcrossClasses(self, value: bool) -> DetectionModel:
         """Set whether boxes of different classes suppress each other."""
@@ -189,12 +190,10 @@ class DetectionModel:
         return self._detector.backend.predict(blob, self._output_names)
 
     def detect(self, frame: Picture | cv2.UMat, confThreshold: float = 0.5, nmsThreshold: float = 0.0) -> _Result | _Empty:
-        """Find the objects in a picture.
+        """Find the objects in a picture, any that `SqueezeDet.detect` accepts.
 
         Parameters
         ----------
-        frame : array
-            Any picture that `SqueezeDet.detect` accepts.
         confThreshold : float
             Objects with a score above it are returned; above 1 none, below 0 all.
         nmsThreshold : float
@@ -202,36 +201,41 @@ class DetectionModel:
 
         Returns
         -------
-        classIds : (N,) int32
-        confidences : (N,) float32
-        boxes : (N, 4) int32
-            x, y, width, height in whole picture pixels, rounded as in OpenCV: the pixels on both edges belong to the box.
-
-        ``((), (), ())`` if nothing is found.
+        classIds, confidences, boxes : (N,) int32, (N,) float32, (N, 4) int32
+            Boxes are x, y, width, height in whole picture pixels, rounded as in OpenCV: the pixels on both edges belong to the
+            box. ``((), (), ())`` if nothing is detected.
         """
         with _as_cv2_error():
             threshold = min(max(_checks.finite("confThreshold", confThreshold), 0.0), 1.0)
             nms = _checks.fraction("nmsThreshold", nmsThreshold) or None
             image = _array(frame)
-            found = self._detector.detect(image, score_threshold=threshold, nms_threshold=nms)
-        if not len(found):
+            detections = self._detector.detect(image, score_threshold=threshold, nms_threshold=nms)
+        if not len(detections):
             return (), (), ()
-        return found.class_id.copy(), found.confidence.copy(), _whole_xywh(found, image.shape[1], image.shape[0])
+        boxes = _whole_xywh(detections, image.shape[1], image.shape[0])
+        return detections.class_id.copy(), detections.confidence.copy(), boxes
 
-    def _opencv_net(self, setter: str) -> cv2.dnn.Net:
+    def _set_net(self, setter: str, value: Any) -> DetectionModel:
         net = self._detector.net
         if not isinstance(net, cv2.dnn.Net):
             raise ArgumentError(f"{setter} is for a network in OpenCV; this one runs in onnxruntime")
-        return net
+        with silent_opencv():  # OpenCV 5 has only one backend and one target
+            getattr(net, setter)(value)
+        self._net_settings[setter] = value
+        return self
 
-    def _scale_head(self, size: tuple[int, int]) -> None:
-        """Fit the head to another input size, if the network accepts it."""
+    def _resize(self, size: tuple[int, int]) -> None:
+        """Open the model for another input size; without its layers, only the head's grid changes."""
         detector = self._detector
-        if size == detector.config.input_size:
+        if self._model is None:
+            head = replace(detector.config, input_size=size, grid=detector.config.scaled(size).grid)
+            detector.backend.check_head(head)
+            detector.config = head
             return
-        head = detector.config.scaled(size)
-        detector.backend.check_head(head)
-        detector.config = head
+        self._detector = SqueezeDet(self._model.resized(size), backend=self._backend, target=self._target)
+        self._detector.config = replace(self._detector.config, class_agnostic=detector.config.class_agnostic)
+        for setter, value in self._net_settings.items():
+            self._set_net(setter, value)
 
 
 def _array(frame: Picture | cv2.UMat) -> Picture:
@@ -248,8 +252,8 @@ def _sorted_files(model: StrPath, config: StrPath) -> tuple[str, str | None]:
     return definition, weights
 
 
-def _whole_xywh(found: Detections, frame_width: int, frame_height: int) -> NDArray[np.int32]:
-    left, top, right, bottom = found.xyxy.astype(np.int32).T
+def _whole_xywh(detections: Detections, frame_width: int, frame_height: int) -> NDArray[np.int32]:
+    left, top, right, bottom = detections.xyxy.astype(np.int32).T
     x, y = left.clip(0, frame_width - 1), top.clip(0, frame_height - 1)
     width = (right - left + 1).clip(1, frame_width - x)
     height = (bottom - top + 1).clip(1, frame_height - y)

@@ -81,11 +81,7 @@ class Detections:
         self._fill(boxes, scores, classes.astype(np.int32), tuple(names))
 
     def _fill(
-        self,
-        xyxy: NDArray[np.float32],
-        confidence: NDArray[np.float32],
-        class_id: NDArray[np.int32],
-        names: tuple[str, ...],
+        self, xyxy: NDArray[np.float32], confidence: NDArray[np.float32], class_id: NDArray[np.int32], names: tuple[str, ...]
     ) -> None:
         xyxy.setflags(write=False)
         confidence.setflags(write=False)
@@ -152,12 +148,8 @@ class Detections:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Detections):
             return NotImplemented
-        return (
-            self.label_table == other.label_table
-            and np.array_equal(self.xyxy, other.xyxy)
-            and np.array_equal(self.confidence, other.confidence)
-            and np.array_equal(self.class_id, other.class_id)
-        )
+        pairs = ((getattr(self, name), getattr(other, name)) for name in ("xyxy", "confidence", "class_id"))
+        return self.label_table == other.label_table and all(np.array_equal(*pair) for pair in pairs)
 
     __hash__ = None  # type: ignore[assignment]
     __array_ufunc__ = None  # NumPy defers == to this class
@@ -188,12 +180,7 @@ class Detections:
     def to_coco(self, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
         """Return COCO annotations with scores: ``bbox`` is x, y, width, height, ``category_id`` the class id + 1.
 
-        Parameters
-        ----------
-        image_id : int
-            The picture's id.
-        first_id : int
-            The id of the first annotation; the others follow consecutively.
+        ``image_id`` is the picture's; annotation ids start from ``first_id``.
         """
         return export.to_coco(self, image_id, first_id)
 
@@ -213,12 +200,8 @@ class Detections:
     def from_supervision(detections: Any, names: Sequence[str] | None = None) -> Detections:
         """Return Detections from ``supervision.Detections``, highest confidence first.
 
-        Parameters
-        ----------
-        detections : supervision.Detections
-            Missing confidences become 1, missing class ids 0.
-        names : sequence of str, optional
-            The label table. Default: the one stored by `to_supervision`, or the class names in ``data``.
+        Missing confidences become 1, missing class ids 0. The label table is by default the one stored by `to_supervision`, or
+        the class names in ``data``.
         """
         return Detections(*export.from_supervision(detections, None if names is None else tuple(names)))
 

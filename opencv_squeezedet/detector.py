@@ -39,8 +39,8 @@ class SqueezeDet:
     Parameters
     ----------
     model : path, Model or cv2.dnn.Net, optional
-        A `Model`, which several detectors may share; or what `Model.load` finds it by: files, or the name of a published
-        model. Or a network with the same outputs as opencv_contrib's. Default: the embedded model, PASCAL VOC's 20 classes.
+        A `Model`, which several detectors may share; or an argument of `Model.load`: files, or the name of a published model.
+        Or a network with the same outputs as opencv_contrib's. Default: the embedded model, PASCAL VOC's 20 classes.
     weights : path, optional
         The caffemodel, if its stem is different.
     config : HeadConfig, optional
@@ -53,10 +53,10 @@ class SqueezeDet:
         Width and height of the network's input, pixels, instead of the model's; see `Model.resized`. A smaller input is
         faster, and finds fewer small objects.
     backend : {"opencv", "onnxruntime", "auto"}
-        What runs the network. OpenCV 4 reads Caffe's networks and ONNX. OpenCV 5 and onnxruntime read ONNX; Caffe's networks
-        are converted in memory. onnxruntime is an extra, and faster; "auto" is onnxruntime where it is installed.
+        The library that runs the network. OpenCV 4 reads Caffe's files and ONNX. OpenCV 5 and onnxruntime read ONNX; Caffe's
+        networks are converted in memory. onnxruntime is an extra, and faster; "auto" is onnxruntime where it is installed.
     target : str, optional
-        What the network runs on. Default: "cpu". With OpenCV also "cpu_fp16", "opencl", "opencl_fp16", "vulkan", "cuda",
+        The device. Default: "cpu". With OpenCV also "cpu_fp16", "opencl", "opencl_fp16", "vulkan", "cuda",
         "cuda_fp16", "openvino", "cann" and "timvx", with onnxruntime "cuda", "tensorrt", "dml", "coreml" and others,
         if they are built in. OpenCV 5 has only the CPU.
 
@@ -125,7 +125,7 @@ class SqueezeDet:
 
     @property
     def net(self) -> Any:
-        """What runs the network: a ``cv2.dnn.Net``, or with onnxruntime an ``InferenceSession``."""
+        """The library's network: a ``cv2.dnn.Net``, or with onnxruntime an ``InferenceSession``."""
         return self.backend.net
 
     @property
@@ -165,24 +165,17 @@ class SqueezeDet:
             )  # shapes were checked when the network was opened
 
     def detect_batch(self, images: Iterable[Picture], **options: Unpack[Options]) -> list[Detections]:
-        """Find the objects in several pictures with a single forward pass.
+        """Find the objects in several pictures of any sizes with a single forward pass.
 
         Parameters
         ----------
         images : iterable of arrays
-            Pictures as for `detect`, of any sizes.
-        score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
-            As for `detect`.
+            Pictures as for `detect`; options and errors are those of `detect`, and a single picture is a TypeError.
 
         Returns
         -------
         list of Detections
             One for each picture.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As for `detect`; TypeError for a single picture too.
         """
         if isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (1, 3, 4))):
             raise TypeError(

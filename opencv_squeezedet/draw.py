@@ -15,26 +15,9 @@ from opencv_squeezedet.preprocess import Picture, as_bgr
 Colour = tuple[int, int, int]
 _Area = tuple[int, int, int, int]  # x1, y1, x2, y2
 _PALETTE: tuple[Colour, ...] = (
-    (108, 144, 255),
-    (108, 255, 216),
-    (180, 108, 216),
-    (144, 255, 180),
-    (255, 180, 36),
-    (255, 255, 36),
-    (255, 108, 0),
-    (72, 180, 216),
-    (144, 0, 180),
-    (255, 144, 36),
-    (72, 36, 180),
-    (180, 216, 0),
-    (0, 255, 216),
-    (108, 36, 180),
-    (36, 180, 255),
-    (180, 255, 0),
-    (0, 108, 216),
-    (255, 72, 0),
-    (108, 72, 255),
-    (0, 36, 180),
+    *((108, 144, 255), (108, 255, 216), (180, 108, 216), (144, 255, 180), (255, 180, 36), (255, 255, 36), (255, 108, 0)),
+    *((72, 180, 216), (144, 0, 180), (255, 144, 36), (72, 36, 180), (180, 216, 0), (0, 255, 216), (108, 36, 180)),
+    *((36, 180, 255), (180, 255, 0), (0, 108, 216), (255, 72, 0), (108, 72, 255), (0, 36, 180)),
 )
 """BGR. Any two differ by 21 in CIELAB, and by 15 as seen with deuteranopia or protanopia (Machado et al., 2009). Classes of
 PASCAL VOC that are often in one picture differ most."""
@@ -108,16 +91,11 @@ def class_colour(class_id: int) -> Colour:
     return blue, green, red
 
 
-def _letter_scale(height: int, width: int) -> float:
-    """The scale at which text is as wide as in OpenCV 4, for the font of any version."""
-    own_width = cv2.getTextSize(_SAMPLE_TEXT, _FONT, 1.0, 1)[0][0]
-    return max(0.35, min(height, width) / 900) * _SAMPLE_WIDTH / own_width
-
-
 def _label(canvas: NDArray[np.uint8], text: str, box: _Area, colour: Colour, boxes: list[_Area], bars: list[_Area]) -> None:
     """Write text on a filled bar beside the box, where it covers the least of other labels and of objects."""
     height, width = canvas.shape[:2]
-    scale = _letter_scale(height, width)
+    own_width = cv2.getTextSize(_SAMPLE_TEXT, _FONT, 1.0, 1)[0][0]
+    scale = max(0.35, min(height, width) / 900) * _SAMPLE_WIDTH / own_width  # as wide as with the fonts of OpenCV 4
     pen = max(1, round(min(height, width) / 400))
     (w, h), below = cv2.getTextSize(text, _FONT, scale, pen)
     if w > width:

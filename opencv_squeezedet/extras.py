@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def needs(*extras: str, what: str = "this") -> Iterator[None]:
-    """Add to an ImportError of the block what requires the library, and which extras of this package install it."""
+    """Add to an ImportError of the block the feature that needs the library, and the extras that install it."""
     try:
         yield
     except ImportError as error:

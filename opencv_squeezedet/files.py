@@ -49,14 +49,9 @@ def read_at_most(file: BinaryIO, most: int) -> bytes:
 
 
 def read_regular(path: Path, most: int) -> bytes:
-    """Return the content of a regular file; pipes and devices, which may never end, are refused.
+    """Return the content of a regular file; OSError if it cannot be read.
 
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    ValueError
-        If it is not a regular file, or has more than ``most`` bytes.
+    ValueError for a pipe or a device, which may never end, or for more than ``most`` bytes.
     """
     with open(path, "rb", opener=_without_waiting) as file:
         status = os.fstat(file.fileno())
@@ -95,13 +90,7 @@ def named_errors(path: Path) -> Iterator[None]:
 
 
 def temporary_beside(path: Path) -> Path:
-    """Create the temporary file for ``path``, empty, with a short and unique ASCII name.
-
-    Raises
-    ------
-    OSError
-        Names ``path``, if its folder is not writable.
-    """
+    """Create the empty temporary file for ``path``, with a short and unique ASCII name; OSError names ``path``."""
     temporary, file = _open_beside(path)
     file.close()
     return temporary
@@ -123,9 +112,9 @@ def own_descriptor(path: StrPath) -> int | None:
     """
     name = os.path.abspath(path)
     for _ in range(_MOST_LINKS):
-        found = _DESCRIPTOR.fullmatch(name)
-        if found is not None and found[1] in ("self", "thread-self", str(os.getpid()), None):
-            number = int(found[2])
+        match = _DESCRIPTOR.fullmatch(name)
+        if match is not None and match[1] in ("self", "thread-self", str(os.getpid()), None):
+            number = int(match[2])
             # while a command hides libraries' messages, only Python's own standard error leads to the terminal
             return sys.stderr.fileno() if number == 2 and sys.stderr is not None else number
         if not os.path.islink(name):
@@ -214,14 +203,9 @@ class WholeFile:
 
 
 def write_together(contents: Mapping[Path, bytes]) -> None:
-    """Write several files, either all of them or none.
+    """Write several files, either all of them or none: after an OSError existing files are unchanged.
 
     Each is complete even if the process is killed, but then some may have appeared and others not.
-
-    Raises
-    ------
-    OSError
-        If a folder is not writable, or the disk is full; existing files are then unchanged.
     """
     with ExitStack() as stack:
         files = []
@@ -255,11 +239,5 @@ def _remove(temporary: Path | None) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file atomically.
-
-    Raises
-    ------
-    OSError
-        If the folder is not writable, or the disk is full; an existing file is then unchanged.
-    """
+    """Write a file atomically: after an OSError an existing file is unchanged."""
     write_together({path: content})

@@ -46,7 +46,7 @@ class InferBbox:
     Attributes
     ----------
     detections : list of InferBboxObject
-        What the last `filter` found: grouped by class, within a class by descending probability.
+        The detections of the last `filter`: grouped by class, within a class by descending probability.
 
     Raises
     ------
@@ -76,7 +76,7 @@ class InferBbox:
     def filter(self, thresh: SupportsFloat = 0.8) -> None:
         """Fill ``detections`` with the boxes whose probability is above ``thresh``, any finite number.
 
-        Each call replaces the list. (The C++ class appends: a second call there repeats what the first one found.)
+        Each call replaces the list. (The C++ class appends: a second call there repeats the detections of the first.)
         """
         threshold = _checks.finite("thresh", thresh)
         boxes = VOC.kernel.infer(*self._blobs, Limits(threshold, *_RULES))

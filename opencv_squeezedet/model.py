@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet.backends import (
@@ -34,12 +34,13 @@ if TYPE_CHECKING:
     from opencv_squeezedet.network.architectures import Task
 
 EMBEDDED = "squeezedet_shuffle_voc"
+_Field = TypeVar("_Field")
 
 
 class Model:
     """A network with its weights, its head and its preprocessing, in memory; any number of sessions may be opened.
 
-    What comes from files is decoded when it is first needed, at most once. A network may have layers that this package does
+    Files are decoded when they are first needed, at most once. A network may have layers that this package does
     not describe (ONNX, and Caffe with OpenCV 4): then `network` and `weights` raise an `UnknownLayerError`, and the network
     is opened and run in a child process before it is opened in this one. Models can be pickled.
 
@@ -61,7 +62,7 @@ class Model:
     labels : sequence of str, optional
         The class names of a classifier.
     description : bytes, optional
-        The model's JSON, which gives all of these that are not given here.
+        The model's JSON, for the arguments that are not given.
     files : Files, optional
         The paths that the model was loaded from.
 
@@ -141,10 +142,7 @@ class Model:
     def network(self) -> Network:
         """The layers.
 
-        Raises
-        ------
-        ModelError
-            If they are damaged, or do not fit each other; `UnknownLayerError` if this package does not describe all of them.
+        ModelError if they are damaged or do not fit each other, `UnknownLayerError` if this package does not describe all.
         """
         return self.source.network
 
@@ -152,47 +150,30 @@ class Model:
     def weights(self) -> Weights:
         """The weights of the layers, by layer.
 
-        Raises
-        ------
-        ModelError
-            If they are damaged or another network's; `UnknownLayerError` as for `network`.
-        FileNotFoundError
-            If the model was loaded without weights.
+        ModelError if they are damaged or another network's, `UnknownLayerError` as for `network`, FileNotFoundError if the
+        model was loaded without weights.
         """
         return self.source.weights
 
     @cached_property
     def head(self) -> HeadConfig | None:
         """The head of a detector; None for another model. ModelError if it is described wrongly."""
-        if "head" not in self._fields:
-            return None
-        with self._described():
-            return self._head_of(self._fields["head"])
+        return self._described_field("head", self._head_of)
 
     @cached_property
     def preprocess(self) -> Preprocess | None:
         """How the input is made; None if that is not described. ModelError if it is described wrongly."""
-        if "preprocess" not in self._fields:
-            return None
-        with self._described():
-            return from_fields(Preprocess, self._fields["preprocess"])
+        return self._described_field("preprocess", lambda fields: from_fields(Preprocess, fields))
 
     @cached_property
     def outputs(self) -> Places | None:
-        """What gives each of a detector's blobs, if that is described. ModelError if it is described wrongly."""
-        if "outputs" not in self._fields:
-            return None
-        with self._described():
-            return _outputs_of(self._fields["outputs"])
+        """The layer or output that gives each of a detector's blobs, if described. ModelError if it is described wrongly."""
+        return self._described_field("outputs", _outputs_of)
 
     @cached_property
     def labels(self) -> Sequence[str] | None:
         """The class names of a classifier, if they are described. ModelError if they are described wrongly."""
-        labels = self._fields.get("labels")
-        with self._described():
-            if labels is not None and (not isinstance(labels, list) or not all(isinstance(label, str) for label in labels)):
-                raise ValueError("'labels' must be a list of strings")
-        return labels
+        return self._described_field("labels", _labels_of)
 
     @property
     def description(self) -> bytes | None:
@@ -254,14 +235,9 @@ class Model:
         return changed
 
     def resized(self, size: tuple[int, int]) -> Model:
-        """Return the model for another input size: the same weights and, of a detector, the same anchors in pixels.
+        """Return the model for an input of (width, height) pixels: the same weights and, of a detector, anchors in pixels.
 
         The grid of the head follows from the layers.
-
-        Parameters
-        ----------
-        size : (int, int)
-            Width and height of the input, pixels.
 
         Raises
         ------
@@ -309,9 +285,9 @@ class Model:
         Parameters
         ----------
         backend : {"opencv", "onnxruntime", "auto"}
-            What runs it; "auto" is onnxruntime if it is installed and has the target.
+            The library that runs it; "auto" is onnxruntime if it is installed and has the target.
         target : str, optional
-            On what it runs: "cpu", or another name of `opencv_targets` or `onnxruntime_targets`. Default: the processor.
+            The device: "cpu", or another name of `opencv_targets` or `onnxruntime_targets`. Default: the processor.
         tops : sequence of str, optional
             Blobs of the network that the session returns, by name. Default: a detector's three; the only output of others.
 
@@ -410,9 +386,16 @@ class Model:
                 raise ValueError(_EXPECTED)
         return dict(fields)
 
+    def _described_field(self, name: str, read: Callable[[Any], _Field]) -> _Field | None:
+        """A field of the description; None if it has none."""
+        if name not in self._fields:
+            return None
+        with self._described():
+            return read(self._fields[name])
+
     @contextmanager
     def _described(self) -> Iterator[None]:
-        """Report what is wrong with the description as a ModelError that names it."""
+        """Report an error in the description as a ModelError that names it."""
         try:
             yield
         except (ValueError, TypeError, RecursionError) as error:
@@ -439,10 +422,7 @@ class Model:
 def detector_parts(head: HeadConfig | None, preprocess: Preprocess | None) -> tuple[HeadConfig, Preprocess]:
     """Return a detector's head and its preprocessing, by default that of opencv_contrib's networks.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If a part has another type, or the two differ in the size of the input.
+    TypeError if a part has another type, ValueError if the two differ in the size of the input.
     """
     if not isinstance(head, HeadConfig):
         raise TypeError(f"config must be a HeadConfig, got {head!r}")
@@ -454,23 +434,22 @@ def detector_parts(head: HeadConfig | None, preprocess: Preprocess | None) -> tu
     return head, made
 
 
-_NEAR = 64
-"""How many pixels a suggested side may differ from the one asked for."""
+_NEAR = 64  # pixels by which a suggested side may differ from the one asked for
 
 
 def _nearest_size(network: Network, size: tuple[int, int]) -> str:
     """The accepted size nearest to ``size``, as the end of an error message."""
     steps = sorted(range(-_NEAR, _NEAR + 1), key=abs)
     width, height = network.input_size
-    widths = (size[0] + step for step in steps if size[0] + step > 0 and _accepts(network, (size[0] + step, height)))
-    heights = (size[1] + step for step in steps if size[1] + step > 0 and _accepts(network, (width, size[1] + step)))
+    widths = (size[0] + step for step in steps if _accepts(network, (size[0] + step, height)))
+    heights = (size[1] + step for step in steps if _accepts(network, (width, size[1] + step)))
     nearest = next(widths, None), next(heights, None)
     return "" if None in nearest else f"; the nearest size that it accepts is {nearest[0]}x{nearest[1]}"
 
 
 def _accepts(network: Network, size: tuple[int, int]) -> bool:
     try:
-        return bool(network.resized(size).steps)
+        return min(size) > 0 and bool(network.resized(size).steps)
     except ModelError:
         return False
 
@@ -491,10 +470,15 @@ def _find(model: StrPath | None, weights: StrPath | None, task: Task | None) -> 
 
 
 def _outputs_of(value: Any) -> dict[str, Place]:
-    """The outputs of a description, checked."""
     if not isinstance(value, Mapping) or value.keys() != set(BLOBS):
         raise ValueError(f"'outputs' must have the keys {', '.join(map(repr, BLOBS))}, got {value!r}")
-    return {blob: _place(blob, value[blob]) for blob in BLOBS}  # in the order of `Blobs`, whatever the file's order
+    return {blob: _place(blob, value[blob]) for blob in BLOBS}  # in the order of `Blobs`, not of the file
+
+
+def _labels_of(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
+        raise ValueError("'labels' must be a list of strings")
+    return value
 
 
 def _place(blob: str, value: Any) -> Place:

@@ -63,10 +63,6 @@ def _fraction_or_none(name: str, value: Any) -> float | None:
     return None if value is None else _checks.fraction(name, value)
 
 
-def _infinite_for_none(value: float | None) -> float:
-    return math.inf if value is None else value
-
-
 OPTION_CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "score_threshold": _checks.fraction,
     "nms_threshold": _checks.fraction,
@@ -82,12 +78,12 @@ OPTION_CHECKS: dict[str, Callable[[str, Any], Any]] = {
 
 _KERNEL_FORMS: dict[str, Callable[[Any], Any]] = {  # conversions from `HeadConfig`'s values to the kernel's
     "nms_kind": NMS_KINDS.index,
-    "vote_threshold": _infinite_for_none,
-    "cross_class_threshold": _infinite_for_none,
+    "vote_threshold": lambda value: math.inf if value is None else value,
+    "cross_class_threshold": lambda value: math.inf if value is None else value,
     "top_n": lambda value: min(value, _checks.MOST),  # no head has more anchors and classes
 }
 _OPTIONS = {
-    name: (index, OPTION_CHECKS[name], _KERNEL_FORMS.get(name))
+    name: (index, OPTION_CHECKS[name], _KERNEL_FORMS.get(name, lambda value: value))
     for index, name in enumerate(Limits._fields)
     if name in OPTION_CHECKS
 }
@@ -101,12 +97,7 @@ def kernel_limits(values: dict[str, Any]) -> Limits:
 def override(limits: Limits, options: Options) -> Limits:
     """Return the limits with those options replaced that are not None.
 
-    Raises
-    ------
-    TypeError
-        If an option does not exist or has the wrong type.
-    ValueError
-        If an option is outside its range.
+    TypeError if an option does not exist or has the wrong type, ValueError if it is outside its range.
     """
     values: list[Any] = list(limits)
     for name, value in options.items():
@@ -114,6 +105,5 @@ def override(limits: Limits, options: Options) -> Limits:
             raise TypeError(f"there is no option {name!r}; the options are {', '.join(_OPTIONS)}")
         if value is not None:
             index, check, convert = _OPTIONS[name]
-            checked = check(name, value)
-            values[index] = checked if convert is None else convert(checked)
+            values[index] = convert(check(name, value))
     return Limits(*values)

@@ -22,14 +22,9 @@ _PNG, _RADIANCE = b"\x89PNG\r\n\x1a\n", b"#?"
 
 
 def read_picture(path: Path) -> Picture:
-    """Return a picture file as (H, W, 3) uint8 BGR, rotated by its EXIF orientation.
+    """Return a picture file as (H, W, 3) uint8 BGR, rotated by its EXIF orientation; OSError if it cannot be read.
 
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is not a regular file of at most `MOST_PICTURE_BYTES`, or not a picture that OpenCV can decode.
+    ValueError if it is not a regular file of at most `MOST_PICTURE_BYTES`, or not a picture that OpenCV can decode.
     """
     return decode_picture(read_regular(path, MOST_PICTURE_BYTES))  # cv2.imread does not support every file name
 
@@ -73,13 +68,7 @@ def _decoded(data: np.ndarray, flags: int) -> Picture:
 
 
 def encode_picture(image: Picture, suffix: str) -> bytes:
-    """Return the bytes of a picture file of the type of the suffix.
-
-    Raises
-    ------
-    ValueError
-        If OpenCV cannot write files of this type, or this picture.
-    """
+    """Return a picture file of the suffix's type; ValueError if OpenCV cannot write that type, or this picture."""
     try:
         done, content = cv2.imencode(suffix, image)
     except cv2.error as error:

@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 def ordered_map(work: Callable[[Worker, Item], Result], items: Iterable[Item], workers: list[Worker]) -> Iterator[Result]:
     """Yield ``work(worker, item)`` for each item, in the items' order, each worker doing one at a time in its own thread.
 
-    At most two items per worker are taken from ``items`` in advance, so that workers do not wait and memory is bounded. If the
+    At most two items per worker are taken from ``items`` in advance: workers do not wait, and memory is bounded. If the
     caller stops early or an exception is raised, pending work is cancelled, and running work finishes.
     """
     idle: SimpleQueue[Worker] = SimpleQueue()

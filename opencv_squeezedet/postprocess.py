@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from opencv_squeezedet import _checks, _kernel
-from opencv_squeezedet.blobs import BlobName
+from opencv_squeezedet.blobs import BLOBS, BlobName
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.detections import Detections, wrap
 from opencv_squeezedet.options import NMS_KINDS, Limits, NmsKind, Options
@@ -126,26 +126,11 @@ def postprocess_batch(
     ----------
     image_size : (int, int) or sequence of N of them, optional
         One size for all pictures, or one for each.
-    delta_bbox, class_scores, conf_scores, config, resize
-        As for `postprocess`.
-    score_threshold, nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
-        As for `postprocess`.
-
-    Returns
-    -------
-    list of N Detections
-
-    Raises
-    ------
-    ValueError, TypeError
-        As for `postprocess`.
+    delta_bbox, class_scores, conf_scores, config, resize, options
+        As for `postprocess`, as are the errors.
     """
     _checked(config)
-    blobs = {
-        "delta_bbox": np.asarray(delta_bbox),
-        "class_scores": np.asarray(class_scores),
-        "conf_scores": np.asarray(conf_scores),
-    }
+    blobs = dict(zip(BLOBS, map(np.asarray, (delta_bbox, class_scores, conf_scores)), strict=True))
     pictures = len(blobs["delta_bbox"]) if blobs["delta_bbox"].ndim else 0
     for name, blob in blobs.items():
         accepted = config.blob_shapes[name]
@@ -174,23 +159,13 @@ def score(
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """Return the best confidence x class score of each anchor, and its class (the first one among equals).
 
-    Parameters
-    ----------
-    class_scores, conf_scores : array_like of floats
-        The blobs of one picture, in any of the shapes of ``config.blob_shapes``, with or without a leading 1.
-    config : HeadConfig
-        The head that computed them; unless it is ``activated``, softmax and sigmoid are applied first.
+    Blobs and errors are as for `postprocess`; unless the head is ``activated``, softmax and sigmoid are applied first.
 
     Returns
     -------
     scores : (A,) float64
     class_ids : (A,) int32
         NaN and -1 for an anchor with a NaN or an infinity among its values.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As for `postprocess`.
     """
     shapes = _checked(config).single_shapes
     return config.kernel.score(
@@ -202,22 +177,8 @@ def score(
 def decode(delta_bbox: ArrayLike, config: HeadConfig = VOC) -> NDArray[np.float32]:
     """Return the box of every anchor, (A, 4) float32 xyxy, in network-input pixels, clipped by the config's corner rule.
 
-    Parameters
-    ----------
-    delta_bbox : array_like of floats
-        The blob of one picture, in any of the shapes of ``config.blob_shapes``, with or without a leading 1.
-    config : HeadConfig
-        The head that computed it.
-
-    Returns
-    -------
-    (A, 4) float32
-        NaN for an anchor with a NaN or an infinity among its deltas; a size that overflows is clipped.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As for `postprocess`.
+    The blob and errors are as for `postprocess`. An anchor with a NaN or an infinity among its deltas has NaN; a size that
+    overflows is clipped.
     """
     shapes = _checked(config).single_shapes
     return config.kernel.decode(check_blob("delta_bbox", delta_bbox, shapes, config))
@@ -266,7 +227,9 @@ def nms(
         raise ValueError("nms_kind 'soft' changes scores: use soft_nms, which returns them too")
     _checks.choice("nms_kind", nms_kind, NMS_KINDS)
     threshold = _checks.fraction("nms_threshold", nms_threshold)
-    limits = _limits(nms_kind, top_n, len(values), score_threshold=-math.inf, nms_threshold=threshold)
+    limits = _limits(
+        top_n, len(values), score_threshold=-math.inf, nms_threshold=threshold, nms_kind=NMS_KINDS.index(nms_kind)
+    )
     return _kernel.nms(boxes, values, classes, limits)[0]
 
 
@@ -312,7 +275,7 @@ def soft_nms(
     if threshold < 0:
         raise ValueError(f"score_threshold must be at least 0, got {threshold}")
     sigma = _checks.positive("soft_sigma", soft_sigma)
-    limits = _limits("soft", top_n, len(values), score_threshold=threshold, soft_sigma=sigma)
+    limits = _limits(top_n, len(values), score_threshold=threshold, soft_sigma=sigma, nms_kind=NMS_KINDS.index("soft"))
     return _kernel.nms(boxes, values, classes, limits)
 
 
@@ -375,28 +338,10 @@ def _boxes(
     return boxes, values, classes
 
 
-def _limits(
-    nms_kind: NmsKind,
-    top_n: SupportsIndex | None,
-    count: int,
-    *,
-    score_threshold: float,
-    nms_threshold: float = 1.0,
-    soft_sigma: float = 1.0,
-) -> Limits:
+def _limits(top_n: SupportsIndex | None, count: int, **options: Any) -> Limits:
     """Limits for NMS of ``count`` boxes alone."""
-    return Limits(
-        score_threshold=score_threshold,
-        nms_threshold=nms_threshold,
-        nms_kind=NMS_KINDS.index(nms_kind),
-        soft_sigma=soft_sigma,
-        vote_threshold=math.inf,
-        cross_class_threshold=math.inf,
-        top_n=count if top_n is None else min(_checks.count("top_n", top_n), count),
-        class_agnostic=False,
-        multi_label=False,
-        drop_empty=False,
-    )
+    top_n = count if top_n is None else min(_checks.count("top_n", top_n), count)
+    return VOC.limits._replace(top_n=top_n, drop_empty=False, **options)
 
 
 def _alternatives(shapes: tuple[tuple[int, ...], ...], lead: str = "") -> str:

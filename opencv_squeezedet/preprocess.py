@@ -15,7 +15,7 @@ Resize = Literal["stretch", "letterbox", "crop"]
 Picture = NDArray[Any]
 
 MOST_SIDE, MOST_PIXELS = 1 << 20, 1 << 30
-"""Limits of a picture, those of OpenCV: what it reads from files, and what fits its int indices."""
+"""Limits of a picture, those of OpenCV's readers of files and of its int indices."""
 
 _MOST_FLOAT = float(np.finfo(np.float32).max)
 _TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
@@ -143,7 +143,7 @@ def _centred(of: _Region, width: int, height: int) -> _Region:
 def as_bgr(image: Picture) -> NDArray[np.uint8]:
     """Return any picture as (H, W, 3) uint8, BGR; without a copy if it already is.
 
-    Other types are rounded to 8 bits, so that boxes do not depend on the picture's type.
+    Other types are rounded to 8 bits: boxes do not depend on the picture's type.
 
     Parameters
     ----------
@@ -153,10 +153,8 @@ def as_bgr(image: Picture) -> NDArray[np.uint8]:
 
     Raises
     ------
-    TypeError
-        If it is not an array of one of these types.
-    ValueError
-        If it has another shape, is too large, or contains floats that are not finite or far outside both ranges.
+    TypeError, ValueError
+        If it has another type or shape, is too large, or contains floats that are not finite or far outside both ranges.
     """
     if not isinstance(image, np.ndarray):
         hint = " (cv2.imread returns None for a file it cannot read)" if image is None else ""

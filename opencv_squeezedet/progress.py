@@ -16,21 +16,8 @@ def progress_bar(
 ) -> Any:
     """Return a ``tqdm`` bar, a context manager, on standard error; hidden if that is not a terminal, or if ``quiet``.
 
-    Parameters
-    ----------
-    total, initial : int
-        The number of units in total, and of those done before.
-    quiet : bool
-        Whether to hide the bar even on a terminal.
-    extra : str
-        The extra of this package that installs tqdm, for the error if it is missing.
-    **options
-        Further options of ``tqdm``, such as ``unit``.
-
-    Raises
-    ------
-    ImportError
-        If tqdm is not installed.
+    ``total`` and ``initial`` are the numbers of all units and of those done before; ``options`` are tqdm's, such as ``unit``.
+    ImportError if tqdm is not installed names the ``extra`` that brings it.
     """
     with needs(extra):
         from tqdm import tqdm

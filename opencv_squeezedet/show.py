@@ -38,7 +38,7 @@ def show(image: Picture, detections: Detections) -> None:
     """
     drawn = draw(image, detections)
     ipython: Any = sys.modules.get("IPython")
-    if ipython is not None and _is_notebook(ipython.get_ipython()):
+    if ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None:  # Jupyter's, not a terminal's
         _, png = cv2.imencode(".png", drawn)
         ipython.display.display(ipython.display.Image(data=png.tobytes()))
     elif display_works():
@@ -54,11 +54,6 @@ def display_works() -> bool:
     """Whether a window can be opened; tried in a subprocess, because a toolkit without a display may abort it."""
     code = "import cv2; cv2.namedWindow('x'); cv2.destroyAllWindows()"
     return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
-
-
-def _is_notebook(shell: Any) -> bool:
-    """Whether this is the shell of a Jupyter kernel, not of a terminal."""
-    return getattr(shell, "kernel", None) is not None
 
 
 def _show_in_window(drawn: NDArray[np.uint8]) -> None:

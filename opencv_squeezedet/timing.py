@@ -26,17 +26,9 @@ def timed(on_stage: OnStage | None, stage: str, pictures: int = 1) -> Iterator[N
 
 
 class StageTimes:
-    """The times of stages; threads may add to it concurrently.
+    """The times of stages, by their names in the order of display; threads may add to it concurrently.
 
-    Parameters
-    ----------
-    *stages : str
-        Their names, in the order of display.
-
-    Attributes
-    ----------
-    seconds : dict of list of float
-        The seconds of each stage, one entry per picture; beyond `KEPT` pictures, those of the last ones.
+    ``seconds`` has a list for each stage, with an entry per picture; beyond `KEPT` pictures, of the last ones.
     """
 
     def __init__(self, *stages: str) -> None:

@@ -1,4 +1,4 @@
-"""For all tests: the profiles of hypothesis, and no way to the published weights' addresses.
+"""For all tests: the profiles of hypothesis, a photo, and no way to the published weights' addresses.
 
 The examples are the same in every run; ``--hypothesis-profile nightly`` takes ten times as many, at random.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 from hypothesis import settings
 
@@ -19,6 +20,14 @@ settings.register_profile("nightly", max_examples=1000, deadline=None, print_blo
 settings.load_profile("fixed")
 
 os.environ["OPENCV_SQUEEZEDET_MIRROR"] = os.path.join(os.sep, "tests", "fetch", "nothing")
+
+
+@pytest.fixture(scope="session")
+def photo() -> Any:
+    """The cat of ``samples/chelsea.jpg``."""
+    image = cv2.imread(str(Path(__file__).parents[1] / "samples" / "chelsea.jpg"))
+    assert image is not None
+    return image
 
 
 @pytest.fixture

@@ -10,21 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from head_cases import (
-    GOOD,
-    HEAD,
-    NAMES,
-    ONE_CELL,
-    random_blobs,
-    unaligned,
-    with_blob,
-)
+from head_cases import GOOD, HEAD, NAMES, ONE_CELL, random_blobs, unaligned, with_blob
 from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.postprocess import check_blob, float32_blob
-
-# ---- shapes -------------------------------------------------------------------------------------------------------------
+from opencv_squeezedet.postprocess import check_blob
 
 
 @pytest.mark.parametrize("layout", ["hwc", "chw"])
@@ -42,19 +32,6 @@ def test_every_accepted_shape(layout: str) -> None:
             np.testing.assert_array_equal(result, usual)
         seen.add(shapes)
     assert len(seen) == (6 * 6 * 6 if layout == "hwc" else 4 * 4 * 2)
-
-
-def test_shapes_of_the_layouts() -> None:
-    assert HEAD.blob_shapes == {
-        "delta_bbox": ((3, 4, 8), (3, 4, 2, 4), (24, 4)),
-        "class_scores": ((24, 3), (3, 4, 6), (3, 4, 2, 3)),
-        "conf_scores": ((3, 4, 2), (24,), (24, 1)),
-    }
-    assert dataclasses.replace(HEAD, layout="chw").blob_shapes == {
-        "delta_bbox": ((8, 3, 4), (2, 4, 3, 4)),
-        "class_scores": ((6, 3, 4), (2, 3, 3, 4)),
-        "conf_scores": ((2, 3, 4),),
-    }
 
 
 WRONG_SHAPES = [
@@ -80,11 +57,9 @@ def test_wrong_shapes(at: int, shape: tuple[int, ...], message: str) -> None:
         sd.decode(blobs[0], HEAD) if at == 0 else sd.score(*blobs[1:], HEAD)
 
 
-@pytest.mark.parametrize("count", [2, 5])
-def test_several_pictures_are_sent_to_postprocess_batch(count: int) -> None:
-    blobs = [np.stack([blob] * count) for blob in GOOD]
-    message = rf"delta_bbox.*got \({count}, 3, 4, 8\).*postprocess_batch"
-    with pytest.raises(ValueError, match=message):
+def test_several_pictures_are_sent_to_postprocess_batch() -> None:
+    blobs = [np.stack([blob] * 2) for blob in GOOD]
+    with pytest.raises(ValueError, match=r"delta_bbox.*got \(2, 3, 4, 8\).*postprocess_batch"):
         sd.postprocess(*blobs, HEAD)
     with pytest.raises(ValueError, match=r"class_scores.*postprocess_batch"):
         sd.score(*blobs[1:], HEAD)
@@ -99,23 +74,6 @@ def test_class_and_conf_scores_swapped() -> None:
         sd.score(conf, classes, HEAD)
 
 
-# ---- types and memory ---------------------------------------------------------------------------------------------------
-
-
-def transposed(blob: NDArray[Any]) -> NDArray[Any]:
-    return np.ascontiguousarray(blob.T).T
-
-
-def strided(blob: NDArray[Any]) -> NDArray[Any]:
-    wide = np.full((*blob.shape, 3), np.nan, blob.dtype)
-    wide[..., 1] = blob
-    return wide[..., 1]
-
-
-def reversed_(blob: NDArray[Any]) -> NDArray[Any]:
-    return np.flip(np.flip(blob).copy())
-
-
 def read_only(blob: NDArray[Any]) -> NDArray[Any]:
     blob = blob.copy()
     blob.flags.writeable = False
@@ -124,18 +82,17 @@ def read_only(blob: NDArray[Any]) -> NDArray[Any]:
 
 FORMS: dict[str, Callable[[NDArray[Any]], Any]] = {
     "float16": lambda blob: blob.astype(np.float16),
-    "float64": lambda blob: blob.astype(np.float64),
     "longdouble": lambda blob: blob.astype(np.longdouble),
     "big-endian": lambda blob: blob.astype(">f4"),
     "big-endian double": lambda blob: blob.astype(">f8"),
     "read-only": read_only,
-    "transposed": transposed,
-    "strided": strided,
-    "reversed": reversed_,
+    "transposed": lambda blob: np.ascontiguousarray(blob.T).T,
+    "strided": lambda blob: np.stack([blob, blob * np.nan], axis=-1)[..., 0],
+    "reversed": lambda blob: np.flip(np.flip(blob).copy()),
     "unaligned": unaligned,
     "nested lists": lambda blob: blob.tolist(),
     "subclass": lambda blob: blob.view(np.recarray),
-    "transposed float64": lambda blob: transposed(blob.astype(np.float64)),
+    "transposed float64": lambda blob: np.ascontiguousarray(blob.astype(np.float64).T).T,
 }
 
 
@@ -186,19 +143,13 @@ def test_blobs_are_neither_changed_nor_kept() -> None:
     assert found == again
 
 
-def test_contiguous_float32_is_taken_as_it_is() -> None:
-    blobs = random_blobs(HEAD, np.random.default_rng(0))
-    for name, blob in zip(NAMES, blobs, strict=True):
+def test_only_contiguous_aligned_float32_is_taken_as_it_is() -> None:
+    """Some processors cannot load floats at odd addresses, and no C program may."""
+    for name, blob in zip(NAMES, GOOD, strict=True):
         assert check_blob(name, blob, HEAD.single_shapes, HEAD) is blob
         assert check_blob(name, blob.astype(np.float64), HEAD.single_shapes, HEAD).dtype == np.float32
-
-
-def test_floats_at_odd_addresses_are_copied() -> None:
-    """Some processors cannot load them, and no C program may."""
-    for name, blob in zip(NAMES, GOOD, strict=True):
         assert not unaligned(blob).flags.aligned
         assert check_blob(name, unaligned(blob), HEAD.single_shapes, HEAD).flags.aligned
-        assert float32_blob(name, unaligned(blob)).flags.aligned
 
 
 def peak_of(call: Callable[[], object]) -> int:

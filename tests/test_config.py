@@ -20,12 +20,7 @@ from hypothesis import strategies as st
 import opencv_squeezedet as sd
 from opencv_squeezedet import HeadConfig, Preprocess, config, options
 
-NEEDED: dict[str, Any] = {
-    "input_size": (64, 32),
-    "grid": (3, 2),
-    "anchors": ((8.0, 6.0), (20.0, 30.0)),
-    "labels": ("a", "b"),
-}
+NEEDED: dict[str, Any] = {"input_size": (64, 32), "grid": (3, 2), "anchors": ((8.0, 6.0), (20.0, 30.0)), "labels": ("a", "b")}
 OTHERS: dict[str, Any] = {
     "first_axis": "y",
     "centers": "cell",
@@ -53,73 +48,19 @@ def head(**fields: Any) -> HeadConfig:
     return HeadConfig(**{**NEEDED, **fields})
 
 
-# ---- the presets --------------------------------------------------------------------------------------------------------
-
-
-def test_voc() -> None:
-    assert dataclasses.asdict(sd.VOC) == {
-        "input_size": (416, 416),
-        "grid": (23, 23),
-        "anchors": (
-            *((377, 371), (64, 118), (129, 326), (172, 126), (34, 46)),
-            *((353, 204), (89, 214), (249, 361), (209, 239)),
-        ),
-        "labels": (
-            *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
-            *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
-        ),
-        "first_axis": "x",
-        "centers": "inner",
-        "delta_order": "xyhw",
-        "exp_threshold": None,
-        "corners": "plain",
-        "iou_epsilon": 1e-7,
-        "layout": "hwc",
-        "activated": True,
-        "drop_empty": True,
-        "score_threshold": 0.7,
-        "nms_threshold": 0.1,
-        "nms_kind": "reference",
-        "soft_sigma": 0.5,
-        "vote_threshold": None,
-        "cross_class_threshold": None,
-        "top_n": 64,
-        "class_agnostic": False,
-        "multi_label": False,
-        "score_calibration": (),
-    }
-    assert list(sd.VOC.labels) == sorted(sd.VOC.labels)
-    assert len(sd.VOC.labels) == 20
-
-
 def test_kitti() -> None:
-    assert dataclasses.asdict(sd.KITTI) == {
+    assert dataclasses.asdict(sd.KITTI) == dataclasses.asdict(sd.VOC) | {
         "input_size": (1248, 384),
         "grid": (24, 78),
-        "anchors": (
-            *((36, 37), (366, 174), (115, 59), (162, 87), (38, 90)),
-            *((258, 173), (224, 108), (78, 170), (72, 43)),
-        ),
+        "anchors": (*((36, 37), (366, 174), (115, 59), (162, 87), (38, 90)), *((258, 173), (224, 108), (78, 170), (72, 43))),
         "labels": ("car", "pedestrian", "cyclist"),
         "first_axis": "y",
-        "centers": "inner",
         "delta_order": "xywh",
         "exp_threshold": 1.0,
         "corners": "plus_one_after_clip",
         "iou_epsilon": 0.0,
-        "layout": "hwc",
-        "activated": True,
-        "drop_empty": True,
         "score_threshold": 0.4,
         "nms_threshold": 0.4,
-        "nms_kind": "reference",
-        "soft_sigma": 0.5,
-        "vote_threshold": None,
-        "cross_class_threshold": None,
-        "top_n": 64,
-        "class_agnostic": False,
-        "multi_label": False,
-        "score_calibration": (),
     }
 
 
@@ -137,32 +78,14 @@ def test_blob_shapes_of_the_presets() -> None:
     }
 
 
-def test_single_shapes_have_a_leading_one_or_not() -> None:
-    for name, shapes in head().blob_shapes.items():
-        assert head().single_shapes[name] == {*shapes, *((1, *shape) for shape in shapes)}
-
-
-def test_defaults_are_those_of_voc() -> None:
-    needed = {name: getattr(sd.VOC, name) for name in NEEDED}
-    assert HeadConfig(**needed) == sd.VOC
-
-
 @pytest.mark.parametrize(
     ("header", "enum", "literal"), [("anchors.pxd", "Corners", config.Corners), ("nms.pxd", "NmsRule", options.NmsKind)]
 )
 def test_choices_are_the_kernels_in_its_order(header: str, enum: str, literal: Any) -> None:
     text = (Path(sd.__file__).parent / header).read_text()
-    found = re.search(rf"^cdef enum {enum}:\n((?:    .*\n)+)", text, re.MULTILINE)
-    assert found is not None
-    assert tuple(line.split()[0].lower() for line in found[1].splitlines()) == get_args(literal)
-
-
-# ---- the final form of the fields ---------------------------------------------------------------------------------------
-
-
-def test_every_field_is_kept() -> None:
-    assert dataclasses.asdict(head(**OTHERS)) == {**NEEDED, **OTHERS}
-    assert {field.name for field in dataclasses.fields(HeadConfig)} == {*NEEDED, *OTHERS}
+    members = re.search(rf"^cdef enum {enum}:\n((?:    .*\n)+)", text, re.MULTILINE)
+    assert members is not None
+    assert tuple(line.split()[0].lower() for line in members[1].splitlines()) == get_args(literal)
 
 
 def plain_types(value: Any) -> Any:
@@ -191,21 +114,11 @@ def test_sequences_become_tuples_of_plain_numbers(fields: dict[str, Any]) -> Non
     ("name", "given", "kept"),
     [
         ("exp_threshold", np.float32(0.5), 0.5),
-        ("exp_threshold", 1, 1.0),
         ("exp_threshold", -2, -2.0),
-        ("iou_epsilon", np.float64(0.5), 0.5),
         ("iou_epsilon", 0, 0.0),
         ("activated", np.False_, False),
         ("drop_empty", 0, False),
-        ("class_agnostic", np.True_, True),
-        ("multi_label", 1, True),
-        ("soft_sigma", 2, 2.0),
-        ("vote_threshold", np.float32(0.5), 0.5),
         ("vote_threshold", None, None),
-        ("cross_class_threshold", np.float32(0.5), 0.5),
-        ("score_threshold", 0, 0.0),
-        ("score_threshold", np.float16(1), 1.0),
-        ("nms_threshold", 1, 1.0),
         ("nms_threshold", np.array(0.25), 0.25),
         ("top_n", np.int32(9), 9),
     ],
@@ -216,100 +129,61 @@ def test_numbers_become_plain(name: str, given: Any, kept: Any) -> None:
     assert type(value) is type(kept)
 
 
-# ---- what is refused ----------------------------------------------------------------------------------------------------
-
-PAIRS = [
-    (name, value, error, message)
-    for name in ("input_size", "grid")
-    for value, error, message in (
-        ((0, 5), ValueError, ".*got 0"),
-        ((5, -3), ValueError, ".*got -3"),
-        ((5, 1.5), TypeError, ".*got 1.5"),
-        ((5, 2.0), TypeError, ".*got 2.0"),
-        ((5, math.nan), TypeError, ".*got nan"),
-        ((True, 5), TypeError, ".*got True"),
-        (("5", 5), TypeError, ".*got '5'"),
-        ((5, None), TypeError, ".*got None"),
-        ((5,), ValueError, r".*got \(5,\)"),
-        ((5, 5, 5), ValueError, r".*got \(5, 5, 5\)"),
-        (5, ValueError, ".*got 5"),
-        (None, ValueError, ".*got None"),
-    )
-]
-THRESHOLDS = [
-    (name, value, error, message)
-    for name in ("score_threshold", "nms_threshold", "vote_threshold", "cross_class_threshold")
-    for value, error, message in (
-        (math.nan, ValueError, ".*got nan"),
-        (-math.inf, ValueError, ".*got -inf"),
-        (-0.01, ValueError, r".*got -0.01"),
-        (np.nextafter(1, 2), ValueError, r".*got 1.0000000000000002"),
-        ("0.5", TypeError, ".*got '0.5'"),
-        (0.5j, TypeError, ".*got 0.5j"),
-    )
-]
-FLAGS = [
-    (name, value, TypeError, message)
-    for name in ("activated", "drop_empty", "class_agnostic", "multi_label")
-    for value, message in (
-        (None, ".*got None"),
-        ("False", ".*got 'False'"),
-        (2, ".*got 2"),
-        ([], r".*got \[\]"),
-    )
-]
-CHOICES = [
-    (name, value, ValueError, f".*{allowed}.*got {value!r}".replace("[", r"\[").replace("]", r"\]"))
-    for name, allowed in (
-        ("first_axis", "'x', 'y'"),
-        ("centers", "'inner', 'cell'"),
-        ("delta_order", "'xyhw', 'xywh'"),
-        ("corners", "'plain', 'plus_one_after_clip', 'minus_one_before_clip'"),
-        ("layout", "'hwc', 'chw'"),
-        ("nms_kind", ", ".join(map(repr, options.NMS_KINDS))),
-    )
-    for value in ("z", "", "X", None, 0, ["x"])
-]
-SINGLES = [
-    ("score_threshold", None, TypeError, ".*got None"),
-    ("nms_threshold", None, TypeError, ".*got None"),
-    ("soft_sigma", 0, ValueError, ".*got 0.0"),
-    ("soft_sigma", -1, ValueError, ".*got -1.0"),
-    ("soft_sigma", math.nan, ValueError, ".*got nan"),
-    ("soft_sigma", None, TypeError, ".*got None"),
-    ("top_n", 0, ValueError, ".*got 0"),
-    ("top_n", -1, ValueError, ".*got -1"),
-    ("top_n", 1.5, TypeError, ".*got 1.5"),
-    ("top_n", True, TypeError, ".*got True"),
-    ("top_n", None, TypeError, ".*got None"),
-    ("iou_epsilon", -1e-9, ValueError, ".*got -1e-09"),
-    ("iou_epsilon", math.nan, ValueError, ".*got nan"),
-    ("iou_epsilon", math.inf, ValueError, ".*got inf"),
-    ("iou_epsilon", None, TypeError, ".*got None"),
-    ("exp_threshold", math.nan, ValueError, ".*got nan"),
-    ("exp_threshold", math.inf, ValueError, ".*got inf"),
-    ("exp_threshold", "1", TypeError, ".*got '1'"),
-    ("anchors", (), ValueError, "at least one"),
-    ("anchors", None, ValueError, r".*got None"),
-    ("anchors", (8, 6), ValueError, r".*got \(8, 6\)"),
-    ("anchors", ((8, 6, 4),), ValueError, r".*got"),
-    ("anchors", ((8, 0),), ValueError, r".*got \(8.0, 0.0\)"),
-    ("anchors", ((8, 6), (-8, 6)), ValueError, r".*got \(-8.0, 6.0\)"),
-    ("anchors", ((math.nan, 6),), ValueError, ".*got nan"),
-    ("anchors", ((8, math.inf),), ValueError, ".*got inf"),
-    ("anchors", (("8", 6),), TypeError, ".*got '8'"),
-    ("labels", (), ValueError, r".*at least one.*got \(\)"),
-    ("labels", "car", ValueError, ".*at least one.*got 'car'"),
-    ("labels", ("a", 1), TypeError, ".*got 1"),
-    ("labels", (b"a",), TypeError, ".*got b'a'"),
-    ("labels", None, (TypeError, ValueError), ".*got None"),
+THRESHOLDS = "score_threshold nms_threshold vote_threshold cross_class_threshold"
+CHOICES = {
+    "first_axis": config.FirstAxis,
+    "centers": config.Centers,
+    "delta_order": config.DeltaOrder,
+    "corners": config.Corners,
+    "layout": config.BlobLayout,
+    "nms_kind": options.NmsKind,
+}
+REFUSED: list[tuple[str, Any, dict[str, Any]]] = [  # fields, error, and values by the part of them that the message shows
+    ("input_size grid", ValueError, {"0": (0, 5), "-3": (5, -3), "(5,)": (5,), "(5, 5, 5)": (5, 5, 5), "5": 5, "None": None}),
+    (
+        "input_size grid",
+        TypeError,
+        {"1.5": (5, 1.5), "2.0": (5, 2.0), "nan": (5, math.nan), "True": (True, 5), "'5'": ("5", 5), "None": (5, None)},
+    ),
+    (THRESHOLDS, ValueError, {"nan": math.nan, "-inf": -math.inf, "-0.01": -0.01, "1.0000000000000002": np.nextafter(1, 2)}),
+    (THRESHOLDS, TypeError, {"'0.5'": "0.5", "0.5j": 0.5j, "True": True}),
+    ("score_threshold nms_threshold soft_sigma top_n iou_epsilon", TypeError, {"None": None}),
+    ("activated drop_empty class_agnostic multi_label", TypeError, {"None": None, "'False'": "False", "2": 2, "[]": []}),
+    ("soft_sigma", ValueError, {"0.0": 0, "-1.0": -1, "nan": math.nan}),
+    ("top_n", ValueError, {"0": 0, "-1": -1}),
+    ("top_n", TypeError, {"1.5": 1.5, "True": True}),
+    ("iou_epsilon", ValueError, {"-1e-09": -1e-9, "nan": math.nan, "inf": math.inf}),
+    ("exp_threshold", ValueError, {"nan": math.nan, "inf": math.inf}),
+    ("exp_threshold", TypeError, {"'1'": "1"}),
+    (
+        "anchors",
+        ValueError,
+        {
+            "none": (),
+            "None": None,
+            "(8, 6)": (8, 6),
+            "((8, 6, 4),)": ((8, 6, 4),),
+            "(8.0, 0.0)": ((8, 0),),
+            "(-8.0, 6.0)": ((8, 6), (-8, 6)),
+            "nan": ((math.nan, 6),),
+            "inf": ((8, math.inf),),
+        },
+    ),
+    ("anchors", TypeError, {"'8'": (("8", 6),)}),
+    ("labels", ValueError, {"()": (), "'car'": "car", "None": None}),
+    ("labels", TypeError, {"1": ("a", 1), "b'a'": (b"a",)}),
+    (" ".join(CHOICES), ValueError, {repr(value): value for value in ("z", "", "X", None, 0, ["x"])}),
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "error", "message"), [*PAIRS, *THRESHOLDS, *FLAGS, *CHOICES, *SINGLES])
-def test_refused(name: str, value: Any, error: Any, message: str) -> None:
-    with pytest.raises(error, match=f"^{name}.*{message}"):
+@pytest.mark.parametrize(
+    ("name", "value", "error", "got"),
+    [(name, value, error, got) for names, error, values in REFUSED for name in names.split() for got, value in values.items()],
+)
+def test_refused(name: str, value: Any, error: type[Exception], got: str) -> None:
+    with pytest.raises(error, match=rf"^{name} .*got {re.escape(got)}") as caught:
         head(**{name: value})
+    assert all(repr(choice) in str(caught.value) for choice in get_args(CHOICES.get(name)))
 
 
 def test_a_head_whose_blobs_would_be_too_large() -> None:
@@ -318,28 +192,6 @@ def test_a_head_whose_blobs_would_be_too_large() -> None:
         fields = {"anchors": ((1, 1),), **fields, "labels": list(fields.get("labels", "ab"))}
         with pytest.raises(ValueError, match="at most 2147483647"):
             head(**fields)
-
-
-def test_fields_go_by_name() -> None:
-    with pytest.raises(TypeError, match="positional"):
-        HeadConfig((64, 32), (3, 2), ((8, 6),), ("a",))  # type: ignore[misc]
-    with pytest.raises(TypeError, match="labels"):
-        HeadConfig(input_size=(64, 32), grid=(3, 2), anchors=((8, 6),))  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="stride"):
-        head(stride=16)
-
-
-@pytest.mark.parametrize("name", [*NEEDED, *OTHERS, "something new"])
-def test_frozen(name: str) -> None:
-    made = head()
-    with pytest.raises(dataclasses.FrozenInstanceError, match=f"'{name}'"):
-        setattr(made, name, 1)
-    with pytest.raises(dataclasses.FrozenInstanceError, match=f"'{name}'"):
-        delattr(made, name)
-    assert made == head()
-
-
-# ---- JSON ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("made", [sd.VOC, sd.KITTI, head(**OTHERS)], ids=["VOC", "KITTI", "other"])
@@ -358,24 +210,6 @@ def test_json_is_one_field_a_line() -> None:
     assert len(lines) == 2 + len(NEEDED) + len(OTHERS)
 
 
-def test_json_of_numpy_values() -> None:
-    made = HeadConfig(
-        input_size=np.array([64, 32]),  # type: ignore[arg-type]
-        grid=(np.int16(3), np.int64(2)),
-        anchors=np.array([[8.1, 6.2]], np.float32),  # type: ignore[arg-type]
-        labels=np.array(["a", "b"]),  # type: ignore[arg-type]
-        first_axis=np.str_("y"),  # type: ignore[arg-type]
-        exp_threshold=np.float32(1.1),
-        score_threshold=np.float64(1 / 3),
-        top_n=np.uint8(5),
-        activated=np.False_,  # type: ignore[arg-type]
-    )
-    again = HeadConfig.from_json(made.to_json())
-    assert again == made
-    assert again.anchors == ((float(np.float32(8.1)), float(np.float32(6.2))),)
-    assert pickle.loads(pickle.dumps(made)) == again
-
-
 SIDE = st.floats(1e-300, 1e300)
 
 
@@ -391,126 +225,51 @@ def test_json_brings_back_every_bit(anchors: Any, labels: Any, threshold: float,
     assert HeadConfig.from_json(made.to_json()) == made
 
 
-def test_json_with_only_the_needed_fields() -> None:
-    assert HeadConfig.from_json(json.dumps(NEEDED)) == head()
-
-
-@pytest.mark.parametrize("name", NEEDED)
-def test_json_without_a_needed_field(name: str) -> None:
-    fields = head().to_dict()
-    del fields[name]
-    with pytest.raises(ValueError, match=f"HeadConfig.*'{name}'$"):
-        HeadConfig.from_json(json.dumps(fields))
-
-
-def test_json_without_several_needed_fields() -> None:
-    with pytest.raises(ValueError, match=r"HeadConfig.*'anchors', 'grid', 'input_size', 'labels'$"):
-        HeadConfig.from_json("{}")
-
-
-def test_json_with_unknown_fields() -> None:
-    with pytest.raises(ValueError, match=r"HeadConfig.*'kernel', 'stride'$"):
-        HeadConfig.from_dict({**head().to_dict(), "stride": 16, "kernel": None})
-
-
-@pytest.mark.parametrize(("text", "kind"), [("[]", "list"), ("null", "NoneType"), ("3", "int"), ('"grid"', "str")])
-def test_json_that_is_no_object(text: str, kind: str) -> None:
-    with pytest.raises(ValueError, match=f"HeadConfig.*got {kind}"):
-        HeadConfig.from_json(text)
-
-
-@pytest.mark.parametrize("text", ["", "{", "{'grid': 3}", "grid"])
-def test_json_that_is_none(text: str) -> None:
-    with pytest.raises(ValueError, match=r"line 1 column \d"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "HeadConfig.*'anchors', 'grid', 'input_size', 'labels'$"),
+        (json.dumps({**NEEDED, "stride": 16, "kernel": None}), "HeadConfig.*'kernel', 'stride'$"),
+        ("[]", "HeadConfig.*got list"),
+        ("null", "HeadConfig.*got NoneType"),
+        ("", r"line 1 column \d"),
+        ("[" * 50_000, "JSON.*recursion"),
+        ("{'grid': 3}", r"line 1 column \d"),
+        (json.dumps({**NEEDED, "grid": [3, 0]}), "^grid"),
+        (json.dumps({**NEEDED, "score_threshold": math.nan}), "^score_threshold"),
+        (json.dumps({**NEEDED, "top_n": 1.5}), "^top_n"),
+    ],
+)
+def test_json_of_no_head(text: str, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
         HeadConfig.from_json(text)
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"grid": [3, 0]}, "grid"),
-        ({"score_threshold": math.nan}, "score_threshold"),
-        ({"layout": "nchw"}, "layout"),
-    ],
+    "remake", [copy.copy, copy.deepcopy, dataclasses.replace, lambda made: pickle.loads(pickle.dumps(made))]
 )
-def test_json_with_bad_values(fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        HeadConfig.from_json(json.dumps({**NEEDED, **fields}))
-
-
-@pytest.mark.parametrize("fields", [{"grid": [3, "2"]}, {"top_n": 1.5}, {"labels": ["a", 1]}, {"activated": "no"}])
-def test_json_with_values_of_the_wrong_type(fields: dict[str, Any]) -> None:
-    with pytest.raises((TypeError, ValueError), match=f"^{next(iter(fields))}"):
-        HeadConfig.from_json(json.dumps({**NEEDED, **fields}))
-
-
-# ---- copies, pickles, equality ------------------------------------------------------------------------------------------
-
-
-def used() -> HeadConfig:
-    """A head that has made all that it caches."""
+def test_copies_of_a_head_with_filled_caches(remake: Any) -> None:
     made = head(**OTHERS)
-    assert made.kernel is made.kernel
-    assert made.kernel.anchors == 12
-    assert made.blob_shapes is made.blob_shapes
-    assert made.single_shapes is made.single_shapes
-    return made
-
-
-@pytest.mark.parametrize(
-    "remake",
-    [
-        copy.copy,
-        copy.deepcopy,
-        dataclasses.replace,
-        *(lambda made, protocol=protocol: pickle.loads(pickle.dumps(made, protocol)) for protocol in range(6)),
-    ],
-)
-def test_copies_of_a_used_head(remake: Any) -> None:
-    made = used()
+    before = pickle.dumps(made), hash(made), repr(made)
+    blobs = [np.full(made.blob_shapes[name][0], 0.5, np.float32) for name in ("delta_bbox", "class_scores", "conf_scores")]
+    expected = sd.postprocess(*blobs, made)
+    assert len(expected) > 0
+    assert (pickle.dumps(made), hash(made), repr(made)) == before
     again = remake(made)
     assert again == made
-    assert hash(again) == hash(made)
-    assert again is not made
-    assert again.blob_shapes == made.blob_shapes
-    blobs = [np.full(again.blob_shapes[name][0], 0.5, np.float32) for name in ("delta_bbox", "class_scores", "conf_scores")]
-    assert len(sd.postprocess(*blobs, again)) > 0
-    assert sd.postprocess(*blobs, again) == sd.postprocess(*blobs, made)
+    assert sd.postprocess(*blobs, again) == expected
     with pytest.raises(dataclasses.FrozenInstanceError, match="'top_n'"):
         again.top_n = 3
 
 
-def test_use_changes_neither_equality_nor_hash_nor_repr() -> None:
-    fresh = head(**OTHERS)
-    assert used() == fresh
-    assert hash(used()) == hash(fresh)
-    assert repr(used()) == repr(fresh)
-    assert used().to_json() == fresh.to_json()
-    assert {fresh: 1}[used()] == 1
-    assert pickle.dumps(used()) == pickle.dumps(fresh)
-
-
-def test_repr_makes_the_same_head() -> None:
-    assert eval(repr(head(**OTHERS)), {"HeadConfig": HeadConfig}) == head(**OTHERS)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [*OTHERS.items(), ("input_size", (64, 33)), ("grid", (2, 3)), ("anchors", ((8, 6),)), ("labels", "ba")]
-)
-def test_heads_that_differ_in_one_field(name: str, value: Any) -> None:
-    assert head(**{name: list(value) if name == "labels" else value}) != head()
-
-
 def test_replace_checks_and_makes_a_new_kernel() -> None:
-    made = used()
+    made = head(**OTHERS)
+    assert made.kernel.anchors == 12
     other = dataclasses.replace(made, grid=(1, 1))
     assert other.kernel.anchors == 2
     assert other.blob_shapes["conf_scores"] == ((2, 1, 1),)
     with pytest.raises(ValueError, match="top_n must be at least 1"):
         dataclasses.replace(made, top_n=0)
-
-
-# ---- scaled -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -527,24 +286,12 @@ def test_voc_scaled(size: tuple[int, int], grid: tuple[int, int]) -> None:
 
 
 def test_kitti_scaled() -> None:
-    """Its first grid axis is the height."""
     made = sd.KITTI.scaled((624, 192))
     assert (made.input_size, made.grid) == ((624, 192), (12, 39))
     assert made.anchors == tuple((w / 2, h / 2) for w, h in sd.KITTI.anchors)
     assert sd.KITTI.scaled((1248, 192)).grid == (12, 78)
     assert sd.KITTI.scaled((624, 384)).grid == (24, 39)
     assert sd.KITTI.scaled((1264, 384)).grid == (24, 79)
-
-
-def test_scaled_to_itself() -> None:
-    for made in (sd.VOC, sd.KITTI):
-        assert made.scaled(made.input_size) == made
-
-
-def test_scaled_with_a_grid_of_its_own() -> None:
-    made = sd.VOC.scaled((10, 1000), grid=(2, 70))
-    assert (made.input_size, made.grid) == ((10, 1000), (2, 70))
-    assert made.kernel.anchors == 2 * 70 * 9
 
 
 @pytest.mark.parametrize("size", [(48, 48), (320, 48), (48, 320), (1, 1)])
@@ -554,43 +301,12 @@ def test_scaled_until_no_cell_is_left(size: tuple[int, int]) -> None:
     assert sd.VOC.scaled(size, grid=(1, 1)).grid == (1, 1)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        (((0, 5),), ValueError, "input_size.*got 0"),
-        ((320,), ValueError, "input_size.*got 320"),
-        (((320, 320.5),), TypeError, "input_size.*got 320.5"),
-        (((320, 320), (0, 3)), ValueError, "grid.*got 0"),
-        (((320, 320), 17), ValueError, "grid.*got 17"),
-    ],
-)
-def test_scaled_refuses(arguments: tuple[Any, ...], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        sd.VOC.scaled(*arguments)
-
-
-# ---- Preprocess ---------------------------------------------------------------------------------------------------------
-
-
 def test_preprocess_final_form() -> None:
     made = Preprocess([8, np.int64(4)], np.array([1, 2, 3]), np.float32(0.5), np.True_)  # type: ignore[arg-type]
     assert made == Preprocess((8, 4), (1.0, 2.0, 3.0), 0.5, True)
-    assert hash(made) == hash(Preprocess((8, 4), (1.0, 2.0, 3.0), 0.5, True))
-    assert dataclasses.asdict(made) == {
-        "size": (8, 4),
-        "mean": (1.0, 2.0, 3.0),
-        "scale": 0.5,
-        "swap_rb": True,
-        "resize": "stretch",
-    }
     assert plain_types(made.size) == (int, int)
     assert plain_types(made.mean) == (float, float, float)
     assert (type(made.scale), type(made.swap_rb)) == (float, bool)
-
-
-def test_preprocess_defaults_are_those_of_the_voc_network() -> None:
-    made = Preprocess((416, 416))
-    assert (made.mean, made.scale, made.swap_rb, made.resize) == ((104, 117, 123), 1, False, "stretch")
 
 
 @pytest.mark.parametrize(
@@ -618,10 +334,3 @@ def test_preprocess_defaults_are_those_of_the_voc_network() -> None:
 def test_preprocess_refuses(fields: dict[str, Any], error: Any, message: str) -> None:
     with pytest.raises(error, match=f"^{message}"):
         Preprocess(**{"size": (8, 4), **fields})
-
-
-def test_preprocess_is_frozen() -> None:
-    made = Preprocess((8, 4))
-    with pytest.raises(dataclasses.FrozenInstanceError, match="'scale'"):
-        made.scale = 2.0  # type: ignore[misc]
-    assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == made

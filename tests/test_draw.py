@@ -25,14 +25,6 @@ def test_a_copy_with_a_box_in_the_colour_of_its_class() -> None:
     assert (drawn[:90] == 30).all()
 
 
-def test_without_detections_it_is_the_picture() -> None:
-    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    drawn = sd.draw(image, sd.Detections([], [], [], sd.VOC.labels))
-    assert np.array_equal(drawn, image)
-    drawn[...] = 0
-    assert image.any()
-
-
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (1, 2000), (2000, 1), (64, 48), (4000, 3000)])
 @pytest.mark.parametrize("class_id", range(0, 20, 5))
 def test_any_size(size: tuple[int, int], class_id: int) -> None:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opencv_squeezedet import files, pictures
-from opencv_squeezedet.files import WholeFile, real_path, temporary_beside, write_together, write_whole
+from opencv_squeezedet.files import real_path, temporary_beside, write_together, write_whole
 from opencv_squeezedet.pictures import read_picture
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
@@ -38,11 +38,6 @@ def test_pipes_and_devices_are_refused(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(ValueError, match="regular file"):
         read_picture(tmp_path / name)
-
-
-def test_a_folder_is_no_picture(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=r"Is a directory|Permission denied"):
-        read_picture(tmp_path)
 
 
 def test_a_file_of_absurd_size_is_not_read(tmp_path: Path) -> None:
@@ -72,19 +67,15 @@ def test_a_part_of_a_png_that_is_larger_than_the_file(photo: np.ndarray) -> None
         pictures.decode_picture(bytes(content))
 
 
-@pytest.mark.parametrize("suffix", [".pfm", ".tiff", ".hdr"])
-def test_pictures_of_floats_are_the_same_pictures(tmp_path: Path, photo: np.ndarray, suffix: str) -> None:
+@pytest.mark.parametrize("suffix", [".pfm", ".tiff", ".hdr", ".png"])
+def test_pictures_of_floats_and_16_bits_are_the_same_pictures(tmp_path: Path, photo: np.ndarray, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     exact = [cv2.IMWRITE_TIFF_COMPRESSION, 1] if suffix == ".tiff" else []  # old OpenCV writes logarithms otherwise
-    cv2.imwrite(str(path), (photo / np.float32(255)).astype(np.float32), exact)
+    deep = photo.astype(np.uint16) * 257 if suffix == ".png" else (photo / np.float32(255)).astype(np.float32)
+    cv2.imwrite(str(path), deep, exact)
     picture = read_picture(path)
     assert (picture.dtype, picture.shape) == (np.uint8, photo.shape)
     assert np.abs(picture.astype(int) - photo).max() <= (2 if suffix == ".hdr" else 0)
-
-
-def test_pictures_of_16_bits_are_the_same_pictures(tmp_path: Path, photo: np.ndarray) -> None:
-    cv2.imwrite(str(tmp_path / "a.png"), photo.astype(np.uint16) * 257)
-    np.testing.assert_array_equal(read_picture(tmp_path / "a.png"), photo)
 
 
 def test_floats_that_are_no_picture(tmp_path: Path) -> None:
@@ -105,10 +96,6 @@ def test_a_circle_of_links(tmp_path: Path) -> None:
 # ---- writing -----------------------------------------------------------------------------------------------------------
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
 def test_temporary_names_are_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As of two containers with one process number and one folder, which draw the same name."""
     drawn = iter([b"same", b"same", b"same", b"other"])
@@ -120,11 +107,8 @@ def test_temporary_names_are_nobody_elses(tmp_path: Path, monkeypatch: pytest.Mo
         second = temporary_beside(tmp_path / "a.mp4")
     assert (first.name, second.name) == (f".{b'same'.hex()}.mp4", f".{b'other'.hex()}.mp4")
     assert first.read_text() == "the other container's"
-
-
-def test_temporary_names_fit_and_tell_of_their_file(tmp_path: Path) -> None:
-    temporary = temporary_beside(tmp_path / ("a." + "x" * 250))
-    assert len(temporary.name) < 40
+    monkeypatch.undo()
+    assert len(temporary_beside(tmp_path / ("a." + "x" * 250)).name) < 40
     with pytest.raises(OSError, match=r"missing.a\.json"):
         temporary_beside(tmp_path / "missing" / "a.json")
 
@@ -136,42 +120,6 @@ def test_the_users_mask_counts(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
-
-
-def test_all_together_or_none(tmp_path: Path) -> None:
-    one, two, three = (tmp_path / name for name in ("one", "two", "three"))
-    one.write_text("older")
-    three.mkdir()
-    with pytest.raises(OSError, match="three"):
-        write_together({one: b"1", two: b"2", three: b"3"})
-    assert one.read_text() == "older"
-    assert names(tmp_path) == ["one", "three"]
-    three.rmdir()
-    write_together({one: b"1", two: b"2", three: b"3"})
-    assert [path.read_bytes() for path in (one, two, three)] == [b"1", b"2", b"3"]
-    assert names(tmp_path) == ["one", "three", "two"]
-
-
-@pytest.mark.parametrize("error", [OSError(13, "Permission denied"), KeyboardInterrupt()])
-@pytest.mark.parametrize("failing", [0, 1, 2])
-def test_what_was_there_comes_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int, error: BaseException
-) -> None:
-    """Where a file cannot take its place, as in a folder in which one may only make files."""
-    paths = [tmp_path / str(i) for i in range(3)]
-    paths[1].write_text("older")
-    keep = WholeFile.keep
-
-    def fail(file: WholeFile) -> None:
-        if file.path == paths[failing]:
-            raise error
-        keep(file)
-
-    monkeypatch.setattr(WholeFile, "keep", fail)
-    with pytest.raises(type(error)):
-        write_together(dict.fromkeys(paths, b"new"))
-    assert names(tmp_path) == ["1"]
-    assert paths[1].read_text() == "older"
 
 
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="links")

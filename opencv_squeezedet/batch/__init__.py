@@ -4,6 +4,11 @@
 with one network per core. ``squeezedet batch`` is the command: `run` processes each part of a `Job` exactly once.
 """
 
+from opencv_squeezedet.extras import needs
+
+with needs("ray", what="opencv_squeezedet.batch"):
+    import pyarrow  # noqa: F401
+
 from opencv_squeezedet.batch.columns import SCHEMA, Detect
 from opencv_squeezedet.batch.inputs import InputError, InputSlice, find_inputs
 from opencv_squeezedet.batch.job import Job, JobError, JobSettings, begin

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import pyarrow as pa
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet._opencv import silent_opencv
@@ -19,15 +20,11 @@ from opencv_squeezedet.batch import storage
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.detector import SqueezeDet
 from opencv_squeezedet.errors import reason
-from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.pictures import decode_picture
 from opencv_squeezedet.pipeline import chunks, ordered_map
 from opencv_squeezedet.preprocess import Picture, Resize
-
-with needs("ray", what="opencv_squeezedet.batch"):
-    import pyarrow as pa
 
 SCHEMA = pa.schema(
     [
@@ -75,19 +72,16 @@ class Detect:
 
     Parameters
     ----------
-    model, weights, resize, backend : optional
-        As for `SqueezeDet`.
-    target : str, optional
-        As for `SqueezeDet`, in the worker processes, not in the one that creates this object.
+    model, weights, resize, backend, target : optional
+        As for `SqueezeDet`; the target is that of the worker processes, not of the process that creates this object.
     column : str, optional
         The column with the pictures. Its values are the bytes of picture files, their paths or addresses (``s3://...``), or
         pictures as for `SqueezeDet.detect` (BGR). Default: the first of ``image``, ``bytes`` and ``path`` that exists.
     keep : sequence of str
         Input columns to copy to the output, before those of `SCHEMA`.
-    batch : int
-        Number of pictures per pass of the network. The last digits of scores may depend on it.
-    readers : int
-        Number of threads that read and decode pictures ahead.
+    batch, readers : int
+        Number of pictures per pass of the network, on which the last digits of scores may depend; number of threads that read
+        and decode pictures ahead.
     threads : int, optional
         Number of OpenCV's threads in the worker processes, which run the network. Default: unchanged.
     **options
@@ -168,7 +162,7 @@ class Detect:
 
     def table(self, rows: Any) -> Any:
         """Return the detections in a batch of rows of any kind as a `pyarrow.Table`."""
-        names = _names(rows)
+        names = list(rows.column_names if isinstance(rows, pa.Table) else rows.keys())
         known = [self.column] if self.column is not None else [name for name in _COLUMNS if name in names]
         if not known or not {*known[:1], *self.keep} <= set(names):
             wanted = ", ".join(map(repr, [*known[:1], *self.keep])) or " or ".join(map(repr, _COLUMNS))
@@ -229,15 +223,8 @@ def _picture(content: Any) -> Picture:
     return decode_picture(bytes(content))
 
 
-def _names(rows: Any) -> list[str]:
-    return list(rows.column_names if isinstance(rows, pa.Table) else rows.keys())
-
-
 def _values(rows: Any, name: str) -> list[Any]:
-    column = rows[name]
-    if isinstance(column, pa.ChunkedArray):
-        return list(column.to_pylist())
-    return list(column)
+    return list(rows[name].to_pylist() if isinstance(rows, pa.Table) else rows[name])
 
 
 def _table(paths: Sequence[Any], rows: Sequence[_Outcome]) -> Any:

@@ -7,16 +7,16 @@ import glob
 import io
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 from typing import Any, NamedTuple
 
-from opencv_squeezedet.batch import storage
-from opencv_squeezedet.extras import needs
-from opencv_squeezedet.pictures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+import pyarrow as pa
+from pyarrow import fs
+from pyarrow import parquet as pq
 
-with needs("ray", what="opencv_squeezedet.batch"):
-    import pyarrow as pa
-    from pyarrow import fs
-    from pyarrow import parquet as pq
+from opencv_squeezedet.batch import storage
+from opencv_squeezedet.pictures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
 NO_ROW_GROUP = -1
@@ -70,10 +70,8 @@ def find_inputs(
 
     Raises
     ------
-    InputError
-        Names the source. A missing picture in a list is yielded all the same.
-    OSError
-        If a folder, a list or a Parquet file cannot be read.
+    InputError, OSError
+        If a source has no pictures or cannot be read. A missing picture in a list is yielded all the same.
     """
     finder = _Finder(recursive, column, None if without is None else storage.absolute(without))
     for source in sources:
@@ -111,15 +109,18 @@ class _Finder:
             raise InputError(f"{title}: videos are not supported; use squeezedet detect")
         if source is not None and suffix == ".txt":
             raise InputError(f"{title}: a list cannot name another list")
-        found = storage.info(location)
-        if found.type == fs.FileType.Directory:
+        info = storage.info(location)
+        if info.type == fs.FileType.Directory:
             entries = self._in_folder(location)
-        elif found.type == fs.FileType.File:
-            entries = self._file(location, found)
+        elif info.type == fs.FileType.File:
+            entries = self._file(location, info)
         elif glob.has_magic(name):
-            entries = (entry for match, info in _matches(location) for entry in self._matched(match, info))
+            parts = location.split("/")
+            fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+            matches = _below("/".join(parts[:fixed]) or "/", parts[fixed:])
+            entries = (entry for match, info in matches for entry in self._matched(match, info))
         else:
-            missing = found.type == fs.FileType.NotFound
+            missing = info.type == fs.FileType.NotFound
             raise InputError(f"{title}: {'no such' if missing else 'not a regular'} file or folder")
         first = next(entries, None)
         if first is None:
@@ -128,32 +129,29 @@ class _Finder:
         yield first
         yield from entries
 
-    def _matched(self, location: str, found: Any) -> Iterator[InputSlice]:
-        if found.type == fs.FileType.Directory:
+    def _matched(self, location: str, info: Any) -> Iterator[InputSlice]:
+        if info.type == fs.FileType.Directory:
             yield from self._in_folder(location)
         elif _suffix(location) in PICTURE_SUFFIXES | PARQUET_SUFFIXES:
-            yield from self._file(location, found)
+            yield from self._file(location, info)
 
     def _in_folder(self, folder: str) -> Iterator[InputSlice]:
-        entries = self._of_suffix(folder, PICTURE_SUFFIXES)
-        first = next(entries, None)
-        if first is None:
-            entries = self._of_suffix(folder, PARQUET_SUFFIXES)
-        else:
-            yield first
-        yield from entries
+        pictures = self._of_suffix(folder, PICTURE_SUFFIXES)
+        first = next(pictures, None)
+        yield from self._of_suffix(folder, PARQUET_SUFFIXES) if first is None else chain([first], pictures)
 
     def _of_suffix(self, folder: str, suffixes: frozenset[str]) -> Iterator[InputSlice]:
-        for location, found in storage.listing(folder):
-            hidden = str(found.base_name).startswith(("_", ".")) and suffixes is PARQUET_SUFFIXES
-            if found.type == fs.FileType.Directory:
+        for location, info in storage.listing(folder):
+            hidden = str(info.base_name).startswith(("_", ".")) and suffixes is PARQUET_SUFFIXES
+            if info.type == fs.FileType.Directory:
                 if self._recursive and location != self._without and not hidden:
                     yield from self._of_suffix(location, suffixes)
             elif _suffix(location) in suffixes and not hidden:
-                yield from self._file(location, found)
+                yield from self._file(location, info)
 
-    def _file(self, location: str, found: Any) -> Iterator[InputSlice]:
-        size, modified = _known(found)
+    def _file(self, location: str, info: Any) -> Iterator[InputSlice]:
+        size = _UNKNOWN if info.size is None else int(info.size)
+        modified = _UNKNOWN if info.mtime_ns is None else int(info.mtime_ns)
         if _suffix(location) not in PARQUET_SUFFIXES:
             yield InputSlice(location, size=size, modified=modified)
             return
@@ -171,44 +169,31 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _known(found: Any) -> tuple[int, int]:
-    size, modified = found.size, found.mtime_ns
-    return _UNKNOWN if size is None else int(size), _UNKNOWN if modified is None else int(modified)
-
-
 def _listed(location: str) -> InputSlice:
-    if storage.is_remote(location):
-        return InputSlice(location)
-    try:
-        status = os.stat(location)
-    except (OSError, ValueError):
-        return InputSlice(location)
-    return InputSlice(location, size=status.st_size, modified=status.st_mtime_ns)
-
-
-def _matches(pattern: str) -> Iterator[tuple[str, Any]]:
-    """Yield the matches of a pattern, as `glob.glob` does with ``recursive``, on this machine and in stores."""
-    parts = pattern.split("/")
-    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    yield from _below("/".join(parts[:fixed]) or "/", parts[fixed:])
+    with suppress(OSError, ValueError):
+        if not storage.is_remote(location):
+            status = os.stat(location)
+            return InputSlice(location, size=status.st_size, modified=status.st_mtime_ns)
+    return InputSlice(location)
 
 
 def _below(folder: str, parts: list[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the matches of the parts of a pattern, as `glob.glob` does with ``recursive``, here and in stores."""
     part, *rest = parts
     if part == "**" and rest:
         yield from _below(folder, rest)
-    for location, found in storage.listing(folder):
-        name, is_folder = str(found.base_name), found.type == fs.FileType.Directory
+    for location, info in storage.listing(folder):
+        name, is_folder = str(info.base_name), info.type == fs.FileType.Directory
         if name.startswith(".") and not part.startswith("."):
             continue
         if part == "**":
             if is_folder:
                 yield from _below(location, parts)
             elif not rest:
-                yield location, found
+                yield location, info
         elif fnmatch.fnmatchcase(name, part):
             if not rest:
-                yield location, found
+                yield location, info
             elif is_folder:
                 yield from _below(location, rest)
 
@@ -229,19 +214,8 @@ def row_counts(file: Any) -> list[int]:
 def column_of(schema: Any, wanted: str | None, location: str) -> str:
     """Return the name of the picture column: bytes of files, their paths, or structs with a field ``bytes``.
 
-    Parameters
-    ----------
-    schema : pyarrow.Schema
-        The Parquet file's schema.
-    wanted : str, optional
-        The name to require. Default: the first of ``bytes``, ``image`` and ``path``, or else the only column of bytes.
-    location : str
-        The file's location, for the error.
-
-    Raises
-    ------
-    InputError
-        If there is no such column.
+    Without a ``wanted`` name: the first of ``bytes``, ``image`` and ``path``, or else the only column of bytes. InputError,
+    with the file's ``location``, if there is no such column.
     """
     fitting = [field.name for field in schema if _holds_pictures(field.type)]
     if wanted is not None:

@@ -16,12 +16,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+import pyarrow as pa
+from pyarrow import fs
+
 from opencv_squeezedet.batch import storage
 from opencv_squeezedet.batch.inputs import NO_ROW_GROUP, InputSlice, column_of, parquet_file, row_counts
-from opencv_squeezedet.extras import needs
-
-with needs("ray", what="opencv_squeezedet.batch"):
-    import pyarrow as pa
 
 Format = Literal["parquet", "jsonl"]
 
@@ -52,14 +51,10 @@ class JobSettings:
 
     Parameters
     ----------
-    model : str
-        The model's fingerprint, see `Model`.
-    options : dict
-        Options of detection.
-    column : str or None
-        The picture column of the Parquet files.
-    format : {"parquet", "jsonl"}
-        Format of the output.
+    model, options : str, dict
+        The model's fingerprint, see `Model`, and the options of detection.
+    column, format : str or None, {"parquet", "jsonl"}
+        The picture column of Parquet inputs, and the format of the output.
     part : int
         Number of pictures per part; the last part may have fewer.
     """
@@ -73,17 +68,7 @@ class JobSettings:
 
 @dataclass(frozen=True)
 class Job:
-    """A started job. It can be pickled, and used in every process that can access its folder.
-
-    Parameters
-    ----------
-    folder : str
-        The output folder.
-    settings : JobSettings
-        The settings that determine the results.
-    parts, pictures : int
-        Numbers of parts and pictures.
-    """
+    """A started job, with its output folder. It can be pickled, and used in every process that can access the folder."""
 
     folder: str
     settings: JobSettings
@@ -97,7 +82,7 @@ class Job:
     def missing(self) -> list[int]:
         """Return the numbers of the unfinished parts."""
         pattern = re.compile(rf"part-(\d{{6,}})\.{self.settings.format}")
-        names = (pattern.fullmatch(str(found.base_name)) for _, found in storage.listing(self.folder))
+        names = (pattern.fullmatch(str(info.base_name)) for _, info in storage.listing(self.folder))
         done = {int(name[1]) for name in names if name is not None}
         return [part for part in range(self.parts) if part not in done]
 
@@ -140,14 +125,8 @@ def _parquet_rows(entry: InputSlice, wanted: str | None) -> Iterator[dict[str, l
                 rows = batch.slice(begin - row, end - begin).to_pydict()
                 contents = [_beside(entry.location, content) for content in rows[column]]
                 names = rows["path"] if "path" in rows and column != "path" else contents
-                numbers = range(begin, end)
-                yield {
-                    "path": [
-                        name if isinstance(name, str) else f"{entry.location}#{number}"
-                        for name, number in zip(names, numbers, strict=True)
-                    ],
-                    "content": contents,
-                }
+                named = (name if isinstance(name, str) else f"{entry.location}#{i}" for i, name in enumerate(names, begin))
+                yield {"path": list(named), "content": contents}
             row += batch.num_rows
             if row >= entry.first + entry.pictures:
                 return
@@ -180,25 +159,26 @@ def begin(folder: str, entries: Iterable[InputSlice], settings: JobSettings, *, 
 
     Raises
     ------
-    JobError
-        If the folder has other content, or a job that is not resumed or has other inputs or settings.
-    OSError
-        If the folder cannot be written to.
+    JobError, OSError
+        If the folder has other content, or a job that is not resumed or has other inputs or settings; if it is not writable.
     """
     folder = storage.absolute(folder)
     if storage.exists(storage.join(folder, _JOB)):
         if not resume:
             raise JobError(f"{folder} already has a job: resume it, or choose another folder")
         job = _stored(folder)
-        _check_reading(job, settings)
+        _check_settings(job, settings)
         _check_entries(job, entries)
         storage.remove_leftovers(folder)
         return job
-    if storage.exists(folder) and (not storage.is_folder(folder) or not _only_leftovers(folder)):
+    kind = storage.info(folder).type
+    leftovers = kind == fs.FileType.Directory and all(str(info.base_name)[0] == "_" for _, info in storage.listing(folder))
+    if kind != fs.FileType.NotFound and not leftovers:
         raise JobError(f"{folder} is not an empty folder, and has no job")
     entries = iter(entries)
     first = list(itertools.islice(entries, _COUNTED))  # before the folder is created: a wrong name is often the first
-    storage.make_folder(folder)
+    store, path = storage.locate(folder)
+    store.create_dir(path, recursive=True)
     storage.remove_leftovers(folder)
     if not settings.part:
         pictures = sum(entry.pictures for entry in first)
@@ -214,10 +194,6 @@ def begin(folder: str, entries: Iterable[InputSlice], settings: JobSettings, *, 
     job = Job(folder, settings, count, pictures)
     storage.write_whole(storage.join(folder, _JOB), json.dumps(asdict(job), indent=2).encode())
     return job
-
-
-def _only_leftovers(folder: str) -> bool:
-    return all(str(found.base_name).startswith("_") for _, found in storage.listing(folder))
 
 
 def _part_size(pictures: int | None) -> int:
@@ -256,13 +232,11 @@ def _stored(folder: str) -> Job:
         raise JobError(f"{storage.join(folder, _JOB)} is damaged: choose another folder") from error
 
 
-def _check_reading(job: Job, settings: JobSettings) -> None:
-    old, new = asdict(job.settings), asdict(settings)
-    if not new["part"]:
-        del new["part"]
-    for name, value in new.items():
-        if json.loads(json.dumps(value)) != old[name]:
-            difference = "another model" if name == "model" else f"{name} {old[name]!r}, not {value!r}"
+def _check_settings(job: Job, settings: JobSettings) -> None:
+    for name, value in json.loads(json.dumps(asdict(settings))).items():
+        stored = getattr(job.settings, name)
+        if value != stored and (name, value) != ("part", 0):
+            difference = "another model" if name == "model" else f"{name} {stored!r}, not {value!r}"
             raise JobError(f"{job.folder} has a job with {difference}: choose another folder")
 
 
@@ -272,14 +246,10 @@ def _check_entries(job: Job, entries: Iterable[InputSlice]) -> None:
     current = _split_into_parts(entries, job.settings.part)
     for before, now in itertools.zip_longest(itertools.chain.from_iterable(stored), itertools.chain.from_iterable(current)):
         if before != now:
-            raise JobError(f"{job.folder} has a job with other inputs: {_difference(before, now)}")
-
-
-def _difference(before: InputSlice | None, now: InputSlice | None) -> str:
-    if before is None:
-        return f"{now.location if now else ''} is new"
-    if now is None:
-        return f"{before.location} is missing now"
-    if before.location == now.location:
-        return f"{now.location} has been modified"
-    return f"{now.location} is in the position of {before.location}"
+            if before is None or now is None:
+                difference = f"{now.location} is new" if now else f"{before and before.location} is missing now"
+            elif before.location == now.location:
+                difference = f"{now.location} has been modified"
+            else:
+                difference = f"{now.location} is in the position of {before.location}"
+            raise JobError(f"{job.folder} has a job with other inputs: {difference}")

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import json as arrow_json
+from pyarrow import parquet as pq
 
 from opencv_squeezedet.batch import storage
 from opencv_squeezedet.batch.columns import SCHEMA, Detect, failed_row
 from opencv_squeezedet.batch.job import Format, Job
-from opencv_squeezedet.extras import needs
-
-with needs("ray", what="opencv_squeezedet.batch"):
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    from pyarrow import json as arrow_json
-    from pyarrow import parquet as pq
 
 _MAX_CRASHES = 2  # of workers on the same picture
-_CRASHED = f"the process crashed {_MAX_CRASHES} times on this picture"
+_UNKNOWN = "-1"  # no picture's number
 
 
 class PartResult(NamedTuple):
@@ -37,15 +35,7 @@ class PartResult(NamedTuple):
 
 @dataclass(frozen=True)
 class Worker:
-    """Processes parts of a job.
-
-    Parameters
-    ----------
-    job : Job
-        The job.
-    detect : Detect
-        Applied to each picture.
-    """
+    """Processes parts of a job: applies ``detect`` to each picture."""
 
     job: Job
     detect: Detect
@@ -59,58 +49,32 @@ class Worker:
         start, location = time.monotonic(), self.job.location(part)
         if storage.exists(location):
             return _done(part, _decode(storage.read(location), self.job.settings.format), 0.0)
-        record = _CrashRecord.open(storage.join(self.job.folder, f"_begun-{part:06}.json"))
-        tables = self._one_at_a_time(part, record) if record.crashes else map(self.detect.table, self.job.rows(part))
+        record = storage.join(self.job.folder, f"_begun-{part:06}.json")
+        crashes: dict[str, int] = {}
+        if storage.exists(record):  # the last worker crashed
+            last = json.loads(storage.read(record))
+            crashes = {**last["crashes"], last["at"]: last["crashes"].get(last["at"], 0) + 1}
+        _record(record, _UNKNOWN, crashes)
+        tables = self._one_at_a_time(part, record, crashes) if crashes else map(self.detect.table, self.job.rows(part))
         table = pa.concat_tables(tables)
         storage.write_whole(location, _encode(table, self.job.settings.format))
-        record.close()
+        store, path = storage.locate(record)
+        store.delete_file(path)
         return _done(part, table, time.monotonic() - start)
 
-    def _one_at_a_time(self, part: int, record: _CrashRecord) -> Iterator[Any]:
-        number = 0
-        for rows in self.job.rows(part):
-            for path, content in zip(rows["path"], rows["content"], strict=True):
-                if record.crashes.get(number, 0) >= _MAX_CRASHES:
-                    yield failed_row(path, _CRASHED)
-                else:
-                    record.at(number)
-                    yield self.detect.table({"path": [path], "content": [content]})
-                number += 1
+    def _one_at_a_time(self, part: int, record: str, crashes: dict[str, int]) -> Iterator[Any]:
+        pairs = (zip(rows["path"], rows["content"], strict=True) for rows in self.job.rows(part))
+        for number, (path, content) in enumerate(itertools.chain.from_iterable(pairs)):
+            if crashes.get(str(number), 0) >= _MAX_CRASHES:
+                yield failed_row(path, f"the process crashed {_MAX_CRASHES} times on this picture")
+            else:
+                _record(record, str(number), crashes)
+                yield self.detect.table({"path": [path], "content": [content]})
 
 
-@dataclass
-class _CrashRecord:
-    """A file that exists while a part is processed, and tells the next worker on which picture the last one crashed.
-
-    Parameters
-    ----------
-    location : str
-        The file.
-    crashes : dict
-        Number of crashes for each picture of the part, by its number; -1 stands for an unknown picture.
-    """
-
-    location: str
-    crashes: dict[int, int] = field(default_factory=dict)
-
-    @classmethod
-    def open(cls, location: str) -> _CrashRecord:
-        """Read the record of the last worker, if it crashed, and start that of this one."""
-        record = cls(location)
-        if storage.exists(location):
-            stored = json.loads(storage.read(location))
-            record.crashes = {int(number): count for number, count in stored["crashes"].items()}
-            record.crashes[stored["at"]] = record.crashes.get(stored["at"], 0) + 1
-        record.at(-1)
-        return record
-
-    def at(self, number: int) -> None:
-        """Record the next picture."""
-        storage.write_whole(self.location, json.dumps({"at": number, "crashes": self.crashes}).encode())
-
-    def close(self) -> None:
-        """Remove the file."""
-        storage.remove(self.location)
+def _record(location: str, number: str, crashes: dict[str, int]) -> None:
+    """Tell the next worker, should this one crash, on which picture, and how often each has crashed a worker before."""
+    storage.write_whole(location, json.dumps({"at": number, "crashes": crashes}).encode())
 
 
 def _done(part: int, table: Any, seconds: float) -> PartResult:
@@ -129,15 +93,15 @@ def _encode(table: Any, kind: Format) -> bytes:
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
     """A row whose numbers have just enough digits to restore the same float32."""
+
+    def digits(values: list[float]) -> list[float]:
+        return [float(str(np.float32(value))) for value in values]
+
     return row | {
-        "confidence": [_digits(score) for score in row["confidence"]],
-        "xyxy": [[_digits(edge) for edge in box] for box in row["xyxy"]],
+        "confidence": digits(row["confidence"]),
+        "xyxy": [digits(box) for box in row["xyxy"]],
         "milliseconds": round(row["milliseconds"], 3),
     }
-
-
-def _digits(value: float) -> float:
-    return float(str(np.float32(value)))
 
 
 def _decode(content: bytes, kind: Format) -> Any:

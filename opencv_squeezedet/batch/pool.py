@@ -45,11 +45,11 @@ def detect(
     Parameters
     ----------
     dataset : ray.data.Dataset
-        With a column ``bytes``, ``path`` or ``image``, as for `Detect`. From paths or addresses, the actors read pictures in
-        parallel with detection. Steps that read (``ray.data.read_binary_files``, ``read_parquet``) take a core from the
-        actors; on a cluster with a single core they never finish.
+        With a column ``bytes``, ``path`` or ``image``, as for `Detect`. From paths, the actors read pictures in parallel with
+        detection. Steps that read (``ray.data.read_binary_files``, ``read_parquet``) take a core from the actors; on a cluster
+        with a single core they never finish.
     model, weights, **options
-        As for `Detect`: ``score_threshold``, ``backend``, ``column``, ``keep``, ``batch`` and others.
+        As for `Detect`.
     workers : int, optional
         Maximum number of actors. Default: as many as the cluster's cores (or GPUs) allow.
     cpus : int
@@ -64,19 +64,17 @@ def detect(
 
     Raises
     ------
-    ImportError
-        Without Ray; it names the extra.
-    ValueError, TypeError, FileNotFoundError, ModelError
-        As `Detect`.
+    ImportError, ValueError, TypeError, FileNotFoundError, ModelError
+        Without Ray, and as `Detect`.
     """
     detect = Detect(model, weights, threads=cpus, **options)
     rows = -(-_ROWS // detect.batch) * detect.batch
-    return _mapped(dataset, _Tables, (detect,), rows, _pool(workers, cpus, gpus, least=1))
+    return _mapped(dataset, _Tables, detect, rows, _pool(workers, cpus, gpus, least=1))
 
 
-def _mapped(dataset: Any, kind: type, arguments: tuple[Any, ...], rows: int, pool: dict[str, Any]) -> Any:
-    """Return a dataset mapped by a pool of actors, some of which may die before they start."""
-    mapped = dataset.map_batches(kind, fn_constructor_args=arguments, batch_size=rows, batch_format="numpy", **pool)
+def _mapped(dataset: Any, kind: type, argument: Detect | Worker, rows: int, pool: dict[str, Any]) -> Any:
+    """A dataset mapped by a pool of actors, some of which may die before they start."""
+    mapped = dataset.map_batches(kind, fn_constructor_args=(argument,), batch_size=rows, batch_format="numpy", **pool)
     mapped.context.max_consecutive_actor_init_deaths = _MAX_INIT_DEATHS  # else an actor that dies with its node ends the job
     return mapped
 
@@ -91,11 +89,15 @@ class _Tables:
         return self._detect.table(rows)
 
 
-def _pool(workers: int | None, cpus: int, gpus: float, *, least: int | None = None) -> dict[str, Any]:
-    """Return the options of ``map_batches`` for a pool that starts with ``least`` actors."""
+def _ray() -> Any:
     with needs("ray", what="opencv_squeezedet.batch"):
-        import ray
         import ray.data
+    return ray
+
+
+def _pool(workers: int | None, cpus: int, gpus: float, *, least: int | None = None) -> dict[str, Any]:
+    """The options of ``map_batches`` for a pool that starts with ``least`` actors."""
+    ray = _ray()
     _checks.count("cpus", cpus)
     if workers is None:
         has = ray.cluster_resources()
@@ -119,18 +121,18 @@ def cluster(address: str | None = None, *, verbose: bool = False) -> Iterator[No
 
     Raises
     ------
-    ImportError
-        Without Ray; it names the extra.
-    ConnectionError
-        If no cluster answers at the address.
+    ImportError, ConnectionError
+        Without Ray; if no cluster answers at the address.
     """
-    if address is not None:
-        _check_reachable(address)
-    else:
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        try:
+            socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()  # Ray would wait for minutes
+        except (OSError, OverflowError) as error:
+            raise ConnectionError(f"no Ray cluster answers at {address}: {error}") from error
+    if address is None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    with needs("ray", what="opencv_squeezedet.batch"):
-        import ray
-        import ray.data
+    ray = _ray()
     local = {"num_cpus": available_cores(), "include_dashboard": False, "object_store_memory": _STORE_BYTES}
     level = logging.INFO if verbose else logging.CRITICAL
     ray.init(address or "local", logging_level=level, log_to_driver=verbose, **(local if address is None else {}))
@@ -140,16 +142,6 @@ def cluster(address: str | None = None, *, verbose: bool = False) -> Iterator[No
         yield
     finally:
         ray.shutdown()
-
-
-def _check_reachable(address: str) -> None:
-    """Raise a ConnectionError if nothing answers, for which Ray would wait for minutes."""
-    host, colon, port = address.rpartition(":")
-    if colon and port.isdecimal() and "/" not in host:
-        try:
-            socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
-        except (OSError, OverflowError) as error:
-            raise ConnectionError(f"no Ray cluster answers at {address}: {error}") from error
 
 
 def run(job: Job, detect: Detect, *, workers: int | None = None, cpus: int = 1, gpus: float = 0.0) -> Iterator[PartResult]:
@@ -169,13 +161,11 @@ def run(job: Job, detect: Detect, *, workers: int | None = None, cpus: int = 1, 
     WorkerError
         If a part's file cannot be written, or a worker fails for a reason other than a picture.
     """
-    with needs("ray", what="opencv_squeezedet.batch"):
-        import ray.data
     missing = job.missing()
     if not missing:
         return
-    parts = ray.data.from_items([{"part": part} for part in missing], override_num_blocks=min(len(missing), _MOST_TASKS))
-    done = _mapped(parts, _Parts, (Worker(job, detect),), 1, _pool(workers, cpus, gpus))
+    parts = _ray().data.from_items([{"part": part} for part in missing], override_num_blocks=min(len(missing), _MOST_TASKS))
+    done = _mapped(parts, _Parts, Worker(job, detect), 1, _pool(workers, cpus, gpus))
     for batch in done.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
         for error, *row in zip(*(batch[name].tolist() for name in ("error", *PartResult._fields)), strict=True):
             if error:

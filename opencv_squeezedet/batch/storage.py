@@ -14,12 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from opencv_squeezedet.extras import needs
+from pyarrow import fs
+
 from opencv_squeezedet.files import read_regular
 from opencv_squeezedet.pictures import MOST_PICTURE_BYTES
-
-with needs("ray", what="opencv_squeezedet.batch"):
-    from pyarrow import fs
 
 _TEMPORARY = "_new-"  # readers of Parquet folders ignore names that start with an underscore
 
@@ -36,9 +34,8 @@ def is_remote(location: str) -> bool:
     return "://" in location
 
 
-@cache
+@cache  # slow to create
 def _store(scheme: str, bucket: str) -> tuple[Any, str]:
-    """The file system of a bucket, which is slow to create, and the prefix of its paths."""
     store, path = fs.FileSystem.from_uri(f"{scheme}://{bucket}/x")
     return store, path.removesuffix("x")
 
@@ -72,11 +69,6 @@ def open_input(location: str) -> Any:
     return store.open_input_file(path)
 
 
-def is_folder(location: str) -> bool:
-    """Whether the location is a folder; in a store, also a prefix of keys."""
-    return bool(info(location).type == fs.FileType.Directory)
-
-
 def exists(location: str) -> bool:
     """Whether the location is a file or a folder."""
     return bool(info(location).type != fs.FileType.NotFound)
@@ -88,17 +80,11 @@ def info(location: str) -> Any:
     return store.get_file_info(path)
 
 
-def make_folder(location: str) -> None:
-    """Create a folder and its parents; OSError if that fails."""
-    store, path = locate(location)
-    store.create_dir(path, recursive=True)
-
-
 def listing(folder: str) -> list[tuple[str, Any]]:
     """Return what lies in a folder, sorted by name: locations, and their `pyarrow.fs.FileInfo`."""
     store, path = locate(folder)
-    found = store.get_file_info(fs.FileSelector(path, allow_not_found=True))
-    return [(join(folder, info.base_name), info) for info in sorted(found, key=lambda info: str(info.base_name))]
+    infos = store.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return [(join(folder, info.base_name), info) for info in sorted(infos, key=lambda info: str(info.base_name))]
 
 
 def join(folder: str, name: str) -> str:
@@ -132,13 +118,7 @@ def write_whole(location: str, content: bytes) -> None:
 
 def remove_leftovers(folder: str) -> None:
     """Remove incomplete files of killed processes."""
-    for location, found in listing(folder):
-        if str(found.base_name).startswith(_TEMPORARY):
+    for location, info in listing(folder):
+        if str(info.base_name).startswith(_TEMPORARY):
             store, path = locate(location)
             store.delete_file(path)
-
-
-def remove(location: str) -> None:
-    """Remove a file."""
-    store, path = locate(location)
-    store.delete_file(path)

@@ -53,10 +53,10 @@ def run(args: argparse.Namespace) -> int:
     dataset = dataset_options.load(args)
     with usage_errors():
         boxes = box_shapes(dataset, args.size)
-        found = find_shapes(boxes, args.count, distance=args.distance, seed=args.seed)
-        config = anchor_config(found.shapes, dataset.labels, args.size)
-        picture = None if args.plot is None else plot(boxes, found, args.size, Path(args.plot).suffix)
-    _print(boxes, found, args.size)
+        anchors = find_shapes(boxes, args.count, distance=args.distance, seed=args.seed)
+        config = anchor_config(anchors.shapes, dataset.labels, args.size)
+        picture = None if args.plot is None else plot(boxes, anchors, args.size, Path(args.plot).suffix)
+    _print(boxes, anchors, args.size)
     if args.json is not None:
         write_target(args.json, f"{config.to_json()}\n".encode())
     if picture is not None:
@@ -64,10 +64,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print(boxes: np.ndarray, found: AnchorShapes, size: tuple[int, int]) -> None:
-    shapes = zip(found.shapes.tolist(), found.share.tolist(), found.mean_iou.tolist(), strict=True)
+def _print(boxes: np.ndarray, anchors: AnchorShapes, size: tuple[int, int]) -> None:
+    shapes = zip(anchors.shapes.tolist(), anchors.share.tolist(), anchors.mean_iou.tolist(), strict=True)
     rows = [[f"{w:.1f}", f"{h:.1f}", f"{100 * share:.1f}", f"{iou:.3f}"] for (w, h), share, iou in shapes]
     print_table(["width", "height", "boxes, %", "mean IoU"], rows, numbers=4)
     published = VOC.scaled(size).anchors
-    print(f"mean best IoU of {len(boxes)} boxes: {found.mean_best_iou:.3f}")
+    print(f"mean best IoU of {len(boxes)} boxes: {anchors.mean_best_iou:.3f}")
     print(f"with the published shapes of VOC: {score_shapes(boxes, published).mean_best_iou:.3f}")

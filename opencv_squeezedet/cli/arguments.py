@@ -60,10 +60,10 @@ def unit_fraction(text: str) -> float:
 
 def input_size(text: str) -> tuple[int, int]:
     """Read a network's input size: 416 or 416x416."""
-    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
-    if found is None:
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if match is None:
         raise argparse.ArgumentTypeError(f"pixels, as in 416 or 416x416, were expected, got {text!r}")
-    return int(found[1]), int(found[2] or found[1])
+    return int(match[1]), int(match[2] or match[1])
 
 
 # ---- options -----------------------------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def add_weights(add: Add) -> None:
 
 
 def add_backend(add: Add) -> None:
-    """Add the options that choose what runs the network."""
+    """Add the options that select the backend and its device."""
     add(
         "--backend",
         choices=get_args(BackendName),
@@ -98,34 +98,18 @@ def add_letterbox(add: Add) -> None:
 
 def add_postprocessing(add: Add, *, threshold: float | None = None) -> None:
     """Add the options of post-processing; ``threshold`` is the score threshold's default."""
-    own = "(default: the model's setting)"
-    add(
-        "--threshold",
-        type=unit_fraction,
-        default=threshold,
-        metavar="SCORE",
-        help=f"score threshold in [0, 1] {own if threshold is None else '(default: %(default)s)'}",
-    )
-    add("--nms", type=unit_fraction, metavar="IOU", help=f"NMS threshold in [0, 1] {own}")
+    own, iou = "(default: the model's setting)", {"type": unit_fraction, "metavar": "IOU"}
+    lowest = own if threshold is None else "(default: %(default)s)"
+    score = {"type": unit_fraction, "metavar": "SCORE", "default": threshold}
+    add("--threshold", **score, help=f"score threshold in [0, 1] {lowest}")
+    add("--nms", **iou, help=f"NMS threshold in [0, 1] {own}")
     add("--nms-kind", choices=NMS_KINDS, help=f"NMS rule {own}")
     add("--soft-sigma", type=positive_number, metavar="SIGMA", help=f"width of the Gaussian of soft NMS, above 0 {own}")
-    add(
-        "--vote",
-        type=unit_fraction,
-        metavar="IOU",
-        help=f"box voting: average each kept box with the candidates that overlap it by more than this IoU {own}",
-    )
-    add(
-        "--cross-class",
-        type=unit_fraction,
-        metavar="IOU",
-        help=f"demote overlapping boxes of other classes above this IoU {own}",
-    )
-    add(
-        "--multi-label",
-        action="store_true",
-        help=f"make every class of an anchor a candidate, not only the best one {own}",
-    )
+    vote = "box voting: average each kept box with the candidates that overlap it by more than this IoU"
+    add("--vote", **iou, help=f"{vote} {own}")
+    add("--cross-class", **iou, help=f"demote overlapping boxes of other classes above this IoU {own}")
+    candidates = "make every class of an anchor a candidate, not only the best one"
+    add("--multi-label", action="store_true", help=f"{candidates} {own}")
     add("--top-n", type=positive, metavar="N", help=f"number of candidates that enter NMS {own}")
     add("--agnostic", action="store_true", help=f"apply NMS across classes {own}")
 

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from opencv_squeezedet.cli.arguments import (
-    add_backend,
-    add_batch,
-    add_letterbox,
-    add_model,
-    add_postprocessing,
-    add_quiet,
-    add_recursive,
-    positive,
-    positive_number,
-    postprocessing,
-)
+from opencv_squeezedet.cli import arguments
 from opencv_squeezedet.cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, CommandError, usage_errors
 from opencv_squeezedet.cli.parser import CommandParser
 from opencv_squeezedet.cli.progress import ProgressLines, duration
@@ -48,13 +36,13 @@ def add_arguments(parser: CommandParser) -> None:
         "address such as s3://... or gs://...",
     )
     add = parser.add_argument_group("detection").add_argument
-    add_model(add)
-    add_backend(add)
-    add_postprocessing(add)
-    add_letterbox(add)
-    add_batch(add)
+    arguments.add_model(add)
+    arguments.add_backend(add)
+    arguments.add_postprocessing(add)
+    arguments.add_letterbox(add)
+    arguments.add_batch(add)
     add = parser.add_argument_group("input and output").add_argument
-    add_recursive(add)
+    arguments.add_recursive(add)
     add(
         "--column",
         metavar="NAME",
@@ -66,21 +54,28 @@ def add_arguments(parser: CommandParser) -> None:
         choices=("parquet", "jsonl"),
         help="format of the part files (default: jsonl if FOLDER ends in .jsonl, else parquet)",
     )
-    add("--part", type=positive, default=0, metavar="N", help="number of pictures per part file (default: automatic)")
+    add(
+        "--part", type=arguments.positive, default=0, metavar="N", help="number of pictures per part file (default: automatic)"
+    )
     add("--resume", action="store_true", help="continue an interrupted job in FOLDER")
     add = parser.add_argument_group("run").add_argument
     add("--address", metavar="HOST:PORT", help="Ray cluster to use (default: one started on this machine)")
-    add("--workers", type=positive, metavar="N", help="number of workers, each with a network (default: one per core)")
-    add("--cpus", type=positive, default=1, metavar="N", help="number of cores per worker (default: %(default)s)")
+    add(
+        "--workers",
+        type=arguments.positive,
+        metavar="N",
+        help="number of workers, each with a network (default: one per core)",
+    )
+    add("--cpus", type=arguments.positive, default=1, metavar="N", help="number of cores per worker (default: %(default)s)")
     add(
         "--gpus",
-        type=positive_number,
+        type=arguments.positive_number,
         default=0.0,
         metavar="N",
         help="number of GPUs per worker; a fraction such as 0.25 shares one (default: 0)",
     )
     add("--verbose", action="store_true", help="show Ray's log")
-    add_quiet(add)
+    arguments.add_quiet(add)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,14 +85,14 @@ def run(args: argparse.Namespace) -> int:
     from opencv_squeezedet import batch
 
     with usage_errors():
-        options = _options(args)
+        options: dict[str, Any] = {name: value for name, value in arguments.postprocessing(args).items() if value is not None}
+        options |= {"backend": args.backend, "batch": args.batch} | ({"resize": "letterbox"} if args.letterbox else {})
         model = Model.load(args.model, args.weights, task="detector")
         maker = batch.Detect(model, target=args.target, column="content", readers=args.cpus + 1, threads=args.cpus, **options)
-        reading = batch.JobSettings(
-            model=model.fingerprint, options=options, column=args.column, format=_format(args), part=args.part
-        )
+        kind: Any = args.format or ("jsonl" if args.output.rstrip("/").lower().endswith(".jsonl") else "parquet")
+        settings = batch.JobSettings(model=model.fingerprint, options=options, column=args.column, format=kind, part=args.part)
         entries = batch.find_inputs(args.sources, recursive=args.recursive, column=args.column, without=args.output)
-        job = batch.begin(args.output, entries, reading, resume=args.resume)
+        job = batch.begin(args.output, entries, settings, resume=args.resume)
     try:
         return _work(args, job, maker)
     except ConnectionError as error:
@@ -106,79 +101,38 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(shown(reason(error)), EXIT_SOME_FAILED) from error
 
 
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """The options that affect the detections."""
-    given = {name: value for name, value in postprocessing(args).items() if value is not None}
-    resize = {"resize": "letterbox"} if args.letterbox else {}
-    return {"backend": args.backend, "batch": args.batch, **resize, **given}
-
-
-def _format(args: argparse.Namespace) -> Any:
-    if args.format is not None:
-        return args.format
-    return "jsonl" if args.output.rstrip("/").lower().endswith(".jsonl") else "parquet"
-
-
 def _work(args: argparse.Namespace, job: Job, maker: Detect) -> int:
-    """Run the missing parts of the job; returns the exit status."""
+    """Run the missing parts of the job, with a progress bar or lines, and print a summary; returns the exit status."""
     from opencv_squeezedet import batch
 
     missing = job.missing()
-    progress = _JobProgress(args, job, sum(map(job.pictures_in, missing)))
+    new = sum(map(job.pictures_in, missing))
+    before = job.pictures - new
+    done: list[PartResult] = []
     try:
         with ExitStack() as stack:
             if missing:
                 stack.enter_context(batch.cluster(args.address, verbose=args.verbose))
-            stack.enter_context(progress)
+            start = time.monotonic()
+            lines = ProgressLines(args.program, job.pictures, before, quiet=args.quiet)
+            bar = stack.enter_context(
+                progress_bar(job.pictures, initial=before, quiet=args.quiet, extra="ray", unit=" pictures", smoothing=0)
+            )
             for part in batch.run(job, maker, workers=args.workers, cpus=args.cpus, gpus=args.gpus):
-                progress.add(part)
+                done.append(part)
+                bar.update(part.pictures)
+                lines.at(before + sum(part.pictures for part in done))
+            seconds = time.monotonic() - start
     except KeyboardInterrupt:
         complain(args.program, "interrupted; run the same command with --resume to continue")
         return EXIT_INTERRUPTED
     if missing := job.missing():
         raise CommandError(f"{len(missing)} of {job.parts} parts are missing in {shown(job.folder)}", EXIT_SOME_FAILED)
-    progress.summary()
+    if not args.quiet:
+        earlier = f", {before} of them from earlier runs" if before else ""
+        print(f"{shown(job.folder)}: {job.pictures} pictures in {job.parts} parts{earlier}")
+    if new and not args.quiet:
+        objects, failed = sum(part.objects for part in done), sum(part.failed for part in done)
+        rate = f"{duration(seconds)}, {new / seconds:.1f} per second"
+        print(f"{new} pictures in {rate}: {objects} objects, {failed} unreadable")
     return 0
-
-
-class _JobProgress:
-    """A progress bar on a terminal, elsewhere a line a minute; at the end a summary."""
-
-    def __init__(self, args: argparse.Namespace, job: Job, missing: int) -> None:
-        self._args, self._job = args, job
-        self._before = self._seen = job.pictures - missing
-        self._failed = self._objects = 0
-        self._bar: Any = None
-
-    def __enter__(self) -> _JobProgress:
-        self._start = time.monotonic()
-        self._lines = ProgressLines(self._args.program, self._job.pictures, self._before, quiet=self._args.quiet)
-        if sys.stderr.isatty() and not self._args.quiet:
-            total = self._job.pictures
-            self._bar = progress_bar(total, initial=self._seen, unit=" pictures", smoothing=0)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._seconds = time.monotonic() - self._start
-        if self._bar is not None:
-            self._bar.close()
-
-    def add(self, done: PartResult) -> None:
-        """Count a part."""
-        self._seen += done.pictures
-        self._failed += done.failed
-        self._objects += done.objects
-        self._lines.at(self._seen)
-        if self._bar is not None:
-            self._bar.update(done.pictures)
-
-    def summary(self) -> None:
-        """Print the summary."""
-        if self._args.quiet:
-            return
-        new = self._seen - self._before
-        before = f", {self._before} of them from earlier runs" if self._before else ""
-        print(f"{shown(self._job.folder)}: {self._job.pictures} pictures in {self._job.parts} parts{before}")
-        if new:
-            rate, time_taken = new / self._seconds, duration(self._seconds)
-            print(f"{new} pictures in {time_taken}, {rate:.1f} per second: {self._objects} objects, {self._failed} unreadable")

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import nullcontext
 
 import cv2
 
-from opencv_squeezedet.classifier import Classes, SqueezeNet
-from opencv_squeezedet.cli.arguments import (
-    MODEL_HELP,
-    SOURCE_HELP,
-    add_backend,
-    add_every,
-    add_recursive,
-    add_weights,
-    positive,
-)
+from opencv_squeezedet.classifier import SqueezeNet
+from opencv_squeezedet.cli import arguments
 from opencv_squeezedet.cli.errors import EXIT_SOME_FAILED, usage_errors, write_errors
 from opencv_squeezedet.cli.outputs import JsonOutput
 from opencv_squeezedet.cli.parser import CommandParser
@@ -36,16 +28,16 @@ EXAMPLE = "--model squeezenet-v1.1 photo.jpg"
 
 def add_arguments(parser: CommandParser) -> None:
     """Add classify's arguments."""
-    parser.add_sources(metavar="SOURCE", help=SOURCE_HELP)
+    parser.add_sources(metavar="SOURCE", help=arguments.SOURCE_HELP)
     add = parser.add_argument_group("classification").add_argument
-    add("--model", required=True, metavar="MODEL", help=MODEL_HELP)
-    add_weights(add)
-    add_backend(add)
+    add("--model", required=True, metavar="MODEL", help=arguments.MODEL_HELP)
+    arguments.add_weights(add)
+    arguments.add_backend(add)
     add = parser.add_argument_group("input").add_argument
-    add_recursive(add)
-    add_every(add)
+    arguments.add_recursive(add)
+    arguments.add_every(add)
     add = parser.add_argument_group("output").add_argument
-    add("--top", type=positive, default=5, metavar="N", help="number of classes per picture (default: %(default)s)")
+    add("--top", type=arguments.positive, default=5, metavar="N", help="number of classes per picture (default: %(default)s)")
     add("--json", metavar="FILE", help="write all results as JSON; - writes them to standard output in place of the text")
 
 
@@ -62,8 +54,7 @@ def run(args: argparse.Namespace) -> int:
     with usage_errors():
         classifier = SqueezeNet(args.model, args.weights, backend=args.backend, target=args.target)
     failures = sources.failures
-    with write_errors(), ExitStack() as stack:
-        written = None if args.json is None else stack.enter_context(JsonOutput(args.json))
+    with write_errors(), nullcontext() if args.json is None else JsonOutput(args.json) as written:
         for frame in _frames(sources.frames, args.every):
             message = frame if isinstance(frame, str) else _classify(classifier, frame, args, written)
             if message is not None:
@@ -94,11 +85,7 @@ def _classify(classifier: SqueezeNet, frame: Frame, args: argparse.Namespace, wr
     if written is not None:
         written.add_result(frame, (image.shape[1], image.shape[0]), classes.to_dict())
     if args.json != "-":
-        print("\n".join(_lines(frame, classes)))
+        number = "" if frame.number is None else f" frame {frame.number}"
+        rows = (f"  {c.probability:.3f} {c.class_id:>4} {shown(c.label)}" for c in classes)
+        print(shown(frame.name) + number, *rows, sep="\n")
     return None
-
-
-def _lines(frame: Frame, classes: Classes) -> list[str]:
-    """The picture's name, followed by a line per class."""
-    number = "" if frame.number is None else f" frame {frame.number}"
-    return [shown(frame.name) + number, *(f"  {c.probability:.3f} {c.class_id:>4} {shown(c.label)}" for c in classes)]

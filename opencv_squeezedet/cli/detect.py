@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import chain, takewhile
 from pathlib import Path
@@ -17,21 +17,7 @@ from pathlib import Path
 import cv2
 
 from opencv_squeezedet import registry
-from opencv_squeezedet.cli import outputs
-from opencv_squeezedet.cli.arguments import (
-    SIZE_HELP,
-    SOURCE_HELP,
-    add_backend,
-    add_batch,
-    add_every,
-    add_letterbox,
-    add_model,
-    add_postprocessing,
-    add_quiet,
-    add_recursive,
-    input_size,
-    postprocessing,
-)
+from opencv_squeezedet.cli import arguments, outputs
 from opencv_squeezedet.cli.detectors import MOST_WORKERS, load_detectors
 from opencv_squeezedet.cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, CommandError, write_errors
 from opencv_squeezedet.cli.parser import CommandParser
@@ -57,27 +43,23 @@ EXAMPLE = "holiday/ 'more/*.jpg' film.mp4 -o found --threshold 0.4 --json found.
 
 def add_arguments(parser: CommandParser) -> None:
     """Add detect's arguments."""
-    parser.add_sources(metavar="SOURCE", help=SOURCE_HELP)
+    parser.add_sources(metavar="SOURCE", help=arguments.SOURCE_HELP)
     add = parser.add_argument_group("detection").add_argument
-    add_model(add)
-    add_backend(add)
-    add_postprocessing(add)
-    add_letterbox(add)
-    add("--size", type=input_size, metavar="WxH", help=f"{SIZE_HELP} (default: the model's)")
-    add_batch(add)
-    add("--classes", type=_labels, metavar="A,B", help="show only objects of these classes (default: all classes)")
+    arguments.add_model(add)
+    arguments.add_backend(add)
+    arguments.add_postprocessing(add)
+    arguments.add_letterbox(add)
+    add("--size", type=arguments.input_size, metavar="WxH", help=f"{arguments.SIZE_HELP} (default: the model's)")
+    arguments.add_batch(add)
+    add("--classes", metavar="A,B", help="show only objects of these classes (default: all classes)")
     add = parser.add_argument_group("input").add_argument
-    add_recursive(add)
-    add_every(add)
+    arguments.add_recursive(add)
+    arguments.add_every(add)
     add = parser.add_argument_group("output").add_argument
     outputs.add_arguments(add)
     add("--lines", action="store_true", help="print a line per object of a video on a terminal too")
     add("--timing", action="store_true", help="print the time of each stage")
-    add_quiet(add)
-
-
-def _labels(text: str) -> list[str]:
-    return [label.strip() for label in text.split(",")]
+    arguments.add_quiet(add)
 
 
 # ---- the run -----------------------------------------------------------------------------------------------------------
@@ -85,7 +67,7 @@ def _labels(text: str) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the command itself reports what went wrong
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the command reports errors itself
     sources = find_sources(
         args.sources,
         recursive=args.recursive,
@@ -102,17 +84,21 @@ def run(args: argparse.Namespace) -> int:
     lines = not args.quiet and not outputs.to_stdout(args)
     progress = _Console(total, lines=lines, of_videos=args.lines, bar=not args.quiet, program=args.program)
     try:
-        with write_errors(), written, progress, _stop_asked() as stopped:
+        with write_errors(), ExitStack() as stack, progress, _stop_asked() as stopped:
+            for output in written:
+                stack.enter_context(output)
             frames = takewhile(lambda _: not stopped, _frames(sources.frames, args.every, progress, times))
-            items = chunks(_named(frames, names), args.batch)
+            named = ((frame, names.stem(frame, picture_suffix(frame.suffix))) for frame in frames)
+            items = chunks(named, args.batch)
             look = partial(_look, args, written, times, stopped)
-            for one in chain.from_iterable(ordered_map(look, items, detectors)):
-                if isinstance(one, str):
-                    progress.complain(one)
+            for result in chain.from_iterable(ordered_map(look, items, detectors)):
+                if isinstance(result, str):
+                    progress.complain(result)
                 else:
                     with times.stage("write"):
-                        written.add(one)
-                    progress.say(one)
+                        for output in written:
+                            output.add(result)
+                    progress.say(result)
         progress.summary(None if args.no_image else args.output)
         status = EXIT_SOME_FAILED if sources.failures or progress.complaints else 0
         if stopped:
@@ -120,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:  # a second Ctrl-C, or the window was closed
         status = EXIT_INTERRUPTED
     if args.timing:
-        _print_times(times)
+        rows = [[stage, f"{ms['p50']:.3f}", f"{ms['p95']:.3f}"] for stage, ms in times.milliseconds().items()]
+        print_table(["ms per picture", "p50", "p95"], rows, numbers=2, file=sys.stderr)
     return status
 
 
@@ -161,14 +148,9 @@ def _frames(sources: list[Source], every: int, progress: _Console, times: StageT
             progress.complain(shown(str(error)))
 
 
-def _named(frames: Iterator[Frame], names: UniqueStems) -> Iterator[tuple[Frame, str]]:
-    for frame in frames:
-        yield frame, names.stem(frame, picture_suffix(frame.suffix))
-
-
 def _look(
     args: argparse.Namespace,
-    written: Output,
+    written: list[Output],
     times: StageTimes,
     stopped: list[int],
     detector: SqueezeDet,
@@ -186,39 +168,33 @@ def _look(
         except (OSError, ValueError, MemoryError, cv2.error) as error:
             results.append(f"{shown(frame.name)}: {reason(error)}")
     try:
-        found = detector.detect_batch((image for _, _, image in pictures), **postprocessing(args))
+        detections_of = detector.detect_batch((image for _, _, image in pictures), **arguments.postprocessing(args))
     except (MemoryError, RuntimeError, cv2.error) as error:
         return results + [f"{shown(frame.name)}: {reason(error)}" for frame, _, _ in pictures]
-    for (frame, stem, image), detections in zip(pictures, found, strict=True):
+    for (frame, stem, image), detections in zip(pictures, detections_of, strict=True):
         kept = detections if args.classes is None else detections[args.classes]
-        one = Seen(frame, stem, image, kept, line_width=args.line_width, labels=args.labels)
+        seen = Seen(frame, stem, image, kept, line_width=args.line_width, labels=args.labels)
         try:
             with times.stage("annotate"):
-                written.write(one)
+                for output in written:
+                    output.write(seen)
         except (OSError, ValueError, MemoryError, cv2.error) as error:
             if isinstance(error, OSError) and error.errno in _NO_MORE_ROOM:
                 raise
             results.append(f"{shown(frame.name)}: {reason(error)}")
-        results.append(one)
+        results.append(seen)
     return results
 
 
 def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
+    options = {"backend": args.backend, "target": args.target, "letterbox": args.letterbox, "size": args.size}
     try:
-        detectors = load_detectors(
-            args.model,
-            args.weights,
-            backend=args.backend,
-            target=args.target,
-            letterbox=args.letterbox,
-            size=args.size,
-            most=most,
-        )
+        detectors = load_detectors(args.model, args.weights, most=most, **options)
     except CommandError as error:
         suggestion = did_you_mean(args.model or "", registry.names()) if isinstance(error.__cause__, FileNotFoundError) else ""
         raise CommandError(f"{error}{suggestion}", error.status) from error.__cause__
     if args.classes is not None:
-        args.classes = _known_labels(args.classes, detectors[0].config.labels)
+        args.classes = _known_labels([name.strip() for name in args.classes.split(",")], detectors[0].config.labels)
     return detectors
 
 
@@ -267,7 +243,7 @@ class _Console:
         else:
             self._frames += 1
         if self._lines and (seen.frame.video is None or self._of_videos):
-            self._print(_line(seen))
+            (print if self._bar is None else self._bar.write)(_line(seen))
         if self._bar is not None:
             self._bar.update()
 
@@ -287,18 +263,6 @@ class _Console:
         parts = [f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count]
         parts.append(f"{self._objects} object{'s' * (self._objects != 1)}")
         print(", ".join(parts) + ("" if copies is None else f"; copies in {shown(copies)}/"))
-
-    def _print(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.write(text)
-        else:
-            print(text)
-
-
-def _print_times(times: StageTimes) -> None:
-    """Print a table on standard error."""
-    rows = [[stage, f"{ms['p50']:.3f}", f"{ms['p95']:.3f}"] for stage, ms in times.milliseconds().items()]
-    print_table(["ms per picture", "p50", "p95"], rows, numbers=2, file=sys.stderr)
 
 
 def _line(seen: Seen) -> str:

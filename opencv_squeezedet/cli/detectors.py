@@ -26,10 +26,7 @@ def load_detectors(
 ) -> list[SqueezeDet]:
     """Return a detector per core: several networks on one core each are faster than one network on all cores.
 
-    Raises
-    ------
-    CommandError
-        If the model's files cannot be read or are inconsistent, or if the backend or the target is not available.
+    CommandError if the model cannot be read or is inconsistent, or if the backend or the target is not available.
     """
     cores = available_cores()
     count = min(cores, most)

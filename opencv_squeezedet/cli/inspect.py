@@ -7,7 +7,8 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,40 +86,34 @@ class _Inspected:
     """The parts of a model that can be read, and the problems with the others."""
 
     def __init__(self, model: Model) -> None:
-        self.files, self._model = model.files, model
+        self.files, self.network = model.files, model.network
         self.problems: list[str] = []
-        self.network = model.network
+        self.head: Head | None = None
+        self.config: HeadConfig | None = None
         if self.files.definition is not None and self.files.weights is not None:
-            self._try(lambda: model.weights)
+            with self._problems_kept():
+                _ = model.weights
         self.stored: dict[str, Stored] = {}
         if isinstance(model.source, CompressedFile):
             self.stored = stored_of(model.source.compressed, model.weights)
-        self.head: Head | None = None
-        self.config: HeadConfig | None = None
-        self._try(self._describe)
+        with self._problems_kept():
+            _ = model.preprocess, model.labels
+            if (config := model.head) is not None:
+                self.config = config
+                with named(str(self.files.description)):
+                    self.head = head_of(self.network, model.outputs)
+                    check_config(self.head, config)
         tops = {top for layer in self.network.layers for top in layer.tops}
         if model.description is None and not self.problems and set(BLOBS) <= tops:
-            self._try(self._derive_head)
+            with self._problems_kept():
+                self.head = head_of(self.network)
 
-    def _try(self, part: Any) -> Any:
+    @contextmanager
+    def _problems_kept(self) -> Iterator[None]:
         try:
-            return part()
+            yield
         except ModelError as error:
             self.problems.append(reason(error))
-            return None
-
-    def _derive_head(self) -> None:
-        self.head = head_of(self.network)
-
-    def _describe(self) -> None:
-        _ = self._model.preprocess, self._model.labels
-        if (config := self._model.head) is not None:
-            self.config = config
-            with named(str(self.files.description)):
-                self.head = head_of(self.network, self._model.outputs)
-                check_config(self.head, config)
-
-    # ---- what is shown -------------------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         network = self.network
@@ -145,11 +140,8 @@ class _Inspected:
             "shapes": step.tops,
             "weights": step.weights,
             "parameters": step.parameters,
-            "macs": self._macs(step),
+            "macs": step.macs // self.network.input_shape[0],
         } | ({"stored": self.stored[step.layer.name]._asdict()} if step.layer.name in self.stored else {})
-
-    def _macs(self, step: Step) -> int:
-        return step.macs // self.network.input_shape[0]
 
     def print(self) -> None:
         paths = dict.fromkeys(path for path in (self.files.main, self.files.weights) if path is not None)
@@ -157,7 +149,7 @@ class _Inspected:
         header, numbers = ["layer", "type", "output", "parameters", "MACs"], 2
         rows = [[self.network.input_name, "Input", _shapes([self.network.input_shape]), "", ""]]
         for step in self.network.steps:
-            counts = [f"{count:,}" if count else "" for count in (step.parameters, self._macs(step))]
+            counts = [f"{count:,}" if count else "" for count in (step.parameters, step.macs // self.network.input_shape[0])]
             rows.append([step.layer.name, type(step.layer).__name__, _shapes(step.tops), *counts])
         rows.append(["total", "", "", f"{self.network.parameters:,}", f"{self.network.macs:,}"])
         if self.stored:
@@ -186,7 +178,7 @@ class _Inspected:
 
 
 def _stored_cells(stored: Stored | None) -> list[str]:
-    """What a compressed model stores of a layer: the share of its kernel that is not zero, how many values that has, bytes."""
+    """The compressed form of a layer: fraction of its kernel that is not zero, number of centroids, bytes."""
     if stored is None:
         return ["", "", ""]
     return [f"{stored.kept:.1%}", f"{stored.centroids}" if stored.centroids else "floats", f"{stored.size:,}"]

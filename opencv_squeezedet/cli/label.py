@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from opencv_squeezedet.cli.arguments import add_quiet
 from opencv_squeezedet.cli.errors import EXIT_SOME_FAILED, CommandError, usage_errors
@@ -17,9 +16,6 @@ from opencv_squeezedet.model_files import reserved_by
 from opencv_squeezedet.pictures import PICTURE_SUFFIXES
 from opencv_squeezedet.presets import VOC
 from opencv_squeezedet.progress import progress_bar
-
-if TYPE_CHECKING:
-    from opencv_squeezedet.training import Teacher
 
 DESCRIPTION = "Label pictures with a teacher, for squeezedet train --teacher: boxes, each with a score for every class."
 USAGE = "[options] SOURCE ... -o FILE"
@@ -63,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
                 f"--hint: PREFIX=CLASS was expected, with one of the classes {', '.join(labels)}, got {shown(hint)!r}"
             )
         hints[prefix] = label
-    weights = None if args.weights is None else _weights(args.weights)
+    try:
+        weights = None if args.weights is None else [float(weight) for weight in args.weights.split(",")]
+    except ValueError:
+        raise CommandError(f"--weights: numbers separated by commas were expected, got {shown(args.weights)!r}") from None
     problems: list[str] = []
 
     def report(problem: str) -> None:
@@ -76,31 +75,17 @@ def run(args: argparse.Namespace) -> int:
     check_targets({"--output": args.output}, {OF_SOURCES: paths, OF_MODEL: reserved_by(*teachers)})
     with usage_errors():
         with needs("train"):
-            from opencv_squeezedet.training import load_teacher, predict, write_pseudo_labels
+            from opencv_squeezedet.training import Ensemble, load_teacher, predict, write_pseudo_labels
         if not paths:
             raise CommandError(shown("; ".join(missing)) or "no pictures in the folders")
         for problem in missing:
             report(problem)
-        teacher = _teacher([load_teacher(name) for name in args.teacher], labels, weights, mirror=args.mirror)
+        teacher, *others = loaded = [load_teacher(name) for name in args.teacher]
+        if others or weights is not None or args.mirror:
+            teacher = Ensemble(loaded, labels, weights, mirror=args.mirror)
         with progress_bar(iterable=paths, quiet=args.quiet, extra="train", unit=" pictures") as bar:
             write_pseudo_labels(args.output, labels, predict(teacher, bar, labels, hints, report))
     return EXIT_SOME_FAILED if problems else 0
-
-
-def _weights(text: str) -> list[float]:
-    try:
-        return [float(weight) for weight in text.split(",")]
-    except ValueError:
-        raise CommandError(f"--weights: numbers separated by commas were expected, got {shown(text)!r}") from None
-
-
-def _teacher(teachers: Sequence[Teacher], labels: Sequence[str], weights: Sequence[float] | None, *, mirror: bool) -> Teacher:
-    """A single teacher, or the fusion of several."""
-    from opencv_squeezedet.training import Ensemble
-
-    if len(teachers) == 1 and weights is None and not mirror:
-        return teachers[0]
-    return Ensemble(teachers, labels, weights, mirror=mirror)
 
 
 def _pictures(sources: Iterable[str], report: Callable[[str], None]) -> Iterator[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from opencv_squeezedet import registry
@@ -67,12 +68,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(records, indent=1))
     else:
-        _PRINT[args.action](records)
+        _print(args.action, records)
     return EXIT_SOME_FAILED if failed else 0
 
 
 def _look(entry: Entry, args: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
-    """Return everything about weights after the action, and what prevented the action, if anything did."""
+    """Return the record of weights after the action, and the problem that prevented the action, or None."""
     problem = None
     if args.action == "fetch":
         try:
@@ -95,33 +96,18 @@ def _path(entry: Entry, cache: str | None) -> str | None:
         return None
 
 
-def _print_list(records: list[dict[str, Any]]) -> None:
-    print_table(["name", "task", "state", "what"], [[r["name"], r["task"], r["state"], r["what"]] for r in records])
+def _print(action: str, records: list[dict[str, Any]]) -> None:
+    if action in ("list", "verify"):
+        keys = ["name", "task", "state", "what"] if action == "list" else ["name", "state", "path"]
+        print_table(keys, [[record[key] or "" for key in keys] for record in records])
+    elif action in ("fetch", "path"):
+        print(*(record["path"] for record in records), sep="\n", end="\n" if records else "")
+    else:
+        print("\n\n".join("\n".join(_details(record)) for record in records))
 
 
-def _print_info(records: list[dict[str, Any]]) -> None:
-    for number, record in enumerate(records):
-        if number:
-            print()
-        for key, value in record.items():
-            if value not in (None, ()):
-                text = " ".join(value) if isinstance(value, tuple) else value if isinstance(value, str) else json.dumps(value)
-                print(f"{key:<13} {shown(text)}")
-
-
-def _print_states(records: list[dict[str, Any]]) -> None:
-    print_table(["name", "state", "path"], [[r["name"], r["state"], r["path"] or ""] for r in records])
-
-
-def _print_paths(records: list[dict[str, Any]]) -> None:
-    for record in records:
-        print(record["path"])
-
-
-_PRINT = {
-    "list": _print_list,
-    "info": _print_info,
-    "fetch": _print_paths,
-    "verify": _print_states,
-    "path": _print_paths,
-}
+def _details(record: dict[str, Any]) -> Iterator[str]:
+    for key, value in record.items():
+        if value not in (None, ()):
+            text = " ".join(value) if isinstance(value, tuple) else value if isinstance(value, str) else json.dumps(value)
+            yield f"{key:<13} {shown(text)}"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -96,7 +95,7 @@ class TextOutput(Output):
 
     def __exit__(self, *exception: Any) -> None:
         try:
-            if _finished(exception[0]):
+            if exception[0] in (None, KeyboardInterrupt):
                 self._write(self._end())
         except BaseException:
             exception = sys.exc_info()
@@ -113,16 +112,7 @@ class TextOutput(Output):
         if self._file:
             self._file.write(text.encode("utf-8", "backslashreplace"))
         else:
-            try:
-                sys.stdout.write(text)
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, "standard output") from error
-
-
-def _finished(kind: type[BaseException] | None) -> bool:
-    return kind is None or kind is KeyboardInterrupt
+            sys.stdout.write(text)
 
 
 class JsonOutput(TextOutput):
@@ -163,29 +153,26 @@ class CsvOutput(TextOutput):
 
     def __enter__(self) -> Any:
         super().__enter__()
-        self._rows(["file", "frame", "label", "class_id", "confidence", "x1", "y1", "x2", "y2"])
+        stream = SimpleNamespace(write=self._write)
+        self._rows = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        self._rows.writerow(["file", "frame", "label", "class_id", "confidence", "x1", "y1", "x2", "y2"])
         return self
 
     def add(self, seen: Seen) -> None:
         """Take the next frame."""
         number = "" if seen.frame.number is None else seen.frame.number
         for d in seen.detections.to_dict()["detections"]:
-            self._rows([seen.frame.name, number, d["label"], d["class_id"], d["confidence"], *d["xyxy"]])
-
-    def _rows(self, row: list[Any]) -> None:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerow(row)
-        self._write(line.getvalue())
+            self._rows.writerow([seen.frame.name, number, d["label"], d["class_id"], d["confidence"], *d["xyxy"]])
 
 
 class CocoOutput(TextOutput):
     """A COCO data set whose annotations have scores: images, annotations, categories."""
 
-    def __init__(self, target: str, labels: tuple[str, ...]) -> None:
+    def __init__(self, target: str, run_info: RunInfo) -> None:
         super().__init__(target)
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
-        self._categories = coco_categories(labels)
+        self._categories = coco_categories(run_info.labels)
 
     def add(self, seen: Seen) -> None:
         """Take the next frame."""
@@ -205,29 +192,15 @@ class CocoOutput(TextOutput):
 class OutputFormat:
     """An option of `detect` that writes detections in a format.
 
-    Parameters
-    ----------
-    option : str
-        The long option.
-    kind : {"folder", "file", "stream", "switch"}
-        The option's value: a folder, for files per frame; a file; a file, or "-" for standard output; no value.
-    help : str
-        The text for ``--help``.
-    make : function
-        Returns the output for the option's value and a `RunInfo`; ValueError if that is impossible.
-    suffixes : frozenset of str
-        Suffixes of the files written directly in the folder: no source and no other target there may have one of them.
-    short : str, optional
-        The short option.
-    default : Path, optional
-        The value if the option is not given; without a default nothing is written.
+    The value of a folder's option is for files per frame; that of a stream's is a file, or "-" for standard output; a switch
+    has none. `make` returns the output for the value and a `RunInfo`; ValueError if that is impossible.
     """
 
     option: str
     kind: Literal["folder", "file", "stream", "switch"]
     help: str
     make: Callable[[Any, RunInfo], Output]
-    suffixes: frozenset[str] = frozenset()
+    suffixes: frozenset[str] = frozenset()  # of files directly in the folder; no source or other target there may have them
     short: str | None = None
     default: Path | None = None
 
@@ -242,7 +215,11 @@ def _yolo(folder: Path, run_info: RunInfo) -> Output:
     return FrameFiles(folder, write_yolo)
 
 
-_COPIES = PICTURE_SUFFIXES | {".mp4"}
+def _files(write: Callable[[Path, Seen], None]) -> Callable[[Path, RunInfo], Output]:
+    return lambda folder, _: FrameFiles(folder, write)
+
+
+_TO_STDOUT = "; - is standard output"
 
 FORMATS = (
     OutputFormat(
@@ -250,33 +227,19 @@ FORMATS = (
         "folder",
         "folder for the annotated copies (default: %(default)s)",
         annotated.copies,
-        _COPIES,
+        PICTURE_SUFFIXES | {".mp4"},
         "-o",
         Path("detections"),
     ),
+    OutputFormat("--json", "stream", f"write all detections as JSON{_TO_STDOUT}", lambda target, _: JsonOutput(target)),
     OutputFormat(
-        "--json", "stream", "write all detections as JSON; - is standard output", lambda target, _: JsonOutput(target)
+        "--jsonl", "stream", f"write a line of JSON per frame{_TO_STDOUT}", lambda target, _: JsonLinesOutput(target)
     ),
-    OutputFormat(
-        "--jsonl", "stream", "write a line of JSON per frame; - is standard output", lambda target, _: JsonLinesOutput(target)
-    ),
-    OutputFormat("--csv", "stream", "write all detections as CSV; - is standard output", lambda target, _: CsvOutput(target)),
-    OutputFormat(
-        "--coco",
-        "stream",
-        "write all detections as a COCO data set; - is standard output",
-        lambda target, run_info: CocoOutput(target, run_info.labels),
-    ),
+    OutputFormat("--csv", "stream", f"write all detections as CSV{_TO_STDOUT}", lambda target, _: CsvOutput(target)),
+    OutputFormat("--coco", "stream", f"write all detections as a COCO data set{_TO_STDOUT}", CocoOutput),
     OutputFormat("--yolo", "folder", "write YOLO label files", _yolo, frozenset({".txt", ".yaml"})),
-    OutputFormat(
-        "--voc", "folder", "write PASCAL VOC XML files", lambda folder, _: FrameFiles(folder, write_voc), frozenset({".xml"})
-    ),
-    OutputFormat(
-        "--crops",
-        "folder",
-        "write each object as a picture of its own, in a folder per class",
-        lambda folder, _: FrameFiles(folder, write_crops),
-    ),
+    OutputFormat("--voc", "folder", "write PASCAL VOC XML files", _files(write_voc), frozenset({".xml"})),
+    OutputFormat("--crops", "folder", "write each object as a picture of its own, in a folder per class", _files(write_crops)),
     OutputFormat(
         "--video-out",
         "file",
@@ -290,12 +253,10 @@ FORMATS = (
 def add_arguments(add: Callable[..., object]) -> None:
     """Add the options of the table, ``--no-image``, which turns off the only default, and those of drawing."""
     for row in FORMATS:
-        if row.kind == "switch":
-            add(row.option, action="store_true", help=row.help)
-            continue
         names = [name for name in (row.short, row.option) if name]
-        metavar = "DIR" if row.kind == "folder" else "FILE"
-        add(*names, type=str if row.kind == "stream" else Path, default=row.default, metavar=metavar, help=row.help)
+        kind: dict[str, Any] = {"type": str if row.kind == "stream" else Path, "default": row.default}
+        kind["metavar"] = "DIR" if row.kind == "folder" else "FILE"
+        add(*names, help=row.help, **({"action": "store_true"} if row.kind == "switch" else kind))
     add("--no-image", action="store_true", help="write no annotated copies")
     add(
         "--line-width",
@@ -317,13 +278,19 @@ def to_stdout(args: argparse.Namespace) -> bool:
     return any(target == "-" or own_descriptor(target) == 1 for target in targets if target is not None)
 
 
-def make_outputs(args: argparse.Namespace, run_info: RunInfo) -> OutputGroup:
+def make_outputs(args: argparse.Namespace, run_info: RunInfo) -> list[Output]:
     """Return the outputs that the arguments name, after checking that each can be written; CommandError if not."""
-    asked = list(_asked(args))
+    values = [(row, getattr(args, row.name)) for row in FORMATS if not (row.name == "output" and args.no_image)]
+    asked = [(row, value) for row, value in values if value]
     files = {row.option: value for row, value in asked if row.kind in ("file", "stream")}
     folders = [(row, folder) for row, folder in asked if row.kind == "folder"]
     for _, folder in folders:
-        _make_folder(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CommandError(f"cannot make the folder {shown(folder)}: {error.strerror}") from error
+        if not os.access(folder, os.W_OK):
+            raise CommandError(f"cannot write to the folder {shown(folder)}")
     check_targets(files, {OF_SOURCES: run_info.sources.files, OF_MODEL: reserved_by(args.model, args.weights)})
     for row, folder in folders:
         parent = resolved(folder)
@@ -339,48 +306,4 @@ def make_outputs(args: argparse.Namespace, run_info: RunInfo) -> OutputGroup:
     for row, value in asked:
         with usage_errors(about=f"{row.option}: "):
             outputs.append(row.make(value, run_info))
-    return OutputGroup(outputs)
-
-
-def _asked(args: argparse.Namespace) -> Iterator[tuple[OutputFormat, Any]]:
-    for row in FORMATS:
-        value = getattr(args, row.name)
-        if value and not (row.name == "output" and args.no_image):
-            yield row, value
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(f"cannot make the folder {shown(folder)}: {error.strerror}") from error
-    if not os.access(folder, os.W_OK):
-        raise CommandError(f"cannot write to the folder {shown(folder)}")
-
-
-class OutputGroup(Output):
-    """Several outputs as one."""
-
-    def __init__(self, outputs: list[Output]) -> None:
-        self._outputs = outputs
-        self._stack = ExitStack()
-
-    def __enter__(self) -> OutputGroup:
-        with ExitStack() as stack:
-            for output in self._outputs:
-                stack.enter_context(output)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._stack.__exit__(*exception)
-
-    def write(self, seen: Seen) -> None:
-        """Pass a frame to all outputs, in any order."""
-        for output in self._outputs:
-            output.write(seen)
-
-    def add(self, seen: Seen) -> None:
-        """Pass the next frame to all outputs."""
-        for output in self._outputs:
-            output.add(seen)
+    return outputs

@@ -30,18 +30,9 @@ def step_progress(*, hidden: bool) -> Iterator[OnProgress]:
 
 
 class ProgressLines:
-    """A line a minute on standard error, unless that is a terminal: number of pictures, rate and time remaining.
+    """A line a minute on standard error, unless that is a terminal or ``quiet``: number of pictures, rate and time remaining.
 
-    Parameters
-    ----------
-    program : str
-        The command's name.
-    pictures : int
-        Number of pictures in total.
-    before : int
-        Number of pictures done by earlier runs of the command.
-    quiet : bool
-        Whether to print nothing.
+    Of all ``pictures``, earlier runs of the command did the first ``before``.
     """
 
     def __init__(self, program: str, pictures: int, before: int, *, quiet: bool) -> None:

@@ -14,7 +14,7 @@ from opencv_squeezedet.cli.parser import CommandParser
 from opencv_squeezedet.cli.progress import step_progress
 from opencv_squeezedet.cli.targets import OF_MODEL, check_targets
 from opencv_squeezedet.cli.terminal import shown
-from opencv_squeezedet.compression.quantize import Quantized, quantize
+from opencv_squeezedet.compression.quantize import quantize
 from opencv_squeezedet.files import write_together
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.preprocess import Preprocess
@@ -25,7 +25,7 @@ DESCRIPTION = (
 )
 USAGE = "[options] MODEL --pictures DIR -o FILE.onnx"
 EXAMPLE = "pyramid-voc --pictures photos/ -o fast.int8.onnx"
-_JUDGED = 16
+_COMPARED = 16
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -63,19 +63,15 @@ def run(args: argparse.Namespace) -> int:
         preprocess = model.preprocess or Preprocess(model.network.input_size)
         blobs = [preprocess.blob(picture) for picture in calibration_images(args.pictures, args.count)]
     with usage_errors(), step_progress(hidden=args.quiet) as report:
-        found = quantize(model, blobs, floats=args.floats, judged=_JUDGED, report=report)
-        contents = keep_description(found.model.encode(args.output))
+        quantized = quantize(model, blobs, floats=args.floats, judged=_COMPARED, report=report)
+        contents = keep_description(quantized.model.encode(args.output))
         if args.json is not None:
-            contents[args.json] = f"{json.dumps(found.to_dict(), indent=1)}\n".encode()
+            contents[args.json] = f"{json.dumps(quantized.to_dict(), indent=1)}\n".encode()
     with write_errors():
         write_together(contents)
     if not args.quiet:
-        _print(args.output, found)
+        print(f"{shown(args.output)}: {quantized.size:,} bytes")
+        if quantized.floats:
+            print(f"float: {', '.join(map(shown, quantized.floats))}")
+        print(f"output error: {100 * quantized.error:.2f} % of the outputs' power")
     return 0
-
-
-def _print(output: Path, found: Quantized) -> None:
-    print(f"{shown(output)}: {found.size:,} bytes")
-    if found.floats:
-        print(f"float: {', '.join(map(shown, found.floats))}")
-    print(f"output error: {100 * found.error:.2f} % of the outputs' power")

@@ -65,15 +65,8 @@ class Output:
 class UniqueStems:
     """Unique stems for the files of each frame, which overwrite no file of the user.
 
-    Parameters
-    ----------
-    folder : Path or None
-        The folder of the annotated copies; None if none are made.
-    sources : set of Path
-        All input files, resolved. If some are in the folder, no existing file of it is overwritten.
-    alone : bool
-        Whether there is only one source. Its frames differ by their numbers, so names need not be remembered, whose number
-        would grow without bound for a camera.
+    If some sources are in ``folder``, that of the annotated copies, none of its files is overwritten. The frames of an only
+    source (``alone``) differ by their numbers: stems are not remembered, whose number would grow without bound for a camera.
     """
 
     def __init__(self, folder: Path | None, sources: set[Path], *, alone: bool = False) -> None:
@@ -101,27 +94,13 @@ class UniqueStems:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What the outputs need to know before the first frame.
-
-    Parameters
-    ----------
-    sources : Sources
-        The sources of the run.
-    names : UniqueStems
-        Stems of the names of each frame's files.
-    labels : tuple of str
-        The model's classes.
-    every : int
-        One of this many frames of a video is processed.
-    video_out : Path or None
-        The copy of the only video, in place of one in the folder of copies.
-    """
+    """What the outputs need to know before the first frame."""
 
     sources: Sources
     names: UniqueStems
-    labels: tuple[str, ...]
-    every: int
-    video_out: Path | None
+    labels: tuple[str, ...]  # the model's classes
+    every: int  # one of this many frames of a video is processed
+    video_out: Path | None  # copy of the only video, instead of that in the folder of copies
 
 
 def picture_suffix(suffix: str) -> str:

@@ -37,7 +37,7 @@ def guarded(program: str, work: Callable[[], int]) -> int:
     _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a file name may contain what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")  # a file name may contain characters that the terminal cannot show
     try:
         status = work()
         sys.stdout.flush()
@@ -73,7 +73,7 @@ def _open_standard_streams() -> None:
 
 @contextmanager
 def native_messages_hidden() -> Iterator[None]:
-    """Hide what native libraries write to standard error; Python's messages still appear.
+    """Hide the messages of native libraries on standard error; Python's still appear.
 
     Lasts for the whole command: redirecting standard error for single calls would lose lines of other threads meanwhile.
     """

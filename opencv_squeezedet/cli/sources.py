@@ -9,10 +9,12 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 import cv2
+import numpy as np
 
 from opencv_squeezedet._checks import MOST
 from opencv_squeezedet.cli.targets import resolved
@@ -33,47 +35,21 @@ class VideoError(Exception):
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture to process: its origin, and how to load it.
-
-    Parameters
-    ----------
-    name : str
-        The source, as the user named it.
-    stem, suffix : str
-        Parts of the names of its output files.
-    load : function
-        Returns the picture; raises OSError or ValueError if it cannot be read.
-    path : Path or None
-        The file, if it is a picture file.
-    video : Video or None
-        The video, if it is a frame of one.
-    number : int or None
-        The frame's number in the video, from 0.
-    frames_per_second : float
-        Frame rate of the video, according to its header.
-    """
+    """A picture to process: its source as the user named it, parts of its output files' names, and how to load it."""
 
     name: str
     stem: str
     suffix: str
-    load: Callable[[], Picture]
-    path: Path | None = None
+    load: Callable[[], Picture]  # raises OSError or ValueError
+    path: Path | None = None  # of a picture file
     video: Video | None = None
-    number: int | None = None
-    frames_per_second: float = 0.0
+    number: int | None = None  # in the video, from 0
+    frames_per_second: float = 0.0  # according to the video's header
 
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """A video file, a camera or a network stream; naming one twice makes two.
-
-    Parameters
-    ----------
-    name : str
-        The file's name, the camera's number, or the stream's address.
-    camera : int or None
-        The camera's number.
-    """
+    """A video file, a camera (by its number) or a network stream (by its address); a source named twice is two."""
 
     name: str
     camera: int | None = None
@@ -95,19 +71,15 @@ class Video:
 
     @property
     def kind(self) -> str:
-        """The source in a word: video, camera or stream."""
+        """Either video, camera or stream."""
         return "camera" if self.camera is not None else "stream" if is_address(self.name) else "video"
 
     def open(self) -> cv2.VideoCapture:
         """Return the opened video; VideoError if it cannot be opened."""
-        if self.camera is not None:
-            capture = cv2.VideoCapture(self.camera)
-        elif self.kind == "stream":
-            capture = cv2.VideoCapture(self.name)
-        elif is_utf8(self.name):
-            capture = cv2.VideoCapture(os.path.abspath(self.name))  # OpenCV would take "a:b.mp4" for a URL
-        else:
+        if not is_utf8(self.name):
             raise VideoError(f"{self.name}: OpenCV cannot open a video whose name is not UTF-8")
+        address = os.path.abspath(self.name) if self.kind == "video" else self.name  # OpenCV would take "a:b.mp4" for a URL
+        capture = cv2.VideoCapture(address if self.camera is None else self.camera)
         if not capture.isOpened():
             raise VideoError(f"{self.name}: OpenCV cannot open this {self.kind}")
         return capture
@@ -127,7 +99,8 @@ class Video:
                     if not done:
                         raise VideoError(f"{self.name}: frame {number} cannot be decoded")
                     stem = f"{self.stem}_{number:06}"
-                    yield Frame(self.name, stem, ".jpg", _given(image), video=self, number=number, frames_per_second=rate)
+                    load = partial(np.asarray, image)
+                    yield Frame(self.name, stem, ".jpg", load, video=self, number=number, frames_per_second=rate)
                 number += 1
         finally:
             capture.release()
@@ -156,21 +129,11 @@ Source = Frame | Video
 
 @dataclass
 class Sources:
-    """The sources that the arguments name.
-
-    Parameters
-    ----------
-    frames : list of Frame or Video
-        In the arguments' order.
-    files : set of Path
-        All input files, including lists of sources, resolved; they must not be overwritten.
-    failures : int
-        Number of arguments, or lines of lists, that name no source.
-    """
+    """The sources that the arguments name, in their order."""
 
     frames: list[Source] = field(default_factory=list)
-    files: set[Path] = field(default_factory=set)
-    failures: int = 0
+    files: set[Path] = field(default_factory=set)  # with the lists of sources, resolved: not to be overwritten
+    failures: int = 0  # arguments, or lines of lists, that name no source
 
 
 def find_sources(arguments: list[str], *, recursive: bool, without: Iterable[Path], complain: Complain) -> Sources:
@@ -179,12 +142,7 @@ def find_sources(arguments: list[str], *, recursive: bool, without: Iterable[Pat
     A picture or video file; a folder (its pictures by name; with ``recursive`` those of its subfolders too, except the folders
     ``without``); a glob pattern; a ``.txt`` file that lists sources, one per line, as they would be given as arguments; a
     camera number; an address (``rtsp://``, ``http://``, ``https://``); a pipe, or ``-`` for standard input, whose picture is
-    read at once.
-
-    Raises
-    ------
-    CommandError
-        If symbolic links make a loop of a folder of ``without``.
+    read at once. CommandError if symbolic links make a loop of a folder of ``without``.
     """
     sources = Sources()
     outputs = {resolved(folder) for folder in without}
@@ -201,13 +159,13 @@ def _find(argument: str, recursive: bool, without: set[Path], sources: Sources, 
             for name in _listed(path):
                 _find(name, recursive, without, sources, lambda message: complain(f"{argument}: {message}"))
             return
-        found = _sources_of(argument, recursive, without)
-        files = {real_path(source.path) for source in found if source.path is not None}
+        frames = _sources_of(argument, recursive, without)
+        files = {real_path(source.path) for source in frames if source.path is not None}
     except (OSError, ValueError) as error:
         complain(f"{argument}: {reason(error)}")
         sources.failures += 1
         return
-    sources.frames += found
+    sources.frames += frames
     sources.files |= files
 
 
@@ -215,8 +173,9 @@ def _sources_of(argument: str, recursive: bool, without: set[Path]) -> list[Sour
     path = Path(argument)
     if not argument:
         raise ValueError("an empty name is not a source")
-    if argument == "-":
-        return [_from_standard_input()]
+    if argument == "-":  # may never end: read at once, in the main thread, so that Ctrl-C interrupts the wait
+        content = read_at_most(sys.stdin.buffer, MOST_PICTURE_BYTES) if sys.stdin is not None else b""
+        return [Frame("-", "stdin", ".jpg", partial(decode_picture, content))]
     if is_address(argument):
         return [Video(argument)]
     if path.is_dir():
@@ -230,7 +189,7 @@ def _sources_of(argument: str, recursive: bool, without: set[Path]) -> list[Sour
             raise ValueError("a video is read from a regular file only")  # OpenCV would block, even to Ctrl-C
         return [Video(argument)]
     if path.is_fifo():
-        return [_from_pipe(path)]
+        return [Frame(str(path), path.stem, path.suffix, partial(decode_picture, read_whole(path, MOST_PICTURE_BYTES)))]
     return [_picture(path)]
 
 
@@ -266,24 +225,7 @@ def _listed(path: Path) -> list[str]:
 
 
 def _picture(path: Path) -> Frame:
-    return Frame(str(path), path.stem, path.suffix, lambda: read_picture(path), path)
-
-
-def _given(image: Picture) -> Callable[[], Picture]:
-    return lambda: image
-
-
-# A pipe may never end. It is read at once, in the main thread, so that Ctrl-C interrupts the wait.
-
-
-def _from_standard_input() -> Frame:
-    content = read_at_most(sys.stdin.buffer, MOST_PICTURE_BYTES) if sys.stdin is not None else b""
-    return Frame("-", "stdin", ".jpg", lambda: decode_picture(content))
-
-
-def _from_pipe(path: Path) -> Frame:
-    content = read_whole(path, MOST_PICTURE_BYTES)
-    return Frame(str(path), path.stem, path.suffix, lambda: decode_picture(content))
+    return Frame(str(path), path.stem, path.suffix, partial(read_picture, path), path)
 
 
 def count_frames(sources: list[Source], every: int) -> int | None:

@@ -11,23 +11,14 @@ from opencv_squeezedet.cli.terminal import shown
 from opencv_squeezedet.errors import reason
 from opencv_squeezedet.files import own_descriptor, real_path, write_whole
 
-OF_SOURCES, OF_MODEL, OF_DATASET = "one of the sources", "a file of the model", "the data set"
+OF_SOURCES, OF_MODEL = "one of the sources", "a file of the model"
 
 
 def check_targets(targets: Mapping[str, str | Path | None], inputs: Mapping[str, Iterable[str | Path | None]]) -> None:
-    """Refuse targets that could not be written at the end, or would overwrite an input.
+    """Refuse targets (by option; "-" is standard output) that cannot be written, or would overwrite an input.
 
-    Parameters
-    ----------
-    targets : dict
-        The file of each option: None if the option is not given, "-" for standard output.
-    inputs : dict
-        The input files, which must not be overwritten, by description, as in "a file of the model".
-
-    Raises
-    ------
-    CommandError
-        Names the option.
+    ``inputs`` has the files that must not be overwritten by description, as in "a file of the model". CommandError names the
+    option.
     """
     taken = {resolved(path): what for what, paths in inputs.items() for path in paths if path is not None}
     for option, target in targets.items():
@@ -35,21 +26,18 @@ def check_targets(targets: Mapping[str, str | Path | None], inputs: Mapping[str,
             continue
         descriptor = 1 if str(target) == "-" else own_descriptor(target)
         path = resolved(target) if descriptor is None else Path(f"/dev/fd/{descriptor}")
+        problem = ""
         if path in taken:
             problem = f" is {taken[path]}"
-        elif descriptor is not None:
-            taken[path] = f"the target of {option} too"
-            continue
-        elif path.is_dir():
+        elif descriptor is None and path.is_dir():
             problem = " is a folder"
-        elif not path.parent.is_dir():
+        elif descriptor is None and not path.parent.is_dir():
             problem = ": its folder does not exist"
-        elif not os.access(path.parent, os.W_OK) and (path.is_file() or not path.exists()):
+        elif descriptor is None and not os.access(path.parent, os.W_OK) and (path.is_file() or not path.exists()):
             problem = ": its folder is not writable"
-        else:
-            taken[path] = f"the target of {option} too"
-            continue
-        raise CommandError(f"{option}: {shown(target)}{problem}")
+        if problem:
+            raise CommandError(f"{option}: {shown(target)}{problem}")
+        taken[path] = f"the target of {option} too"
 
 
 def resolved(name: str | Path) -> Path:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from opencv_squeezedet.compression.hessian import Floats, optimal_brain_quantization
-from opencv_squeezedet.compression.pruning import Kernel, prune
+from opencv_squeezedet.compression.hessian import optimal_brain_quantization
+from opencv_squeezedet.compression.pruning import Floats, Kernel, prune
 from opencv_squeezedet.compression.sharing import SortedWeights, codebook, half, most_values, nearest, share
 from opencv_squeezedet.formats.shared_weights import MOST_CENTROIDS, REACH, estimated_bytes, values_bytes
 
@@ -23,24 +23,12 @@ _ROUNDS = 60
 
 
 class Choice(NamedTuple):
-    """One way to store a kernel.
+    """One way to store a kernel."""
 
-    Parameters
-    ----------
-    density : float
-        The fraction of weights that is kept.
-    bits : int
-        Bits of a code; 0: the weights are stored as plain float16.
-    size : float
-        Estimated bytes.
-    error : float
-        Sum of squared differences, relative to the sum of squared weights.
-    """
-
-    density: float
-    bits: int
-    size: float
-    error: float
+    density: float  # the fraction of weights that is kept
+    bits: int  # of a code; 0: the weights are stored as plain float16
+    size: float  # estimated bytes
+    error: float  # sum of squared differences, relative to the sum of squared weights
 
 
 def choices_of(kernel: Kernel, densities: Sequence[float] = DENSITIES, bits_of_codes: Sequence[int] = BITS) -> list[Choice]:
@@ -48,7 +36,7 @@ def choices_of(kernel: Kernel, densities: Sequence[float] = DENSITIES, bits_of_c
     rounded = kernel.astype(np.float16).astype(np.float32)
     power = float((kernel.astype(np.float64) ** 2).sum()) or 1.0
     plain = Choice(1.0, 0, len(values_bytes(rounded)), float(((rounded - kernel).astype(np.float64) ** 2).sum()) / power)
-    found = [plain]
+    choices = [plain]
     order = np.argsort(-np.abs(kernel), axis=None, kind="stable")
     ascending = np.argsort(kernel, axis=None, kind="stable")
     flat = kernel.ravel()
@@ -64,9 +52,8 @@ def choices_of(kernel: Kernel, densities: Sequence[float] = DENSITIES, bits_of_c
             if 1 << bits > 2 * count:
                 continue
             clusters = weights.clusters(most_values(bits, pruned=count < kernel.size))
-            error = (lost + clusters.inertia) / power
-            found.append(Choice(density, bits, gaps.size(clusters.counts), error))
-    return found
+            choices.append(Choice(density, bits, gaps.size(clusters.counts), (lost + clusters.inertia) / power))
+    return choices
 
 
 def apply(kernel: Kernel, choice: Choice, hessian: Floats | None = None) -> Kernel:
@@ -112,54 +99,31 @@ def best_choices(
 ) -> dict[str, Choice]:
     """Return the choice of each layer that together minimize the weighted error within a budget.
 
-    Parameters
-    ----------
-    choices : dict
-        The choices of each layer.
-    weights : dict
-        The weight of each layer's error.
-    measure : function
-        The cost of a choice: bytes, or weights.
-    most : float
-        The budget. If even the cheapest choices exceed it, those are returned.
+    ``weights`` are those of the layers' errors, ``measure`` is the cost of a choice, in bytes or weights, and ``most`` the
+    budget. If even the cheapest choices exceed it, those are returned.
     """
 
     def chosen(trade: float) -> dict[str, Choice]:
         return {
-            name: min(some, key=lambda choice: weights[name] * choice.error + trade * measure(choice))
-            for name, some in choices.items()
+            name: min(options, key=lambda choice: weights[name] * choice.error + trade * measure(choice))
+            for name, options in choices.items()
         }
-
-    def taken(some: Mapping[str, Choice]) -> float:
-        return sum(map(measure, some.values()))
 
     low, high = 1e-20, 1e3
     best = chosen(high)
     for _ in range(_ROUNDS):
         middle = (low * high) ** 0.5
-        found = chosen(middle)
-        if taken(found) <= most:
-            best, high = found, middle
+        candidate = chosen(middle)
+        if sum(map(measure, candidate.values())) <= most:
+            best, high = candidate, middle
         else:
             low = middle
-    return _filled(best, choices, weights, measure, most)
-
-
-def _filled(
-    best: dict[str, Choice],
-    choices: Mapping[str, Sequence[Choice]],
-    weights: Mapping[str, float],
-    measure: Callable[[Choice], float],
-    most: float,
-) -> dict[str, Choice]:
-    """Spend the rest of the budget: no lambda gives the combinations between two steps of a large layer."""
-    best = dict(best)
     left = most - sum(map(measure, best.values()))
-    while True:
+    while True:  # spend the rest: no lambda gives the combinations between two steps of a large layer
         gains = [
             (weights[name] * (best[name].error - choice.error) / (measure(choice) - measure(best[name])), name, choice)
-            for name, some in choices.items()
-            for choice in some
+            for name, options in choices.items()
+            for choice in options
             if choice.error < best[name].error and 0 < measure(choice) - measure(best[name]) <= left
         ]
         if not gains:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,7 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet.compression.budget import BITS, DENSITIES, Choice, apply, best_choices, choices_of
-from opencv_squeezedet.compression.hessian import Floats
-from opencv_squeezedet.compression.pruning import Kernel, prune
+from opencv_squeezedet.compression.pruning import Floats, Kernel, kernels_of, prune
 from opencv_squeezedet.compression.reference_outputs import ReferenceOutputs
 from opencv_squeezedet.compression.sharing import MOST_BITS
 from opencv_squeezedet.compression.table import LayerRow, layer_rows, total_row
@@ -30,9 +30,7 @@ from opencv_squeezedet.progress import OnProgress
 REMOVED = (0.3, 0.5, 0.7, 0.85)
 """The fractions of a layer's weights whose removal measures its sensitivity."""
 _DEFAULT_RATIO, _DEFAULT_BITS = 8, 6
-_SLOPE_POWER = (
-    0.5  # pruning predicts rounding only in part: at 840 kB the root gave 11 % less error than 0, and 1 twice as much
-)
+_SLOPE_POWER = 0.5  # pruning predicts rounding in part: at 840 kB the root gave 11 % less error than 0, and 1 twice as much
 
 Curves = dict[str, tuple[float, ...]]
 
@@ -115,42 +113,20 @@ class Compressed:
 
 @dataclass(frozen=True)
 class Plan:
-    """How each layer may be stored, and what that costs; planning computes no weights and writes no file.
+    """How each layer may be stored, and what that costs; planning computes no weights and writes no file."""
 
-    Parameters
-    ----------
-    options : dict
-        The choices of each layer.
-    importance : dict
-        The weight of each layer's error.
-    size : int or None
-        The maximum number of bytes of the file.
-    other_bytes : int
-        The bytes of the file that do not depend on the choices.
-    """
-
-    options: dict[str, list[Choice]]
-    importance: dict[str, float]
-    size: int | None
-    other_bytes: int
+    options: dict[str, list[Choice]]  # of each layer
+    importance: dict[str, float]  # weight of each layer's error
+    size: float  # maximum number of bytes of the file, or infinity
+    other_bytes: int  # that do not depend on the choices
 
     def best(self, excess: float = 0.0) -> dict[str, Choice]:
-        """Return the choices with the least error within the size.
+        """Return the choices with the least error within the size, by which the file has had an ``excess`` of bytes so far.
 
-        Parameters
-        ----------
-        excess : float
-            Bytes by which the file has exceeded the size so far.
-
-        Raises
-        ------
-        ModelError
-            If even the smallest choices exceed the size.
+        ModelError if even the smallest choices exceed the size.
         """
-        if self.size is None:
-            return best_choices(self.options, self.importance, lambda choice: choice.size, float("inf"))
         others = self.other_bytes + excess
-        least = others + sum(min(choice.size for choice in some) for some in self.options.values())
+        least = others + sum(min(choice.size for choice in options) for options in self.options.values())
         if least > self.size:
             raise ModelError(f"a file of at most {self.size:,} bytes was expected, the smallest has about {least:,.0f}")
         return best_choices(self.options, self.importance, lambda choice: choice.size, self.size - others)
@@ -165,8 +141,7 @@ def plan(
     report: OnProgress = lambda what, done, total: None,
 ) -> Plan:
     """Return the choices of each layer whose weights may change; parameters as for `compress`."""
-    kernels = {step.layer.name: model.weights[step.layer.name][0] for step in model.network.trained()}
-    curves = curves or {}
+    kernels, curves = kernels_of(model), curves or {}
     importance = {name: _slope(kernel, curves[name]) if name in curves else 1.0 for name, kernel in kernels.items()}
     if densities is None and settings.density is not None:
         densities = _layer_densities(kernels, settings.density, importance)
@@ -182,7 +157,7 @@ def plan(
         options[name] = choices_of(kernel, DENSITIES if densities is None else (densities[name],), bits)
         if size is None:  # the least error is wanted within the bits, so plain floats are the last resort
             options[name] = [choice for choice in options[name] if choice.bits] or options[name]
-    return Plan(options, importance, size, 0 if size is None else _other_bytes(model, kernels))
+    return Plan(options, importance, math.inf, 0) if size is None else Plan(options, importance, size, _other_bytes(model))
 
 
 def compress(
@@ -199,10 +174,8 @@ def compress(
 
     Parameters
     ----------
-    model : Model
-        The model; its network must consist of layers that this package describes.
-    settings : Settings
-        The size, or the density and the bits.
+    model, settings : Model, Settings
+        The model, whose network must consist of layers that this package describes, and the goals.
     densities : dict, optional
         The density of each layer, if that is decided already.
     outputs : ReferenceOutputs, optional
@@ -225,20 +198,20 @@ def compress(
     applied, excess = _Applied(weights, hessians or {}, report), 0.0
     while True:  # sizes are estimates until the file is encoded; the excess grows, and `best` refuses what is too much
         best = planned.best(excess)
-        found = applied.weights(best)
-        content = sdz_bytes(network, found, model.description)
-        if planned.size is None or len(content) <= planned.size:
+        changed = applied.weights(best)
+        content = sdz_bytes(network, changed, model.description)
+        if len(content) <= planned.size:
             break
         excess += (len(content) - planned.size) * 1.02 + 16
-    active = None if outputs is None else outputs.active_inputs(found)
-    rows = layer_rows(network, stored_of(parse_sdz(content), found), active)
+    active = None if outputs is None else outputs.active_inputs(changed)
+    rows = layer_rows(network, stored_of(parse_sdz(content), changed), active)
     errors, agreement = {}, None
     if outputs is not None:
         pruned = {**weights, **{name: _pruned(weights[name], choice.density) for name, choice in best.items()}}
-        errors = {"pruned": outputs.error(pruned), "shared": outputs.error(found)}
+        errors = {"pruned": outputs.error(pruned), "shared": outputs.error(changed)}
         if len(network.output_names) == 1:
-            agreement = outputs.agreement(found)
-    compressed = Model(network, found, description=model.description)
+            agreement = outputs.agreement(changed)
+    compressed = Model(network, changed, description=model.description)
     rows.append(total_row(rows, len(content)))
     return Compressed(content, model, compressed, tuple(rows), best, curves or {}, errors, agreement)
 
@@ -246,23 +219,14 @@ def compress(
 def measure_sensitivity(
     model: Model, outputs: ReferenceOutputs, *, stage: Path | None = None, report: OnProgress = lambda *_: None
 ) -> Curves:
-    """Return for each layer the output errors after its smallest weights are removed: each fraction of `REMOVED` of them.
+    """Return for each layer the output errors after its smallest weights are removed: 30, 50, 70 and 85 % of them.
 
-    Parameters
-    ----------
-    model : Model
-        The model.
-    outputs : ReferenceOutputs
-        Its outputs for pictures.
-    stage : Path, optional
-        A file of the curves measured so far, from which an interrupted measurement is resumed.
-    report : function, optional
-        Called with the progress.
+    The curves measured so far are kept in the file ``stage``, from which an interrupted measurement is resumed.
     """
     weights = model.weights
     fingerprint = f"{model.fingerprint} {outputs.fingerprint}"
     curves = _resumed(stage, fingerprint)
-    layers = [step.layer.name for step in model.network.trained()]
+    layers = list(kernels_of(model))
     for number, name in enumerate(layers):
         report("sensitivity", number, len(layers))
         if name in curves:
@@ -309,9 +273,9 @@ def _layer_densities(kernels: Mapping[str, Kernel], density: float, importance: 
     return {name: choice.density for name, choice in best.items()}
 
 
-def _other_bytes(model: Model, kernels: Mapping[str, Kernel]) -> int:
+def _other_bytes(model: Model) -> int:
     """The size of the file without its kernels."""
-    zeros = {name: np.zeros_like(kernel) for name, kernel in kernels.items()}
+    zeros = {name: np.zeros_like(kernel) for name, kernel in kernels_of(model).items()}
     weights = {
         name: [zeros[name], *map(rounded, blobs[1:])] if name in zeros else blobs for name, blobs in model.weights.items()
     }
@@ -337,12 +301,12 @@ class _Applied:
 
     def weights(self, choices: Mapping[str, Choice]) -> Weights:
         """Return the weights; those of layers without a choice are unchanged."""
-        found = dict(self._weights)
+        changed = dict(self._weights)
         for number, (name, choice) in enumerate(choices.items()):
             kernel, *others = self._weights[name]
             key = name, choice.density, choice.bits
             if key not in self._kernels:
                 self._report("weights", number, len(choices))
                 self._kernels[key] = apply(kernel, choice, self._hessians.get(name))
-            found[name] = [self._kernels[key], *map(rounded, others)]
-        return found
+            changed[name] = [self._kernels[key], *map(rounded, others)]
+        return changed

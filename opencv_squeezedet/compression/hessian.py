@@ -11,74 +11,49 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from opencv_squeezedet.network import Convolution, Layer
+from opencv_squeezedet.compression.pruning import Floats, Kernel
+from opencv_squeezedet.network import Convolution, Network
 
 _MOST_COLUMNS = 2000  # per picture
 _DAMPING = 0.01
-
-Kernel = NDArray[np.float32]
-Floats = NDArray[np.float64]
 
 
 class InputHessian:
     """The Hessian of a convolution's input, accumulated over pictures; all outputs of the convolution share it.
 
-    Parameters
-    ----------
-    layer : Convolution
-        A layer for which `has_hessian` is true.
-    seed : int
-        Of the random choice of positions in large inputs.
-
-    Attributes
-    ----------
-    matrix : (n, n) float64
-        For kernels of n = I * h * w weights per output, in C order; the sum of x x^T over all columns.
+    `matrix`, (n, n) float64, is the sum of x x^T over all columns, for kernels of n = I * h * w weights per output, in C
+    order. The seed is that of the random choice of positions in large inputs.
     """
 
-    def __init__(self, layer: Layer, seed: int = 0) -> None:
-        if not (isinstance(layer, Convolution) and has_hessian(layer)):
-            raise layer.error("a convolution in one group, without dilation, was expected")
+    def __init__(self, layer: Convolution, seed: int = 0) -> None:
         self._layer, self._rng = layer, np.random.default_rng(seed)
-        self.matrix: Floats = np.zeros((0, 0))
+        self.matrix: Floats = np.zeros((1, 1))
 
     def add(self, blob: NDArray[np.float32]) -> None:
         """Add the layer's input for one picture, (1, I, H, W)."""
-        columns = self._columns(blob)
-        part = (columns.T @ columns).astype(np.float64)
-        self.matrix = self.matrix + part if self.matrix.size else part
-
-    def _columns(self, blob: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The kernel's windows at some positions: (positions, I * h * w)."""
         layer = self._layer
         (top, left), (down, right) = layer.pad, layer.stride
         padded = np.pad(blob[0], ((0, 0), (top, top), (left, left)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(1, 2))[:, ::down, ::right]
-        _, rows, columns, _, _ = windows.shape
-        positions = self._rng.permutation(rows * columns)[:_MOST_COLUMNS]
-        chosen = windows[:, positions // columns, positions % columns]  # (I, positions, h, w)
-        return np.ascontiguousarray(chosen.transpose(1, 0, 2, 3)).reshape(len(positions), -1)
+        _, rows, width, _, _ = windows.shape
+        positions = self._rng.permutation(rows * width)[:_MOST_COLUMNS]
+        chosen = windows[:, positions // width, positions % width]  # (I, positions, h, w)
+        columns = np.ascontiguousarray(chosen.transpose(1, 0, 2, 3)).reshape(len(positions), -1)
+        self.matrix = self.matrix + (columns.T @ columns).astype(np.float64)
 
 
-def has_hessian(layer: Layer) -> bool:
-    """Whether one matrix describes the whole input of the layer: a convolution in one group, without dilation."""
-    return isinstance(layer, Convolution) and layer.groups == 1 and layer.dilation == (1, 1)
+def convolutions_with_hessian(network: Network) -> list[Convolution]:
+    """Return the layers whose whole input one matrix describes: convolutions in one group, without dilation."""
+    layers = (step.layer for step in network.trained())
+    return [layer for layer in layers if isinstance(layer, Convolution) and (layer.groups, layer.dilation) == (1, (1, 1))]
 
 
 def optimal_brain_quantization(kernel: Kernel, hessian: Floats, rounded: Callable[[Floats], Floats]) -> Kernel:
     """Round a kernel's weights one input after the other; later weights compensate for the rounding errors of earlier ones.
 
     The error of each rounded weight is spread over the weights not yet rounded so that the outputs change least, as in
-    "Optimal Brain Compression" (Frantar and Alistarh, arXiv:2208.11580) and GPTQ (arXiv:2210.17323).
-
-    Parameters
-    ----------
-    kernel : array, float32
-        The weights, outputs first.
-    hessian : (n, n) float64
-        `InputHessian.matrix` of the layer.
-    rounded : function
-        Rounds weights: (outputs,) to (outputs,).
+    "Optimal Brain Compression" (Frantar and Alistarh, arXiv:2208.11580) and GPTQ (arXiv:2210.17323). The kernel has the
+    outputs first; the Hessian is `InputHessian.matrix`; ``rounded`` rounds weights, (outputs,) to (outputs,).
     """
     weights = kernel.reshape(len(kernel), -1).astype(np.float64)
     matrix = hessian + np.eye(len(hessian)) * (_DAMPING * np.diag(hessian).mean() + 1e-12)

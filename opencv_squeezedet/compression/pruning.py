@@ -6,20 +6,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
+from opencv_squeezedet.model import Model
 
 Kernel = NDArray[np.float32]
+Floats = NDArray[np.float64]
+
+
+def kernels_of(model: Model) -> dict[str, Kernel]:
+    """Return the kernel of each trained layer that has one; the slopes of PReLU, a number for each channel, are none."""
+    steps = (step for step in model.network.trained() if len(step.weights[0]) > 1)
+    return {step.layer.name: model.weights[step.layer.name][0] for step in steps}
 
 
 def prune(kernel: Kernel, density: float) -> Kernel:
-    """Return a copy of which the largest weights by magnitude are left, and the others are 0.
+    """Return a copy in which the largest weights by magnitude are kept, and the others are 0.
 
     Parameters
     ----------
     kernel : array, float32
         A layer's weights, in any shape.
     density : float
-        The share that is left, in [0, 1]; exactly so many weights, rounded, but for those that were 0 before. Of equal
-        weights the first ones stay.
+        The fraction of weights to keep, in [0, 1]. Of equal weights the first ones are kept.
 
     Raises
     ------

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet.compression.reference_outputs import Blob, ReferenceOutputs
@@ -28,24 +25,12 @@ OPSET = 13
 
 @dataclass(frozen=True)
 class Quantized:
-    """A network of 8-bit numbers.
+    """A network of 8-bit numbers."""
 
-    Parameters
-    ----------
-    model : Model
-        The model, whose network is ONNX.
-    floats : tuple of str
-        The convolutions that stayed float.
-    error : float
-        The squared difference of its outputs from the float network's, relative to their power.
-    losses : dict
-        For each convolution that was tried the error when it alone stays float; empty if none was to.
-    """
-
-    model: Model
-    floats: tuple[str, ...]
-    error: float
-    losses: dict[str, float]
+    model: Model  # whose network is ONNX
+    floats: tuple[str, ...]  # the convolutions that stayed float
+    error: float  # squared difference of its outputs from the float network's, relative to their power
+    losses: dict[str, float]  # error when a convolution alone stays float; empty if none was to
 
     @property
     def size(self) -> int:
@@ -67,37 +52,31 @@ def quantize(
 ) -> Quantized:
     """Quantise a network's weights, with a scale for each channel, and its activations, by their ranges for some pictures.
 
-    Parameters
-    ----------
-    model : Model
-        The model; its network must be of layers that this package describes.
-    blobs : sequence of array
-        Each (1, C, H, W), one picture; some tens are enough.
-    floats : int
-        Number of convolutions that stay float: those whose quantisation changes the outputs most, as measured.
-    judged : int
-        Number of pictures whose outputs are compared.
-    report : function, optional
-        Called with the progress.
-
-    Raises
-    ------
-    ImportError
-        Without the extra ``[quantize]``.
-    ValueError
-        If there are no pictures.
+    The network must consist of layers that this package describes. Each blob is a picture, (1, C, H, W); some tens are enough.
+    As many convolutions as ``floats`` stay float: those whose quantisation changes the outputs most, as measured on the first
+    ``judged`` pictures. ImportError without the extra ``[quantize]``, ValueError without pictures.
     """
     if not len(blobs):
         raise ValueError("pictures to calibrate by were expected, got none")
     _checks.count("floats", floats, least=0)
-    tools = _tools()
-    source = tools.onnx.load_model_from_string(onnx_bytes(model.network, model.weights, opset=OPSET))
-    ranges = _calibrated(tools, source, model.network.input_name, blobs, report)
+    with needs("quantize", what="quantisation"):
+        onnx, quantization = importlib.import_module("onnx"), importlib.import_module("onnxruntime.quantization")
+    source = onnx.load_model_from_string(onnx_bytes(model.network, model.weights, opset=OPSET))
+    ranges = _calibrated(onnx, quantization, source, _Pictures(model.network.input_name, blobs, report))
     outputs = ReferenceOutputs(model, blobs[:judged])
     layers = [layer.name for layer in model.network.layers if isinstance(layer, Convolution)]
 
     def quantized(kept: Sequence[str]) -> bytes:
-        return _quantized(tools, source, ranges, kept)
+        copy = onnx.ModelProto()
+        copy.CopyFrom(source)
+        kinds = quantization.QuantType
+        per_channel, reduce_range = True, False
+        quantizer = quantization.qdq_quantizer.QDQQuantizer(
+            copy, per_channel, reduce_range, kinds.QInt8, kinds.QUInt8, ranges, [], list(kept), _OPERATORS, {}
+        )
+        quantizer.quantize_model()
+        quantizer.model.topological_sort()
+        return bytes(quantizer.model.model.SerializeToString())
 
     losses = {}
     for number, name in enumerate(layers if floats else ()):
@@ -109,64 +88,27 @@ def quantize(
     return Quantized(quantized_model, tuple(kept), outputs.error_of(content), losses)
 
 
-class _Tools:
-    """The libraries."""
-
-    def __init__(self) -> None:
-        self.onnx: Any = importlib.import_module("onnx")
-        self.quantization: Any = importlib.import_module("onnxruntime.quantization")
-        self.quantizer: Any = importlib.import_module("onnxruntime.quantization.qdq_quantizer")
-
-
-def _tools() -> _Tools:
-    with needs("quantize", what="quantisation"):
-        return _Tools()
-
-
 class _Pictures:
-    """What calibration reads: one input after the other."""
+    """The inputs for calibration, one after the other."""
 
     def __init__(self, name: str, blobs: Sequence[Blob], report: OnProgress) -> None:
-        self._inputs = self._each(name, blobs, report)
+        self._name, self._blobs, self._report, self._done = name, blobs, report, 0
 
-    @staticmethod
-    def _each(name: str, blobs: Sequence[Blob], report: OnProgress) -> Iterator[dict[str, NDArray[np.float32]]]:
-        for number, blob in enumerate(blobs):
-            report("calibration", number, len(blobs))
-            yield {name: blob}
-
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        return next(self._inputs, None)
+    def get_next(self) -> dict[str, Blob] | None:
+        if self._done == len(self._blobs):
+            return None
+        self._report("calibration", self._done, len(self._blobs))
+        self._done += 1
+        return {self._name: self._blobs[self._done - 1]}
 
 
-def _calibrated(tools: _Tools, source: Any, name: str, blobs: Sequence[Blob], report: OnProgress) -> Any:
+def _calibrated(onnx: Any, quantization: Any, source: Any, pictures: _Pictures) -> Any:
     """The smallest and the largest value of each activation."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "source.onnx"
-        tools.onnx.save(source, path)
-        calibrator = tools.quantization.create_calibrator(path, augmented_model_path=str(Path(folder) / "augmented.onnx"))
-        calibrator.collect_data(_Pictures(name, blobs, report))
+        onnx.save(source, path)
+        calibrator = quantization.create_calibrator(path, augmented_model_path=str(Path(folder) / "augmented.onnx"))
+        calibrator.collect_data(pictures)
         ranges = calibrator.compute_data()
         del calibrator  # which holds the file open
     return ranges
-
-
-def _quantized(tools: _Tools, source: Any, ranges: Any, floats: Sequence[str]) -> bytes:
-    model = tools.onnx.ModelProto()
-    model.CopyFrom(source)
-    kinds = tools.quantization.QuantType
-    quantizer = tools.quantizer.QDQQuantizer(
-        model,
-        True,  # a scale for each channel
-        False,
-        kinds.QInt8,
-        kinds.QUInt8,
-        ranges,
-        [],
-        list(floats),
-        _OPERATORS,
-        {},
-    )
-    quantizer.quantize_model()
-    quantizer.model.topological_sort()
-    return bytes(quantizer.model.model.SerializeToString())

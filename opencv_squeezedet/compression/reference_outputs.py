@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet.backends.network_bytes import NetworkBytes, open_bytes
-from opencv_squeezedet.compression.hessian import Floats, InputHessian, has_hessian
+from opencv_squeezedet.compression.hessian import InputHessian, convolutions_with_hessian
+from opencv_squeezedet.compression.pruning import Floats
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import Weights
 
@@ -17,19 +18,11 @@ Blob = NDArray[np.float32]
 
 
 class ReferenceOutputs:
-    """The outputs of a network with its original weights for some pictures, to compare those of other weights with.
-
-    Parameters
-    ----------
-    model : Model
-        The network, and the original weights.
-    blobs : sequence of array
-        Each (1, C, H, W), one picture.
-    """
+    """The outputs of a model for some pictures, each (1, C, H, W), to compare those of other weights with."""
 
     def __init__(self, model: Model, blobs: Sequence[Blob]) -> None:
         self._network, self._blobs = model.network, list(blobs)
-        self._expected = self._outputs(model.weights)
+        self._expected = self._outputs(self._passes(model.weights, model.network.output_names))
         self._powers = [float((whole.astype(np.float64) ** 2).sum()) or 1.0 for whole in self._expected]
 
     @property
@@ -45,12 +38,9 @@ class ReferenceOutputs:
         return self._error(self._passes(weights, self._network.output_names))
 
     def _error(self, passes: Sequence[tuple[Blob, ...]]) -> float:
-        found = [np.concatenate(blobs) for blobs in zip(*passes, strict=True)]
-        parts = [
-            float(((one - other).astype(np.float64) ** 2).sum()) / power
-            for one, other, power in zip(found, self._expected, self._powers, strict=True)
-        ]
-        return sum(parts) / len(parts)
+        differences = (changed - whole for changed, whole in zip(self._outputs(passes), self._expected, strict=True))
+        squares = (float((difference.astype(np.float64) ** 2).sum()) for difference in differences)
+        return sum(square / power for square, power in zip(squares, self._powers, strict=True)) / len(self._powers)
 
     def error_of(self, content: bytes) -> float:
         """Return the same for another network with the same outputs, given as the content of an ONNX file."""
@@ -60,9 +50,9 @@ class ReferenceOutputs:
 
     def agreement(self, weights: Weights) -> float:
         """Return the fraction of the pictures for which the maximum of the first output has the same index."""
-        found = [out[0].reshape(-1).argmax() for out in self._passes(weights, self._network.output_names)]
-        expected = self._expected[0].reshape(len(self._blobs), -1).argmax(axis=1)
-        return float((np.array(found) == expected).mean())
+        changed = self._outputs(self._passes(weights, self._network.output_names))[0]
+        first, expected = (output.reshape(len(self._blobs), -1).argmax(1) for output in (changed, self._expected[0]))
+        return float((first == expected).mean())
 
     def active_inputs(self, weights: Weights) -> dict[str, float]:
         """Return for each layer with weights the fraction of its inputs that is not zero."""
@@ -75,8 +65,9 @@ class ReferenceOutputs:
         shares = dict(zip(names, (counts / len(self._blobs)).tolist(), strict=True))
         return {layer: shares.get(blob, 1.0) for layer, blob in read.items()}
 
-    def _outputs(self, weights: Weights) -> list[Blob]:
-        return [np.concatenate(blobs) for blobs in zip(*self._passes(weights, self._network.output_names), strict=True)]
+    @staticmethod
+    def _outputs(passes: Sequence[tuple[Blob, ...]]) -> list[Blob]:
+        return [np.concatenate(blobs) for blobs in zip(*passes, strict=True)]
 
     def _passes(self, weights: Weights, names: Sequence[str]) -> list[tuple[Blob, ...]]:
         session = Model(self._network, weights).open("auto", tops=names)
@@ -88,25 +79,19 @@ def input_hessians(
     blobs: Sequence[Blob],
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Floats]:
-    """Return the matrix of `InputHessian` for each convolution that has one.
+    """Return each convolution's input Hessian, (n, n) float64 for n = I * h * w weights per output, summed over pictures.
 
-    Parameters
-    ----------
-    model : Model
-        The network, with its weights.
-    blobs : sequence of array
-        Each (1, C, H, W), one picture.
-    report : function, optional
-        Called with the number of pictures done, and their total.
+    Convolutions in several groups or with dilation have none. Each blob is (1, C, H, W), one picture; ``report`` is called
+    with the number of pictures done, and their total.
     """
     network = model.network
-    layers = [step.layer for step in network.trained() if has_hessian(step.layer)]
-    found = {layer.name: InputHessian(layer) for layer in layers}
+    layers = convolutions_with_hessian(network)
+    hessians = {layer.name: InputHessian(layer) for layer in layers}
     names = sorted({layer.bottoms[0] for layer in layers} - {network.input_name})
     session = model.open("auto", tops=names)
     for done, blob in enumerate(blobs):
         report(done, len(blobs))
         inputs = dict(zip(names, session.forward(blob), strict=True)) | {network.input_name: blob}
         for layer in layers:
-            found[layer.name].add(inputs[layer.bottoms[0]])
-    return {name: hessian.matrix for name, hessian in found.items()}
+            hessians[layer.name].add(inputs[layer.bottoms[0]])
+    return {name: hessian.matrix for name, hessian in hessians.items()}

@@ -25,21 +25,9 @@ _MOST_CENTROIDS_SHOWN = 64
 def to_html(
     compressed: Compressed, *, title: str, subtitle: str = "", pictures: Sequence[tuple[Picture, Picture]] = ()
 ) -> str:
-    """Return the report: table, size of each layer, histograms, sensitivity, detections before and after.
+    """Return the report: table, size of each layer, histograms, sensitivity, and pictures with detections before and after.
 
-    Parameters
-    ----------
-    compressed : Compressed
-        The result of the compression.
-    title, subtitle : str
-        The headline, and a line below it.
-    pictures : sequence of (array, array), optional
-        Pictures with the detections before and after, BGR.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
+    ImportError if matplotlib is not installed.
     """
     sections = [
         section("Layers", table(HEADER, [row.cells() for row in compressed.rows[:-1]], compressed.rows[-1].cells())),
@@ -71,11 +59,11 @@ def _sizes(compressed: Compressed) -> str:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        places, start = np.arange(len(rows)), np.zeros(len(rows))
+        positions, start = np.arange(len(rows)), np.zeros(len(rows))
         for (name, sizes), colour in zip(parts.items(), (BLUE, ORANGE, GREY), strict=True):
-            axes.barh(places, np.array(sizes) / 1000, left=start / 1000, label=name, color=colour, height=0.7)
+            axes.barh(positions, np.array(sizes) / 1000, left=start / 1000, label=name, color=colour, height=0.7)
             start += sizes
-        axes.set(yticks=places, xlabel="kB", ylim=(-0.6, len(rows) - 0.4))
+        axes.set(yticks=positions, xlabel="kB", ylim=(-0.6, len(rows) - 0.4))
         axes.set_yticklabels([row.layer for row in rows])
         axes.legend(frameon=False)
 
@@ -87,8 +75,8 @@ def _histograms(compressed: Compressed) -> str:
     lines = -(-len(names) // _COLUMNS)
 
     def draw(figure: Figure) -> None:
-        for place, name in enumerate(names):
-            axes = figure.add_subplot(lines, _COLUMNS, place + 1)
+        for number, name in enumerate(names, 1):
+            axes = figure.add_subplot(lines, _COLUMNS, number)
             before, after = compressed.original.weights[name][0].ravel(), compressed.model.weights[name][0].ravel()
             reach = float(np.quantile(np.abs(before), 0.999)) or 1.0
             bins = np.linspace(-reach, reach, _BINS).tolist()
@@ -97,9 +85,7 @@ def _histograms(compressed: Compressed) -> str:
             axes.hist(np.clip(left, -reach, reach), bins, color=BLUE, alpha=0.8)
             centroids: NDArray[np.float32] = np.unique(after[after != 0])
             if len(centroids) <= _MOST_CENTROIDS_SHOWN:
-                top = axes.get_ylim()[1]
-                shown = centroids[np.abs(centroids) <= reach]
-                axes.vlines(shown, 0, 0.06 * top, color=ORANGE, linewidth=0.8)
+                axes.vlines(centroids[np.abs(centroids) <= reach], 0, 0.06 * axes.get_ylim()[1], color=ORANGE, linewidth=0.8)
             axes.set_title(name, fontsize=7)
             axes.tick_params(labelsize=5, labelleft=False, length=2)
 
@@ -109,11 +95,10 @@ def _histograms(compressed: Compressed) -> str:
 def _sensitivity(compressed: Compressed) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for place, (name, errors) in enumerate(compressed.curves.items()):
-            shade = place / max(1, len(compressed.curves) - 1)
-            axes.plot(
-                REMOVED, np.maximum(errors, 1e-9), "o-", color=(0.05 + 0.8 * shade, 0.35, 0.75 - 0.6 * shade), lw=1, ms=2
-            )
+        for number, (name, errors) in enumerate(compressed.curves.items()):
+            shade = number / max(1, len(compressed.curves) - 1)
+            colour = 0.05 + 0.8 * shade, 0.35, 0.75 - 0.6 * shade
+            axes.plot(REMOVED, np.maximum(errors, 1e-9), "o-", color=colour, lw=1, ms=2)
             axes.annotate(name, (REMOVED[-1], max(errors[-1], 1e-9)), fontsize=5, xytext=(3, 0), textcoords="offset points")
         axes.set(xlabel="fraction of the layer's weights removed", ylabel="relative output error", yscale="log")
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet.compression.compress import Compressed, Settings, compress, plan, rounded
-from opencv_squeezedet.compression.pruning import prune
+from opencv_squeezedet.compression.pruning import kernels_of, prune
 from opencv_squeezedet.compression.reference_outputs import input_hessians
 from opencv_squeezedet.compression.sharing import half
 from opencv_squeezedet.compression.table import layer_rows, total_row
@@ -37,7 +37,6 @@ from opencv_squeezedet.preprocess import Preprocess
 from opencv_squeezedet.progress import OnProgress
 from opencv_squeezedet.training import PseudoLabels, Recipe, Schedule, Training
 from opencv_squeezedet.training.lock import FolderLock, lock_folder
-from opencv_squeezedet.training.loop import Trainer
 from opencv_squeezedet.training.training_set import examples_of, fingerprint
 
 _CALIBRATION_PICTURES = 32
@@ -46,30 +45,14 @@ _THRESHOLD_BYTES = 16  # by which a score threshold of other digits may lengthen
 
 @dataclass(frozen=True)
 class Retraining:
-    """The amount of training between the stages.
+    """The amount of training between the stages."""
 
-    Parameters
-    ----------
-    pictures : int
-        Pictures seen after each pruning step, and after sharing.
-    steps : int
-        Number of pruning steps; each reduces the density by the same factor.
-    rate : float
-        Highest learning rate.
-    batch : int
-        Pictures in a step of training.
-    seed : int
-        Random seed.
-    workers : int
-        Processes that read pictures.
-    """
-
-    pictures: int = 20_000
-    steps: int = 2
-    rate: float = 5e-5
+    pictures: int = 20_000  # seen after each pruning step, and after sharing
+    steps: int = 2  # of pruning; each reduces the density by the same factor
+    rate: float = 5e-5  # highest learning rate
     batch: int = 32
     seed: int = 0
-    workers: int = 2
+    workers: int = 2  # data-loading workers
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -94,25 +77,7 @@ def compress_trained(
     Pruned weights stay exactly 0. Weights are shared by optimal brain quantization on some of the pictures. The weights of a
     cluster have one gradient, the sum of their own, so that the centroids are trained (figure 3 of "Deep Compression"). The
     folder keeps each finished stage and the checkpoints of training, so the same call resumes an interrupted compression.
-
-    Parameters
-    ----------
-    model : Model
-        The detector.
-    settings : Settings
-        The size, or the density and the bits.
-    dataset : Dataset
-        The pictures to train on; its labels must be the model's.
-    folder : Path
-        The folder of the stages.
-    validation : Dataset, optional
-        Pictures to evaluate each stage on; the file then has the score threshold that is best on them.
-    teacher : PseudoLabels, optional
-        As for `Training`.
-    retraining : Retraining, optional
-        The amount of training.
-    report : function, optional
-        Called with the progress.
+    With a validation set each stage is evaluated, and the file has the score threshold that is best on it.
 
     Raises
     ------
@@ -145,23 +110,22 @@ def compress_trained(
     pruned = Model(model.network, weights, description=model.description)
     blobs = _inputs(preprocess, dataset)
     hessians = input_hessians(pruned, blobs, lambda done, total: report("inputs", done, total))
-    found = compress(pruned, settings, densities=densities, hessians=hessians, report=report)
-    shared = found.model.weights
+    compressed = compress(pruned, settings, densities=densities, hessians=hessians, report=report)
+    shared = compressed.model.weights
     accuracies |= stages.accuracy("shared", shared)
-    tuned = _joined(shared, stages.trained("tuned", shared, _groups), found.choices)
+    tuned = _joined(shared, stages.trained("tuned", shared, _groups), compressed.choices)
     accuracies |= stages.accuracy("tuned", tuned)
     chosen = "tuned"
     if accuracies and accuracies["tuned"] < accuracies["shared"]:
         chosen, tuned = "shared", shared
-    compressed = Model(model.network, tuned, description=model.description)
+    final = Model(model.network, tuned, description=model.description)
     if chosen in stages.thresholds:  # training changes the scores
         head = replace(head, score_threshold=stages.thresholds[chosen])
-        compressed = Model(model.network, tuned, head, preprocess, outputs=model.outputs)
-    content = sdz_bytes(model.network, tuned, compressed.description)
+        final = Model(model.network, tuned, head, preprocess, outputs=model.outputs)
+    content = sdz_bytes(model.network, tuned, final.description)
     rows = layer_rows(model.network, stored_of(parse_sdz(content), tuned))
-    return replace(
-        found, content=content, model=compressed, rows=(*rows, total_row(rows, len(content))), accuracies=accuracies
-    )
+    all_rows = (*rows, total_row(rows, len(content)))
+    return replace(compressed, content=content, model=final, rows=all_rows, accuracies=accuracies)
 
 
 def _inputs(preprocess: Preprocess, dataset: Dataset) -> list[NDArray[np.float32]]:
@@ -201,26 +165,9 @@ def _groups(kernel: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.where(kernel == 0, 0, codes)
 
 
-def hold(
-    parameters: Mapping[str, nn.Parameter], groups: Mapping[str, NDArray[np.int64]], optimizer: torch.optim.Optimizer
-) -> None:
-    """Keep the weights of a group equal while they are trained, and those of group 0 zero.
-
-    Parameters
-    ----------
-    parameters : dict
-        The kernel of each layer.
-    groups : dict
-        The group of each weight; the weights of a group are equal.
-    optimizer : Optimizer
-        The optimizer that updates them.
-    """
-    for name, of_each in groups.items():
-        _hold(parameters[name], torch.from_numpy(of_each), optimizer)
-
-
-def _hold(parameter: nn.Parameter, groups: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    groups = groups.to(parameter.device).reshape(-1)
+def hold(parameter: nn.Parameter, group_of_each: NDArray[np.int64], optimizer: torch.optim.Optimizer) -> None:
+    """Keep the weights of a group, which are equal, equal while the optimizer updates them, and those of group 0 zero."""
+    groups = torch.from_numpy(group_of_each).to(parameter.device).reshape(-1)
     count = int(groups.max()) + 1
     alone = torch.bincount(groups, minlength=count)[1:].max() <= 1
     first = torch.zeros(count, dtype=torch.int64, device=groups.device)
@@ -246,16 +193,15 @@ def _hold(parameter: nn.Parameter, groups: Tensor, optimizer: torch.optim.Optimi
 
 def _joined(shared: Weights, trained: Weights, names: Iterable[str]) -> Weights:
     """The trained weights with one float16 value for each value of the shared ones; biases are rounded to float16."""
-    found = dict(shared)
+    joined = dict(trained)
     for name in names:
         kernel, *others = trained[name]
         groups = _groups(shared[name][0]).ravel()
         sums = np.bincount(groups, kernel.ravel().astype(np.float64))
         means = half(sums / np.maximum(np.bincount(groups), 1))
         means[0] = 0
-        kept = means[groups].reshape(kernel.shape)
-        found[name] = [kept, *map(rounded, others)]
-    return found
+        joined[name] = [means[groups].reshape(kernel.shape), *map(rounded, others)]
+    return joined
 
 
 # ---- stages ------------------------------------------------------------------------------------------------------------
@@ -292,14 +238,15 @@ class _Stages:
             workers=self.retraining.workers,
         )
         trainer = training.trainer
-        kernels = _kernels(trainer)
-        hold(kernels, {name: groups(weights[name][0]) for name in kernels}, trainer.optimizer)
+        for name, kernel in kernels_of(Model(self.network, weights)).items():
+            parameter, *_ = trainer.model.filters[name.replace(".", "_")].parameters()
+            hold(parameter, groups(kernel), trainer.optimizer)
         with closing(training.run(every=max(1, self.retraining.pictures // 4))) as progress:
             for step in progress:
                 self.report(stage, step.seen, step.pictures)
-        found = trainer.best_network().weights()
-        Model(self.network, found).save(done)
-        return found
+        trained = Model(self.network, trainer.ema_network(best=True).weights())
+        trained.save(done)
+        return trained.weights
 
     def _recipe(self) -> Recipe:
         config, retraining = self.head, self.retraining
@@ -332,18 +279,9 @@ class _Stages:
             return {stage: accuracy}
         self.report(f"mAP, {stage}", 0, len(self.validation.pictures))
         detector = SqueezeDet(Model(self.network, weights, self.head, self.preprocess), backend="auto")
-        found = detect_dataset(self.validation, [detector])
-        evaluation = evaluate(self.validation, found.detections, coco=False)
+        detections = detect_dataset(self.validation, [detector]).detections
+        evaluation = evaluate(self.validation, detections, coco=False)
         accuracy, best = evaluation.map_voc07, evaluation.pooled.best.threshold
         self.thresholds[stage] = math.floor(100 * best) / 100
         write_whole(kept, json.dumps([accuracy, self.thresholds[stage]]).encode())
         return {stage: accuracy}
-
-
-def _kernels(trainer: Trainer) -> dict[str, nn.Parameter]:
-    """The kernel of each trained layer."""
-    found = {}
-    for step in trainer.model.network.trained():
-        kernel, *_ = trainer.model.filters[step.layer.name.replace(".", "_")].parameters()
-        found[step.layer.name] = kernel
-    return found

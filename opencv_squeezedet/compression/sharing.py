@@ -8,45 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
+from opencv_squeezedet.compression.pruning import Floats, Kernel
 
 MOST_BITS = 8
 _MOST_ROUNDS = 200
 
-Kernel = NDArray[np.float32]
-Floats = NDArray[np.float64]
-
 
 class Clusters(NamedTuple):
-    """Clusters of weights in ascending order.
+    """Clusters of weights."""
 
-    Parameters
-    ----------
-    centroids : (clusters,) float64
-        In ascending order.
-    bounds : (clusters + 1,) int
-        Cluster i holds the weights from bounds[i] up to, and without, bounds[i + 1].
-    inertia : float
-        Sum of the squared distances of all weights from their centroids.
-    """
-
-    centroids: Floats
-    bounds: NDArray[np.intp]
-    inertia: float
-
-    @property
-    def counts(self) -> NDArray[np.intp]:
-        """The number of weights in each cluster."""
-        return np.diff(self.bounds)
+    centroids: Floats  # (clusters,), in ascending order
+    counts: NDArray[np.intp]  # (clusters,), the number of weights in each
+    inertia: float  # sum of the squared distances of all weights from their centroids
 
 
 class SortedWeights:
-    """Weights in ascending order and their running sums, so that a round of k-means costs the same for any number of them.
-
-    Parameters
-    ----------
-    ascending : (n,) array
-        The weights.
-    """
+    """Weights (n,) in ascending order and their running sums: a round of k-means costs the same for any number of them."""
 
     def __init__(self, ascending: NDArray[np.floating]) -> None:
         self.values = ascending.astype(np.float64)
@@ -67,15 +44,13 @@ class SortedWeights:
             before, bounds = bounds, self._bounds(centroids)
             if np.array_equal(before, bounds):
                 break
-        return Clusters(centroids, bounds, self._inertia(centroids, bounds))
+        counts = np.diff(bounds)
+        inertias = np.diff(self._squares[bounds]) - 2 * centroids * np.diff(self._sums[bounds]) + centroids**2 * counts
+        return Clusters(centroids, counts, float(np.maximum(inertias, 0).sum()))
 
     def _bounds(self, centroids: Floats) -> NDArray[np.intp]:
         inner = np.searchsorted(self.values, (centroids[1:] + centroids[:-1]) / 2)
         return np.concatenate(([0], inner, [len(self.values)])).astype(np.intp)
-
-    def _inertia(self, centroids: Floats, bounds: NDArray[np.intp]) -> float:
-        parts = np.diff(self._squares[bounds]) - 2 * centroids * np.diff(self._sums[bounds]) + centroids**2 * np.diff(bounds)
-        return float(np.maximum(parts, 0).sum())
 
 
 def share(kernel: Kernel, bits: int) -> Kernel:
@@ -98,8 +73,8 @@ def share(kernel: Kernel, bits: int) -> Kernel:
     shared, kept = kernel.copy(), kernel != 0
     if not kept.any():
         return shared
-    found = codebook(kernel, bits)
-    shared[kept] = half(found)[nearest(found, kernel[kept])]
+    centroids = codebook(kernel, bits)
+    shared[kept] = half(centroids)[nearest(centroids, kernel[kept])]
     return shared
 
 

@@ -11,18 +11,7 @@ from opencv_squeezedet.formats.sdz import Stored
 from opencv_squeezedet.network import Network
 
 HEADER = (
-    "layer",
-    "weights",
-    "MACs",
-    "inputs %",
-    "kept %",
-    "MACs %",
-    "bits",
-    "codes",
-    "gaps",
-    "tables",
-    "bytes",
-    "ratio",
+    *("layer", "weights", "MACs", "inputs %", "kept %", "MACs %", "bits", "codes", "gaps", "tables", "bytes", "ratio"),
     "textbook",
 )
 FLOAT_BITS = 32
@@ -30,40 +19,20 @@ FLOAT_BITS = 32
 
 @dataclass(frozen=True)
 class LayerRow:
-    """The row of a layer, or the total of all layers.
-
-    Parameters
-    ----------
-    layer : str
-        Its name.
-    weights, macs : int
-        The number of weights, including the bias, and of multiplications in one pass.
-    active : float or None
-        The fraction of its inputs that is not zero; None without pictures.
-    kept : float
-        The fraction of its kernel's weights that is not zero.
-    macs_left : float
-        The fraction of multiplications whose factors are both nonzero.
-    bits : float
-        The bits of a code before Huffman coding; in the total the mean over the kept weights.
-    codes, gaps, tables, size : int
-        Bytes of the codes, of the gaps, of the rest of the kernel, and of the whole layer with its bias.
-    textbook : float or None
-        The ratio by `textbook_ratio`, without pruning and Huffman coding; None for plain floats.
-    """
+    """The row of a layer, or the total of all layers."""
 
     layer: str
-    weights: int
-    macs: int
-    active: float | None
-    kept: float
-    macs_left: float
-    bits: float
-    codes: int
+    weights: int  # their number, including the bias
+    macs: int  # number of multiplications in one pass
+    active: float | None  # fraction of its inputs that is not zero; None without pictures
+    kept: float  # fraction of its kernel's weights that is not zero
+    macs_left: float  # fraction of multiplications whose factors are both nonzero
+    bits: float  # of a code before Huffman coding; in the total the mean over the kept weights
+    codes: int  # bytes of the codes, of the gaps, of the rest of the kernel, and of the whole layer with its bias
     gaps: int
     tables: int
     size: int
-    textbook: float | None
+    textbook: float | None  # ratio by `textbook_ratio`, without pruning and Huffman coding; None for plain floats
 
     @property
     def ratio(self) -> float:
@@ -89,38 +58,17 @@ def textbook_ratio(weights: int, clusters: int, bits: int = FLOAT_BITS) -> float
 
 
 def layer_rows(network: Network, stored: Mapping[str, Stored], active: Mapping[str, float] | None = None) -> list[LayerRow]:
-    """Return the row of each layer with weights.
-
-    Parameters
-    ----------
-    network : Network
-        The network.
-    stored : dict
-        The stored sizes of each layer.
-    active : dict, optional
-        The fraction of each layer's inputs that is not zero.
-    """
+    """Return the row of each layer with weights, given the fraction of each layer's inputs that is not zero."""
     rows = []
     for step in network.weighted():
-        one = stored[step.layer.name]
-        kernel = math.prod(step.weights[0])
-        share = None if active is None else active[step.layer.name]
-        rows.append(
-            LayerRow(
-                step.layer.name,
-                step.parameters,
-                step.macs // network.input_shape[0],
-                share,
-                one.kept,
-                one.kept * (1.0 if share is None else share),
-                math.ceil(math.log2(one.centroids)) if one.centroids else 8 * one.codes / kernel,
-                one.codes,
-                one.gaps,
-                one.tables,
-                one.size,
-                textbook_ratio(kernel, one.centroids) if one.centroids > 1 else None,
-            )
-        )
+        layer, kernel = stored[step.layer.name], math.prod(step.weights[0])
+        nonzero = None if active is None else active[step.layer.name]
+        macs_left = layer.kept * (1.0 if nonzero is None else nonzero)
+        bits = math.ceil(math.log2(layer.centroids)) if layer.centroids else 8 * layer.codes / kernel
+        textbook = textbook_ratio(kernel, layer.centroids) if layer.centroids > 1 else None
+        counts = step.parameters, step.macs // network.input_shape[0]
+        sizes = layer.codes, layer.gaps, layer.tables, layer.size
+        rows.append(LayerRow(step.layer.name, *counts, nonzero, layer.kept, macs_left, bits, *sizes, textbook))
     return rows
 
 
@@ -131,18 +79,7 @@ def total_row(rows: Sequence[LayerRow], size: int) -> LayerRow:
     known = [row for row in rows if row.active is not None]
     active = sum(row.macs * float(row.active or 0) for row in known) / macs if known and macs else None
     left = sum(row.macs * row.macs_left for row in rows) / macs if macs else 0.0
-    textbook = weights * FLOAT_BITS / 8 / sum(row.weights * FLOAT_BITS / 8 / (row.textbook or 1.0) for row in rows)
-    return LayerRow(
-        "total",
-        weights,
-        macs,
-        active,
-        sum(kept) / weights,
-        left,
-        sum(row.bits * some for row, some in zip(rows, kept, strict=True)) / (sum(kept) or 1),
-        sum(row.codes for row in rows),
-        sum(row.gaps for row in rows),
-        sum(row.tables for row in rows),
-        size,
-        textbook,
-    )
+    textbook = weights / sum(row.weights / (row.textbook or 1.0) for row in rows)
+    bits = sum(row.bits * weights_kept for row, weights_kept in zip(rows, kept, strict=True)) / (sum(kept) or 1)
+    codes, gaps, tables = (sum(parts) for parts in zip(*((row.codes, row.gaps, row.tables) for row in rows), strict=True))
+    return LayerRow("total", weights, macs, active, sum(kept) / weights, left, bits, codes, gaps, tables, size, textbook)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,18 +24,10 @@ _BINS = 10
 
 
 class ErrorType(NamedTuple):
-    """One type of errors.
+    """One type of errors: its name, one of `ERROR_TYPES`, and its number of errors.
 
-    Parameters
-    ----------
-    name : str
-        One of `ERROR_TYPES`.
-    mistakes : int
-        Number of errors of this type.
-    cost : float
-        The gain in mean average precision if all of them were corrected (TIDE's dAP).
-    costs : tuple of float
-        The gain for each class; NaN without objects.
+    ``cost`` is the gain in mean average precision if all of them were corrected (TIDE's dAP), ``costs`` that of each class;
+    NaN without objects.
     """
 
     name: str
@@ -97,14 +89,12 @@ class Diagnosis:
         def plain(value: Any) -> Any:
             if isinstance(value, float):
                 return None if math.isnan(value) else value
+            if hasattr(value, "_asdict"):
+                return {name: plain(item) for name, item in value._asdict().items()}
             return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
-        def rows(parts: Sequence[Any]) -> list[dict[str, Any]]:
-            return [{name: plain(value) for name, value in part._asdict().items()} for part in parts]
-
-        tables = {name: rows(getattr(self, name)) for name in ("errors", "sizes", "reliability")}
-        numbers = {name: plain(asdict(self)[name]) for name in ("threshold", "calibration_error")}
-        return {**tables, **numbers}
+        names = ("errors", "sizes", "reliability", "threshold", "calibration_error")
+        return {name: plain(getattr(self, name)) for name in names}
 
 
 @dataclass(frozen=True)

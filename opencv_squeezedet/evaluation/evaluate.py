@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
-from opencv_squeezedet.evaluation.coco_metrics import coco_metrics
+from opencv_squeezedet.evaluation.coco_metrics import CocoResult, coco_metrics
 from opencv_squeezedet.evaluation.curves import Curve, OperatingPoint, best_f1, curve, interpolated, voc07_ap, voc10_ap
 from opencv_squeezedet.evaluation.matching import ClassMatches, match_classes
 
@@ -28,22 +28,17 @@ class ClassResult:
     ----------
     label : str
         The class.
-    objects, difficult : int
-        Numbers of objects that count, and of difficult ones.
-    detections : int
-        Number of detections that are hits or errors.
-    voc07, voc10 : float
-        Average precision at the IoU threshold, of VOC2007 (11 points) and of VOC2010 and later (area under the curve). NaN
-        without objects.
-    recall : float
-        Recall of all detections, at any score. NaN without objects.
+    objects, difficult, detections : int
+        Numbers of objects that count, of difficult ones, and of detections that are hits or errors.
+    voc07, voc10, recall : float
+        Average precision at the IoU threshold, of VOC2007 (11 points) and of VOC2010 and later (area under the curve), and
+        the recall of all detections, at any score. NaN without objects.
     best : OperatingPoint
         The score threshold with the highest F1.
     curve : Curve
         Precision and recall at each score.
     coco, coco50, coco75 : float
-        COCO's average precision, over IoU 0.50 to 0.95, at 0.50 and at 0.75. NaN without objects, or if COCO's metrics
-        were not computed.
+        COCO's average precision, over IoU 0.50 to 0.95, at 0.50 and at 0.75. NaN without objects, or if not computed.
     """
 
     label: str
@@ -55,9 +50,9 @@ class ClassResult:
     recall: float
     best: OperatingPoint
     curve: Curve
-    coco: float = math.nan
-    coco50: float = math.nan
-    coco75: float = math.nan
+    coco: float
+    coco50: float
+    coco75: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types: None for NaN, and the curve as the interpolated precision at recall 0, 0.01, ..., 1."""
@@ -124,15 +119,11 @@ def evaluate(
         The ground truth.
     detections : sequence of Detections
         The detections in each picture, in the data set's order, with the data set's labels as their label table. They
-        should include low scores, so that the curves are complete.
+        should include low scores, for complete curves.
     iou_threshold : float
         The IoU from which a detection is a hit. COCO's metrics have their own thresholds.
     coco : bool
         Whether to compute COCO's metrics too, by faster-coco-eval.
-
-    Returns
-    -------
-    Evaluation
 
     Raises
     ------
@@ -142,18 +133,12 @@ def evaluate(
         If COCO's metrics are requested and faster-coco-eval is not installed.
     """
     *classes, pooled = match_classes(dataset, detections, iou_threshold)
-    results = [_result(label, matches) for label, matches in zip(dataset.labels, classes, strict=True)]
-    metrics: dict[str, float] = {}
-    if coco:
-        metrics, rows = coco_metrics(dataset, detections)
-        results = [
-            replace(result, coco=row[0], coco50=row[1], coco75=row[2])
-            for result, row in zip(results, rows.tolist(), strict=True)
-        ]
+    metrics, rows = coco_metrics(dataset, detections) if coco else CocoResult({}, np.full((len(classes), 3), np.nan))
+    results = [_result(*row) for row in zip(dataset.labels, classes, rows.tolist(), strict=True)]
     return Evaluation(len(dataset.pictures), iou_threshold, tuple(results), _result("all", pooled), metrics)
 
 
-def _result(label: str, matches: ClassMatches) -> ClassResult:
+def _result(label: str, matches: ClassMatches, coco: Sequence[float] = (math.nan,) * 3) -> ClassResult:
     points = curve(matches)
     has = matches.objects > 0
     return ClassResult(
@@ -166,6 +151,9 @@ def _result(label: str, matches: ClassMatches) -> ClassResult:
         recall=float(points.recall.max(initial=0.0)) if has else math.nan,
         best=best_f1(points),
         curve=points,
+        coco=coco[0],
+        coco50=coco[1],
+        coco75=coco[2],
     )
 
 

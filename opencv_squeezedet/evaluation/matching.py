@@ -64,13 +64,7 @@ def check_fit(dataset: Dataset, detections: Sequence[Detections]) -> None:
 
 
 def match_classes(dataset: Dataset, detections: Sequence[Detections], iou_threshold: float = 0.5) -> list[ClassMatches]:
-    """Return the results of `match` over all pictures: for each class, then for all classes together.
-
-    Raises
-    ------
-    ValueError
-        If there is not one `Detections` per picture, or their label table is not the data set's.
-    """
+    """Return the results of `match` over all pictures: for each class, then for all together; errors as for `check_fit`."""
     check_fit(dataset, detections)
     rows = [match(detected, truth, iou_threshold) for detected, truth in zip(detections, dataset.pictures, strict=True)]
     kept = ~_joined([row.ignored for row in rows], np.bool_)

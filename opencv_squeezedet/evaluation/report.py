@@ -31,23 +31,8 @@ def to_html(
 ) -> str:
     """Return the report: metrics, curves, classes, errors, speed if a detector was run, best and worst pictures.
 
-    Parameters
-    ----------
-    evaluation : Evaluation
-        The metrics of the detections on the data set.
-    dataset, detections
-        As they were passed to `evaluate`.
-    title, subtitle : str
-        The headline, and a line below it.
-    run : Run, optional
-        Adds the speed.
-    diagnosis : Diagnosis, optional
-        Adds the error analysis.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
+    ``dataset`` and ``detections`` are those that `evaluate` compared; ``subtitle`` is a line below the ``title``. ImportError
+    if matplotlib is not installed.
     """
     has_objects = evaluation.pooled.objects > 0
     sections = [

@@ -25,19 +25,10 @@ _MOST = float(np.finfo(np.float32).max) / 2  # half, so that the sum of two numb
 def write_results(
     path: Path, dataset: Dataset, detections: Sequence[Detections], categories: Mapping[int | str, str] | None = None
 ) -> None:
-    """Write a COCO list of results.
+    """Write the detections in each picture of a data set as a COCO list of results.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    dataset : Dataset
-        Gives the ``image_id`` of each picture.
-    detections : sequence of Detections
-        The detections in each picture.
-    categories : mapping, optional
-        The class name of each ``category_id``; detections of other classes are left out. Default: ids are the class
-        id + 1.
+    ``categories`` gives the class name of each ``category_id``; detections of other classes are left out. By default ids are
+    the class id + 1.
     """
     names = _default_categories(dataset) if categories is None else categories
     table = class_table(dataset.labels)
@@ -164,15 +155,15 @@ class _PictureIndex:
         parts = PurePosixPath(name.replace("\\", "/")).parts[::-1]
         ends = [(_shared(parts, path), index) for path, index in self._ends.get(parts[0], [])] if parts else []
         most = max((shared for shared, _ in ends), default=0)
-        found = {index for shared, index in ends if shared == most}
-        if not found and re.fullmatch("[0-9]{1,18}", name):
-            found = set(self._numbers.get(int(name), []))
-        return found.pop() if len(found) == 1 else None
+        indices = {index for shared, index in ends if shared == most}
+        if not indices and re.fullmatch("[0-9]{1,18}", name):
+            indices = set(self._numbers.get(int(name), []))
+        return indices.pop() if len(indices) == 1 else None
 
 
-def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+def _shared(first: Sequence[str], second: Sequence[str]) -> int:
     """Return how many parts two paths have in common, from their beginnings."""
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
 
 
 def _row(row: Any) -> tuple[str, str, tuple[float, ...], float]:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -44,20 +45,16 @@ def download(addresses: Iterable[str], path: Path, *, check: Callable[[Path], st
     addresses : iterable of str
         URLs (``http``, ``https``, ``file``) and paths.
     path : Path
-        Where to put the file; an existing one is replaced atomically.
+        The file; an existing one is replaced atomically.
     check : function
-        Returns what is wrong with a file, or None if nothing is.
-    most : int
-        The most bytes that the file may have.
-    timeout : float
-        Seconds to wait for a silent server.
+        Returns the fault of a file, or None.
+    most, timeout
+        Maximum size in bytes; seconds to wait for a silent server.
 
     Raises
     ------
-    FetchError
-        If no address has the file; the message says what went wrong at each.
-    OSError
-        If the file cannot be written.
+    FetchError, OSError
+        With the reason at each address, if none has the file; if the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f"{path.name}.lock")):
@@ -76,18 +73,20 @@ def download(addresses: Iterable[str], path: Path, *, check: Callable[[Path], st
         raise FetchError("; ".join(failures))
 
 
+@dataclass
 class _Transfer:
     """The partial file, and the attempts to complete it."""
 
-    def __init__(self, part: Path, check: Callable[[Path], str | None], most: int, timeout: float) -> None:
-        self.part = part
-        self._check, self._most, self._timeout = check, most, timeout
+    part: Path
+    check: Callable[[Path], str | None]
+    most: int
+    timeout: float
 
     def attempt_all(self, address: str) -> None:
         """Complete the file from one address; FetchError if that fails."""
         print(f"fetching {address}", file=sys.stderr)
         for attempt in range(ATTEMPTS):
-            if self.part.is_file() and self._check(self.part) is None:
+            if self.part.is_file() and self.check(self.part) is None:
                 return
             if attempt:
                 time.sleep(BACKOFF * 2 ** (attempt - 1))
@@ -96,10 +95,10 @@ class _Transfer:
             except _PassingError as error:
                 reason = str(error)
                 continue
-            wrong = self._check(self.part)
-            if wrong is None:
+            fault = self.check(self.part)
+            if fault is None:
                 return
-            reason = f"the file received is not the published one: {wrong}"
+            reason = f"the file received is not the published one: {fault}"
             self.part.unlink()
         raise FetchError(f"{reason} ({ATTEMPTS} attempts)")
 
@@ -122,18 +121,19 @@ class _Transfer:
         headers = {"Accept-Encoding": "identity"}  # byte positions must be the file's, not a compressed stream's
         if start:
             headers["Range"] = f"bytes={start}-"
-        with requests.get(url, headers=headers, stream=True, timeout=self._timeout) as response:
+        with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as response:
             status = response.status_code
             if status in _PASSING or status >= 500:
                 raise _PassingError(f"the server answered {status} {response.reason}")
-            if start and (status == 416 or (status == 206 and not _continues(response, start))):
+            continues = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+            if start and (status == 416 or (status == 206 and not continues)):
                 self.part.unlink()
                 raise _PassingError("the server did not resume the partial file")
             if status not in (200, 206):
                 raise FetchError(f"the server answered {status} {response.reason}")
             packed = response.headers.get("Content-Encoding", "").strip().lower()
             if packed not in _PACKED:
-                raise FetchError(f"the server packs the file as {packed[:40]!r}, which nobody asked for")
+                raise FetchError(f"no content encoding was expected, the server sent {packed[:40]!r}")
             length = response.headers.get("Content-Length", "")
             start = start if status == 206 else 0
             total = start + int(length) if length.isdecimal() and len(length) < 20 else None
@@ -155,17 +155,13 @@ class _Transfer:
         with self.part.open("ab" if start else "wb") as file, closing(bar):
             for piece in pieces:
                 size += len(piece)
-                if size > self._most:
+                if size > self.most:
                     break
                 file.write(piece)
                 bar.update(len(piece))
-        if size > self._most:
+        if size > self.most:
             self.part.unlink()
-            raise FetchError(f"the transfer exceeds the {self._most} bytes that the file may have")
-
-
-def _continues(response: requests.Response, start: int) -> bool:
-    return response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+            raise FetchError(f"the transfer exceeds the {self.most} bytes that the file may have")
 
 
 def _short(error: requests.RequestException) -> str:
@@ -174,8 +170,5 @@ def _short(error: requests.RequestException) -> str:
         return "the server did not answer in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection was interrupted"
-    cause: BaseException = error
-    reason = getattr(error.args[0] if error.args else None, "reason", None)
-    if isinstance(reason, BaseException):
-        cause = reason
+    cause = getattr(error.args[0] if error.args else None, "reason", None) or error
     return " ".join(str(cause).split(": ", 1)[-1].split()) or type(error).__name__

@@ -21,24 +21,18 @@ class Entry:
 
     Parameters
     ----------
-    name, what : str
-        Its name in the registry, and what it is.
+    name, what, licence, source : str
+        Its name in the registry, its description, its terms, and its publisher.
     task : {"detector", "classifier"}
-        What the network is for.
+        Task of the network.
     architecture : str
         A key of `opencv_squeezedet.network.architectures.ARCHITECTURES`.
     definition : str
         Stem, in ``models``, of the network's definition and description.
-    file : str
-        The file's name, both where it is published and in the cache folder.
-    urls : tuple of str
-        Where it is published; empty if it is part of the package.
-    size : int or None
-        Size in bytes, if known exactly.
-    sha256, git_blob : str or None
-        Checksums of the file; a git blob id is the SHA-1 of ``b"blob %d\0" % size + content``.
-    licence, source : str
-        Its terms, and who published it.
+    file, urls : str, tuple of str
+        The file's name, also in the cache folder, and its addresses; none if it is part of the package.
+    size, sha256, git_blob : int, str, str or None
+        Bytes, and checksums; a git blob id is the SHA-1 of ``b"blob %d\0" % size + content``.
     """
 
     name: str
@@ -69,7 +63,7 @@ class Entry:
         return Path(models_folder() if self.shipped else cache_folder(cache), self.file)
 
     def problem(self, path: Path) -> str | None:
-        """Return what shows that a file is not the published one, or None."""
+        """Return the evidence that a file is not the published one, or None."""
         import hashlib  # keeps import fast
 
         size = path.stat().st_size
@@ -103,10 +97,7 @@ class Entry:
 def cache_folder(cache: StrPath | None = None) -> Path:
     """Return the folder for fetched files: the given one, the environment variable's, or else the user's cache folder.
 
-    Raises
-    ------
-    ImportError
-        If it is the user's cache folder, and the extra ``[fetch]`` is missing.
+    ImportError if it is the user's cache folder, and the extra ``[fetch]`` is missing.
     """
     given = cache or os.environ.get(CACHE)
     if given:

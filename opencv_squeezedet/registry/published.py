@@ -55,12 +55,8 @@ def find_network(model: StrPath, weights: StrPath | None = None, *, task: Task |
 
     Raises
     ------
-    FileNotFoundError
-        If a file is missing; the message names it.
-    ModelError
-        If the published model has another task, or weights are given for a file that has its own.
-    FetchError, ImportError
-        As for `fetch`.
+    FileNotFoundError, ModelError, FetchError, ImportError
+        If a file is missing; if the model has another task, or the file its own weights; as for `fetch`.
     """
     if not isinstance(model, str) or is_model(model):
         return find_files(model, weights)
@@ -92,7 +88,7 @@ def fetch(name: str, *, cache: StrPath | None = None, timeout: float = 30.0) -> 
     name : str
         A name in the registry.
     cache : path, optional
-        The cache folder. Default: the one in the environment variable ``OPENCV_SQUEEZEDET_CACHE``, or else the user's.
+        The cache folder. Default: that of the environment variable ``OPENCV_SQUEEZEDET_CACHE``, or else the user's.
     timeout : float
         Seconds to wait for a silent server.
 
@@ -103,12 +99,8 @@ def fetch(name: str, *, cache: StrPath | None = None, timeout: float = 30.0) -> 
 
     Raises
     ------
-    ValueError
-        If there is no such name; the message lists the names.
-    FetchError
-        If the file cannot be fetched; the message says where to get it and where to put it.
-    ImportError
-        If that needs the extra ``[fetch]``.
+    ValueError, FetchError, ImportError
+        If there is no such name; if the file cannot be fetched, with its address and its path; without the extra ``[fetch]``.
     """
     entry = find_entry(name)
     try:

@@ -39,30 +39,19 @@ class FittedAnchors(NamedTuple):
 def fitted_anchors(
     dataset: Dataset, input_size: tuple[int, int], default: Sequence[tuple[float, float]]
 ) -> FittedAnchors | None:
-    """Fit anchor shapes to a data set, as many as the default ones, which are better if None is returned.
+    """Fit as many anchor shapes to a data set as there are default ones; None unless they raise the mean IoU by 0.1.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        The annotated pictures.
-    input_size : (int, int)
-        Width and height of the network's input, pixels.
-    default : sequence of (float, float)
-        Width and height of the default shapes, input pixels. They are kept unless the fitted ones raise the mean IoU by 0.1.
-
-    Raises
-    ------
-    ValueError
-        If the data set has no boxes.
+    Shapes are (width, height) in pixels of the network's input, whose (width, height) is ``input_size``. ValueError if the
+    data set has no boxes.
     """
     boxes = box_shapes(dataset, input_size)
     if len(np.unique(boxes, axis=0)) < len(default):
         return None
-    before, found = score_shapes(boxes, default).mean_best_iou, find_shapes(boxes, len(default))
-    if found.mean_best_iou < before + _BETTER_IOU:
+    before, fitted = score_shapes(boxes, default).mean_best_iou, find_shapes(boxes, len(default))
+    if fitted.mean_best_iou < before + _BETTER_IOU:
         return None
-    shapes = tuple((round(w, 1), round(h, 1)) for w, h in found.shapes.tolist())
-    return FittedAnchors(shapes, found.mean_best_iou, before)
+    shapes = tuple((round(w, 1), round(h, 1)) for w, h in fitted.shapes.tolist())
+    return FittedAnchors(shapes, fitted.mean_best_iou, before)
 
 
 def what_next(
@@ -75,18 +64,7 @@ def what_next(
 ) -> list[str]:
     """Return suggestions for a higher accuracy, the most promising first, a line each.
 
-    Parameters
-    ----------
-    dataset, validation : Dataset
-        The training set and the validation set.
-    detections : sequence of Detections
-        Detections in the validation set.
-    evaluation : Evaluation
-        The evaluation of these detections.
-    input_size : (int, int)
-        Width and height of the network's input, pixels.
-    curve : sequence of float
-        The mAP of each measurement of the training.
+    The detections and their evaluation are those in the validation set; ``curve`` has the mAP of each measurement.
     """
     lines = []
     threshold = evaluation.pooled.best.threshold
@@ -106,16 +84,13 @@ def what_next(
     if rare:
         lines.append(f"classes with few objects: {', '.join(rare)}; annotate more of them")
     costs = {error.name: error.cost for error in diagnose(validation, detections, threshold).errors}
-    for kind, advice in (
-        (
-            "localization",
-            "inaccurate boxes cost {:.1f} points of mAP: check that annotated boxes are tight, and train longer",
-        ),
-        ("class", "confused classes cost {:.1f} points of mAP: add pictures of similar classes, or use a --teacher"),
-        ("background", "false detections cost {:.1f} points of mAP: add pictures without objects"),
+    for error, errors, advice in (
+        ("localization", "inaccurate boxes", "check that annotated boxes are tight, and train longer"),
+        ("class", "confused classes", "add pictures of similar classes, or use a --teacher"),
+        ("background", "false detections", "add pictures without objects"),
     ):
-        if costs[kind] > _COSTLY:
-            lines.append(advice.format(100 * costs[kind]))
+        if costs[error] > _COSTLY:
+            lines.append(f"{errors} cost {100 * costs[error]:.1f} points of mAP: {advice}")
     return lines
 
 
@@ -125,16 +100,14 @@ def _recalls(
     threshold: float,
     iou_threshold: float,
     input_size: tuple[int, int],
-) -> tuple[float | None, float | None]:
+) -> list[float | None]:
     """The recall of objects that are small in the input, and of others; None if there are too few objects."""
-    is_small, is_found = [], []
-    for picture, seen in zip(validation.pictures, detections, strict=True):
-        found = match(seen[seen.confidence > threshold], picture, iou_threshold).object_index
-        hit = np.isin(np.arange(len(picture.class_id)), found[found >= 0])
+    is_small, is_hit = [], []
+    for picture, detected in zip(validation.pictures, detections, strict=True):
+        matched = match(detected[detected.confidence > threshold], picture, iou_threshold).object_index
+        hit = np.isin(np.arange(len(picture.class_id)), matched)
         sides = (picture.xyxy[:, 2:] - picture.xyxy[:, :2]) * (np.array(input_size) / picture.size)
-        certain = ~picture.difficult
-        is_small.append((np.sqrt(sides.prod(1)) < _SMALL_SIDE)[certain])
-        is_found.append(hit[certain])
-    small, found = np.concatenate(is_small), np.concatenate(is_found)
-    recalls = [float(found[part].mean()) if part.sum() >= _FEW else None for part in (small, ~small)]
-    return recalls[0], recalls[1]
+        is_small.append((np.sqrt(sides.prod(1)) < _SMALL_SIDE)[~picture.difficult])
+        is_hit.append(hit[~picture.difficult])
+    small, hits = np.concatenate(is_small), np.concatenate(is_hit)
+    return [float(hits[part].mean()) if part.sum() >= _FEW else None for part in (small, ~small)]

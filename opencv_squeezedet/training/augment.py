@@ -130,7 +130,7 @@ def _drawn(
     )
     boxes = _moved(example.xyxy, matrix)
     inside = boxes.clip(0, np.array([x2 - x1, y2 - y1] * 2, np.float32))
-    area, visible = _area(boxes), _area(inside)
+    area, visible = ((xyxy[:, 2:] - xyxy[:, :2]).prod(1) for xyxy in (boxes, inside))
     share = np.divide(visible, area, out=np.zeros_like(visible), where=area > 0)
     kept = (share > 0.1) & ((inside[:, 2:] - inside[:, :2]).min(1, initial=np.inf) >= 3)
     quality = np.where(share >= how.visible, example.quality, 0).astype(np.float32)
@@ -179,11 +179,6 @@ def _moved(xyxy: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np
     return np.concatenate([moved.min(1), moved.max(1)], axis=1).astype(np.float32)
 
 
-def _area(xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-    area: NDArray[np.float32] = (xyxy[:, 2:] - xyxy[:, :2]).prod(1)
-    return area
-
-
 def _recoloured(image: Picture, how: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
     if how.colour:
         hue, saturation, brightness, contrast = rng.uniform(-1, 1, 4) * how.colour * (9, 0.5, 28, 0.35)
@@ -200,6 +195,5 @@ def _recoloured(image: Picture, how: Augmentation, rng: np.random.Generator) -> 
     if rng.random() < how.blur:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.6, 1.6))
     if rng.random() < how.noise:
-        noise = rng.normal(0, rng.uniform(2, 12), image.shape)
-        image = (image + noise).clip(0, 255)
+        image = (image + rng.normal(0, rng.uniform(2, 12), image.shape)).clip(0, 255)
     return image.astype(np.uint8, copy=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
-from opencv_squeezedet.evaluation import Evaluation, diagnose, evaluate
+from opencv_squeezedet.evaluation import diagnose, evaluate
 from opencv_squeezedet.evaluation.matching import ClassMatches, match_classes
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.network import Network, Weights
@@ -88,53 +89,29 @@ class Calibration(NamedTuple):
 def calibrate(logits: Logits, dataset: Dataset, config: HeadConfig) -> Calibration:
     """Find the factors and the NMS threshold with the highest accuracy, then the score calibration.
 
-    Parameters
-    ----------
-    logits : Logits
-        The network's logits for the data set's pictures.
-    dataset : Dataset
-        The validation set.
-    config : HeadConfig
-        The network's head, without a score calibration.
-
-    Returns
-    -------
-    Calibration
-
-    Raises
-    ------
-    ValueError
-        If the logits do not match the head, or their number is not that of the pictures in the data set.
-
-    Notes
-    -----
     The two factors and the NMS threshold are changed in turn, in steps, as long as VOC2010's mAP rises; unlike that of 2007 it
     reflects every change. This takes about thirty measurements. The score calibration is fitted to the detections of all
-    classes together. If no object is found, nothing changes.
+    classes together. If no object is detected, nothing changes. The logits are those for the data set's pictures, and the head
+    is without a score calibration.
     """
     raw = replace(config, activated=False)
-    known: dict[tuple[float, ...], tuple[Evaluation, list[Detections]]] = {}
 
-    def precision(class_scale: float, confidence_scale: float, nms_threshold: float) -> float:
-        point = (class_scale, confidence_scale, nms_threshold)
-        if point not in known:
-            found = _detections(logits, raw, *point)
-            known[point] = evaluate(dataset, found, coco=False), found
-        return known[point][0].map_voc10
+    @functools.cache
+    def measured(class_scale: float, confidence_scale: float, nms_threshold: float) -> tuple[float, list[Detections]]:
+        detections = _detections(logits, raw, class_scale, confidence_scale, nms_threshold)
+        return evaluate(dataset, detections, coco=False).map_voc10, detections
 
     start = (1.0, 1.0, config.nms_threshold)
-    chosen = climb(precision, start, (_SCALES, _SCALES, _NMS_THRESHOLDS))
-    (first, found_first), (last, found_last) = known[start], known[chosen]
-    *_, pooled = match_classes(dataset, found_last)
+    chosen = climb(lambda *point: measured(*point)[0], start, (_SCALES, _SCALES, _NMS_THRESHOLDS))
+    (before, first), (after, last) = measured(*start), measured(*chosen)
+    *_, pooled = match_classes(dataset, last)
     score_calibration = fit_score_calibration(pooled)
     calibrated = _detections(logits, replace(raw, score_calibration=score_calibration), *chosen)
     best = evaluate(dataset, calibrated, coco=False).pooled.best
     threshold = round(best.threshold, 2) if best.f1 > 0 else config.score_threshold
-    errors = [diagnose(dataset, found, threshold).calibration_error for found in (found_first, calibrated)]
+    errors = [diagnose(dataset, detections, threshold).calibration_error for detections in (first, calibrated)]
     class_scale, confidence_scale, nms_threshold = chosen
-    return Calibration(
-        class_scale, confidence_scale, nms_threshold, threshold, first.map_voc10, last.map_voc10, score_calibration, *errors
-    )
+    return Calibration(class_scale, confidence_scale, nms_threshold, threshold, before, after, score_calibration, *errors)
 
 
 def fit_score_calibration(matches: ClassMatches) -> tuple[tuple[float, float], ...]:
@@ -181,20 +158,20 @@ def climb(value: Callable[..., float], start: tuple[float, ...], choices: Sequen
                 if not further:
                     break
                 point = (*best[:axis], (min if up else max)(further), *best[axis + 1 :])
-                found = value(*point)
-                if not found > highest:
+                height = value(*point)
+                if not height > highest:
                     break
-                best, highest, improved = point, found, True
+                best, highest, improved = point, height, True
     return best
 
 
 def _detections(
     logits: Logits, config: HeadConfig, class_scale: float, confidence_scale: float, nms_threshold: float
 ) -> list[Detections]:
-    found: list[Detections] = []
+    detections: list[Detections] = []
     for begin in range(0, len(logits.sizes), _BATCH):
         part = slice(begin, begin + _BATCH)
-        found += postprocess_batch(
+        detections += postprocess_batch(
             logits.delta_bbox[part],
             logits.classes[part] * np.float32(class_scale),
             logits.confidence[part] * np.float32(confidence_scale),
@@ -203,4 +180,4 @@ def _detections(
             nms_threshold=nms_threshold,
             image_size=logits.sizes[part],
         )
-    return found
+    return detections

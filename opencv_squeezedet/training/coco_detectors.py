@@ -39,8 +39,8 @@ class CocoDetector:
 
     Parameters
     ----------
-    kind : str
-        A key of `KINDS`.
+    kind : {"nanodet", "nanodet-plus", "yolox", "picodet"}
+        The detector.
     path : Path
         Its file: ``.onnx`` for picodet; ``.param`` or ``.bin``, side by side, for the others. The suffix is optional.
     threads : int, optional
@@ -48,12 +48,8 @@ class CocoDetector:
 
     Raises
     ------
-    FileNotFoundError
-        If a file is missing.
-    ValueError
-        If the library cannot read it.
-    ImportError
-        If the library is not installed.
+    FileNotFoundError, ValueError, ImportError
+        If a file is missing, the library cannot read it, or the library is not installed.
     """
 
     labels: Sequence[str] = LABELS
@@ -99,8 +95,8 @@ def _nanodet(files: Sequence[Path], threads: int | None) -> Find:
         shrunk = cv2.copyMakeBorder(shrunk, top, pad_y - top, left, pad_x - left, cv2.BORDER_CONSTANT)
         run = _run_bgr(net, "input.1", shrunk, shrunk.shape[1::-1])
         scores, bins = zip(*((np.array(run.extract(name)[1]) for name in pair) for pair in outputs), strict=True)
-        xyxy, found = _distances(scores, bins, (8, 16, 32), shrunk.shape[1], 0.5)
-        return (xyxy - np.array([left, top] * 2)) / scale, found
+        xyxy, class_scores = _distances(scores, bins, (8, 16, 32), shrunk.shape[1], 0.5)
+        return (xyxy - np.array([left, top] * 2)) / scale, class_scores
 
     return find
 
@@ -190,7 +186,7 @@ def _distances(
     scores: Sequence[Array], bins: Sequence[Array], strides: Sequence[int], width: int, shift: float
 ) -> tuple[Array, Array]:
     """Boxes in input pixels, and scores, from the distributions (N, 32) of the distances to the four edges, of each stride."""
-    boxes, found = [], []
+    boxes, class_scores = [], []
     for of_class, distribution, stride in zip(scores, bins, strides, strict=True):
         seen = np.flatnonzero(of_class.max(1) > _LEAST)
         weights = distribution[seen].reshape(-1, 4, 8)
@@ -199,8 +195,8 @@ def _distances(
         row, column = np.divmod(seen, -(-width // stride))
         middle = np.stack([column, row], axis=1) + shift
         boxes.append(np.concatenate([middle - edges[:, :2], middle + edges[:, 2:]], axis=1) * stride)
-        found.append(of_class[seen])
-    return np.concatenate(boxes), np.concatenate(found)
+        class_scores.append(of_class[seen])
+    return np.concatenate(boxes), np.concatenate(class_scores)
 
 
 def _stretched(xyxy: Array, scores: Array, image: Picture) -> tuple[Array, Array]:

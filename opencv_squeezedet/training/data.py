@@ -49,24 +49,17 @@ class Request(NamedTuple):
 class _Pictures(Dataset[tuple[Picture, Example, list[str]]]):
     """The k-th picture of the training run, which depends only on the seed and k."""
 
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        order: NDArray[np.int32],
-        mean: tuple[float, float, float],
-        how: Augmentation,
-        seed: int,
-    ) -> None:
-        self._examples, self._order, self._mean, self._how, self._seed = examples, order, mean, how, seed
+    def __init__(self, stream: BatchStream) -> None:
+        self._stream, self._order = stream, stream.order()
 
     def __getitem__(self, request: Request) -> tuple[Picture, Example, list[str]]:
-        number, size, mosaic = request
-        rng = np.random.default_rng((self._seed, number))
+        stream, (number, size, mosaic) = self._stream, request
+        rng = np.random.default_rng((stream.seed, number))
         chosen = [self._order[number]]
-        if mosaic and rng.random() < self._how.mosaic:
+        if mosaic and rng.random() < stream.augmentation.mosaic:
             chosen += rng.choice(self._order, 3).tolist()
-        images, examples, problems = zip(*(self._examples[i].read(self._mean) for i in chosen), strict=True)
-        image, example = augmented(images, examples, size, self._mean, self._how, rng)
+        images, examples, problems = zip(*(stream.examples[i].read(stream.mean) for i in chosen), strict=True)
+        image, example = augmented(images, examples, size, stream.mean, stream.augmentation, rng)
         return image, example, [line for lines in problems for line in lines]
 
 
@@ -85,45 +78,19 @@ class _Requests(Sampler[list[Request]]):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchStream:
-    """The batches of a training run, from any of its pictures on.
-
-    Parameters
-    ----------
-    examples : sequence of Example
-        The data set.
-    pictures : int
-        Number of pictures that the training run sees.
-    batch : int
-        Pictures in a batch.
-    sizes : sequence of (sequence of (int, int), float)
-        Input sizes, width and height, one of which is drawn for each batch, and the fraction of the training from which they
-        are used.
-    mean : (float, float, float)
-        The mean that the network's preprocessing subtracts.
-    augmentation : Augmentation
-        Strength of the augmentation.
-    plain_end : float
-        Fraction of the training, at its end, without mosaics.
-    repeat_below : float
-        Pictures with a class that is in less than this fraction of the pictures are seen up to sqrt(repeat_below / fraction)
-        times as often (repeat factor sampling: Gupta et al., arXiv:1908.03195).
-    unlabelled : float, optional
-        Fraction of pictures without annotations, if there are any. Default: their fraction of all pictures.
-    workers : int
-        Number of data-loading workers.
-    seed : int
-        Seed of the order and the augmentation.
-    """
+    """The batches of a training run, from any of its pictures on."""
 
     examples: Sequence[Example]
-    pictures: int
+    pictures: int  # that the training run sees
     batch: int
-    sizes: Sequence[tuple[Sequence[tuple[int, int]], float]]
-    mean: tuple[float, float, float]
+    sizes: Sequence[tuple[Sequence[tuple[int, int]], float]]  # input sizes, and the fraction of the training from which they
+    # are used; width and height are drawn for each batch
+    mean: tuple[float, float, float]  # that the network's preprocessing subtracts
     augmentation: Augmentation
-    plain_end: float = 0.15
-    repeat_below: float = 0.1
-    unlabelled: float | None = None
+    plain_end: float = 0.15  # fraction of the training, at its end, without mosaics
+    repeat_below: float = 0.1  # pictures with a class that is in less than this fraction of the pictures are seen up to
+    # sqrt(repeat_below / fraction) times as often (repeat factor sampling: Gupta et al., arXiv:1908.03195)
+    unlabelled: float | None = None  # fraction of pictures without annotations; default: their fraction of all pictures
     workers: int = 2
     seed: int = 0
 
@@ -135,14 +102,12 @@ class BatchStream:
         ChildProcessError
             If a data-loading worker is killed.
         """
-        pictures = _Pictures(self.examples, self._order(), self.mean, self.augmentation, self.seed)
         loader: DataLoader[tuple[Picture, Example, list[str]]] = DataLoader(
-            pictures,
+            _Pictures(self),
             batch_sampler=_Requests(self, first),
             num_workers=self.workers,
             collate_fn=_collate,
-            worker_init_fn=_init_worker,
-            persistent_workers=False,
+            worker_init_fn=init_worker,
             prefetch_factor=4 if self.workers else None,
         )
         with worker_errors():
@@ -160,7 +125,8 @@ class BatchStream:
         mosaic = done < 1 - self.plain_end
         return [Request(number, size, mosaic) for number in range(first, min(first + self.batch, self.pictures))]
 
-    def _order(self) -> NDArray[np.int32]:
+    def order(self) -> NDArray[np.int32]:
+        """Return the index of each picture of the training run among the examples."""
         rng = np.random.default_rng(self.seed)
         factors = _repeat_factors(self.examples, self.repeat_below)
         annotated = np.array([example.annotated for example in self.examples])
@@ -176,10 +142,7 @@ class BatchStream:
 
 @contextmanager
 def worker_errors() -> Iterator[None]:
-    """Raise ChildProcessError for torch's RuntimeError about a data-loading worker that was killed.
-
-    Torch raises it from a signal handler, at an arbitrary point in the main thread.
-    """
+    """Raise ChildProcessError for the RuntimeError that torch raises in a signal handler when a worker is killed."""
     try:
         yield
     except RuntimeError as error:
@@ -200,28 +163,19 @@ def _repeat_factors(examples: Sequence[Example], below: float) -> NDArray[np.flo
     for row, example in zip(has, examples, strict=True):
         row[example.classes[example.quality > 0].argmax(1)] = True
     share = np.maximum(has.mean(0), 1 / len(examples))
-    factors = np.maximum(1.0, np.sqrt(below / share))
-    most: NDArray[np.float64] = np.where(has, factors, 1.0).max(1, initial=1.0)
+    most: NDArray[np.float64] = np.where(has, np.sqrt(below / share), 1.0).max(1, initial=1.0)
     return most
 
 
 def _collate(items: list[tuple[Picture, Example, list[str]]]) -> Batch:
     images, examples, problems = zip(*items, strict=True)
-    counts = [len(example.xyxy) for example in examples]
-    return Batch(
-        torch.from_numpy(np.stack(images)),
-        Targets(
-            torch.repeat_interleave(torch.arange(len(examples)), torch.tensor(counts)),
-            *(
-                torch.from_numpy(np.concatenate([getattr(example, name) for example in examples]))
-                for name in ("xyxy", "classes", "quality")
-            ),
-        ),
-        [line for lines in problems for line in lines],
-    )
+    picture = np.repeat(np.arange(len(examples), dtype=np.int64), [len(example.xyxy) for example in examples])
+    rows = (np.concatenate([getattr(example, name) for example in examples]) for name in ("xyxy", "classes", "quality"))
+    targets = Targets(*map(torch.from_numpy, (picture, *rows)))
+    return Batch(torch.from_numpy(np.stack(images)), targets, [line for lines in problems for line in lines])
 
 
-def _init_worker(_: int) -> None:
+def init_worker(_: int) -> None:
     """Leave Ctrl-C to the main process, and run at a low priority on one core: the training's threads wait for each other."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.excepthook = _print_traceback

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.network import Network, ReLU
+from opencv_squeezedet.network import ReLU
 from opencv_squeezedet.pictures import encode_picture
 from opencv_squeezedet.preprocess import Picture
 from opencv_squeezedet.training.data import Batch
@@ -26,7 +25,6 @@ from opencv_squeezedet.training.predictions import Anchors
 SHEET_PICTURES = 12
 _BINS = 40
 _COLUMNS = 6  # layers in a row of the histograms
-_MANY_DEAD = 0.5
 _GREEN, _ORANGE, _GREY = (60, 200, 60), (0, 140, 255), (150, 150, 150)  # BGR
 
 
@@ -40,51 +38,31 @@ class Histogram(NamedTuple):
 
 
 class LayerState(NamedTuple):
-    """Statistics of a layer with weights, and of its activations for some pictures.
-
-    Parameters
-    ----------
-    name : str
-        The layer.
-    weights, activations : Histogram
-        Of its kernel, without batch normalisation, and of its output, after the ReLU.
-    dead : float
-        Fraction of channels that are 0 everywhere in all pictures; NaN without a ReLU.
-    """
+    """Statistics of a layer with weights, and of its activations for some pictures."""
 
     name: str
-    weights: Histogram
-    activations: Histogram
-    dead: float
+    weights: Histogram  # of its kernel, without batch normalisation
+    activations: Histogram  # of its output, after the ReLU
+    dead: float  # fraction of channels that are 0 everywhere in all pictures; NaN without a ReLU
+
+    @property
+    def is_mostly_dead(self) -> bool:
+        """Whether more than half of the layer's ReLUs are dead."""
+        return self.dead > 0.5
 
 
 def layer_states(model: TorchNetwork, blob: Tensor) -> list[LayerState]:
-    """Compute the statistics of each layer with weights.
-
-    Parameters
-    ----------
-    model : TorchNetwork
-        The network, in evaluation mode.
-    blob : (N, C, H, W) tensor
-        The network's input for some pictures, on any device and of any floating type.
-    """
-    steps = list(model.network.trained())
-    names = [step.layer.tops[0] for step in steps]
-    rectified = _rectified(model.network)
+    """Compute the statistics of each trained layer of a network in evaluation mode, given its input (N, C, H, W)."""
+    layers = [step.layer for step in model.network.trained()]
+    relus = (layer for layer in model.network.layers if isinstance(layer, ReLU) and not layer.slope)
+    rectified = {layer.tops for layer in relus if layer.tops == layer.bottoms}
     with torch.inference_mode():
-        outputs = model(blob.to(next(model.parameters())), names)
+        outputs = model(blob.to(next(model.parameters())), [layer.tops[0] for layer in layers])
     states = []
-    for step, name, output in zip(steps, names, outputs, strict=True):
-        dead = float((output == 0).all(3).all(2).all(0).float().mean()) if name in rectified else math.nan
-        kernel = model.kernel(step.layer.name)
-        states.append(LayerState(step.layer.name, _histogram(kernel), _histogram(output), dead))
+    for layer, output in zip(layers, outputs, strict=True):
+        dead = float((output == 0).all(3).all(2).all(0).float().mean()) if layer.tops in rectified else math.nan
+        states.append(LayerState(layer.name, _histogram(model.kernel(layer.name)), _histogram(output), dead))
     return states
-
-
-def _rectified(network: Network) -> set[str]:
-    """Blobs that a ReLU, whose negative side is 0, writes in place."""
-    found = (layer for layer in network.layers if isinstance(layer, ReLU) and not layer.slope)
-    return {layer.tops[0] for layer in found if layer.tops == layer.bottoms}
 
 
 def _histogram(values: Tensor) -> Histogram:
@@ -95,20 +73,13 @@ def _histogram(values: Tensor) -> Histogram:
     return Histogram(counts, np.linspace(low, high, _BINS + 1), float(values.mean()), float(values.std(correction=0)))
 
 
-def mostly_dead(state: LayerState) -> bool:
-    """Whether more than half of a layer's ReLUs are dead."""
-    return state.dead > _MANY_DEAD
-
-
 def states_csv(states: Sequence[LayerState]) -> bytes:
     """Return a table with a row for each layer."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("layer", "weight_mean", "weight_std", "activation_mean", "activation_std", "dead"))
+    lines = ["layer,weight_mean,weight_std,activation_mean,activation_std,dead"]
     for state in states:
         numbers = (*state.weights[2:], *state.activations[2:], state.dead)
-        writer.writerow((state.name, *("" if math.isnan(number) else f"{number:.5g}" for number in numbers)))
-    return table.getvalue().encode()
+        lines.append(",".join([state.name, *("" if math.isnan(number) else f"{number:.5g}" for number in numbers)]))
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def states_png(before: Sequence[LayerState], now: Sequence[LayerState]) -> bytes:
@@ -120,8 +91,8 @@ def states_png(before: Sequence[LayerState], now: Sequence[LayerState]) -> bytes
         from matplotlib.figure import Figure
     rows = -(-len(now) // _COLUMNS)
     figure = Figure(figsize=(2.2 * _COLUMNS, 2.4 * rows))
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=0.98, hspace=0.7, wspace=0.15)
-    axes = figure.subplots(2 * rows, _COLUMNS, squeeze=False)
+    spaces = {"left": 0.01, "right": 0.99, "bottom": 0.02, "top": 0.98, "hspace": 0.7, "wspace": 0.15}
+    axes = figure.subplots(2 * rows, _COLUMNS, squeeze=False, gridspec_kw=spaces)
     for axis in axes.flat:
         axis.set_axis_off()
     for number, (old, new) in enumerate(zip(before, now, strict=True)):
@@ -171,12 +142,3 @@ def contact_sheet(pictures: Sequence[Picture]) -> bytes:
         row, column = i // columns * side, i % columns * side
         canvas[row : row + small.shape[0], column : column + small.shape[1]] = small
     return encode_picture(canvas, ".jpg")
-
-
-def table_of(rows: Sequence[Mapping[str, float]], columns: Sequence[str]) -> bytes:
-    """Return rows as CSV; where a row has no number the cell is empty."""
-    table = io.StringIO()
-    writer = csv.DictWriter(table, columns, extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)
-    return table.getvalue().encode()

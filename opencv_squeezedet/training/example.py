@@ -15,36 +15,19 @@ from opencv_squeezedet.preprocess import Picture
 
 @dataclass(frozen=True)
 class Example:
-    """A picture file and its objects, annotated by people or found by a teacher.
-
-    Parameters
-    ----------
-    path : Path
-        The picture.
-    xyxy : (N, 4) float32
-        Boxes, pixels.
-    classes : (N, C) float32
-        Probability of each class.
-    quality : (N,) float32
-        Probability of each object; 0 for objects to be ignored.
-    annotated : bool
-        Whether people annotated the picture.
-    """
+    """A picture file and its objects, annotated by people or detected by a teacher."""
 
     path: Path
-    xyxy: NDArray[np.float32]
-    classes: NDArray[np.float32]
-    quality: NDArray[np.float32]
-    annotated: bool = True
+    xyxy: NDArray[np.float32]  # (N, 4), pixels
+    classes: NDArray[np.float32]  # (N, C), probability of each class
+    quality: NDArray[np.float32]  # (N,), probability of each object; 0 for objects to be ignored
+    annotated: bool = True  # by people
 
     def read(self, mean: tuple[float, float, float]) -> tuple[Picture, Example, list[str]]:
         """Read the picture; if that fails, return one of one colour, no objects, and a line that says why."""
         image, problems = read_or_blank(self.path, mean)
-        return image, self.without_objects() if problems else self, problems
-
-    def without_objects(self) -> Example:
-        """Return the example with no objects."""
-        return replace(self, xyxy=self.xyxy[:0], classes=self.classes[:0], quality=self.quality[:0])
+        empty = {name: getattr(self, name)[:0] for name in ("xyxy", "classes", "quality")}
+        return image, replace(self, **empty) if problems else self, problems
 
 
 def read_or_blank(path: Path, mean: tuple[float, float, float]) -> tuple[Picture, list[str]]:

@@ -29,24 +29,11 @@ _BATCH = 16  # pictures per forward pass
 
 
 class Inference:
-    """Runs networks of one head on pictures.
-
-    Parameters
-    ----------
-    preprocess : Preprocess
-        How the network's input is made.
-    config : HeadConfig
-        The network's head.
-
-    Attributes
-    ----------
-    problems : dict
-        Its keys are lines about files that cannot be read, in the order in which they were met.
-    """
+    """Runs networks of one head on pictures."""
 
     def __init__(self, preprocess: Preprocess, config: HeadConfig) -> None:
         self._preprocess, self._config = preprocess, config
-        self.problems: dict[str, None] = {}
+        self.problems: dict[str, None] = {}  # the keys are lines about files that cannot be read, the first one first
 
     def blob(self, paths: Sequence[Path]) -> Tensor:
         """Return the network's input (N, 3, H, W) for some files."""
@@ -54,13 +41,13 @@ class Inference:
 
     def detections(self, model: TorchNetwork, dataset: Dataset) -> list[Detections]:
         """Return the detections in a data set's pictures, down to low scores; the processes share the work."""
-        found: list[Detections] = []
+        detections: list[Detections] = []
         for (delta_bbox, class_scores, conf_scores), sizes in self._passes(model, own(list(dataset.pictures)), BLOBS):
-            found += postprocess_batch(
+            detections += postprocess_batch(
                 delta_bbox, class_scores, conf_scores, self._config, score_threshold=MEASURED_FROM, image_size=sizes
             )
         self.problems.update(dict.fromkeys(gathered(list(self.problems))))
-        return gathered(found)
+        return gathered(detections)
 
     def logits(self, model: TorchNetwork, dataset: Dataset) -> Logits:
         """Return the logits for a data set's pictures."""
@@ -71,10 +58,8 @@ class Inference:
     def contact_sheet(self, dataset: Dataset, detections: Sequence[Detections]) -> bytes:
         """Return some pictures, chosen at even intervals, with their detections."""
         chosen = np.linspace(0, len(dataset.pictures) - 1, SHEET_PICTURES).round().astype(int).tolist()
-        shown = [detections[i][detections[i].confidence > self._config.score_threshold] for i in chosen]
-        return contact_sheet(
-            [draw(self._read(dataset.pictures[i].path), found) for i, found in zip(chosen, shown, strict=True)]
-        )
+        shown = {i: detections[i][detections[i].confidence > self._config.score_threshold] for i in chosen}
+        return contact_sheet([draw(self._read(dataset.pictures[i].path), shown[i]) for i in chosen])
 
     def _passes(
         self, model: TorchNetwork, pictures: Sequence[Annotated], names: Sequence[str]

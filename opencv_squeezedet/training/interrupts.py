@@ -13,11 +13,10 @@ _DEFERRED = [getattr(signal, name) for name in ("SIGINT", "SIGCHLD") if hasattr(
 
 @contextmanager
 def deferred_signals() -> Iterator[None]:
-    """Handle Ctrl-C and the death of a child process at the end of the block instead of at an arbitrary line in it.
+    """Call the handlers of Ctrl-C and of a child's death at the end of the block instead of at an arbitrary line in it.
 
-    The handlers in place before the block are called after it: Python's for Ctrl-C raises KeyboardInterrupt, torch's for a
-    data-loading worker that was killed raises RuntimeError. Outside the main thread, which alone handles signals, nothing
-    changes.
+    Python's raises KeyboardInterrupt; torch's raises RuntimeError if a data-loading worker was killed. Outside the main
+    thread, which alone handles signals, nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -49,15 +49,7 @@ def load_teacher(name: str) -> Teacher:
 class DetectorTeacher:
     """A SqueezeDet as a teacher, which gives the scores of all classes for each anchor that NMS keeps.
 
-    Parameters
-    ----------
-    detector : SqueezeDet
-        A detector whose head has the layout "hwc" and is activated.
-
-    Raises
-    ------
-    ValueError
-        If its head has another layout, or is not activated.
+    ValueError if its head has another layout than "hwc", or is not activated.
     """
 
     def __init__(self, detector: SqueezeDet) -> None:

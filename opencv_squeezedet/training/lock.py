@@ -21,11 +21,10 @@ class FolderLock:
         try:
             _take(file.fileno())
         except OSError as error:
-            if error.errno not in _TAKEN:  # a file system without locks
-                return
-            raise ValueError(
-                f"another process is training in {folder}: wait until it ends, or choose another folder"
-            ) from error
+            if error.errno in _TAKEN:  # otherwise a file system without locks
+                raise ValueError(
+                    f"another process is training in {folder}: wait until it ends, or choose another folder"
+                ) from error
 
 
 _held: weakref.WeakValueDictionary[Path, FolderLock] = weakref.WeakValueDictionary()
@@ -35,14 +34,8 @@ def lock_folder(folder: Path) -> FolderLock:
     """Lock a folder against training by other processes; this process may lock it more than once.
 
     The operating system releases the lock when the process ends, even if it is killed; the file ``lock`` remains, without
-    effect. Child processes do not inherit the lock, so data-loading workers may outlive their parent for a moment.
-
-    Raises
-    ------
-    ValueError
-        If another process holds the lock.
-    OSError
-        If the folder cannot be written to.
+    effect. Child processes do not inherit the lock, so data-loading workers may outlive their parent for a moment. ValueError
+    if another process holds the lock.
     """
     path = real_path(folder)
     lock = _held.get(path)  # closing any file handle releases all locks of the process, so there must be only one

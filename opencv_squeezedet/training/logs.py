@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from opencv_squeezedet.evaluation import Evaluation
 from opencv_squeezedet.files import write_whole
-from opencv_squeezedet.training.diagnostics import LayerState, table_of
+from opencv_squeezedet.training.diagnostics import LayerState
 from opencv_squeezedet.training.losses import Losses
 
 _OF_CLASS = "voc07 "
@@ -27,7 +29,7 @@ class Progress:
     evaluation : Evaluation or None
         Of the EMA network on the validation set, if it has just been measured.
     problems : list of str
-        Files that could not be read, each reported once; training continues without them.
+        Files that could not be read and layers that have died, each reported once.
     rate, gradient : float
         The learning rate of new layers, and the mean norm of the gradient since the last progress.
     layers : list of LayerState
@@ -55,15 +57,22 @@ def log_row(progress: Progress, seconds: float) -> dict[str, float]:
     }
     if progress.evaluation is not None:
         row["map_voc07"] = round(progress.evaluation.map_voc07, 4)
-        row |= {_OF_CLASS + one.label: round(one.voc07, 4) for one in progress.evaluation.classes if one.objects}
+        row |= {_OF_CLASS + each.label: round(each.voc07, 4) for each in progress.evaluation.classes if each.objects}
     return row
 
 
 def write_logs(folder: Path, history: Sequence[dict[str, float]], labels: Sequence[str]) -> None:
     """Write ``log.csv`` with all rows and, once there is a measurement, ``classes.csv`` with the AP of each class."""
     columns = ["seen", "seconds", "rate", *Losses._fields, "gradient", "map_voc07"]
-    write_whole(folder / "log.csv", table_of(history, columns))
-    measured = [row for row in history if "map_voc07" in row]
-    if measured:
+    write_whole(folder / "log.csv", _csv(history, columns))
+    if measured := [row for row in history if "map_voc07" in row]:
         of_classes = [_OF_CLASS + label for label in labels]
-        write_whole(folder / "classes.csv", table_of(measured, ["seen", "map_voc07", *of_classes]))
+        write_whole(folder / "classes.csv", _csv(measured, ["seen", "map_voc07", *of_classes]))
+
+
+def _csv(rows: Sequence[dict[str, float]], columns: Sequence[str]) -> bytes:
+    table = io.StringIO()
+    writer = csv.DictWriter(table, columns, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return table.getvalue().encode()

@@ -97,49 +97,24 @@ class Schedule:
 class Trainer:
     """Trains a network; `run` resumes from the checkpoint.
 
-    Parameters
-    ----------
-    model : TorchNetwork
-        The network; its trainable weights are updated in place.
-    loaded : list of str
-        The layers that started from loaded weights.
-    stream : BatchStream
-        The batches.
-    losses : function
-        From an input size to its loss.
-    schedule : Schedule
-        The learning rates.
-    checkpoint : Path
-        The file with everything that `run` needs to resume.
-    labels : tuple of str
-        The classes; a checkpoint with other classes is refused.
-    fingerprint : str
-        A checksum of the pictures and their objects; a checkpoint with another one is refused.
-    seen, seconds : int, float
-        Pictures seen, and the time that took.
-    pending : list
-        Losses and norm of the gradient of each step since the last row of ``history``.
-    history : list
-        Rows of the log.
-
     Raises
     ------
     ModelError
         If the checkpoint cannot be read, or is of another network, other classes or other pictures.
     """
 
-    model: TorchNetwork
-    loaded: list[str]
+    model: TorchNetwork  # its trainable weights are updated in place
+    loaded: list[str]  # the layers that started from loaded weights
     stream: BatchStream
-    losses: Callable[[tuple[int, int]], Loss]
+    losses: Callable[[tuple[int, int]], Loss]  # from an input size to its loss
     schedule: Schedule
-    checkpoint: Path
-    labels: tuple[str, ...]
-    fingerprint: str
-    seen: int = 0
+    checkpoint: Path  # the file with everything that `run` needs to resume
+    labels: tuple[str, ...]  # a checkpoint with other classes is refused
+    fingerprint: str  # of the pictures and their objects; a checkpoint with another one is refused
+    seen: int = 0  # pictures, and the time that took
     seconds: float = 0.0
-    pending: list[list[float]] = field(default_factory=list)
-    history: list[dict[str, float]] = field(default_factory=list)
+    pending: list[list[float]] = field(default_factory=list)  # losses and gradient norm of each step since the last log row
+    history: list[dict[str, float]] = field(default_factory=list)  # rows of the log
 
     def __post_init__(self) -> None:
         """Make the optimizer and the EMA, and load the checkpoint if there is one."""
@@ -167,15 +142,13 @@ class Trainer:
         """Whether to train in bfloat16: as the checkpoint says; without one, on a CPU, if two steps show that it is faster."""
         if not self.schedule.bfloat16 or not supports_bfloat16(self.device):
             return False
-        if self.device.type == "cuda":
-            return True
-        if saved is None:
-            requests = self.stream.requests(0)
-            width, height = requests[0].size
-            shape = (len(parallel.own(requests)), height, width)
-            self.step_times = parallel.from_first(lambda: time_steps(self.model, LOGITS, shape))
-            return self.step_times.bfloat16 < self.step_times.float32
-        return saved
+        if self.device.type == "cuda" or saved is not None:
+            return self.device.type == "cuda" or bool(saved)
+        requests = self.stream.requests(0)
+        width, height = requests[0].size
+        shape = (len(parallel.own(requests)), height, width)
+        self.step_times = parallel.from_first(lambda: time_steps(self.model, LOGITS, shape))
+        return self.step_times.bfloat16 < self.step_times.float32
 
     def _groups(self) -> list[dict[str, Any]]:
         trunk = {self.model.filters[name.replace(".", "_")] for name in self.loaded}
@@ -225,8 +198,8 @@ class Trainer:
             group["lr"] = self.rate * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
         with self._statistics_kept():
-            loss, found, targets = self.forward(batch)
-            losses = torch.stack(loss(found, targets))
+            loss, predicted, targets = self.forward(batch)
+            losses = torch.stack(loss(predicted, targets))
             losses.sum().backward()  # type: ignore[no-untyped-call]
             parallel.sum_gradients(self.model.parameters())
             losses = parallel.summed(losses.detach())
@@ -250,21 +223,17 @@ class Trainer:
         """Return the anchors that are assigned to the objects of a batch, given the current weights."""
         self.model.eval()
         with torch.no_grad():
-            loss, found, targets = self.forward(batch)
-        return loss.assigned(found, targets)
+            loss, predicted, targets = self.forward(batch)
+        return loss.assigned(predicted, targets)
 
     def forward(self, batch: Batch) -> tuple[Loss, Predictions, Targets]:
         """Return the loss for a batch's size, the network's predictions, and the batch's objects on the same device."""
         blob = batch.blob(self.stream.mean, self.device)
         targets = Targets(*(tensor.to(self.device) for tensor in batch.targets))
         loss = self.losses((blob.shape[3], blob.shape[2]))
-        return loss, self.predict(blob, loss), targets
-
-    def predict(self, blob: Tensor, loss: Loss) -> Predictions:
-        """Run the network."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            blobs = self.model(blob, LOGITS)
-        return predictions(blobs[0], blobs[1], blobs[2], loss.config)
+            delta_bbox, classes, confidence = self.model(blob, LOGITS)
+        return loss, predictions(delta_bbox, classes, confidence, loss.config), targets
 
     def _update_ema(self) -> None:
         steps = self.seen / self.stream.batch
@@ -276,17 +245,10 @@ class Trainer:
                 else:
                     self.ema[name].copy_(tensor)
 
-    def ema_network(self) -> TorchNetwork:
-        """Return a network with the EMA of the weights."""
-        return self._network(self.ema)
-
-    def best_network(self) -> TorchNetwork:
-        """Return a network with the EMA that measured best, or the last one if nothing was measured."""
-        return self._network(self.best_ema if self.best >= 0 else self.ema)
-
-    def _network(self, state: dict[str, Tensor]) -> TorchNetwork:
+    def ema_network(self, *, best: bool = False) -> TorchNetwork:
+        """Return a network with the EMA of the weights: the last one or, if accuracy was measured, the ``best`` one."""
         model = TorchNetwork(self.model.network, list(self.model.norms))
-        model.load_state_dict(state)
+        model.load_state_dict(self.best_ema if best and self.best >= 0 else self.ema)
         return model.to(self.device).eval()
 
     def keep_best(self, accuracy: float) -> None:
@@ -303,19 +265,16 @@ class Trainer:
             kept = {name: getattr(self, name) for name in ("bfloat16", *_KEPT)}
             states = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
             torch.save({"labels": list(self.labels), "fingerprint": self.fingerprint, **states, **kept}, content)
-            self._write(content.getbuffer())
-
-    def _write(self, content: memoryview) -> None:
-        new = self.checkpoint.with_suffix(".new")  # a fixed name, so that the file a kill leaves behind is overwritten
-        try:
-            with named_errors(self.checkpoint):
-                with new.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())  # a power cut must not leave the new name without its content
-                new.replace(self.checkpoint)
-        finally:
-            new.unlink(missing_ok=True)
+            new = self.checkpoint.with_suffix(".new")  # a fixed name, so that the file a kill leaves behind is overwritten
+            try:
+                with named_errors(self.checkpoint):
+                    with new.open("wb") as file:
+                        file.write(content.getbuffer())
+                        file.flush()
+                        os.fsync(file.fileno())  # a power cut must not leave the new name without its content
+                    new.replace(self.checkpoint)
+            finally:
+                new.unlink(missing_ok=True)
 
     def _read(self, content: bytes) -> dict[str, Any]:
         try:
@@ -324,14 +283,9 @@ class Trainer:
             kept = {name: state[name] for name in ("model", "optimizer", "bfloat16", *_KEPT)}
         except (RuntimeError, ValueError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
             raise ModelError(f"{self.checkpoint} is damaged: remove it, or choose another folder") from error
-        if labels != self.labels:
-            raise ModelError(
-                f"{self.checkpoint} belongs to a training run with the classes {', '.join(labels)}: choose another folder"
-            )
-        if fingerprint != self.fingerprint:
-            raise ModelError(
-                f"{self.checkpoint} belongs to a training run on other pictures or objects: choose another folder"
-            )
+        if labels != self.labels or fingerprint != self.fingerprint:
+            run = f"with the classes {', '.join(labels)}" if labels != self.labels else "on other pictures or objects"
+            raise ModelError(f"{self.checkpoint} belongs to a training run {run}: choose another folder")
         return kept
 
     def _take_up(self, state: dict[str, Any]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,24 +16,12 @@ from opencv_squeezedet.training.predictions import Anchors, Predictions, anchors
 
 
 class Targets(NamedTuple):
-    """The objects of a batch, one row each.
+    """The objects of a batch, one row each."""
 
-    Parameters
-    ----------
-    picture : (M,) int64
-        Index of the picture in the batch.
-    xyxy : (M, 4) float32
-        Boxes, input pixels.
-    classes : (M, C) float32
-        Probability of each class: 1 for a known class, or a teacher's soft label. Rows sum to 1.
-    quality : (M,) float32
-        Probability of the object; 0 marks an ignored one, which counts neither as an object nor as background.
-    """
-
-    picture: Tensor
-    xyxy: Tensor
-    classes: Tensor
-    quality: Tensor
+    picture: Tensor  # (M,) int64, index in the batch
+    xyxy: Tensor  # (M, 4) float32, input pixels
+    classes: Tensor  # (M, C) float32, probability of each class: 0 or 1, or a teacher's soft label; rows sum to 1
+    quality: Tensor  # (M,) float32, probability of the object; 0: ignored, counts neither as an object nor as background
 
 
 class Losses(NamedTuple):
@@ -44,113 +33,89 @@ class Losses(NamedTuple):
 
 
 class Assigned(NamedTuple):
-    """The anchors assigned to objects, one pair a row.
+    """The anchors assigned to objects, one pair a row."""
 
-    Parameters
-    ----------
-    picture : (P,) int64
-        Index of the picture in the batch.
-    anchor : (P,) int64
-        Index of the anchor, in the order of the blobs.
-    target : (P,) int64
-        Row of the targets.
-    score : (P,) float32
-        Target of the confidence.
-    """
-
-    picture: Tensor
-    anchor: Tensor
-    target: Tensor
-    score: Tensor
+    picture: Tensor  # (P,) int64, index in the batch
+    anchor: Tensor  # (P,) int64, index in the order of the blobs
+    target: Tensor  # (P,) int64, row of the targets
+    score: Tensor  # (P,) float32, target of the confidence
 
 
-class Loss(Protocol):
+@dataclass
+class Loss(ABC):
     """A loss function for a head."""
 
     config: HeadConfig
 
-    def __call__(self, found: Predictions, targets: Targets) -> Losses:
+    def __post_init__(self) -> None:
+        """Compute the anchors."""
+        self._anchors = anchors_of(self.config)
+
+    @abstractmethod
+    def __call__(self, predicted: Predictions, targets: Targets) -> Losses:
         """Return this process's part of the loss of a batch; the sum over all processes is the loss of the whole batch."""
 
-    def assigned(self, found: Predictions, targets: Targets) -> Assigned:
+    @abstractmethod
+    def assigned(self, predicted: Predictions, targets: Targets) -> Assigned:
         """Return the anchors that are assigned to objects."""
+
+    def anchors_and_boxes(self, deltas: Tensor) -> tuple[Anchors, Tensor]:
+        """Return the anchors on the device of some deltas (N, A, 4), and the boxes, without a gradient."""
+        anchors = Anchors(*(tensor.to(deltas.device) for tensor in self._anchors))
+        with torch.no_grad():
+            return anchors, decode_xyxy(deltas, anchors.centers, anchors.sizes, self.config)
 
 
 @dataclass
-class AlignedLoss:
+class AlignedLoss(Loss):
     """Assigns several anchors to each object, those that already fit it best; aligned confidence, soft classes, CIoU.
 
     After the task-aligned assignment of TOOD (Feng et al., arXiv:2108.07755): anchors whose centre lies in the object are
     ranked by score^alpha * IoU^beta of their predicted boxes, and the best ``candidates`` of each object are assigned to it.
     The target of their confidence is that alignment, scaled so that the best one's is its IoU. Objects of all sizes have the
     same weight, and the confidence learns the order in which average precision ranks detections.
-
-    Parameters
-    ----------
-    config : HeadConfig
-        The head.
-    class_weights : (C,) tensor, optional
-        Weight of the class loss for objects of each class.
-    candidates : int
-        Anchors per object.
-    alpha, beta : float
-        Exponents of the alignment.
-    box, classes, confidence : float
-        Weights of the three parts.
     """
 
-    config: HeadConfig
-    class_weights: Tensor | None = None
-    candidates: int = 10
+    class_weights: Tensor | None = None  # (C,), weight of the class loss for objects of each class
+    candidates: int = 10  # anchors per object
     alpha: float = 0.5
     beta: float = 5.0
-    box: float = 5.0
+    box: float = 5.0  # weights of the three parts
     classes: float = 1.0
     confidence: float = 1.0
 
-    def __post_init__(self) -> None:
-        """Compute the anchors."""
-        self._anchors = anchors_of(self.config)
-
-    def __call__(self, found: Predictions, targets: Targets) -> Losses:
+    def __call__(self, predicted: Predictions, targets: Targets) -> Losses:
         """Return the loss of a batch; it is finite even if no picture has an object."""
-        anchors = _on(self._anchors, found.deltas.device)
-        with torch.no_grad():
-            boxes = decode_xyxy(found.deltas, anchors.centers, anchors.sizes, self.config)
-            ignored = _overlapped(boxes, targets, targets.quality <= 0)
-            assigned = self._assign(boxes, found, targets, anchors)
-            wanted = torch.zeros_like(found.confidence)
-            wanted[assigned.picture, assigned.anchor] = assigned.score
-            weight = ((~ignored) | (wanted > 0)).float()
-            total = summed(assigned.score.sum()).clamp(min=1.0)
-        confidence = functional.binary_cross_entropy_with_logits(found.confidence, wanted, weight, reduction="sum")
-
+        anchors, boxes = self.anchors_and_boxes(predicted.deltas)
+        assigned = self.assigned(predicted, targets)
         where = assigned.picture, assigned.anchor
+        wanted = torch.zeros_like(predicted.confidence)
+        wanted[where] = assigned.score
+        weight = ((~_overlapped(boxes, targets, targets.quality <= 0)) | (wanted > 0)).float()
+        total = summed(assigned.score.sum()).clamp(min=1.0)
+        confidence = functional.binary_cross_entropy_with_logits(predicted.confidence, wanted, weight, reduction="sum")
+
         truth = targets.classes[assigned.target]
-        classes = -(truth * found.classes[where].log_softmax(-1)).sum(-1) * assigned.score
+        classes = -(truth * predicted.classes[where].log_softmax(-1)).sum(-1) * assigned.score
         if self.class_weights is not None:
             classes = classes * (truth @ self.class_weights.to(truth.device))
-        predicted = decode_xyxy(
-            found.deltas[where], anchors.centers[assigned.anchor], anchors.sizes[assigned.anchor], self.config
+        assigned_boxes = decode_xyxy(
+            predicted.deltas[where], anchors.centers[assigned.anchor], anchors.sizes[assigned.anchor], self.config
         )
-        box = ciou_loss(predicted, targets.xyxy[assigned.target]) * assigned.score
+        box = ciou_loss(assigned_boxes, targets.xyxy[assigned.target]) * assigned.score
         return Losses(self.box * box.sum() / total, self.classes * classes.sum() / total, self.confidence * confidence / total)
 
-    def assigned(self, found: Predictions, targets: Targets) -> Assigned:
+    def assigned(self, predicted: Predictions, targets: Targets) -> Assigned:
         """Return the anchors that are assigned to objects."""
-        anchors = _on(self._anchors, found.deltas.device)
-        with torch.no_grad():
-            boxes = decode_xyxy(found.deltas, anchors.centers, anchors.sizes, self.config)
-            return self._assign(boxes, found, targets, anchors)
-
-    def _assign(self, boxes: Tensor, found: Predictions, targets: Targets, anchors: Anchors) -> Assigned:
+        anchors, boxes = self.anchors_and_boxes(predicted.deltas)
         objects = torch.nonzero(targets.quality > 0).squeeze(1)
         picture, truth = targets.picture[objects], targets.xyxy[objects]
         row, column = torch.nonzero(_inside(anchors, truth), as_tuple=True)  # few of all pairs
         where = picture[row], column
         overlap = iou_xyxy(boxes[where], truth[row])
-        chance = (found.classes[where].softmax(-1) * targets.classes[objects][row]).sum(-1)
-        score = found.confidence[where].sigmoid() * chance
+        with torch.no_grad():
+            chance = (predicted.classes[where].softmax(-1) * targets.classes[objects][row]).sum(-1)
+            score = predicted.confidence[where].sigmoid() * chance
         iou, metric = boxes.new_zeros((2, len(objects), boxes.shape[1]))  # objects x anchors
         iou[row, column] = overlap
         metric[row, column] = score.pow(self.alpha) * overlap.pow(self.beta)
@@ -165,60 +130,41 @@ class AlignedLoss:
 
 
 @dataclass
-class PublishedLoss:
+class PublishedLoss(Loss):
     """SqueezeDetLoss, the loss of the 2017 networks (Wu et al., arXiv:1612.01051, section 3.2, as in Caffe).
 
     One anchor is assigned to each object: of the anchors that are not assigned yet, the one whose predicted box overlaps it
     most or, if none does, the one with the smallest deltas. The loss is the squared error of the deltas and of the confidence
     against the IoU, and the cross entropy of the class. Pictures without objects count as background; the published loss
-    divides by zero for them.
-
-    Parameters
-    ----------
-    config : HeadConfig
-        The head; without ``exp_threshold``, because the targets of sizes are logarithms.
-    box, positive, negative : float
-        Weights of deltas, of confidence with an object, and of confidence without one.
+    divides by zero for them. The head must be without ``exp_threshold``, because the targets of sizes are logarithms.
     """
 
-    config: HeadConfig
-    box: float = 5.0
+    box: float = 5.0  # weights of deltas, of confidence with an object, and of confidence without one
     positive: float = 75.0
     negative: float = 100.0
 
-    def __post_init__(self) -> None:
-        """Compute the anchors."""
-        self._anchors = anchors_of(self.config)
-
-    def __call__(self, found: Predictions, targets: Targets) -> Losses:
+    def __call__(self, predicted: Predictions, targets: Targets) -> Losses:
         """Return the loss of a batch."""
-        anchors = _on(self._anchors, found.deltas.device)
-        with torch.no_grad():
-            boxes = decode_xyxy(found.deltas, anchors.centers, anchors.sizes, self.config)
-            assigned = self._assign(boxes, targets, anchors)
-            left = torch.ones_like(found.confidence)
-            left[assigned.picture, assigned.anchor] = 0
+        anchors, _ = self.anchors_and_boxes(predicted.deltas)
+        assigned = self.assigned(predicted, targets)
         where = assigned.picture, assigned.anchor
-        count = max(1, int(summed(boxes.new_tensor(len(assigned.anchor)))))
-        confidence = found.confidence.sigmoid()
+        left = torch.ones_like(predicted.confidence)
+        left[where] = 0
+        count = max(1, int(summed(left.new_tensor(len(assigned.anchor)))))
+        confidence = predicted.confidence.sigmoid()
         with_object = self.positive / count * (confidence[where] - assigned.score).square().sum()
         without = self.negative / summed(left.sum()).clamp(min=1) * (confidence.square() * left).sum()
 
-        chance = found.classes[where].softmax(-1)
+        chance = predicted.classes[where].softmax(-1)
         classes = -(targets.classes[assigned.target] * (chance + 1e-7).log()).sum() / count
 
         wanted = self._deltas(anchors, assigned.anchor, targets.xyxy[assigned.target])
-        box = self.box / count * (found.deltas[where] - wanted).square().sum()
+        box = self.box / count * (predicted.deltas[where] - wanted).square().sum()
         return Losses(box, classes, with_object + without)
 
-    def assigned(self, found: Predictions, targets: Targets) -> Assigned:
+    def assigned(self, predicted: Predictions, targets: Targets) -> Assigned:
         """Return the anchors that are assigned to objects."""
-        anchors = _on(self._anchors, found.deltas.device)
-        with torch.no_grad():
-            boxes = decode_xyxy(found.deltas, anchors.centers, anchors.sizes, self.config)
-            return self._assign(boxes, targets, anchors)
-
-    def _assign(self, boxes: Tensor, targets: Targets, anchors: Anchors) -> Assigned:
+        anchors, boxes = self.anchors_and_boxes(predicted.deltas)
         taken = torch.zeros(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
         rows = torch.nonzero(targets.quality > 0).squeeze(1)
         chosen, scores = [], []
@@ -245,10 +191,6 @@ class PublishedLoss:
         if self.config.delta_order == "xyhw":
             logs = logs.flip(-1)
         return torch.cat([(middle - anchors.centers[which]) / sizes, logs], dim=-1)
-
-
-def _on(anchors: Anchors, device: torch.device) -> Anchors:
-    return Anchors(*(tensor.to(device) for tensor in anchors))
 
 
 def _inside(anchors: Anchors, truth: Tensor) -> Tensor:

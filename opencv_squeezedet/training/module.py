@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from opencv_squeezedet.network import Layer, Network, Weights
+from opencv_squeezedet.network import Network, Weights
 from opencv_squeezedet.network.layers.interfaces import TorchRun
 from opencv_squeezedet.training.parallel import BatchNorm, dropout
 
@@ -32,12 +32,12 @@ class TorchNetwork(nn.Module):
         self.network = network
         self.filters = nn.ModuleDict()
         self.norms = nn.ModuleDict()
-        for step in self.network.trained():
+        for step in network.trained():
             key = _key(step.layer.name)
             self.filters[key] = step.layer.torch_module(step.bottoms)
             if step.layer.name in normalized:
                 self.norms[key] = BatchNorm(step.tops[0][1])
-        for step in self.network.trained():
+        for step in network.trained():
             step.layer.torch_initialize(self.filters[_key(step.layer.name)])
 
     def forward(self, blob: Tensor, outputs: Sequence[str] | None = None) -> tuple[Tensor, ...]:
@@ -47,19 +47,12 @@ class TorchNetwork(nn.Module):
         for layer in self.network.layers:
             if all(name in blobs for name in wanted) and not set(layer.tops) & set(wanted):
                 break
-            tops = self._run(layer, [blobs[name] for name in layer.bottoms])
-            blobs.update(zip(layer.tops, tops, strict=True))
+            key = _key(layer.name)
+            own = self.filters[key] if key in self.filters else nn.Identity()
+            run = TorchRun(own, lambda x, ratio: dropout(x, ratio, self.training))
+            tops = layer.torch_forward([blobs[name] for name in layer.bottoms], run)
+            blobs.update(zip(layer.tops, [self._norm(key)(tops[0])] if key in self.norms else tops, strict=True))
         return tuple(blobs[name] for name in wanted)
-
-    def _run(self, layer: Layer, bottoms: list[Tensor]) -> Sequence[Tensor]:
-        key = _key(layer.name)
-        own = self.filters[key] if key in self.filters else nn.Identity()
-        run = TorchRun(own, self._dropout)
-        tops = layer.torch_forward(bottoms, run)
-        return [self._norm(key)(tops[0])] if key in self.norms else tops
-
-    def _dropout(self, x: Tensor, ratio: float) -> Tensor:
-        return dropout(x, ratio, self.training)
 
     def _norm(self, key: str) -> nn.BatchNorm2d:
         return cast(nn.BatchNorm2d, self.norms[key])
@@ -112,31 +105,28 @@ class TorchNetwork(nn.Module):
     def init_batchnorm(self, layers: Collection[str], blob: Tensor) -> None:
         """Give the named layers' batch normalisation the statistics of a blob, so that it changes nothing at first."""
         norms = [self._norm(_key(name)) for name in layers if _key(name) in self.norms]
-        hooks = [norm.register_forward_pre_hook(_neutral) for norm in norms]
-        *_, last = self.network.trained()
-        try:
-            with torch.no_grad():
-                self.eval()(blob, last.layer.tops)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        self.eval()._run_with(_neutral, norms, blob)
 
     def init_inputs(self, layers: Collection[str], blob: Tensor) -> None:
         """Scale the named layers' kernels as if each input channel had a mean square of 1, so that quiet channels count.
 
         Channels that are 0 in this blob, but perhaps not in the next one, are scaled like the layer's average channel.
         """
-        hooks = [self.filters[_key(name)].register_forward_pre_hook(_scale_inputs) for name in layers]
-        *_, last = self.network.trained()
         statistics = [buffer.clone() for buffer in self.buffers()]
+        self.train()._run_with(_scale_inputs, [self.filters[_key(name)] for name in layers], blob)  # as in the first step
+        for buffer, before in zip(self.buffers(), statistics, strict=True):
+            buffer.copy_(before)
+
+    def _run_with(self, hook: Callable[[nn.Module, Any], None], modules: Sequence[nn.Module], blob: Tensor) -> None:
+        """Run the network on a blob, and the hook before each of these modules."""
+        hooks = [module.register_forward_pre_hook(hook) for module in modules]
+        *_, last = self.network.trained()
         try:
             with torch.no_grad():
-                self.train()(blob, last.layer.tops)  # batch normalisation as in the first step
+                self(blob, last.layer.tops)
         finally:
-            for buffer, before in zip(self.buffers(), statistics, strict=True):
-                buffer.copy_(before)
-            for hook in hooks:
-                hook.remove()
+            for handle in hooks:
+                handle.remove()
 
     def freeze(self, layers: Collection[str]) -> None:
         """Keep the named layers as they are while the rest is trained."""
@@ -148,12 +138,8 @@ class TorchNetwork(nn.Module):
 def _neutral(module: nn.Module, inputs: tuple[Tensor]) -> None:
     norm = cast(nn.BatchNorm2d, module)
     variance, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
-    for tensor, value in (
-        (norm.running_mean, mean),
-        (norm.running_var, variance),
-        (norm.bias, mean),
-        (norm.weight, (variance + norm.eps).sqrt()),
-    ):
+    tensors = norm.running_mean, norm.running_var, norm.bias, norm.weight
+    for tensor, value in zip(tensors, (mean, variance, mean, (variance + norm.eps).sqrt()), strict=True):
         cast(Tensor, tensor).copy_(value)
 
 

@@ -100,10 +100,10 @@ def from_first(compute: Callable[[], Value]) -> Value:
     """Compute a value in the first process, and return it in all."""
     if not _are_several():
         return compute()
-    found = [compute() if distributed.get_rank() == 0 else None]
+    values = [compute() if distributed.get_rank() == 0 else None]
     with _loss_of_a_process():
-        distributed.broadcast_object_list(found)
-    return cast(Value, found[0])
+        distributed.broadcast_object_list(values)
+    return cast(Value, values[0])
 
 
 def gathered(items: list[Value]) -> list[Value]:
@@ -134,24 +134,15 @@ class BatchNorm(nn.BatchNorm2d):
         if not (self.training and _are_several()):
             return super().forward(x)
         number, mean, variance = _statistics(x, self.weight)
-        self._follow(mean, variance * number / (number - 1))
+        momentum = cast(float, self.momentum)
+        cast(Tensor, self.num_batches_tracked).add_(1)
+        cast(Tensor, self.running_mean).lerp_(mean, momentum)
+        cast(Tensor, self.running_var).lerp_(variance * number / (number - 1), momentum)
         return cast(Tensor, _Normalized.apply(x, self.weight, self.bias, number, mean, variance, self.eps))  # type: ignore[no-untyped-call]
-
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        assert isinstance(self.running_mean, Tensor)
-        assert isinstance(self.running_var, Tensor)
-        assert isinstance(self.num_batches_tracked, Tensor)
-        assert isinstance(self.momentum, float)
-        self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
 
 
 def _statistics(x: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the number of values of each channel of a blob (N, C, H, W) in all processes, their mean and their variance.
-
-    They have the dtype of ``like``, (C,), which may be more precise than the blob's.
-    """
+    """The number of values of each channel of a blob in all processes, their mean and variance, of the dtype of ``like``."""
     before = torch.zeros_like(like), torch.zeros_like(like)  # without these the statistics would have the blob's dtype
     mean, variance = (part.double() for part in torch.batch_norm_update_stats(x.detach(), *before, 0.0))
     number = mean.new_full((1,), x.numel() / x.shape[1])

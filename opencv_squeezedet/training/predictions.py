@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -42,26 +42,18 @@ class LogitChannels(NamedTuple):
 
 def logit_channels(network: Network) -> LogitChannels:
     """Return the layer and the channels of a network's logits."""
-    slice_layer = network.step("slice").layer
-    assert isinstance(slice_layer, Slice)
-    classes, confidence = slice_layer.points
-    last = [step.layer.name for step in network.trained()][-1]
-    return LogitChannels(last, slice(0, classes), slice(classes, confidence))
+    classes, confidence = cast(Slice, network.step("slice").layer).points
+    *_, last = network.trained()
+    return LogitChannels(last.layer.name, slice(0, classes), slice(classes, confidence))
 
 
 def anchors_of(config: HeadConfig) -> Anchors:
     """Return the anchors of a head in the order of its blobs."""
-    grid = {"x": config.grid, "y": config.grid[::-1]}[config.first_axis]  # columns, rows
-    if config.centers == "inner":
-        strides = [side / (count + 1) for side, count in zip(config.input_size, grid, strict=True)]
-        axes = [(torch.arange(count) + 1.0) * stride for count, stride in zip(grid, strides, strict=True)]
-    else:
-        strides = [side / count for side, count in zip(config.input_size, grid, strict=True)]
-        axes = [(torch.arange(count) + 0.5) * stride for count, stride in zip(grid, strides, strict=True)]
-    if config.first_axis == "x":
-        x, y = torch.meshgrid(*axes, indexing="ij")
-    else:
-        x, y = torch.meshgrid(*axes, indexing="xy")
+    x_first, inner = config.first_axis == "x", config.centers == "inner"
+    grid = config.grid if x_first else config.grid[::-1]  # columns, rows
+    strides = [side / (count + inner) for side, count in zip(config.input_size, grid, strict=True)]
+    axes = [(torch.arange(count) + (1.0 if inner else 0.5)) * stride for count, stride in zip(grid, strides, strict=True)]
+    x, y = torch.meshgrid(*axes, indexing="ij" if x_first else "xy")
     shapes = torch.tensor(config.anchors)
     cells = torch.stack([x, y], dim=-1).reshape(-1, 2)
     return Anchors(cells.repeat_interleave(len(shapes), dim=0), shapes.repeat(len(cells), 1).float(), torch.tensor(strides))

@@ -34,23 +34,9 @@ def predict(
 ) -> Iterator[dict[str, Any]]:
     """Run a teacher on pictures, and yield the pseudo-labels of each in the form that `write_pseudo_labels` stores.
 
-    Parameters
-    ----------
-    teacher : Teacher
-        The detector.
-    paths : iterable of Path
-        Pictures.
-    labels : sequence of str
-        The classes to keep, by the teacher's names.
-    hints : mapping
-        From a prefix of file names to the class of the main object in these pictures, or to "" to leave the pictures out.
-    on_problem : function
-        Called with a line about each picture that cannot be read; the picture is left out.
-
-    Raises
-    ------
-    ValueError
-        If the teacher has no class with one of these names.
+    ``labels`` are the classes to keep, by the teacher's names; ValueError if it lacks one of them. ``hints`` maps a prefix of
+    file names to the class of the main object in these pictures, or to "" to leave the pictures out. ``on_problem`` is called
+    with a line about each picture that cannot be read; the picture is left out.
     """
     selected = SelectedClasses(teacher, labels)
     for path in paths:
@@ -75,7 +61,9 @@ def write_pseudo_labels(path: Path, labels: Sequence[str], predicted: Iterable[M
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for picture in predicted:
-        images.append({"id": len(images) + 1, "file_name": _below(folder, picture["path"]), "hint": picture["hint"]})
+        file = Path(real_path(picture["path"]))
+        name = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
+        images.append({"id": len(images) + 1, "file_name": name, "hint": picture["hint"]})
         for (x1, y1, x2, y2), scores in zip(picture["xyxy"].tolist(), picture["scores"].tolist(), strict=True):
             annotations.append(
                 {
@@ -90,11 +78,6 @@ def write_pseudo_labels(path: Path, labels: Sequence[str], predicted: Iterable[M
     categories = [{"id": i + 1, "name": label} for i, label in enumerate(labels)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     write_whole(path, json.dumps(content, separators=(",", ":")).encode())
-
-
-def _below(folder: Path, path: Path) -> str:
-    file = Path(real_path(path))
-    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
 
 
 @dataclass(frozen=True)
@@ -121,33 +104,33 @@ class PseudoLabels:
             for annotation in content["annotations"]:
                 x, y, width, height = annotation["bbox"]
                 rows[annotation["image_id"]].append((x, y, x + width, y + height, *annotation["scores"]))
-            found: dict[str, tuple[Path, str | None, SoftDetections]] = {}
+            by_name: dict[str, tuple[Path, str | None, SoftDetections]] = {}
             for image in content["images"]:
                 table = np.array(rows[image["id"]], np.float64).reshape(-1, 4 + len(names))
                 boxes, scores = table[:, :4], table[:, 4:]
                 if not (np.abs(boxes) <= _MOST_BOX).all() or not ((scores >= 0) & (scores <= 1)).all():  # false for NaN too
                     raise ValueError(f"boxes, and scores in [0, 1], were expected of image {image['id']!r}")
                 file = path.parent / image["file_name"]
-                if file.name in found:
+                if file.name in by_name:
                     raise ValueError(f"two pictures have the name {file.name}, but pictures are identified by their names")
-                found[file.name] = (file, image["hint"], SoftDetections(boxes.astype(np.float32), scores.astype(np.float32)))
+                by_name[file.name] = file, image["hint"], SoftDetections(boxes.astype(np.float32), scores.astype(np.float32))
         except (KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{path}: pseudo-labels were expected: {error!r}") from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        return cls(found)
+        return cls(by_name)
 
     @classmethod
     def merged(cls, parts: Iterable[PseudoLabels]) -> PseudoLabels:
         """Merge the pseudo-labels of several files; ValueError if a file name is in two of them."""
-        found: dict[str, tuple[Path, str | None, SoftDetections]] = {}
+        by_name: dict[str, tuple[Path, str | None, SoftDetections]] = {}
         for part in parts:
-            if again := sorted(found.keys() & part.by_name.keys()):
+            if again := sorted(by_name.keys() & part.by_name.keys()):
                 raise ValueError(
                     f"two files have pseudo-labels of a picture {again[0]}, but pictures are identified by their names"
                 )
-            found |= part.by_name
-        return cls(found)
+            by_name |= part.by_name
+        return cls(by_name)
 
     def distilled(self, example: Example, weight: float = 0.5) -> Example:
         """Return an annotated picture whose objects' classes are mixed with the teacher's, which have the given weight.
@@ -177,23 +160,14 @@ class PseudoLabels:
     def examples(
         self, without: Iterable[str], labels: Sequence[str], reliability: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     ) -> list[Example]:
-        """Return the pictures that are not among the given file names, with the teacher's boxes as objects.
+        """Return the pictures whose file names are not among ``without``, with the teacher's boxes as objects.
 
         A box counts as an object if it is likely to be right, with that probability as its quality, or if the picture's hint
-        names its class. A box that is possibly right is ignored.
-
-        Parameters
-        ----------
-        without : iterable of str
-            File names to leave out.
-        labels : sequence of str
-            The classes.
-        reliability : function
-            From the scores (N, C) of boxes to the probability (N,) that each is right, such as a `Reliability`.
+        names its class. A box that is possibly right is ignored. ``reliability`` is a function from the scores (N, C) of boxes
+        to the probability (N,) that each is right, such as a `Reliability`.
         """
-        names = self.by_name.keys() - set(without)
         examples = []
-        for name in sorted(names):
+        for name in sorted(self.by_name.keys() - set(without)):
             path, hint, (xyxy, scores) = self.by_name[name]
             best = scores.max(1, initial=0)
             right = reliability(scores)

@@ -130,13 +130,13 @@ class Recipe:
     @property
     def sizes(self) -> list[tuple[list[tuple[int, int]], float]]:
         """Input sizes to draw from, and the fraction of the training from which they are used."""
-        found = [(self._around(self.input_size), self.small)]
+        sizes = [(self._around(self.input_size), self.small)]
         if self.small:
             width, height = (side - round(side * 3 / 13 / _STEP) * _STEP for side in self.input_size)
-            found.insert(0, (self._around((width, height)), 0.0))
+            sizes.insert(0, (self._around((width, height)), 0.0))
         if self.vary:
-            found.append(([self.input_size], max(self.small, 1 - self.plain_end)))
-        return found
+            sizes.append(([self.input_size], max(self.small, 1 - self.plain_end)))
+        return sizes
 
     def _around(self, size: tuple[int, int]) -> list[tuple[int, int]]:
         steps = range(-self.vary * _STEP, self.vary * _STEP + 1, _STEP)

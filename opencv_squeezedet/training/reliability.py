@@ -37,7 +37,7 @@ class Reliability:
 def _isotonic(score: NDArray[np.float32], hit: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The points of the isotonic regression of hits on scores; without data, the identity."""
     if not len(score):
-        return np.array([0.0, 1.0]), np.array([0.0, 1.0])
+        return np.arange(2.0), np.arange(2.0)
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(score.astype(np.float64), hit.astype(np.float64))
     return fitted.X_thresholds_, fitted.y_thresholds_
 
@@ -49,10 +49,12 @@ def measure_reliability(teacher: PseudoLabels, examples: Iterable[Example], labe
         if example.path.name in teacher.by_name:
             xyxy, scores = teacher.by_name[example.path.name][2]
             detections.append(Detections(xyxy, scores.max(1, initial=0), scores.argmax(1), tuple(labels)))
-            size = (MOST_SIDE, MOST_SIDE)  # unused
-            difficult = example.quality <= 0
-            truth = Annotated(example.path, size, example.xyxy, example.classes.argmax(1), difficult, example.path.name)
-            pictures.append(truth)
+            size, class_id, difficult = (
+                (MOST_SIDE, MOST_SIDE),
+                example.classes.argmax(1),
+                example.quality <= 0,
+            )  # no use of size
+            pictures.append(Annotated(example.path, size, example.xyxy, class_id, difficult, example.path.name))
     *classes, pooled = match_classes(Dataset(tuple(labels), tuple(pictures), ()), detections)
     shared = _isotonic(pooled.score, pooled.hit)
-    return Reliability([_isotonic(one.score, one.hit) if len(one.score) >= _ENOUGH else shared for one in classes])
+    return Reliability([_isotonic(each.score, each.hit) if len(each.score) >= _ENOUGH else shared for each in classes])

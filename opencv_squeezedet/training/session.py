@@ -21,14 +21,7 @@ from opencv_squeezedet.preprocess import Preprocess
 from opencv_squeezedet.training.advice import what_next
 from opencv_squeezedet.training.calibration import Calibration, calibrate
 from opencv_squeezedet.training.data import BatchStream, worker_errors
-from opencv_squeezedet.training.diagnostics import (
-    LayerState,
-    assigned_sheet,
-    layer_states,
-    mostly_dead,
-    states_csv,
-    states_png,
-)
+from opencv_squeezedet.training.diagnostics import LayerState, assigned_sheet, layer_states, states_csv, states_png
 from opencv_squeezedet.training.inference import Inference
 from opencv_squeezedet.training.interrupts import deferred_signals
 from opencv_squeezedet.training.lock import lock_folder
@@ -234,15 +227,9 @@ class Training:
         problems = list(self._inference.problems)
         new = [*problems[self._reported :], *self._newly_dead(layers)]
         self._reported = len(problems)
+        trainer, losses_now = self.trainer, Losses(*losses)
         progress = Progress(
-            self.trainer.seen,
-            self.recipe.pictures,
-            Losses(*losses),
-            evaluation,
-            new,
-            self.trainer.rate,
-            float(gradient),
-            layers,
+            trainer.seen, self.recipe.pictures, losses_now, evaluation, new, trainer.rate, float(gradient), layers
         )
         self.trainer.history.append(log_row(progress, self.trainer.seconds))
         write_logs(self.folder, self.trainer.history, self.config.labels)
@@ -252,7 +239,7 @@ class Training:
         """Return a line about each layer that is mostly dead for the first time in this run."""
         if not layers or len(self._sample) <= _SAMPLE // 2:
             return []  # in very few pictures most channels of a healthy layer may be 0
-        dead = {state.name: state.dead for state in layers if mostly_dead(state)}
+        dead = {state.name: state.dead for state in layers if state.is_mostly_dead}
         new = [name for name in dead if name not in self._dead]
         self._dead |= dead.keys()
         return [f"{name}: {100 * dead[name]:.0f} % of its channels are dead (0 in all sample pictures)" for name in new]
@@ -328,7 +315,7 @@ class Training:
 
     def _chosen(self) -> TorchNetwork:
         """The network that measured best, or the weighted mean of its weights and those that it started from."""
-        model, share = self.trainer.best_network(), np.float32(self.recipe.start_share)
+        model, share = self.trainer.ema_network(best=True), np.float32(self.recipe.start_share)
         if not share:
             return model
         weights = model.weights()

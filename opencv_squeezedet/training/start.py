@@ -26,18 +26,8 @@ _PRIOR = 0.01  # confidence of every anchor before training
 def network_and_head(recipe: Recipe, labels: Sequence[str], size: tuple[int, int] | None = None) -> tuple[Network, HeadConfig]:
     """Return the network that a recipe trains for these classes, and its head.
 
-    The head's first axis is the first axis of the network's grid: x for networks that opencv_contrib's decoder can also
-    read, and y for the 2017 network.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        The recipe.
-    labels : sequence of str
-        The classes.
-    size : (int, int), optional
-        An input size other than the recipe's, with the same anchors in pixels: the network is fully convolutional, so an
-        object of a given size in pixels must have the same deltas at any input size.
+    At an input ``size`` other than the recipe's, the anchors are the same in pixels: the network is fully convolutional, so an
+    object of a given size in pixels must have the same deltas at any input size.
 
     Raises
     ------
@@ -85,13 +75,16 @@ def build_model(network: Network, recipe: Recipe, start: Weights | None = None) 
     if not fitting:
         raise ModelError(f"{recipe.start} has no weights that fit a layer of {network.name}")
     *inner, last = [step.layer for step in network.trained()]
-    frozen = [name for name in fitting if _module_name(name) in recipe.frozen]
+    frozen = [name for name in fitting if re.split(r"[_/]", name)[0] in recipe.frozen]
     kept = frozen if recipe.normalized == "all" else fitting
     normalized = [layer.name for layer in inner if layer.name not in kept and isinstance(layer, Convolution)]
     model = TorchNetwork(network, normalized)
     model.load_weights(fitting, strict=False)
-    if last.name not in fitting:
-        _init_prior(model, network)
+    if last.name not in fitting:  # every anchor is almost certainly background
+        weight, bias = model.filters[last.name].parameters()
+        with torch.no_grad():
+            weight.mul_(0.1)
+            bias[logit_channels(network).confidence] = float(np.log(_PRIOR / (1 - _PRIOR)))
     model.freeze(frozen)
     return model, fitting
 
@@ -111,17 +104,11 @@ def start_anchors(recipe: Recipe) -> Sequence[tuple[float, float]]:
     """
     if recipe.anchors is not None:
         return recipe.anchors
-    anchors = _described_anchors(recipe.start)
-    if anchors is not None and len(anchors) == len(VOC.anchors):
-        return anchors
+    head = None if recipe.start.endswith(".npz") else Model.load(recipe.start).head
+    if head is not None and len(head.anchors) == len(VOC.anchors):
+        return head.anchors
     scale_x, scale_y = (new / old for new, old in zip(recipe.input_size, VOC.input_size, strict=True))
     return [(w * scale_x, h * scale_y) for w, h in VOC.anchors]
-
-
-def _described_anchors(start: str) -> Sequence[tuple[float, float]] | None:
-    """The anchors of a model's head; None for a model without one."""
-    head = None if start.endswith(".npz") else Model.load(start).head
-    return None if head is None else head.anchors
 
 
 def start_weights(start: str) -> Weights:
@@ -141,16 +128,3 @@ def _plain_name(name: str) -> str:
     """A fire module's convolution as every release names it: ``fire2_expand3x3``."""
     name = name.replace("/", "_").replace("expand_", "expand")
     return re.sub(r"_squeeze1x1$", "_squeeze", name)
-
-
-def _module_name(name: str) -> str:
-    return re.split(r"[_/]", name)[0]
-
-
-def _init_prior(model: TorchNetwork, network: Network) -> None:
-    """Initialise a new last layer so that every anchor is almost certainly background."""
-    channels = logit_channels(network)
-    weight, bias = model.filters[channels.layer].parameters()
-    with torch.no_grad():
-        weight.mul_(0.1)
-        bias[channels.confidence] = float(np.log(_PRIOR / (1 - _PRIOR)))

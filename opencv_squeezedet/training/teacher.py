@@ -42,20 +42,7 @@ class Teacher(Protocol):
 
 
 class SelectedClasses:
-    """A teacher with some of its classes, and with NMS; see `Teacher`.
-
-    Parameters
-    ----------
-    teacher : Teacher
-        The detector.
-    labels : sequence of str
-        The classes, by the teacher's names.
-
-    Raises
-    ------
-    ValueError
-        If the teacher has no class with one of these names.
-    """
+    """A teacher with some of its classes, by its names, and with NMS; ValueError if it lacks one of them."""
 
     def __init__(self, teacher: Teacher, labels: Sequence[str]) -> None:
         if unknown := [label for label in labels if label not in teacher.labels]:
@@ -90,10 +77,8 @@ class Ensemble:
 
     Raises
     ------
-    ValueError
-        If a teacher has no class with one of these names, or there is not one weight above 0 for each.
-    ImportError
-        If ensemble-boxes is not installed.
+    ValueError, ImportError
+        If a teacher lacks one of these classes, a weight is missing or not above 0, or ensemble-boxes is not installed.
     """
 
     def __init__(
@@ -127,12 +112,12 @@ class Ensemble:
         sides = np.array(image.shape[1::-1] * 2, np.float32)
         boxes, scores, labels = [], [], []
         for member in self._members:
-            xyxy, found = member(image)
-            best = found.max(1, initial=0)
+            xyxy, class_scores = member(image)
+            best = class_scores.max(1, initial=0)
             counts = best > _LEAST_FUSED_SCORE
             boxes.append((xyxy[counts] / sides).clip(0, 1))
             scores.append(best[counts])
-            labels.append(found[counts].argmax(1))
+            labels.append(class_scores[counts].argmax(1))
         xyxy, score, class_id = self._fuse(
             boxes, scores, labels, weights=self._weights, iou_thr=_FUSED_IOU, conf_type="absent_model_aware_avg"
         )

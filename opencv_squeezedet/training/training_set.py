@@ -23,16 +23,8 @@ def examples_of(
 ) -> list[Example]:
     """Return a data set's pictures with soft classes, and the pseudo-labelled pictures that are not among them.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        The annotated pictures.
-    teacher : PseudoLabels, optional
-        A teacher's detections in these pictures and in others.
-    validation : Dataset, optional
-        Pictures that are never trained on, even if the teacher has labelled them.
-    distillation : float
-        Weight of the teacher's classes in those of annotated objects.
+    Pictures of the validation set are left out, even if the teacher has labelled them; ``distillation`` is the weight of the
+    teacher's classes in those of annotated objects.
     """
     eye = np.eye(len(dataset.labels), dtype=np.float32)
     examples = [
@@ -49,9 +41,11 @@ def examples_of(
 
 def fingerprint(examples: Sequence[Example], validation: Dataset | None) -> str:
     """Return a checksum of the file names, without folders, and of the objects that identifies a data set."""
-    rows: list[tuple[Path, tuple[NDArray[Any], ...]]] = [(one.path, (one.xyxy, one.classes, one.quality)) for one in examples]
+    rows: list[tuple[Path, tuple[NDArray[Any], ...]]] = [
+        (each.path, (each.xyxy, each.classes, each.quality)) for each in examples
+    ]
     if validation is not None:
-        rows += [(one.path, (one.xyxy, one.class_id, one.difficult)) for one in validation.pictures]
+        rows += [(each.path, (each.xyxy, each.class_id, each.difficult)) for each in validation.pictures]
     digest = hashlib.sha256()
     for path, arrays in rows:
         digest.update(os.fsencode(path.name))

@@ -14,11 +14,13 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pytest
+from commands import SQUEEZEDET
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.pictures import read_picture
@@ -29,10 +31,10 @@ pytest.importorskip("pyarrow", reason="the extra [ray] brings pyarrow")
 if not sys.platform.startswith("linux"):
     pytest.skip("processes are found in Linux' /proc", allow_module_level=True)
 
+import pyarrow as pa
 from batch_cases import expected_row, make_pictures, small_model
 from pyarrow import parquet as pq
 
-COMMAND = [sys.executable, "-c", "import sys; from opencv_squeezedet.cli import main; sys.exit(main())"]
 SAMPLES = Path(__file__).parents[2] / "samples"
 MOST_SECONDS = 900
 
@@ -89,42 +91,62 @@ def two_nodes() -> Iterator[TwoNodes]:
         nodes.shutdown()
 
 
-def command(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([*COMMAND, "batch", *map(str, arguments)], text=True, cwd=cwd, **pipes)
+@dataclass
+class Jobs:
+    """Jobs of ``squeezedet batch``, in a folder, on pictures whose rows are known."""
+
+    nodes: TwoNodes
+    model: str
+    pictures: list[str]
+    expected: dict[str, dict[str, Any]]
+    folder: Path
+
+    def start(self, *arguments: object, alone: bool = False) -> subprocess.Popen[str]:
+        """On the two nodes, or on a cluster of its own, which ends with it."""
+        where = () if alone else ("--address", self.nodes.address)
+        command = [*SQUEEZEDET, "batch", *map(str, (*arguments, *where)), "--model", self.model]
+        return subprocess.Popen(command, text=True, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def start_list(self, count: int, *options: object, alone: bool = False) -> subprocess.Popen[str]:
+        """With the first pictures, into the folder ``out``."""
+        (self.folder / "list.txt").write_text("\n".join(self.pictures[:count]))
+        return self.start("list.txt", "-o", "out", *options, alone=alone)
+
+    def parts(self, name: str = "out") -> list[str]:
+        folder = self.folder / name
+        return sorted(part for part in os.listdir(folder) if part.startswith("part-")) if folder.is_dir() else []
+
+    def wait_for_parts(self, count: int, process: subprocess.Popen[str]) -> None:
+        end = time.monotonic() + MOST_SECONDS
+        while len(self.parts()) < count:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    def check(self, count: int, name: str = "out") -> None:
+        """Each of the first pictures exactly once, as `SqueezeDet.detect` has it."""
+        rows = pq.read_table(self.folder / name).to_pylist()
+        assert sorted(row["path"] for row in rows) == sorted(self.pictures[:count])
+        for row in rows:
+            assert row.pop("milliseconds") >= 0
+            assert row == self.expected[row["path"]]
+        assert {other for other in os.listdir(self.folder / name) if not other.startswith("part-")} == {
+            "_job.json",
+            "_manifest.arrow",
+        }
+
+
+@pytest.fixture
+def jobs(two_nodes: TwoNodes, model: str, pictures: list[str], expected: dict[str, dict[str, Any]], tmp_path: Path) -> Jobs:
+    return Jobs(two_nodes, model, pictures, expected, tmp_path)
 
 
 def finished(process: subprocess.Popen[str]) -> str:
-    """What a command printed that ended well, with nothing on standard error but its progress where the machine is slow."""
+    """The output of a command that succeeds, with nothing on standard error but progress where the machine is slow."""
     out, err = process.communicate(timeout=MOST_SECONDS)
     assert process.returncode == 0, err
     assert [line for line in err.splitlines() if " per second, " not in line] == []
     return out
-
-
-def parts_in(folder: Path) -> list[str]:
-    return sorted(name for name in os.listdir(folder) if name.startswith("part-")) if folder.is_dir() else []
-
-
-def wait_for_parts(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + MOST_SECONDS
-    while len(parts_in(folder)) < count:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def check_rows(folder: Path, expected: dict[str, dict[str, Any]], paths: list[str]) -> None:
-    """Each picture exactly once, as `SqueezeDet.detect` has it."""
-    rows = pq.read_table(folder).to_pylist()
-    assert sorted(row["path"] for row in rows) == sorted(paths)
-    for row in rows:
-        assert row.pop("milliseconds") >= 0
-        assert row == expected[row["path"]]
-    assert [name for name in os.listdir(folder) if not name.startswith("part-")] in (
-        ["_job.json", "_manifest.arrow"],
-        ["_manifest.arrow", "_job.json"],
-    )
 
 
 def actors(root: int) -> list[int]:
@@ -146,50 +168,31 @@ def actors(root: int) -> list[int]:
     return [pid for pid in found if is_below(pid)]
 
 
-def test_five_thousand_pictures_of_which_some_are_broken(
-    two_nodes: TwoNodes, model: str, pictures: list[str], expected: dict[str, dict[str, Any]], tmp_path: Path
-) -> None:
-    folder = Path(pictures[0]).parent
-    process = command(folder, "-o", "found.parquet", "--model", model, "--address", two_nodes.address, cwd=tmp_path)
-    out = finished(process)
-    check_rows(tmp_path / "found.parquet", expected, pictures)
-    broken = sum(row["error"] is not None for row in expected.values())
-    assert broken == 152
-    assert {row["error"] for row in expected.values() if row["error"]} == {
-        "the file is empty",
-        "it is not a picture that OpenCV can decode",
-    }
-    first, second = out.splitlines()
-    assert first == f"{tmp_path}/found.parquet: 5000 pictures in 200 parts"
-    objects = sum(len(row["label"]) for row in expected.values())
+def test_five_thousand_pictures_of_which_some_are_broken(jobs: Jobs) -> None:
+    first, second = finished(jobs.start(Path(jobs.pictures[0]).parent, "-o", "found.parquet")).splitlines()
+    jobs.check(5000, "found.parquet")
+    errors = [row["error"] for row in jobs.expected.values() if row["error"]]
+    assert len(errors) == 152
+    assert set(errors) == {"the file is empty", "it is not a picture that OpenCV can decode"}
+    assert first == f"{jobs.folder}/found.parquet: 5000 pictures in 200 parts"
+    objects = sum(len(row["label"]) for row in jobs.expected.values())
     assert second.startswith("5000 pictures in ")
-    assert second.endswith(f" per second: {objects} objects, {broken} unreadable")
+    assert second.endswith(f" per second: {objects} objects, 152 unreadable")
 
 
-def test_a_killed_worker(
-    two_nodes: TwoNodes, model: str, pictures: list[str], expected: dict[str, dict[str, Any]], tmp_path: Path
-) -> None:
-    some = pictures[:1500]
-    (tmp_path / "list.txt").write_text("\n".join(some))
-    arguments = ("list.txt", "-o", "out", "--part", 25, "--model", model, "--address", two_nodes.address)
-    process = command(*arguments, cwd=tmp_path)
+def test_a_killed_worker(jobs: Jobs) -> None:
+    process = jobs.start_list(1500, "--part", 25)
     for count in (2, 12):
-        wait_for_parts(tmp_path / "out", count, process)
-        victims = actors(os.getpid())
-        os.kill(victims[0], signal.SIGKILL)
-    out = finished(process)
-    assert "1500 pictures in 60 parts" in out
-    check_rows(tmp_path / "out", expected, some)
+        jobs.wait_for_parts(count, process)
+        os.kill(actors(os.getpid())[0], signal.SIGKILL)
+    assert "1500 pictures in 60 parts" in finished(process)
+    jobs.check(1500)
 
 
-def test_a_killed_job_is_resumed(
-    two_nodes: TwoNodes, model: str, pictures: list[str], expected: dict[str, dict[str, Any]], tmp_path: Path
-) -> None:
-    some = pictures[:1500]
-    (tmp_path / "list.txt").write_text("\n".join(some))
-    arguments = ("list.txt", "-o", "out", "--part", "25", "--model", model, "--resume")
-    process = command(*arguments, cwd=tmp_path)  # with a cluster of its own, which ends with it
-    wait_for_parts(tmp_path / "out", 10, process)
+def test_a_killed_job_is_resumed(jobs: Jobs) -> None:
+    arguments = (1500, "--part", "25", "--resume")
+    process = jobs.start_list(*arguments, alone=True)
+    jobs.wait_for_parts(10, process)
     workers = actors(process.pid)
     assert workers
     process.kill()
@@ -198,45 +201,40 @@ def test_a_killed_job_is_resumed(
     while any(Path(f"/proc/{pid}").exists() for pid in workers):
         assert time.monotonic() < end
         time.sleep(0.1)
-    before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in parts_in(tmp_path / "out")}
+    out = jobs.folder / "out"
+    before = {name: (out / name).stat().st_mtime_ns for name in jobs.parts()}
     assert 10 <= len(before) < 60
-    out = finished(command(*arguments, "--address", two_nodes.address, cwd=tmp_path))
-    assert f"1500 pictures in 60 parts, {25 * len(before)} of them from earlier runs" in out
-    assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in before} == before
-    check_rows(tmp_path / "out", expected, some)
-    out = finished(command(*arguments, cwd=tmp_path))
-    assert out == f"{tmp_path}/out: 1500 pictures in 60 parts, 1500 of them from earlier runs\n"
+    resumed = finished(jobs.start_list(*arguments))
+    assert f"1500 pictures in 60 parts, {25 * len(before)} of them from earlier runs" in resumed
+    assert {name: (out / name).stat().st_mtime_ns for name in before} == before
+    jobs.check(1500)
+    done = finished(jobs.start_list(*arguments, alone=True))
+    assert done == f"{out}: 1500 pictures in 60 parts, 1500 of them from earlier runs\n"
 
 
-def test_json_lines_out_of_parquet(
-    two_nodes: TwoNodes, model: str, pictures: list[str], expected: dict[str, dict[str, Any]], tmp_path: Path
-) -> None:
-    import pyarrow as pa
-
-    some = pictures[:200]
-    contents = [Path(path).read_bytes() for path in some]
-    pq.write_table(pa.table({"jpg": contents, "path": some}), tmp_path / "in.parquet")
-    arguments = ("in.parquet", "--column", "jpg", "-o", "out.jsonl", "--threshold", 0.3, "--model", model, "--cpus", 1)
-    finished(command(*arguments, "--address", two_nodes.address, "--quiet", cwd=tmp_path))
-    names = parts_in(tmp_path / "out.jsonl")
+def test_json_lines_out_of_parquet(jobs: Jobs) -> None:
+    some = jobs.pictures[:200]
+    table = pa.table({"jpg": [Path(path).read_bytes() for path in some], "path": some})
+    pq.write_table(table, jobs.folder / "in.parquet")
+    arguments = ("in.parquet", "--column", "jpg", "-o", "out.jsonl", "--threshold", 0.3, "--cpus", 1, "--quiet")
+    finished(jobs.start(*arguments))
+    names = jobs.parts("out.jsonl")
     assert len(names) == 13
-    rows = [json.loads(line) for name in names for line in (tmp_path / "out.jsonl" / name).read_text().splitlines()]
+    rows = [json.loads(line) for name in names for line in (jobs.folder / "out.jsonl" / name).read_text().splitlines()]
     assert [row["path"] for row in rows] == some
     for row in rows:
-        wanted = expected[row["path"]]
+        wanted = jobs.expected[row["path"]]
         assert row["error"] == wanted["error"]
-        assert row["label"] == [
-            label for label, score in zip(wanted["label"], wanted["confidence"], strict=True) if score > 0.3
-        ]
+        pairs = zip(wanted["label"], wanted["confidence"], strict=True)
+        assert row["label"] == [label for label, score in pairs if score > 0.3]
 
 
-def test_a_dataset(
-    two_nodes: TwoNodes, model: str, pictures: list[str], expected: dict[str, dict[str, Any]], tmp_path: Path
-) -> None:
+def test_a_dataset(jobs: Jobs) -> None:
+    model, pictures = jobs.model, jobs.pictures
     code = f"""
 import json, sys, ray, ray.data
 from opencv_squeezedet import batch
-ray.init({two_nodes.address!r}, log_to_driver=False)
+ray.init({jobs.nodes.address!r}, log_to_driver=False)
 paths = {pictures[:200]!r}
 given = ray.data.from_items([{{"path": path, "number": i}} for i, path in enumerate(paths)], override_num_blocks=4)
 found = batch.detect(given, {model!r}, keep=["number"], batch=4, score_threshold=0.05).materialize()
@@ -248,16 +246,16 @@ rows += [row | {{"number": -1}} for row in batch.detect(read, {model!r}, workers
 json.dump(rows, open("rows.json", "w"))
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=MOST_SECONDS, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=jobs.folder, timeout=MOST_SECONDS, check=False
     )
     assert done.returncode == 0, done.stderr
-    rows = json.loads((tmp_path / "rows.json").read_text())
+    rows = json.loads((jobs.folder / "rows.json").read_text())
     assert len(rows) == 400
     assert sorted(row["number"] for row in rows) == [-1] * 200 + list(range(200))
     for row in rows:
         row.pop("milliseconds")
         number = row.pop("number")
-        wanted = expected[row["path"]]
+        wanted = jobs.expected[row["path"]]
         if number < 0:
             assert row == wanted
         else:  # several in a pass
@@ -265,26 +263,20 @@ json.dump(rows, open("rows.json", "w"))
             assert row["confidence"] == pytest.approx(wanted["confidence"], rel=1e-4)
 
 
-def test_what_ends_a_job_is_told_in_one_line(two_nodes: TwoNodes, model: str, pictures: list[str], tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("\n".join(pictures[:100]))
-    arguments = ("list.txt", "-o", "out", "--model", model, "--address", two_nodes.address)
-    (tmp_path / "out").mkdir()
+def test_an_error_that_ends_a_job_is_one_line(jobs: Jobs) -> None:
     for part in range(7):
-        (tmp_path / "out" / f"_begun-{part:06}.json").mkdir()  # where each worker wants to write
-    process = command(*arguments, cwd=tmp_path)
+        (jobs.folder / "out" / f"_begun-{part:06}.json").mkdir(parents=True)  # where each worker wants to write
+    process = jobs.start_list(100)
     out, err = process.communicate(timeout=MOST_SECONDS)
-    assert process.returncode == 1
-    assert out == ""
+    assert (process.returncode, out) == (1, "")
     (line,) = err.splitlines()
     assert line.startswith("squeezedet batch: part ")
     assert "Is a directory" in line
 
 
-def test_ctrl_c(model: str, pictures: list[str], two_nodes: TwoNodes, tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("\n".join(pictures))
-    arguments = ("list.txt", "-o", "out", "--model", model, "--address", two_nodes.address)
-    process = command(*arguments, cwd=tmp_path)
-    wait_for_parts(tmp_path / "out", 1, process)
+def test_ctrl_c(jobs: Jobs) -> None:
+    process = jobs.start_list(5000)
+    jobs.wait_for_parts(1, process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=MOST_SECONDS)
     assert process.returncode == 130
@@ -319,16 +311,10 @@ def test_samples(name: str, two_nodes: TwoNodes, tmp_path: Path) -> None:
     assert rows[1]["xyxy"] == [pytest.approx(box, abs=0.1) for box in found.xyxy.tolist()]
 
 
-def test_a_node_is_taken_away(
-    two_nodes: TwoNodes, model: str, pictures: list[str], expected: dict[str, dict[str, Any]], tmp_path: Path
-) -> None:
+def test_a_node_is_taken_away(jobs: Jobs) -> None:
     """The last test, for afterwards there is one node left."""
-    some = pictures[:1500]
-    (tmp_path / "list.txt").write_text("\n".join(some))
-    arguments = ("list.txt", "-o", "out", "--part", "25", "--model", model, "--address", two_nodes.address)
-    process = command(*arguments, cwd=tmp_path)
-    wait_for_parts(tmp_path / "out", 10, process)
-    two_nodes.lose_one()
-    out = finished(process)
-    assert "1500 pictures in 60 parts" in out
-    check_rows(tmp_path / "out", expected, some)
+    process = jobs.start_list(1500, "--part", 25)
+    jobs.wait_for_parts(10, process)
+    jobs.nodes.lose_one()
+    assert "1500 pictures in 60 parts" in finished(process)
+    jobs.check(1500)

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from commands import copy_photo, error_line
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
 from opencv_squeezedet.cli import errors, runner, targets, terminal
 from opencv_squeezedet.cli.parser import make_parser
-from opencv_squeezedet.options import NMS_KINDS
-
-PHOTO = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty current folder, which has a picture."""
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(PHOTO, "a.jpg")
+def picture(folder: Path) -> None:
+    copy_photo("a.jpg")
 
 
 def help_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -48,6 +44,7 @@ def test_help_explains_every_argument(
         assert action.help
         for option in action.option_strings or [str(action.metavar)]:
             assert re.search(rf"(?<!\S){re.escape(option)}(?![\w-])", words)
+    assert name != "eval" or re.search(r"--nms IOU [^-]*\(default: the model's setting\)", words)
     if columns >= 80:
         assert max(map(len, text.splitlines())) <= columns
 
@@ -61,13 +58,6 @@ def test_options_of_several_commands_read_the_same() -> None:
             for option in set(action.option_strings) & set(names):
                 shared.setdefault(option, set()).add(action.help)
     assert {option: len(texts) for option, texts in shared.items()} == dict.fromkeys(names, 1)
-
-
-def test_help_tells_defaults(capsys: pytest.CaptureFixture[str]) -> None:
-    text = " ".join(help_of(["eval"], capsys).split())
-    assert re.search(r"--threshold SCORE [^-]*\(default: 0\.01\)", text)
-    assert re.search(r"--nms IOU [^-]*\(default: the model's setting\)", text)
-    assert f"{{{','.join(NMS_KINDS)}}}" in text
 
 
 def test_help_and_version_of_the_tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,44 +74,35 @@ def test_help_and_version_of_the_tool(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "words"),
     [
         ([], "squeezedet: the following arguments are required: COMMAND (see squeezedet --help)"),
         (["fly"], "squeezedet: argument COMMAND: invalid choice: 'fly'"),
         (["--colour", "detect"], "squeezedet: "),
         (["detect"], "squeezedet detect: the following arguments are required: SOURCE (see squeezedet detect --help)"),
-        (["detect", "a.jpg", "--nms", "2"], "squeezedet detect: argument --nms: a number in [0, 1]"),
+        (["detect", "a.jpg", "--nms", "2"], "squeezedet detect: argument --nms"),
         (["detect", "a.jpg", "--model", "nowhere"], "squeezedet detect: "),
     ],
 )
-def test_wrong_usage_names_the_command(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith(message)
-    assert len(err.splitlines()) == 1
+def test_wrong_usage_names_the_command(arguments: list[object], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert error_line(cli.main, arguments, capsys).startswith(words)
 
 
 def test_the_short_name_does_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["detect", "a.jpg", "missing.jpg", "--no-image"]) == 1
     out, err = capsys.readouterr()
     assert out.startswith("a.jpg: cat 0.")
-    assert err == "squeezedet detect: missing.jpg: No such file or directory\n"
+    assert err.startswith("squeezedet detect: missing.jpg: ")
     assert cli.detect_main(["a.jpg", "missing.jpg", "--no-image"]) == 1
-    assert capsys.readouterr() == (out, "detect: missing.jpg: No such file or directory\n")
+    assert capsys.readouterr() == (out, err.removeprefix("squeezedet "))
 
 
-def test_every_subcommand_exists_and_none_is_imported_before_it_runs() -> None:
+def test_no_subcommand_is_imported_before_it_runs() -> None:
     code = "import sys; from opencv_squeezedet import cli; print([n for n in sys.modules if n.startswith(cli.__name__ + '.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = {name.rpartition(".")[2] for name in ast.literal_eval(done.stdout)}
     assert imported
     assert imported.isdisjoint(cli.SUBCOMMANDS)
-    for name in cli.SUBCOMMANDS:
-        module = __import__(f"opencv_squeezedet.cli.{name}", fromlist=["run"])
-        parser = make_parser(module, name)
-        assert parser.prog == name
-        assert callable(module.run)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
@@ -131,26 +112,24 @@ def test_a_full_standard_output(arguments: list[str]) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-c", code, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
-    assert done.stderr.splitlines() == [
-        f"squeezedet {arguments[0]}: cannot write to standard output: No space left on device",
-    ]
+    assert done.stderr.splitlines() == [f"squeezedet {arguments[0]}: cannot write to standard output: No space left on device"]
 
 
-def test_what_ends_a_command(capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted() -> int:
-        raise KeyboardInterrupt
-
-    def refused() -> int:
-        raise errors.CommandError("no", 7)
-
-    def too_large() -> int:
-        raise MemoryError("Unable to allocate 9 TiB")
-
-    assert runner.guarded("x", lambda: 3) == 3
-    assert runner.guarded("x", interrupted) == 130
-    assert runner.guarded("x", refused) == 7
-    assert runner.guarded("x", too_large) == 1
-    assert capsys.readouterr() == ("", "x: no\nx: not enough memory: Unable to allocate 9 TiB\n")
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (None, 3, ""),
+        (KeyboardInterrupt(), 130, ""),
+        (errors.CommandError("no", 7), 7, "x: no\n"),
+        (ImportError("the extra [y] is missing"), 2, "x: the extra [y] is missing\n"),
+        (MemoryError("Unable to allocate 9 TiB"), 1, "x: not enough memory: Unable to allocate 9 TiB\n"),
+    ],
+)
+def test_what_ends_a_command(
+    error: BaseException | None, status: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert runner.guarded("x", Mock(side_effect=error, return_value=3)) == status
+    assert capsys.readouterr() == ("", message)
 
 
 def test_faults_of_what_the_user_names_are_one_line_and_status_2(tmp_path: Path) -> None:
@@ -215,23 +194,22 @@ def test_a_table(numbers: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status"),
+    "line",
     [
-        (["classify", "--model", "squeezenet-v1.1", "a.jpg", "--json", "loop"], 2),
-        (["eval", "loop"], 2),
-        (["eval", "a.jpg", "--html", "loop"], 2),
-        (["anchors", "loop/deeper"], 2),
-        (["label", "loop", "--teacher", "embedded", "-o", "out.json"], 2),
-        (["label", "a.jpg", "--teacher", "embedded", "-o", "loop"], 2),
-        (["train", "loop", "-o", "out"], 2),
-        (["inspect", "loop"], 2),
+        *("classify --model squeezenet-v1.1 a.jpg --json loop", "eval loop", "eval a.jpg --html loop", "anchors loop/deeper"),
+        *("label loop --teacher embedded -o out.json", "label a.jpg --teacher embedded -o loop", "train loop -o out"),
+        *(
+            "inspect loop",
+            "convert embedded loop",
+            "convert loop new.onnx",
+            "detect a.jpg -o loop",
+            "detect a.jpg --json loop",
+        ),
+        *("detect a.jpg --voc loop/deeper", "detect a.jpg --no-image --video-out loop"),
     ],
 )
-def test_circles_of_links(arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> None:
-    if arguments[0] in ("label", "train"):
+def test_circles_of_links(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if line.startswith(("label", "train")):
         pytest.importorskip("torch", reason="the extra [train] brings torch")
     Path("loop").symlink_to("loop")
-    assert cli.main(arguments) == status
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith(f"squeezedet {arguments[0]}: ")
+    assert error_line(cli.main, [*line.split()], capsys).startswith(f"squeezedet {line.split()[0]}: ")

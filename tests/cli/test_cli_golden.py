@@ -45,19 +45,15 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]
     return {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in files}
 
 
-def test_text_formats(outputs: dict[str, bytes], golden: Callable[[str, bytes], None]) -> None:
-    for name, content in outputs.items():
-        if not name.endswith(".png"):
-            golden(f"detect/{name}", content)
-
-
-def test_pictures(outputs: dict[str, bytes], golden: Callable[[str, bytes], None]) -> None:
-    """Their names, and the sizes that they have: how PNG packs pixels differs from one version of OpenCV to another."""
+def test_formats(outputs: dict[str, bytes], golden: Callable[[str, bytes], None]) -> None:
+    """Of pictures the names and sizes: how PNG packs pixels differs from one version of OpenCV to another."""
     lines = []
     for name, content in outputs.items():
         if name.endswith(".png"):
             height, width = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).shape[:2]
             lines.append(f"{name} {width}x{height}\n")
+        else:
+            golden(f"detect/{name}", content)
     golden("detect/pictures.txt", "".join(lines).encode())
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
-from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -15,10 +12,10 @@ torch = pytest.importorskip("torch", reason="needs the extra [train]")
 
 from networks import load_network  # noqa: E402
 from torch import nn  # noqa: E402
-from training_cases import recipe, squares  # noqa: E402
+from training_cases import locked_elsewhere, recipe, squares  # noqa: E402
 
 from opencv_squeezedet.cli import main  # noqa: E402
-from opencv_squeezedet.compression import Settings, prune, share  # noqa: E402
+from opencv_squeezedet.compression import Compressed, Settings, prune, share  # noqa: E402
 from opencv_squeezedet.compression.retraining import Retraining, compress_trained, hold  # noqa: E402
 from opencv_squeezedet.model import Model  # noqa: E402
 from opencv_squeezedet.training import Training  # noqa: E402
@@ -39,7 +36,7 @@ def test_a_centroid_has_the_sum_of_its_members_gradients() -> None:
         return (nn.functional.conv2d(blob, weights).tanh() ** 2).sum()
 
     parameter = nn.Parameter(torch.from_numpy(kernel).double())
-    hold({"it": parameter}, {"it": groups}, torch.optim.SGD([parameter], lr=0.1))
+    hold(parameter, groups, torch.optim.SGD([parameter], lr=0.1))
     loss(parameter).backward()
     assert parameter.grad is not None
     for group in range(groups.max() + 1):
@@ -62,7 +59,7 @@ def test_what_is_held_stays(shared: bool) -> None:
         layer.weight.copy_(torch.from_numpy(kernel))
     groups = groups_of(kernel) if shared else np.where(kernel == 0, 0, np.arange(1, kernel.size + 1).reshape(kernel.shape))
     optimizer = torch.optim.AdamW(layer.parameters(), lr=0.01, weight_decay=0.1)
-    hold({"it": layer.weight}, {"it": groups}, optimizer)
+    hold(layer.weight, groups, optimizer)
     for _ in range(20):
         optimizer.zero_grad()
         (layer(torch.randn(2, 8, 9, 9)) ** 3).sum().backward()
@@ -82,20 +79,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a data set, and of a detector trained on it."""
     folder = tmp_path_factory.mktemp("trained")
     train, validation = squares(folder / "data")
-    training = Training(recipe(), train, folder / "run", validation=validation, workers=0)
+    training = Training(recipe(pictures=16), train, folder / "run", validation=validation, workers=0)
     list(training.run(every=1000))
     training.write(folder / "model")
     return folder
 
 
-@pytest.mark.slow
 def test_the_whole_chain(trained: Path, tmp_path: Path) -> None:
-    train, validation = squares(tmp_path / "data")
-    stem = trained / "model"
-    model = Model.load(stem)
-    told: list[str] = []
+    train, validation = squares(tmp_path / "data", 6)
+    model = Model.load(trained / "model")
+    stages: list[str] = []
 
-    def compressed(seen: int = 16) -> object:
+    def compressed(seen: int = 8) -> Compressed:
         return compress_trained(
             model,
             Settings(density=0.5, bits=5),
@@ -103,26 +98,26 @@ def test_the_whole_chain(trained: Path, tmp_path: Path) -> None:
             tmp_path / "stages",
             validation=validation,
             retraining=Retraining(pictures=seen, steps=2, batch=4, workers=0),
-            report=lambda what, done, total: told.append(what),
+            report=lambda what, done, total: stages.append(what),
         )
 
-    found = compressed()
-    assert list(found.accuracies) == ["float", "pruned1", "pruned2", "shared", "tuned"]  # type: ignore[attr-defined]
-    weights_found = found.model.weights  # type: ignore[attr-defined]
-    kernels = [blobs[0] for blobs in weights_found.values()]
-    assert sum(map(np.count_nonzero, kernels)) / sum(one.size for one in kernels) == pytest.approx(0.5, abs=0.02)
-    assert max(len(np.unique(one)) for one in kernels) <= 32
-    before = load_network(tmp_path / "stages" / "pruned1.sdz")[1]
-    changed = [name for name in model.weights if np.any(before[name][0] != prune(model.weights[name][0], 1.0))]
-    assert len(changed) > 30  # it was trained
-    after = load_network(tmp_path / "stages" / "pruned2.sdz")[1]
-    for name, choice in found.choices.items():  # type: ignore[attr-defined]
-        assert not after[name][0][prune(before[name][0], choice.density) == 0].any()
-    assert {"pruned1", "pruned2", "tuned", "mAP, float"} <= set(told)
-    told.clear()
-    again = compressed()
-    assert again.content == found.content  # type: ignore[attr-defined]
-    assert set(told) == {"choices", "inputs", "weights"}  # nothing was trained or measured again
+    result = compressed()
+    assert list(result.accuracies) == ["float", "pruned1", "pruned2", "shared", "tuned"]
+    weights = result.model.weights
+    kernels = [weights[name][0] for name in result.choices]
+    assert sum(map(np.count_nonzero, kernels)) / sum(each.size for each in kernels) == pytest.approx(0.5, abs=0.02)
+    assert max(len(np.unique(each)) for each in kernels) <= 32
+    first, second = (load_network(tmp_path / "stages" / f"pruned{step}.sdz")[1] for step in (1, 2))
+    assert all(np.any(first[name][0] != blobs[0]) for name, blobs in model.weights.items())  # all layers were trained
+    for name, choice in result.choices.items():
+        assert not second[name][0][prune(first[name][0], choice.density) == 0].any()
+    slopes = weights["relu_conv1"][0]  # they are trained, and neither pruned nor shared
+    assert "relu_conv1" not in result.choices
+    assert len(np.unique(slopes)) == len(slopes) == 64
+    assert {"pruned1", "pruned2", "tuned", "mAP, float"} <= set(stages)
+    stages.clear()
+    assert compressed().content == result.content
+    assert set(stages) == {"choices", "inputs", "weights"}  # nothing was trained or measured again
     with pytest.raises(ValueError, match=r"holds another compression, see compression\.json"):
         compressed(seen=20)
     validation = train  # whose accuracies are others
@@ -130,27 +125,18 @@ def test_the_whole_chain(trained: Path, tmp_path: Path) -> None:
         compressed()
 
 
-@pytest.mark.slow
 def test_one_process_at_a_time(trained: Path, tmp_path: Path) -> None:
-    train, _ = squares(tmp_path / "data")
-    code = "import sys; from pathlib import Path; from opencv_squeezedet.training.lock import lock_folder\n"
-    code += "lock = lock_folder(Path(sys.argv[1])); print('taken', flush=True); sys.stdin.read()"
+    train, _ = squares(tmp_path / "data", 3)
     (tmp_path / "stages").mkdir()
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "stages")], stdin=PIPE, stdout=PIPE) as other:
-        assert other.stdin is not None
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"taken\n"
-        with pytest.raises(ValueError, match="another process is training in "):
-            compress_trained(Model.load(trained / "model"), Settings(), train, tmp_path / "stages")
-        other.stdin.close()
+    with locked_elsewhere(tmp_path / "stages"), pytest.raises(ValueError, match="another process is training in "):
+        compress_trained(Model.load(trained / "model"), Settings(), train, tmp_path / "stages")
 
 
-@pytest.mark.slow
 def test_the_command(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     squares(tmp_path / "data", 6)
     out = tmp_path / "small.sdz"
     command = ["compress", str(trained / "model"), "-o", str(out), "--train", str(tmp_path / "data" / "data.yaml")]
-    command += ["--density", "0.5", "--bits", "4", "--seen", "32", "--steps", "1", "--json", str(tmp_path / "it.json")]
+    command += ["--density", "0.5", "--bits", "4", "--seen", "8", "--steps", "1", "--json", str(tmp_path / "it.json")]
     assert main(command) == 0
     assert capsys.readouterr().out.splitlines()[-1].split()[0] == "total"
     assert json.loads((tmp_path / "it.json").read_text())["map_voc07"] == {}

@@ -41,8 +41,7 @@ HANGS_AFTER = 20.0 + probe.SECONDS  # seconds, with those of a probe
 MOST_MEMORY = 2 << 30
 MOST_WAITS = 10  # as long, of a worker that gets no processor
 FINDINGS = ("signal", "hang", "memory", "unclean")
-PROBES: list[list[str]] = []
-"""Those of one case."""
+PROBES: list[list[str]] = []  # those of one case
 PICTURE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
 
 
@@ -57,11 +56,11 @@ def outcome(case: Case, backend: Any) -> str:
     PROBES.clear()
     result = _outcome(case, backend)
     if PROBES:
-        result = result.replace(":", " after a probe:", 1) if ":" in result else f"{result} after a probe"
-    if status.exists():
-        found = re.search(r"VmHWM:\s+(\d+)", status.read_text())
-        if found and int(found[1]) * 1024 > MOST_MEMORY:
-            return f"memory: {int(found[1]) // 1024} MiB, {result}"
+        what, colon, message = result.partition(":")
+        result = f"{what} after a probe{colon}{message}"
+    peak = re.search(r"VmHWM:\s+(\d+)", status.read_text()) if status.exists() else None
+    if peak and int(peak[1]) * 1024 > MOST_MEMORY:
+        return f"memory: {int(peak[1]) // 1024} MiB, {result}"
     return result
 
 
@@ -100,8 +99,8 @@ def forked(command: list[str], **options: Any) -> subprocess.CompletedProcess[by
             probe.answer(json.loads(sys.stdin.buffer.readline()))
         os.close(to_parent)
         with os.fdopen(result, "rb") as answers:
-            told = answers.read()
-        return subprocess.CompletedProcess(command, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), told)
+            answer = answers.read()
+        return subprocess.CompletedProcess(command, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), answer)
 
 
 def work(kind: str, backend: str, first: int, count: int, seed: int) -> None:

@@ -24,7 +24,15 @@ from opencv_squeezedet.backends import probe
 from opencv_squeezedet.backends.network_bytes import NetworkBytes
 from opencv_squeezedet.errors import UnknownLayerError
 from opencv_squeezedet.formats import read_onnx, read_prototxt
-from opencv_squeezedet.formats._wire import written
+
+
+def written(number: int, content: bytes) -> bytes:
+    """A field of protobuf's wire format: its number, the length of its content in varint, and the content."""
+    length, varint = len(content), bytearray()
+    while length >= 128:
+        varint.append(length & 127 | 128)
+        length >>= 7
+    return bytes([number << 3 | 2, *varint, length]) + content
 
 
 @contextmanager
@@ -41,9 +49,6 @@ def counted_lines() -> Iterator[Counter[str]]:
         yield events
     finally:
         sys.settrace(previous)
-
-
-# ---- prototxt ----------------------------------------------------------------------------------------------------------
 
 
 def with_slope(folder: Path, slope: str) -> Path:
@@ -83,9 +88,6 @@ def test_what_is_no_number_takes_no_time(slope: str, message: str, tmp_path: Pat
     assert time.process_time() - start < 2  # the square of its length would be an hour
 
 
-# ---- ONNX --------------------------------------------------------------------------------------------------------------
-
-
 def onnx_file(
     folder: Path, nodes: list[Any], constants: list[Any], output: str, change: Callable[[Any], None] | None = None
 ) -> Path:
@@ -119,8 +121,7 @@ def test_a_long_chain_of_activations_takes_no_time(tmp_path: Path) -> None:
             network, _ = read_onnx(path)
         lines.append(run["line"])
     assert lines[1] < 5 * lines[0]
-    assert network.output_names == (names[-1],)
-    assert {layer.tops for layer in network.layers[1:]} == {(names[-1],)}
+    assert {layer.tops for layer in network.layers[1:]} == {network.output_names} == {(names[-1],)}
 
 
 def convolutions(folder: Path, count: int, kind: Any) -> Path:
@@ -185,29 +186,37 @@ def sparse() -> Any:
     return onnx.SparseTensorProto(values=external(), indices=numpy_helper.from_array(np.arange(3), "i"), dims=[3])
 
 
+def relu() -> Any:
+    from onnx import helper
+
+    return helper.make_node("Relu", ["data"], ["y"])
+
+
+def with_function(folder: Path, *inner: Any, default: bool = False) -> Path:
+    from onnx import helper
+
+    function = helper.make_function("own", "F", ["a"], ["b"], list(inner), [helper.make_opsetid("", 13)])
+    if default:
+        function.attribute_proto.append(helper.make_attribute("c", external()))
+    nodes = [helper.make_node("F", ["data"], ["y"], domain="own")]
+    return onnx_file(folder, nodes, [], "y", lambda model: model.functions.append(function))
+
+
 def in_a_function(folder: Path) -> Path:
     from onnx import helper
 
-    inner = [helper.make_node("Constant", [], ["c"], value=external()), helper.make_node("Add", ["a", "c"], ["b"])]
-    function = helper.make_function("own", "F", ["a"], ["b"], inner, [helper.make_opsetid("", 13)])
-    nodes = [helper.make_node("F", ["data"], ["y"], domain="own")]
-    return onnx_file(folder, nodes, [], "y", lambda model: model.functions.append(function))
+    constant = helper.make_node("Constant", [], ["c"], value=external())
+    return with_function(folder, constant, helper.make_node("Add", ["a", "c"], ["b"]))
 
 
 def in_a_function_default(folder: Path) -> Path:
     from onnx import helper
 
-    function = helper.make_function("own", "F", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], [])
-    function.attribute_proto.append(helper.make_attribute("c", external()))
-    nodes = [helper.make_node("F", ["data"], ["y"], domain="own")]
-    return onnx_file(folder, nodes, [], "y", lambda model: model.functions.append(function))
+    return with_function(folder, helper.make_node("Relu", ["a"], ["b"]), default=True)
 
 
 def in_a_sparse_constant(folder: Path) -> Path:
-    from onnx import helper
-
-    nodes = [helper.make_node("Relu", ["data"], ["y"])]
-    return onnx_file(folder, nodes, [], "y", lambda model: model.graph.sparse_initializer.append(sparse()))
+    return onnx_file(folder, [relu()], [], "y", lambda model: model.graph.sparse_initializer.append(sparse()))
 
 
 def in_a_sparse_attribute(folder: Path) -> Path:
@@ -218,12 +227,9 @@ def in_a_sparse_attribute(folder: Path) -> Path:
 
 
 def in_the_training(folder: Path) -> Path:
-    from onnx import helper
-
-    def change(model: Any) -> None:
-        model.training_info.add().algorithm.initializer.append(external())
-
-    return onnx_file(folder, [helper.make_node("Relu", ["data"], ["y"])], [], "y", change)
+    return onnx_file(
+        folder, [relu()], [], "y", lambda model: model.training_info.add().algorithm.initializer.append(external())
+    )
 
 
 @needs_onnx
@@ -237,26 +243,20 @@ def test_values_in_other_files_wherever_they_are_named(
     (tmp_path / "secret").write_bytes(np.ones(3, np.float32).tobytes())
     (tmp_path / "model").mkdir()
     monkeypatch.chdir(tmp_path / "model")
-    path = make(tmp_path / "model")
     with pytest.raises(sd.ModelError, match=r"constant 'c': .*another file") as caught:
-        read_onnx(path)
+        read_onnx(make(tmp_path / "model"))
     assert not isinstance(caught.value, UnknownLayerError)  # those are tried
 
 
 @needs_onnx
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
 def test_values_in_a_pipe(tmp_path: Path) -> None:
-    from onnx import helper
-
     tensor = external()
     tensor.external_data[0].value = "pipe"
-    path = onnx_file(tmp_path, [helper.make_node("Relu", ["data"], ["y"])], [tensor], "y")
+    path = onnx_file(tmp_path, [relu()], [tensor], "y")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(sd.ModelError, match=r"constant 'c': .*regular file.*got 'pipe'"):
         read_onnx(path)
-
-
-# ---- the probe ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_network_that_a_probe_cannot_even_take_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

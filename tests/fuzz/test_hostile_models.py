@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,14 @@ import opencv_squeezedet as sd
 from opencv_squeezedet.backends import probe
 from opencv_squeezedet.backends.network_bytes import NetworkBytes
 from opencv_squeezedet.errors import UnknownLayerError
-from opencv_squeezedet.formats import onnx_bytes, read_onnx, read_prototxt
+from opencv_squeezedet.formats import read_onnx, read_prototxt
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import Convolution, Deconvolution, Network, Pooling, Reshape
+from opencv_squeezedet.network.head import derive_config
 
 pytestmark = needs_onnx
 
 ROOT = Path(__file__).resolve().parents[2]
-PHOTO = ROOT / "samples" / "chelsea.jpg"
 HAS_ONNXRUNTIME = importlib.util.find_spec("onnxruntime") is not None
 BACKENDS: list[Any] = [
     "opencv",
@@ -68,70 +69,43 @@ def changed(change: Callable[[Any], None], content: bytes | None = None) -> byte
     return bytes(model.SerializeToString())
 
 
+def named(values: Any, name: str) -> Any:
+    return next(value for value in values if value.name == name)
+
+
 def attribute(model: Any, node: str, name: str) -> Any:
-    found = next(one for one in model.graph.node if one.name == node)
-    return next(one for one in found.attribute if one.name == name)
-
-
-def tensor(model: Any, name: str) -> Any:
-    return next(one for one in model.graph.initializer if one.name == name)
-
-
-# ---- ONNX --------------------------------------------------------------------------------------------------------------
+    return named(named(model.graph.node, node).attribute, name)
 
 
 def rename_the_fourth_kernel(model: Any) -> None:
     [node for node in model.graph.node if node.op_type == "Conv"][3].input[1] = "nothing"
 
 
-@pytest.mark.usefixtures("unseen")
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_the_embedded_model_with_a_kernel_that_nothing_gives(backend: Any, tmp_path: Path) -> None:
-    (tmp_path / "it.onnx").write_bytes(changed(rename_the_fourth_kernel, Path(ONNX).read_bytes()))
-    message = r"it\.onnx': node 'stage2_1_in' \(Conv\): no earlier node gives its input 'nothing'"
-    with pytest.raises(sd.ModelError, match=message):
-        sd.SqueezeDet(tmp_path / "it.onnx", config=sd.VOC, backend=backend)
+def ints(node: str, name: str, *values: int) -> Callable[[Any], None]:
+    """A change of a node's list of integers, or of its integer."""
 
-
-def zero(node: str, name: str) -> Callable[[Any], None]:
     def change(model: Any) -> None:
         found = attribute(model, node, name)
         if found.ints:
-            found.ints[:] = [0] * len(found.ints)
+            found.ints[:] = values
         else:
-            found.i = 0
+            (found.i,) = values
 
     return change
 
 
-def negative_pads(model: Any) -> None:
-    attribute(model, "e3", "pads").ints[:] = [-9] * 4
+def values_of(name: str, field: str, value: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """A change of a field of a constant."""
+
+    def change(model: Any) -> None:
+        constant = named(model.graph.initializer, name)
+        setattr(constant, field, value(getattr(constant, field)))
+
+    return change
 
 
-def other_shape(model: Any) -> None:
-    tensor(model, "e3.weight").dims[:] = [4, 4, 9, 1]
-
-
-def cut_values(model: Any) -> None:
-    found = tensor(model, "e3.weight")
-    found.raw_data = found.raw_data[:-4]
-
-
-def many_values(model: Any) -> None:
-    tensor(model, "e3.weight").dims[0] = 2**30
-
-
-def other_type(model: Any) -> None:
-    tensor(model, "e3.weight").data_type = 11
-
-
-def two_types(model: Any) -> None:
-    attribute(model, "e3", "strides").type = 1
-
-
-def two_attributes(model: Any) -> None:
-    node = next(one for one in model.graph.node if one.name == "e3")
-    node.attribute.append(node.attribute[0])
+def dims(*lengths: int) -> Callable[[Any], None]:
+    return lambda model: named(model.graph.initializer, "e3.weight").dims.__setitem__(slice(None), lengths)
 
 
 def reversed_nodes(model: Any) -> None:
@@ -144,36 +118,8 @@ def two_of_one_name(model: Any) -> None:
     model.graph.node[1].output[0] = model.graph.node[0].output[0]
 
 
-def axis(model: Any) -> None:
-    attribute(model, "concat", "axis").i = 7
-
-
-def parts(model: Any) -> None:
-    attribute(model, "slice", "split").ints[:] = [6, 2, 9]
-
-
-def lengths(model: Any) -> None:
-    tensor(model, "reshape.shape").raw_data = np.array([0, 2**31, 3], "<i8").tobytes()
-
-
-def input_shape(model: Any) -> None:
+def negative_input(model: Any) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = -24
-
-
-def no_output(model: Any) -> None:
-    model.graph.output[0].name = "nothing"
-
-
-def an_output_twice(model: Any) -> None:
-    model.graph.output.append(model.graph.output[0])
-
-
-def no_second_input(model: Any) -> None:
-    next(one for one in model.graph.node if one.name == "sum").input[1] = ""
-
-
-def no_operator(model: Any) -> None:
-    model.graph.node[0].op_type = ""
 
 
 @pytest.mark.usefixtures("unseen")
@@ -181,30 +127,42 @@ def no_operator(model: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (zero("conv1", "strides"), r"node 'conv1' \(Conv\): strides.*got \[0, 0\]"),
-        (zero("conv1", "dilations"), "dilations"),
-        (zero("conv1", "kernel_shape"), "kernel_shape"),
-        (zero("grouped", "group"), r"node 'grouped' \(Conv\): .*group 0"),
-        (zero("pool1", "strides"), r"node 'pool1' \(MaxPool\): .*strides"),
-        (negative_pads, r"node 'e3' \(Conv\): pads.*got \[-9, -9, -9, -9\]"),
-        (other_shape, r"node 'e3' \(Conv\): .*group 1.*kernel_shape.*\(4, 4, 9, 1\)"),
-        (cut_values, r"constant 'e3\.weight': 576 bytes.*\(4, 4, 3, 3\).*572"),
-        (many_values, r"constant 'e3\.weight': 154618822656 bytes"),
-        (other_type, r"constant 'e3\.weight': 1152 bytes"),
-        (two_types, r"node 'e3' \(Conv\): .*attribute 'strides'"),
-        (two_attributes, r"node 'e3' \(Conv\): .*attribute.*once"),
+        (rename_the_fourth_kernel, r"it\.onnx': node 'e3' \(Conv\): no earlier node gives its input 'nothing'"),
+        (ints("conv1", "strides", 0, 0), r"node 'conv1' \(Conv\): strides.*got \[0, 0\]"),
+        (ints("conv1", "dilations", 0, 0), "dilations"),
+        (ints("conv1", "kernel_shape", 0, 0), "kernel_shape"),
+        (ints("grouped", "group", 0), r"node 'grouped' \(Conv\): .*group 0"),
+        (ints("pool1", "strides", 0, 0), r"node 'pool1' \(MaxPool\): .*strides"),
+        (ints("e3", "pads", -9, -9, -9, -9), r"node 'e3' \(Conv\): pads.*got \[-9, -9, -9, -9\]"),
+        (ints("concat", "axis", 7), r"node 'concat' \(Concat\): .*\(1, 4, 6, 8\).*axis 7"),
+        (ints("slice", "split", 6, 2, 9), r"node 'slice' \(Split\): .*\(6, 2, 9\)"),
+        (dims(4, 4, 9, 1), r"node 'e3' \(Conv\): .*group 1.*kernel_shape.*\(4, 4, 9, 1\)"),
+        (dims(2**30, 4, 3, 3), r"constant 'e3\.weight': 154618822656 bytes"),
+        (values_of("e3.weight", "raw_data", lambda raw: raw[:-4]), r"constant 'e3\.weight': 576 bytes.*\(4, 4, 3, 3\).*572"),
+        (values_of("e3.weight", "data_type", lambda _: 11), r"constant 'e3\.weight': 1152 bytes"),
+        (
+            values_of("reshape.shape", "raw_data", lambda _: np.array([0, 2**31, 3], "<i8").tobytes()),
+            r"layer 'reshape': .*\(1, 3, 4, 6\).*72 values",
+        ),
+        (lambda model: setattr(attribute(model, "e3", "strides"), "type", 1), r"node 'e3' \(Conv\): .*attribute 'strides'"),
+        (
+            lambda model: named(model.graph.node, "e3").attribute.append(named(model.graph.node, "e3").attribute[0]),
+            r"node 'e3' \(Conv\): .*attribute.*once",
+        ),
         (reversed_nodes, r"node 'sigmoid' \(Sigmoid\): .*input 'confidences'"),
         (two_of_one_name, r"earlier node gives '"),
-        (axis, r"node 'concat' \(Concat\): .*\(1, 4, 6, 8\).*axis 7"),
-        (parts, r"node 'slice' \(Split\): .*\(6, 2, 9\)"),
-        (lengths, r"layer 'reshape': .*\(1, 3, 4, 6\).*72 values"),
-        (input_shape, r"'data': .*shape.*got \(3, -24, 32\)"),
-        (no_output, "output 'nothing'"),
-        (an_output_twice, "output once.*got 'delta_bbox', 'class_scores', 'conf_scores', 'delta_bbox'"),
-        (no_second_input, r"node 'sum' \(Sum\): .*inputs and outputs.*got \['grouped', ''\]"),
-        (no_operator, r"node 'conv1' \(\): .*operator"),
+        (negative_input, r"'data': .*shape.*got \(3, -24, 32\)"),
+        (lambda model: setattr(model.graph.output[0], "name", "nothing"), "output 'nothing'"),
+        (
+            lambda model: model.graph.output.append(model.graph.output[0]),
+            "output once.*got 'delta_bbox', 'class_scores', 'conf_scores', 'delta_bbox'",
+        ),
+        (
+            lambda model: named(model.graph.node, "sum").input.__setitem__(1, ""),
+            r"node 'sum' \(Sum\): .*inputs and outputs.*got \['grouped', ''\]",
+        ),
+        (lambda model: setattr(model.graph.node[0], "op_type", ""), r"node 'conv1' \(\): .*operator"),
     ],
-    ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_damaged_onnx_files(change: Callable[[Any], None], message: str, backend: Any, tmp_path: Path) -> None:
     (tmp_path / "it.onnx").write_bytes(changed(change))
@@ -212,7 +170,7 @@ def test_damaged_onnx_files(change: Callable[[Any], None], message: str, backend
         sd.SqueezeDet(tmp_path / "it.onnx", config=SMALL, backend=backend)
 
 
-def test_the_file_that_runs_is_the_file_that_is_checked(tmp_path: Path) -> None:
+def test_the_file_that_runs_is_the_file_that_is_checked(tmp_path: Path, photo: Any) -> None:
     """An ONNX file beside Caffe's two is not run, sound or not, and one that changes after it was read does not matter."""
     for suffix in (".prototxt", ".caffemodel", ".json"):
         shutil.copy(f"{STEM}{suffix}", tmp_path / f"it{suffix}")
@@ -223,8 +181,8 @@ def test_the_file_that_runs_is_the_file_that_is_checked(tmp_path: Path) -> None:
     later = Model.load(tmp_path / "later.onnx")
     (tmp_path / "later.onnx").write_bytes(damaged)
     for backend in ("opencv", "onnxruntime") if HAS_ONNXRUNTIME else ("opencv",):
-        assert sd.SqueezeDet(tmp_path / "it", backend=backend).detect(cv2.imread(str(PHOTO))).labels == ["cat"]
-        assert sd.SqueezeDet(later, backend=backend).detect(cv2.imread(str(PHOTO))).labels == ["cat"]
+        assert sd.SqueezeDet(tmp_path / "it", backend=backend).detect(photo).labels == ["cat"]
+        assert sd.SqueezeDet(later, backend=backend).detect(photo).labels == ["cat"]
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".prototxt"])
@@ -244,87 +202,63 @@ def test_the_check_needs_no_extra(suffix: str, tmp_path: Path) -> None:
     assert re.search("(Model|UnknownLayer)Error: ", done.stderr.splitlines()[-1])
 
 
-def test_an_image_of_what_protobuf_reads() -> None:
-    """Of the files that this package and others write, both readers make the same."""
+def test_files_of_protobufs_own_writer(tmp_path: Path) -> None:
+    """Files that protobuf has read and written anew are the same network, for this package's readers."""
     import onnx
+    from google.protobuf import text_format
     from protobuf_oracle import net_parameter
 
-    from opencv_squeezedet.formats._caffe_layers import SCHEMA as CAFFE
-    from opencv_squeezedet.formats._onnx_schema import SCHEMA
-    from opencv_squeezedet.formats._text import parse
-    from opencv_squeezedet.formats._wire import decode
-
-    for name in ("onnx", "half", "foreign", "embedded"):
-        assert_same(decode(sound()[name], SCHEMA, "ModelProto"), onnx.ModelProto.FromString(sound()[name]))
-    for name in ("caffemodel", "halves"):
-        assert_same(decode(sound()[name], CAFFE, "NetParameter"), net_parameter().FromString(sound()[name]))
-    from google.protobuf import text_format
-
+    (tmp_path / "it.prototxt").write_bytes(sound()["prototxt"])
+    for name, path in (("onnx", "it.onnx"), ("half", "it.onnx"), ("caffemodel", "it.caffemodel"), ("halves", "it.caffemodel")):
+        kind = onnx.ModelProto if path.endswith("onnx") else net_parameter()
+        for content in (sound()[name], kind.FromString(sound()[name]).SerializeToString()):
+            (tmp_path / path).write_bytes(content)
+            network, weights = load_network(tmp_path / path)
+            assert network == detector()
+            for layer, blobs in random_weights(network).items():
+                for blob, expected in zip(weights[layer], blobs, strict=True):
+                    assert np.array_equal(blob, expected.astype("f2") if name in ("half", "halves") else expected)
     for path in (ROOT / "models").glob("*.prototxt"):
-        text = path.read_text()
-        message, unknown = parse(text, CAFFE, "NetParameter")
-        assert unknown is None
-        assert_same(message, text_format.Parse(text, net_parameter()()))
+        again = tmp_path / "again.prototxt"
+        again.write_text(text_format.MessageToString(text_format.Parse(path.read_text(), net_parameter()())))
+        assert read_prototxt(again) == read_prototxt(path)
 
 
-def assert_same(message: Any, other: Any) -> None:
-    """Whether a message has what protobuf has read, in the fields that it knows."""
-    for name, field in message.fields.items():
-        value, expected = getattr(message, name), getattr(other, name)
-        if field.repeated:
-            assert len(value) == len(expected), name
-        pairs = list(zip(value, expected, strict=True)) if field.repeated else [(value, expected)]
-        for one, two in pairs:
-            if hasattr(two, "DESCRIPTOR"):
-                if field.repeated or message.has(name):
-                    assert_same(one, two)
-            else:
-                assert one == (pytest.approx(two, rel=1e-6, abs=0) if isinstance(two, float) else two), name
-
-
-# ---- constants in other files ------------------------------------------------------------------------------------------
-
-
-def external(model: Any, location: str, **told: Any) -> bytes:
+def external(model: Any, location: str, **entries: Any) -> bytes:
     """Take the values of all constants out of a model; returns them."""
     values = b""
-    for one in model.graph.initializer:
-        entries = {"location": location, "offset": len(values), "length": len(one.raw_data), **told}
-        values += one.raw_data
-        one.ClearField("raw_data")
-        one.data_location = 1
-        for key, value in entries.items():
-            one.external_data.add(key=key, value=str(value))
+    for constant in model.graph.initializer:
+        described = {"location": location, "offset": len(values), "length": len(constant.raw_data), **entries}
+        values += constant.raw_data
+        constant.ClearField("raw_data")
+        constant.data_location = 1
+        for key, value in described.items():
+            constant.external_data.add(key=key, value=str(value))
     return values
 
 
-def with_external(folder: Path, location: str = "it.data", **told: Any) -> Path:
-    values = b""
-
+def with_external(folder: Path, location: str = "it.data", **entries: Any) -> Path:
     def change(model: Any) -> None:
-        nonlocal values
-        values = external(model, location, **told)
+        (folder / "it.data").write_bytes(external(model, location, **entries))
 
-    content = changed(change, Path(ONNX).read_bytes())
-    (folder / "it.onnx").write_bytes(content)
-    (folder / "it.data").write_bytes(values)
+    (folder / "it.onnx").write_bytes(changed(change, Path(ONNX).read_bytes()))
     shutil.copy(f"{STEM}.json", folder / "it.json")
     return folder / "it.onnx"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("place", [".", "weights"])
-def test_values_in_a_file_beside_the_model(backend: Any, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("inner", [".", "weights"])
+def test_values_in_a_file_beside_the_model(
+    backend: Any, inner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Any
+) -> None:
     """Whatever the current folder is."""
-    path = with_external(tmp_path, f"{place}/it.data")
-    if place != ".":
-        (tmp_path / place).mkdir()
-        (tmp_path / "it.data").rename(tmp_path / place / "it.data")
-    image = cv2.imread(str(PHOTO))
-    expected = sd.SqueezeDet(ONNX, backend=backend).detect(image)
+    path = with_external(tmp_path, f"{inner}/it.data")
     (tmp_path / "elsewhere").mkdir()
+    if inner != ".":
+        (tmp_path / inner).mkdir()
+        (tmp_path / "it.data").rename(tmp_path / inner / "it.data")
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert sd.SqueezeDet(path, backend=backend).detect(image) == expected
+    assert sd.SqueezeDet(path, backend=backend).detect(photo) == sd.SqueezeDet(ONNX, backend=backend).detect(photo)
     assert same_weights(read_onnx(path)[1], read_onnx(ONNX)[1])
 
 
@@ -342,7 +276,7 @@ def test_values_outside_the_models_folder_are_not_read(location: str, backend: A
 
 @pytest.mark.usefixtures("unseen")
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("entries", "message"),
     [
         ({"offset": 10**12}, r"it\.data' .*1000000000000"),
         ({"offset": -1}, r"\d+ bytes.*got"),
@@ -350,9 +284,9 @@ def test_values_outside_the_models_folder_are_not_read(location: str, backend: A
         ({"offset": "x"}, r"\d+ bytes.*got"),
     ],
 )
-def test_values_that_the_other_file_does_not_have(told: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_values_that_the_other_file_does_not_have(entries: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(sd.ModelError, match=message):
-        sd.SqueezeDet(with_external(tmp_path, **told))
+        sd.SqueezeDet(with_external(tmp_path, **entries))
 
 
 def test_a_file_of_values_that_is_missing(tmp_path: Path) -> None:
@@ -360,9 +294,6 @@ def test_a_file_of_values_that_is_missing(tmp_path: Path) -> None:
     (tmp_path / "it.data").unlink()
     with pytest.raises(FileNotFoundError, match=r"it\.data"):
         sd.SqueezeDet(path)
-
-
-# ---- Caffe's files -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -393,14 +324,6 @@ def test_options_and_layers_that_only_opencv_knows_are_tried(caffe: Path, old: s
         sd.SqueezeDet(caffe, config=SMALL)
 
 
-@needs_caffe_importer
-def test_a_net_of_someone_else_with_a_layer_that_opencv_cannot_make(caffe: Path) -> None:
-    caffe.write_text(caffe.read_text().replace('type: "Sigmoid"', 'type: "Nonsense"'))
-    net = cv2.dnn.readNetFromCaffe(str(caffe), str(caffe.with_suffix(".caffemodel")))
-    with pytest.raises(sd.ModelError, match="layer 'sigmoid'"):
-        sd.SqueezeDet(net, config=SMALL)
-
-
 @pytest.mark.usefixtures("unseen")
 def test_weights_are_checked_where_the_layers_are_not_known(caffe: Path) -> None:
     caffe.write_text(caffe.read_text().replace('type: "Sigmoid"', 'type: "TanH"'))
@@ -411,31 +334,23 @@ def test_weights_are_checked_where_the_layers_are_not_known(caffe: Path) -> None
 
 
 @pytest.mark.usefixtures("unseen")
-@pytest.mark.parametrize("content", [b"PK\x03\x04", b"\x93NUMPY\x01\x00", b"x"])
-def test_an_archive_that_is_none(content: bytes, caffe: Path) -> None:
+@pytest.mark.parametrize("content", [b"PK\x03\x04", b"\x93NUMPY\x01\x00", b"x", int, str, object])
+def test_an_archive_of_something_else(content: Any, caffe: Path) -> None:
     path = caffe.with_suffix(".npz")
-    path.write_bytes(content)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        array = np.zeros((6, 3, 3, 3)).astype(content)
+        np.savez(path, conv1_w=array, conv1_b=array)
     with pytest.raises(sd.ModelError, match=r"npz': .*LAYER_w and LAYER_b"):
         sd.SqueezeDet(caffe, path, config=SMALL)
 
 
 @pytest.mark.usefixtures("unseen")
-@pytest.mark.parametrize("array", [np.zeros((6, 3, 3, 3), int), np.full((6, 3, 3, 3), "x"), np.full(6, None)])
-def test_an_archive_of_something_else(array: Any, caffe: Path) -> None:
-    path = caffe.with_suffix(".npz")
-    np.savez(path, conv1_w=array, conv1_b=array)
-    with pytest.raises(sd.ModelError, match=r"npz': .*LAYER_w and LAYER_b.*: (floats|Object arrays)"):
-        sd.SqueezeDet(caffe, path, config=SMALL)
-
-
-# ---- too much of everything --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("unseen")
 @pytest.mark.parametrize("size", [[20_000, 20_000], [2**31 - 1, 2**31 - 1], [2**31 - 1, 1]])
 def test_an_input_of_gigabytes_in_the_description(size: list[int], tmp_path: Path) -> None:
-    for source in (f"{STEM}.prototxt", f"{STEM}.caffemodel", ONNX):
-        shutil.copy(source, tmp_path / f"it{Path(source).suffix}")
+    for suffix in (".prototxt", ".caffemodel"):
+        shutil.copy(f"{STEM}{suffix}", tmp_path / f"it{suffix}")
     description = json.loads(Path(f"{STEM}.json").read_text())
     description["head"]["input_size"] = description["preprocess"]["size"] = size
     (tmp_path / "it.json").write_text(json.dumps(description))
@@ -446,40 +361,33 @@ def test_an_input_of_gigabytes_in_the_description(size: list[int], tmp_path: Pat
 
 
 def test_an_input_of_gigabytes_for_someone_elses_net() -> None:
-    net = cv2.dnn.readNetFromONNX(ONNX)
-    head = sd.HeadConfig(**{**sd.VOC.to_dict(), "input_size": (20_000, 20_000)})
+    head = replace(sd.VOC, input_size=(20_000, 20_000))
     with pytest.raises(sd.ModelError, match="16777216 pixels"):
-        sd.SqueezeDet(net, config=head)
+        sd.SqueezeDet(cv2.dnn.readNetFromONNX(ONNX), config=head)
 
 
-def network_of(*layers: Any) -> Network:
-    return Network("big", "data", (1, 3, 400, 400), layers)
+def layer(kind: Any, **options: Any) -> Network:
+    made = kind(name="it", bottoms=("data",), tops=("y",), **options)
+    return Network("big", "data", (1, 3, 400, 400), (made,))
 
 
 @pytest.mark.parametrize(
-    ("layer", "message"),
+    ("network", "message"),
     [
-        (
-            Convolution(name="it", bottoms=("data",), tops=("y",), outputs=2**31, kernel=(1, 1)),
-            "2147483648, 400, 400.*too many",
-        ),
-        (Convolution(name="it", bottoms=("data",), tops=("y",), outputs=9, kernel=(10**9, 1)), "kernels.*at most 32768"),
-        (Convolution(name="it", bottoms=("data",), tops=("y",), outputs=9, kernel=(1, 1), pad=(9**9, 0)), "at most 32768"),
-        (Convolution(name="it", bottoms=("data",), tops=("y",), outputs=999, kernel=(399, 399), pad=(199, 199)), "operations"),
-        (Deconvolution(name="it", bottoms=("data",), tops=("y",), outputs=3, kernel=(2, 2), stride=(999, 999)), "too many"),
-        (
-            Deconvolution(name="it", bottoms=("data",), tops=("y",), outputs=99, kernel=(99, 99), pad=(49, 49), groups=3),
-            "values before they are summed",
-        ),
-        (Pooling(name="it", bottoms=("data",), tops=("y",), kernel=(9999, 9999), pad=(9998, 9998)), "too many"),
-        (Pooling(name="it", bottoms=("data",), tops=("y",), kernel=(10**9, 10**9)), "smaller than the kernel|at most 32768"),
-        (Reshape(name="it", bottoms=("data",), tops=("y",), dims=(0, 2**40)), "cannot be reshaped"),
+        (layer(Convolution, outputs=2**31, kernel=(1, 1)), "2147483648, 400, 400.*too many"),
+        (layer(Convolution, outputs=9, kernel=(10**9, 1)), "kernels.*at most 32768"),
+        (layer(Convolution, outputs=9, kernel=(1, 1), pad=(9**9, 0)), "at most 32768"),
+        (layer(Convolution, outputs=999, kernel=(399, 399), pad=(199, 199)), "operations"),
+        (layer(Deconvolution, outputs=3, kernel=(2, 2), stride=(999, 999)), "too many"),
+        (layer(Deconvolution, outputs=99, kernel=(99, 99), pad=(49, 49), groups=3), "values before they are summed"),
+        (layer(Pooling, kernel=(9999, 9999), pad=(9998, 9998)), "too many"),
+        (layer(Pooling, kernel=(10**9, 10**9)), "smaller than the kernel|at most 32768"),
+        (layer(Reshape, dims=(0, 2**40)), "cannot be reshaped"),
     ],
-    ids=["outputs", "kernel", "pad", "operations", "stride", "columns", "windows", "window", "reshape"],
 )
-def test_layers_that_would_take_gigabytes(layer: Any, message: str) -> None:
+def test_layers_that_would_take_gigabytes(network: Network, message: str) -> None:
     with pytest.raises(sd.ModelError, match=f"layer 'it': .*{message}"):
-        _ = network_of(layer).steps
+        _ = network.steps
 
 
 def test_an_input_of_gigabytes_in_a_definition(tmp_path: Path) -> None:
@@ -492,8 +400,6 @@ def test_classes_without_end(tmp_path: Path) -> None:
     text = sound()["prototxt"].decode().replace("num_output: 16", "num_output: 400010")
     text = text.replace("slice_point: 6", "slice_point: 400000").replace("slice_point: 8", "slice_point: 400002")
     (tmp_path / "it.prototxt").write_text(text.replace("dim: 3\n    }\n  }", "dim: 200000\n    }\n  }"))
-    from opencv_squeezedet.network.head import derive_config
-
     with pytest.raises(sd.ModelError, match=r"200000 classes.*100000"):
         derive_config(read_prototxt(tmp_path / "it.prototxt"), anchors=SMALL.anchors)
 
@@ -508,27 +414,13 @@ def test_files_without_end(suffix: str, caffe: Path) -> None:
         sd.SqueezeDet(path if suffix != ".caffemodel" else caffe, config=None if suffix == ".json" else SMALL)
 
 
-@pytest.mark.parametrize("text", ["[" * 50_000, '{"a":' * 50_000, '{"head": ' + "[" * 50_000])
-def test_deep_json(text: str, tmp_path: Path) -> None:
-    for source in (f"{STEM}.prototxt", f"{STEM}.caffemodel", ONNX):
-        shutil.copy(source, tmp_path / f"it{Path(source).suffix}")
-    (tmp_path / "it.json").write_text(text)
-    with pytest.raises(sd.ModelError, match=r"it\.json': .*recursion"):
-        sd.SqueezeDet(tmp_path / "it")
-    with pytest.raises(ValueError, match=r"JSON.*recursion"):
-        sd.HeadConfig.from_json(text)
-
-
-# ---- what this package does not know -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_sound_network_of_other_layers_is_used(backend: Any, tmp_path: Path) -> None:
+def test_a_sound_network_of_other_layers_is_used(backend: Any, tmp_path: Path, photo: Any) -> None:
     (tmp_path / "it.onnx").write_bytes(sound()["foreign"])
     with pytest.raises(UnknownLayerError, match=r"node 'c' \(Conv\): .*pads"):
         read_onnx(tmp_path / "it.onnx")
     classifier = sd.SqueezeNet(tmp_path / "it.onnx", preprocess=sd.Preprocess((32, 24)), backend=backend)
-    assert classifier.classify(cv2.imread(str(PHOTO)), top=3)[0].probability > 0
+    assert classifier.classify(photo, top=3)[0].probability > 0
 
 
 def test_no_sound_network_is_taken_for_a_damaged_one() -> None:
@@ -547,10 +439,9 @@ def test_no_sound_network_is_taken_for_a_damaged_one() -> None:
 
 @pytest.mark.usefixtures("unseen")
 def test_a_damaged_network_of_other_layers_is_not_even_tried(tmp_path: Path) -> None:
-    def change(model: Any) -> None:
-        model.graph.node[1].input[2] = "nothing"
-
-    (tmp_path / "it.onnx").write_bytes(changed(change, sound()["foreign"]))
+    (tmp_path / "it.onnx").write_bytes(
+        changed(lambda model: model.graph.node[1].input.__setitem__(2, "nothing"), sound()["foreign"])
+    )
     with pytest.raises(sd.ModelError, match=r"BatchNormalization\): .*input 'nothing'"):
         sd.SqueezeNet(tmp_path / "it.onnx", preprocess=sd.Preprocess((32, 24)))
 
@@ -603,9 +494,6 @@ def test_a_probe_runs_once_for_each_size(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(calls) == 2
 
 
-# ---- mutations ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_mutated_models_are_run_or_refused(kind: str, backend: Any) -> None:
@@ -613,10 +501,3 @@ def test_mutated_models_are_run_or_refused(kind: str, backend: Any) -> None:
     counts = campaign(kind, backend, first=0, count=30, seed=2, limit=60)
     assert sum(counts.values()) == 30
     assert not [what for what in counts if what.split()[0] in FINDINGS], counts
-
-
-def test_a_network_is_written_as_it_was_read(tmp_path: Path) -> None:
-    """The detector that is mutated has one layer of each kind."""
-    network = detector()
-    (tmp_path / "it.onnx").write_bytes(onnx_bytes(network, random_weights(network)))
-    assert load_network(tmp_path / "it.onnx")[0] == network

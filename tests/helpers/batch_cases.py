@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ from embedded import ONNX
 from networks import load_network
 
 from opencv_squeezedet.detector import SqueezeDet
-from opencv_squeezedet.formats import onnx_bytes
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.network.head import derive_config
@@ -21,22 +18,18 @@ from opencv_squeezedet.pictures import read_picture
 from opencv_squeezedet.preprocess import Preprocess
 from opencv_squeezedet.presets import VOC
 
-SIDE = 128
+SIDE = 96
 PHOTO = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
 
 
 def small_model(stem: Path) -> str:
-    """Write the embedded model for an input of 128x128, where it finds little but is quick."""
-    _, weights = load_network(ONNX)
+    """Write the embedded model for an input of 96x96, where it finds little but is quick."""
+    weights, own = load_network(ONNX)[1], Model.load().head
+    assert own is not None
     anchors = [(w * SIDE / VOC.input_size[0], h * SIDE / VOC.input_size[1]) for w, h in VOC.anchors]
-    head = Model.load().head
-    assert head is not None
-    labels = head.labels
-    network = next(iter(TRAINABLE.values())).build(len(labels), len(anchors), (SIDE, SIDE))
-    head = derive_config(network, anchors=anchors, labels=labels, score_threshold=0.05, nms_threshold=0.45)
-    description = {"preprocess": asdict(Preprocess((SIDE, SIDE))), "head": json.loads(head.to_json())}
-    stem.with_suffix(".onnx").write_bytes(onnx_bytes(network, weights))
-    stem.with_suffix(".json").write_text(json.dumps(description))
+    network = next(iter(TRAINABLE.values())).build(len(own.labels), len(anchors), (SIDE, SIDE))
+    head = derive_config(network, anchors=anchors, labels=own.labels, score_threshold=0.05, nms_threshold=0.45)
+    Model(network, weights, head, Preprocess((SIDE, SIDE))).save(stem.with_suffix(".onnx"))
     return str(stem)
 
 

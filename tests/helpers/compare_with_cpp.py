@@ -30,16 +30,6 @@ class Case(NamedTuple):
     threshold: float
 
 
-class Tally(NamedTuple):
-    compared: int = 0
-    tied: int = 0
-    mismatches: tuple[Case, ...] = ()
-    tied_mismatches: tuple[Case, ...] = ()
-
-    def __add__(self, other: Tally) -> Tally:  # type: ignore[override]
-        return Tally(*(mine + others for mine, others in zip(self, other, strict=True)))  # type: ignore[operator]
-
-
 def cases(first: int, count: int) -> Iterator[Case]:
     """Every kind in turn, each with thresholds of its own."""
     kinds = list(KINDS)
@@ -53,17 +43,15 @@ def ours(blobs: Blobs, threshold: float) -> list[CppDetection]:
     return [(d.xmin, d.ymin, d.xmax, d.ymax, d.class_idx, d.label_name, d.class_prob) for d in boxes.detections]
 
 
-def compare(first_and_count: tuple[int, int]) -> Tally:
-    """Compare the cases of one range; each call starts a C++ process of its own."""
-    tally = Tally()
+def compare(first_and_count: tuple[int, int]) -> list[tuple[Case, bool, bool]]:
+    """Whether each case of a range has equal scores, and whether it mismatches; each call starts a C++ process."""
+    results = []
     with CppInferBbox() as cpp:
         for case in cases(*first_and_count):
             blobs = make(case.kind, case.seed)
             cpp.load(blobs)
-            wrong = (case,) if cpp.filter(case.threshold) != ours(blobs, case.threshold) else ()
-            tied = has_ties(blobs)
-            tally += Tally(1, int(tied), () if tied else wrong, wrong if tied else ())
-    return tally
+            results.append((case, has_ties(blobs), cpp.filter(case.threshold) != ours(blobs, case.threshold)))
+    return results
 
 
 def write_golden(count: int) -> None:
@@ -89,19 +77,19 @@ def main() -> int:
     if args.golden:
         write_golden(81)
         return 0
-    chunk = 500
-    chunks = [(start, min(chunk, args.count - start)) for start in range(0, args.count, chunk)]
-    tally = Tally()
+    chunks = [(start, min(500, args.count - start)) for start in range(0, args.count, 500)]
+    results = []
     with multiprocessing.Pool(args.jobs) as pool:
         for done in pool.imap(compare, chunks):
-            tally += done
+            results += done
             if sys.stderr.isatty():
-                print(f"\r{tally.compared} of {args.count}", end="", file=sys.stderr)
-    print(f"{tally.compared} blobs compared, {tally.tied} of them with equal scores")
-    print(f"{len(tally.mismatches)} mismatches, and {len(tally.tied_mismatches)} where scores are equal")
-    for case in tally.mismatches[:20]:
+                print(f"\r{len(results)} of {args.count}", end="", file=sys.stderr)
+    mismatches = [case for case, tied, wrong in results if wrong and not tied]
+    print(f"{len(results)} blobs compared, {sum(tied for _, tied, _ in results)} of them with equal scores")
+    print(f"{len(mismatches)} mismatches, and {sum(tied and wrong for _, tied, wrong in results)} where scores are equal")
+    for case in mismatches[:20]:
         print(f"mismatch: {case}")
-    return 1 if tally.mismatches else 0
+    return 1 if mismatches else 0
 
 
 if __name__ == "__main__":

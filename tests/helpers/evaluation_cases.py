@@ -50,27 +50,22 @@ def devkit_curve(
     dataset: Dataset, detections: list[Detections], class_id: int, threshold: float
 ) -> tuple[list[float], list[float], int]:
     """Recall and precision after each detection, in the devkit's way: pixels counted from 1, corners inclusive, ``+ 1``."""
-    objects = {}
-    positives = 0
-    for i, truth in enumerate(dataset.pictures):
-        rows = [
-            (box[0] + 1, box[1] + 1, box[2], box[3], bool(hard))
-            for box, c, hard in zip(truth.xyxy.tolist(), truth.class_id, truth.difficult, strict=True)
-            if c == class_id
-        ]
-        objects[i] = rows
-        positives += sum(not row[4] for row in rows)
-    found = [
-        (d.confidence, i, (d.xyxy[0] + 1, d.xyxy[1] + 1, d.xyxy[2], d.xyxy[3]))
-        for i, of_picture in enumerate(detections)
-        for d in of_picture
-        if d.class_id == class_id
+    objects = [
+        [(box[0] + 1, box[1] + 1, box[2], box[3], bool(hard)) for box, c, hard in rows if c == class_id]
+        for truth in dataset.pictures
+        for rows in [zip(truth.xyxy.tolist(), truth.class_id, truth.difficult, strict=True)]
     ]
-    found.sort(key=lambda row: -row[0])
+    positives = sum(not row[4] for rows in objects for row in rows)
+    found = sorted(
+        (-d.confidence, i, k, (d.xyxy[0] + 1, d.xyxy[1] + 1, d.xyxy[2], d.xyxy[3]))
+        for i, of_picture in enumerate(detections)
+        for k, d in enumerate(of_picture)
+        if d.class_id == class_id
+    )
     taken = set()
     hits = mistakes = 0
     recall, precision = [], []
-    for _, i, box in found:
+    for _, i, _, box in found:
         best, best_k = -1.0, -1
         for k, other in enumerate(objects[i]):
             width = min(box[2], other[2]) - max(box[0], other[0]) + 1
@@ -96,10 +91,8 @@ def devkit_curve(
 
 
 def devkit_ap07(recall: list[float], precision: list[float]) -> float:
-    total = 0.0
-    for tenth in range(11):
-        total += max((p for r, p in zip(recall, precision, strict=True) if 10 * r >= tenth - 1e-9), default=0.0) / 11
-    return total
+    pairs = list(zip(precision, recall, strict=True))
+    return sum(max((p for p, r in pairs if 10 * r >= tenth - 1e-9), default=0.0) / 11 for tenth in range(11))
 
 
 def devkit_ap10(recall: list[float], precision: list[float]) -> float:

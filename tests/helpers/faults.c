@@ -29,9 +29,9 @@ __attribute__((constructor)) static void begin(void)
     seen = mmap(NULL, sizeof *seen, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0); /* children tell by it */
 }
 
-void fault_arm(const char *place, int n, int mode)
+void fault_arm(const char *path, int n, int mode)
 {
-    snprintf(folder, sizeof folder, "%s", place);
+    snprintf(folder, sizeof folder, "%s", path);
     seen->count = 0;
     seen->what[0] = 0;
     nth = n;
@@ -74,78 +74,44 @@ static int due(const char *what, int fd, const void *data, size_t size)
     return 1;
 }
 
-#define REAL(type, name, ...) static type (*real)(__VA_ARGS__); if (!real) real = dlsym(RTLD_NEXT, name)
+/* A function that fails if the call is due: its result, name, parameters, arguments, whether it changes a file below the
+   folder, what the test is told, and the result of a failure. */
+#define FAULTY(type, name, parameters, arguments, changes, what, fd, data, size, failure)                                \
+    type name parameters                                                                                                 \
+    {                                                                                                                    \
+        static type(*real) parameters;                                                                                   \
+        if (!real)                                                                                                       \
+            real = dlsym(RTLD_NEXT, #name);                                                                              \
+        return nth >= 0 && (changes) && due(what, fd, data, size) ? failure : real arguments;                            \
+    }
+#define ON_FILE(type, name, parameters, arguments, what)                                                                 \
+    FAULTY(type, name, parameters, arguments, is_ours(fd), what, fd, NULL, 0, -1)
+#define ON_PATH(name, parameters, arguments, what)                                                                       \
+    FAULTY(int, name, parameters, arguments, below(path), what, -1, NULL, 0, -1)
 
-ssize_t write(int fd, const void *data, size_t size)
-{
-    REAL(ssize_t, "write", int, const void *, size_t);
-    return nth >= 0 && is_ours(fd) && due("write", fd, data, size) ? -1 : real(fd, data, size);
-}
-
-ssize_t writev(int fd, const struct iovec *parts, int count)
-{
-    REAL(ssize_t, "writev", int, const struct iovec *, int);
-    return nth >= 0 && is_ours(fd) && due("writev", fd, NULL, 0) ? -1 : real(fd, parts, count);
-}
-
-ssize_t pwrite64(int fd, const void *data, size_t size, off64_t place)
-{
-    REAL(ssize_t, "pwrite64", int, const void *, size_t, off64_t);
-    return nth >= 0 && is_ours(fd) && due("pwrite", fd, NULL, 0) ? -1 : real(fd, data, size, place);
-}
-
-ssize_t copy_file_range(int from, off64_t *start, int fd, off64_t *place, size_t size, unsigned flags)
-{
-    REAL(ssize_t, "copy_file_range", int, off64_t *, int, off64_t *, size_t, unsigned);
-    return nth >= 0 && is_ours(fd) && due("copy_file_range", fd, NULL, 0) ? -1 : real(from, start, fd, place, size, flags);
-}
-
-ssize_t sendfile64(int fd, int from, off64_t *start, size_t size)
-{
-    REAL(ssize_t, "sendfile64", int, int, off64_t *, size_t);
-    return nth >= 0 && is_ours(fd) && due("sendfile", fd, NULL, 0) ? -1 : real(fd, from, start, size);
-}
-
-int fsync(int fd)
-{
-    REAL(int, "fsync", int);
-    return nth >= 0 && is_ours(fd) && due("fsync", fd, NULL, 0) ? -1 : real(fd);
-}
-
-int ftruncate64(int fd, off64_t size)
-{
-    REAL(int, "ftruncate64", int, off64_t);
-    return nth >= 0 && is_ours(fd) && due("ftruncate", fd, NULL, 0) ? -1 : real(fd, size);
-}
-
-int rename(const char *from, const char *to)
-{
-    REAL(int, "rename", const char *, const char *);
-    return nth >= 0 && below(to) && due("rename", -1, NULL, 0) ? -1 : real(from, to);
-}
-
-int renameat(int old, const char *from, int new, const char *to)
-{
-    REAL(int, "renameat", int, const char *, int, const char *);
-    return nth >= 0 && below(to) && due("rename", -1, NULL, 0) ? -1 : real(old, from, new, to);
-}
-
-int unlink(const char *path)
-{
-    REAL(int, "unlink", const char *);
-    return nth >= 0 && below(path) && due("unlink", -1, NULL, 0) ? -1 : real(path);
-}
-
-int mkdir(const char *path, mode_t mode)
-{
-    REAL(int, "mkdir", const char *, mode_t);
-    return nth >= 0 && below(path) && due("mkdir", -1, NULL, 0) ? -1 : real(path, mode);
-}
+FAULTY(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size), is_ours(fd), "write", fd, data, size, -1)
+ON_FILE(ssize_t, writev, (int fd, const struct iovec *parts, int count), (fd, parts, count), "writev")
+ON_FILE(ssize_t, pwrite64, (int fd, const void *data, size_t size, off64_t at), (fd, data, size, at), "pwrite")
+ON_FILE(ssize_t, copy_file_range, (int from, off64_t *start, int fd, off64_t *at, size_t size, unsigned flags),
+        (from, start, fd, at, size, flags), "copy_file_range")
+ON_FILE(ssize_t, sendfile64, (int fd, int from, off64_t *start, size_t size), (fd, from, start, size), "sendfile")
+ON_FILE(int, fsync, (int fd), (fd), "fsync")
+ON_FILE(int, ftruncate64, (int fd, off64_t size), (fd, size), "ftruncate")
+ON_PATH(rename, (const char *from, const char *path), (from, path), "rename")
+ON_PATH(renameat, (int old, const char *from, int new, const char *path), (old, from, new, path), "rename")
+ON_PATH(unlink, (const char *path), (path), "unlink")
+ON_PATH(mkdir, (const char *path, mode_t mode), (path, mode), "mkdir")
+FAULTY(FILE *, fopen64, (const char *path, const char *mode), (path, mode), mode[0] != 'r' && below(path), "fopen", -1, NULL,
+       0, NULL)
+FAULTY(FILE *, fopen, (const char *path, const char *mode), (path, mode), mode[0] != 'r' && below(path), "fopen", -1, NULL, 0,
+       NULL)
 
 #define OPEN(name)                                                                                                       \
     int name(const char *path, int flags, ...)                                                                           \
     {                                                                                                                    \
-        REAL(int, #name, const char *, int, ...);                                                                        \
+        static int (*real)(const char *, int, ...);                                                                      \
+        if (!real)                                                                                                       \
+            real = dlsym(RTLD_NEXT, #name);                                                                              \
         va_list rest;                                                                                                    \
         mode_t mode;                                                                                                     \
         va_start(rest, flags);                                                                                           \
@@ -157,15 +123,3 @@ int mkdir(const char *path, mode_t mode)
     }
 OPEN(open)
 OPEN(open64)
-
-FILE *fopen64(const char *path, const char *mode)
-{
-    REAL(FILE *, "fopen64", const char *, const char *);
-    return nth >= 0 && mode[0] != 'r' && below(path) && due("fopen", -1, NULL, 0) ? NULL : real(path, mode);
-}
-
-FILE *fopen(const char *path, const char *mode)
-{
-    REAL(FILE *, "fopen", const char *, const char *);
-    return nth >= 0 && mode[0] != 'r' && below(path) && due("fopen", -1, NULL, 0) ? NULL : real(path, mode);
-}

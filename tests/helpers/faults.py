@@ -24,27 +24,13 @@ MOST = 1000
 
 
 class Fault(NamedTuple):
-    """What became of one time.
+    """The outcome of a time."""
 
-    Parameters
-    ----------
-    number : int
-        Of the call that failed, from 1; 0 for the time in which none did.
-    call : str
-        Its name.
-    status : int
-        How the process ended; negative for a signal.
-    folder : Path
-        Where it worked.
-    error : str
-        What it wrote to standard error.
-    """
-
-    number: int
+    number: int  # of the call that failed, from 1; 0 for the time in which none did
     call: str
-    status: int
+    status: int  # of the process; negative for a signal
     folder: Path
-    error: str
+    error: str  # on standard error
 
 
 @cache
@@ -59,20 +45,9 @@ def library(folder: Path) -> Path | None:
 
 
 def run_with_faults(preloaded: Path, code: str, template: Path, folder: Path, mode: int) -> Iterator[Fault]:
-    """Run the code in a copy of the template folder: once as it is, then with a fault at its first write, at its second, ...
+    """Run the code in copies of the template, in ``folder``: once as it is, then with a fault at its first write, ...
 
-    Parameters
-    ----------
-    preloaded : Path
-        The library.
-    code : str
-        Defines ``work``, a function that returns an exit status.
-    template : Path
-        What is there before.
-    folder : Path
-        Where the copies are made.
-    mode : int
-        `KILL`, or the error that the call fails with.
+    The code defines ``work``, a function that returns an exit status; ``mode`` is `KILL`, or the error of the faulty call.
     """
     command = [sys.executable, __file__, str(template), str(folder), str(mode), code]
     package = str(Path(__file__).parents[2])
@@ -81,8 +56,8 @@ def run_with_faults(preloaded: Path, code: str, template: Path, folder: Path, mo
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            number, call, status, place, error = json.loads(line)
-            yield Fault(number, call, status, Path(place), error)
+            number, call, status, copy, error = json.loads(line)
+            yield Fault(number, call, status, Path(copy), error)
     assert process.returncode == 0
 
 
@@ -96,24 +71,24 @@ def main(template: str, folder: str, mode: str, code: str) -> None:
     names: dict[str, object] = {"__name__": "work"}
     exec(compile(code, "work", "exec"), names)
     for number in itertools.count():
-        place = Path(folder, f"{'killed' if int(mode) == KILL else 'failed'}-{number}")
-        shutil.copytree(template, place, symlinks=True)
-        told = Path(folder, f"told-{number}")
+        copy = Path(folder, f"{'killed' if int(mode) == KILL else 'failed'}-{number}")
+        shutil.copytree(template, copy, symlinks=True)
+        printed = Path(folder, f"printed-{number}")
         child = os.fork()
         if not child:
-            descriptor = os.open(told, os.O_RDWR | os.O_CREAT)
+            descriptor = os.open(printed, os.O_RDWR | os.O_CREAT)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(descriptor, 2)
-            os.chdir(place)
-            lib.fault_arm(os.fsencode(f"{place}/"), number or MOST, int(mode))
+            os.chdir(copy)
+            lib.fault_arm(os.fsencode(f"{copy}/"), number or MOST, int(mode))
             status = names["work"]()  # type: ignore[operator]
             sys.stdout.flush()
             os._exit(status)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         hit = not number or lib.fault_count() >= number
         if hit:
-            print(json.dumps([number, lib.fault_what().decode(), status, str(place), told.read_text()]), flush=True)
-        told.unlink()
+            print(json.dumps([number, lib.fault_what().decode(), status, str(copy), printed.read_text()]), flush=True)
+        printed.unlink()
         if not hit:
             return
 

@@ -69,8 +69,8 @@ def sealed(head: bytes, blobs: bytes) -> bytes:
 
 def parts_of(content: bytes) -> tuple[bytes, bytes]:
     """The head's JSON and the blobs of a compressed model."""
-    packed, _, told = struct.unpack_from("<III", content, 16)
-    return zlib.decompress(content[28 : 28 + packed], -15)[:told], content[28 + packed : -4]
+    packed, _, size = struct.unpack_from("<III", content, 16)
+    return zlib.decompress(content[28 : 28 + packed], -15)[:size], content[28 + packed : -4]
 
 
 def _read_model(read: Callable[[str, int], bytes]) -> Callable[[Path], object]:

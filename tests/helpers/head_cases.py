@@ -30,8 +30,6 @@ HEAD = HeadConfig(
 )
 ONE_CELL = HeadConfig(input_size=(100, 100), grid=(1, 1), anchors=((20, 20),) * 5, labels=("a", "b"), score_threshold=0.1)
 
-# ---- heads and blobs ----------------------------------------------------------------------------------------------------
-
 FRACTIONS = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0]) | st.floats(0, 1)
 SIDES = st.sampled_from([4.0, 16.0, 31.5, 60.0, 250.0]) | st.floats(1, 300)
 
@@ -155,9 +153,6 @@ def unaligned(blob: NDArray[Any]) -> NDArray[Any]:
     memory = np.empty(blob.nbytes + 1, np.uint8)
     memory[1:] = np.frombuffer(blob.tobytes(), np.uint8)
     return memory[1:].view(blob.dtype).reshape(blob.shape)
-
-
-# ---- what is compared ---------------------------------------------------------------------------------------------------
 
 
 def assert_same(found: sd.Detections, expected: reference.Boxes, exact_scores: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""Whole small models, and mutations of their files that know what a field is: shared by the test and `fuzz_models.py`."""
+"""Whole small models, and mutations of the fields of their files: shared by the test and `fuzz_models.py`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import random
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -110,63 +111,62 @@ def description() -> bytes:
 
 def foreign() -> bytes:
     """A classifier of a bare few layers, some of them of other kinds than this package knows."""
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import numpy_helper, parser
 
     rng = np.random.default_rng(0)
     constants = {
         "w": rng.standard_normal((4, 3, 3, 3)) / 5,
         **{name: rng.uniform(0.5, 1, 4) for name in ("scale", "bias", "mean", "var")},
         "v": rng.standard_normal((4, 1000)) / 2,
+        "low": 0,
+        "high": 6,
     }
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["c"], kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1]),
-        helper.make_node("BatchNormalization", ["c", "scale", "bias", "mean", "var"], ["n"]),
-        helper.make_node("Clip", ["n", "low", "high"], ["k"]),
-        helper.make_node("GlobalAveragePool", ["k"], ["p"]),
-        helper.make_node("Flatten", ["p"], ["f"]),
-        helper.make_node("Gemm", ["f", "v"], ["g"]),
-        helper.make_node("Softmax", ["g"], ["y"], axis=1),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "foreign",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 24, 32))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 1000))],
-        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()]
-        + [numpy_helper.from_array(np.float32(value), name) for name, value in (("low", 0), ("high", 6))],
+    model = parser.parse_model("""
+        <ir_version: 6, opset_import: ["" : 11]>
+        foreign (float[1, 3, 24, 32] x) => (float[1, 1000] y) {
+            c = Conv <kernel_shape = [3, 3], strides = [2, 2], pads = [0, 0, 1, 1]> (x, w)
+            n = BatchNormalization (c, scale, bias, mean, var)
+            k = Clip (n, low, high)
+            p = GlobalAveragePool (k)
+            f = Flatten (p)
+            g = Gemm (f, v)
+            y = Softmax <axis = 1> (g)
+        }""")
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in constants.items()
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6)
-    return bytes(made.SerializeToString())
+    return bytes(model.SerializeToString())
 
 
 def make(kind: str, rng: random.Random, folder: Path) -> Case:
     """Write a model of which one file is mutated."""
-    files, stem = sound(), folder / "case"
+    files, stem = sound(), str(folder / "case")
+    size, config, classifier = SMALL.input_size, SMALL, False
     if kind == "layers":
         return _layers(rng, stem)
     if kind == "net":
-        Path(f"{stem}.net").write_bytes(_net(bytearray(files["net"]), rng))
-        return Case(f"{stem}.net", (227, 227), classifier=True)
-    if kind == "sdz":
-        Path(f"{stem}.sdz").write_bytes(_sdz(files[rng.choice(["sdz", "shared"])], rng))
-        return Case(f"{stem}.sdz", SMALL.input_size, None if rng.random() < 0.6 else SMALL)
-    if kind == "onnx":
+        contents = {"net": _net(bytearray(files["net"]), rng)}
+        size, config, classifier = (227, 227), None, True
+    elif kind == "sdz":
+        contents = {"sdz": _sdz(files[rng.choice(["sdz", "shared"])], rng)}
+        config = None if rng.random() < 0.6 else SMALL
+    elif kind == "onnx":
+        import onnx
+
         name = rng.choices(["onnx", "half", "embedded", "foreign"], [75, 16, 1, 8])[0]
-        content = mutated(files[name], rng) if rng.random() < 0.4 else _changed(_onnx_message(files[name]), rng, _ONNX)
-        Path(f"{stem}.onnx").write_bytes(content)
-        if name == "foreign":
-            return Case(f"{stem}.onnx", (32, 24), classifier=True)
-        return Case(f"{stem}.onnx", SMALL.input_size, HEAD if name == "embedded" else SMALL)
-    contents = {name: files[name] for name in ("prototxt", "caffemodel")}
-    if kind == "prototxt":
-        contents[kind] = mutated(files[kind], rng) if rng.random() < 0.3 else _prototxt(files[kind].decode(), rng).encode()
+        contents = {"onnx": _mutated_message(files[name], onnx.ModelProto, rng, _ONNX)}
+        config, classifier = {"embedded": HEAD, "foreign": None}.get(name, SMALL), name == "foreign"
     else:
-        name = rng.choice(["caffemodel", "halves"])
-        content = mutated(files[name], rng) if rng.random() < 0.4 else _changed(_caffe_message(files[name]), rng, _CAFFE)
-        contents[kind] = content
+        contents = {name: files[name] for name in ("prototxt", "caffemodel")}
+        if kind == "prototxt":
+            contents[kind] = mutated(files[kind], rng) if rng.random() < 0.3 else _prototxt(files[kind].decode(), rng).encode()
+        else:
+            from protobuf_oracle import net_parameter
+
+            contents[kind] = _mutated_message(files[rng.choice(["caffemodel", "halves"])], net_parameter(), rng, _CAFFE)
     for suffix, content in contents.items():
         Path(f"{stem}.{suffix}").write_bytes(content)
-    return Case(f"{stem}.prototxt", SMALL.input_size, SMALL)
+    return Case(f"{stem}.{next(iter(contents))}", size, config, classifier)
 
 
 # ---- sound networks of unusual layers ----------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def make(kind: str, rng: random.Random, folder: Path) -> Case:
 _LENGTHS = (1, 1, 1, 2, 2, 3, 3, 5, 7, 16, 33, 100, 1000, 32768)
 
 
-def _layers(rng: random.Random, stem: Path) -> Case:
+def _layers(rng: random.Random, stem: str) -> Case:
     """Layers whose shapes fit, whatever their options are: what this package passes on, nothing may die of."""
     while True:
         network = _odd_network(rng)
@@ -211,56 +211,31 @@ def _odd_network(rng: random.Random) -> Network:
 
 def _any_layer(rng: random.Random, name: str, network: Network) -> Any:
     def pair(*least: int) -> tuple[int, int]:
-        lengths = [*least, *_LENGTHS]
-        return (
-            rng.choice([(length, length) for length in lengths])
-            if rng.random() < 0.6
-            else (rng.choice(lengths), rng.choice(lengths))
-        )
+        first, second = (rng.choice([*least, *_LENGTHS]) for _ in range(2))
+        return first, first if rng.random() < 0.6 else second
 
     before = network.layers[-1].tops[0] if network.layers else "data"
     blob = network.steps[-1].tops[0] if network.layers else network.input_shape
     common: dict[str, Any] = {"name": name, "bottoms": (before,), "tops": (name,)}
-    options: dict[str, Any] = {"kernel": pair(), "stride": pair(), "pad": pair(0, 0, 0, 0)}
-    axis = rng.randrange(len(blob))
+    several: dict[str, Any] = {**common, "bottoms": (before,) * rng.choice([1, 2, 9])}
+    window: dict[str, Any] = {"kernel": pair(), "stride": pair(), "pad": pair(0, 0, 0, 0)}
+    filters: dict[str, Any] = {**window, "outputs": rng.choice(_LENGTHS), "groups": rng.choice([1, 1, 2, 3])}
+    axis, method = rng.randrange(len(blob)), rng.choice(["max", "average"])
     makers: list[Callable[[], Any]] = [
-        lambda: Convolution(
-            **common,
-            **options,
-            outputs=rng.choice(_LENGTHS),
-            dilation=pair(),
-            groups=rng.choice([1, 1, 2, 3]),
-            bias=rng.random() < 0.5,
-        ),
-        lambda: Deconvolution(**common, **options, outputs=rng.choice(_LENGTHS), groups=rng.choice([1, 1, 2, 3])),
-        lambda: Pooling(**common, **options, method=rng.choice(["max", "average"])),
-        lambda: Pooling(**common, method=rng.choice(["max", "average"])),
+        lambda: Convolution(**common, **filters, dilation=pair(), bias=rng.random() < 0.5),
+        lambda: Deconvolution(**common, **filters),
+        lambda: Pooling(**common, **window, method=method),
+        lambda: Pooling(**common, method=method),
         lambda: ReLU(**common, slope=rng.choice([0.0, 0.1, -3.0, 1e30])),
         lambda: Softmax(**common, axis=axis),
         lambda: Sigmoid(**common),
         lambda: Dropout(**common),
         lambda: Permute(**common, order=tuple(rng.sample(range(len(blob)), len(blob)))),
         lambda: Reshape(**common, dims=rng.choice([(0, -1), (1, -1, 1, 1), (0, 0, -1), (0, -1, 1), (1, 1, 1, 1, -1)])),
-        lambda: Concat(name=name, bottoms=(before,) * rng.choice([1, 2, 9]), tops=(name,), axis=axis),
-        lambda: Eltwise(name=name, bottoms=(before,) * rng.choice([1, 2, 9]), tops=(name,)),
+        lambda: Concat(**several, axis=axis),
+        lambda: Eltwise(**several),
     ]
     return rng.choice(makers)()
-
-
-def _onnx_message(content: bytes) -> Any:
-    import onnx
-
-    return onnx.ModelProto.FromString(content)
-
-
-def _caffe_message(content: bytes) -> Any:
-    from protobuf_oracle import net_parameter
-
-    return net_parameter().FromString(content)
-
-
-def _words(text: str, separator: str | None = None) -> list[str]:
-    return text.split(separator)
 
 
 # ---- numbers, names and whole messages ---------------------------------------------------------------------------------
@@ -272,7 +247,18 @@ def _number(rng: random.Random, old: int) -> int:
     return rng.choice([*_HURTFUL, *(-value for value in _HURTFUL[1:]), old + 1, old - 1, old * 2, -old])
 
 
-def _changed(message: Any, rng: random.Random, changes: list[Callable[[Any, random.Random], None]]) -> bytes:
+def _renumber(values: Any, rng: random.Random) -> None:
+    index = rng.randrange(len(values))
+    values[index] = _number(rng, values[index])
+
+
+Change = Callable[[Any, random.Random], None]
+
+
+def _mutated_message(content: bytes, kind: Any, rng: random.Random, changes: list[Change]) -> bytes:
+    if rng.random() < 0.4:
+        return mutated(content, rng)
+    message = kind.FromString(content)
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
         try:
             rng.choice(changes)(message, rng)
@@ -305,18 +291,14 @@ def _change_field(message: Any, rng: random.Random) -> None:
     elif field.is_repeated:
         _change_list(getattr(message, field.name), field, rng)
     elif field.message_type is not None:
-        getattr(message, field.name).CopyFrom(_any_of_type(message, field, rng))
+        other, own = _any_message(message, rng), getattr(message, field.name)
+        own.CopyFrom(other if other.DESCRIPTOR is field.message_type else own)
     elif not isinstance(old := getattr(message, field.name), (str, bytes)):
         setattr(message, field.name, type(old)(_number(rng, int(old))))
     elif isinstance(old, str):
         setattr(message, field.name, rng.choice(["", "nothing", old + "x", "x" * 5000, "data", "conv1"]))
     else:
         setattr(message, field.name, mutated(old, rng) if old else bytes(rng.randrange(50)))
-
-
-def _any_of_type(message: Any, field: Any, rng: random.Random) -> Any:
-    found = _any_message(message, rng)
-    return found if found.DESCRIPTOR is field.message_type else getattr(message, field.name)
 
 
 def _change_list(values: Any, field: Any, rng: random.Random) -> None:
@@ -326,12 +308,12 @@ def _change_list(values: Any, field: Any, rng: random.Random) -> None:
         del values[at]
     elif action == 1 and len(values) > 1:
         other = rng.randrange(len(values))
-        one, two = _copied(values[at]), _copied(values[other])
+        pair = deepcopy(values[at]), deepcopy(values[other])
         if field.message_type is None:
-            values[at], values[other] = two, one
+            values[other], values[at] = pair
         else:
-            values[at].CopyFrom(two)
-            values[other].CopyFrom(one)
+            values[other].CopyFrom(pair[0])
+            values[at].CopyFrom(pair[1])
     elif field.message_type is not None:
         values.add().CopyFrom(values[at]) if len(values) and rng.random() < 0.7 else values.add()
     elif not len(values) or action == 2:
@@ -344,17 +326,9 @@ def _change_list(values: Any, field: Any, rng: random.Random) -> None:
         values[at] = type(values[at])(_number(rng, int(values[at])))
 
 
-def _copied(value: Any) -> Any:
-    if not hasattr(value, "CopyFrom"):
-        return value
-    copy = type(value)()
-    copy.CopyFrom(value)
-    return copy
-
-
 # ---- ONNX --------------------------------------------------------------------------------------------------------------
 
-_OPERATORS = _words(
+_OPERATORS = (
     "Conv ConvTranspose MaxPool AveragePool GlobalMaxPool GlobalAveragePool Relu LeakyRelu Dropout Sigmoid Softmax Concat Add "
     "Sum Transpose Split Reshape Pad Identity Cast Constant Gemm MatMul Gather Slice Squeeze Unsqueeze Flatten Resize LSTM "
     "GRU Expand Tile If Loop Scan TopK NonMaxSuppression DepthToSpace LRN BatchNormalization InstanceNormalization Upsample "
@@ -362,28 +336,17 @@ _OPERATORS = _words(
 )
 
 
-def _rename_input(model: Any, rng: random.Random) -> None:
-    node = rng.choice(model.graph.node)
-    given = [name for other in model.graph.node for name in (*other.input, *other.output)]
-    node.input[rng.randrange(len(node.input))] = rng.choice(["nothing", "", rng.choice(given)])
-
-
-def _rename_output(model: Any, rng: random.Random) -> None:
-    node = rng.choice(model.graph.node)
-    given = [name for other in model.graph.node for name in (*other.input, *other.output)]
-    node.output[rng.randrange(len(node.output))] = rng.choice(["nothing", "", rng.choice(given)])
-
-
-def _change_operator(model: Any, rng: random.Random) -> None:
-    rng.choice(model.graph.node).op_type = rng.choice(_OPERATORS)
+def _rename(model: Any, rng: random.Random, names: str = "input") -> None:
+    given = [name for node in model.graph.node for name in (*node.input, *node.output)]
+    values = getattr(rng.choice(model.graph.node), names)
+    values[rng.randrange(len(values))] = rng.choice(["nothing", "", rng.choice(given)])
 
 
 def _change_attribute(model: Any, rng: random.Random) -> None:
     node = rng.choice([node for node in model.graph.node if node.attribute])
     attribute = rng.choice(node.attribute)
     if len(attribute.ints):
-        at = rng.randrange(len(attribute.ints))
-        attribute.ints[at] = _number(rng, attribute.ints[at])
+        _renumber(attribute.ints, rng)
         if rng.random() < 0.3:
             attribute.ints[:] = attribute.ints[: rng.randrange(len(attribute.ints))]
     else:
@@ -393,25 +356,13 @@ def _change_attribute(model: Any, rng: random.Random) -> None:
 def _add_attribute(model: Any, rng: random.Random) -> None:
     from onnx import helper
 
-    name = rng.choice(
-        ["group", "strides", "pads", "kernel_shape", "dilations", "axis", "stride_h", "num_output", "auto_pad", "to"]
-    )
+    names = "group strides pads kernel_shape dilations axis stride_h num_output auto_pad to"
     value: Any = rng.choice([_number(rng, 1) % 2**62, [0, 0], [-1, -1, 1, 1], [2**30, 1], "SAME_UPPER", 0.5])
-    rng.choice(model.graph.node).attribute.append(helper.make_attribute(name, value))
-
-
-def _change_dims(model: Any, rng: random.Random) -> None:
-    tensor = rng.choice(model.graph.initializer)
-    at = rng.randrange(len(tensor.dims))
-    tensor.dims[at] = _number(rng, tensor.dims[at])
-
-
-def _change_kind(model: Any, rng: random.Random) -> None:
-    rng.choice(model.graph.initializer).data_type = rng.randrange(25)
+    rng.choice(model.graph.node).attribute.append(helper.make_attribute(rng.choice(names.split()), value))
 
 
 def _change_values(model: Any, rng: random.Random) -> None:
-    """A constant of integers, as shapes, pads and lengths are, if there is one."""
+    """A constant of integers, such as a shape, pads or lengths, if there is one."""
     tensors = [tensor for tensor in model.graph.initializer if tensor.data_type == 7] or list(model.graph.initializer)
     tensor = rng.choice(tensors)
     values = np.frombuffer(tensor.raw_data, "<i8" if tensor.data_type == 7 else "<f4").copy()
@@ -425,7 +376,7 @@ def _change_input(model: Any, rng: random.Random) -> None:
 
 
 def _move_node(model: Any, rng: random.Random) -> None:
-    nodes = [_copied(node) for node in model.graph.node]
+    nodes = [deepcopy(node) for node in model.graph.node]
     if rng.random() < 0.5:
         del nodes[rng.randrange(len(nodes))]
     else:
@@ -441,15 +392,15 @@ def _external(model: Any, rng: random.Random) -> None:
         tensor.external_data.add(key=key, value=value)
 
 
-_ONNX: list[Callable[[Any, random.Random], None]] = [
+_ONNX: list[Change] = [
     *[_change_field] * 6,
-    *[_rename_input] * 3,
-    _rename_output,
-    _change_operator,
+    *[_rename] * 3,
+    partial(_rename, names="output"),
+    lambda model, rng: setattr(rng.choice(model.graph.node), "op_type", rng.choice(_OPERATORS.split())),
     *[_change_attribute] * 3,
     _add_attribute,
-    *[_change_dims] * 2,
-    _change_kind,
+    *[lambda model, rng: _renumber(rng.choice(model.graph.initializer).dims, rng)] * 2,
+    lambda model, rng: setattr(rng.choice(model.graph.initializer), "data_type", rng.randrange(25)),
     _change_values,
     _change_input,
     _move_node,
@@ -464,8 +415,7 @@ def _change_blob(message: Any, rng: random.Random) -> None:
     blob = rng.choice(rng.choice([layer for layer in message.layer if layer.blobs]).blobs)
     action = rng.randrange(5)
     if action == 0:
-        at = rng.randrange(len(blob.shape.dim))
-        blob.shape.dim[at] = _number(rng, blob.shape.dim[at])
+        _renumber(blob.shape.dim, rng)
     elif action == 1:
         del blob.data[rng.randrange(len(blob.data)) :]
     elif action == 2:
@@ -484,55 +434,39 @@ def _swap_blobs(message: Any, rng: random.Random) -> None:
         layer.blobs.add().CopyFrom(rng.choice(layer.blobs))
 
 
-_CAFFE: list[Callable[[Any, random.Random], None]] = [*[_change_field] * 3, *[_change_blob] * 3, _swap_blobs]
+_CAFFE: list[Change] = [*[_change_field] * 3, *[_change_blob] * 3, _swap_blobs]
 
-_TYPES = _words(
+_TYPES = (
     "Convolution Deconvolution Pooling ReLU Softmax Sigmoid Concat Slice Reshape Permute Eltwise Dropout InnerProduct LRN "
     "BatchNorm Scale PReLU Split Flatten Crop Normalize PriorBox DetectionOutput ROIPooling Proposal Interp Power TanH MVN "
     "ShuffleChannel Nonsense"
 )
-_OPTIONS = _words(
+_OPTIONS = (
     "convolution_param { stride: 0 }|convolution_param { group: 0 }|convolution_param { pad: 4294967295 }|"
     "pooling_param { kernel_size: 0 }|pooling_param { stride: 0 }|pooling_param { pad: 1000 kernel_size: 3 }|"
     "reshape_param { shape { dim: 0 dim: -1 dim: -1 } }|reshape_param { shape { dim: 100000 dim: 100000 } }|"
     "slice_param { slice_point: 4000000000 }|concat_param { axis: -9 }|permute_param { order: 9 }|lrn_param { local_size: 0 }|"
     "inner_product_param { num_output: 2000000000 }|batch_norm_param { eps: -1 }|softmax_param { axis: 77 }|"
-    "eltwise_param { coeff: 2 }|input_param { shape { dim: 1 } }",
-    "|",
+    "eltwise_param { coeff: 2 }|input_param { shape { dim: 1 } }"
 )
 
 
 def _prototxt(text: str, rng: random.Random) -> str:
+    names = [*re.findall(r'"([^"]*)"', text), "nothing", ""]
+    edits: list[tuple[str, Callable[[str], str]]] = [
+        (r"\b-?\d+\b", lambda old: str(_number(rng, int(old)))),
+        (r'"[^"]*"', lambda _: f'"{rng.choice(names)}"'),
+        (r'type: "[^"]*"', lambda _: f'type: "{rng.choice(_TYPES.split())}"'),
+        (r"\n  }|\n}", lambda old: f"\n{rng.choice(_OPTIONS.split('|'))}{old}"),
+        (r"[^\n]*\n", lambda _: ""),
+        (r"[a-z_]+(?=:| \{)", lambda _: rng.choice(["layer", "layers", "pad", "blobs", "dim", "unknown"])),
+    ]
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
-        action = rng.randrange(6)
-        if action == 0:
-            text = _one(r"\b-?\d+\b", lambda old: str(_number(rng, int(old))), text, rng)
-        elif action == 1:
-            names = re.findall(r'"([^"]*)"', text)
-            text = _one(r'"[^"]*"', lambda old, names=names: f'"{rng.choice([*names, "nothing", ""])}"', text, rng)
-        elif action == 2:
-            text = _one(r'type: "[^"]*"', lambda old: f'type: "{rng.choice(_TYPES)}"', text, rng)
-        elif action == 3:
-            text = _one(r"\n  }|\n}", lambda old: f"\n{rng.choice(_OPTIONS)}{old}", text, rng)
-        elif action == 4:
-            lines = text.splitlines()
-            del lines[rng.randrange(len(lines))]
-            text = "\n".join(lines)
-        else:
-            text = _one(
-                r"[a-z_]+(?=:| \{)", lambda old: rng.choice(["layer", "layers", "pad", "blobs", "dim", "unknown"]), text, rng
-            )
-        if not text:
-            break
+        pattern, change = rng.choice(edits)
+        if matches := list(re.finditer(pattern, text)):
+            match = rng.choice(matches)
+            text = text[: match.start()] + change(match[0]) + text[match.end() :]
     return text
-
-
-def _one(pattern: str, change: Callable[[str], str], text: str, rng: random.Random) -> str:
-    found = list(re.finditer(pattern, text))
-    if not found:
-        return text
-    match = rng.choice(found)
-    return text[: match.start()] + change(match[0]) + text[match.end() :]
 
 
 # ---- compressed models -------------------------------------------------------------------------------------------------
@@ -581,14 +515,11 @@ def _change_row(head: dict[str, Any], rng: random.Random) -> None:
     if action == 0:
         row[0] = rng.choice(rows)[0]
     elif action == 1:
-        at = rng.randrange(len(row[1]))
-        row[1][at] = _number(rng, row[1][at])
+        _renumber(row[1], rng)
     elif action == 2:
         row[2] = _number(rng, row[2])
-    elif action == 3:
-        rng.shuffle(row[1])
     else:
-        rng.shuffle(rows)
+        rng.shuffle(row[1] if action == 3 else rows)
 
 
 def _change_value(head: dict[str, Any], rng: random.Random) -> None:

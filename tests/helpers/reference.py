@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,8 @@ from opencv_squeezedet import HeadConfig
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
+Classes = NDArray[Any] | None
+"""None: all boxes are of one class."""
 
 
 class Boxes(NamedTuple):
@@ -90,15 +92,14 @@ def score(class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig) -
 
 def _centers(config: HeadConfig) -> tuple[Floats, Floats]:
     """x and y of each anchor's centre."""
-    n0, n1 = config.grid
-    along = {"first": (np.arange(n0)[:, None], n0), "second": (np.arange(n1)[None, :], n1)}
-    x_axis, y_axis = ("first", "second") if config.first_axis == "x" else ("second", "first")
-    centers = []
-    for axis, length in zip((x_axis, y_axis), config.input_size, strict=True):
-        position, n = along[axis]
-        center = (position + 1) * length / (n + 1) if config.centers == "inner" else (position + 0.5) * length / n
-        centers.append(np.broadcast_to(center, config.grid).repeat(len(config.anchors)))
-    return centers[0], centers[1]
+    lengths = config.input_size if config.first_axis == "x" else config.input_size[::-1]
+    more, parts = (1, 1) if config.centers == "inner" else (0.5, 0)
+    first, second = (
+        (index + more) * length / (n + parts)
+        for index, length, n in zip(np.indices(config.grid), lengths, config.grid, strict=True)
+    )
+    x, y = (first, second) if config.first_axis == "x" else (second, first)
+    return x.repeat(len(config.anchors)), y.repeat(len(config.anchors))
 
 
 def _growth(delta: Floats, threshold: float | None) -> Floats:
@@ -114,23 +115,13 @@ def sides(delta_bbox: ArrayLike, config: HeadConfig) -> tuple[Sides, Sides]:
     """Every anchor's box along x and along y, before the picture's borders and any +1; NaN where a delta is not finite."""
     deltas = _rows(delta_bbox, config, 4)
     deltas = np.where(np.isfinite(deltas).all(axis=1, keepdims=True), deltas, np.nan)
-    order = config.delta_order
-    center_x, center_y = _centers(config)
-    anchor_w, anchor_h = np.tile(config.anchors, (np.prod(config.grid), 1)).T
     less = 1 if config.corners == "minus_one_before_clip" else 0
-    width, height = config.input_size
-    return (
-        Sides(
-            center_x + anchor_w * deltas[:, order.index("x")],
-            anchor_w * _growth(deltas[:, order.index("w")], config.exp_threshold) - less,
-            width - 1,
-        ),
-        Sides(
-            center_y + anchor_h * deltas[:, order.index("y")],
-            anchor_h * _growth(deltas[:, order.index("h")], config.exp_threshold) - less,
-            height - 1,
-        ),
-    )
+    both = []
+    anchors = np.tile(config.anchors, (np.prod(config.grid), 1)).T
+    for names, center, anchor, length in zip(("xw", "yh"), _centers(config), anchors, config.input_size, strict=True):
+        shift, growth = (deltas[:, config.delta_order.index(name)] for name in names)
+        both.append(Sides(center + anchor * shift, anchor * _growth(growth, config.exp_threshold) - less, length - 1))
+    return both[0], both[1]
 
 
 def _corners(x: Sides, y: Sides, config: HeadConfig) -> tuple[Floats, NDArray[np.bool_]]:
@@ -172,8 +163,8 @@ def ranking(scores: Floats, top_n: int | None = None) -> Ints:
     return order[np.isfinite(scores[order])][:top_n]
 
 
-def _overlaps_within(boxes: Floats, class_ids: NDArray[np.integer] | None, epsilon: float) -> Floats:
-    """IoU of each two boxes of one class, 0 for others; ``class_ids`` None: all boxes are of one class."""
+def _overlaps_within(boxes: Floats, class_ids: Classes, epsilon: float) -> Floats:
+    """IoU of each two boxes of one class, 0 for others."""
     overlaps = iou(boxes, epsilon)
     return overlaps if class_ids is None else np.where(class_ids[:, None] == class_ids, overlaps, 0.0)
 
@@ -181,13 +172,13 @@ def _overlaps_within(boxes: Floats, class_ids: NDArray[np.integer] | None, epsil
 def nms(
     boxes: Floats,
     scores: Floats,
-    class_ids: NDArray[np.integer] | None,
+    class_ids: Classes,
     threshold: float,
     kind: str,
     epsilon: float = 0.0,
     top_n: int | None = None,
 ) -> Ints:
-    """The indices of the boxes that are kept, best first. ``class_ids`` None: all boxes are of one class."""
+    """The indices of the boxes that are kept, best first."""
     scores = np.where(np.isfinite(boxes).all(axis=1), scores, np.nan)
     order = ranking(scores, top_n)
     together = _overlaps_within(boxes[order], None if class_ids is None else class_ids[order], epsilon) > threshold
@@ -210,11 +201,11 @@ class Soft(NamedTuple):
 def soft_nms(
     boxes: Floats,
     scores: Floats,
-    class_ids: NDArray[np.integer] | None,
+    class_ids: Classes,
     sigma: float,
     score_threshold: float,
     epsilon: float = 0.0,
-    top_n: int | None = None,
+    top_n: Any = None,
 ) -> Soft:
     """Gaussian soft-NMS, as the paper writes it; equal scores by index."""
     index = np.sort(ranking(np.where(np.isfinite(boxes).all(axis=1), scores, np.nan), top_n))
@@ -334,12 +325,8 @@ def _close(a: Floats, b: Floats | float) -> NDArray[np.bool_]:
 
 def exact_scores(config: HeadConfig) -> bool:
     """Whether scores are products of two floats, which double does not round: no exponential and no IoU is in them."""
-    return (
-        config.activated
-        and config.nms_kind != "soft"
-        and config.cross_class_threshold is None
-        and not config.score_calibration
-    )
+    changed = config.nms_kind == "soft" or config.cross_class_threshold is not None or config.score_calibration
+    return config.activated and not changed
 
 
 def _scores_in_doubt(class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig) -> bool:
@@ -355,12 +342,11 @@ def _scores_in_doubt(class_scores: ArrayLike, conf_scores: ArrayLike, config: He
         scores = score(class_scores, conf_scores, config)[0]
     order = ranking(scores)
     ranked, inputs = scores[order], inputs[order]
-    if config.score_threshold < 1 and _close(ranked, config.score_threshold).any():
-        return True
-    if config.score_threshold == 0 and (np.abs(ranked) < 1e-290).any():
+    threshold = config.score_threshold
+    if (threshold < 1 and _close(ranked, threshold).any()) or (threshold == 0 and (np.abs(ranked) < 1e-290).any()):
         return True
     same = (inputs[1:] == inputs[:-1]).all(axis=1)
-    near = _close(ranked[1:], ranked[:-1]) & (ranked[1:] > config.score_threshold)
+    near = _close(ranked[1:], ranked[:-1]) & (ranked[1:] > threshold)
     return bool((near & ~same).any())
 
 
@@ -376,7 +362,7 @@ def _side_in_doubt(side: Sides, which: Ints) -> NDArray[np.bool_]:
     return ~(surely_seen | outside | no_size)
 
 
-def iou_in_doubt(boxes: Floats, class_ids: NDArray[np.integer] | None, threshold: float, epsilon: float = 0.0) -> bool:
+def iou_in_doubt(boxes: Floats, class_ids: Classes, threshold: float, epsilon: float = 0.0) -> bool:
     """Whether the IoU of two boxes that NMS may compare is next to the threshold."""
     width, height = _overlaps(boxes)
     may_meet = (width > -1e-9) & (height > -1e-9)
@@ -402,8 +388,7 @@ def in_doubt(delta_bbox: ArrayLike, class_scores: ArrayLike, conf_scores: ArrayL
     """Whether two correct programs may differ in which boxes they report, or where."""
     if config.score_calibration:
         config = uncalibrated(config)
-        scores = class_scores_of(class_scores, conf_scores, config)
-        if _close(scores, config.score_threshold).any():
+        if _close(class_scores_of(class_scores, conf_scores, config), config.score_threshold).any():
             return True
     if _scores_in_doubt(class_scores, conf_scores, config):
         return True

@@ -72,6 +72,19 @@ class Server:
         self.over = threading.Event()
 
 
+_HEADERS = {
+    "no range": {},
+    "other name": {"Content-Disposition": 'attachment; filename="../../../evil"'},
+    "huge length": {"Content-Length": "9" * 5000},
+    "long length": {"Content-Length": str(len(CONTENT) + 1)},
+    "short length": {"Content-Length": str(len(CONTENT) - 1)},
+    "negative length": {"Content-Length": "-5"},
+    "two lengths": {"Content-Length": f"{len(CONTENT)}, 7"},
+}
+"""Of an answer with the whole content."""
+_REDIRECTS = {"redirect to a file": "file:///etc/passwd", "redirect upwards": f"/a/../../../../{FILE}"}
+
+
 class _Handler(BaseHTTPRequestHandler):
     state: Server
 
@@ -88,6 +101,10 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self, manner: str | int, content: bytes) -> None:
         if isinstance(manner, int):
             self.send(manner, b"no")
+        elif manner in _HEADERS:
+            self.send(200, content, **_HEADERS[manner])
+        elif manner in _REDIRECTS:
+            self.send(302, b"", Location=_REDIRECTS[manner])
         else:
             getattr(self, manner.replace(" ", "_"))(content)
 
@@ -103,15 +120,6 @@ class _Handler(BaseHTTPRequestHandler):
     def redirect_for_ever(self, content: bytes) -> None:
         self.state.manners.insert(0, "redirect for ever")
         self.send(302, b"", Location=self.path)
-
-    def redirect_elsewhere(self, content: bytes) -> None:
-        self.send(302, b"", Location="ftp://127.0.0.1/x")
-
-    def redirect_to_a_file(self, content: bytes) -> None:
-        self.send(302, b"", Location="file:///etc/passwd")
-
-    def redirect_upwards(self, content: bytes) -> None:
-        self.send(302, b"", Location=f"/a/../../../../{FILE}")
 
     def corrupt(self, content: bytes) -> None:
         self.send(200, content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])
@@ -138,9 +146,6 @@ class _Handler(BaseHTTPRequestHandler):
         while not self.state.over.is_set():
             self.wfile.write(content)
 
-    def no_range(self, content: bytes) -> None:
-        self.send(200, content)
-
     def other_range(self, content: bytes) -> None:
         self.send(206, content[5:], **{"Content-Range": f"bytes 5-{len(content) - 1}/{len(content)}"})
 
@@ -153,33 +158,15 @@ class _Handler(BaseHTTPRequestHandler):
     def bomb_in_a_bomb(self, content: bytes) -> None:
         self.send(200, gzip.compress(bomb()), **{"Content-Encoding": "gzip, gzip"})
 
-    def huge_length(self, content: bytes) -> None:
-        self.send(200, content, **{"Content-Length": "9" * 5000})
-
-    def long_length(self, content: bytes) -> None:
-        self.send(200, content, **{"Content-Length": str(len(content) + 1)})
-
-    def short_length(self, content: bytes) -> None:
-        self.send(200, content, **{"Content-Length": str(len(content) - 1)})
-
-    def negative_length(self, content: bytes) -> None:
-        self.send(200, content, **{"Content-Length": "-5"})
-
-    def two_lengths(self, content: bytes) -> None:
-        self.send(200, content, **{"Content-Length": f"{len(content)}, 7"})
-
-    def other_name(self, content: bytes) -> None:
-        self.send(200, content, **{"Content-Disposition": 'attachment; filename="../../../evil"'})
-
     def good(self, content: bytes) -> None:
-        found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if not found:
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if not wanted:
             self.send(200, content)
-        elif int(found[1]) >= len(content):
+        elif int(wanted[1]) >= len(content):
             self.send(416, b"", **{"Content-Range": f"bytes */{len(content)}"})
         else:
-            span = f"bytes {found[1]}-{len(content) - 1}/{len(content)}"
-            self.send(206, content[int(found[1]) :], **{"Content-Range": span})
+            span = f"bytes {wanted[1]}-{len(content) - 1}/{len(content)}"
+            self.send(206, content[int(wanted[1]) :], **{"Content-Range": span})
 
     def send(self, status: int, body: bytes, **headers: str) -> None:
         self.begin(status, {"Content-Length": str(len(body))} | headers)

@@ -1,9 +1,14 @@
-"""A data set of coloured squares, recipes whose training takes seconds, and the death of a data-loading worker."""
+"""A data set of coloured squares, a tiny network, recipes whose training takes a second, and the death of a worker."""
 
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,8 @@ import torch
 from networks import MODELS
 
 from opencv_squeezedet.datasets import Dataset, load_dataset
+from opencv_squeezedet.network import Network, PReLU
+from opencv_squeezedet.network.architectures import TRAINABLE, Architecture, squeezedet_pyramid
 from opencv_squeezedet.training import Recipe, Schedule
 from opencv_squeezedet.training.augment import NONE
 
@@ -51,10 +58,28 @@ def squares(folder: Path, count: int = 12, **options: int) -> tuple[Dataset, Dat
     return train, load_dataset(folder / "data.yaml", split="val", labels=train.labels)
 
 
+def tiny(*parameters: Any) -> Network:
+    """The first layers and the last ones of the pyramid; its first activation is PReLU."""
+    whole = squeezedet_pyramid(*parameters)
+    layers = {layer.name: layer for layer in whole.layers}
+    names = list(layers)
+    layers["relu_conv1"] = PReLU(name="relu_conv1", bottoms=("conv1",), tops=("conv1",))
+    layers["pool3"] = replace(layers["pool3"], bottoms=("fire2",))
+    layers["pool5"] = replace(layers["pool5"], bottoms=("pool3",))
+    layers["conv15"] = replace(layers["conv15"], bottoms=("pool5",), outputs=32)  # type: ignore[call-arg]
+    chosen = [*names[: names.index("fire2") + 1], "pool3", "pool5", *names[names.index("conv15") :]]
+    return Network("Tiny", "data", whole.input_shape, tuple(layers[name] for name in chosen))
+
+
+TRAINABLE["tiny"] = Architecture(name="tiny", build=tiny, task="detector", trained_as="tiny")
+
+
 def recipe(**options: Any) -> Recipe:
     """One whose steps take milliseconds, float32, so that a run can be repeated to the bit."""
     defaults: dict[str, Any] = {
-        "network": "pyramid",
+        "network": "tiny",
+        "frozen": ("conv1",),
+        "normalized": "all",
         "input_size": (96, 96),
         "start": PYRAMID,
         "pictures": 48,
@@ -71,3 +96,16 @@ def kill_worker() -> None:
     (worker,) = multiprocessing.active_children()
     worker.kill()
     time.sleep(5)
+
+
+@contextmanager
+def locked_elsewhere(folder: Path) -> Iterator[None]:
+    """Lock a folder in another process, which is killed at the end of the block."""
+    code = "import sys; from pathlib import Path; from opencv_squeezedet.training.lock import lock_folder\n"
+    code += "lock = lock_folder(Path(sys.argv[1])); print('locked', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        yield
+        process.kill()

@@ -6,6 +6,7 @@ import errno
 import importlib.util
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from commands import PHOTO, write_cats
 from faults import KILL, Fault, library, run_with_faults
 from model_mutations import description, detector
 from networks import MODELS, random_weights
@@ -21,7 +23,6 @@ from networks import MODELS, random_weights
 from opencv_squeezedet.formats import onnx_bytes
 
 HELPERS = str(Path(__file__).parents[1] / "helpers")
-PHOTO = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
 MODEL = str(MODELS / "squeezedet_shuffle_voc")
 TEMPORARY = re.compile(
     r"\.[0-9a-f]{16}(\.\w+)?|sensitivity\.json|checkpoint\.new|_new-[0-9a-f]{32}|thing\.caffemodel\.(part|lock)|lock|_begun-.*"
@@ -30,14 +31,13 @@ TEMPORARY = re.compile(
 Seen = list[tuple[Fault, dict[str, bytes]]]
 """What is there after each fault."""
 
-needs_eval = pytest.mark.skipif(importlib.util.find_spec("faster_coco_eval") is None, reason="the extra [eval] is missing")
-needs_fetch = pytest.mark.skipif(importlib.util.find_spec("filelock") is None, reason="the extra [fetch] is missing")
-needs_train = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="the extra [train] is missing")
-needs_quantize = pytest.mark.skipif(
-    importlib.util.find_spec("onnxruntime") is None or importlib.util.find_spec("onnx") is None,
-    reason="the extra [quantize] is missing",
-)
-needs_arrow = pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="the extra [ray] is missing")
+
+def needs(extra: str, *libraries: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(None in map(importlib.util.find_spec, libraries), reason=f"the extra [{extra}] is missing")
+
+
+needs_eval, needs_fetch, needs_train = needs("eval", "faster_coco_eval"), needs("fetch", "filelock"), needs("train", "torch")
+needs_quantize, needs_arrow = needs("quantize", "onnx", "onnxruntime"), needs("ray", "pyarrow")
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +53,8 @@ def template(tmp_path: Path) -> Path:
     """A data set of one picture, a video, and a small model."""
     folder = tmp_path / "template"
     folder.mkdir()
+    write_cats(folder, sides=(60, 200, 290))
     photo = cv2.imread(str(PHOTO))
-    shutil.copy(PHOTO, folder / "a.jpg")
-    image = {"id": 1, "file_name": "a.jpg", "width": 451, "height": 300}
-    boxes = [{"image_id": 1, "category_id": 1, "bbox": [10, 3, side, side]} for side in (60, 200, 290)]
-    content = {"images": [image], "annotations": boxes, "categories": [{"id": 1, "name": "cat"}]}
-    (folder / "data.json").write_text(json.dumps(content))
     writer = cv2.VideoWriter(str(folder / "film.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (96, 96))
     for i in range(3):
         writer.write(np.roll(cv2.resize(photo, (96, 96)), 7 * i, axis=1))
@@ -69,14 +65,15 @@ def template(tmp_path: Path) -> Path:
     return folder
 
 
-def command(*arguments: str, imports: str = "") -> str:
+def command(line: str, imports: str = "") -> str:
+    name, *arguments = shlex.split(line)
     return f"""
 from importlib import import_module
 from opencv_squeezedet.cli import main
-import_module("opencv_squeezedet.cli.{arguments[0]}")
+import_module("opencv_squeezedet.cli.{name}")
 {imports}
 def work():
-    return main({list(arguments)!r})
+    return main({[name, *arguments]!r})
 """
 
 
@@ -114,41 +111,24 @@ torch.set_num_threads(1)
 torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # which imports more
 """
 EVAL = "import opencv_squeezedet.evaluation.plots, sklearn.cluster, faster_coco_eval, matplotlib.backends.backend_svg"
-REPORTS = ["--json", "a.json", "--csv", "a.csv", "--html", "a.html", "--save-results", "b.json"]
-COMPRESS = ["-o", "out.sdz", "--density", "0.5", "--bits", "4", "--pictures", ".", "--json", "told.json"]
-QUANTIZE = ["-o", "out.onnx", "--pictures", ".", "--count", "1", "--float", "0", "--json", "told.json"]
-TRAIN = ["--size", "64", "--batch", "1", "--pictures", "1", "--workers", "0", "--quiet"]
+COMPRESS = "compress small.onnx -o out.sdz --density 0.5 --bits 4 --pictures . --json b.json --quiet"
+QUANTIZE = "quantize small.onnx -o out.onnx --pictures . --count 1 --float 0 --json b.json --quiet"
+TRAIN = "train data.json -o run --size 64 --batch 1 --pictures 1 --workers 0 --quiet"
+REPORTS = "--json a.json --csv a.csv --html a.html --save-results b.json"
 WRITERS: list[Any] = [
-    pytest.param(command("detect", "a.jpg", "-o", "out", "--quiet"), id="detect"),
-    pytest.param(
-        command("detect", "a.jpg", "--no-image", "--json", "a.json", "--jsonl", "a.jsonl", "--csv", "a.csv", "--quiet"),
-        id="text",
-    ),
-    pytest.param(command("detect", "a.jpg", "--no-image", "--coco", "coco.json", "--yolo", "yolo", "--quiet"), id="yolo"),
-    pytest.param(command("detect", "a.jpg", "--no-image", "--voc", "voc", "--crops", "crops", "--quiet"), id="voc"),
-    pytest.param(command("detect", "film.avi", "-o", "out", "--quiet"), id="video"),
-    pytest.param(command("eval", "data.json", *REPORTS, "--quiet", imports=EVAL), id="eval", marks=needs_eval),
-    pytest.param(
-        command("anchors", "data.json", "--count", "2", "--json", "a.json", imports=EVAL), id="anchors", marks=needs_eval
-    ),
-    pytest.param(command("convert", MODEL, "out.onnx", imports=SQUEEZENET), id="onnx"),
-    pytest.param(command("convert", MODEL, "out.prototxt", imports=SQUEEZENET), id="caffe"),
-    pytest.param(
-        command("compress", "small.onnx", *COMPRESS, "--quiet", imports=f"{SQUEEZENET}, onnxruntime"),
-        id="compress",
-        marks=needs_quantize,
-    ),
-    pytest.param(
-        command("quantize", "small.onnx", *QUANTIZE, "--quiet", imports=f"{SQUEEZENET}, onnxruntime.quantization"),
-        id="quantize",
-        marks=needs_quantize,
-    ),
-    pytest.param(
-        command("label", "a.jpg", "--teacher", "embedded", "-o", "b.json", "--quiet", imports=TORCH),
-        id="label",
-        marks=needs_train,
-    ),
-    pytest.param(command("train", "data.json", "-o", "run", *TRAIN, imports=TORCH), id="train", marks=needs_train),
+    pytest.param(command("detect 1.jpg -o out --quiet"), id="detect"),
+    pytest.param(command("detect 1.jpg --no-image --json a.json --jsonl a.jsonl --csv a.csv --quiet"), id="text"),
+    pytest.param(command("detect 1.jpg --no-image --coco coco.json --yolo yolo --quiet"), id="yolo"),
+    pytest.param(command("detect 1.jpg --no-image --voc voc --crops crops --quiet"), id="voc"),
+    pytest.param(command("detect film.avi -o out --quiet"), id="video"),
+    pytest.param(command(f"eval data.json {REPORTS} --quiet", EVAL), id="eval", marks=needs_eval),
+    pytest.param(command("anchors data.json --count 2 --json a.json", EVAL), id="anchors", marks=needs_eval),
+    pytest.param(command(f"convert '{MODEL}' out.onnx", SQUEEZENET), id="onnx"),
+    pytest.param(command(f"convert '{MODEL}' out.prototxt", SQUEEZENET), id="caffe"),
+    pytest.param(command(COMPRESS, f"{SQUEEZENET}, onnxruntime"), id="compress", marks=needs_quantize),
+    pytest.param(command(QUANTIZE, f"{SQUEEZENET}, onnxruntime.quantization"), id="quantize", marks=needs_quantize),
+    pytest.param(command("label 1.jpg --teacher embedded -o b.json --quiet", TORCH), id="label", marks=needs_train),
+    pytest.param(command(TRAIN, TORCH), id="train", marks=needs_train),
     pytest.param(FETCH, id="fetch", marks=needs_fetch),
     pytest.param(PART, id="batch", marks=needs_arrow),
 ]
@@ -220,32 +200,19 @@ def outcomes(preloaded: Path, writer: str, template: Path, mode: int) -> tuple[d
     return everything, others
 
 
-def check_whole(before: dict[str, bytes], everything: dict[str, bytes], found: dict[str, bytes]) -> None:
-    for name, content in found.items():
-        assert content in (everything.get(name), before.get(name)), name
-    assert before.keys() <= found.keys()
-
-
 @pytest.mark.slow
+@pytest.mark.parametrize("mode", [KILL, errno.ENOSPC], ids=["a kill", "a full disk"])
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_kill_at_every_call(writer: str, preloaded: Path, template: Path) -> None:
-    everything, killed = outcomes(preloaded, writer, template, KILL)
+def test_a_fault_at_every_call(writer: str, mode: int, preloaded: Path, template: Path) -> None:
+    """On a full disk: one line, and nothing left behind, except what cannot be removed."""
+    everything, faults = outcomes(preloaded, writer, template, mode)
     before = results(template)
-    for fault, found in killed:
-        assert fault.status == -9, fault
-        check_whole(before, everything, found)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("writer", WRITERS)
-def test_an_error_at_every_call(writer: str, preloaded: Path, template: Path) -> None:
-    """Of a full disk: one line, and nothing left behind, but for what cannot be removed."""
-    everything, failed = outcomes(preloaded, writer, template, errno.ENOSPC)
-    before = results(template)
-    for fault, found in failed:
-        check_whole(before, everything, found)
-        assert fault.status in (0, 1, 2), fault
-        if fault.status:
+    for fault, found in faults:
+        for name, content in found.items():
+            assert content in (everything.get(name), before.get(name)), name
+        assert before.keys() <= found.keys()
+        assert fault.status in ((-9,) if mode == KILL else (0, 1, 2)), fault
+        if mode != KILL and fault.status:
             assert "No space left on device" in fault.error or "is the disk full?" in fault.error, fault
             assert len(fault.error.splitlines()) == 1 or "fetching" in fault.error, fault
 
@@ -261,7 +228,7 @@ def test_files_that_belong_together_at_every_error(
 ) -> None:
     """Either all are new, or none is."""
     prepare_more(template)
-    writer = command("convert", MODEL, "out.prototxt", imports=SQUEEZENET)
+    writer = command(f"convert '{MODEL}' out.prototxt", SQUEEZENET)
     everything, failed = outcomes(preloaded, writer, template, errno.EACCES)
     before = results(template)
     for fault, found in failed:

@@ -10,7 +10,6 @@ import argparse
 import functools
 import http.server
 import importlib
-import json
 import os
 import posixpath
 import shutil
@@ -22,11 +21,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from commands import write_cats
+from networks import ROOT
 
 from opencv_squeezedet.cli import SUBCOMMANDS, main
 from opencv_squeezedet.cli.parser import make_parser
 
-ROOT = Path(__file__).parents[2]
 SITE = Path(os.environ.get("SQUEEZEDET_SITE", ROOT / "build" / "site"))
 SCREENSHOTS = os.environ.get("SQUEEZEDET_SCREENSHOTS")
 WIDTHS = {"wide": 1280, "narrow": 400}
@@ -218,13 +218,6 @@ def test_search_finds_a_name(browser: Any, address: str) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_report_of_an_evaluation(browser: Any, tmp_path: Path, width: str) -> None:
     pytest.importorskip("faster_coco_eval", reason="the extra [eval] brings it")
-    shutil.copy(ROOT / "samples" / "chelsea.jpg", tmp_path / "1.jpg")
-    truth = {
-        "images": [{"id": 1, "file_name": "1.jpg", "width": 451, "height": 300}],
-        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [20, 0, 425, 300], "area": 127500, "iscrowd": 0}],
-        "categories": [{"id": 1, "name": "cat"}],
-    }
-    (tmp_path / "truth.json").write_text(json.dumps(truth))
     report = tmp_path / "report.html"
-    assert main(["eval", str(tmp_path / "truth.json"), "--html", str(report), "--quiet"]) == 0
+    assert main(["eval", str(write_cats(tmp_path)), "--html", str(report), "--quiet"]) == 0
     look(browser, report.as_uri(), "report.html", width)

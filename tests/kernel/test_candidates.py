@@ -8,28 +8,11 @@ import math
 import numpy as np
 import pytest
 from examples import examples
-from head_cases import (
-    HEAD,
-    NOT_FINITE,
-    ONE_CELL,
-    anchors_of,
-    line_of_boxes,
-    random_blobs,
-    shaped,
-)
+from head_cases import HEAD, NOT_FINITE, ONE_CELL, anchors_of, line_of_boxes, random_blobs, shaped
 from hypothesis import given
 from hypothesis import strategies as st
 
 import opencv_squeezedet as sd
-
-# ---- order and ties -----------------------------------------------------------------------------------------------------
-
-
-def test_descending_score_then_anchor() -> None:
-    head, blobs = line_of_boxes([0.5, 0.75, 0.25, 0.75, 0.5, 1.0, 0.75])
-    found = sd.postprocess(*blobs, head, score_threshold=0)
-    assert anchors_of(found) == [5, 1, 3, 6, 0, 4, 2]
-    assert found.confidence.tolist() == [1, 0.75, 0.75, 0.75, 0.5, 0.5, 0.25]
 
 
 @pytest.mark.parametrize("top_n", [1, 2, 3, 5, 100])
@@ -67,16 +50,6 @@ def test_top_n_is_by_score_then_anchor(seed: int, layout: str, top_n: int) -> No
     np.testing.assert_array_equal(found.xyxy, sd.decode(blobs[0], head)[order])
 
 
-def test_top_n_counts_over_all_classes() -> None:
-    classes = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [0, 1]], np.float32)
-    conf = np.array([0.9, 0.8, 0.7, 0.6, 0.5], np.float32)
-    found = sd.postprocess(np.zeros((5, 4), np.float32), classes, conf, ONE_CELL, top_n=2, nms_threshold=1)
-    assert found.class_id.tolist() == [0, 0]
-
-
-# ---- the score threshold ------------------------------------------------------------------------------------------------
-
-
 def test_the_score_must_be_above_the_threshold() -> None:
     head, blobs = line_of_boxes([0.5, np.nextafter(np.float32(0.5), np.float32(1)), 0.49, 0.75])
     assert anchors_of(sd.postprocess(*blobs, head, score_threshold=0.5)) == [3, 1]
@@ -108,9 +81,6 @@ def test_scores_above_one() -> None:
     found = sd.postprocess(delta, classes, conf, head, score_threshold=1)
     assert anchors_of(found) == [2, 1, 0]
     assert found.confidence.tolist() == [math.inf, math.inf, np.float32(3e38) / 2]
-
-
-# ---- what is not finite -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", NOT_FINITE)

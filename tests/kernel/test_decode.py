@@ -5,12 +5,7 @@ from __future__ import annotations
 import numpy as np
 import reference
 from examples import examples
-from head_cases import (
-    NOT_FINITE,
-    ONE_CELL,
-    Blobs,
-    heads_and_blobs,
-)
+from head_cases import NOT_FINITE, ONE_CELL, Blobs, heads_and_blobs
 from hypothesis import given
 
 import opencv_squeezedet as sd

@@ -1,8 +1,10 @@
-"""sd.nms against OpenCV's own, against the reference, and next to the threshold."""
+"""`nms` against OpenCV's own, against the reference, and next to the threshold; soft NMS in the fused pass."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from functools import partial
 from typing import Any
 
 import cv2
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import reference
 from examples import examples
+from head_cases import ONE_CELL, unaligned
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -34,51 +37,25 @@ def random_boxes(seed: int, count: int, whole: bool = False) -> tuple[NDArray[np
 CASES = st.tuples(st.integers(0, 2**32), st.integers(0, 40), st.booleans(), st.integers(1, 4), st.floats(0, 1))
 
 
-# ---- against OpenCV -----------------------------------------------------------------------------------------------------
-
-
 def opencv(boxes: NDArray[np.float64], scores: NDArray[np.float64], threshold: float) -> list[int]:
     """cv2.dnn.NMSBoxes of all boxes; it takes x, y, width, height, and float32 scores above 0."""
     xywh = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
     return np.ravel(cv2.dnn.NMSBoxes(xywh.tolist(), scores.tolist(), 0.0, threshold)).astype(int).tolist()
 
 
-def single(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rounded to float32: what OpenCV keeps of a score."""
-    return values.astype(np.float32).astype(np.float64)
-
-
-def near_threshold(boxes: NDArray[np.float64], threshold: float) -> bool:
-    """OpenCV's IoU is a float32."""
-    return bool((np.abs(reference.iou(boxes) - threshold) < 1e-5).any())
-
-
-@examples(200)
+@examples(300)
 @given(CASES)
-def test_greedy_is_opencv(case: tuple[int, int, bool, int, float]) -> None:
-    seed, count, whole, _, threshold = case
-    boxes, scores = random_boxes(seed, count, whole)
-    scores = single(scores)
-    assume(count and not near_threshold(boxes, threshold))
-    assert sd.nms(boxes, scores, nms_threshold=threshold).tolist() == opencv(boxes, scores, threshold)
-
-
-@examples(100)
-@given(CASES)
-def test_greedy_of_classes_is_opencv_class_by_class(case: tuple[int, int, bool, int, float]) -> None:
+def test_greedy_is_opencv_class_by_class(case: tuple[int, int, bool, int, float]) -> None:
     seed, count, whole, classes, threshold = case
     boxes, scores = random_boxes(seed, count, whole)
-    scores = single(scores)
-    class_ids = np.random.default_rng(seed + 1).integers(-1, classes, count)
-    assume(count and not near_threshold(boxes, threshold))
-    kept = sd.nms(boxes, scores, class_ids, nms_threshold=threshold)
+    scores = scores.astype(np.float32).astype(np.float64)  # what OpenCV keeps of a score
+    class_ids = np.random.default_rng(seed + 1).integers(-1, classes - 1, count)
+    assume(count and not (np.abs(reference.iou(boxes) - threshold) < 1e-5).any())  # OpenCV's IoU is a float32
+    kept = sd.nms(boxes, scores, None if classes == 1 else class_ids, nms_threshold=threshold)
     for class_id in np.unique(class_ids):
         members = np.flatnonzero(class_ids == class_id)
         expected = members[opencv(boxes[members], scores[members], threshold)]
         assert kept[class_ids[kept] == class_id].tolist() == expected.tolist()
-
-
-# ---- against the reference ----------------------------------------------------------------------------------------------
 
 
 @examples(300)
@@ -100,9 +77,6 @@ def test_both_kinds_are_the_reference(
     expected = reference.nms(boxes, scores, class_ids, threshold, kind, top_n=top_n)
     assert kept.dtype == np.intp
     assert kept.tolist() == expected.tolist()
-
-
-# ---- next to the threshold ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -142,9 +116,6 @@ def test_the_smallest_overlap_is_above_zero(kind: Any) -> None:
 def test_sides_have_no_plus_one() -> None:
     """100 / 200 without it, 121 / 231 with it."""
     assert sd.nms([[0, 0, 10, 10], [0, 0, 10, 20]], [0.9, 0.8], nms_threshold=0.51).tolist() == [0, 1]
-
-
-# ---- the two kinds, classes, ties, top-n --------------------------------------------------------------------------------
 
 
 def test_a_chain() -> None:
@@ -189,9 +160,6 @@ def test_top_n_of_ties_is_by_index() -> None:
         assert sd.nms(boxes, np.ones(100), nms_threshold=0.5, top_n=top_n).tolist() == list(range(top_n))
 
 
-# ---- odd boxes and scores -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
 def test_boxes_without_area_overlap_nothing(kind: Any, threshold: float) -> None:
@@ -219,10 +187,9 @@ def test_any_finite_score(kind: Any) -> None:
 
 @pytest.mark.parametrize("empty", [[], np.zeros((0, 4)), np.zeros((0, 4), np.float32), np.array([], object)])
 @pytest.mark.parametrize("class_ids", [None, [], np.zeros(0, np.int64)])
-@pytest.mark.parametrize("top_n", [None, 5])
-def test_nothing(empty: Any, class_ids: Any, top_n: int | None) -> None:
-    kept = sd.nms(empty, [], class_ids, nms_threshold=0.5, top_n=top_n)
-    assert (kept.shape, kept.dtype) == ((0,), np.intp)
+def test_nothing(empty: Any, class_ids: Any) -> None:
+    for kept in (sd.nms(empty, [], class_ids, nms_threshold=0.5, top_n=5), *sd.soft_nms(empty, [], class_ids)):
+        assert kept.shape == (0,)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int16, np.uint8, ">f8"])
@@ -236,15 +203,8 @@ def test_any_real_type(dtype: Any) -> None:
 
 def test_arrays_at_odd_addresses() -> None:
     """Loading these as they are is an error that a sanitizer reports, and that some processors cannot do."""
-
-    def unaligned(values: Any) -> NDArray[Any]:
-        array = np.array(values)
-        memory = np.frombuffer(b"?" + array.tobytes(), np.uint8)
-        return memory[1:].view(array.dtype).reshape(array.shape)
-
-    boxes, scores, class_ids = unaligned(np.array(CHAIN, np.float64)), unaligned([0.9, 0.8, 0.7]), unaligned([1, 1, 1])
-    assert not boxes.flags.aligned
-    assert sd.nms(boxes, scores, class_ids, nms_threshold=0.4).tolist() == [0, 2]
+    arrays = map(unaligned, (np.array(CHAIN, np.float64), np.array([0.9, 0.8, 0.7]), np.array([1, 1, 1])))
+    assert sd.nms(*arrays, nms_threshold=0.4).tolist() == [0, 2]
 
 
 def test_arguments_are_not_changed() -> None:
@@ -252,11 +212,7 @@ def test_arguments_are_not_changed() -> None:
     before = boxes.copy(), scores.copy()
     boxes.flags.writeable = scores.flags.writeable = False
     assert 0 < len(sd.nms(boxes, scores, np.zeros(30, int), nms_threshold=0.2)) < 30
-    np.testing.assert_array_equal(boxes, before[0])
-    np.testing.assert_array_equal(scores, before[1])
-
-
-# ---- soft NMS, in the fused pass ----------------------------------------------------------------------------------------
+    assert all(map(np.array_equal, (boxes, scores), before))
 
 
 def soft(boxes: list[tuple[float, float]], **options: Any) -> list[tuple[float, float]]:
@@ -269,8 +225,8 @@ def soft(boxes: list[tuple[float, float]], **options: Any) -> list[tuple[float, 
     delta[:, 0] = [shift for shift, _ in boxes]
     classes = np.tile(np.float32([1, 0]), (len(boxes), 1))
     found = sd.postprocess(delta, classes, conf, head)
-    places = np.round((found.xyxy[:, 0] - 990) / 20, 3)
-    return list(zip(places.tolist(), found.confidence.tolist(), strict=True))
+    shifts = np.round((found.xyxy[:, 0] - 990) / 20, 3)
+    return list(zip(shifts.tolist(), found.confidence.tolist(), strict=True))
 
 
 def test_soft_nms_by_its_formula() -> None:
@@ -280,54 +236,26 @@ def test_soft_nms_by_its_formula() -> None:
     third_again = third * math.exp(-(0.6**2) / 0.5)
     assert third > second > third_again  # the third is taken before the second
     second_again = second * math.exp(-(0.6**2) / 0.5)
-    assert [place for place, _ in found] == [0, 0.5, 9, 0.25]
+    assert [shift for shift, _ in found] == [0, 0.5, 9, 0.25]
     assert [score for _, score in found] == pytest.approx([0.9, third, 0.5, second_again], rel=1e-6)
 
 
-@pytest.mark.parametrize("sigma", [1e-300, 0.01, 0.5, 1e300])
-def test_sigma(sigma: float) -> None:
-    found = soft([(0, 0.9), (0.25, 0.8), (9, 0.5)], soft_sigma=sigma, score_threshold=0.0)
-    lowered = 0.8 * math.exp(-(0.36 / sigma))
-    assert found == [
-        (place, pytest.approx(score, rel=1e-6))
-        for score, place in sorted([(0.9, 0), (lowered, 0.25), (0.5, 9)], reverse=True)
-        if score > 0
-    ]
-
-
-def test_soft_nms_ends_at_the_score_threshold() -> None:
-    lowered = float(np.float32(0.8)) * math.exp(-(0.6**2) / 0.5)
-    for beside, count in ((1e-9, 1), (-1e-9, 2)):
-        assert len(soft([(0, 0.9), (0.25, 0.8)], score_threshold=lowered + beside)) == count
-    assert len(soft([(0, 0.9), (9, 0.5)], score_threshold=0.5)) == 1
-
-
-def test_soft_nms_knows_no_nms_threshold() -> None:
+def test_soft_nms_has_no_nms_threshold() -> None:
     boxes = [(0, 0.9), (0.25, 0.8), (0.5, 0.7), (9, 0.5)]
     assert soft(boxes, nms_threshold=0.0) == soft(boxes, nms_threshold=1.0) == soft(boxes)
 
 
 def test_soft_nms_of_ties_is_by_anchor() -> None:
     """Also of scores that became equal: both neighbours of the best box lose the same."""
-    assert [place for place, _ in soft([(3, 0.5), (1, 0.5), (2, 0.5)])] == [3, 1, 2]
-    head = sd.HeadConfig(
-        input_size=(100, 100), grid=(1, 1), anchors=((16, 16),) * 3, labels=("a",), score_threshold=0.1, nms_kind="soft"
-    )
-    delta = np.array([[0.5, 0, 0, 0], [-0.5, 0, 0, 0], [0, 0, 0, 0]], np.float32)
-    conf = np.array([0.5, 0.5, 0.9], np.float32)
-    found = sd.postprocess(delta, np.ones((3, 1), np.float32), conf, head, soft_sigma=10.0)
-    assert found.xyxy[:, 0].tolist() == [42, 50, 34]
-    assert found.confidence[1] == found.confidence[2] < 0.5
+    assert [shift for shift, _ in soft([(3, 0.5), (1, 0.5), (2, 0.5)])] == [3, 1, 2]
+    assert [shift for shift, _ in soft([(0.5, 0.5), (-0.5, 0.5), (0, 0.9)], soft_sigma=10.0)] == [0, 0.5, -0.5]
 
 
 @pytest.mark.parametrize("class_agnostic", [False, True])
 def test_soft_nms_within_classes(class_agnostic: bool) -> None:
-    head = sd.HeadConfig(input_size=(100, 100), grid=(1, 1), anchors=((20, 20),) * 2, labels=("a", "b"), nms_kind="soft")
-    classes, conf = np.eye(2, dtype=np.float32), np.array([0.75, 0.5], np.float32)
-    options = {"score_threshold": 0.01, "class_agnostic": class_agnostic}
-    found = sd.postprocess(np.zeros((2, 4), np.float32), classes, conf, head, **options)
-    assert found.class_id.tolist() == [0, 1]
-    assert found.confidence.tolist() == pytest.approx([0.75, 0.5 * math.exp(-1 / 0.5) if class_agnostic else 0.5])
+    head = dataclasses.replace(ONE_CELL, anchors=((20, 20),) * 2, nms_kind="soft", class_agnostic=class_agnostic)
+    found = sd.postprocess(np.zeros((2, 4), np.float32), np.eye(2, dtype=np.float32), np.float32([0.75, 0.5]), head)
+    assert found.class_id.tolist() == ([0] if class_agnostic else [0, 1])  # 0.5 * e^-2 is below the threshold of 0.1
 
 
 def test_candidates_vote_with_the_scores_they_had() -> None:
@@ -337,74 +265,67 @@ def test_candidates_vote_with_the_scores_they_had() -> None:
     assert found[0] == (pytest.approx(0.5 * weight / (0.75 + weight), abs=1e-3), 0.75)
 
 
-# ---- what is refused ----------------------------------------------------------------------------------------------------
+SHAPES = [
+    ((4,), 1),
+    ((1, 3), 1),
+    ((1, 5), 1),
+    ((1, 4), 2),
+    ((1, 4), (1, 1)),
+    ((1, 4), ()),
+    ((1, 4), 0),
+    (0, 1),
+    ((1, 1, 4), 1),
+]
+ARGUMENTS: list[tuple[str, Any, type[Exception], str]] = [
+    ("class_ids", [0], ValueError, r".*\(2,\).*got \(1,\)"),
+    ("class_ids", [[0, 1]], ValueError, r".*\(2,\).*got \(1, 2\)"),
+    ("class_ids", 0, ValueError, r".*\(2,\).*got \(\)"),
+    ("class_ids", [0.0, 1.0], TypeError, ".*got float64"),
+    ("class_ids", [True, False], TypeError, ".*got bool"),
+    ("class_ids", ["a", "b"], TypeError, ".*got <U1"),
+    ("class_ids", [None, 1], TypeError, ".*got object"),
+    *(
+        (name, np.zeros(shape, np.int8).astype(dtype), TypeError, ".*got ")
+        for name, shape in (("xyxy", (2, 4)), ("scores", 2))
+        for dtype in (bool, complex, object, "S1")
+    ),
+    ("top_n", 0, ValueError, ".*got 0"),
+    ("top_n", -1, ValueError, ".*got -1"),
+    ("top_n", 1.5, TypeError, ".*got 1.5"),
+    ("top_n", True, TypeError, ".*got True"),
+]
+OPTIONS: list[tuple[str, Any, type[Exception], str]] = [
+    ("nms_threshold", math.nan, ValueError, ".*got nan"),
+    ("nms_threshold", -0.1, ValueError, ".*got -0.1"),
+    ("nms_threshold", 1.1, ValueError, ".*got 1.1"),
+    ("nms_threshold", "0.5", TypeError, ".*got '0.5'"),
+    ("nms_threshold", None, TypeError, ".*got None"),
+    ("nms_kind", "hard", ValueError, f".*{', '.join(map(repr, NMS_KINDS))}.*got 'hard'"),
+    ("nms_kind", "soft", ValueError, " 'soft'.*soft_nms"),
+]
+SOFT_OPTIONS: list[tuple[str, Any, type[Exception], str]] = [
+    ("soft_sigma", 0, ValueError, ".*got 0.0"),
+    ("soft_sigma", math.nan, ValueError, ".*got nan"),
+    ("soft_sigma", None, TypeError, ".*got None"),
+    ("score_threshold", -0.1, ValueError, ".*got -0.1"),
+    ("score_threshold", "0.5", TypeError, ".*got '0.5'"),
+]
+CALLS = [(partial(sd.nms, nms_threshold=0.5), [*ARGUMENTS, *OPTIONS]), (sd.soft_nms, [*ARGUMENTS, *SOFT_OPTIONS])]
 
 
-@pytest.mark.parametrize(
-    ("boxes", "scores"),
-    [
-        ([0, 0, 1, 1], [0.5]),
-        ([[0, 0, 1]], [0.5]),
-        ([[0, 0, 1, 1, 1]], [0.5]),
-        ([[0, 0, 1, 1]], [0.5, 0.4]),
-        ([[0, 0, 1, 1]], [[0.5]]),
-        ([[0, 0, 1, 1]], 0.5),
-        ([[0, 0, 1, 1]], []),
-        ([], [0.5]),
-        ([[[0, 0, 1, 1]]], [0.5]),
-    ],
-)
+@pytest.mark.parametrize(("boxes", "scores"), SHAPES)
 def test_wrong_shapes(boxes: Any, scores: Any) -> None:
-    with pytest.raises(ValueError, match=r"xyxy \(N, 4\) and scores \(N,\).*got \("):
-        sd.nms(boxes, scores, nms_threshold=0.5)
-
-
-@pytest.mark.parametrize("dtype", [bool, complex, object, "S1"])
-def test_wrong_types(dtype: Any) -> None:
-    boxes, scores = np.zeros((2, 4)), np.zeros(2)
-    with pytest.raises(TypeError, match=r"xyxy.*got "):
-        sd.nms(boxes.astype(np.int8).astype(dtype), scores, nms_threshold=0.5)
-    with pytest.raises(TypeError, match=r"scores.*got "):
-        sd.nms(boxes, scores.astype(np.int8).astype(dtype), nms_threshold=0.5)
+    for call, _ in CALLS:
+        with pytest.raises(ValueError, match=r"xyxy \(N, 4\) and scores \(N,\).*got \("):
+            call(np.zeros(boxes), np.zeros(scores))
 
 
 @pytest.mark.parametrize(
-    ("class_ids", "error", "message"),
-    [
-        ([0], ValueError, r"class_ids.*\(2,\).*got \(1,\)"),
-        ([[0, 1]], ValueError, r"class_ids.*\(2,\).*got \(1, 2\)"),
-        (0, ValueError, r"class_ids.*\(2,\).*got \(\)"),
-        ([0.0, 1.0], TypeError, "class_ids.*got float64"),
-        ([True, False], TypeError, "class_ids.*got bool"),
-        (["a", "b"], TypeError, "class_ids.*got <U1"),
-        ([None, 1], TypeError, "class_ids.*got object"),
-    ],
+    ("call", "name", "value", "error", "message"), [(call, *row) for call, table in CALLS for row in table]
 )
-def test_wrong_class_ids(class_ids: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        sd.nms([FAR, FAR], [0.5, 0.4], class_ids, nms_threshold=0.5)
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"nms_threshold": math.nan}, ValueError, "nms_threshold.*got nan"),
-        ({"nms_threshold": -0.1}, ValueError, r"nms_threshold.*got -0.1"),
-        ({"nms_threshold": 1.1}, ValueError, r"nms_threshold.*got 1.1"),
-        ({"nms_threshold": "0.5"}, TypeError, "nms_threshold.*got '0.5'"),
-        ({"nms_threshold": None}, TypeError, "nms_threshold.*got None"),
-        ({"nms_kind": "hard"}, ValueError, f"nms_kind.*{', '.join(map(repr, NMS_KINDS))}.*got 'hard'"),
-        ({"nms_kind": "soft"}, ValueError, "nms_kind 'soft'.*soft_nms"),
-        ({"top_n": 0}, ValueError, "top_n.*got 0"),
-        ({"top_n": -1}, ValueError, "top_n.*got -1"),
-        ({"top_n": 1.5}, TypeError, "top_n.*got 1.5"),
-        ({"top_n": True}, TypeError, "top_n.*got True"),
-    ],
-)
-@pytest.mark.parametrize("count", [0, 2])
-def test_wrong_options(options: dict[str, Any], error: type[Exception], message: str, count: int) -> None:
-    with pytest.raises(error, match=message):
-        sd.nms([FAR] * count, [0.5] * count, **{"nms_threshold": 0.5, **options})
+def test_wrong_arguments(call: Any, name: str, value: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"^{name}{message}"):
+        call(**{"xyxy": [FAR, FAR], "scores": [0.5, 0.4], name: value})
 
 
 def test_the_threshold_has_no_default() -> None:

@@ -9,28 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from examples import examples
-from head_cases import (
-    GOOD,
-    HEAD,
-    NAMES,
-    heads,
-    pictures,
-)
+from head_cases import GOOD, HEAD, NAMES, heads, pictures
 from hypothesis import given
 from hypothesis import strategies as st
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import HeadConfig
-
-
-@pytest.mark.parametrize("count", [0, 1, 3, 20])
-@pytest.mark.parametrize("layout", ["hwc", "chw"])
-def test_batch_is_its_pictures(count: int, layout: str) -> None:
-    head = dataclasses.replace(HEAD, layout=layout, score_threshold=0.1)
-    blobs = pictures(head, count)
-    singles = [sd.postprocess(*picture, head) for picture in zip(*blobs, strict=True)]
-    assert sd.postprocess_batch(*blobs, head) == singles
-    assert sum(map(len, singles)) >= count
 
 
 @examples(100)
@@ -44,17 +28,13 @@ def test_any_batch_is_its_pictures(head: HeadConfig, seed: int, count: int, data
 
 
 def test_batch_image_sizes() -> None:
-    blobs = pictures(HEAD, 2)
-    one, two = (
-        sd.postprocess(*(blob[at] for blob in blobs), HEAD, image_size=size) for at, size in enumerate([(640, 480), (99, 7)])
-    )
-    assert sd.postprocess_batch(*blobs, HEAD, image_size=[(640, 480), (99, 7)]) == [one, two]
-    assert sd.postprocess_batch(*blobs, HEAD, image_size=np.array([(640, 480), (99, 7)])) == [one, two]
-    same = sd.postprocess_batch(*blobs, HEAD, image_size=(640, 480))
-    assert same[0] == one
-    assert same[1] == sd.postprocess(*(blob[1] for blob in blobs), HEAD, image_size=(640, 480)) != two
-    assert sd.postprocess_batch(*pictures(HEAD, 0), HEAD, image_size=(640, 480)) == []
-    assert sd.postprocess_batch(*pictures(HEAD, 0), HEAD, image_size=[]) == []
+    blobs, sizes = pictures(HEAD, 2), [(640, 480), (99, 7)]
+    singles = [sd.postprocess(*(blob[i] for blob in blobs), HEAD, image_size=size) for i, size in enumerate(sizes)]
+    assert sd.postprocess_batch(*blobs, HEAD, image_size=np.array(sizes)) == singles
+    both = sd.postprocess_batch(*blobs, HEAD, image_size=(640, 480))
+    assert both == sd.postprocess_batch(*blobs, HEAD, image_size=[(640, 480)] * 2) != singles
+    for size in ((640, 480), []):
+        assert sd.postprocess_batch(*pictures(HEAD, 0), HEAD, image_size=size) == []
 
 
 @pytest.mark.parametrize("layout", ["hwc", "chw"])
@@ -66,8 +46,6 @@ def test_batch_takes_every_shape(layout: str) -> None:
         reshaped = [blob.reshape(3, *shape) for blob, shape in zip(blobs, shapes, strict=True)]
         assert sd.postprocess_batch(*reshaped, head) == expected
 
-
-# ---- what is refused ----------------------------------------------------------------------------------------------------
 
 BATCH_SHAPES = [
     (0, (3, 4, 8), r"delta_bbox.*\(3, 3, 4, 8\).*got \(3, 4, 8\)"),
@@ -92,18 +70,13 @@ def test_wrong_batch_shapes(at: int, shape: tuple[int, ...], message: str) -> No
     ("size", "message"),
     [
         ([(4, 5)], r"image_size.*\b2\b.*got 1"),
-        ([(4, 5)] * 3, r"image_size.*\b2\b.*got 3"),
         ([], r"image_size.*\b2\b.*got 0"),
         ([(4, 5), (4, 0)], "image_size.*got 0"),
         ([(4, 5), (4, 5, 6)], r"image_size.*got \(4, 5, 6\)"),
         ([(4, 5), 4], "image_size.*got 4"),
+        (5, "image_size must be"),
     ],
 )
 def test_wrong_batch_image_sizes(size: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         sd.postprocess_batch(*(np.stack([blob] * 2) for blob in GOOD), HEAD, image_size=size)
-
-
-def test_batch_image_size_that_is_no_sequence() -> None:
-    with pytest.raises((TypeError, ValueError), match="image_size must be"):
-        sd.postprocess_batch(*(np.stack([blob] * 2) for blob in GOOD), HEAD, image_size=5)

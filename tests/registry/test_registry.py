@@ -5,7 +5,6 @@ Everything is fetched from a server on this machine; no test reaches the publish
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib
 import json
@@ -13,17 +12,14 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from networks import MODELS
 from server import CONTENT, FILE, Server, bomb, entry, git_blob, in_a_process, serving
-from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import registry
@@ -34,11 +30,8 @@ from opencv_squeezedet.network.architectures import ARCHITECTURES
 from opencv_squeezedet.preprocess import Preprocess
 from opencv_squeezedet.registry import Entry, fetch
 
-pytest.importorskip("requests", reason="of the extra fetch")
-pytest.importorskip("filelock", reason="of the extra fetch")
-pytest.importorskip("platformdirs", reason="of the extra fetch")
-
-PUBLISHED = registry.entries()
+for _library in ("requests", "filelock", "platformdirs"):
+    pytest.importorskip(_library, reason="of the extra fetch")
 
 
 @pytest.fixture
@@ -77,30 +70,23 @@ def left(cache: Path) -> set[str]:
 
 
 def test_every_entry_can_be_proved_and_found() -> None:
-    assert list(registry.entries()) == [
-        "embedded",
-        "pyramid-voc",
-        "gsoc-voc",
-        "gsoc-imagenet",
-        "squeezenet-v1.0",
-        "squeezenet-v1.1",
-        "squeezenet-compressed",
-    ]
+    names = ["embedded", "pyramid-voc", "gsoc-voc", "gsoc-imagenet"]
+    names += ["squeezenet-v1.0", "squeezenet-v1.1", "squeezenet-compressed"]
+    assert list(registry.entries()) == names
     for one in registry.entries().values():
         assert one.sha256 or one.git_blob, one.name
         for digest, length in ((one.sha256, 64), (one.git_blob, 40)):
             assert digest is None or (len(digest) == length and int(digest, 16))
         assert one.architecture in ARCHITECTURES
         assert one.task in ("detector", "classifier")
-        assert one.what
-        assert one.licence
-        assert one.source
+        assert all((one.what, one.licence, one.source))
         assert (not one.urls) == (one.name == "embedded")
         assert all(url.startswith("https://") and url.endswith(f"/{one.file}") for url in one.urls)
         description = json.loads((MODELS / f"{one.definition}.json").read_text())
         width, height = Preprocess(**description["preprocess"]).size
         assert ARCHITECTURES[one.architecture].build().input_shape == (1, 3, height, width)
         assert ("head" in description) == (one.task == "detector")
+        assert one.name != "gsoc-voc" or sd.HeadConfig.from_dict(description["head"]) == sd.VOC
     assert len({one.file for one in registry.entries().values()}) == len(registry.entries())
 
 
@@ -130,19 +116,10 @@ def test_an_embedded_model_that_was_changed_is_noticed(tmp_path: Path, monkeypat
         fetch("embedded")
 
 
-@needs("weights/compressed_SqueezeNet.net")
-def test_the_published_compressed_file_is_recognized() -> None:
-    path = DATA / "weights" / "compressed_SqueezeNet.net"
-    assert registry.find_entry("squeezenet-compressed").problem(path) is None
-
-
 def test_a_git_blob_id_is_git_s(tmp_path: Path) -> None:
     """Beside the one that everybody knows, that of the empty file, and of a file that git's manual hashes."""
-    for content, expected in (
-        (b"", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"),
-        (b"test content\n", "d670460b4b4aece5915caf5c68d12f560a9fe3e4"),
-    ):
-        path = tmp_path / "blob"
+    path, known = tmp_path / "blob", {b"": "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"}
+    for content, expected in (known | {b"test content\n": "d670460b4b4aece5915caf5c68d12f560a9fe3e4"}).items():
         path.write_bytes(content)
         assert entry("x", git_blob=expected).problem(path) is None
         path.write_bytes(content + b"x")
@@ -178,36 +155,9 @@ def test_a_detector_by_its_name(published: Server, cache: Path, capfd: pytest.Ca
     assert left(cache) == {FILE}
     assert f"{published.url}/{FILE}\n" in capfd.readouterr().err
     sd.SqueezeDet("thing")
+    sd.SqueezeDet("thing", MODELS / f"{EMBEDDED}.caffemodel")
     assert len(published.requests) == 1
     assert capfd.readouterr() == ("", "")
-
-
-def test_the_gsoc_detector_by_its_name(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With random weights under the published layer names: the published file is not at hand."""
-    from networks import random_weights
-
-    from opencv_squeezedet.formats import caffemodel_bytes
-
-    published = PUBLISHED["gsoc-voc"]
-    network = ARCHITECTURES[published.architecture].build()
-    server.content = caffemodel_bytes(network, random_weights(network))
-    ours = dataclasses.replace(published, urls=(f"{server.url}/{published.file}",), git_blob=git_blob(server.content))
-    publish(monkeypatch, ours)
-    detector = sd.SqueezeDet("gsoc-voc")
-    assert detector.config == sd.VOC
-    picture = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
-    assert [blob.shape[1:] for blob in detector.forward(picture)] == [(23, 23, 36), (4761, 20), (23, 23, 9)]
-    assert server.requests == [("/SqueezeDet.caffemodel", None)]
-
-
-def test_detect_takes_the_name(published: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from opencv_squeezedet import cli
-
-    photo = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
-    assert cli.detect_main([str(photo), "--model", "thing", "--no-image"]) == 0
-    out, err = capfd.readouterr()
-    assert ": cat 0." in out
-    assert f"{published.url}/{FILE}\n" in err
 
 
 def test_a_classifier_is_no_detector_and_is_not_fetched_as_one(published: Server) -> None:
@@ -219,12 +169,6 @@ def test_a_classifier_is_no_detector_and_is_not_fetched_as_one(published: Server
     found = registry.find_network("namer", task="classifier")
     assert Path(str(found.weights)).read_bytes() == published.content
     assert found.stem == registry.find_entry("namer").stem
-
-
-def test_weights_of_one_s_own_with_the_published_definition(published: Server) -> None:
-    own = MODELS / f"{EMBEDDED}.caffemodel"
-    sd.SqueezeDet("thing", own)
-    assert published.requests == []
 
 
 def test_a_file_wins_over_a_name(published: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,23 +194,7 @@ def test_the_embedded_model_by_its_name_needs_nothing(monkeypatch: pytest.Monkey
     assert Model.load("embedded").head == Model.load().head
 
 
-def test_the_description_of_the_gsoc_model_is_voc() -> None:
-    import json
-
-    stem = registry.find_entry("gsoc-voc").stem
-    description = json.loads(Path(f"{stem}.json").read_text())
-    assert sd.HeadConfig.from_dict(description["head"]) == sd.VOC
-    assert Preprocess(**description["preprocess"]) == Preprocess((416, 416))
-
-
 # ---- a server's manners --------------------------------------------------------------------------------------------------
-
-
-def test_a_file_comes_once(server: Server, cache: Path) -> None:
-    assert fetched() == CONTENT
-    assert fetched() == CONTENT
-    assert server.requests == [(f"/{FILE}", None)]
-    assert left(cache) == {FILE}
 
 
 @pytest.mark.parametrize(
@@ -275,50 +203,40 @@ def test_a_file_comes_once(server: Server, cache: Path) -> None:
         (["truncate"], [None, "bytes=196608-"]),
         (["truncate", "no range"], [None, "bytes=196608-"]),
         (["truncate", "drop"], [None, "bytes=196608-", "bytes=196608-"]),
-        (["truncate", "truncate"], [None, "bytes=196608-", "bytes=196608-"]),
         (["truncate", "other range"], [None, "bytes=196608-", None]),
         (["truncate", 416], [None, "bytes=196608-", None]),
         (["truncate in silence"], [None, None]),
         (["corrupt"], [None, None]),
         (["corrupt", "truncate", "corrupt"], [None, None, "bytes=196608-", None]),
-        (["drop"], [None, None]),
         (["drop", "drop", "drop"], [None] * 4),
         ([500], [None, None]),
         ([503, 429, 408], [None] * 4),
         (["redirect"], [None, None]),
         (["truncate", "redirect"], [None, "bytes=196608-", "bytes=196608-"]),
         (["compress"], [None]),
-        (["no range"], [None]),
         (["huge length"], [None]),
         (["long length"], [None]),
         (["short length"], [None, None]),
         (["negative length"], [None]),
         (["other name"], [None]),
         (["redirect upwards"], [None, None]),
+        (["stall"], [None, "bytes=196608-"]),
+        (["mute"], [None, None]),
     ],
     ids=str,
 )
 def test_what_is_over_soon(server: Server, cache: Path, manners: list[str | int], ranges: list[str | None]) -> None:
-    server.manners = manners
-    assert fetched() == CONTENT
+    server.manners = [*manners]
+    for _ in range(2):  # the second time from the cache folder
+        assert fetched(timeout=0.2 if manners[0] in ("stall", "mute") else 2) == CONTENT
     assert [span for _, span in server.requests] == ranges
     assert left(cache) == {FILE}
-
-
-@pytest.mark.parametrize("manner", ["stall", "mute"])
-def test_a_server_that_falls_silent(server: Server, cache: Path, manner: str) -> None:
-    server.manners = [manner]
-    start = time.monotonic()
-    assert fetched(timeout=0.2) == CONTENT
-    assert time.monotonic() - start < 5
-    assert server.requests[1][1] == ("bytes=196608-" if manner == "stall" else None)
 
 
 @pytest.mark.parametrize(
     ("manners", "message", "requests"),
     [
         ([404], r"404 Not Found\. ", 1),
-        ([403], r"403 Forbidden\. ", 1),
         ([500] * 4, r"500 Internal Server Error \(4 attempts\)\. ", 4),
         (["corrupt"] * 4, r"published.*git blob id is \w{40} instead of \w{40} \(4", 4),
         (["truncate in silence"] * 4, r"published.*git blob id", 4),
@@ -328,7 +246,6 @@ def test_a_server_that_falls_silent(server: Server, cache: Path, manner: str) ->
         (["redirect to a file"], r"'file:///etc/passwd'\. ", 1),
         (["two lengths"] * 4, r"\(4 attempts\)\. ", 4),
         (["bomb in a bomb"], r"'gzip, gzip'.*\. ", 1),
-        (["redirect elsewhere"], r"'ftp://127.0.0.1/x'\. ", 1),
     ],
     ids=str,
 )
@@ -340,22 +257,16 @@ def test_what_does_not_get_better(server: Server, cache: Path, manners: list[str
     wait_for("all requests", lambda: len(server.requests) >= requests)  # the server notes them in a thread of its own
     assert len(server.requests) == requests
     assert not (cache / FILE).exists()
-    told = str(caught.value)
-    assert "'thing'" in told
-    assert all(part in told.rpartition("By hand")[2] for part in (f"{server.url}/{FILE}", repr(str(cache / FILE))))
+    message = str(caught.value)
+    assert "'thing'" in message
+    assert all(part in message.rpartition("By hand")[2] for part in (f"{server.url}/{FILE}", repr(str(cache / FILE))))
 
 
-def test_a_file_that_does_not_end(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("manner", ["endless", "bomb"])
+def test_a_file_that_is_too_large(manner: str, server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not end, or unpacks to a thousand times as much."""
     publish(monkeypatch, entry(f"{server.url}/{FILE}", size=len(CONTENT)))
-    server.manners = ["endless"]
-    with pytest.raises(FetchError, match=r"393216 bytes"):
-        fetched()
-    assert left(cache) == set()
-
-
-def test_a_file_that_unpacks_to_a_thousand_times_as_much(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    publish(monkeypatch, entry(f"{server.url}/{FILE}", size=len(CONTENT)))
-    server.manners = ["bomb"]
+    server.manners = [manner]
     bomb()
     tracemalloc.start()
     with pytest.raises(FetchError, match=r"393216 bytes"):
@@ -371,9 +282,6 @@ def test_nobody_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         url = f"{server.url}/{FILE}"
     publish(monkeypatch, entry(url))
     with pytest.raises(FetchError, match=r"Connection refused \(4 attempts\).*http"):
-        fetched()
-    publish(monkeypatch, entry(f"http://no-such-host.invalid/{FILE}"))
-    with pytest.raises(FetchError, match=r"\(4 attempts\).*http://no-such-host"):
         fetched()
 
 
@@ -408,37 +316,24 @@ def test_a_mirror_takes_the_place_of_the_published_address(
 @pytest.mark.parametrize(
     ("mirror", "message"),
     [
-        ("/no/such/folder", "/no/such/folder/thing.caffemodel: No such file or directory"),
-        ("file:///no/such/folder", "file:///no/such/folder/thing.caffemodel: No such file or directory"),
+        ("/no/such/folder", "/no/such/folder/thing.caffemodel: No such file"),
+        ("file:///no/such/folder", "file:///no/such/folder/thing.caffemodel: No such file"),
         ("ftp://host/x", "ftp://host/x/thing.caffemodel: only http, https and file"),
+        ("mirror", "not the published"),
     ],
 )
-def test_a_mirror_without_it(mirror: str, message: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_without_it(mirror: str, message: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mirror").mkdir()
+    Path("mirror", FILE).write_bytes(CONTENT[:-1] + b"?")
     monkeypatch.setenv(registry.MIRROR, mirror)
     publish(monkeypatch, entry("http://no-such-host.invalid/thing"))
-    with pytest.raises(FetchError) as caught:
-        fetched()
-    assert message in str(caught.value)
-
-
-def test_a_mirror_s_file_is_checked_too(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / FILE).write_bytes(CONTENT[:-1] + b"?")
-    monkeypatch.setenv(registry.MIRROR, str(tmp_path))
-    publish(monkeypatch, entry("http://no-such-host.invalid/thing"))
-    with pytest.raises(FetchError, match="not the published"):
+    with pytest.raises(FetchError, match=message):
         fetched()
     assert left(cache) == set()
 
 
 # ---- the cache folder ----------------------------------------------------------------------------------------------------
-
-
-def test_a_file_put_there_by_hand(server: Server, cache: Path) -> None:
-    cache.mkdir()
-    (cache / FILE).write_bytes(CONTENT)
-    assert fetched() == CONTENT
-    assert server.requests == []
-    assert left(cache) == {FILE}
 
 
 def test_a_wrong_file_put_there_by_hand(server: Server, cache: Path) -> None:
@@ -470,34 +365,14 @@ def test_a_cache_folder_that_cannot_be_made(server: Server, tmp_path: Path, monk
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is read-only for this user")
-def test_a_cache_folder_that_cannot_be_written_to(server: Server, cache: Path) -> None:
+def test_a_file_in_a_folder_that_cannot_be_written_to(server: Server, cache: Path) -> None:
     cache.mkdir()
     (cache / FILE).write_bytes(CONTENT)
     cache.chmod(0o500)
     try:
-        assert fetched() == CONTENT, "what is there can be used"
-        (cache / FILE).chmod(0o600)
-        cache.chmod(0o700)
-        (cache / FILE).unlink()
-        cache.chmod(0o500)
-        with pytest.raises(FetchError, match=r"\(Permission denied\).*OPENCV_SQUEEZEDET_CACHE"):
-            fetched()
+        assert fetched() == CONTENT
     finally:
         cache.chmod(0o700)
-
-
-def test_a_full_disk(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A limit on the size of files stands for the disk."""
-    resource = pytest.importorskip("resource", reason="limits of POSIX")
-    done = start_fetching(
-        server, before=f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (99_000, {resource.RLIM_INFINITY}))"
-    )
-    _, err = done.communicate(timeout=20)
-    assert done.returncode == 1
-    assert "FetchError: cannot fetch 'thing': " in err.splitlines()[-1]
-    assert "File too large" in err.splitlines()[-1]
-    assert not (cache / FILE).exists()
-    assert fetched() == CONTENT
 
 
 # ---- more than one process -----------------------------------------------------------------------------------------------
@@ -508,11 +383,8 @@ def start_fetching(server: Server, before: str = "") -> subprocess.Popen[str]:
     code = f"""{in_a_process(server)}
 {before}
 print(registry.fetch("thing", timeout=10))"""
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, "-c", code]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-X", "utf8", "-c", code], encoding="utf-8", **pipes)
 
 
 def wait_for(what: str, condition: object) -> None:
@@ -525,26 +397,15 @@ def wait_for(what: str, condition: object) -> None:
 
 def test_two_processes_fetch_once(server: Server, cache: Path) -> None:
     server.manners = ["slow"]
-    processes = [start_fetching(server) for _ in range(3)]
+    processes = [start_fetching(server) for _ in range(2)]
+    wait_for("a request", lambda: server.requests)
+    assert fetched(timeout=30) == CONTENT
     for process in processes:
         out, err = process.communicate(timeout=30)
         assert process.returncode == 0, err
         assert out == f"{cache / FILE}\n"
     assert len(server.requests) == 1
-    assert (cache / FILE).read_bytes() == CONTENT
     assert left(cache) == {FILE}
-
-
-def test_threads_fetch_once(server: Server) -> None:
-    server.manners = ["slow"]
-    results: list[bytes] = []
-    threads = [threading.Thread(target=lambda: results.append(fetched())) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    assert results == [CONTENT] * 4
-    assert len(server.requests) == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

@@ -24,7 +24,7 @@ from opencv_squeezedet.training.advice import what_next  # noqa: E402
 LABELS = ("a", "b")
 
 
-def test_the_usual_length() -> None:
+def test_the_default_length() -> None:
     assert [default_pictures(count) for count in (1, 120, 131, 292, 8333)] == [12_000, 12_000, 13_100, 29_200, 240_000]
 
 
@@ -78,9 +78,7 @@ def test_small_objects_are_missed() -> None:
     truth = [([BIG, SMALL], [0, 1])] * 12
     found = [[(BIG, 0.9, 0)]] * 12
     lines = advice(truth, found)
-    assert lines[0] == (
-        "the recall of objects smaller than 32 pixels of the input is 0 %, that of others 100 %: try a larger --size"
-    )
+    assert "smaller than 32 pixels of the input is 0 %, that of others 100 %: try a larger --size" in lines[0]
     assert not any("--size" in line for line in advice(truth, found, input_size=(400, 400)))  # there they are not small
     assert not any("--size" in line for line in advice(truth[:9], found[:9]))  # too few to say
 
@@ -94,7 +92,7 @@ def test_a_curve_that_rises() -> None:
 
 def test_few_objects() -> None:
     (line,) = advice([([BIG], [0])], [[(BIG, 0.9, 0)]], train=7)
-    assert line == "classes with few objects: a (7), b (7); annotate more of them"
+    assert "a (7), b (7)" in line
 
 
 @pytest.mark.parametrize(

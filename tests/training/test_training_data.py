@@ -115,23 +115,19 @@ def test_what_is_cut_away() -> None:
     outcomes = Counter()
     for seed in range(200):
         image, made = augment([picture(boxes)], (200, 150), how, seed)
-        whole = {int(c.argmax()): box for c, box in zip(made.classes, made.xyxy, strict=True)}
-        qualities = {int(c.argmax()): q for c, q in zip(made.classes, made.quality, strict=True)}
         pixels = {k: int((image == colour).all(-1).sum()) for k, colour in enumerate(COLOURS)}
-        for k, box in whole.items():
-            assert (box >= 0).all()
-            assert (box[2:] <= (200, 150)).all()
-            assert pixels[k] > 0
-            outcomes["kept" if qualities[k] else "ignored"] += 1
-        outcomes["left out"] += 4 - len(whole)
-        for k in set(range(4)) - whole.keys():
+        left = made.classes.argmax(1).tolist()
+        assert (made.xyxy >= 0).all()
+        assert (made.xyxy[:, 2:] <= (200, 150)).all()
+        assert all(pixels[k] > 0 for k in left)
+        outcomes.update("kept" if quality else "ignored" for quality in made.quality)
+        for k in set(range(4)).difference(left):
+            outcomes["left out"] += 1
             assert pixels[k] < 0.12 * 60 * 45 / 0.2  # a tenth of the box, at the strongest enlargement
-    assert min(outcomes.values()) > 20
-    assert set(outcomes) == {"kept", "ignored", "left out"}
+    assert min(outcomes[outcome] for outcome in ("kept", "ignored", "left out")) > 20
 
 
 def test_visible_is_the_share_of_the_box() -> None:
-    """A window that shows a known part of one box."""
     for share, quality in ((0.3, 0.0), (0.5, 1.0)):
         image, one = picture([(200 - 40, 20, 200, 60)])
         wide = round(40 * (1 / share - 1))
@@ -207,14 +203,14 @@ def test_augmentation_of_nonsense(wrong: dict[str, object]) -> None:
 def examples(tmp_path_factory: pytest.TempPathFactory) -> list[Example]:
     """Ten pictures: class 0 in all but two, class 1 in one; two are without objects."""
     folder = tmp_path_factory.mktemp("pictures")
-    found = []
+    made = []
     for i in range(10):
         boxes = [] if i >= 8 else [(10 + i, 10, 60 + i, 60)] + ([(100, 20, 150, 60)] if i == 3 else [])
         image, example = picture(boxes)
         image[140:, :20] = 20 * i + 20
         cv2.imwrite(str(folder / f"{i}.png"), image)
-        found.append(replace(example, path=folder / f"{i}.png", classes=example.classes[:, :2]))
-    return found
+        made.append(replace(example, path=folder / f"{i}.png", classes=example.classes[:, :2]))
+    return made
 
 
 def stream(examples: list[Example], **options: object) -> BatchStream:
@@ -238,7 +234,6 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
 
 def test_the_same_seed_gives_the_same_batches(examples: list[Example]) -> None:
     one = list(stream(examples).batches())
-    assert same(one, list(stream(examples).batches()))
     assert same(one, list(stream(examples, workers=2).batches()))
     assert not same(one, list(stream(examples, seed=1).batches()))
 
@@ -246,14 +241,11 @@ def test_the_same_seed_gives_the_same_batches(examples: list[Example]) -> None:
 def test_batches_from_anywhere_are_the_rest(examples: list[Example]) -> None:
     one = list(stream(examples).batches())
     assert [len(batch.images) for batch in one] == [8, 8, 8, 8, 8, 4]
+    sides = [tuple(batch.images.shape[1:3]) for batch in one]
+    assert sides == [(64, 64)] * 3 + [(64, 96)] * 3  # from picture 24 on, the first batch that begins after a half
     for first in (8, 24, 40):
         assert same(list(stream(examples).batches(first)), one[first // 8 :])
     assert list(stream(examples).batches(44)) == []
-
-
-def test_sizes_change_where_they_should(examples: list[Example]) -> None:
-    sides = [tuple(batch.images.shape[1:3]) for batch in stream(examples).batches()]
-    assert sides == [(64, 64)] * 3 + [(64, 96)] * 3  # from picture 24 on, the first batch that begins after a half
 
 
 def test_a_batch_has_one_of_several_sizes(examples: list[Example]) -> None:
@@ -281,18 +273,18 @@ def test_targets_name_their_pictures(examples: list[Example]) -> None:
 
 
 def test_every_picture_comes_once_in_a_round(examples: list[Example]) -> None:
-    order = stream(examples, pictures=30, repeat_below=0.0)._order()
+    order = stream(examples, pictures=30, repeat_below=0.0).order()
     for start in (0, 10, 20):
         assert sorted(order[start : start + 10]) == list(range(10))
 
 
 def test_rare_classes_come_more_often(examples: list[Example]) -> None:
     """Class 1 is in 1 of 10 pictures: below 0.4 by a factor of 4, so its picture comes sqrt(4) times as often."""
-    order = stream(examples, pictures=11_000, repeat_below=0.4)._order()
+    order = stream(examples, pictures=11_000, repeat_below=0.4).order()
     counts = np.bincount(order)
     assert counts[3] == 2 * counts[0]
     assert set(np.delete(counts, 3)) <= {999, 1000, 1001}
-    order = stream(examples, pictures=20_000, repeat_below=0.225)._order()  # sqrt(2.25) = 1.5: once or twice, by chance
+    order = stream(examples, pictures=20_000, repeat_below=0.225).order()  # sqrt(2.25) = 1.5: once or twice, by chance
     counts = np.bincount(order)
     assert counts[3] / counts[0] == pytest.approx(1.5, abs=0.06)
 
@@ -301,29 +293,24 @@ def test_the_share_of_unlabelled_pictures(examples: list[Example]) -> None:
     """The last four are not annotated; the order's beginning does not depend on its length."""
     some = [replace(example, annotated=i < 6) for i, example in enumerate(examples)]
     for share in (0.0, 0.25, 0.7):
-        order = stream(some, pictures=20_000, repeat_below=0.0, unlabelled=share)._order()
+        order = stream(some, pictures=20_000, repeat_below=0.0, unlabelled=share).order()
         assert (order >= 6).mean() == pytest.approx(share, abs=0.01)
         counts = np.bincount(order[order < 6])
         assert counts.max() - counts.min() <= 1
-        longer = stream(some, pictures=30_000, repeat_below=0.0, unlabelled=share)._order()
+        longer = stream(some, pictures=30_000, repeat_below=0.0, unlabelled=share).order()
         assert np.array_equal(longer[:20_000], order)
-    order = stream(examples, pictures=1000, repeat_below=0.0, unlabelled=0.5)._order()  # none is unlabelled
+    order = stream(examples, pictures=1000, repeat_below=0.0, unlabelled=0.5).order()  # none is unlabelled
     assert set(np.bincount(order)) == {100}
 
 
 def test_a_file_that_cannot_be_read_is_reported_and_left_out(examples: list[Example], tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    some = [
-        replace(examples[0], path=tmp_path / "bad.png"),
-        replace(examples[1], path=tmp_path / "missing.png"),
-        *examples[2:],
-    ]
+    unreadable = [replace(example, path=tmp_path / name) for example, name in zip(examples, ("bad.png", "missing.png"))]  # noqa: B905
+    some = [*unreadable, *examples[2:]]
     batches = list(stream(some, workers=1, pictures=40).batches())
-    assert {problem for batch in batches for problem in batch.problems} == {
-        f"{tmp_path / 'bad.png'}: it is not a picture that OpenCV can decode",
-        f"{tmp_path / 'missing.png'}: No such file or directory",
-    }
-    batches = list(stream(some[:2], augmentation=NONE, pictures=2, batch=2).batches())
+    problems = {problem.partition(":")[0] for batch in batches for problem in batch.problems}
+    assert problems == {str(tmp_path / "bad.png"), str(tmp_path / "missing.png")}
+    batches = list(stream(unreadable, augmentation=NONE, pictures=2, batch=2).batches())
     assert not len(batches[0].targets.xyxy)
     assert (batches[0].images == torch.tensor([104, 117, 123])).all()
 
@@ -333,7 +320,7 @@ def test_a_worker_prints_no_traceback_if_the_training_has_ended(capfd: pytest.Ca
     """As after Ctrl-C, when a thread of multiprocessing's was handing it a picture."""
     process = torch.multiprocessing.get_context("spawn").Process(target=_reset)
     process.start()
-    process.join(120)
+    process.join(600)
     assert process.exitcode == 0
     _, err = capfd.readouterr()
     assert err.splitlines()[-1] == "ValueError: printed"
@@ -341,6 +328,6 @@ def test_a_worker_prints_no_traceback_if_the_training_has_ended(capfd: pytest.Ca
 
 
 def _reset() -> None:
-    data._init_worker(0)
+    data.init_worker(0)
     for error in (ConnectionResetError("not printed"), ValueError("printed")):
         sys.excepthook(type(error), error, None)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import reference
 from numpy.typing import NDArray
 
 from opencv_squeezedet.config import HeadConfig
@@ -16,7 +17,7 @@ torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 import training_cases  # noqa: E402, F401  (one thread)
 
 from opencv_squeezedet.training.losses import AlignedLoss, Loss, PublishedLoss, Targets  # noqa: E402
-from opencv_squeezedet.training.predictions import Predictions, anchors_of, ciou_loss, decode_xyxy, iou_xyxy  # noqa: E402
+from opencv_squeezedet.training.predictions import Predictions, anchors_of, ciou_loss, iou_xyxy  # noqa: E402
 
 Array = NDArray[np.float64]
 
@@ -59,28 +60,21 @@ def gradients(loss: Loss, found: Predictions, targets: Targets) -> tuple[float, 
 # ---- gradients ---------------------------------------------------------------------------------------------------------
 
 
-def check_gradient(loss: Loss, found: Predictions, targets: Targets) -> int:
-    """By finite differences, with what the anchors are to learn held, as the loss does; returns how many have an object."""
-    anchors = anchors_of(CONFIG)
-    boxes = decode_xyxy(found.deltas, anchors.centers, anchors.sizes, CONFIG)
-    held = replace(loss)  # type: ignore[type-var]
-    aligned = isinstance(loss, AlignedLoss)
-    assigned = loss._assign(boxes, found, targets, anchors) if aligned else loss._assign(boxes, targets, anchors)
-    if aligned:  # CIoU holds a factor that is 0 where shapes are the same: the others by hand, below
+def check_gradient(loss: Loss, predicted: Predictions, targets: Targets) -> int:
+    """By finite differences, with the targets of the anchors held, as the loss does; returns how many have an object."""
+    held, assigned = replace(loss), loss.assigned(predicted, targets)
+    if isinstance(loss, AlignedLoss):  # CIoU holds a factor that is 0 where shapes are the same: the others by hand, below
         truth = targets.xyxy[assigned.target]
-        aspects = (truth[:, 2:] - truth[:, :2]).log() - anchors.sizes[assigned.anchor].log()
+        aspects = (truth[:, 2:] - truth[:, :2]).log() - anchors_of(CONFIG).sizes[assigned.anchor].log()
         assigned = type(assigned)(*(part[(aspects[:, 0] - aspects[:, 1]).abs() < 1e-6] for part in assigned))
-    held._assign = lambda *_: assigned
-    parts = tuple(part.requires_grad_() for part in found)
+    held.assigned = lambda *_: assigned  # type: ignore[method-assign]
+    parts = tuple(part.requires_grad_() for part in predicted)
     assert torch.autograd.gradcheck(lambda *parts: held(Predictions(*parts), targets), parts)
     return len(assigned.anchor)
 
 
-def test_the_published_loss_has_the_right_gradient() -> None:
+def test_the_losses_have_the_right_gradient() -> None:
     assert check_gradient(PublishedLoss(CONFIG), predicted(), SOME) == 3
-
-
-def test_the_aligned_loss_has_the_right_gradient() -> None:
     loss = AlignedLoss(CONFIG, torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64))
     found = predicted()
     found.deltas[..., 2:] = found.deltas[..., 3:]
@@ -88,47 +82,35 @@ def test_the_aligned_loss_has_the_right_gradient() -> None:
     assert check_gradient(loss, found, fitting) >= 5
 
 
-def test_ciou_has_the_right_gradient_with_its_factor_held() -> None:
+def test_ciou_and_its_gradient_with_its_factor_held() -> None:
     rng = np.random.default_rng(3)
     low = rng.uniform(0, 30, (2, 50, 2))
     predicted_boxes, truth = np.concatenate([low, low + rng.uniform(15, 60, (2, 50, 2))], axis=-1)
-    tensor = torch.from_numpy(predicted_boxes).requires_grad_()
-    ciou_loss(tensor, torch.from_numpy(truth)).sum().backward()
+    tensor, truth = torch.from_numpy(predicted_boxes).requires_grad_(), torch.from_numpy(truth)
+    ciou_loss(tensor, truth).sum().backward()
 
-    def angles(boxes: Array) -> Array:
-        size = boxes[:, 2:] - boxes[:, :2]
-        target = truth[:, 2:] - truth[:, :2]
-        return (2 / math.pi * (np.arctan2(target[:, 0], target[:, 1]) - np.arctan2(size[:, 0], size[:, 1]))) ** 2
+    def parts(boxes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        (width, height), (true_width, true_height) = ((some[:, 2:] - some[:, :2]).unbind(1) for some in (boxes, truth))
+        angles = (2 / math.pi * (torch.atan2(true_width, true_height) - torch.atan2(width, height))) ** 2
+        apart = (boxes[:, :2] + boxes[:, 2:] - truth[:, :2] - truth[:, 2:]).square().sum(1) / 4
+        hull = torch.maximum(boxes[:, 2:], truth[:, 2:]) - torch.minimum(boxes[:, :2], truth[:, :2])
+        return iou_xyxy(boxes, truth), apart / hull.square().sum(1), angles
 
-    def iou(boxes: Array) -> Array:
-        side = (np.minimum(boxes[:, 2:], truth[:, 2:]) - np.maximum(boxes[:, :2], truth[:, :2])).clip(0)
-        inside = side.prod(1)
-        return inside / ((boxes[:, 2:] - boxes[:, :2]).prod(1) + (truth[:, 2:] - truth[:, :2]).prod(1) - inside)
+    overlap, _, angles = parts(tensor.detach())
+    factor = angles / (1 - overlap + angles)
 
-    factor = angles(predicted_boxes) / (1 - iou(predicted_boxes) + angles(predicted_boxes))
+    def value(boxes: torch.Tensor) -> torch.Tensor:
+        overlap, apart, angles = parts(boxes)
+        return 1 - overlap + apart + factor * angles
 
-    def value(boxes: Array) -> Array:
-        apart = ((boxes[:, :2] + boxes[:, 2:] - truth[:, :2] - truth[:, 2:]) ** 2).sum(1) / 4
-        hull = np.maximum(boxes[:, 2:], truth[:, 2:]) - np.minimum(boxes[:, :2], truth[:, :2])
-        return 1 - iou(boxes) + apart / (hull**2).sum(1) + factor * angles(boxes)
-
-    numeric = np.zeros_like(predicted_boxes)
-    for axis in range(4):
-        step = 1e-6 * np.eye(4)[axis]
-        numeric[:, axis] = (value(predicted_boxes + step) - value(predicted_boxes - step)) / 2e-6
-    np.testing.assert_allclose(tensor.grad.numpy(), numeric, atol=1e-6)
+    torch.testing.assert_close(ciou_loss(tensor, truth), value(tensor))
+    checked = tensor.detach().clone().requires_grad_()
+    assert torch.autograd.gradcheck(value, checked)
+    value(checked).sum().backward()
+    torch.testing.assert_close(tensor.grad, checked.grad)
 
 
 # ---- values by hand ----------------------------------------------------------------------------------------------------
-
-
-def sigmoid(x: Array) -> Array:
-    return 1 / (1 + np.exp(-x))
-
-
-def softmax(x: Array) -> Array:
-    e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
 
 
 def anchor_rows() -> list[tuple[float, float, float, float]]:
@@ -153,16 +135,14 @@ def decoded(deltas: Array) -> Array:
 
 
 def iou(a: Array, b: Array) -> float:
-    w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    inside = max(w, 0.0) * max(h, 0.0)
-    return float(inside / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inside))
+    return float(reference.iou(np.stack([a, b]))[0, 1])
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_published_loss_by_hand(seed: int) -> None:
     found = predicted(seed=seed)
-    deltas, logits, confidence = (part.numpy() for part in found)
-    boxes, conf = decoded(deltas), sigmoid(confidence)
+    deltas, conf, chance = found.deltas.numpy(), found.confidence.sigmoid().numpy(), found.classes.softmax(-1).numpy()
+    boxes = decoded(deltas)
     chosen: dict[tuple[int, int], int] = {}
     for row, picture in enumerate(SOME.picture.tolist()):
         overlaps = [-1.0 if (picture, k) in chosen else iou(boxes[picture, k], SOME.xyxy[row].numpy()) for k in range(ANCHORS)]
@@ -172,34 +152,19 @@ def test_the_published_loss_by_hand(seed: int) -> None:
     for (picture, k), row in chosen.items():
         x1, y1, x2, y2 = SOME.xyxy[row].tolist()
         x, y, w, h = anchor_rows()[k]
-        target = [
-            ((x1 + x2) / 2 - x) / w,
-            ((y1 + y2) / 2 - y) / h,
-            math.log((y2 - y1 + 1) / h),
-            math.log((x2 - x1 + 1) / w),
-        ]
+        target = ((x1 + x2) / 2 - x) / w, ((y1 + y2) / 2 - y) / h, math.log((y2 - y1 + 1) / h), math.log((x2 - x1 + 1) / w)
         box += 5 / 3 * sum((deltas[picture, k] - target) ** 2)
-        classes -= math.log(softmax(logits[picture, k])[int(SOME.classes[row].argmax())] + 1e-7) / 3
+        classes -= math.log(chance[picture, k, int(SOME.classes[row].argmax())] + 1e-7) / 3
         positive += 75 / 3 * (conf[picture, k] - iou(boxes[picture, k], SOME.xyxy[row].numpy())) ** 2
-    negative = sum(
-        100 / (2 * ANCHORS - 3) * conf[picture, k] ** 2
-        for picture in range(2)
-        for k in range(ANCHORS)
-        if (picture, k) not in chosen
-    )
-    np.testing.assert_allclose(
-        [float(part) for part in PublishedLoss(CONFIG)(found, SOME)], [box, classes, positive + negative]
-    )
+    without = [conf[picture, k] ** 2 for picture in range(2) for k in range(ANCHORS) if (picture, k) not in chosen]
+    parts = [float(part) for part in PublishedLoss(CONFIG)(found, SOME)]
+    np.testing.assert_allclose(parts, [box, classes, positive + 100 * np.mean(without)])
 
 
 def test_an_object_that_no_box_overlaps_gets_the_nearest_anchor() -> None:
     found = predicted(1, size=0)
-    far = objects((0, [112.0, 82, 119, 89], 1))
-    loss = PublishedLoss(CONFIG)
-    anchors = anchors_of(CONFIG)
-    boxes = decode_xyxy(found.deltas, anchors.centers, anchors.sizes, CONFIG)
-    boxes[:] -= 1000
-    assigned = loss._assign(boxes, far, anchors)
+    found.deltas[..., :2] = -100  # all boxes are far away
+    assigned = PublishedLoss(CONFIG).assigned(found, objects((0, [112.0, 82, 119, 89], 1)))
     assert anchor_rows()[int(assigned.anchor)][:2] == (90, 60)  # the last cell
     assert float(assigned.score) == 0
 
@@ -208,8 +173,8 @@ def test_an_object_that_no_box_overlaps_gets_the_nearest_anchor() -> None:
 def test_the_aligned_loss_by_hand(seed: int) -> None:
     """Alpha 0.5, beta 5, three candidates; weights of the parts 5, 1 and 1."""
     found = predicted(seed=seed)
-    deltas, logits, confidence = (part.numpy() for part in found)
-    boxes, conf, chance = decoded(deltas), sigmoid(confidence), softmax(logits)
+    deltas, conf, chance = found.deltas.numpy(), found.confidence.sigmoid().numpy(), found.classes.softmax(-1).numpy()
+    boxes = decoded(deltas)
     overlaps = np.zeros((3, ANCHORS))
     alignment = np.zeros((3, ANCHORS))
     for row, picture in enumerate(SOME.picture.tolist()):
@@ -306,9 +271,8 @@ def test_who_answers_for_whom(seed: int) -> None:
     targets.quality[5] = 0
     loss = AlignedLoss(CONFIG, candidates=4)
     found = predicted(pictures, seed)
-    anchors = anchors_of(CONFIG)
-    boxes = decode_xyxy(found.deltas, anchors.centers, anchors.sizes, CONFIG)
-    assigned = loss._assign(boxes, found, targets, anchors)
+    _, boxes = loss.anchors_and_boxes(found.deltas)
+    assigned = loss.assigned(found, targets)
     pairs = list(zip(assigned.picture.tolist(), assigned.anchor.tolist(), strict=True))
     assert len(pairs) == len(set(pairs)) > count / 2
     assert np.bincount(assigned.target.numpy()).max() <= 4
@@ -319,7 +283,7 @@ def test_who_answers_for_whom(seed: int) -> None:
         mine = assigned.target == row
         overlap = iou_xyxy(boxes[assigned.picture[mine], assigned.anchor[mine]], targets.xyxy[row])
         torch.testing.assert_close(assigned.score[mine].max(), overlap.max())
-    published = PublishedLoss(CONFIG)._assign(boxes, targets, anchors)
+    published = PublishedLoss(CONFIG).assigned(found, targets)
     pairs = list(zip(published.picture.tolist(), published.anchor.tolist(), strict=True))
     assert len(pairs) == len(set(pairs)) == count - 1
 
@@ -333,17 +297,14 @@ def test_soft_classes_pull_towards_their_shares(loss: Loss) -> None:
     pulled = -classes[classes.any(-1)]
     assert len(pulled) >= 1
     direction = pulled / pulled[:, :1]
-    np.testing.assert_allclose(
-        direction, np.tile((np.array([0.7, 0.3, 0]) - 1 / 3) / (0.7 - 1 / 3), (len(pulled), 1)), atol=1e-5
-    )
+    expected = (np.array([0.7, 0.3, 0]) - 1 / 3) / (0.7 - 1 / 3)
+    np.testing.assert_allclose(direction, np.tile(expected, (len(pulled), 1)), atol=1e-5)
 
 
 def test_less_sure_objects_weigh_less() -> None:
     found = predicted(1, size=0)
-    weak, sure = objects((0, [10.0, 20, 55, 70], 0), quality=0.3), objects((0, [10.0, 20, 55, 70], 0))
-    loss, anchors = AlignedLoss(CONFIG), anchors_of(CONFIG)
-    boxes = decode_xyxy(found.deltas, anchors.centers, anchors.sizes, CONFIG)
-    scores = [loss._assign(boxes, found, targets, anchors).score for targets in (weak, sure)]
+    weak, sure = (objects((0, [10.0, 20, 55, 70], 0), quality=quality) for quality in (0.3, 1.0))
+    scores = [AlignedLoss(CONFIG).assigned(found, targets).score for targets in (weak, sure)]
     torch.testing.assert_close(scores[0], scores[1] * 0.3)
 
 

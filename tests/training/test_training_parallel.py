@@ -21,7 +21,9 @@ from training_cases import recipe, squares  # noqa: E402
 
 import opencv_squeezedet as sd  # noqa: E402
 from opencv_squeezedet import cli  # noqa: E402
+from opencv_squeezedet.datasets import Dataset  # noqa: E402
 from opencv_squeezedet.training import Training, parallel  # noqa: E402
+from opencv_squeezedet.training.predictions import logit_channels  # noqa: E402
 
 MOST_SECONDS = 900
 STEP = """
@@ -57,6 +59,7 @@ KILLED = """
 import os
 from pathlib import Path
 import numpy as np
+from test_training_parallel import many_confidences
 from opencv_squeezedet.datasets import load_dataset
 from opencv_squeezedet.training import Recipe, Training, parallel
 
@@ -66,7 +69,7 @@ with parallel.processes() as number:
     training = Training(made, train, Path(("two", "other")[number]), validation=val, workers=0)
     steps = training.run(every=8, log_every=1)
     assert [next(steps).seen for _ in range(3)] == [4, 8, 12]
-    np.save(f"confidence-{number}.npy", np.concatenate([found.confidence for found in training.detections(val)]))
+    np.save(f"confidence-{number}.npy", many_confidences(training, val))
     if number == 1:
         os._exit(9)
     try:
@@ -77,19 +80,21 @@ with parallel.processes() as number:
 """
 
 
+def many_confidences(training: Training, dataset: Dataset) -> np.ndarray:
+    """The confidences of the detections, while those of all anchors are raised: after a few steps hardly any are detected."""
+    ema, channels = training.trainer.ema, logit_channels(training.network)
+    raised = ema[f"filters.{channels.layer}.bias"].clone()
+    raised[channels.confidence] += 5
+    training.trainer.ema = {**ema, f"filters.{channels.layer}.bias": raised}
+    confidences = np.concatenate([detections.confidence for detections in training.detections(dataset)])
+    training.trainer.ema = ema
+    return confidences
+
+
 def torchrun(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Two processes, on a port that is free."""
-    launcher = [
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--rdzv-backend",
-        "c10d",
-        "--rdzv-endpoint",
-        "127.0.0.1:0",
-    ]
-    return python(*launcher, *arguments, cwd=cwd)
+    """Two processes, on a free port."""
+    launcher = "-m torch.distributed.run --nproc-per-node 2 --rdzv-backend c10d --rdzv-endpoint 127.0.0.1:0"
+    return python(*launcher.split(), *arguments, cwd=cwd)
 
 
 def without_torchrun(script: str, cwd: Path) -> list[tuple[int, str]]:
@@ -107,12 +112,13 @@ def without_torchrun(script: str, cwd: Path) -> list[tuple[int, str]]:
         )
         for rank in (0, 1)
     ]
-    said = [process.communicate(timeout=MOST_SECONDS)[1] for process in started]
-    return [(process.returncode, err) for process, err in zip(started, said, strict=True)]
+    errors = [process.communicate(timeout=MOST_SECONDS)[1] for process in started]
+    return [(process.returncode, error) for process, error in zip(started, errors, strict=True)]
 
 
 def environment() -> dict[str, str]:
-    here = [str(Path(__file__).parent), str(Path(sd.__file__).parents[1])]
+    tests = Path(__file__).parent
+    here = [str(tests), str(tests.parent / "helpers"), str(Path(sd.__file__).parents[1])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(here), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
@@ -156,14 +162,14 @@ def test_statistics_of_bfloat16_are_as_exact_as_float32(monkeypatch: pytest.Monk
     blob = (3 * torch.randn(4, 8, 20, 20, generator=generator) + 5).bfloat16()
     of_result = torch.randn(blob.shape, generator=generator)
     ours, plain = parallel.BatchNorm(8), torch.nn.BatchNorm2d(8)
-    found = []
+    results = []
     for norm, x in ((ours, blob.clone()), (plain, blob.float())):
         result = norm(x.requires_grad_())
         result.backward(of_result.to(result.dtype))
-        found.append((result, x.grad))
+        results.append((result, x.grad))
     for name in ("running_mean", "running_var"):
         torch.testing.assert_close(getattr(ours, name), getattr(plain, name), rtol=1e-6, atol=1e-6)
-    for tensor, wanted in zip(*found, strict=True):
+    for tensor, wanted in zip(*results, strict=True):
         assert tensor.dtype == torch.bfloat16
         torch.testing.assert_close(tensor.float(), wanted, rtol=0.01, atol=0.01)
 
@@ -173,15 +179,15 @@ def test_a_killed_training_is_resumed_and_one_process_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train, val = squares(tmp_path, 12)
-    made = recipe(pictures=16, small=0.0)
+    made = recipe(network="pyramid", pictures=16, small=0.0)
     (tmp_path / "recipe.json").write_text(made.to_json())
     (tmp_path / "killed.py").write_text(KILLED)
     (first, err), (second, _) = without_torchrun("killed.py", tmp_path)
     assert (first, second) == (7, 9), err
     shutil.copytree(tmp_path / "two", tmp_path / "copy")
     alone = Training(made, train, tmp_path / "copy", validation=val)
-    wanted = np.concatenate([found.confidence for found in alone.detections(val)])
-    assert len(wanted) > 10
+    wanted = many_confidences(alone, val)
+    assert len(wanted) > 100
     for number in (0, 1):
         np.testing.assert_allclose(np.load(tmp_path / f"confidence-{number}.npy"), wanted, rtol=1e-4)
     command = ["train", "data.yaml", "--split", "train", "--val-split", "val", "--recipe", "recipe.json", "--workers", "1"]
@@ -204,26 +210,13 @@ def test_a_killed_training_is_resumed_and_one_process_writes(
 
 def test_mistakes(tmp_path: Path) -> None:
     squares(tmp_path, 4)
-    command = (
-        "-m",
-        "opencv_squeezedet",
-        "train",
-        "data.yaml",
-        "--split",
-        "train",
-        "-o",
-        "out",
-        "--size",
-        "128",
-        "--pictures",
-        "9",
-    )
-    done = torchrun(*command, "--batch", "4", "--workers", "0", cwd=tmp_path)
+    command = "-m opencv_squeezedet train data.yaml --split train -o out --size 128 --pictures 9 --batch 4 --workers 0"
+    done = torchrun(*command.split(), cwd=tmp_path)
     assert done.returncode != 0
-    told = sorted(line for line in done.stderr.splitlines() if line.startswith("squeezedet train: "))
+    errors = sorted(line for line in done.stderr.splitlines() if line.startswith("squeezedet train: "))
     message = "a batch of 1 is too small for 2 processes: choose other pictures or batch"
-    assert told[0] == f"squeezedet train: {message}"
-    assert told[1:] in ([], [f"squeezedet train: process 1: {message}"])  # which is ended when it is late
+    assert errors[0] == f"squeezedet train: {message}"
+    assert errors[1:] in ([], [f"squeezedet train: process 1: {message}"])  # which is ended when it is late
 
 
 def test_the_module_is_the_command(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -39,32 +40,35 @@ from opencv_squeezedet.training.reliability import Reliability, measure_reliabil
 from opencv_squeezedet.training.teacher import SelectedClasses  # noqa: E402
 from opencv_squeezedet.training.training_set import examples_of  # noqa: E402
 
+needs_fusion = pytest.mark.skipif(find_spec("ensemble_boxes") is None, reason="the extra [teach] brings ensemble-boxes")
 ROOT = Path(__file__).parents[2]
 PHOTO = ROOT / "samples" / "chelsea.jpg"
 LABELS = ("cat", "dog")
 
 
-class Seer:
-    """A teacher with fixed detections, and a class that is not selected between the others."""
+class Fixed:
+    """A teacher with the same detections in every picture."""
 
-    labels: Sequence[str] = ("dog", "tree", "cat")
-
-    def __init__(self, rows: list[tuple[list[float], list[float]]]) -> None:
+    def __init__(self, rows: list[tuple[list[float], list[float]]], labels: Sequence[str] = LABELS) -> None:
         boxes, scores = zip(*rows, strict=True) if rows else ((), ())
+        self.labels = labels
+        shapes = (-1, 4), (-1, len(labels))
         self.detections = SoftDetections(
-            np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32).reshape(-1, len(self.labels))
+            *(np.array(part, np.float32).reshape(shape) for part, shape in zip((boxes, scores), shapes, strict=True))
         )
 
     def __call__(self, image: Picture) -> SoftDetections:
         return self.detections
 
 
-SEER = Seer(
+BLANK = np.zeros((100, 100, 3), np.uint8)
+SEER = Fixed(
     [
         ([10, 10, 50, 60], [0.2, 0.9, 0.6]),
         ([60, 5, 90, 45], [0.3, 0.1, 0.0]),
         ([5, 60, 30, 90], [0.0, 0.9, 0.01]),  # a tree
-    ]
+    ],
+    ("dog", "tree", "cat"),  # a class that is not selected between the others
 )
 
 
@@ -72,7 +76,7 @@ def pseudo_labels(
     tmp_path: Path, hints: dict[str, str] | None = None, names: Sequence[str] = ("a.png", "b.png")
 ) -> PseudoLabels:
     for name in names:
-        cv2.imwrite(str(tmp_path / name), np.zeros((100, 100, 3), np.uint8))
+        cv2.imwrite(str(tmp_path / name), BLANK)
     path = tmp_path / "teacher.json"
     write_pseudo_labels(path, LABELS, predict(SEER, [tmp_path / name for name in names], LABELS, hints or {}))
     return PseudoLabels.read(path, LABELS)
@@ -85,20 +89,15 @@ def test_pseudo_labels_come_back(tmp_path: Path) -> None:
     assert (path, hint) == (tmp_path / "a.png", None)
     np.testing.assert_allclose(labels.xyxy, [[10, 10, 50, 60], [60, 5, 90, 45]])
     np.testing.assert_allclose(labels.scores, [[0.6, 0.2], [0.0, 0.3]], atol=1e-4)
-
-
-def test_the_file_is_coco(tmp_path: Path) -> None:
-    pseudo_labels(tmp_path)
-    dataset = load_dataset(tmp_path / "teacher.json")
+    dataset = load_dataset(tmp_path / "teacher.json")  # the file is COCO's
     assert dataset.labels == LABELS
     np.testing.assert_allclose(dataset.pictures[0].xyxy, [[10, 10, 50, 60], [60, 5, 90, 45]])
     assert dataset.pictures[0].class_id.tolist() == [0, 1]
-
-
-def sd_dataset(path: Path):
-    from opencv_squeezedet.datasets import load_dataset
-
-    return load_dataset(path)
+    content = json.loads((tmp_path / "teacher.json").read_bytes())
+    content["images"][0]["file_name"] = "photos/a.png"
+    (tmp_path / "teacher.json").write_text(json.dumps(content))
+    by_name = PseudoLabels.read(tmp_path / "teacher.json", LABELS).by_name
+    assert [by_name[name][0] for name in ("a.png", "b.png")] == [tmp_path / "photos" / "a.png", tmp_path / "b.png"]
 
 
 def test_annotated_objects_are_softened(tmp_path: Path) -> None:
@@ -115,18 +114,14 @@ def test_annotated_objects_are_softened(tmp_path: Path) -> None:
 
 def test_what_people_left_out_is_not_background(tmp_path: Path) -> None:
     """A teacher's box apart from the annotated ones is ignored if its score is high; a low one changes nothing."""
-    away = np.array([[60, 5, 90, 44]], np.float32)
-    example = Example(tmp_path / "a.png", away, np.eye(2, dtype=np.float32)[[1]], np.ones(1, np.float32))
-    soft = pseudo_labels(tmp_path).distilled(example)
-    np.testing.assert_allclose(soft.xyxy, [away[0], [10, 10, 50, 60]])
-    assert soft.quality.tolist() == [1, 0]
-    near = np.array([[10, 10, 50, 30]], np.float32)  # an IoU of 0.4
-    soft = pseudo_labels(tmp_path).distilled(Example(tmp_path / "a.png", near, example.classes, example.quality))
-    np.testing.assert_array_equal(soft.xyxy, near)
-    nothing = Example(tmp_path / "a.png", near[:0], example.classes[:0], example.quality[:0])
-    soft = pseudo_labels(tmp_path).distilled(nothing)
-    np.testing.assert_allclose(soft.xyxy, [[10, 10, 50, 60]])
-    assert soft.quality.tolist() == [0]
+    teacher, missed = pseudo_labels(tmp_path), [10, 10, 50, 60]
+    away, near = [60, 5, 90, 44], [10, 10, 50, 30]  # the latter with an IoU of 0.4
+    for truth, expected in (([away], [away, missed]), ([near], [near]), ([], [missed])):
+        xyxy = np.array(truth, np.float32).reshape(-1, 4)
+        example = Example(tmp_path / "a.png", xyxy, np.eye(2, dtype=np.float32)[: len(truth)], np.ones(len(truth), np.float32))
+        soft = teacher.distilled(example)
+        np.testing.assert_allclose(soft.xyxy, expected)
+        assert soft.quality.tolist() == [1] * len(truth) + [0] * (len(expected) - len(truth))
 
 
 def trusted(slope: float = 1.0) -> Reliability:
@@ -193,16 +188,6 @@ def test_sources_of_a_training(tmp_path: Path) -> None:
     np.testing.assert_allclose(examples[1].classes.max(1), 1)
 
 
-def test_paths_relative_to_the_file(tmp_path: Path) -> None:
-    pseudo_labels(tmp_path)
-    content = json.loads((tmp_path / "teacher.json").read_bytes())
-    content["images"][0]["file_name"] = "photos/a.png"
-    (tmp_path / "teacher.json").write_text(json.dumps(content))
-    found = PseudoLabels.read(tmp_path / "teacher.json", LABELS)
-    assert found.by_name["a.png"][0] == tmp_path / "photos" / "a.png"
-    assert found.by_name["b.png"][0] == tmp_path / "b.png"
-
-
 def test_pseudo_labels_of_several_files(tmp_path: Path) -> None:
     one, other = pseudo_labels(tmp_path), pseudo_labels(tmp_path, names=["c.png"])
     assert set(PseudoLabels.merged([one, other]).by_name) == {"a.png", "b.png", "c.png"}
@@ -210,37 +195,29 @@ def test_pseudo_labels_of_several_files(tmp_path: Path) -> None:
         PseudoLabels.merged([one, other, other])
 
 
+def as_file(images: str, annotations: str = "") -> str:
+    categories = '[{"name": "cat"}, {"name": "dog"}]'
+    return f'{{"categories": {categories}, "images": [{images}], "annotations": [{annotations}]}}'
+
+
+IMAGE = '{"id": 1, "file_name": "x/a", "hint": null}'
+BAD_VALUES = r"boxes, and scores in \[0, 1\], were expected of image 1"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("{", "Expecting"),
         ("[]", "pseudo-labels were expected"),
-        ('{"categories": [], "images": [], "annotations": []}', "its classes are"),
-        ('{"categories": [{"name": "cat"}, {"name": "dog"}], "images": [{"id": 1}], "annotations": []}', "expected"),
-        (
-            '{"categories": [{"name": "cat"}, {"name": "dog"}], "images": [{"id": 1, "file_name": "a", "hint": null}], '
-            '"annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4]}]}',
-            "'scores'",
-        ),
-        (
-            '{"categories": [{"name": "cat"}, {"name": "dog"}], "annotations": [], "images": '
-            '[{"id": 1, "file_name": "x/a", "hint": null}, {"id": 2, "file_name": "y/a", "hint": null}]}',
-            "two pictures have the name a",
-        ),
-        *(
-            (
-                '{"categories": [{"name": "cat"}, {"name": "dog"}], "images": [{"id": 1, "file_name": "a", "hint": null}], '
-                f'"annotations": [{{"image_id": 1, "bbox": {box}, "scores": {scores}}}]}}',
-                r"boxes, and scores in \[0, 1\], were expected of image 1",
-            )
-            for box, scores in (
-                ("[1, 2, 1e300, 4]", "[0, 1]"),
-                ("[1, 2, NaN, 4]", "[0, 1]"),
-                ("[1, 2, 3, 4]", "[0, -Infinity]"),
-                ("[1, 2, 3, 4]", "[0, 2]"),
-            )
-        ),
         ("[" * 100_000, "pseudo-labels were expected"),
+        ('{"categories": [], "images": [], "annotations": []}', "its classes are"),
+        (as_file('{"id": 1}'), "expected"),
+        (as_file(IMAGE, '{"image_id": 1, "bbox": [1, 2, 3, 4]}'), "'scores'"),
+        (as_file(f"{IMAGE}, {IMAGE.replace('1', '2').replace('x', 'y')}"), "two pictures have the name a"),
+        (as_file(IMAGE, '{"image_id": 1, "bbox": [1, 2, 1e300, 4], "scores": [0, 1]}'), BAD_VALUES),
+        (as_file(IMAGE, '{"image_id": 1, "bbox": [1, 2, NaN, 4], "scores": [0, 1]}'), BAD_VALUES),
+        (as_file(IMAGE, '{"image_id": 1, "bbox": [1, 2, 3, 4], "scores": [0, -Infinity]}'), BAD_VALUES),
+        (as_file(IMAGE, '{"image_id": 1, "bbox": [1, 2, 3, 4], "scores": [0, 2]}'), BAD_VALUES),
     ],
 )
 def test_files_of_nonsense(tmp_path: Path, content: str, message: str) -> None:
@@ -251,20 +228,17 @@ def test_files_of_nonsense(tmp_path: Path, content: str, message: str) -> None:
     assert str(path) in str(error.value)
 
 
-def test_a_teacher_of_other_classes(tmp_path: Path) -> None:
+def test_a_teacher_of_other_classes() -> None:
     with pytest.raises(ValueError, match="the teacher has no class 'cow'; it has dog, tree, cat"):
         list(predict(SEER, [], ["cat", "cow"], {}))
 
 
 def test_pictures_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
-    told: list[str] = []
-    found = list(predict(SEER, [tmp_path / "bad.jpg", tmp_path / "none.jpg", PHOTO], LABELS, {}, told.append))
-    assert [labels["path"] for labels in found] == [PHOTO]
-    assert told == [
-        f"{tmp_path / 'bad.jpg'}: it is not a picture that OpenCV can decode",
-        f"{tmp_path / 'none.jpg'}: No such file or directory",
-    ]
+    problems: list[str] = []
+    predicted = list(predict(SEER, [tmp_path / "bad.jpg", tmp_path / "none.jpg", PHOTO], LABELS, {}, problems.append))
+    assert [labels["path"] for labels in predicted] == [PHOTO]
+    assert [line.partition(":")[0] for line in problems] == [str(tmp_path / name) for name in ("bad.jpg", "none.jpg")]
 
 
 def test_a_detector_teaches() -> None:
@@ -302,29 +276,7 @@ def test_teachers_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         load_teacher(str(tmp_path / "no-model"))
 
 
-def test_iou_of_all_pairs() -> None:
-    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]], np.float32)
-    np.testing.assert_allclose(pairwise_iou_xyxy(boxes, boxes[:2]), [[1, 1 / 3], [1 / 3, 1], [0, 0]], atol=1e-6)
-
-
 # ---- several as one --------------------------------------------------------------------------------------------------------
-
-
-class Fixed:
-    """Sees the same in every picture."""
-
-    def __init__(self, rows: list[tuple[list[float], list[float]]], labels: Sequence[str] = LABELS) -> None:
-        boxes, scores = zip(*rows, strict=True) if rows else ((), ())
-        self.labels = labels
-        self.detections = SoftDetections(
-            np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32).reshape(-1, len(labels))
-        )
-
-    def __call__(self, image: Picture) -> SoftDetections:
-        return self.detections
-
-
-BLANK = np.zeros((100, 100, 3), np.uint8)
 
 
 def test_selected_classes_after_nms() -> None:
@@ -340,9 +292,9 @@ def test_selected_classes_after_nms() -> None:
     assert len(SelectedClasses(many, LABELS)(BLANK).xyxy) == 100
 
 
+@needs_fusion
 def test_boxes_are_fused_by_weight() -> None:
     """The box by score and weight, the score by weight; who sees nothing gives 0; two classes in one place are one thing."""
-    pytest.importorskip("ensemble_boxes", reason="the extra [teach] brings ensemble-boxes")
     one = Fixed([([10, 10, 50, 50], [0.8, 0]), ([60, 60, 90, 90], [0, 0.4])])
     other = Fixed([([10, 10, 50, 54], [0.4, 0]), ([11, 11, 51, 51], [0, 0.2])])
     xyxy, scores = Ensemble([one, other], LABELS, [1.0, 0.5])(BLANK)
@@ -353,17 +305,15 @@ def test_boxes_are_fused_by_weight() -> None:
     assert Ensemble([nothing, nothing], LABELS)(BLANK).scores.shape == (0, 2)
 
 
+@needs_fusion
 def test_the_mirrored_picture() -> None:
-    pytest.importorskip("ensemble_boxes", reason="the extra [teach] brings ensemble-boxes")
 
     class Left(Fixed):
         """Sees the white part of a picture."""
 
         def __call__(self, image: Picture) -> SoftDetections:
             columns = np.flatnonzero(image[0, :, 0])
-            return SoftDetections(
-                np.array([[columns[0], 0, columns[-1] + 1, 50]], np.float32), np.array([[0.8, 0]], np.float32)
-            )
+            return Fixed([([columns[0], 0, columns[-1] + 1, 50], [0.8, 0])]).detections
 
     image = np.zeros((50, 80, 3), np.uint8)
     image[:, 5:30] = 255
@@ -373,7 +323,7 @@ def test_the_mirrored_picture() -> None:
 
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, float("nan")], [1.0, 1.0, 1.0]])
-def test_weights_that_do_not_fit(weights: list[float]) -> None:
+def test_weights_of_teachers_that_do_not_fit(weights: list[float]) -> None:
     with pytest.raises(ValueError, match="2 weights above 0 were expected"):
         Ensemble([SEER, SEER], LABELS, weights)
 
@@ -431,29 +381,29 @@ def test_missing_and_damaged_files(kind: str, tmp_path: Path) -> None:
 
 
 @needs("weights/teachers", "opinions_voc_mix.json", "voc_mix")
+@needs_fusion
 def test_pseudo_labels_of_real_teachers() -> None:
     """Made by another program from the same four: the same boxes, and nearly the same scores, in 100 pictures."""
-    pytest.importorskip("ensemble_boxes", reason="the extra [teach] brings ensemble-boxes")
     kinds = ("nanodet-plus", "picodet", "yolox")
     for kind in kinds:
         library(kind)
     teachers = [CocoDetector(kind, DATA / "weights" / FILES[kind], threads=1) for kind in kinds]
     ensemble = Ensemble(teachers, sd.VOC.labels, [1, 0.7, 0.7], mirror=True)
-    given = PseudoLabels.read(DATA / "opinions_voc_mix.json", sd.VOC.labels).by_name
-    found, apart = [], []
-    for name in sorted(given)[::83]:
-        path, _, (xyxy, scores) = given[name]
-        mine = ensemble(read_picture(path))
+    kept = PseudoLabels.read(DATA / "opinions_voc_mix.json", sd.VOC.labels).by_name
+    same, differences = [], []
+    for name in sorted(kept)[::83]:
+        path, _, (xyxy, scores) = kept[name]
+        ours = ensemble(read_picture(path))
         sure = scores.max(1, initial=0) > 0.2
-        iou = pairwise_iou_xyxy(xyxy[sure], mine.xyxy) if len(mine.xyxy) else np.zeros((sure.sum(), 1), np.float32)
-        for row, of_thing in zip(iou, scores[sure], strict=True):
-            near = row.argmax()
-            found.append(row[near] > 0.9 and mine.scores[near].argmax() == of_thing.argmax())
-            if found[-1]:
-                apart.append(abs(mine.scores[near].max() - of_thing.max()))
-    assert len(found) > 300
-    assert np.mean(found) > 0.95
-    assert np.mean(apart) < 0.03
+        iou = pairwise_iou_xyxy(xyxy[sure], ours.xyxy) if len(ours.xyxy) else np.zeros((sure.sum(), 1), np.float32)
+        for overlaps, expected in zip(iou, scores[sure], strict=True):
+            nearest = overlaps.argmax()
+            same.append(overlaps[nearest] > 0.9 and ours.scores[nearest].argmax() == expected.argmax())
+            if same[-1]:
+                differences.append(abs(ours.scores[nearest].max() - expected.max()))
+    assert len(same) > 300
+    assert np.mean(same) > 0.95
+    assert np.mean(differences) < 0.03
 
 
 def test_without_ncnn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -488,9 +438,9 @@ def test_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert set(found.by_name) == {"cat_1.jpg", "chelsea.jpg"}
 
 
+@needs_fusion
 def test_label_with_two_teachers(tmp_path: Path) -> None:
     """Twice the same is the same as once, but with one class for each member's box; pictures below the file are relative."""
-    pytest.importorskip("ensemble_boxes", reason="the extra [teach] brings ensemble-boxes")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(PHOTO.read_bytes())
     out = tmp_path / "teacher.json"
@@ -509,35 +459,39 @@ def test_label_tells_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureF
     out = tmp_path / "teacher.json"
     examples = [str(tmp_path / "bad.jpg"), str(tmp_path / "none"), str(PHOTO)]
     assert cli.main(["label", *examples, "--teacher", "embedded", "-o", str(out), "--quiet"]) == 1
-    lines = sorted(capsys.readouterr().err.splitlines())
-    assert [line.split(": ")[-1] for line in lines] == ["it is not a picture that OpenCV can decode", "no such file or folder"]
+    bad, none = sorted(capsys.readouterr().err.splitlines())
+    assert "bad.jpg" in bad
+    assert "none" in none
     assert len(json.loads(out.read_bytes())["images"]) == 1
+
+
+EMBEDDED = "--teacher embedded -o x"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["photo.jpg", "-o", "x"], "--teacher"),
-        (["--teacher", "embedded", "-o", "x"], "SOURCE"),
-        (["photo.jpg", "--teacher", "embedded", "-o", "x", "--hint", "cat"], "PREFIX=CLASS"),
-        (["photo.jpg", "--teacher", "embedded", "-o", "x", "--hint", "a=cow,"], "PREFIX=CLASS"),
-        (["photo.jpg", "--teacher", "nothing", "-o", "x"], "the published detectors are"),
-        (["photo.jpg", "--teacher", "picodet=none", "-o", "x"], "picodet needs none.onnx"),
-        (["photo.jpg", "--teacher", "embedded", "-o", "x", "--weights", "1,a"], "--weights: numbers separated by commas"),
-        (["photo.jpg", "--teacher", "embedded", "-o", "x", "--weights", "1,2"], "1 weights above 0 were expected"),
-        (["photo.jpg", "--teacher", "no:thing", "-o", "x"], "No module named 'no'"),
-        (["photo.jpg", "--teacher", "embedded", "-o", "x", "--labels", "cat,unicorn"], "has no class 'unicorn'"),
-        (["photo.jpg", "--teacher", "embedded", "-o", "no/folder/x"], "--output: no/folder/x: its folder does not exist"),
-        (["empty", "--teacher", "embedded", "-o", "x"], "no pictures in the folders"),
+        ("photo.jpg -o x", "--teacher"),
+        (EMBEDDED, "SOURCE"),
+        (f"photo.jpg {EMBEDDED} --hint cat", "PREFIX=CLASS"),
+        (f"photo.jpg {EMBEDDED} --hint a=cow,", "PREFIX=CLASS"),
+        ("photo.jpg --teacher nothing -o x", "the published detectors are"),
+        ("photo.jpg --teacher picodet=none -o x", "picodet needs none.onnx"),
+        (f"photo.jpg {EMBEDDED} --weights 1,a", "--weights: numbers"),
+        (f"photo.jpg {EMBEDDED} --weights 1,2", "1 weights above 0 were expected"),
+        ("photo.jpg --teacher no:thing -o x", "No module named 'no'"),
+        (f"photo.jpg {EMBEDDED} --labels cat,unicorn", "no class 'unicorn'"),
+        ("photo.jpg --teacher embedded -o no/folder/x", "--output: no/folder/x: its folder does not exist"),
+        (f"empty {EMBEDDED}", "no pictures"),
     ],
 )
 def test_label_with_wrong_arguments(
-    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.jpg").write_bytes(PHOTO.read_bytes())
     (tmp_path / "empty").mkdir()
-    assert cli.main(["label", *arguments]) == 2
+    assert cli.main(["label", *arguments.split()]) == 2
     err = capsys.readouterr().err
     assert message in err
     assert len(err.splitlines()) == 1

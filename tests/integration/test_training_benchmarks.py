@@ -1,4 +1,4 @@
-"""``benchmarks/trials.py``: trials differ in one setting, are kept, and are resumed."""
+"""``benchmarks/small_sets.py`` and ``benchmarks/trials.py``: sets can be trained on; trials differ in a setting."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
 from training_cases import squares  # noqa: E402
 
-
-@pytest.fixture
-def trials(benchmark_script):
-    return benchmark_script("trials")
+from opencv_squeezedet.datasets import load_dataset  # noqa: E402
 
 
-def test_each_trial_changes_one_thing(trials) -> None:
+def test_a_set_is_written_and_trained_on(benchmark_script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_sets = benchmark_script("small_sets")
+    monkeypatch.setitem(small_sets.SETS, "animals", small_sets.SETS["animals"]._replace(train=8, val=4))
+    monkeypatch.setattr(sys, "argv", ["small_sets.py", str(tmp_path), "animals", "--pictures", "32"])
+    small_sets.main()
+    for split, count in (("train", 8), ("val", 4)):
+        dataset = load_dataset(tmp_path / "animals" / f"{split}.json")
+        assert len(dataset.pictures) == count
+        assert not dataset.problems
+
+
+def test_two_trials(benchmark_script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = benchmark_script("trials")
     base = asdict(trials.BASE)
     for name, changes in trials.CHANGES.items():
         recipe = asdict(trials.changed(trials.BASE, changes))
-        differing = {key for key in base if base[key] != recipe[key]}
-        assert differing == set(changes), name
-        assert name == "base" or changes, name
-    assert len({trials.trial_folder(Path(), name, 0) for name in trials.CHANGES}) == len(trials.CHANGES)
-
-
-def test_two_trials(trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert {key for key in base if base[key] != recipe[key]} == set(changes), name
     squares(tmp_path, 4)
     data = tmp_path / "data.yaml"
     for split in ("train", "val"):
@@ -44,15 +47,8 @@ def test_two_trials(trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert set(kept) == {"base-0", "5_anchors_per_object-0"}
     trials.main()  # nothing is repeated
     assert {path.parent.name: path.stat().st_mtime_ns for path in (tmp_path / "trials").glob("*/result.json")} == kept
-    base = replace(trials.BASE, pictures=8, input_size=(64, 64))
-    result = trials.done(base, tmp_path / "trials" / "base-0")
-    assert result["recipe"] == json.loads(base.to_json())
+    recipe = replace(trials.BASE, pictures=8, input_size=(64, 64))
+    result = trials.done(recipe, tmp_path / "trials" / "base-0")
+    assert result["recipe"] == json.loads(recipe.to_json())
     assert 0 <= result["accuracy"]["VOC10"] <= 1
-    assert trials.done(replace(base, seed=1), tmp_path / "trials" / "base-0") is None
-
-
-def test_a_trial_that_does_not_exist(trials, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["trials.py", "train", "magic", "--val", "val", "--folder", "x"])
-    with pytest.raises(SystemExit):
-        trials.main()
-    assert "magic" in capsys.readouterr().err
+    assert trials.done(replace(recipe, seed=1), tmp_path / "trials" / "base-0") is None
