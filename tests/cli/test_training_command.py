@@ -251,7 +251,7 @@ def test_every_measures_a_tenth_at_most(data: str, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Training, "run", run)
     for pictures in ("25", "6000", "240000"):
-        options = ["--size", "96", "--batch", "4", "--workers", "0", "--pictures", pictures]
+        options = ["--size", "128", "--batch", "4", "--workers", "0", "--pictures", pictures]
         assert cli.main(["train", data, "--split", "train", "-o", pictures, *options]) == 2
     assert given == [3, 600, 20_000]
 
