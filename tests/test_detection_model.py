@@ -132,9 +132,9 @@ def test_a_network(ours: sd.DetectionModel, photo: np.ndarray) -> None:
 def test_networks_without_a_description_have_the_voc_head(tmp_path: Path, photo: np.ndarray) -> None:
     model = Model.load(MODELS / "squeezedet_pyramid_voc.sdz")
     expected = sd.SqueezeDet(model, config=sd.VOC).detect(photo, score_threshold=0.3).confidence
-    definition, weights, description = model.save(tmp_path / "it.caffemodel")
+    definition, weights, _ = model.save(tmp_path / "it.caffemodel")
+    onnx, description = model.save(tmp_path / "it.onnx")
     description.unlink()
-    onnx, _ = model.save(tmp_path / "it.onnx")
     for found in (sd.DetectionModel(weights, definition), sd.DetectionModel(cv2.dnn.readNetFromONNX(str(onnx)))):
         assert found.detect(photo, 0.3)[1] == pytest.approx(expected, abs=1e-4)
 
@@ -232,7 +232,8 @@ def test_another_input_size_is_the_resized_model(backend: Any, photo: np.ndarray
 
 @pytest.mark.parametrize(("make", "size"), [(lambda: WEIGHTS, (400, 320)), (read_net, (320, 320))], ids=["files", "net"])
 def test_an_input_size_that_the_network_does_not_take(make: Make, size: tuple[int, int], photo: np.ndarray) -> None:
-    model = sd.DetectionModel(make())
+    source = make()
+    model = sd.DetectionModel(source, head=HEAD if isinstance(source, cv2.dnn.Net) else None)
     before = model.detect(photo)
     with pytest.raises(sd.ModelError, match=f"input of {size[0]}x{size[1]}") as caught:
         model.setInputSize(size)
