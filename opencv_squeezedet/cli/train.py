@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -70,7 +71,7 @@ def add_arguments(parser: CommandParser) -> None:
     add = parser_group.add_argument
     add("--recipe", metavar="FILE", help="all settings as JSON, as in recipe.json; options override them")
     add("--network", choices=tuple(TRAINABLE), help=f"architecture to train (default: {next(iter(TRAINABLE))})")
-    add("--size", type=input_size, metavar="WxH", help=f"{SIZE_HELP} (default: 416x416)")
+    add("--size", type=input_size, metavar="WxH", help=f"{SIZE_HELP} (default: the network's own)")
     add(
         "--anchors",
         metavar="FILE",
@@ -86,7 +87,7 @@ def add_arguments(parser: CommandParser) -> None:
     )
     length("--epochs", type=positive, metavar="N", help="number of epochs, instead of --pictures")
     add("--batch", type=positive, metavar="N", help="number of pictures per step (default: 32)")
-    add("--start", metavar="WEIGHTS", help="weights to start from: a model or a weights file (default: embedded)")
+    add("--start", metavar="WEIGHTS", help="weights to start from: a model or a weights file (default: a published model)")
     add("--teacher", action="append", metavar="FILE", help=f"{TEACHER_HELP}; may be repeated")
     add("--seed", type=int, metavar="N", help=f"{SEED_HELP} (default: 0)")
     add = parser.add_argument_group("run").add_argument
@@ -213,11 +214,10 @@ def _describe_length(training: Training, every: int) -> str:
 def _recipe(args: argparse.Namespace, dataset: Dataset) -> Recipe:
     from opencv_squeezedet.training import Recipe, default_pictures, fitted_anchors, start_anchors
 
-    recipe = Recipe() if args.recipe is None else _read("--recipe", args.recipe, Recipe.from_json)
+    parse = partial(Recipe.from_json, network=args.network)
+    recipe = parse("{}") if args.recipe is None else _read("--recipe", args.recipe, parse)
     options: dict[str, Any] = {
-        name: getattr(args, name)
-        for name in ("network", "loss", "pictures", "batch", "start", "seed")
-        if getattr(args, name) is not None
+        name: getattr(args, name) for name in ("loss", "pictures", "batch", "start", "seed") if getattr(args, name) is not None
     }
     if args.epochs is not None:
         options["pictures"] = args.epochs * len(dataset.pictures)

@@ -42,13 +42,13 @@ def test_without_torch(tmp_path: Path) -> None:
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
-from training_cases import kill_worker, squares  # noqa: E402
+from training_cases import PYRAMID, kill_worker, squares  # noqa: E402
 
 from opencv_squeezedet.datasets import load_dataset  # noqa: E402
 from opencv_squeezedet.evaluation import detect_dataset, evaluate  # noqa: E402
 from opencv_squeezedet.training import Recipe  # noqa: E402
 
-SHORT = ["--size", "96", "--batch", "4", "--pictures", "8", "--workers", "0"]
+SHORT = ["--size", "128", "--batch", "4", "--pictures", "8", "--workers", "0"]
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_short_training(data: str, capsys: pytest.CaptureFixture[str]) -> None
     assert {path.name for path in Path("run").iterdir()} >= {"arguments.json", "curves.png", "log.csv", "predictions"}
     assert cv2.imread("run/curves.png") is not None
     recipe = Recipe.from_json(Path("run/recipe.json").read_text())
-    assert (recipe.input_size, recipe.batch, recipe.pictures) == ((96, 96), 4, 8)
+    assert (recipe.input_size, recipe.batch, recipe.pictures) == ((128, 128), 4, 8)
     assert cli.detect_main(["images/val", "--model", "run", "--quiet"]) == 0
     capsys.readouterr()
 
@@ -126,7 +126,7 @@ def test_a_worker_killed_between_two_steps(
         return ""
 
     monkeypatch.setattr(command, "_losses", late)
-    few = ["--size", "96", "--batch", "4", "--pictures", "400", "--every", "4", "--workers", "1"]
+    few = ["--size", "128", "--batch", "4", "--pictures", "400", "--every", "4", "--workers", "1"]
     assert cli.main(["train", data, "--split", "train", "-o", "run", *few, "--quiet"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("squeezedet train: a data-loading worker was killed")
@@ -234,9 +234,10 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
     """In a process of its own: TensorBoard warns about what it uses."""
     pytest.importorskip("tensorboard", reason="the extra [tensorboard] brings it")
     pytest.importorskip("sklearn", reason="the extra [eval] brings scikit-learn")
-    assert cli.main(["anchors", data, "--size", "96", "--count", "3", "--json", "head.json"]) == 0
+    assert cli.main(["anchors", data, "--size", "128", "--count", "3", "--json", "head.json"]) == 0
     code = "import sys; from opencv_squeezedet.cli import main; sys.exit(main())"
     options = ["--anchors", "head.json", "--tensorboard", "-o", "run", *SHORT]
+    options += ["--network", "pyramid", "--start", PYRAMID]  # whose ReLUs can die
     done = subprocess.run(
         [sys.executable, "-c", code, "train", data, *options],
         capture_output=True,
@@ -255,8 +256,8 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
         *(b"AP of classes/red", b"dead ReLUs/conv15", b"weights/conv16", b"activations/conv1", b"predictions", b"assigned"),
     ):
         assert name in content
-    assert cli.main(["train", data, "--anchors", "head.json", "-o", "x", "--size", "128"]) == 2
-    assert "--anchors: they are for an input of 96x96, not of 128x128" in capsys.readouterr().err
+    assert cli.main(["train", data, "--anchors", "head.json", "-o", "x", "--size", "192"]) == 2
+    assert "--anchors: they are for an input of 128x128, not of 192x192" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
         (["data.yaml", "--val", "missing"], "no data set at 'missing'"),
         (["data.yaml", "--val", "none", "--val-split", "val"], "--val none switches validation off"),
         (["data.yaml", "--split", "0.2", "--val-split", "val"], "--val and --val-split cannot be combined"),
-        (["data.yaml", "--size", "20"], "smaller than the kernel"),
+        (["data.yaml", "--size", "20"], "multiples of 64"),
         (["data.yaml", "--size", "x"], "416x416"),
         (["data.yaml", "--network", "yolo"], "--network"),
         (["data.yaml", "--pictures", "0"], "--pictures"),

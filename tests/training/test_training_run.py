@@ -30,7 +30,7 @@ from opencv_squeezedet.formats import read_weights
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
-from training_cases import kill_worker, locked_elsewhere, recipe, squares  # noqa: E402
+from training_cases import PYRAMID, kill_worker, locked_elsewhere, recipe, squares  # noqa: E402
 
 from opencv_squeezedet.training import Augmentation, Progress, Recipe, Schedule, Training  # noqa: E402
 from opencv_squeezedet.training.diagnostics import assigned_sheet  # noqa: E402
@@ -122,7 +122,7 @@ def test_the_layers_in_numbers(data: tuple[Dataset, Dataset], tmp_path: Path) ->
     assert states["fire2_squeeze"].dead < 0.5
     assert np.isnan(states["conv16"].dead)
     assert [states[layer].is_mostly_dead for layer in ("fire2_expand_3x3", "fire2_squeeze", "conv16")] == [True, False, False]
-    kernel = start_weights("embedded")["conv1"][0]  # frozen
+    kernel = start_weights(PYRAMID)["conv1"][0]  # frozen
     histogram = states["conv1"].weights
     assert histogram.counts.sum() == kernel.size
     assert (histogram.mean, histogram.deviation) == pytest.approx((kernel.mean(), kernel.std()), rel=1e-3)
@@ -383,7 +383,7 @@ def test_ctrl_c_in_a_terminal(data: tuple[Dataset, Dataset], tmp_path: Path) -> 
     folder = data[0].pictures[0].path.parents[2]
     code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background has none
     code += "from opencv_squeezedet.cli import main; sys.exit(main())"
-    arguments = [str(folder / "data.yaml"), "--split", "train", "-o", str(tmp_path / "run"), "--size", "96", "--batch", "4"]
+    arguments = [str(folder / "data.yaml"), "--split", "train", "-o", str(tmp_path / "run"), "--size", "128", "--batch", "4"]
     with subprocess.Popen(
         [sys.executable, "-c", code, "train", *arguments, "--pictures", "90000", "--every", "8", "--workers", "2"],
         stderr=subprocess.PIPE,
@@ -572,7 +572,7 @@ def test_data_that_cannot_be_trained_on(data: tuple[Dataset, Dataset], tmp_path:
         with pytest.raises(ValueError, match=message):
             training(some, tmp_path / "a")
     with pytest.raises(ModelError, match="smaller than the kernel"):
-        training(data, tmp_path / "a", recipe(input_size=(40, 96), network="pyramid", start="embedded"))
+        training(data, tmp_path / "a", recipe(input_size=(40, 96)))
     assert not (tmp_path / "a").exists()  # nothing half begun
 
 
@@ -692,18 +692,24 @@ def test_recipes_of_nonsense(text: str, message: str) -> None:
         Recipe.from_json(text)
 
 
+def test_fields_that_follow_from_the_network() -> None:
+    assert (Recipe().input_size, Recipe().start) == ((384, 384), "embedded")
+    expected = Recipe(network="lite", input_size=(416, 416), start="pyramid-voc", pictures=5)
+    assert Recipe.from_json('{"network": "shuffle", "pictures": 5}', network="lite") == expected
+
+
 def test_sizes() -> None:
-    assert Recipe().sizes == [([(320, 320)], 0.0), ([(416, 416)], 0.6)]
-    assert Recipe(small=0).sizes == [([(416, 416)], 0)]
-    assert Recipe(input_size=(224, 640), small=0.3).sizes == [([(160, 480)], 0.0), ([(224, 640)], 0.3)]
+    assert Recipe().sizes == [([(320, 320)], 0.0), ([(384, 384)], 0.6)]
+    assert Recipe(small=0).sizes == [([(384, 384)], 0)]
+    assert Recipe(input_size=(256, 640), small=0.3).sizes == [([(192, 512)], 0.0), ([(256, 640)], 0.3)]
     assert Recipe(small=0.5, vary=1, plain_end=0.1).sizes == [
-        ([(288, 288), (320, 320), (352, 352)], 0.0),
-        ([(384, 384), (416, 416), (448, 448)], 0.5),
-        ([(416, 416)], 0.9),
+        ([(256, 256), (320, 320), (384, 384)], 0.0),
+        ([(320, 320), (384, 384), (448, 448)], 0.5),
+        ([(384, 384)], 0.9),
     ]
-    assert Recipe(input_size=(96, 64), small=0, vary=2, plain_end=0).sizes == [
-        ([(64, 32), (96, 64), (128, 96), (160, 128)], 0),
-        ([(96, 64)], 1),
+    assert Recipe(input_size=(128, 64), small=0, vary=2, plain_end=0).sizes == [
+        ([(128, 64), (192, 128), (256, 192)], 0),
+        ([(128, 64)], 1),
     ]
 
 
@@ -753,7 +759,7 @@ def test_bfloat16_where_it_is_faster(
     assert not run(supported=False, faster=faster).bfloat16
     assert shapes == []
     trainer = run(supported=True, faster=faster)
-    assert (trainer.bfloat16, shapes, trainer.step_times is None) == (faster, [(4, 64, 64)], False)
+    assert (trainer.bfloat16, shapes, trainer.step_times is None) == (faster, [(4, 96, 96)], False)
     kernel = trainer.model.filters["fire2_expand_3x3"].weight
     assert kernel.is_contiguous(memory_format=torch.channels_last) == (not faster)
     _, predicted, _ = trainer.forward(next(trainer.stream.batches()))
