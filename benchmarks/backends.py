@@ -1,8 +1,8 @@
 """Compares what runs a network: OpenCV 4 with Caffe's files, OpenCV with ONNX, onnxruntime; and the C++ sample's three passes.
 
 Milliseconds for the forward pass alone and from the picture to its boxes, and the peak memory of a process that does only
-that, for the embedded model and for the GSoC network with random weights. Two OpenCVs cannot be in one process: each Python
-that is named measures what it has, in its own processes, and the tables are put together.
+that, for the embedded model, for pyramid-voc and for the GSoC network with random weights. Two OpenCVs cannot be in one
+process: each Python that is named measures what it has, in its own processes, and the tables are put together.
 
 The embedded model's weights are taken from plain files; how long they take to load, and how long the compressed file that
 `SqueezeDet()` reads, is told in the end. With ``--int8 NAME.int8.onnx`` the embedded model as ``squeezedet quantize`` made it
@@ -36,7 +36,12 @@ from opencv_squeezedet.backends import CaffeNet
 from opencv_squeezedet.model import Model
 
 PICTURE = Path(__file__).resolve().parents[1] / "samples" / "chelsea.jpg"
-NETWORKS = {"embedded": "embedded model, 1.36 GMAC", "gsoc": "GSoC network, 4.34 GMAC"}
+MODELS = Path(__file__).resolve().parents[1] / "models"
+NETWORKS = {
+    "embedded": "embedded model, 0.65 GMAC",
+    "pyramid": "pyramid-voc, 1.36 GMAC",
+    "gsoc": "GSoC network, 4.34 GMAC",
+}
 THREE = "three passes"
 Row = dict[str, Any]
 
@@ -80,7 +85,7 @@ def three_passes(detector: sd.SqueezeDet, image: np.ndarray) -> list[sd.InferBbo
 
 
 def write_networks(folder: Path) -> None:
-    """Write the files of the embedded model, and those of the GSoC network with random weights."""
+    """Write the files of the embedded model and of pyramid-voc, and those of the GSoC network with random weights."""
     from opencv_squeezedet.network import architectures
 
     network, rng = architectures.squeezedet_gsoc(), np.random.default_rng(0)
@@ -92,6 +97,7 @@ def write_networks(folder: Path) -> None:
     for suffix in (".caffemodel", ".onnx"):
         gsoc.save(folder / f"gsoc{suffix}")
         Model.load().save(folder / f"embedded{suffix}", half=True)
+        Model.load(MODELS / "squeezedet_pyramid_voc.sdz").save(folder / f"pyramid{suffix}", half=True)
 
 
 # ---- one Python's measurements -----------------------------------------------------------------------------------------

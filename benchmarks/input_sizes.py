@@ -1,6 +1,6 @@
 """Accuracy of the embedded model's float weights for several input sizes, and how its cost depends on them.
 
-python benchmarks/input_sizes.py DATASET [--model STEM] [--sizes 416 384 352 320] [--backend auto]
+python benchmarks/input_sizes.py DATASET [--model STEM] [--sizes 448 384 320 256] [--backend auto]
 
 No layer depends on the size of the input, so the same weights suit all sizes; anchors keep theirs in pixels. Objects are
 small, medium and large as COCO has them, up to 32x32, up to 96x96 and above, in pixels of the pictures.
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("dataset", help="annotated pictures")
     embedded = str(Path(__file__).parents[1] / "models" / EMBEDDED)  # an installed package has only the compressed file
     parser.add_argument("--model", default=embedded, help="a detector (the embedded one)")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[416, 384, 352, 320], help="sides, multiples of 32")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[448, 384, 320, 256], help="sides, multiples of 64")
     parser.add_argument("--backend", default="auto", help="(auto)")
     options = parser.parse_args()
     rows = []

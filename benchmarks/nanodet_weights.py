@@ -2,10 +2,11 @@
 
 python benchmarks/nanodet_weights.py nanodet_plus_m_416 start.caffemodel
 
-The trunk and the neck of the network `shuffle` get the weights of NanoDet-Plus-m (RangiLyu/nanodet, Apache-2.0), trained on
-COCO; the head is left out. The first convolution takes over the scale and the mean of NanoDet's input. It has no padding
-here, so the features are those of the picture moved by one pixel. They are sixteen times as large as NanoDet's, whose mean
-square is below 0.01: AdamW's steps have one size for all parameters, and would change small biases too fast.
+The trunk, the neck and the towers of the network `shuffle` get the weights of NanoDet-Plus-m (RangiLyu/nanodet,
+Apache-2.0), trained on COCO; the layers that turn the towers into classes and boxes are left out. The first convolution takes
+over the scale and the mean of NanoDet's input. It has no padding here, so the features are those of the picture moved by one
+pixel. They are sixteen times as large as NanoDet's, whose mean square is below 0.01: AdamW's steps have one size for all
+parameters, and would change small biases too fast.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def read_ncnn(stem: Path) -> Filters:
 
 
 def names() -> list[str]:
-    """Return our names of NanoDet-Plus's convolutions, in its order, up to the end of the neck's upward path."""
+    """Return our names of NanoDet-Plus's convolutions, in its order; those of layers left out are empty."""
     found = ["conv1"]
     for stage, units in (("stage2", 4), ("stage3", 8), ("stage4", 4)):
         found += [f"{stage}_1_{part}" for part in ("left_dw", "in", "dw", "left", "out")]
@@ -68,14 +69,21 @@ def names() -> list[str]:
     found += ["reduce2", *(f"down2_{part}" for part in ghost)]
     for level in (3, 4):
         found += [f"halve{level - 1}_dw", f"halve{level - 1}", *(f"up_path{level}_{part}" for part in ghost)]
+    found += ["halve_reduced4_dw", "halve_reduced4", "halve4_dw", "halve4"]
+    blocks = ("", "tower3_1", "tower4_1", "tower5_1", "tower5_2", "tower4_2", "tower3_2")  # stride 8 has a head of its own
+    for block in blocks:
+        found += [f"{block}_dw", block] if block else ["", ""]
+        found += [""] if block.endswith("_2") else []  # NanoDet's classes and distances
     return found
 
 
 def started(filters: Filters, width: str) -> Weights:
-    """Return the weights of the trunk and the neck."""
+    """Return the weights of all layers but the last three."""
     shapes = {step.layer.name: step.weights for step in squeezedet_shuffle(width=width).trained()}
     weights: Weights = {}
-    for name, (kernel, bias) in zip(names(), filters, strict=False):
+    for name, (kernel, bias) in zip(names(), filters, strict=False):  # the last ones are the head of stride 8
+        if not name:
+            continue
         shape, outputs = shapes[name]
         if kernel.size != np.prod(shape) or bias.shape != outputs:
             raise SystemExit(f"{name}: {shape} and {outputs} were expected, got {kernel.size} weights and {bias.size} biases")

@@ -25,6 +25,7 @@ import torch
 from opencv_squeezedet.cli.arguments import input_size
 from opencv_squeezedet.cli.memory import keep_memory
 from opencv_squeezedet.datasets import load_dataset
+from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.training import Recipe, Training
 
 _BLOBS = ("delta_bbox", "soft_class_reg", "sig_conf_reg")
@@ -61,8 +62,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset")
     parser.add_argument("--split")
-    parser.add_argument("--network", default="pyramid", choices=("pyramid", "lite", "gsoc"))
-    parser.add_argument("--size", type=input_size, default=(416, 416))
+    parser.add_argument("--network", choices=tuple(TRAINABLE), default=next(iter(TRAINABLE)))
+    parser.add_argument("--size", type=input_size)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--blocks", type=int, default=3)
@@ -71,7 +72,7 @@ def main() -> None:
     recipe = Recipe(network=options.network, input_size=options.size, batch=options.batch, small=0, pictures=10**6)
     with tempfile.TemporaryDirectory() as folder:
         training = Training(recipe, load_dataset(options.dataset, split=options.split), Path(folder))
-        width, height = options.size
+        width, height = recipe.input_size
         blob = torch.randn(options.batch, height, width, 3, device=training.trainer.device).permute(0, 3, 1, 2) * 50
         print(machine(), f"torch {torch.__version__}, {torch.get_num_threads()} threads", sep=", ")
         rates = [

@@ -3,9 +3,9 @@
 python benchmarks/zoo.py DATASET --folder WEIGHTS --json docs/measured/zoo.json
 
 The embedded model, with each backend that is installed, beside detectors that were trained on COCO: NanoDet-m,
-NanoDet-Plus-m-1.5x and YOLOX-Nano by ncnn, PicoDet-S by onnxruntime (extra ``[teach]``). Their files are in the folder:
-``nanodet_m``, ``teachers/nanodet_plus_m_1.5x_416`` and ``teachers/yolox_nano`` as ``.param`` and ``.bin``, and
-``teachers/picodet_s_416.onnx``. What is missing is left out.
+NanoDet-Plus-m, NanoDet-Plus-m-1.5x and YOLOX-Nano by ncnn, PicoDet-S by onnxruntime (extra ``[teach]``). Their files are in
+the folder: ``nanodet_m``, ``nanodet_plus_m_416``, ``teachers/nanodet_plus_m_1.5x_416`` and ``teachers/yolox_nano`` as
+``.param`` and ``.bin``, and ``teachers/picodet_s_416.onnx``. What is missing is left out.
 
 All detectors see a picture before the next one is read. The time is processor time, which other programs disturb little: the
 median over the pictures, without reading the file.
@@ -90,6 +90,7 @@ def to_detections(found: SoftDetections, names: tuple[str, ...], columns: list[i
 
 ON_COCO = (
     ("NanoDet-m", "ncnn", "nanodet", "nanodet_m"),
+    ("NanoDet-Plus-m", "ncnn", "nanodet-plus", "nanodet_plus_m_416"),
     ("NanoDet-Plus-m-1.5x", "ncnn", "nanodet-plus", "teachers/nanodet_plus_m_1.5x_416"),
     ("YOLOX-Nano", "ncnn", "yolox", "teachers/yolox_nano"),
     ("PicoDet-S", "onnxruntime", "picodet", "teachers/picodet_s_416"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -79,6 +79,26 @@ def draw(
         text = ([d.label] if write_label else []) + ([f"{d.confidence:.2f}"] if write_confidence else [])
         if text:
             _label(canvas, " ".join(text), box, colour, boxes, bars)
+    return canvas
+
+
+def thumbnail(image: Picture, side: int = 320) -> tuple[NDArray[np.uint8], float]:
+    """Return a picture whose longer side has this length, and the factor on its coordinates."""
+    scale = side / max(image.shape[:2])
+    size = tuple(max(1, round(length * scale)) for length in image.shape[1::-1])
+    return np.asarray(
+        cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), np.uint8
+    ), scale
+
+
+def contact_sheet(pictures: Sequence[Picture], side: int = 320, columns: int = 4) -> NDArray[np.uint8]:
+    """Return `thumbnail` pictures (H, W, 3) uint8 of any size beside each other, BGR."""
+    rows = -(-len(pictures) // columns)
+    canvas = np.zeros((rows * side, min(columns, len(pictures)) * side, 3), np.uint8)
+    for i, image in enumerate(pictures):
+        small, _ = thumbnail(image, side)
+        row, column = i // columns * side, i % columns * side
+        canvas[row : row + small.shape[0], column : column + small.shape[1]] = small
     return canvas
 
 

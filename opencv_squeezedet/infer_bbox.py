@@ -17,7 +17,7 @@ _RULES: Any = VOC.limits._replace(drop_empty=False)[1:]  # all but the score thr
 
 @dataclass
 class InferBboxObject:
-    """One detection of `InferBbox`, with the members of the C++ struct ``object``: corners are whole input pixels."""
+    """One detection of `InferBbox`, with the members of the C++ struct ``object``: corners are pixels of a 416x416 input."""
 
     xmin: int
     xmax: int
@@ -58,7 +58,10 @@ class InferBbox:
     Blobs are read when `filter` is called. Contiguous float32 blobs are shared, not copied, as in a ``cv::Mat``.
     An anchor with a NaN or an infinity is left out; in C++ it makes the order undefined.
 
-    Probabilities are raw, as in C++: the embedded model's cat with 0.87 after calibration in `SqueezeDet` has 0.52 here.
+    Corners are pixels of a 416x416 input. The blobs of a network with another input size and the same grid, whose anchors are
+    scaled with it, such as the embedded model's of 384x384, give the same corners: scale them by the picture's size / 416.
+
+    Probabilities are raw, as in C++: the embedded model's cat with TODO-22 after calibration in `SqueezeDet` has TODO-22 here.
     """
 
     def __init__(self, delta_bbox: ArrayLike, class_scores: ArrayLike, conf_scores: ArrayLike) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from opencv_squeezedet.network import Network, Weights
     from opencv_squeezedet.network.architectures import Task
 
-EMBEDDED = "squeezedet_pyramid_voc"
+EMBEDDED = "squeezedet_shuffle_voc"
 _Field = TypeVar("_Field")
 
 

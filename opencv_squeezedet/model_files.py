@@ -1,4 +1,4 @@
-"""Which files a model may have, and where they are: found once, by their common stem.
+"""Which files a model may have, and where they are: found once, by their common stem, or in the folder of a training.
 
 ==============================  ============================================================
 file                            content
@@ -26,6 +26,8 @@ MOST_BYTES = 2**31 - 1
 """Maximum file size: protobuf's limit of 2 GiB."""
 MOST_DEFINITION, MOST_DESCRIPTION = 1 << 20, 1 << 24
 """Maximum size of a prototxt, ten times that of public networks, and of a JSON file."""
+OF_TRAINING = "model"
+"""The stem of the model in the folder of a training, which may be named instead of it."""
 _COMPLETE = (".onnx", ".net", ".sdz")  # contain their own weights
 _DEFINE_WITH_WEIGHTS = (".onnx", ".sdz")
 
@@ -93,8 +95,8 @@ def find_files(model: StrPath, weights: StrPath | None = None) -> Files:
     Parameters
     ----------
     model : path
-        The stem ``NAME``, or one of the files. ``NAME.onnx``, ``NAME.net`` and ``NAME.sdz`` mean that file even if
-        others are beside it.
+        The stem ``NAME``, one of the files, or the folder of a training. ``NAME.onnx``, ``NAME.net`` and ``NAME.sdz`` mean
+        that file even if others are beside it.
     weights : path, optional
         The weights, if their stem is different.
 
@@ -111,7 +113,7 @@ def find_files(model: StrPath, weights: StrPath | None = None) -> Files:
     ModelError
         If weights are given for a file that has its own.
     """
-    path = os.fspath(model)
+    path = _in_folder(os.fspath(model))
     stem = path if any(os.path.isfile(path + suffix) for suffix in SUFFIXES) else stem_of(path)  # "my.net" may be a stem
     definition, caffemodel, net, onnx, compressed, description = (_existing(stem + suffix) for suffix in SUFFIXES)
     own = path if path.endswith(_COMPLETE) and os.path.isfile(path) else None
@@ -146,16 +148,21 @@ def _complete(path: str, description: str | None) -> Files:
 
 def is_model(model: str) -> bool:
     """Whether there is a file of this name, or of this stem and one of `SUFFIXES`."""
-    return bool(_of_name(model))
+    return bool(_of_name(model)) or _in_folder(model) != model
 
 
 def reserved_by(*names: str | None) -> list[str]:
     """Return the paths that no output may have: a model's files, found as by `find_files`, and those of the same stem."""
     found = []
-    for name in names:
+    for name in (None if name is None else _in_folder(name) for name in names):
         paths = [] if name is None else [*_of_name(name), *_of_name(stem_of(name))]
         found += paths and [*paths, f"{stem_of(str(name))}.json"]
     return found
+
+
+def _in_folder(path: str) -> str:
+    """Return the stem of a training's model if this is its folder, and otherwise the path as it is."""
+    return os.path.join(path, OF_TRAINING) if os.path.isdir(path) and not _of_name(path) else path
 
 
 def _of_name(name: str) -> list[str]:

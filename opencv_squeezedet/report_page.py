@@ -35,7 +35,8 @@ main { max-width: 1060px; margin: 0 auto; padding: 24px 16px 48px; }
 h1 { font-size: 26px; margin: 0; } h2 { font-size: 18px; margin: 0 0 10px; }
 p { margin: 6px 0; color: #52606d; }
 section { background: #fff; border: 1px solid #e1e7ec; border-radius: 8px; padding: 18px 22px; margin-top: 18px; }
-section img.plot { width: 100%; height: auto; }
+.wide { overflow-x: auto; }
+img.plot { width: 100%; min-width: 620px; height: auto; } img.narrow { min-width: 0; width: auto; max-width: 100%; }
 .cards { display: flex; flex-wrap: wrap; gap: 12px; margin-top: 18px; }
 .card { flex: 1 1 120px; background: #fff; border: 1px solid #e1e7ec; border-radius: 8px; padding: 12px 16px; }
 .card b { display: block; font-size: 26px; color: #1769aa; } .card span { color: #52606d; font-size: 13px; }
@@ -43,13 +44,15 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: right; padding: 4px 8px; border-bottom: 1px solid #edf1f4; }
 th { color: #52606d; font-weight: 600; } th:first-child, td:first-child { text-align: left; }
 tr:last-child td { border-bottom: 0; } tr.mean td { font-weight: 600; border-top: 2px solid #c3cad2; }
-.gallery { display: flex; flex-wrap: wrap; gap: 14px; }
-figure { margin: 0; width: min-content; } figure img { height: 200px; border-radius: 4px; display: block; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 14px; }
+figure { margin: 0; } figure img { width: 100%; border-radius: 4px; display: block; }
 figcaption { font-size: 12.5px; color: #52606d; overflow-wrap: anywhere; }
 .key { border: 1px solid #c3cad2; display: inline-block;
   width: 12px; height: 12px; border-radius: 2px; margin: 0 5px 0 14px; vertical-align: -1px; }
 .key:first-child { margin-left: 0; }
 details { color: #52606d; } details li { overflow-wrap: anywhere; }
+h1, p { overflow-wrap: anywhere; }
+@media (max-width: 600px) { section { padding: 14px 12px; } main { padding: 16px 8px 32px; } h1 { font-size: 20px; } }
 """
 
 
@@ -72,16 +75,18 @@ def section(title: str, content: str) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], summary: Sequence[str] = ()) -> str:
     """Return a table, with a last row that is set apart if there is a summary."""
     lines = [_row(header, "th"), *map(_row, rows), *([_row(summary, mark=' class="mean"')] if summary else [])]
-    return f"<table>{''.join(lines)}</table>"
+    return f'<div class="wide"><table>{"".join(lines)}</table></div>'
 
 
 def _row(cells: Iterable[str], tag: str = "td", mark: str = "") -> str:
     return f"<tr{mark}>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
-def plot(content: str, alt: str) -> str:
-    """Return the image of an SVG file, with its alternative text."""
-    return f'<img class="plot" alt="{escape(alt)}" src="data:image/svg+xml;base64,{b64encode(content.encode()).decode()}">'
+def plot(content: str, alt: str, *, narrow: bool = False) -> str:
+    """Return the image of an SVG file, with its alternative text; if it is not narrow, it scrolls on small screens."""
+    source = f"data:image/svg+xml;base64,{b64encode(content.encode()).decode()}"
+    kind = "plot narrow" if narrow else "plot"
+    return f'<div class="wide"><img class="{kind}" alt="{escape(alt)}" src="{source}"></div>'
 
 
 def photo(content: bytes) -> str:

@@ -13,9 +13,9 @@ import opencv_squeezedet as sd  # 1: the import
 def main(path: str) -> None:
     """Print the objects in the picture, and write it with boxes to detection_model.png."""
     # model = cv2.dnn.DetectionModel("yolov4-tiny.weights", "yolov4-tiny.cfg")
-    model = sd.DetectionModel("models/squeezedet_pyramid_voc.caffemodel", "models/squeezedet_pyramid_voc.prototxt")  # 2
+    model = sd.DetectionModel("models/squeezedet_shuffle_voc.caffemodel", "models/squeezedet_shuffle_voc.prototxt")  # 2
     names = sd.VOC.labels  # 3: the class names
-    model.setInputParams(size=(416, 416), scale=1, swapRB=False)
+    model.setInputParams(size=(384, 384), scale=1, swapRB=False)
     model.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
 
     frame = cv2.imread(path)

@@ -3,6 +3,7 @@
 python samples/infer_bbox.py photo.jpg [NAME.onnx | NAME.prototxt NAME.caffemodel] [threshold]
 
 Every OpenCV reads ONNX; Caffe's files need OpenCV 4. Without files it takes the embedded model.
+InferBbox returns corners in a picture stretched to 416x416, for networks of another input size too.
 """
 
 import sys
@@ -16,14 +17,15 @@ import opencv_squeezedet as sd
 from opencv_squeezedet.formats import onnx_bytes
 from opencv_squeezedet.model import Model
 
-SIZE = 416
+SIDE = 416  # pixels, of InferBbox's coordinates
 
 
 def three_blobs(image: MatLike, files: list[str]) -> Sequence[MatLike]:
     """Run the network once; the C++ sample runs it once for each blob."""
-    blob = cv2.dnn.blobFromImage(image, 1.0, (SIZE, SIZE), (104, 117, 123), swapRB=False, crop=False)
+    model = Model.load(*files)
+    blob = cv2.dnn.blobFromImage(image, 1.0, model.network.input_size, (104, 117, 123), swapRB=False, crop=False)
     if len(files) < 2:
-        net = cv2.dnn.readNetFromONNX(*files) if files else embedded()
+        net = cv2.dnn.readNetFromONNX(*files) if files else as_onnx(model)
         net.setInput(blob)
         return net.forward(["delta_bbox", "class_scores", "conf_scores"])
     if not hasattr(cv2.dnn, "readNetFromCaffe"):
@@ -37,9 +39,8 @@ def three_blobs(image: MatLike, files: list[str]) -> Sequence[MatLike]:
     return slices[2], class_scores[0], conf_scores[0]
 
 
-def embedded() -> cv2.dnn.Net:
-    """Read the embedded model as the ONNX file that ``squeezedet convert`` makes of it."""
-    model = Model.load()
+def as_onnx(model: Model) -> cv2.dnn.Net:
+    """Read a model as the ONNX file that ``squeezedet convert`` makes of it."""
     content = onnx_bytes(model.network, model.weights)
     return cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
 
@@ -55,7 +56,7 @@ def main(path: str, *arguments: str) -> None:
     inf = sd.InferBbox(*three_blobs(image, files))
     inf.filter(threshold)
 
-    x_scale, y_scale = image.shape[1] / SIZE, image.shape[0] / SIZE
+    x_scale, y_scale = image.shape[1] / SIDE, image.shape[0] / SIDE
     for found in inf.detections:
         print(f"{found.label_name} {found.class_prob:.6f}: {found.xmin} {found.ymin} {found.xmax} {found.ymax}")
         corner = int(found.xmin * x_scale), int(found.ymin * y_scale)

@@ -46,5 +46,6 @@ def demo(path):
     detector = sd.SqueezeDet()
     blobs = [blob.reshape(-1) for blob in detector.forward(cv2.imread(path))]
     x1, y1, x2, y2, class_id, score = largest(detector.config.kernel, *blobs, 0.3)
-    print(f"{detector.config.labels[class_id]} {score:.2f} at {x1:.0f} {y1:.0f} {x2:.0f} {y2:.0f} of the 416x416 input,")
-    print(f"of which it covers {overlap((x1, y1, x2, y2), (0, 0, 416, 416)):.0%}")
+    width, height = detector.config.input_size
+    print(f"{detector.config.labels[class_id]} {score:.2f} at {x1:.0f} {y1:.0f} {x2:.0f} {y2:.0f} of the {width}x{height} input,")
+    print(f"of which it covers {overlap((x1, y1, x2, y2), (0, 0, width, height)):.0%}")

@@ -1,7 +1,7 @@
 """Draws a small data set for trying out training: screws and rings on a cluttered table, with YOLO's label files.
 
 python samples/make_dataset.py bolts
-squeezedet train bolts/data.yaml --split train --val-split val --size 192 --batch 8 --pictures 4000 -o runs/bolts
+squeezedet train bolts/data.yaml --size 192 --batch 8 --pictures 4000 -o runs/bolts
 """
 
 import argparse

@@ -185,7 +185,7 @@ def test_what_is_no_classifier(tmp_path: Path) -> None:
     write(tmp_path / "mine", network, weights, ".caffemodel")
     write(tmp_path / "maps", dataclasses.replace(network, layers=network.layers[:-2]), weights, ".onnx")
     for model, options, error, message in (
-        (STEM, {}, sd.ModelError, r"squeezedet_pyramid_voc.*' is a detector"),
+        (STEM, {}, sd.ModelError, r"squeezedet_shuffle_voc.*' is a detector"),
         (tmp_path / "detector", {}, sd.ModelError, r"detector.onnx' .*3 outputs"),
         ("embedded", {}, sd.ModelError, "'embedded' is a detector"),
         (tmp_path / "maps", {"labels": list("abcdefg")}, sd.ModelError, r"\(1, 7, 14, 14\).*7 labels"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import DEFINITION, HAS_CAFFE, ONNX, STEM, WEIGHTS, needs_caffe_importer, output, read_net
-from networks import random_weights
+from embedded import DEFINITION, HAS_CAFFE, HEAD, ONNX, STEM, WEIGHTS, needs_caffe_importer, output, read_net
+from networks import MODELS, random_weights
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.detection_model import ArgumentError
 from opencv_squeezedet.formats import onnx_bytes
+from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import Convolution, Network
 
 PHOTO = Path(__file__).parents[1] / "samples" / "chelsea.jpg"
@@ -122,22 +122,26 @@ def test_the_files_in_either_order_and_by_keyword(make: Make, ours: sd.Detection
 
 
 def test_a_network(ours: sd.DetectionModel, photo: np.ndarray) -> None:
-    for make in (sd.DetectionModel, lambda net: sd.DetectionModel(network=net)):
-        model = make(read_net())
+    for make in (sd.DetectionModel, lambda net, head: sd.DetectionModel(network=net, head=head)):
+        model = make(read_net(), head=HEAD)
         found = model.detect(photo, 0.3)
-        expected = sd.SqueezeDet(STEM, config=sd.VOC).detect(photo, score_threshold=0.3)
+        expected = sd.SqueezeDet(STEM, config=HEAD).detect(photo, score_threshold=0.3)
         assert np.array_equal(found[1], expected.confidence)
 
 
-def test_files_without_a_description_have_the_voc_head(tmp_path: Path, photo: np.ndarray) -> None:
-    weights, definition = (shutil.copy(path, tmp_path) for path in (WEIGHTS, DEFINITION))
-    found = sd.DetectionModel(weights, definition).detect(photo, 0.3)
-    assert np.array_equal(found[1], sd.SqueezeDet(STEM, config=sd.VOC).detect(photo, score_threshold=0.3).confidence)
+def test_networks_without_a_description_have_the_voc_head(tmp_path: Path, photo: np.ndarray) -> None:
+    model = Model.load(MODELS / "squeezedet_pyramid_voc.sdz")
+    expected = sd.SqueezeDet(model, config=sd.VOC).detect(photo, score_threshold=0.3).confidence
+    definition, weights, _ = model.save(tmp_path / "it.caffemodel")
+    onnx, description = model.save(tmp_path / "it.onnx")
+    description.unlink()
+    for found in (sd.DetectionModel(weights, definition), sd.DetectionModel(cv2.dnn.readNetFromONNX(str(onnx)))):
+        assert found.detect(photo, 0.3)[1] == pytest.approx(expected, abs=1e-4)
 
 
 SETTERS: list[tuple[str, tuple[Any, ...]]] = [
-    ("setInputSize", ((416, 416),)),
-    ("setInputSize", (416, 416)),
+    ("setInputSize", ((384, 384),)),
+    ("setInputSize", (384, 384)),
     ("setInputMean", ((1, 2, 3),)),
     ("setInputMean", (100,)),
     ("setInputScale", (0.5,)),
@@ -177,9 +181,9 @@ def test_nms_across_classes(theirs: Any, ours: sd.DetectionModel) -> None:
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"scale": 0.5, "size": (416, 416), "mean": (10, 20, 30), "swapRB": True},
-        {"scale": 1.0, "size": (416, 416), "mean": (104, 117, 123), "swapRB": False},
-        {"scale": 1.0, "size": (416, 416), "mean": 100, "swapRB": False},  # one number is the first channel's mean
+        {"scale": 0.5, "size": (384, 384), "mean": (10, 20, 30), "swapRB": True},
+        {"scale": 1.0, "size": (384, 384), "mean": (104, 117, 123), "swapRB": False},
+        {"scale": 1.0, "size": (384, 384), "mean": 100, "swapRB": False},  # one number is the first channel's mean
     ],
 )
 def test_input_parameters_reach_the_network_as_opencvs_do(
@@ -215,7 +219,7 @@ def test_another_input_size_is_the_resized_model(backend: Any, photo: np.ndarray
     model = sd.DetectionModel(WEIGHTS, DEFINITION, backend=backend).setNmsAcrossClasses(True).setInputMean((104, 117, 120))
     if backend == "opencv":
         model.enableWinograd(False)
-    for size in ((384, 320), (416, 416)):  # and back
+    for size in ((448, 320), (384, 384)):  # and back
         expected = sd.SqueezeDet(STEM, backend=backend, size=size)
         expected.preprocess = replace(expected.preprocess, mean=(104.0, 117.0, 120.0))
         if backend == "opencv":
@@ -228,7 +232,8 @@ def test_another_input_size_is_the_resized_model(backend: Any, photo: np.ndarray
 
 @pytest.mark.parametrize(("make", "size"), [(lambda: WEIGHTS, (400, 320)), (read_net, (320, 320))], ids=["files", "net"])
 def test_an_input_size_that_the_network_does_not_take(make: Make, size: tuple[int, int], photo: np.ndarray) -> None:
-    model = sd.DetectionModel(make())
+    source = make()
+    model = sd.DetectionModel(source, head=HEAD if isinstance(source, cv2.dnn.Net) else None)
     before = model.detect(photo)
     with pytest.raises(sd.ModelError, match=f"input of {size[0]}x{size[1]}") as caught:
         model.setInputSize(size)
@@ -299,7 +304,7 @@ def test_what_would_go_wrong_silently_is_refused(
 
 def test_what_opencv_takes_is_taken(theirs: Any, ours: sd.DetectionModel, photo: np.ndarray) -> None:
     expected = ours.detect(photo)
-    for model, side in ((theirs, 32), (ours, 416)):
+    for model, side in ((theirs, 32), (ours, 384)):
         model.setInputSize(width=side, height=side)
         assert len(model.predict(photo, None)) == len(model.predict(photo, [])) > 0
         assert len(model.detect(cv2.UMat(photo), 0.05)[0]) > 0
@@ -325,7 +330,7 @@ def test_a_model_is_needed() -> None:
 
 
 APPLICATION = """
-model.setInputParams(size=(416, 416), mean=(104, 117, 123))
+model.setInputParams(size=(384, 384), mean=(104, 117, 123))
 model.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
 model.setPreferableTarget(cv2.dnn.DNN_TARGET_CPU)
 frame = cv2.imread(photo)

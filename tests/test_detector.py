@@ -44,7 +44,7 @@ def test_detect_is_forward_and_postprocess(detector: sd.SqueezeDet, photo: np.nd
 
 def test_forward_runs_the_network_as_cv2_does(photo: np.ndarray) -> None:
     net = read_net()
-    net.setInput(cv2.dnn.blobFromImage(photo, 1.0, (416, 416), (104, 117, 123)))
+    net.setInput(cv2.dnn.blobFromImage(photo, 1.0, (384, 384), (104, 117, 123)))
     blobs = sd.SqueezeDet(STEM).forward(photo)
     assert np.array_equal(net.forward(output("class_scores")), blobs.class_scores)
     assert np.array_equal(net.forward(output("conf_scores")), blobs.conf_scores)

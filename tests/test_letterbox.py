@@ -101,7 +101,7 @@ def test_extreme_pictures_give_boxes_inside_them(size: tuple[int, int], resize: 
 
 def test_the_detector_letterboxes(photo: np.ndarray) -> None:
     detector = sd.SqueezeDet(resize="letterbox")
-    assert detector.preprocess == sd.Preprocess((416, 416), resize="letterbox")
+    assert detector.preprocess == sd.Preprocess((384, 384), resize="letterbox")
     found = detector.detect(photo)
     assert found.labels[0] == "cat"
     assert found != sd.SqueezeDet().detect(photo)

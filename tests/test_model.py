@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import ONNX, STEM, needs_caffe_importer, read_net
+from embedded import HEAD, ONNX, STEM, needs_caffe_importer, read_net
 from networks import MODELS, load_network, random_weights, same_weights
 
 import opencv_squeezedet as sd
@@ -79,9 +79,22 @@ def test_what_a_description_leaves_out_is_the_networks(stem: Path, suffix: str) 
     with pytest.raises(sd.ModelError, match=r"layer 'slice': .* grid \(23, 23\), the config has \(20, 23\)"):
         described(anchors=whole.anchors, grid=(20, 23))
     with pytest.raises(sd.ModelError, match="HeadConfig lacks 'anchors', 'grid'"):
-        described(input_size=(416, 416), labels=whole.labels)
+        described(input_size=(384, 384), labels=whole.labels)
     with pytest.raises(sd.ModelError, match="HeadConfig has no field 'gird'"):
         described(anchors=whole.anchors, gird=(23, 23))
+
+
+def test_the_folder_of_a_training_is_its_model(tmp_path: Path) -> None:
+    """Unless files have the folder's name as their stem."""
+    folder = tmp_path / "train"
+    folder.mkdir()
+    with pytest.raises(FileNotFoundError, match=r"train.model\.prototxt"):
+        sd.SqueezeDet(folder)
+    shutil.copy(f"{STEM}.sdz", folder / "model.sdz")
+    for name in (str(folder), f"{folder}/"):
+        assert Model.load(name).files.main == str(folder / "model.sdz")
+    shutil.copy(f"{STEM}.sdz", tmp_path / "train.sdz")
+    assert Model.load(str(folder)).files.main == str(tmp_path / "train.sdz")
 
 
 def test_an_onnx_file_is_found_by_its_name_or_where_it_is_alone(stem: Path) -> None:
@@ -105,7 +118,7 @@ def test_every_command_finds_the_same_network(stem: Path, photo: np.ndarray, cap
     for name in (stem, f"{stem}.prototxt"):
         assert Model.load(name).files == find_network(str(name)) == Files(onnx, None, f"{stem}.json")
         assert main(["inspect", str(name)]) == 0
-        assert capsys.readouterr().out.startswith(f"SqueezeDetPyramid: {onnx} (")
+        assert capsys.readouterr().out.startswith(f"SqueezeDetShuffle: {onnx} (")
         assert main(["convert", str(name), str(stem.parent / "other.caffemodel")]) == 0
         capsys.readouterr()
     assert sd.SqueezeDet(stem).detect(photo).labels == ["cat"]
@@ -135,8 +148,8 @@ def test_a_found_model_makes_many_detectors_and_is_read_once(stem: Path, monkeyp
     detectors = [first, sd.SqueezeDet(found)]
     assert not [file for file in opened if str(file).startswith(str(stem))]
     assert [detector.detect(PICTURE, score_threshold=0) for detector in detectors] == [expected, expected]
-    assert sd.SqueezeDet(found, config=sd.VOC).config == sd.VOC
-    assert sd.SqueezeDet(found, preprocess=sd.Preprocess((416, 416), swap_rb=True)).preprocess.swap_rb
+    assert sd.SqueezeDet(found, config=HEAD).config == HEAD
+    assert sd.SqueezeDet(found, preprocess=sd.Preprocess((384, 384), swap_rb=True)).preprocess.swap_rb
     with pytest.raises(TypeError, match="weights belong to a model's files, not to a Model"):
         sd.SqueezeDet(found, "other.caffemodel")
 
@@ -153,9 +166,9 @@ def test_config_and_preprocess_take_the_place_of_the_json(stem: Path) -> None:
     Path(f"{stem}.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"no model description at .*v1.2.json"):
         sd.SqueezeDet(stem)
-    detector = sd.SqueezeDet(stem, config=sd.VOC)
-    assert detector.preprocess == sd.Preprocess((416, 416), (104, 117, 123), 1.0, False)
-    assert sd.SqueezeDet(stem, config=sd.VOC, preprocess=sd.Preprocess((416, 416), swap_rb=True)).preprocess.swap_rb
+    detector = sd.SqueezeDet(stem, config=HEAD)
+    assert detector.preprocess == sd.Preprocess((384, 384), (104, 117, 123), 1.0, False)
+    assert sd.SqueezeDet(stem, config=HEAD, preprocess=sd.Preprocess((384, 384), swap_rb=True)).preprocess.swap_rb
 
 
 def test_layers_of_other_names(stem: Path) -> None:
@@ -180,7 +193,7 @@ def test_the_order_of_outputs_in_the_file_does_not_matter(stem: Path) -> None:
         ((), {"config": "x"}, TypeError, "config must be a HeadConfig, got"),
         ((), {"preprocess": "x"}, TypeError, "preprocess must be a Preprocess, got"),
         ((), {"config": sd.VOC, "preprocess": 3}, TypeError, "preprocess must be a Preprocess, got"),
-        ((), {"preprocess": sd.Preprocess((320, 320))}, ValueError, r"\(320, 320\).*input_size is \(416, 416\)"),
+        ((), {"preprocess": sd.Preprocess((320, 320))}, ValueError, r"\(320, 320\).*input_size is \(384, 384\)"),
         (("read_net", "other.caffemodel"), {}, TypeError, r"not to a cv2.dnn.Net"),
         (("read_net",), {"size": (320, 320)}, TypeError, r"size needs a model's layers.*cv2.dnn.Net"),
     ],
@@ -236,15 +249,15 @@ def test_a_head_on_logits(stem: Path, photo: np.ndarray) -> None:
         ),
         (
             ".prototxt",
-            lambda content: content.replace(b'"fire5_squeeze"', b'"fire5_other"'),
-            "layer 'fire5_other': weights of 32x256x1x1 and 32 were expected, got none",
+            lambda content: content.replace(b'"reduce2"', b'"other"'),
+            "layer 'other': weights of 96x116x1x1 and 96 were expected, got none",
         ),
         (
             ".json",
             lambda content: content.replace(b'"grid": [23, 23]', b'"grid": [22, 23]'),
             r"(layer 'slice'|output 'delta_bbox') gives delta_bbox in .*\(1, 23, 23, 36\).*need \(1, 22, 23, 36\)",
         ),
-        (".json", lambda content: content.replace(b"416, 416", b"320, 320"), "the input of 320x320"),
+        (".json", lambda content: content.replace(b"384, 384", b"320, 320"), "the input of 320x320"),
         (".json", lambda content: b"{", "json"),
         (".json", lambda content: b"[" * 100_000, "recursion"),
         (".json", lambda content: b"[]", "JSON object with 'preprocess', 'head'"),
@@ -281,11 +294,11 @@ def test_damaged_files(stem: Path, suffix: str, change: Callable[[bytes], bytes]
 def test_weights_of_other_shapes_are_found_before_anything_runs(stem: Path) -> None:
     """OpenCV 4 would load them, and fail in the first pass."""
     network, weights = load_network(stem)
-    kernels = [np.zeros((64, 3, 5, 5), np.float32), weights["conv1"][1]]
+    kernels = [np.zeros((24, 3, 5, 5), np.float32), weights["conv1"][1]]
     layers = (dataclasses.replace(network.layers[0], kernel=(5, 5)), *network.layers[1:])
-    wider = dataclasses.replace(network, input_shape=(1, 3, 418, 418), layers=layers)
+    wider = dataclasses.replace(network, input_shape=(1, 3, 386, 386), layers=layers)
     Path(f"{stem}.caffemodel").write_bytes(formats.caffemodel_bytes(wider, {**weights, "conv1": kernels}))
-    with pytest.raises(sd.ModelError, match="layer 'conv1': weights of 64x3x3x3 and 64 were expected, got 64x3x5x5 and 64"):
+    with pytest.raises(sd.ModelError, match="layer 'conv1': weights of 24x3x3x3 and 24 were expected, got 24x3x5x5 and 24"):
         sd.SqueezeDet(stem)
 
 
@@ -296,21 +309,21 @@ def test_opencv_tells_the_layer_of_a_net_that_someone_else_has_read(stem: Path) 
         sd.ModelError, match="is inconsistent with itself, or with the input of 320x320: layer 'reshape', a Reshape: "
     ):
         sd.SqueezeDet(read_net(), config=head.scaled((320, 320)), preprocess=sd.Preprocess((320, 320)))
-    edit(stem, ".prototxt", lambda text: text.replace('"fire5_squeeze"', '"fire5_other"'))
+    edit(stem, ".prototxt", lambda text: text.replace('"reduce2"', '"other"'))
     net = cv2.dnn.readNetFromCaffe(f"{stem}.prototxt", f"{stem}.caffemodel")
-    with pytest.raises(sd.ModelError, match="416x416: layer 'fire5_other', a Convolution with no blobs of weights: "):
+    with pytest.raises(sd.ModelError, match="384x384: layer 'other', a Convolution with no blobs of weights: "):
         sd.SqueezeDet(net, config=head)
 
 
 @pytest.mark.parametrize("model", [f"{STEM}.prototxt", f"{STEM}.sdz", ONNX], ids=["prototxt", "sdz", "onnx"])
 def test_the_layer_that_does_not_take_the_input_size(model: str) -> None:
     head = sd.SqueezeDet().config.scaled((320, 320))
-    message = r"the input of 320x320: layer 'reshape': a bottom of \(1, 17, 17, 180\) has 52020 values, .* \(0, 4761, 20\)$"
+    message = r"the input of 320x320: layer 'reshape': a bottom of \(1, 19, 19, 180\) has 64980 values, .* \(0, 4761, 20\)$"
     with pytest.raises(sd.ModelError, match=message):
         sd.SqueezeDet(model, config=head, preprocess=sd.Preprocess((320, 320)))
 
 
-@pytest.mark.parametrize("size", [(320, 320), (512, 512), (384, 320)])
+@pytest.mark.parametrize("size", [(320, 320), (512, 512), (448, 320)])
 @pytest.mark.parametrize("backend", ["opencv", "onnxruntime"])
 def test_the_cat_has_the_same_box_at_another_input_size(size: tuple[int, int], backend: Any, photo: np.ndarray) -> None:
     if backend == "onnxruntime":
@@ -327,8 +340,8 @@ def test_the_cat_has_the_same_box_at_another_input_size(size: tuple[int, int], b
 @pytest.mark.parametrize("suffix", [".prototxt", ".sdz", ".onnx"])
 def test_every_format_can_be_resized(suffix: str, tmp_path: Path, photo: np.ndarray) -> None:
     """A resized model is the one that is built for the size, in memory and after saving."""
-    model = Model.load(ONNX if suffix == ".onnx" else f"{STEM}{suffix}").resized((352, 288))
-    built = architectures.squeezedet_pyramid(input_size=(352, 288))
+    model = Model.load(ONNX if suffix == ".onnx" else f"{STEM}{suffix}").resized((320, 256))
+    built = architectures.squeezedet_shuffle(input_size=(320, 256))
     assert [step.tops for step in model.network.steps] == [step.tops for step in built.steps]
     assert model.head is not None
     assert model.head.grid == (19, 15)
@@ -342,7 +355,7 @@ def test_every_format_can_be_resized(suffix: str, tmp_path: Path, photo: np.ndar
 
 def test_the_own_size_changes_nothing() -> None:
     model = Model.load()
-    assert model.resized((416, 416)) is model
+    assert model.resized((384, 384)) is model
 
 
 def test_rows_first_heads_are_resized_too() -> None:
@@ -357,7 +370,7 @@ def test_rows_first_heads_are_resized_too() -> None:
 @pytest.mark.parametrize(
     ("size", "error", "message"),
     [
-        ((400, 320), sd.ModelError, "400x320: layer 'pyramid': .* nearest size that it accepts is 409x320"),
+        ((400, 320), sd.ModelError, "400x320: layer '.*': .* nearest size that it accepts is 384x320"),
         ((8, 8), sd.ModelError, "8x8: layer '.*"),
         ((100_000, 100_000), sd.ModelError, "100000x100000: .*at most"),
         ((4096, 4096), sd.ModelError, "4096x4096: layer .* operations are possible"),

@@ -83,7 +83,7 @@ def grid(detector: sd.SqueezeDet, picture: np.ndarray) -> None:
     show(right, shrunk, f"the {len(head.anchors)} anchor shapes at the centre of the grid")
     for (width, height), colour in zip(head.anchors, COLOURS, strict=False):
         corner = middle[0] - width / 2, middle[1] - height / 2
-        box(right, (*corner, corner[0] + width, corner[1] + height), colour, f"{width:g}x{height:g}")
+        box(right, (*corner, corner[0] + width, corner[1] + height), colour, f"{width:.0f}x{height:.0f}")
     right.plot(*middle, "o", color="#ffe14d")
     save(figure, "grid")
 

@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "inspect": "show a network's layers, shapes, costs, head and config",
     "quantize": "convert a network to 8-bit integers, for speed",
     "eval": "evaluate a detector on a data set",
+    "check": "show what a data set contains, and the problems of its annotations",
     "anchors": "fit anchor shapes to a data set",
     "label": "label pictures with a teacher, for training",
     "train": "train a detector on annotated pictures",

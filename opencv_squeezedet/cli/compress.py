@@ -39,7 +39,7 @@ DESCRIPTION = (
     "Huffman-coded. With calibration images the layers that affect the outputs most keep more weights."
 )
 USAGE = "[options] MODEL -o FILE.sdz"
-EXAMPLE = "models/squeezedet_pyramid_voc -o small.sdz --size 900K --pictures photos/ --html report.html"
+EXAMPLE = "models/squeezedet_shuffle_voc -o small.sdz --size 900K --pictures photos/ --html report.html"
 _OF_STAGES = {"lock", "compression.json", "sensitivity.json"}
 _SHOWN = 6
 _COMPARED = 12  # pictures whose outputs are compared; the Hessians are those of all pictures

@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from opencv_squeezedet._version import __version__
 from opencv_squeezedet.cli import dataset_options
 from opencv_squeezedet.cli.arguments import (
     add_backend,
@@ -41,8 +42,11 @@ EXAMPLE = "VOCdevkit/VOC2007 --split test --model runs/best --html report.html"
 
 def add_arguments(parser: CommandParser) -> None:
     """Add the arguments of the command."""
-    held_out = "; a fraction such as 0.2 selects the pictures that squeezedet train --split 0.2 held out"
-    dataset_options.add_dataset_arguments(parser, fraction=held_out)
+    dataset_options.add_dataset_arguments(
+        parser,
+        split="split of the data set; a fraction such as 0.2 selects the pictures that squeezedet train --split 0.2 holds "
+        "out, which are also those that it holds out of a data set without a val split (default: all pictures)",
+    )
     add = parser.add_argument_group("detection").add_argument
     add_model(add)
     add_backend(add)
@@ -130,11 +134,13 @@ def _categories(args: argparse.Namespace) -> dict[int | str, str] | None:
 
 
 def _headline(args: argparse.Namespace, dataset: Dataset) -> tuple[str, str]:
-    what = args.results or args.model or "the embedded model"
-    title = f"{os.path.basename(what)} on {os.path.basename(os.path.normpath(args.dataset))}"
+    what = args.results or args.model or "embedded"
+    title = f"{os.path.basename(os.path.normpath(what))} on {os.path.basename(os.path.normpath(args.dataset))}"
     split = f", split {args.split}" if args.split else ""
     lowest = "" if args.results else f", scores above {args.threshold:g}"
-    return title, f"{len(dataset.pictures)} pictures, {dataset.box_count} objects{split}{lowest}"
+    source = f"detections of {args.results}" if args.results else f"model {args.model or 'embedded'}"
+    counts = f"{len(dataset.pictures)} pictures, {dataset.box_count} objects{split}{lowest}"
+    return title, f"{counts}; {source}; opencv-squeezedet {__version__}"
 
 
 def _write(

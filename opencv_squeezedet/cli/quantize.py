@@ -24,7 +24,7 @@ DESCRIPTION = (
     "lose most accuracy stay in float. The model's JSON description is copied too."
 )
 USAGE = "[options] MODEL --pictures DIR -o FILE.onnx"
-EXAMPLE = "models/squeezedet_pyramid_voc --pictures photos/ -o fast.int8.onnx"
+EXAMPLE = "pyramid-voc --pictures photos/ -o fast.int8.onnx"
 _COMPARED = 16
 
 

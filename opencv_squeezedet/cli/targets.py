@@ -11,7 +11,7 @@ from opencv_squeezedet.cli.terminal import shown
 from opencv_squeezedet.errors import reason
 from opencv_squeezedet.files import own_descriptor, real_path, write_whole
 
-OF_SOURCES, OF_MODEL, OF_DATASET = "one of the sources", "a file of the model", "the data set"
+OF_SOURCES, OF_MODEL = "one of the sources", "a file of the model"
 
 
 def check_targets(targets: Mapping[str, str | Path | None], inputs: Mapping[str, Iterable[str | Path | None]]) -> None:

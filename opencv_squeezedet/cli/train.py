@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,11 +19,12 @@ from opencv_squeezedet.cli import dataset_options
 from opencv_squeezedet.cli.arguments import SEED_HELP, SIZE_HELP, TEACHER_HELP, add_quiet, input_size, positive
 from opencv_squeezedet.cli.errors import CommandError, needs_training, usage_errors
 from opencv_squeezedet.cli.parser import CommandParser
-from opencv_squeezedet.cli.progress import ProgressLines
-from opencv_squeezedet.cli.terminal import shown
+from opencv_squeezedet.cli.progress import ProgressLines, duration
+from opencv_squeezedet.cli.terminal import complain, shown
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.files import read_whole
+from opencv_squeezedet.files import read_whole, write_whole
+from opencv_squeezedet.model_files import OF_TRAINING
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.pictures import read_picture
 from opencv_squeezedet.progress import progress_bar
@@ -31,11 +35,12 @@ if TYPE_CHECKING:
     from opencv_squeezedet.training.diagnostics import Histogram
 
 DESCRIPTION = "Train a detector on annotated pictures. An interrupted training resumes when the command is run again."
-USAGE = "[options] DATASET -o FOLDER"
-EXAMPLE = "bolts.yaml --split train --val-split val -o runs/bolts --pictures 20000"
-_STEM = "model"
+USAGE = "[options] DATASET"
+EXAMPLE = "bolts.yaml -o runs/bolts --pictures 20000"
+_ARGUMENTS = "arguments.json"
 _MOST_EVERY = 20_000
 _MOST_ADVICE = 3
+_MOST_CLASSES = 20  # in a line
 _MOST_JSON_BYTES = 1 << 24
 
 Read = TypeVar("Read")
@@ -43,11 +48,18 @@ Read = TypeVar("Read")
 
 def add_arguments(parser: CommandParser) -> None:
     """Add the arguments of the command."""
-    held_out = "; a fraction such as 0.2 holds out that share for validation"
-    dataset_options.add_dataset_arguments(parser, fraction=held_out)
+    dataset_options.add_dataset_arguments(
+        parser,
+        split="split to train on; a fraction such as 0.2 holds out that share for validation "
+        "(default: the data set's train split, or all its pictures)",
+    )
     add = parser.add_argument_group("validation").add_argument
-    add("--val", metavar="DATASET", help="validation data set")
-    add("--val-split", metavar="SPLIT", help="split of --val, or of DATASET if there is no --val")
+    add(
+        "--val",
+        metavar="DATASET",
+        help="validation data set, or none (default: the data set's val split, or a random fifth of the pictures)",
+    )
+    add("--val-split", metavar="SPLIT", help="split of --val, or of DATASET if there is no --val (default: val)")
     add(
         "--every",
         type=positive,
@@ -59,7 +71,7 @@ def add_arguments(parser: CommandParser) -> None:
     add = parser_group.add_argument
     add("--recipe", metavar="FILE", help="all settings as JSON, as in recipe.json; options override them")
     add("--network", choices=tuple(TRAINABLE), help=f"architecture to train (default: {next(iter(TRAINABLE))})")
-    add("--size", type=input_size, metavar="WxH", help=f"{SIZE_HELP} (default: 416x416)")
+    add("--size", type=input_size, metavar="WxH", help=f"{SIZE_HELP} (default: the network's own)")
     add(
         "--anchors",
         metavar="FILE",
@@ -75,17 +87,17 @@ def add_arguments(parser: CommandParser) -> None:
     )
     length("--epochs", type=positive, metavar="N", help="number of epochs, instead of --pictures")
     add("--batch", type=positive, metavar="N", help="number of pictures per step (default: 32)")
-    add("--start", metavar="WEIGHTS", help="weights to start from: a model or a weights file (default: embedded)")
+    add("--start", metavar="WEIGHTS", help="weights to start from: a model or a weights file (default: a published model)")
     add("--teacher", action="append", metavar="FILE", help=f"{TEACHER_HELP}; may be repeated")
     add("--seed", type=int, metavar="N", help=f"{SEED_HELP} (default: 0)")
     add = parser.add_argument_group("run").add_argument
     add(
         "-o",
         "--output",
-        required=True,
         type=Path,
         metavar="FOLDER",
-        help="folder for the checkpoint, the logs and the trained model; a training in it is resumed",
+        help="folder for the checkpoint, the logs and the trained model; a training in it is resumed "
+        "(default: runs/train, runs/train-2, and so on)",
     )
     add("--workers", type=_whole, default=2, metavar="N", help="number of data-loading processes (default: %(default)s)")
     add("--tensorboard", action="store_true", help="write logs for TensorBoard too")
@@ -122,51 +134,90 @@ def _isolated(args: argparse.Namespace, number: int) -> Iterator[None]:
 def _train(args: argparse.Namespace, *, first: bool) -> int:
     from opencv_squeezedet.training import PseudoLabels, Training
 
-    if dataset_options.is_fraction(args.split) and (args.val is not None or args.val_split is not None):
-        raise CommandError(
-            f"--split {args.split} holds out pictures for validation: --val and --val-split cannot be combined with it"
-        )
+    arguments = _arguments(args)
+    args.output = args.output or _free_folder(arguments)
+    parts = dataset_options.load_parts(args)
+    dataset, validation = parts.train, parts.validation
+    if not args.quiet:
+        print("\n".join(shown(line) for line in _describe_data(args.dataset, parts)))
     with usage_errors():
-        dataset, held_out = dataset_options.load_parts(args)
         files = args.teacher or ()
         teacher = PseudoLabels.merged(PseudoLabels.read(Path(file), dataset.labels) for file in files) if files else None
         training = Training(
-            _recipe(args, dataset),
-            dataset,
-            args.output,
-            validation=_validation(args, dataset) if held_out is None else held_out,
-            teacher=teacher,
-            workers=args.workers,
+            _recipe(args, dataset), dataset, args.output, validation=validation, teacher=teacher, workers=args.workers
         )
-        times = training.trainer.step_times
-        if times is not None and not args.quiet:
-            precision = "bfloat16" if training.trainer.bfloat16 else "float32"
-            print(
-                f"training in {precision}: a step takes {times.bfloat16:.2f} s in bfloat16, {times.float32:.2f} s in float32"
-            )
-        _watch(training, args)
-        advice = [] if training.validation is None else training.advice()  # in all processes: it may measure
+        write_whole(args.output / _ARGUMENTS, arguments.encode())
+        every = _every(args, training.recipe.pictures)
+        if not args.quiet:
+            print(_describe_length(training, every), flush=True)
+        _watch(training, args, every)
+        advice = [] if validation is None else training.advice()  # in all processes: it may measure
         if not first:
             return 0
-        calibration = None if training.validation is None else training.calibrate()
-        paths = training.write(args.output / _STEM, calibration=calibration)
+        calibration = None if validation is None else training.calibrate()
+        paths = training.write(args.output / OF_TRAINING, calibration=calibration)
     if not args.quiet:
         if calibration is not None:
             print(_describe_calibration(calibration))
         print("\n".join(f"wrote {shown(path)}" for path in paths))
         print("\n".join(f"next: {line}" for line in advice[:_MOST_ADVICE]), end="\n" if advice else "")
-        print(f"try it: detect --model {shown(args.output / _STEM)} PICTURE")
+        print(f"try it: detect --model {shown(args.output)} PICTURE")
     return 0
+
+
+def _arguments(args: argparse.Namespace) -> str:
+    """Return the options that a training depends on, by which the same command finds its folder again."""
+    others = {"program", "output", "workers", "tensorboard", "quiet"}
+    return json.dumps({name: value for name, value in sorted(vars(args).items()) if name not in others}, indent=2)
+
+
+def _free_folder(arguments: str) -> Path:
+    """Return the first of runs/train, runs/train-2, ... that does not exist, or has an unfinished training of this command."""
+    for number in count(1):
+        folder = Path("runs") / ("train" if number == 1 else f"train-{number}")
+        ended = (folder / f"{OF_TRAINING}.json").exists()
+        if not folder.exists() or (not ended and _same_content(folder / _ARGUMENTS, arguments)):
+            return folder
+    raise AssertionError("unreachable: there are infinitely many folders")
+
+
+def _same_content(path: Path, text: str) -> bool:
+    return path.is_file() and read_whole(path, _MOST_JSON_BYTES) == text.encode()
+
+
+def _describe_data(name: str, parts: dataset_options.Parts) -> list[str]:
+    validation = "" if parts.validation is None else f"{_describe_objects(parts.validation)}, "
+    return [
+        f"{name}: {parts.train.layout}",
+        f"train: {_describe_objects(parts.train)}, {parts.train_source}",
+        f"validation: {validation}{parts.validation_source}",
+    ]
+
+
+def _describe_objects(dataset: Dataset) -> str:
+    counts = [(label, counted) for label, (counted, *_) in zip(dataset.labels, dataset.objects().tolist(), strict=True)]
+    names = ", ".join(f"{label} {number:,}" for label, number in counts[:_MOST_CLASSES])
+    more = f" and {len(counts) - _MOST_CLASSES} more classes" if len(counts) > _MOST_CLASSES else ""
+    total = sum(number for _, number in counts)
+    return f"{len(dataset.pictures):,} pictures, {total:,} objects ({names}{more})"
+
+
+def _describe_length(training: Training, every: int) -> str:
+    trainer = training.trainer
+    precision = "bfloat16" if trainer.bfloat16 else "float32"
+    line = f"length: {training.recipe.pictures:,} pictures in {precision} on {trainer.device.type}"
+    if (seconds := training.seconds_left(every)) is None:
+        return line
+    return f"{line}, about {duration(seconds)}{' left' if trainer.seen else ''}"
 
 
 def _recipe(args: argparse.Namespace, dataset: Dataset) -> Recipe:
     from opencv_squeezedet.training import Recipe, default_pictures, fitted_anchors, start_anchors
 
-    recipe = Recipe() if args.recipe is None else _read("--recipe", args.recipe, Recipe.from_json)
+    parse = partial(Recipe.from_json, network=args.network)
+    recipe = parse("{}") if args.recipe is None else _read("--recipe", args.recipe, parse)
     options: dict[str, Any] = {
-        name: getattr(args, name)
-        for name in ("network", "loss", "pictures", "batch", "start", "seed")
-        if getattr(args, name) is not None
+        name: getattr(args, name) for name in ("loss", "pictures", "batch", "start", "seed") if getattr(args, name) is not None
     }
     if args.epochs is not None:
         options["pictures"] = args.epochs * len(dataset.pictures)
@@ -197,21 +248,16 @@ def _read(option: str, name: str, parse: Callable[[str], Read]) -> Read:
         return parse(read_whole(Path(name), _MOST_JSON_BYTES).decode())
 
 
-def _validation(args: argparse.Namespace, dataset: Dataset) -> Dataset | None:
-    if args.val is None and args.val_split is None:
-        return None
-    path = args.dataset if args.val is None else args.val
-    images = args.images if args.val is None else None
-    other = argparse.Namespace(dataset=path, split=args.val_split, images=images, program=args.program)
-    return dataset_options.load(other, dataset.labels)
+def _every(args: argparse.Namespace, pictures: int) -> int:
+    """Return the number of pictures between validations."""
+    return args.every or min(_MOST_EVERY, -(-pictures // 10))
 
 
-def _watch(training: Training, args: argparse.Namespace) -> None:
+def _watch(training: Training, args: argparse.Namespace, every: int) -> None:
     """Train, with a progress bar on a terminal and lines elsewhere."""
     from opencv_squeezedet.training.data import worker_errors
 
     total, seen = training.recipe.pictures, training.trainer.seen
-    every = args.every or min(_MOST_EVERY, -(-total // 10))
     lines = ProgressLines(args.program, total, seen, quiet=args.quiet)
     with ExitStack() as stack:
         stack.enter_context(worker_errors())  # torch may also raise while a line is printed
@@ -219,6 +265,7 @@ def _watch(training: Training, args: argparse.Namespace) -> None:
         bar = stack.enter_context(
             progress_bar(total, initial=seen, quiet=args.quiet, extra="train", unit=" pictures", leave=True)
         )
+        stack.enter_context(_interrupts(training, args.program))
         progress = stack.enter_context(closing(training.run(every=every, patience=args.patience)))
         for step in progress:
             lines.at(step.seen)
@@ -227,9 +274,20 @@ def _watch(training: Training, args: argparse.Namespace) -> None:
             for problem in step.problems:
                 bar.write(f"{args.program}: {shown(problem)}", file=sys.stderr)
             if step.evaluation is not None and not args.quiet:
-                bar.write(f"{step.seen} pictures: mAP {100 * step.evaluation.map_voc07:.1f} ({_losses(step)})")
+                bar.write(f"{step.seen} pictures: mAP (VOC07) {100 * step.evaluation.map_voc07:.1f} ({_losses(step)})")
             if board is not None:
                 _show(board, step, args.output)
+
+
+@contextmanager
+def _interrupts(training: Training, program: str) -> Iterator[None]:
+    """Say on Ctrl-C how far the training is."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        seen, total = training.trainer.seen, training.recipe.pictures
+        complain(program, f"stopped at {seen:,} of {total:,} pictures; the same command resumes")
+        raise
 
 
 def _describe_calibration(calibration: Calibration) -> str:

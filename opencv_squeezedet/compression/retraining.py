@@ -251,7 +251,10 @@ class _Stages:
     def _recipe(self) -> Recipe:
         config, retraining = self.head, self.retraining
         for name, architecture in TRAINABLE.items():
-            built = architecture.build(len(config.labels), len(config.anchors), config.input_size)
+            try:
+                built = architecture.build(len(config.labels), len(config.anchors), config.input_size)
+            except ModelError:  # not for this input size
+                continue
             if built.layers == self.network.layers:
                 return Recipe(
                     network=name,

@@ -1,4 +1,4 @@
-"""COCO's JSON."""
+"""COCO's JSON files."""
 
 from __future__ import annotations
 
@@ -10,22 +10,53 @@ from pathlib import Path
 from typing import Any
 
 from opencv_squeezedet.datasets.problems import Problems, briefly
-from opencv_squeezedet.datasets.raw import Raw, RawObject, RawPicture, around, as_id, given_size, is_true
+from opencv_squeezedet.datasets.raw import SPLITS, Raw, RawObject, RawPicture, around, as_id, given_size, is_true, located
 from opencv_squeezedet.files import read_regular
 
 _MOST_BYTES = 1 << 34
 
 
-def read(path: Path, images: Path | None) -> Raw:
-    """Read a file of images, annotations and categories; an extra ``difficult`` of an annotation counts as ``iscrowd``.
+def files(folder: Path) -> dict[str, Path]:
+    """Return the COCO files of a folder by split.
+
+    These are ``SPLIT/_annotations.coco.json`` and, in the folder or in ``annotations``, ``instances_SPLIT.json`` and
+    ``SPLIT.json``. The number at the end of a name such as ``instances_val2017.json`` is not part of the split.
+    """
+    splits = {path.parent.name: path for path in sorted(folder.glob("*/_annotations.coco.json"))}
+    for path in sorted((*folder.glob("*.json"), *folder.glob("annotations/*.json"))):
+        name = path.stem.removeprefix("instances_").rstrip("0123456789")
+        if path.stem in ("_annotations.coco", *SPLITS) or path.stem.startswith("instances_"):
+            splits.setdefault(name.removeprefix("_annotations.coco") or "all", path)
+    return splits
+
+
+def read(path: Path, images: Path | None, split: str | None) -> Raw:
+    """Read a COCO file, or those of a folder; an extra ``difficult`` of an annotation counts as ``iscrowd``.
 
     Raises
     ------
     ValueError
-        If it is not such a file.
+        If a file is not COCO's, or a split of a file is requested.
     FileNotFoundError
-        If none of its pictures is found.
+        If there is no such split, or none of a file's pictures.
     """
+    if path.is_file():
+        if split is not None:
+            raise ValueError(f"a COCO file has no splits, got the split {split!r}: pass the file of the split")
+        paths = {"": path}
+    else:
+        paths = files(path)
+        if split is not None and split not in paths:
+            raise FileNotFoundError(f"no split {split!r} (there: {', '.join(paths)})")
+        paths = paths if split is None else {split: paths[split]}
+    raw = Raw((), layout=f"COCO's JSON, {', '.join(str(file.relative_to(path.parent)) for file in paths.values())}")
+    for name, file in paths.items():
+        _read_file(raw, file, images, f"{name}/" if len(paths) > 1 else "")
+    return raw
+
+
+def _read_file(raw: Raw, path: Path, images: Path | None, prefix: str) -> None:
+    """Add a file's classes and pictures; ``prefix`` makes the ids of several files different."""
     try:
         content = json.loads(read_regular(path, _MOST_BYTES))
         entries, annotations, categories = (content[name] for name in ("images", "annotations", "categories"))
@@ -33,17 +64,15 @@ def read(path: Path, images: Path | None) -> Raw:
             raise TypeError("images, annotations and categories must be lists")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: COCO's images, annotations and categories were expected: {error!r}") from error
-    problems = Problems()
-    names = _names(categories, annotations, problems)
-    raw = Raw(tuple(names.values()), problems=problems)
-    files = Counter(_parts(entry)[-1] for entry in entries)
-    folder = _folder(path, entries, files) if images is None else images
+    names = _names(categories, annotations, raw.problems)
+    raw.names = (*(raw.names or ()), *(name for name in names.values() if not prefix or name not in (raw.names or ())))
+    counts = Counter(_parts(entry)[-1] for entry in entries)
+    folder = _folder(path, entries, counts) if images is None else images
     objects: dict[str, list[RawObject]] = {}
     for entry in entries:
-        _add_picture(raw, entry, folder, files, objects)
+        _add_picture(raw, entry, folder, counts, objects, prefix)
     for annotation in annotations:
         _add_object(raw, annotation, names, objects)
-    return raw
 
 
 def _key(identifier: Any) -> str:
@@ -52,7 +81,7 @@ def _key(identifier: Any) -> str:
 
 
 def _names(categories: list[Any], annotations: list[Any], problems: Problems) -> dict[str, str]:
-    """Return the name of each category id, without the root category that some tools write above the others."""
+    """Return the name of each category id, without the root category that some tools write as the parent of the others."""
     names: dict[str, str] = {}
     above: dict[str, str] = {}
     for entry in categories:
@@ -78,42 +107,37 @@ def _parts(entry: Any) -> list[str]:
     return re.split(r"[\\/]", str(entry.get("file_name") if isinstance(entry, dict) else ""))
 
 
-def _located(folder: Path, entry: Any, files: Counter[str]) -> Path:
-    """Return the path of a picture: its file name may be a path on another machine, of which only the end counts.
-
-    KeyError or TypeError if it has no name.
-    """
-    path: Path = folder / entry["file_name"]
-    if os.path.isfile(path):
-        return path
-    parts = _parts(entry)
-    ends = [folder.joinpath(*parts[i:]) for i in range(len(parts) if files[parts[-1]] == 1 else 1)]
-    return next((end for end in ends if os.path.isfile(end)), path)
+def _located(folder: Path, entry: Any, counts: Counter[str]) -> Path:
+    """Return the path of a picture; KeyError or TypeError if it has no name."""
+    return located(folder, entry["file_name"], unique=counts[_parts(entry)[-1]] == 1)
 
 
-def _folder(path: Path, entries: list[Any], files: Counter[str]) -> Path:
-    """Where the pictures are: in ``images`` beside the file, beside it, or as COCO's own archives have them."""
-    name = path.stem.removeprefix("instances_")
-    folders = [path.parent / "images", path.parent, path.parent.parent / name, path.parent.parent / "images" / name]
+def _folder(path: Path, entries: list[Any], counts: Counter[str]) -> Path:
+    """Return the folder of the pictures: ``images`` beside the file, its own, or as in COCO's and CVAT's archives."""
+    name, parent = path.stem.removeprefix("instances_"), path.parent
+    above = parent.parent
+    folders = [parent / "images", parent, parent / name, above / name, above / "images" / name, above / "images"]
     named = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("file_name"), str)]
     for folder in folders:
-        if any(os.path.isfile(_located(folder, entry, files)) for entry in named):
+        if any(os.path.isfile(_located(folder, entry, counts)) for entry in named):
             return folder
-    raise FileNotFoundError(f"{path}: none of its {len(entries)} pictures is in {folders[0]}: say where they are")
+    raise FileNotFoundError(f"{path}: none of its {len(entries)} pictures is in {folders[0]}: pass --images DIR")
 
 
-def _add_picture(raw: Raw, entry: Any, folder: Path, files: Counter[str], objects: dict[str, list[RawObject]]) -> None:
+def _add_picture(
+    raw: Raw, entry: Any, folder: Path, counts: Counter[str], objects: dict[str, list[RawObject]], prefix: str
+) -> None:
     try:
         image_id, key = as_id(entry["id"]), _key(entry["id"])
         size = given_size(entry.get("width"), entry.get("height"))
         if key in objects:
             raise ValueError
-        path = _located(folder, entry, files)
+        path = _located(folder, entry, counts)
     except (KeyError, TypeError, ValueError):
         raw.problems.left_out("images without a file_name or an id of their own", briefly(entry))
         return
     objects[key] = []
-    raw.pictures.append(RawPicture(path, size, image_id, objects[key]))
+    raw.pictures.append(RawPicture(path, size, f"{prefix}{image_id}" if prefix else image_id, objects[key]))
 
 
 def _add_object(raw: Raw, annotation: Any, categories: dict[str, str], objects: dict[str, list[RawObject]]) -> None:

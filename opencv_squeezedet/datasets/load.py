@@ -1,15 +1,26 @@
-"""The one way to a data set, whatever its format."""
+"""Loading a data set: its layout is recognised, and its reader called."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from opencv_squeezedet.datasets import coco, voc, yolo
+from opencv_squeezedet.datasets import coco, kitti, labelme, voc, yolo
 from opencv_squeezedet.datasets.dataset import Dataset
+from opencv_squeezedet.datasets.folders import files_below
 from opencv_squeezedet.datasets.raw import Raw, checked
 from opencv_squeezedet.files import StrPath
+
+_TRAIN, _VAL = ("train", "training"), ("val", "valid", "validation", "dev")
+
+
+class _Layout(NamedTuple):
+    """The splits that a data set declares, and its reader: from the folder of pictures, the split and the labels."""
+
+    splits: Sequence[str]
+    read: Callable[[Path | None, str | None, Sequence[str] | None], Raw]
 
 
 def load_dataset(
@@ -19,28 +30,29 @@ def load_dataset(
     split: str | None = None,
     labels: Sequence[str] | None = None,
 ) -> Dataset:
-    """Load the annotations of a data set: COCO's JSON, a PASCAL VOC folder, or YOLO's text files.
+    """Load the annotations of a data set in the layout of COCO, PASCAL VOC, YOLO, darknet, KITTI or labelme.
 
-    Bad annotations are not fatal: they are left out or clipped, and counted among the `Dataset`'s problems. Of the pictures
-    only the headers are read, for the sizes: those in annotations may be wrong.
+    Wrong annotations are left out or corrected, and counted among the `Dataset`'s problems. Only the headers of the pictures
+    are read, for the sizes: those in annotations may be wrong.
 
     Parameters
     ----------
     path : path
-        COCO: the JSON file. VOC: the folder with ``Annotations``, ``ImageSets`` and ``JPEGImages``, or any with XML files and
-        the pictures of their names somewhere below it: side by side, in ``images`` and ``annotations``, and so on; the
-        `Dataset`'s ``layout`` says where they are. YOLO: the YAML file that describes the data set, or the folder with
-        ``images`` and ``labels``.
+        COCO: the JSON file, or a folder with ``SPLIT/_annotations.coco.json``, ``annotations/instances_SPLIT.json`` or
+        ``SPLIT.json``. VOC: the folder with ``Annotations`` and ``JPEGImages``, or any with XML files and the pictures of
+        their names below it. YOLO: the YAML file that describes the data set, or a folder with ``images`` and ``labels``,
+        with ``classes.txt`` beside pictures and labels, or with darknet's ``obj.names``. KITTI: the folder with
+        ``training/label_2`` and ``training/image_2``. labelme: a folder with JSON files and pictures below it.
     images : path, optional
         The folder of the pictures. Default: COCO: ``images`` beside the file, the file's own, or ``../NAME`` for
         ``annotations/instances_NAME.json``; VOC: ``JPEGImages``, or anywhere below the path; YOLO: as described.
     split : str, optional
-        VOC: of ``ImageSets/Main``, or the name of a folder of XML files. YOLO: of the description, or the folder's name.
-        Default: everything. COCO has a file a split.
+        One of the `Dataset`'s splits: a list of ``ImageSets``, a field of the description, a file, or the name of a folder.
+        Default: all pictures.
     labels : sequence of str, optional
         The class names, in the order of the class ids: objects of others are left out and listed. Where VOC and COCO spell a
-        class differently (sofa, couch) both names will do. Default: the data set's own names; VOC has none: those that occur,
-        sorted, so that two splits agree for certain only if the second is given the labels of the first.
+        class differently (sofa, couch) both names are accepted. Default: the data set's own names; without them, those that
+        occur, sorted. Two splits then agree for certain only if the second is loaded with the labels of the first.
 
     Returns
     -------
@@ -55,25 +67,49 @@ def load_dataset(
     ImportError
         If a library of the extras [eval] and [train] is missing: Pillow or, for YOLO's descriptions, PyYAML.
     """
-    place = Path(path)
     folder = None if images is None else Path(images)
-    if not os.path.exists(place):
-        raise FileNotFoundError(f"no data set at {str(place)!r}")
+    layout = _layout(Path(path), folder)
     if folder is not None and not os.path.isdir(folder):
         raise FileNotFoundError(f"no folder of pictures at {str(folder)!r}")
-    return checked(_read(place, folder, split, labels), labels)
+    return checked(layout.read(folder, split, labels), labels, layout.splits)
 
 
-def _read(path: Path, images: Path | None, split: str | None, labels: Sequence[str] | None) -> Raw:
-    if path.suffix.lower() == ".json":
-        if split is not None:
-            raise ValueError(f"a COCO file has no splits, got the split {split!r}: give the file of the split")
-        return coco.read(path, images)
-    if path.suffix.lower() in (".yaml", ".yml") or (path.is_dir() and yolo.is_yolo(path)):
-        return yolo.read(path, images, split, labels)
-    if path.is_dir() and voc.is_voc(path):
-        return voc.read(path, images, split)
+def usual_splits(path: StrPath) -> tuple[str | None, str | None]:
+    """Return the names of the declared splits to train on and to validate on; None for one that is not declared.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, ImportError
+        As for `load_dataset`.
+    """
+    declared = _layout(Path(path)).splits
+    train, val = (next((name for name in names if name in declared), None) for names in (_TRAIN, _VAL))
+    return train, val
+
+
+def _layout(path: Path, images: Path | None = None) -> _Layout:
+    """Recognise a layout."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"no data set at {str(path)!r}")
+    suffix = path.suffix.lower()
+    if not path.is_dir():
+        if suffix == ".json":
+            return _Layout((), lambda images, split, _: coco.read(path, images, split))
+        if suffix in (".yaml", ".yml"):
+            return _Layout(yolo.splits(path), lambda *options: yolo.read(path, *options))
+    elif splits := coco.files(path):
+        return _Layout(tuple(splits), lambda images, split, _: coco.read(path, images, split))
+    elif kitti.labels_folder(path) is not None:
+        return _Layout(kitti.folders(path, images).splits, lambda images, split, _: kitti.read(path, images, split))
+    elif yolo.is_yolo(path):
+        return _Layout(yolo.splits(path), lambda *options: yolo.read(path, *options))
+    else:
+        files = list(files_below(path))
+        if any(file.suffix.lower() == ".xml" for file in files):
+            return _Layout(voc.folders(path, images).splits, lambda images, split, _: voc.read(path, images, split))
+        if any(file.suffix.lower() == ".json" and labelme.is_labelme(file) for file in files):
+            return _Layout(labelme.folders(path, images).splits, lambda images, split, _: labelme.read(path, images, split))
     raise ValueError(
-        f"{str(path)!r} is not a data set: COCO's JSON file, a folder with VOC's XML files, YOLO's YAML file, "
-        "or a folder with YOLO's images and labels was expected"
+        f"{str(path)!r} is not a data set: COCO's JSON file or folder, a folder with VOC's XML files, YOLO's YAML file or "
+        "folder, a folder with KITTI's label_2 or with labelme's JSON files was expected"
     )

@@ -1,14 +1,15 @@
-"""What the readers of the formats hand on, and the checks that all data sets go through."""
+"""The records that the readers of all layouts return, and the checks that all data sets go through."""
 
 from __future__ import annotations
 
 import codecs
 import math
 import os
+import re
 import struct
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,13 +24,15 @@ from opencv_squeezedet.files import read_regular
 from opencv_squeezedet.preprocess import MOST_SIDE
 
 MOST_TEXT_BYTES = 1 << 28
-"""Of a file of text: the annotations of a picture, a list of pictures."""
+"""Maximum size of a text file: the annotations of a picture, a list of pictures."""
+SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
+"""The usual names of splits, by which folders of splits are recognised."""
 
-_MARGIN = 1.0  # pixels by which rounding may carry a box over the picture's edge; clipped without a word
+_MARGIN = 1.0  # pixels by which rounding may move a box over the picture's edge; clipped silently
 
 
 class RawObject(NamedTuple):
-    """An object as a file has it."""
+    """An object as in its file."""
 
     name: str
     xyxy: tuple[float, float, float, float]
@@ -38,17 +41,21 @@ class RawObject(NamedTuple):
 
 
 class RawPicture(NamedTuple):
-    """A picture as a file has it; the size in its annotation is only compared with the picture's own."""
+    """A picture as in its file: the size in its annotation is only compared with the picture's own.
+
+    ``ignored`` has regions, xyxy, in which any detection is ignored.
+    """
 
     path: Path
     size: tuple[int, int] | None
     image_id: int | str
     objects: list[RawObject]
+    ignored: Sequence[tuple[float, float, float, float]] = ()
 
 
 @dataclass
 class Raw:
-    """A data set as its files have it: class names in order where the format has them, boxes in pixels or fractions."""
+    """A data set as in its files: class names in order where the format has them, boxes in pixels or fractions."""
 
     names: tuple[str, ...] | None
     fractions: bool = False
@@ -57,7 +64,7 @@ class Raw:
     layout: str = ""
 
 
-def checked(raw: Raw, labels: Sequence[str] | None) -> Dataset:
+def checked(raw: Raw, labels: Sequence[str] | None, splits: Sequence[str]) -> Dataset:
     """Make the data set of everything that can be used, and count the rest among the problems.
 
     Raises
@@ -66,8 +73,8 @@ def checked(raw: Raw, labels: Sequence[str] | None) -> Dataset:
         If no picture is left.
     """
     if labels is None:
-        found = sorted({thing.name for picture in raw.pictures for thing in picture.objects})
-        labels = found if raw.names is None else tuple(dict.fromkeys(raw.names))
+        occurring = sorted({obj.name for picture in raw.pictures for obj in picture.objects})
+        labels = occurring if raw.names is None else tuple(dict.fromkeys(raw.names))
         for name, count in Counter(raw.names).items():
             if count > 1:
                 raw.problems.noted("class names with several numbers, taken as one class", repr(name))
@@ -86,7 +93,7 @@ def checked(raw: Raw, labels: Sequence[str] | None) -> Dataset:
     difficult = [flag for picture in pictures for flag in picture.difficult.tolist()]
     if difficult and all(difficult):
         raw.problems.noted("objects that are all difficult or crowd, so that none counts", count=len(difficult))
-    return Dataset(tuple(labels), tuple(pictures), raw.problems.listed(), raw.layout)
+    return Dataset(tuple(labels), tuple(pictures), raw.problems.listed(), raw.layout, tuple(splits))
 
 
 def _first(problems: Problems) -> str:
@@ -108,22 +115,22 @@ def _picture(picture: RawPicture, raw: Raw, table: Mapping[str, int], unknown: C
         problems.left_out("pictures whose size cannot be read", f"{picture.path}: {error}")
         return None
     kept = []
-    for thing, count in Counter(picture.objects).items():
+    for obj, count in Counter(picture.objects).items():
         if count > 1:
-            problems.noted("objects listed twice, counted once", f"{name}: {thing.name} {_shown(thing.xyxy)}", count - 1)
-        class_id = table.get(thing.name)
+            problems.noted("objects listed twice, counted once", f"{name}: {obj.name} {_shown(obj.xyxy)}", count - 1)
+        class_id = table.get(obj.name)
         if class_id is None:
-            unknown[thing.name] += 1
+            unknown[obj.name] += 1
             continue
-        box = [v * size[i % 2] for i, v in enumerate(thing.xyxy)] if raw.fractions else thing.xyxy
-        where = f"{name}: {thing.name} {_shown(box)}"
+        box = [v * size[i % 2] for i, v in enumerate(obj.xyxy)] if raw.fractions else obj.xyxy
+        where = f"{name}: {obj.name} {_shown(box)}"
         clipped = _clipped(box, size, problems, where)
         if clipped is not None:
-            area = _area(clipped) if thing.area is None else thing.area
+            area = _area(clipped) if obj.area is None else obj.area
             if not 0 <= area <= size[0] * size[1]:
                 problems.noted("areas that are impossible, replaced by the box's", f"{where}: {area:g}")
                 area = _area(clipped)
-            kept.append((clipped, class_id, thing.difficult, area))
+            kept.append((clipped, class_id, obj.difficult, area))
     return Annotated(
         picture.path,
         size,
@@ -132,6 +139,7 @@ def _picture(picture: RawPicture, raw: Raw, table: Mapping[str, int], unknown: C
         np.array([difficult for _, _, difficult, _ in kept], np.bool_),
         picture.image_id,
         np.array([area for _, _, _, area in kept], np.float32),
+        np.array(picture.ignored, np.float32).reshape(-1, 4).clip(0, [*size, *size]),
     )
 
 
@@ -284,7 +292,12 @@ def unique_ids(paths: Sequence[Path]) -> list[str]:
     return [(path if counts[path.with_suffix("")] > 1 else path.with_suffix("")).as_posix() for path in below]
 
 
-def find_pictures(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """Return the pictures in a folder and those below, in the order of their names."""
-    wanted = frozenset(suffixes)
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in wanted)
+def located(folder: Path, name: str, *, unique: bool) -> Path:
+    """Return the path of a file that may be named as on another machine: with backslashes, or in folders that are not here.
+
+    Without ``unique``, because several files have this name, only the whole path counts. If there is no such file, the path as
+    it is written is returned.
+    """
+    parts = re.split(r"[\\/]", name)
+    ends = [folder / name, *(folder.joinpath(*parts[i:]) for i in range(len(parts) if unique else 1))]
+    return next((end for end in ends if os.path.isfile(end)), ends[0])

@@ -3,36 +3,59 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
+from opencv_squeezedet.datasets.folders import files_below
 from opencv_squeezedet.datasets.problems import Problems, briefly
-from opencv_squeezedet.datasets.raw import Raw, RawObject, RawPicture, around, find_pictures, read_text, unique_ids
+from opencv_squeezedet.datasets.raw import SPLITS, Raw, RawObject, RawPicture, around, located, read_text, unique_ids
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import read_regular
 from opencv_squeezedet.pictures import PICTURE_SUFFIXES
 
-_SPLITS = ("train", "val", "valid", "test")
-_NAME_FILES = ("classes.txt", "names.txt", "obj.names")
+_NAME_FILES = ("classes.txt", "names.txt", "obj.names", "_darknet.labels")
 _MOST_DESCRIPTION_BYTES, _DEEPEST = 1 << 20, 10
 _ROUNDING = 0.01  # by which fractions may be outside 0 to 1
 
 
+class _Files(NamedTuple):
+    """Where the pictures are, as folders or text files that list them, by split, and what describes their labels."""
+
+    splits: dict[str, list[Path]]
+    all_pictures: list[Path]
+    names: tuple[str, ...]
+    layout: str
+    points: int | None = None
+    """Columns of a keypoint."""
+
+
 def is_yolo(folder: Path) -> bool:
     """Whether a folder looks like such a data set."""
-    if _description(folder) is not None:
+    if _description(folder) is not None or any(folder.glob("*.names")):
         return True
-    places = [folder / place for place in ("labels", "train/labels") if (folder / place).is_dir()]
-    return any(next(place.rglob("*.txt"), None) or not next(place.rglob("*.xml"), None) for place in places)
+    labels = [folder / name for name in ("labels", "train/labels") if (folder / name).is_dir()]
+    if labels:
+        return any(next(path.rglob("*.txt"), None) or not next(path.rglob("*.xml"), None) for path in labels)
+    lists = {parent / name for parent in (folder, folder / "train") for name in _NAME_FILES}
+    return any(path.is_file() and set(path.parent.glob("*.txt")) - lists for path in lists)
+
+
+def splits(path: Path) -> tuple[str, ...]:
+    """Return the splits that a description, darknet's lists or folders of a usual name declare."""
+    return tuple(_files(path, ("",), Problems()).splits)
 
 
 def read(path: Path, images: Path | None, split: str | None, labels: Sequence[str] | None) -> Raw:
-    """Read a data set described by a YAML file, or a folder of ``images`` and ``labels``, each with a folder for the split.
+    """Read a data set that a YAML file describes, or a folder.
 
-    The labels of a picture lie beside it, or in the file of its name under ``labels`` instead of the last ``images`` in its
-    path; a picture without such a file has no objects. Class names are in the YAML file, in ``classes.txt`` beside the
-    pictures' folder, or are the ``labels``.
+    A folder has ``images`` and ``labels``, with a folder for each split above or below them; or pictures and labels together,
+    in a folder for each split or not; or darknet's ``obj.names`` and lists of pictures. The labels of a picture lie beside it,
+    or in the file of its name under ``labels`` instead of the last ``images`` in its path; if ``images`` is given, anywhere
+    below the data set. A picture without such a file has no objects. Class names are in the YAML file, in ``classes.txt``
+    beside the pictures' folder, or are the ``labels``.
 
     Raises
     ------
@@ -42,35 +65,58 @@ def read(path: Path, images: Path | None, split: str | None, labels: Sequence[st
         If there is no such split.
     """
     raw = Raw(None, fractions=True)
-    description = _description(path) if path.is_dir() else path
-    points = None
-    if description is None:
-        names, folders = _names(path, labels), [images] if images else _folders(path, split)
-    else:
-        names, folders, points = _described(description, split, raw.problems)
-        folders = [images] if images else folders or _folders(description.parent, split)
-    raw.names = names
+    files = _files(path, labels, raw.problems)
+    raw.names, raw.layout = files.names, files.layout
+    if split is not None and split not in files.splits:
+        raise FileNotFoundError(f"no split {split!r} (there: {', '.join(files.splits) or 'none'})")
+    folders = files.all_pictures if split is None else files.splits[split]
+    root = path if path.is_dir() else path.parent
+    moved: dict[str, Path] = {}
+    if images is not None:
+        folders, moved = [images], {file.stem: file for file in files_below(root) if file.suffix == ".txt"}
     pictures = dict.fromkeys(picture for folder in folders for picture in _pictures(folder, raw.problems))
     labelled = False
     for picture, image_id in zip(pictures, unique_ids([*pictures]), strict=True):
         label_file = _label_file(picture)
+        if images is not None and not os.path.isfile(label_file):
+            label_file = moved.get(picture.stem, label_file)
         labelled = labelled or os.path.isfile(label_file)
-        objects = [*_objects(label_file, names, points, raw.problems)]
+        objects = [*_objects(label_file, files.names, files.points, raw.problems)]
         raw.pictures.append(RawPicture(picture, None, image_id, objects))
     if not labelled:
         last = f", as {_label_file(raw.pictures[-1].path)} would be" if raw.pictures else ""
         raise ValueError(f"{path}: none of the {len(raw.pictures)} pictures has a file of labels{last}")
-    _list_lost(folders, [*pictures], raw.problems)
+    if images is None:
+        _list_lost(folders, [*pictures], files.points, raw.problems)
     return raw
 
 
+def _files(path: Path, labels: Sequence[str] | None, problems: Problems) -> _Files:
+    if path.is_file():
+        return _described(path, problems)
+    if (description := _description(path)) is not None:
+        return _described(description, problems)
+    names = _names(path, labels)
+    if lists := _darknet_lists(path):
+        return _Files(
+            lists, [path for paths in lists.values() for path in paths], names, "YOLO's text files, listed as in darknet"
+        )
+    declared, everything = _folders(path)
+    return _Files(declared, everything, names, "YOLO's text files")
+
+
 def _description(folder: Path) -> Path | None:
-    found = sorted(path for suffix in ("yaml", "yml") for path in folder.glob(f"*.{suffix}"))
-    return found[0] if len(found) == 1 else None
+    """Return the only YAML file of a folder, or of several the only one with class names; ValueError if several have them."""
+    paths = sorted(path for suffix in ("yaml", "yml") for path in folder.glob(f"*.{suffix}"))
+    if len(paths) > 1:
+        paths = [path for path in paths if isinstance(content := _parsed(path), dict) and "names" in content]
+    if len(paths) > 1:
+        raise ValueError(f"{folder} has {len(paths)} descriptions: pass one of {', '.join(map(str, paths))}")
+    return paths[0] if paths else None
 
 
-def _described(path: Path, split: str | None, problems: Problems) -> tuple[tuple[str, ...], list[Path], int | None]:
-    """Return the class names, the places of the pictures, and the columns of a keypoint, if the description gives them."""
+def _described(path: Path, problems: Problems) -> _Files:
+    """Return the files of a description; its absent splits are listed."""
     content = _parsed(path)
     fields = {name: value for name, value in content.items() if value not in _NOTHING} if isinstance(content, dict) else {}
     names = fields.get("names")
@@ -78,40 +124,53 @@ def _described(path: Path, split: str | None, problems: Problems) -> tuple[tuple
         names = [names.get(str(i)) for i in range(len(names))]
     if not _is_texts(names):
         raise ValueError(f"{path}: 'names' must list the class names, or give one for each number from 0 on")
-    there = [name for name in _SPLITS if name in fields]
-    wanted = there if split is None else [split]
-    if there and not set(wanted) <= set(there):
-        raise FileNotFoundError(f"{path}: no split {split!r} (there: {', '.join(there)})")
     (root,) = _texts(path, fields, "path") or [""]
-    places: list[Path] = []
+    splits: dict[str, list[Path]] = {}
     absent = []
-    for name in wanted:
+    for name in SPLITS:
         try:
-            places += [_place(path.parent / root, path, place) for place in _texts(path, fields, name)]
+            if name in fields:
+                splits[name] = [_existing(path.parent / root, path, text) for text in _texts(path, fields, name)]
         except FileNotFoundError as error:
             absent.append(error)
             problems.noted("splits of the description that are absent", name)
-    if absent and not places:
+    if absent and not splits:
         raise absent[0]
     if fields.get("nc", str(len(names))) != str(len(names)):
         problems.noted(
             "descriptions whose nc is not the number of names", f"{path.name}: {briefly(fields['nc'])}, {len(names)}"
         )
     shape = fields.get("kpt_shape")
-    return tuple(names), places, int(shape[1]) if _is_texts(shape) and shape[1:] in (["2"], ["3"]) else None
+    points = int(shape[1]) if _is_texts(shape) and shape[1:] in (["2"], ["3"]) else None
+    everything = [folder for folders in splits.values() for folder in folders]
+    if not splits:
+        splits, everything = _folders(path.parent)
+    return _Files(splits, everything, tuple(names), f"YOLO's text files, described by {path.name}", points)
+
+
+def _darknet_lists(folder: Path) -> dict[str, list[Path]]:
+    """Return the lists of pictures that ``obj.data`` names, or ``train.txt`` and others beside ``obj.names``, by split."""
+    if not any(folder.glob("*.names")):
+        return {}
+    lists = {name: [folder / f"{name}.txt"] for name in SPLITS if (folder / f"{name}.txt").is_file()}
+    for path in sorted(folder.glob("*.data")):
+        fields = dict(line.split("=", 1) for line in read_text(path).splitlines() if "=" in line)
+        named = {key.strip(): located(folder, value.strip(), unique=True) for key, value in fields.items()}
+        lists |= {name: [file] for name, file in named.items() if name in SPLITS and file.is_file()}
+    return lists
 
 
 _NOTHING = ("", "~", "null", "Null", "NULL")
 
 
 def _parsed(path: Path) -> Any:
-    """Return what a YAML file has, every scalar as the text that it is: a class may have the name ``no``, or ``1e3``."""
+    """Return the content of a YAML file, every scalar as text: a class may have the name ``no``, or ``1e3``."""
     with needs("eval", "train"):
         import yaml
     try:
         content = read_regular(path, _MOST_DESCRIPTION_BYTES)
         depth = 0
-        for event in yaml.parse(content, Loader=yaml.BaseLoader):  # before anything is built of them
+        for event in yaml.parse(content, Loader=yaml.BaseLoader):  # before any object is built
             if isinstance(event, yaml.AliasEvent):
                 raise ValueError(f"aliases (*{event.anchor}), which descriptions do not need, are not read")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -127,63 +186,62 @@ def _is_texts(value: Any) -> TypeGuard[list[str]]:
 
 
 def _texts(path: Path, fields: dict[str, Any], name: str) -> list[str]:
-    """The one text or the list of them that a field has."""
+    """Return the text of a field, or its list of texts."""
     value = fields.get(name, [])
     if not (isinstance(value, str) or value == [] or (_is_texts(value) and name != "path")):
         raise ValueError(f"{path}: {name!r} must be a path, got {briefly(value)}")
     return [value] if isinstance(value, str) else value
 
 
-def _place(root: Path, description: Path, place: str) -> Path:
-    """A folder or list of pictures, from the description's ``path``, or, as is common, from the description itself."""
-    forms = dict.fromkeys((place, place.replace("\\", "/")))
+def _existing(root: Path, description: Path, name: str) -> Path:
+    """A folder or list of pictures, from the description's ``path`` or, as is common, from the description's folder."""
     places = [
         path
-        for form in forms
+        for form in dict.fromkeys((name, name.replace("\\", "/")))
         for path in (root / form, description.parent / form, description.parent / form.removeprefix("../"))
     ]
-    found = next((path for path in places if os.path.exists(path)), None)
-    if found is None:
+    path = next((path for path in places if os.path.exists(path)), None)
+    if path is None:
         raise FileNotFoundError(f"{description}: no pictures at {places[0]}")
-    return found
+    return path
 
 
 def _names(folder: Path, labels: Sequence[str] | None) -> tuple[str, ...]:
-    for place in (folder, folder / "labels", folder.parent):
+    for parent in (folder, folder / "labels", folder / "train", folder.parent):
         for name in _NAME_FILES:
-            if (place / name).is_file():
-                return tuple(line.strip() for line in read_text(place / name).splitlines() if line.strip())
+            if (parent / name).is_file():
+                return tuple(line.strip() for line in read_text(parent / name).splitlines() if line.strip())
     if labels is None:
-        raise ValueError(f"{folder}: neither a YAML file nor {' or '.join(_NAME_FILES)} tells the class names: give labels")
+        raise ValueError(f"{folder}: neither a YAML file nor {' or '.join(_NAME_FILES)} has the class names: pass labels")
     return tuple(labels)
 
 
-def _folders(folder: Path, split: str | None) -> list[Path]:
-    """Where the pictures are: ``images/SPLIT`` or ``SPLIT/images``; without a split, in all of these."""
-    if split is None:
-        found = [path for path in (folder / "images", *sorted(folder.glob("*/images"))) if path.is_dir()]
-        return found or [folder]  # labels beside the pictures
-    places = [folder / "images" / split, folder / split / "images"]
-    for place in places:
-        if place.is_dir():
-            return [place]
-    raise FileNotFoundError(f"no split {split!r}: neither {places[0]} nor {places[1]} is there")
+def _folders(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
+    """Return the folders of pictures by split, ``images/SPLIT``, ``SPLIT/images`` or ``SPLIT``, and those of all pictures."""
+    splits: dict[str, list[Path]] = {}
+    for path in (*folder.glob("images/*"), *folder.glob("*/images"), *(folder / name for name in SPLITS)):
+        name = path.parent.name if path.name == "images" else path.name
+        if path.is_dir() and name not in splits and (path.parent != folder or not (path / "labels").is_dir()):
+            splits[name] = [path]
+    order = [name for name in SPLITS if name in splits]
+    everything = [path for path in (folder / "images", *sorted(folder.glob("*/images"))) if path.is_dir()]
+    return {name: splits[name] for name in (*order, *sorted(set(splits) - set(order)))}, everything or [folder]
 
 
-def _pictures(place: Path, problems: Problems) -> list[Path]:
+def _pictures(source: Path, problems: Problems) -> list[Path]:
     """Return the pictures in a folder, or those that a text file lists."""
-    if place.suffix != ".txt":
-        return find_pictures(place, PICTURE_SUFFIXES)
-    lines = [line.strip() for line in read_text(place).splitlines() if line.strip()]
-    found = []
+    if source.suffix != ".txt":
+        return sorted(path for path in source.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    lines = [line.strip() for line in read_text(source).splitlines() if line.strip()]
+    counts = Counter(re.split(r"[\\/]", line)[-1] for line in lines)
+    pictures = []
     for line in lines:
-        paths = [place.parent / form for form in dict.fromkeys((line, line.replace("\\", "/")))]
-        path = next((path for path in paths if os.path.isfile(path)), paths[0])
+        path = located(source.parent, line, unique=counts[re.split(r"[\\/]", line)[-1]] == 1)
         if path.name:
-            found.append(path)
+            pictures.append(path)
         else:
-            problems.left_out("lines of lists that are not pictures", f"{place.name}: {line!r}")
-    return found
+            problems.left_out("lines of lists that are not pictures", f"{source.name}: {line!r}")
+    return pictures
 
 
 def _label_file(picture: Path) -> Path:
@@ -195,14 +253,14 @@ def _label_file(picture: Path) -> Path:
     return Path(*folders, beside.name)
 
 
-def _list_lost(folders: Sequence[Path], pictures: Sequence[Path], problems: Problems) -> None:
-    """List the files in folders of labels that no picture has, unless lists chose the pictures."""
+def _list_lost(folders: Sequence[Path], pictures: Sequence[Path], points: int | None, problems: Problems) -> None:
+    """List the files of labels that no picture has, unless lists chose the pictures."""
     if any(folder.suffix == ".txt" for folder in folders):
         return
     expected = {_label_file(picture) for picture in pictures}
-    for folder in sorted({path.parent for path in expected} - {picture.parent for picture in pictures}):
+    for folder in sorted({path.parent for path in expected}):
         for path in sorted(set(folder.glob("*.txt")) - expected):
-            if path.name not in _NAME_FILES:
+            if path.name not in _NAME_FILES and next(_objects(path, (), points, Problems()), None) is not None:
                 problems.left_out("files of labels without a picture", str(path))
 
 

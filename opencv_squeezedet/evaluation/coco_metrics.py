@@ -27,7 +27,7 @@ class CocoResult(NamedTuple):
 
 
 def coco_metrics(dataset: Dataset, detections: Sequence[Detections]) -> CocoResult:
-    """Return the COCO metrics. Difficult objects count as crowds: a detection that overlaps one is not an error.
+    """Return the COCO metrics. Difficult objects, and ignored regions for every class, are crowds: no errors overlap them.
 
     Raises
     ------
@@ -51,9 +51,9 @@ def coco_metrics(dataset: Dataset, detections: Sequence[Detections]) -> CocoResu
 def _truth(dataset: Dataset) -> dict[str, Any]:
     annotations: list[dict[str, Any]] = []
     for image_id, picture in enumerate(dataset.pictures, start=1):
-        rows = zip(
-            *(picture.xyxy.tolist(), picture.class_id.tolist(), picture.difficult.tolist(), picture.area.tolist()), strict=True
-        )
+        columns = (picture.xyxy.tolist(), picture.class_id.tolist(), picture.difficult.tolist(), picture.area.tolist())
+        rows = [*zip(*columns, strict=True)]
+        rows += [(box, label, True, 1.0) for box in picture.ignored.tolist() for label in range(len(dataset.labels))]
         for (x1, y1, x2, y2), class_id, difficult, area in rows:
             annotations.append(
                 {

@@ -7,15 +7,18 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
-from opencv_squeezedet.draw import draw
+from opencv_squeezedet.draw import draw, thumbnail
 from opencv_squeezedet.evaluation.matching import match
 from opencv_squeezedet.pictures import encode_picture, read_picture
+from opencv_squeezedet.preprocess import Picture
 
 HIT, WRONG, MISSED, TRUTH = (115, 158, 0), (40, 80, 230), (66, 228, 240), (255, 255, 255)  # BGR, colour-blind safe
-_HEIGHT, _MOST_WIDTH = 400, 1000  # twice the size in the report
+_IGNORED = (150, 150, 150)
+_SIDE = 400  # of a picture in the report
 
 
 class RankedPicture(NamedTuple):
@@ -52,20 +55,28 @@ def rank(
 
 
 def picture_jpeg(truth: Annotated, detections: Detections, threshold: float, iou_threshold: float) -> bytes:
-    """Return the picture as a JPEG file: hits, errors and missed objects in different colours, the ground truth in white.
-
-    Of difficult objects only the true box is drawn.
+    """Return the picture as a JPEG file, drawn on as by `draw_matches`.
 
     Raises
     ------
     OSError, ValueError
         If the picture cannot be read.
     """
-    image = read_picture(truth.path)
-    scale = min(_HEIGHT / image.shape[0], _MOST_WIDTH / image.shape[1])
-    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    for x1, y1, x2, y2 in (truth.xyxy * scale).round().astype(int).tolist():
-        cv2.rectangle(image, (x1, y1), (x2, y2), TRUTH, 1)
+    image, scale = thumbnail(read_picture(truth.path), _SIDE)
+    return encode_picture(draw_matches(image, scale, truth, detections, threshold, iou_threshold), ".jpg")
+
+
+def draw_matches(
+    image: Picture, scale: float, truth: Annotated, detections: Detections, threshold: float, iou_threshold: float
+) -> NDArray[np.uint8]:
+    """Draw hits, errors and missed objects in different colours, and all true boxes in white, on a copy of a scaled picture.
+
+    Of difficult objects only the true box is drawn, and of ignored regions a grey one.
+    """
+    image = image.copy()
+    for boxes, colour in ((truth.ignored, _IGNORED), (truth.xyxy, TRUTH)):
+        for x1, y1, x2, y2 in (boxes * scale).round().astype(int).tolist():
+            cv2.rectangle(image, (x1, y1), (x2, y2), colour, 1)
     shown = detections[detections.confidence > threshold]
     matches = match(shown, truth, iou_threshold)
     marks = []
@@ -78,10 +89,9 @@ def picture_jpeg(truth: Annotated, detections: Detections, threshold: float, iou
             marks.append((tuple(truth.xyxy[i].tolist()), detections.label_table[truth.class_id[i]], MISSED))
     texts = [text for _, text, _ in marks]
     boxes = np.array([box for box, _, _ in marks], np.float32).reshape(-1, 4) * scale
-    canvas = draw(
+    return draw(
         image,
         Detections(boxes, [1.0] * len(marks), range(len(marks)), texts),
         colours={text: colour for _, text, colour in marks},
         confidence=False,
     )
-    return encode_picture(canvas, ".jpg")

@@ -12,6 +12,8 @@ from opencv_squeezedet.boxes import iou_xyxy
 from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
 
+_MOSTLY_INSIDE = 0.5
+
 
 class Matches(NamedTuple):
     """The outcome of each detection in a picture: a hit, ignored, or otherwise an error.
@@ -28,12 +30,14 @@ def match(detections: Detections, truth: Annotated, iou_threshold: float = 0.5) 
     """Match the detections of one picture, highest score first.
 
     Each detection is assigned to the object of its class that it overlaps most. If their IoU is at least ``iou_threshold``, it
-    is ignored if the object is difficult, and otherwise a hit, unless a higher detection is a hit of the same object.
+    is ignored if the object is difficult, and otherwise a hit, unless a higher detection is a hit of the same object. Other
+    detections are ignored if at least half of them lies in one of the picture's ignored regions.
     """
     count = len(detections)
     object_index = np.full(count, -1)
+    inside = _share_inside(detections.xyxy, truth.ignored) >= _MOSTLY_INSIDE
     if not count or not len(truth.class_id):
-        return Matches(np.zeros(count, bool), np.zeros(count, bool), object_index)
+        return Matches(np.zeros(count, bool), inside, object_index)
     iou = np.where(detections.class_id[:, None] == truth.class_id, iou_xyxy(detections.xyxy, truth.xyxy), -1.0)
     best = iou.argmax(axis=1)
     near = iou[np.arange(count), best] >= iou_threshold
@@ -42,7 +46,14 @@ def match(detections: Detections, truth: Annotated, iou_threshold: float = 0.5) 
     candidates = order[(near & ~ignored)[order]]
     objects, first = np.unique(best[candidates], return_index=True)
     object_index[candidates[first]] = objects
-    return Matches(object_index >= 0, ignored, object_index)
+    return Matches(object_index >= 0, ignored | (inside & (object_index < 0)), object_index)
+
+
+def _share_inside(xyxy: NDArray[np.float32], regions: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the largest share of each box that lies in one region."""
+    sides = np.minimum(xyxy[:, None, 2:], regions[:, 2:]) - np.maximum(xyxy[:, None, :2], regions[:, :2])
+    area = (xyxy[:, 2:] - xyxy[:, :2]).prod(1)
+    return np.asarray(sides.clip(0).prod(2).max(1, initial=0) / np.maximum(area, 1e-6), np.float32)
 
 
 class ClassMatches(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,8 @@ from opencv_squeezedet.report_page import BLUE, GREY, ORANGE, svg
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_MOST_NUMBERED = 25  # classes of a confusion matrix with numbers
 
 
 def pooled_curves(evaluation: Evaluation) -> str:
@@ -82,6 +85,28 @@ def error_bars(diagnosis: Diagnosis) -> str:
         right.set(xlabel="score", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
 
     return svg((9.5, 3.2), draw)
+
+
+def confusion(matrix: NDArray[np.int64], labels: Sequence[str]) -> str:
+    """A confusion matrix, coloured by the share of each row; with many classes without numbers."""
+    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    size = max(4.5, min(9.5, 1.5 + 0.42 * len(matrix)))
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        places = range(len(matrix))
+        axes.set_xticks(places, [*labels, "missed"], rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_yticks(places, [*labels, "no object"])
+        axes.set(xlabel="detected as", ylabel="annotated as")
+        axes.grid(visible=False)
+        if len(matrix) <= _MOST_NUMBERED:
+            for row, column in np.argwhere(matrix).tolist():
+                colour = "white" if share[row, column] > 0.6 else "#1f2933"
+                text = str(matrix[row, column])
+                axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+
+    return svg((size, size), draw)
 
 
 def class_curves(evaluation: Evaluation) -> str:

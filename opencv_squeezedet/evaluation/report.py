@@ -8,6 +8,7 @@ from html import escape
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import plots
+from opencv_squeezedet.evaluation.confusion import confusion_matrix
 from opencv_squeezedet.evaluation.diagnosis import Diagnosis
 from opencv_squeezedet.evaluation.evaluate import Evaluation
 from opencv_squeezedet.evaluation.gallery import HIT, MISSED, TRUTH, WRONG, RankedPicture, picture_jpeg, rank
@@ -41,6 +42,7 @@ def to_html(
         section("Classes", plot(plots.class_bars(evaluation), "average precision of each class")) if has_objects else "",
         section("Numbers", _class_table(evaluation)),
         section("Errors", _errors(diagnosis, evaluation)) if has_objects and diagnosis is not None else "",
+        section("Confusion matrix", _confusion(evaluation, dataset, detections)) if has_objects else "",
         section("Curves of the classes", plot(plots.class_curves(evaluation), "curves")) if has_objects else "",
         "" if run is None else section("Speed", _speed(run)),
         *_galleries(evaluation, dataset, detections),
@@ -101,6 +103,16 @@ def _errors(diagnosis: Diagnosis, evaluation: Evaluation) -> str:
         "box without an object (background), an object without any of these (missed). Right: precision of the detections in "
         f"each tenth of the scores; expected calibration error {percent(diagnosis.calibration_error)} points.</p>"
         f"{table(header, rows, mean)}<br>{table(head, sizes)}"
+    )
+
+
+def _confusion(evaluation: Evaluation, dataset: Dataset, detections: Sequence[Detections]) -> str:
+    threshold, iou = evaluation.pooled.best.threshold, evaluation.iou_threshold
+    matrix = confusion_matrix(dataset, detections, threshold, iou)
+    return (
+        f"{plot(plots.confusion(matrix, dataset.labels), 'annotated and detected classes', narrow=True)}"
+        f"<p>Objects by their class and by that of the detection that overlaps them most, at score {threshold:.3f} and IoU "
+        f"{iou:g}. Colours are shares of a row.</p>"
     )
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Literal
 
 from opencv_squeezedet import _checks
+from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.network import (
     Concat,
     Convolution,
@@ -177,25 +178,28 @@ def squeezedet_shuffle(
     """Return a SqueezeDet on the trunk and the neck of NanoDet-Plus.
 
     The trunk is ShuffleNetV2 (Ma et al., arXiv:1807.11164) with leaky ReLU, the neck NanoDet-Plus's path aggregation of
-    ghost modules (Han et al., arXiv:1911.11907) at strides 8, 16 and 32. Their layers have the shapes of NanoDet-Plus-m and
-    -m-1.5x, so that weights trained on COCO fit. The head reads the neck's maps at strides 16 and 32, the second scaled up.
-    Its ConvDet is 2x2 without padding: one cell less than the map has on each axis, with centres where the decoder expects
-    them. Its first grid axis is the picture's x.
+    ghost modules (Han et al., arXiv:1911.11907) at strides 8 to 64, followed at strides 16, 32 and 64 by the two separable
+    convolutions of its head. These layers have the shapes of NanoDet-Plus-m and -m-1.5x, so that weights trained on COCO
+    fit. The three maps, scaled up to stride 16, are combined by a 1x1 and a separable convolution. The ConvDet is 2x2
+    without padding: one cell less than the map has on each axis, with centres where the decoder expects them. Its first
+    grid axis is the picture's x.
 
     Parameters
     ----------
     classes, anchors : int
         Number of classes, and of anchor shapes per cell.
     input_size : (int, int)
-        Width and height, pixels: multiples of 32.
+        Width and height, pixels: multiples of 64.
     width : {"1.0x", "1.5x"}
         Of the trunk.
 
     Raises
     ------
     ModelError
-        If the input is too small, or no multiple of 32; the message names the layer.
+        If a side is not a multiple of 64.
     """
+    if any(side % 64 for side in input_size):
+        raise ModelError(f"the sides of this network's input must be multiples of 64, got {input_size[0]}x{input_size[1]}")
     stages, neck = {"1.0x": ((116, 232, 464), 96), "1.5x": ((176, 352, 704), 128)}[width]
     net = _Builder("SqueezeDetShuffle", input_size, _SHUFFLE)
     net.convolution("conv1", 24, 3, stride=2)
@@ -204,17 +208,23 @@ def squeezedet_shuffle(
         net.shuffle_stage(f"stage{number}", channels, units)
         for number, channels, units in zip((2, 3, 4), stages, (4, 8, 4), strict=True)
     ]
-    coarse = net.convolution("reduce4", neck, 1, bottom=coarse)
+    coarse = reduced = net.convolution("reduce4", neck, 1, bottom=coarse)
     middle = net.convolution("reduce3", neck, 1, bottom=middle)
     fine = net.convolution("reduce2", neck, 1, bottom=fine)
     middle = net.ghost("down3", neck, net.double(coarse, "up4", neck), middle)
     fine = net.ghost("down2", neck, net.double(middle, "up3", neck), fine)
     middle = net.ghost("up_path3", neck, net.separable("halve2", neck, 5, stride=2, bottom=fine), middle)
     coarse = net.ghost("up_path4", neck, net.separable("halve3", neck, 5, stride=2, bottom=middle), coarse)
-    net.add(Concat, "pyramid", bottoms=(middle, net.double(coarse, "up5", neck)))
-    net.convolution("mix", 160, 1)
-    for number in (1, 2, 3):
-        net.separable(f"head{number}", 160, 3)
+    coarsest = net.separable("halve_reduced4", neck, 5, stride=2, bottom=reduced)
+    coarsest = net.add(Eltwise, "up_path5", bottoms=(coarsest, net.separable("halve4", neck, 5, stride=2, bottom=coarse)))
+    middle, coarse, coarsest = [
+        net.separable(f"tower{level}_2", neck, 5, bottom=net.separable(f"tower{level}_1", neck, 5, bottom=bottom))
+        for level, bottom in ((3, middle), (4, coarse), (5, coarsest))
+    ]
+    coarse = net.add(Concat, "coarse", bottoms=(coarse, net.double(coarsest, "up6", neck)))
+    net.add(Concat, "pyramid", bottoms=(middle, net.double(coarse, "up5", 2 * neck)))
+    net.convolution("mix", 128, 1)
+    net.separable("head", 128, 3)
     _head(net, "convdet", classes, anchors, _COLUMNS_FIRST, kernel=2)
     return net.network()
 
@@ -233,12 +243,15 @@ class Architecture:
         What it is for.
     trained_as : str or None
         Its name in `training.Recipe` and in ``squeezedet train --network``; None if it cannot be trained here.
+    start : str
+        The published model whose weights a training starts with by default.
     """
 
     name: str
     build: Callable[..., Network]
     task: Task
     trained_as: str | None = None
+    start: str = "pyramid-voc"
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -247,8 +260,10 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(name="squeezenet-v1.0", build=squeezenet_v1_0, task="classifier"),
         Architecture(name="squeezenet-v1.1", build=squeezenet_v1_1, task="classifier"),
         Architecture(name="squeezenet-gsoc", build=squeezenet_gsoc, task="classifier"),
+        Architecture(
+            name="squeezedet-shuffle", build=squeezedet_shuffle, task="detector", trained_as="shuffle", start="embedded"
+        ),
         Architecture(name="squeezedet-pyramid", build=squeezedet_pyramid, task="detector", trained_as="pyramid"),
-        Architecture(name="squeezedet-shuffle", build=squeezedet_shuffle, task="detector", trained_as="shuffle"),
         Architecture(name="squeezedet-lite", build=squeezedet_lite, task="detector", trained_as="lite"),
         Architecture(name="squeezedet-gsoc", build=squeezedet_gsoc, task="detector", trained_as="gsoc"),
         Architecture(name="squeezedet-kitti", build=squeezedet_kitti, task="detector"),

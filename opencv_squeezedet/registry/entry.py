@@ -28,7 +28,7 @@ class Entry:
     architecture : str
         A key of `opencv_squeezedet.network.architectures.ARCHITECTURES`.
     definition : str
-        Stem, in the package's ``models``, of the network's definition and description.
+        Stem, in ``models``, of the network's definition and description.
     file, urls : str, tuple of str
         The file's name, also in the cache folder, and its addresses; none if it is part of the package.
     size, sha256, git_blob : int, str, str or None
@@ -50,8 +50,8 @@ class Entry:
 
     @property
     def shipped(self) -> bool:
-        """Whether the file is part of the package."""
-        return not self.urls
+        """Whether the file is part of the package, or of the clone that it runs in."""
+        return not self.urls or os.path.isfile(os.path.join(models_folder(), self.file))
 
     @property
     def stem(self) -> str:

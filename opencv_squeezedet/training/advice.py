@@ -75,7 +75,7 @@ def what_next(
             f"{100 * others:.0f} %: try a larger --size"
         )
     if len(curve) > 2 and curve[-1] > max(curve[-2], max(curve[:-2]) + _RISING):
-        lines.append("the mAP was still rising at the end: try more --pictures or --epochs, which continue this training")
+        lines.append("the mAP was still rising at the end: continue with more --pictures or --epochs and this folder as -o")
     counts = np.bincount(
         np.concatenate([np.empty(0, np.int64), *(picture.class_id for picture in dataset.pictures)]),
         minlength=len(dataset.labels),

@@ -132,8 +132,8 @@ def _drawn(
     inside = boxes.clip(0, np.array([x2 - x1, y2 - y1] * 2, np.float32))
     area, visible = ((xyxy[:, 2:] - xyxy[:, :2]).prod(1) for xyxy in (boxes, inside))
     share = np.divide(visible, area, out=np.zeros_like(visible), where=area > 0)
-    kept = (share > 0.1) & ((inside[:, 2:] - inside[:, :2]).min(1, initial=np.inf) >= 3)
-    quality = np.where(share >= how.visible, example.quality, 0).astype(np.float32)
+    kept = ((share > 0.1) | (example.quality < 0)) & ((inside[:, 2:] - inside[:, :2]).min(1, initial=np.inf) >= 3)
+    quality = np.where(share >= how.visible, example.quality, np.minimum(example.quality, 0)).astype(np.float32)
     return inside[kept] + np.array([x1, y1] * 2, np.float32), example.classes[kept], quality[kept]
 
 

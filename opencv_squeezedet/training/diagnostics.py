@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from opencv_squeezedet.draw import contact_sheet
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.network import ReLU
 from opencv_squeezedet.pictures import encode_picture
@@ -22,7 +23,7 @@ from opencv_squeezedet.training.losses import Assigned
 from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.predictions import Anchors
 
-SHEET_PICTURES = 12
+_PICTURES = 12
 _BINS = 40
 _COLUMNS = 6  # layers in a row of the histograms
 _GREEN, _ORANGE, _GREY = (60, 200, 60), (0, 140, 255), (150, 150, 150)  # BGR
@@ -113,7 +114,7 @@ def states_png(before: Sequence[LayerState], now: Sequence[LayerState]) -> bytes
 def assigned_sheet(batch: Batch, assigned: Assigned, anchors: Anchors) -> bytes:
     """Return some augmented pictures as JPEG: objects green, ignored ones grey, and the anchors assigned to them orange."""
     pictures = []
-    for i, augmented in enumerate(batch.images[:SHEET_PICTURES].numpy()):
+    for i, augmented in enumerate(batch.images[:_PICTURES].numpy()):
         image = augmented.copy()
         for row in torch.nonzero(assigned.picture == i).flatten().tolist():
             anchor = int(assigned.anchor[row])
@@ -124,21 +125,9 @@ def assigned_sheet(batch: Batch, assigned: Assigned, anchors: Anchors) -> bytes:
             colour = _GREEN if batch.targets.quality[row] > 0 else _GREY
             _rectangle(image, batch.targets.xyxy[row].tolist(), colour, 2)
         pictures.append(image)
-    return contact_sheet(pictures)
+    return encode_picture(contact_sheet(pictures), ".jpg")
 
 
 def _rectangle(image: Picture, xyxy: Sequence[float], colour: tuple[int, int, int], width: int) -> None:
     x1, y1, x2, y2 = (round(value) for value in xyxy)
     cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), colour, width)
-
-
-def contact_sheet(pictures: Sequence[Picture]) -> bytes:
-    """Return up to twelve pictures beside each other, as JPEG."""
-    columns, side = 4, 256
-    canvas = np.zeros((SHEET_PICTURES // columns * side, columns * side, 3), np.uint8)
-    for i, image in enumerate(pictures[:SHEET_PICTURES]):
-        scale = side / max(image.shape[:2])
-        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[:side, :side]
-        row, column = i // columns * side, i % columns * side
-        canvas[row : row + small.shape[0], column : column + small.shape[1]] = small
-    return encode_picture(canvas, ".jpg")

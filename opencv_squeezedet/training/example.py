@@ -20,7 +20,7 @@ class Example:
     path: Path
     xyxy: NDArray[np.float32]  # (N, 4), pixels
     classes: NDArray[np.float32]  # (N, C), probability of each class
-    quality: NDArray[np.float32]  # (N,), probability of each object; 0 for objects to be ignored
+    quality: NDArray[np.float32]  # (N,), probability of each object; 0: ignored, -1: ignored region
     annotated: bool = True  # by people
 
     def read(self, mean: tuple[float, float, float]) -> tuple[Picture, Example, list[str]]:

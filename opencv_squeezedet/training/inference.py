@@ -14,18 +14,20 @@ from opencv_squeezedet.blobs import BLOBS
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
-from opencv_squeezedet.draw import draw
+from opencv_squeezedet.draw import contact_sheet, thumbnail
+from opencv_squeezedet.evaluation.gallery import draw_matches
+from opencv_squeezedet.pictures import encode_picture
 from opencv_squeezedet.pipeline import chunks
 from opencv_squeezedet.postprocess import postprocess_batch
 from opencv_squeezedet.preprocess import Picture, Preprocess
 from opencv_squeezedet.training.calibration import MEASURED_FROM, Logits
-from opencv_squeezedet.training.diagnostics import SHEET_PICTURES, contact_sheet
 from opencv_squeezedet.training.example import read_or_blank
 from opencv_squeezedet.training.loop import LOGITS
 from opencv_squeezedet.training.module import TorchNetwork
 from opencv_squeezedet.training.parallel import gathered, own
 
 _BATCH = 16  # pictures per forward pass
+_SHEET_PICTURES = 12
 
 
 class Inference:
@@ -56,10 +58,15 @@ class Inference:
         return Logits(delta_bbox, classes, confidence, [size for _, sizes in passes for size in sizes])
 
     def contact_sheet(self, dataset: Dataset, detections: Sequence[Detections]) -> bytes:
-        """Return some pictures, chosen at even intervals, with their detections."""
-        chosen = np.linspace(0, len(dataset.pictures) - 1, SHEET_PICTURES).round().astype(int).tolist()
-        shown = {i: detections[i][detections[i].confidence > self._config.score_threshold] for i in chosen}
-        return contact_sheet([draw(self._read(dataset.pictures[i].path), shown[i]) for i in chosen])
+        """Return some pictures, chosen at even intervals, with their objects and detections; see `draw_matches`."""
+        last = len(dataset.pictures) - 1
+        chosen = sorted({*np.linspace(0, last, _SHEET_PICTURES).round().astype(int).tolist()})
+        pictures = []
+        for i in chosen:
+            truth = dataset.pictures[i]
+            image, scale = thumbnail(self._read(truth.path))
+            pictures.append(draw_matches(image, scale, truth, detections[i], self._config.score_threshold, 0.5))
+        return encode_picture(contact_sheet(pictures), ".jpg")
 
     def _passes(
         self, model: TorchNetwork, pictures: Sequence[Annotated], names: Sequence[str]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opencv_squeezedet.evaluation import Evaluation
+from opencv_squeezedet.extras import needs
 from opencv_squeezedet.files import write_whole
 from opencv_squeezedet.training.diagnostics import LayerState
 from opencv_squeezedet.training.losses import Losses
@@ -76,3 +77,24 @@ def _csv(rows: Sequence[dict[str, float]], columns: Sequence[str]) -> bytes:
     writer.writeheader()
     writer.writerows(rows)
     return table.getvalue().encode()
+
+
+def curves_png(history: Sequence[dict[str, float]]) -> bytes:
+    """Plot the parts of the loss and, if it was measured, the mAP over the pictures seen, as PNG."""
+    with needs("train"):
+        from matplotlib.figure import Figure
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name in Losses._fields:
+        left.plot([row["seen"] for row in history], [row[name] for row in history], label=name)
+    measured = [row for row in history if "map_voc07" in row]
+    right.plot([row["seen"] for row in measured], [100 * row["map_voc07"] for row in measured], "o-")
+    left.set(title="loss", xlabel="pictures seen", ylim=(0, None))
+    right.set(title="mAP (VOC07), %", xlabel="pictures seen", ylim=(0, 100))
+    left.legend(frameon=False)
+    for axes in (left, right):
+        axes.set_xlim(0, history[-1]["seen"])
+        axes.grid(alpha=0.3)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    return content.getvalue()

@@ -21,7 +21,7 @@ class Targets(NamedTuple):
     picture: Tensor  # (M,) int64, index in the batch
     xyxy: Tensor  # (M, 4) float32, input pixels
     classes: Tensor  # (M, C) float32, probability of each class: 0 or 1, or a teacher's soft label; rows sum to 1
-    quality: Tensor  # (M,) float32, probability of the object; 0: ignored, counts neither as an object nor as background
+    quality: Tensor  # (M,) float32, probability of the object; 0: ignored, neither object nor background; -1: ignored region
 
 
 class Losses(NamedTuple):
@@ -212,8 +212,12 @@ def _one_object_each(chosen: Tensor, iou: Tensor, picture: Tensor, pictures: int
 
 
 def _overlapped(boxes: Tensor, targets: Targets, which: Tensor) -> Tensor:
-    """Whether each predicted box (N, A) has an IoU above 0.5 with one of the chosen objects."""
+    """Whether each predicted box (N, A) has an IoU above 0.5 with one of the chosen objects, or lies mostly in a region."""
     covered = boxes.new_zeros(boxes.shape[:2], dtype=torch.bool)
-    for picture, truth in zip(targets.picture[which].tolist(), targets.xyxy[which], strict=True):
-        covered[picture] |= iou_xyxy(boxes[picture], truth) > 0.5
+    for row in torch.nonzero(which).flatten().tolist():
+        near, truth = boxes[targets.picture[row]], targets.xyxy[row]
+        if targets.quality[row] < 0:  # the box's IoU with its part in the region is the share of that part
+            low, high = torch.maximum(near[:, :2], truth[:2]), torch.minimum(near[:, 2:], truth[2:])
+            truth = torch.cat([low, high], 1)
+        covered[targets.picture[row]] |= iou_xyxy(near, truth) > 0.5
     return covered

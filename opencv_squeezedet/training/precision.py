@@ -34,20 +34,22 @@ def set_layout(model: TorchNetwork, *, bfloat16: bool) -> None:
 
 
 def time_steps(model: TorchNetwork, outputs: Sequence[str], shape: tuple[int, int, int]) -> StepTimes:
-    """Time the second of two steps of a copy of the network in each precision; in the first, memory is allocated.
+    """Time a step in each precision; see `step_seconds`."""
+    return StepTimes(*(step_seconds(model, outputs, shape, bfloat16=bfloat16) for bfloat16 in (True, False)))
+
+
+def step_seconds(model: TorchNetwork, outputs: Sequence[str], shape: tuple[int, int, int], *, bfloat16: bool) -> float:
+    """Time the second of two steps of a copy of the network; in the first, memory is allocated.
 
     ``outputs`` names the blobs that the loss is computed from; ``shape`` is pictures in a batch, height and width.
     """
     device = next(model.parameters()).device
     blob = torch.randn(*shape, 3, device=device).permute(0, 3, 1, 2)  # in the memory format of a batch
-    seconds = []
-    for bfloat16 in (True, False):
-        timed, start = copy.deepcopy(model).train(), 0.0
-        set_layout(timed, bfloat16=bfloat16)
-        for _ in range(2):
-            start = time.perf_counter()
-            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                tops = timed(blob, outputs)
-            torch.stack([top.float().mean() for top in tops]).sum().backward()  # type: ignore[no-untyped-call]
-        seconds.append(time.perf_counter() - start)
-    return StepTimes(*seconds)
+    timed, start = copy.deepcopy(model).train(), 0.0
+    set_layout(timed, bfloat16=bfloat16)
+    for _ in range(2):
+        start = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            tops = timed(blob, outputs)
+        torch.stack([top.float().mean() for top in tops]).sum().backward()  # type: ignore[no-untyped-call]
+    return time.perf_counter() - start

@@ -10,13 +10,12 @@ from typing import Any, Literal, get_args
 from opencv_squeezedet import _checks
 from opencv_squeezedet.config import checked_anchors, from_fields
 from opencv_squeezedet.network.architectures import TRAINABLE
-from opencv_squeezedet.presets import VOC
 from opencv_squeezedet.training.augment import Augmentation
 from opencv_squeezedet.training.loop import Schedule
 
 LossName = Literal["aligned", "published"]
 Normalized = Literal["new", "all"]
-_STEP = 32  # input sides in steps of it suit every network
+_STEP = 64  # input sides in steps of it suit every network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +27,7 @@ class Recipe:
     network : str
         The network: a key of ``TRAINABLE`` in `network.architectures`.
     input_size : (int, int)
-        Width and height of the input, pixels.
+        Width and height of the input, pixels. Default: the network's, 384x384 for ``shuffle`` and 416x416 for the others.
     anchors : sequence of (float, float), optional
         Anchor shapes, pixels of that input. Default: those of the model in ``start``, unchanged, if it has nine; otherwise
         opencv_contrib's nine, scaled from 416x416 to that size.
@@ -43,12 +42,13 @@ class Recipe:
     batch : int
         Pictures in a step, of all processes together.
     small : float
-        Fraction of the training, at its start, at about 10/13 of the input size (320 for 416), where steps take half the time.
+        Fraction of the training, at its start, at about 10/13 of the input size (320 for 384), where steps take half the time.
     vary : int
-        Largest random change of the input's sides from batch to batch, in steps of 32 pixels, except at the training's end
+        Largest random change of the input's sides from batch to batch, in steps of 64 pixels, except at the training's end
         (see ``plain_end``).
     start : str
-        The initial weights: a published model by name, a model as for `SqueezeDet`, or a weights file.
+        The initial weights: a published model by name, a model as for `SqueezeDet`, or a weights file. Default: ``embedded``
+        for ``shuffle``, ``pyramid-voc`` for the others.
     start_share : float
         Weight of the initial weights in the mean with the trained ones that is written at the end, in layers that have both.
         After fine-tuning a good model the mean is often better than either (Wortsman et al., arXiv:2109.01903).
@@ -77,7 +77,7 @@ class Recipe:
     """
 
     network: str = next(iter(TRAINABLE))
-    input_size: tuple[int, int] = VOC.input_size
+    input_size: tuple[int, int] = None  # type: ignore[assignment]  # the network's; see __post_init__
     anchors: tuple[tuple[float, float], ...] | None = None
     loss: LossName = "aligned"
     candidates: int = 10
@@ -89,7 +89,7 @@ class Recipe:
     batch: int = 32
     small: float = 0.6
     vary: int = 0
-    start: str = "embedded"
+    start: str = None  # type: ignore[assignment]  # likewise
     start_share: float = 0.0
     frozen: tuple[str, ...] = ("conv1", "fire2", "fire3", "stage2")
     normalized: Normalized = "new"
@@ -101,7 +101,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check the fields."""
+        """Check the fields, and fill in those that follow from the network."""
         _checks.choice("network", self.network, tuple(TRAINABLE))
         _checks.choice("loss", self.loss, get_args(LossName))
         _checks.choice("normalized", self.normalized, get_args(Normalized))
@@ -116,7 +116,11 @@ class Recipe:
             _checks.count(name, getattr(self, name), least=0)
         if self.unlabelled is not None:
             _checks.fraction("unlabelled", self.unlabelled)
-        object.__setattr__(self, "input_size", _checks.size("input_size", self.input_size))
+        architecture = TRAINABLE[self.network]
+        if self.start is None:
+            object.__setattr__(self, "start", architecture.start)
+        size = architecture.build().input_size if self.input_size is None else self.input_size
+        object.__setattr__(self, "input_size", _checks.size("input_size", size))
         if isinstance(self.frozen, str) or not all(isinstance(name, str) for name in self.frozen):
             raise TypeError(f"frozen must be names of layers, got {self.frozen!r}")
         object.__setattr__(self, "frozen", tuple(self.frozen))
@@ -143,13 +147,18 @@ class Recipe:
         return json.dumps(dataclasses.asdict(self), indent=2)
 
     @classmethod
-    def from_json(cls, text: str) -> Recipe:
-        """Make the recipe from the result of `to_json`; ValueError or TypeError for anything else."""
+    def from_json(cls, text: str, network: str | None = None) -> Recipe:
+        """Make the recipe from the result of `to_json`; ValueError or TypeError for anything else.
+
+        ``network`` replaces the network; fields that are missing then have the defaults for that one.
+        """
         try:
             fields: Any = json.loads(text)
         except RecursionError as error:
             raise ValueError(f"a recipe was expected: {error}") from error
         if isinstance(fields, dict):
+            if network is not None:
+                fields["network"] = network
             for name, kind in (("augmentation", Augmentation), ("schedule", Schedule)):
                 if name in fields:
                     fields[name] = from_fields(kind, fields[name])

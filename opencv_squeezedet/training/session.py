@@ -25,18 +25,25 @@ from opencv_squeezedet.training.diagnostics import LayerState, assigned_sheet, l
 from opencv_squeezedet.training.inference import Inference
 from opencv_squeezedet.training.interrupts import deferred_signals
 from opencv_squeezedet.training.lock import lock_folder
-from opencv_squeezedet.training.logs import Progress, log_row, write_logs
-from opencv_squeezedet.training.loop import Trainer
+from opencv_squeezedet.training.logs import Progress, curves_png, log_row, write_logs
+from opencv_squeezedet.training.loop import LOGITS, Trainer
 from opencv_squeezedet.training.losses import AlignedLoss, Assigned, Loss, Losses, PublishedLoss
 from opencv_squeezedet.training.module import TorchNetwork
+from opencv_squeezedet.training.parallel import count as parallel_count
 from opencv_squeezedet.training.parallel import from_first, gathered
+from opencv_squeezedet.training.precision import step_seconds
 from opencv_squeezedet.training.predictions import anchors_of
 from opencv_squeezedet.training.pseudo_labels import PseudoLabels
 from opencv_squeezedet.training.recipe import Recipe
-from opencv_squeezedet.training.start import build_model, network_and_head, start_anchors
+from opencv_squeezedet.training.start import build_model, keep_head_rows, network_and_head, start_anchors
 from opencv_squeezedet.training.training_set import class_weights, examples_of, fingerprint
 
+_FORWARD_SHARE = 0.4  # of a step's time
 _SAMPLE = 8  # pictures for the layers' activations
+_DEAD = (
+    "{seen} pictures: {share:.0%} of the channels of {name} are dead: 0 in all sample pictures. That is harmless while the "
+    "mAP rises; otherwise halve schedule.rate in recipe.json and start again with --recipe.\n"
+)
 _CALIBRATED_ON = 1000  # at most this many pictures, whose logits are all in memory
 
 
@@ -94,7 +101,7 @@ class Training:
         if validation is not None and all(picture.difficult.all() for picture in validation.pictures):
             raise ValueError(f"none of the {len(validation.pictures)} validation pictures has an object that is not ignored")
         self.preprocess = Preprocess(recipe.input_size)
-        model, self._first = build_model(self.network, recipe, start)
+        model, self._first = build_model(self.network, recipe, start, dataset.labels if start is None else None)
         stream = BatchStream(
             examples=examples,
             pictures=recipe.pictures,
@@ -121,6 +128,8 @@ class Training:
                 model.init_batchnorm(self._first, blob)
             new = [step.layer for step in self.network.trained() if step.layer.name not in self._first]
             model.init_inputs([layer.name for layer in new if isinstance(layer, Convolution)], blob)
+            if start is None and new and new[-1].name == [*self.network.trained()][-1].layer.name:
+                keep_head_rows(model, self.config, recipe.start)
         self._inference = Inference(self.preprocess, self.config)
         self._start = layer_states(model.eval(), self._inference.blob(self._sample))
         self.trainer = Trainer(
@@ -158,8 +167,9 @@ class Training:
 
         These files are written to the folder: ``log.csv`` with losses, learning rate, norm of the gradient and accuracy;
         ``classes.csv`` with the accuracy of each class; ``layers.csv`` and ``layers.png`` with statistics of the layers'
-        weights and activations; ``assigned.jpg`` with augmented pictures and the anchors assigned to their objects; and, after
-        each measurement, detections in a fixed choice of pictures in ``predictions``.
+        weights and activations; ``assigned.jpg`` with augmented pictures and the anchors assigned to their objects;
+        ``curves.png`` with losses and accuracy; ``log.txt`` with layers whose channels are mostly dead; and, after each
+        measurement, objects and detections in a fixed choice of pictures in ``predictions``.
 
         Parameters
         ----------
@@ -196,6 +206,30 @@ class Training:
             trainer.save()
             raise
 
+    def seconds_left(self, every: int) -> float | None:
+        """Estimate how long `run` will take, measurements included, from the steps so far or from one timed step.
+
+        None where several processes train.
+        """
+        trainer, batch = self.trainer, self.recipe.batch
+        if parallel_count() > 1:
+            return None
+        left = self.recipe.pictures - trainer.seen
+        if trainer.seen:
+            return trainer.seconds / trainer.seen * left
+        sizes = [(np.mean([w * h for w, h in choices]), start) for choices, start in self.recipe.sizes]
+        ends = [start for _, start in sizes[1:]] + [1.0]
+        area = sum(size * max(0.0, end - start) for (size, start), end in zip(sizes, ends, strict=True))
+        width, height = self.recipe.sizes[0][0][0]
+        if trainer.step_times is None:
+            seconds = step_seconds(trainer.model, LOGITS, (batch, height, width), bfloat16=trainer.bfloat16)
+        else:
+            seconds = trainer.step_times.bfloat16 if trainer.bfloat16 else trainer.step_times.float32
+        per_pixel = seconds / (batch * width * height)
+        full = self.recipe.input_size[0] * self.recipe.input_size[1]
+        validated = 0 if self.validation is None else len(self.validation.pictures) * -(-left // every)
+        return float(per_pixel * (area * left + _FORWARD_SHARE * full * validated))
+
     def _owed(self, every: int, log_every: int) -> Iterator[Progress]:
         """Yield the progress if it is to be reported before the next step: ``pending`` has the steps since the last report."""
         seen, batch, pending = self.trainer.seen, self.recipe.batch, len(self.trainer.pending)
@@ -225,7 +259,7 @@ class Training:
         *losses, gradient = torch.tensor(self.trainer.pending).mean(0)
         self.trainer.pending.clear()
         problems = list(self._inference.problems)
-        new = [*problems[self._reported :], *self._newly_dead(layers)]
+        new = problems[self._reported :]
         self._reported = len(problems)
         trainer, losses_now = self.trainer, Losses(*losses)
         progress = Progress(
@@ -233,16 +267,20 @@ class Training:
         )
         self.trainer.history.append(log_row(progress, self.trainer.seconds))
         write_logs(self.folder, self.trainer.history, self.config.labels)
+        if layers:
+            write_whole(self.folder / "curves.png", curves_png(self.trainer.history))
+            self._log_dead(layers)
         return progress
 
-    def _newly_dead(self, layers: Sequence[LayerState]) -> list[str]:
-        """Return a line about each layer that is mostly dead for the first time in this run."""
-        if not layers or len(self._sample) <= _SAMPLE // 2:
-            return []  # in very few pictures most channels of a healthy layer may be 0
-        dead = {state.name: state.dead for state in layers if state.is_mostly_dead}
-        new = [name for name in dead if name not in self._dead]
+    def _log_dead(self, layers: Sequence[LayerState]) -> None:
+        """Log each layer that is mostly dead for the first time in this run."""
+        if len(self._sample) <= _SAMPLE // 2:
+            return  # in very few pictures most channels of a healthy layer may be 0
+        dead = {state.name: state.dead for state in layers if state.is_mostly_dead and state.name not in self._dead}
         self._dead |= dead.keys()
-        return [f"{name}: {100 * dead[name]:.0f} % of its channels are dead (0 in all sample pictures)" for name in new]
+        if dead:
+            with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+                file.writelines(_DEAD.format(seen=self.trainer.seen, name=name, share=dead[name]) for name in dead)
 
     def _draw_diagnostics(self) -> list[LayerState]:
         """Write the pictures and the table of the current state, and return the layers' states."""

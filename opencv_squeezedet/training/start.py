@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from opencv_squeezedet.config import HeadConfig
+from opencv_squeezedet.datasets.names import class_table
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.formats import read_weights
 from opencv_squeezedet.model import Model
@@ -52,10 +53,13 @@ def network_and_head(recipe: Recipe, labels: Sequence[str], size: tuple[int, int
     )
 
 
-def build_model(network: Network, recipe: Recipe, start: Weights | None = None) -> tuple[TorchNetwork, Weights]:
+def build_model(
+    network: Network, recipe: Recipe, start: Weights | None = None, labels: Sequence[str] | None = None
+) -> tuple[TorchNetwork, Weights]:
     """Return the network to train, and the weights that its layers start with, by layer: ``start``, or ``recipe.start``.
 
-    Convolutions without such weights, except the last one, get batch normalisation, so that they learn as fast as the others.
+    If the start model has other classes than ``labels``, its last layer is not among them; see `keep_head_rows`. Convolutions
+    without such weights, except the last one, get batch normalisation, so that they learn as fast as the others.
     With ``recipe.normalized == "all"`` the others get it too; `TorchNetwork.init_batchnorm` makes it neutral at first.
 
     Raises
@@ -75,6 +79,8 @@ def build_model(network: Network, recipe: Recipe, start: Weights | None = None) 
     if not fitting:
         raise ModelError(f"{recipe.start} has no weights that fit a layer of {network.name}")
     *inner, last = [step.layer for step in network.trained()]
+    if labels is not None and (head := _start_head(recipe.start)) is not None and head.labels != tuple(labels):
+        fitting.pop(last.name, None)
     frozen = [name for name in fitting if re.split(r"[_/]", name)[0] in recipe.frozen]
     kept = frozen if recipe.normalized == "all" else fitting
     normalized = [layer.name for layer in inner if layer.name not in kept and isinstance(layer, Convolution)]
@@ -87,6 +93,37 @@ def build_model(network: Network, recipe: Recipe, start: Weights | None = None) 
             bias[logit_channels(network).confidence] = float(np.log(_PRIOR / (1 - _PRIOR)))
     model.freeze(frozen)
     return model, fitting
+
+
+def keep_head_rows(model: TorchNetwork, config: HeadConfig, start: str) -> tuple[str, ...]:
+    """Give the last layer the start model's rows for boxes, confidence and the classes that it has too.
+
+    Nothing changes unless the start model has the same anchors and last layer, apart from its classes. Returns the classes.
+    """
+    head, channels = _start_head(start), logit_channels(model.network)
+    anchors, classes = len(config.anchors), len(config.labels)
+    if head is None or head.delta_order != config.delta_order or not _same_anchors(head, config):
+        return ()
+    weights = {_plain_name(name): blobs for name, blobs in start_weights(start).items()}
+    blobs = weights.get(_plain_name(channels.layer), ())
+    parameters = list(model.filters[channels.layer.replace(".", "_")].parameters())
+    old_classes = len(head.labels)
+    rows = anchors * (old_classes + 5)
+    if [tuple(blob.shape) for blob in blobs] != [(rows, *parameter.shape[1:]) for parameter in parameters]:
+        return ()
+    table = class_table(head.labels)
+    known = [(i, table[label]) for i, label in enumerate(config.labels) if label in table]
+    with torch.no_grad():
+        for parameter, blob in zip(parameters, blobs, strict=True):
+            old = torch.from_numpy(np.array(blob, np.float32))
+            parameter[anchors * classes :] = old[anchors * old_classes :]
+            for new_row, old_row in known:
+                parameter[new_row : anchors * classes : classes] = old[old_row : anchors * old_classes : old_classes]
+    return tuple(config.labels[i] for i, _ in known)
+
+
+def _same_anchors(head: HeadConfig, config: HeadConfig) -> bool:
+    return len(head.anchors) == len(config.anchors) and np.allclose(head.anchors, config.anchors, rtol=1e-3)
 
 
 def start_anchors(recipe: Recipe) -> Sequence[tuple[float, float]]:
@@ -104,11 +141,16 @@ def start_anchors(recipe: Recipe) -> Sequence[tuple[float, float]]:
     """
     if recipe.anchors is not None:
         return recipe.anchors
-    head = None if recipe.start.endswith(".npz") else Model.load(recipe.start).head
+    head = _start_head(recipe.start)
     if head is not None and len(head.anchors) == len(VOC.anchors):
         return head.anchors
     scale_x, scale_y = (new / old for new, old in zip(recipe.input_size, VOC.input_size, strict=True))
     return [(w * scale_x, h * scale_y) for w, h in VOC.anchors]
+
+
+def _start_head(start: str) -> HeadConfig | None:
+    """The head of a model; None for weights without one."""
+    return None if start.endswith(".npz") else Model.load(start).head
 
 
 def start_weights(start: str) -> Weights:

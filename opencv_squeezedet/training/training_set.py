@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from opencv_squeezedet.datasets import Dataset
+from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.training.example import Example
 from opencv_squeezedet.training.pseudo_labels import PseudoLabels
 from opencv_squeezedet.training.reliability import measure_reliability
@@ -27,16 +27,23 @@ def examples_of(
     teacher's classes in those of annotated objects.
     """
     eye = np.eye(len(dataset.labels), dtype=np.float32)
-    examples = [
-        Example(picture.path, picture.xyxy, eye[picture.class_id], (~picture.difficult).astype(np.float32))
-        for picture in dataset.pictures
-    ]
+    examples = [_example(picture, eye) for picture in dataset.pictures]
     if teacher is None:
         return examples
     held_out = () if validation is None else validation.pictures
     names = (picture.path.name for picture in (*dataset.pictures, *held_out))
     others = teacher.examples(names, dataset.labels, measure_reliability(teacher, examples, dataset.labels))
     return [teacher.distilled(example, distillation) for example in examples] + others
+
+
+def _example(picture: Annotated, eye: NDArray[np.float32]) -> Example:
+    regions = len(picture.ignored)
+    return Example(
+        picture.path,
+        np.concatenate([picture.xyxy, picture.ignored]),
+        np.concatenate([eye[picture.class_id], np.zeros((regions, len(eye)), np.float32)]),
+        np.concatenate([~picture.difficult, np.full(regions, -1)]).astype(np.float32),
+    )
 
 
 def fingerprint(examples: Sequence[Example], validation: Dataset | None) -> str:
@@ -56,7 +63,7 @@ def fingerprint(examples: Sequence[Example], validation: Dataset | None) -> str:
 
 def class_weights(examples: Sequence[Example], rare: float) -> torch.Tensor:
     """Return the weight of each class's objects: (mean count / count) ** rare, scaled so that objects weigh 1 on average."""
-    counts = sum((example.classes * example.quality[:, None]).sum(0) for example in examples)
+    counts = sum((example.classes * example.quality[:, None].clip(0)).sum(0) for example in examples)
     counts = np.maximum(counts, 1.0)
     weights = (counts.mean() / counts) ** rare
     return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)

@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import DEFINITION, HAS_CAFFE, ONNX, STEM, WEIGHTS, needs_caffe_importer, needs_onnx, read_net
+from embedded import DEFINITION, HAS_CAFFE, HEAD, ONNX, STEM, WEIGHTS, needs_caffe_importer, needs_onnx, read_net
 from networks import random_weights
 from shared import DATA
 
@@ -86,7 +86,7 @@ def test_onnx_and_caffe_are_the_same_to_the_last_bit_in_opencv_4(photo: np.ndarr
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     "network",
-    [architectures.squeezedet_shuffle(input_size=(160, 128)), architectures.squeezedet_gsoc()],
+    [architectures.squeezedet_shuffle(input_size=(192, 128)), architectures.squeezedet_gsoc()],
     ids=["shuffle", "gsoc"],
 )
 def test_a_network_is_the_same_from_every_format(network: Network, backend: Any, tmp_path: Path, photo: np.ndarray) -> None:
@@ -174,7 +174,7 @@ def test_outputs_of_other_names(backend: Any, stem: Path, photo: np.ndarray) -> 
     assert "deltas" in {name for node in model.graph.node for name in node.output}
     onnx.save(model, f"{stem}.onnx")
     with pytest.raises(sd.ModelError, match=r"has no output 'delta_bbox', which should give delta_bbox, but .*'deltas'"):
-        sd.SqueezeDet(f"{stem}.onnx", config=sd.VOC, backend=backend)
+        sd.SqueezeDet(f"{stem}.onnx", config=HEAD, backend=backend)
     description = json.loads(Path(f"{STEM}.json").read_text())
     description["outputs"] = {"delta_bbox": "deltas", "class_scores": "class_scores", "conf_scores": "conf_scores"}
     Path(f"{stem}.json").write_text(json.dumps(description))
@@ -199,7 +199,7 @@ def test_an_onnx_file_that_is_none(backend: Any, content: bytes, tmp_path: Path)
 )
 def test_a_head_that_is_not_the_networks(backend: Any, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(sd.ModelError, match=message):
-        sd.SqueezeDet(ONNX, config=dataclasses.replace(sd.VOC, **changes), backend=backend)
+        sd.SqueezeDet(ONNX, config=dataclasses.replace(HEAD, **changes), backend=backend)
 
 
 def test_the_embedded_model_fits_its_head() -> None:
@@ -207,15 +207,15 @@ def test_the_embedded_model_fits_its_head() -> None:
     assert Model.load().source.trusted
     assert not Model.load("embedded").source.trusted
     with pytest.raises(sd.ModelError, match="2 classes"):
-        sd.SqueezeDet(config=dataclasses.replace(sd.VOC, labels=("a", "b")))
+        sd.SqueezeDet(config=dataclasses.replace(HEAD, labels=("a", "b")))
     for path in (STEM, ONNX):
         sd.SqueezeDet(path)
 
 
 def test_a_net_of_any_kind(photo: np.ndarray) -> None:
-    expected = sd.SqueezeDet(STEM, config=sd.VOC).detect(photo, score_threshold=0.1)
+    expected = sd.SqueezeDet(STEM, config=HEAD).detect(photo, score_threshold=0.1)
     for net in (read_net(), cv2.dnn.readNetFromONNX(ONNX)):
-        assert sd.SqueezeDet(net).detect(photo, score_threshold=0.1) == expected
+        assert sd.SqueezeDet(net, config=HEAD).detect(photo, score_threshold=0.1) == expected
     with pytest.raises(ValueError, match=r"a cv2\.dnn\.Net runs in OpenCV"):
         sd.SqueezeDet(read_net(), backend="onnxruntime")
 

@@ -116,7 +116,7 @@ def test_a_fetch_that_fails_does_not_keep_the_others(server: Server, cache: Path
         ("steal thing", "'steal'"),
         ("list thing", "no NAME"),
         ("fetch", "at least one NAME"),
-        ("fetch gsoc", "'gsoc'; the names are embedded, gsoc-voc, "),
+        ("fetch gsoc", "'gsoc'; the names are embedded, pyramid-voc, gsoc-voc, "),
         ("fetch gsoc-voc --timeout 0", "got '0'"),
         ("fetch gsoc-voc --timeout soon", "got 'soon'"),
     ],

@@ -92,7 +92,8 @@ def test_the_embedded_model(data: Path, capsys: pytest.CaptureFixture[str]) -> N
     report = places["html"].read_text()
     images = _Images()
     images.feed(report)
-    assert len(images.sources) == 6  # four plots, and each picture
+    assert len(images.sources) == 7  # five plots, and each picture
+    assert f"model embedded; opencv-squeezedet {sd.__version__}" in report
     assert all(source.startswith("data:image/") for source in images.sources)
     assert "http" not in report.replace("http://www.w3.org/", "")
 
@@ -135,6 +136,16 @@ def test_results_for_others_and_a_set_of_crowds_are_said(data: Path, capsys: pyt
     assert "left out: 1 ('bird': 1)" in classes
     report = html.unescape(page.read_text())
     assert all(line.removeprefix("squeezedet eval: ") in report for line in (crowd, pictures, classes))
+
+
+def test_a_set_with_splits_is_evaluated_as_a_whole_with_a_word(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads(data.read_text())
+    (data.parent / "val.json").write_text(data.read_text())
+    rows = [{**annotation, "category_id": i, "score": 0.5} for i, annotation in enumerate(content["annotations"], start=1)]
+    (data.parent / "rows.json").write_text(json.dumps(rows))
+    for options, lines in (([], 1), (["--split", "val"], 0)):
+        assert main(["eval", str(data.parent), "--results", str(data.parent / "rows.json"), *options]) == 0
+        assert capsys.readouterr().err.count("splits val") == lines
 
 
 def test_what_detect_writes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

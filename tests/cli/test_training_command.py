@@ -20,6 +20,7 @@ import opencv_squeezedet as sd
 from opencv_squeezedet import cli
 from opencv_squeezedet.cli import progress
 from opencv_squeezedet.cli import train as command
+from opencv_squeezedet.cli.parser import make_parser
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,13 +42,13 @@ def test_without_torch(tmp_path: Path) -> None:
 
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
-from training_cases import kill_worker, squares  # noqa: E402
+from training_cases import PYRAMID, kill_worker, squares  # noqa: E402
 
 from opencv_squeezedet.datasets import load_dataset  # noqa: E402
 from opencv_squeezedet.evaluation import detect_dataset, evaluate  # noqa: E402
-from opencv_squeezedet.training import Recipe, Training  # noqa: E402
+from opencv_squeezedet.training import Recipe  # noqa: E402
 
-SHORT = ["--size", "96", "--batch", "4", "--pictures", "8", "--workers", "0"]
+SHORT = ["--size", "128", "--batch", "4", "--pictures", "8", "--workers", "0"]
 
 
 @pytest.fixture
@@ -60,13 +61,21 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.slow
 def test_a_short_training(data: str, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["train", data, "--split", "train", "--val-split", "val", "-o", "run", *SHORT, "--every", "4"]
+    arguments = ["train", data, "-o", "run", *SHORT, "--every", "4"]
     assert cli.main(arguments) == 0
-    said = capsys.readouterr().out.splitlines()
+    layout, train, val, *said = capsys.readouterr().out.splitlines()
+    assert layout == "data.yaml: YOLO's text files, described by data.yaml"
+    assert re.fullmatch(r"train: 4 pictures, \d+ objects \(red \d+, blue \d+\), split train", train)
+    assert re.fullmatch(r"validation: 5 pictures, \d+ objects \(red \d+, blue \d+\), split val", val)
+    if "anchors" in said[0]:
+        said.pop(0)
+    assert re.fullmatch(r"length: 8 pictures in (bfloat16|float32) on \w+, about (\d+ min )?\d+ s", said.pop(0))
     lines = [line for line in said if not line.startswith("next: ")]
     assert 1 <= len(said) - len(lines) <= 3
     assert said.index(lines[-1]) == len(said) - 1
-    assert re.fullmatch(r"4 pictures: mAP \d+\.\d \(box \d+\.\d\d, classes \d+\.\d\d, confidence \d+\.\d\d\)", lines[0])
+    assert re.fullmatch(
+        r"4 pictures: mAP \(VOC07\) \d+\.\d \(box \d+\.\d\d, classes \d+\.\d\d, confidence \d+\.\d\d\)", lines[0]
+    )
     assert re.fullmatch(
         r"calibrated: class logits x\d\.\d\d, confidence logits x\d\.\d\d, NMS threshold 0\.\d\d, "
         r"score threshold 0\.\d\d: mAP \(VOC10\) \d+\.\d -> \d+\.\d, "
@@ -75,11 +84,13 @@ def test_a_short_training(data: str, capsys: pytest.CaptureFixture[str]) -> None
     )
     assert lines[-5:] == [
         *(f"wrote run/model{suffix}" for suffix in (".prototxt", ".caffemodel", ".onnx", ".json")),
-        "try it: detect --model run/model PICTURE",
+        "try it: detect --model run PICTURE",
     ]
+    assert {path.name for path in Path("run").iterdir()} >= {"arguments.json", "curves.png", "log.csv", "predictions"}
+    assert cv2.imread("run/curves.png") is not None
     recipe = Recipe.from_json(Path("run/recipe.json").read_text())
-    assert (recipe.input_size, recipe.batch, recipe.pictures) == ((96, 96), 4, 8)
-    assert cli.detect_main(["images/val", "--model", "run/model", "--quiet"]) == 0
+    assert (recipe.input_size, recipe.batch, recipe.pictures) == ((128, 128), 4, 8)
+    assert cli.detect_main(["images/val", "--model", "run", "--quiet"]) == 0
     capsys.readouterr()
 
     assert cli.main([*arguments, "--quiet"]) == 0  # it has ended: only the files are written again
@@ -95,7 +106,7 @@ def test_a_line_a_minute_without_a_terminal(
 ) -> None:
     """Of the pictures that this run has seen, not those of one that it resumes."""
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
-    arguments = ["train", data, "--split", "train", "--val-split", "val", "-o", "run", *SHORT, "--every", "4"]
+    arguments = ["train", data, "-o", "run", *SHORT, "--every", "4"]
     assert cli.main(arguments) == 0
     first, second = (line for line in capsys.readouterr().err.splitlines() if " per second" in line)
     words = r"squeezedet train: {} of 8 pictures, \d+\.\d per second, {} left"
@@ -115,35 +126,90 @@ def test_a_worker_killed_between_two_steps(
         return ""
 
     monkeypatch.setattr(command, "_losses", late)
-    few = ["--size", "96", "--batch", "4", "--pictures", "400", "--every", "4", "--workers", "1"]
+    few = ["--size", "128", "--batch", "4", "--pictures", "400", "--every", "4", "--workers", "1"]
     assert cli.main(["train", data, "--split", "train", "-o", "run", *few, "--quiet"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("squeezedet train: a data-loading worker was killed")
     assert torch.load("run/checkpoint.pt", weights_only=True)["seen"] == 4
 
 
-def test_a_fifth_is_held_apart_of_xml_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("arguments", [[], ["--split", "0.2"]])
+def test_a_random_fifth_is_held_out_of_a_set_without_splits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    """In the layout of most small data sets; `eval` measures on the same pictures."""
+    """`eval --split 0.2` measures on the same pictures."""
     pytest.importorskip("faster_coco_eval", reason="eval needs it")
     squares(tmp_path, 10)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     labels = write_xml(tmp_path)
-    told = "bolts: PASCAL VOC's XML files in annotations/, pictures in images/\n"
-    assert cli.main(["train", "bolts", "--split", "0.2", "-o", "run", *SHORT]) == 0
-    out, err = capsys.readouterr()
-    assert err.startswith(f"squeezedet train: {told}")
-    assert "pictures: mAP" in out
-    assert cli.main(["eval", "bolts", "--split", ".2", "--model", "run/model", "--json", "found.json", "--quiet"]) == 0
-    assert capsys.readouterr() == ("", f"squeezedet eval: {told}")
+    assert cli.main(["train", "bolts", *arguments, "-o", "run", *SHORT]) == 0
+    out = capsys.readouterr().out
+    layout, train, val, *_ = out.splitlines()
+    assert layout == "bolts: PASCAL VOC's XML files in annotations/, pictures in images/"
+    assert train.startswith("train: 8 pictures")
+    assert val.startswith("validation: 2 pictures")
+    assert "random" in val
+    assert "mAP (VOC07)" in out
+    assert cli.main(["eval", "bolts", "--split", ".2", "--model", "run", "--json", "found.json", "--quiet"]) == 0
     assert json.loads(Path("found.json").read_text())["pictures"] == 2
-    assert sd.SqueezeDet("run/model").config.labels == labels
-    assert cli.main(["train", "bolts", "--split", "0.2", "--val-split", "val", "-o", "run", *SHORT]) == 2
-    assert capsys.readouterr().err == (
-        "squeezedet train: --split 0.2 holds out pictures for validation: --val and --val-split cannot be combined with it\n"
-    )
+    assert sd.SqueezeDet("run").config.labels == labels
+
+
+class _StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("options", "train", "val"),
+    [
+        ([], 4, (5, "split val")),
+        (["--split", "train"], 4, (5, "split val")),
+        (["--split", "val"], 4, (1, "random")),
+        (["--split", "0.25"], 3, (1, "random")),
+        (["--val", "none"], 4, (0, "not measured")),
+        (["--val", "data.yaml"], 4, (5, "from data.yaml")),
+        (["--val", "data.yaml", "--val-split", "train"], 4, (4, "from data.yaml")),
+        (["--val-split", "train", "--split", "val"], 5, (4, "split train")),
+    ],
+)
+def test_which_pictures_train_and_which_validate(
+    data: str,
+    options: list[str],
+    train: int,
+    val: tuple[int, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stop(*_: object) -> None:
+        raise _StoppedError
+
+    monkeypatch.setattr(command, "_recipe", stop)
+    with pytest.raises(_StoppedError):
+        cli.main(["train", data, *options, "-o", "run"])
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"train: {train} pictures, ")
+    assert second.startswith(f"validation: {val[0]} pictures, " if val[0] else "validation: none")
+    assert val[1] in second
+
+
+def test_the_folder_of_a_training(data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stopped training is resumed by the same command; others get a folder of their own."""
+    losses = command._losses
+
+    def interrupt(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "_losses", interrupt)
+    train = ["train", data, *SHORT, "--quiet", "--every", "4", "--val", "none"]
+    assert cli.main(train) == 130
+    assert capsys.readouterr().err == "squeezedet train: stopped at 4 of 8 pictures; the same command resumes\n"
+    monkeypatch.setattr(command, "_losses", losses)
+    for options, folder in (([], "train"), ([], "train-2"), (["--seed", "1"], "train-3")):
+        assert not Path("runs", folder, "model.json").exists()
+        assert cli.main([*train, *options]) == 0
+        assert Path("runs", folder, "model.json").is_file()
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["train", "train-2", "train-3"]
 
 
 def write_xml(folder: Path) -> tuple[str, ...]:
@@ -168,9 +234,10 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
     """In a process of its own: TensorBoard warns about what it uses."""
     pytest.importorskip("tensorboard", reason="the extra [tensorboard] brings it")
     pytest.importorskip("sklearn", reason="the extra [eval] brings scikit-learn")
-    assert cli.main(["anchors", data, "--size", "96", "--count", "3", "--json", "head.json"]) == 0
+    assert cli.main(["anchors", data, "--size", "128", "--count", "3", "--json", "head.json"]) == 0
     code = "import sys; from opencv_squeezedet.cli import main; sys.exit(main())"
-    options = ["--split", "train", "--val-split", "val", "--anchors", "head.json", "--tensorboard", "-o", "run", *SHORT]
+    options = ["--anchors", "head.json", "--tensorboard", "-o", "run", *SHORT]
+    options += ["--network", "pyramid", "--start", PYRAMID]  # whose ReLUs can die
     done = subprocess.run(
         [sys.executable, "-c", code, "train", data, *options],
         capture_output=True,
@@ -189,8 +256,8 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
         *(b"AP of classes/red", b"dead ReLUs/conv15", b"weights/conv16", b"activations/conv1", b"predictions", b"assigned"),
     ):
         assert name in content
-    assert cli.main(["train", data, "--anchors", "head.json", "-o", "x", "--size", "128"]) == 2
-    assert "--anchors: they are for an input of 96x96, not of 128x128" in capsys.readouterr().err
+    assert cli.main(["train", data, "--anchors", "head.json", "-o", "x", "--size", "192"]) == 2
+    assert "--anchors: they are for an input of 128x128, not of 192x192" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -199,7 +266,9 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
         (["missing.yaml"], "no data set at 'missing.yaml'"),
         (["data.yaml", "--split", "test"], "no split 'test'"),
         (["data.yaml", "--val", "missing"], "no data set at 'missing'"),
-        (["data.yaml", "--size", "20"], "smaller than the kernel"),
+        (["data.yaml", "--val", "none", "--val-split", "val"], "--val none switches validation off"),
+        (["data.yaml", "--split", "0.2", "--val-split", "val"], "--val and --val-split cannot be combined"),
+        (["data.yaml", "--size", "20"], "multiples of 64"),
         (["data.yaml", "--size", "x"], "416x416"),
         (["data.yaml", "--network", "yolo"], "--network"),
         (["data.yaml", "--pictures", "0"], "--pictures"),
@@ -217,6 +286,7 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
         (["data.yaml", "--teacher", "data.yaml"], "data.yaml: Expecting value"),
         (["data.yaml", "-o", "data.yaml"], "data.yaml"),
         (["empty"], "none of the 0 pictures"),
+        (["two"], "2 descriptions: pass one of"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -225,6 +295,8 @@ def test_wrong_arguments(data: str, arguments: list[str], message: str, capsys: 
     Path("empty/images").mkdir(parents=True)
     Path("empty/labels").mkdir()
     Path("empty/data.yaml").write_text("path: .\ntrain: images\nnames: [a]\n")
+    shutil.copytree("empty", "two")
+    shutil.copy("empty/data.yaml", "two/other.yaml")
     assert cli.main(["train", *arguments, *([] if "-o" in arguments else ["-o", "run"]), "--quiet"]) == 2
     captured = capsys.readouterr()
     assert message in captured.err
@@ -242,18 +314,9 @@ def test_bad_annotations_are_listed_and_left_out(data: str, capsys: pytest.Captu
         assert problem in err
 
 
-def test_every_measures_a_tenth_at_most(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[int] = []
-
-    def run(_: Training, *, every: int, patience: int | None) -> object:
-        given.append(every)
-        raise ValueError("no training here")
-
-    monkeypatch.setattr(Training, "run", run)
-    for pictures in ("25", "6000", "240000"):
-        options = ["--size", "96", "--batch", "4", "--workers", "0", "--pictures", pictures]
-        assert cli.main(["train", data, "--split", "train", "-o", pictures, *options]) == 2
-    assert given == [3, 600, 20_000]
+@pytest.mark.parametrize(("pictures", "every"), [(25, 3), (6000, 600), (240_000, 20_000)])
+def test_every_measures_a_tenth_at_most(pictures: int, every: int) -> None:
+    assert command._every(make_parser(command, "train").parse(["data"]), pictures) == every
 
 
 # ---- README's section ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from opencv_squeezedet.datasets import Annotated, Dataset, Problem, load_dataset
+from opencv_squeezedet.datasets import Annotated, Dataset, Problem, load_dataset, usual_splits
 
 pytest.importorskip("PIL", reason="the sizes of pictures are read with Pillow, of the eval extra")
 pytest.importorskip("yaml", reason="YOLO's descriptions are read with PyYAML, of the eval extra")
@@ -209,7 +209,7 @@ def test_lines_that_other_readers_take(tmp_path: Path, case: str) -> None:
         assert "a.txt, line 1" in str(dataset.problems[0])
 
 
-@pytest.mark.parametrize("points", range(3, 40))
+@pytest.mark.parametrize("points", [3, 4, 5, 6, 7, 12, 17, 39])
 def test_polygons_of_any_number_of_corners(tmp_path: Path, points: int) -> None:
     rng = np.random.default_rng(points)
     corners = rng.uniform(0, 1, (points, 2))
@@ -284,9 +284,10 @@ def test_a_picture_in_two_splits_is_one_picture(tmp_path: Path) -> None:
 def test_absent_splits_are_named_once(tmp_path: Path) -> None:
     places = "train: ../images\nval: ../valid/images\ntest: ../test/images\n"
     path = write_yolo(tmp_path, LINE, f"names: [cat, dog]\n{places}")
-    check(load_dataset(path, split="train"), BOX)
-    check(load_dataset(path), BOX, told="absent: 2 (val; test)", count=2)
-    with pytest.raises(FileNotFoundError, match=r"no pictures at .*test"):
+    for split in (None, "train"):
+        check(load_dataset(path, split=split), BOX, told="absent: 2 (val; test)", count=2)
+    assert usual_splits(path) == ("train", None)
+    with pytest.raises(FileNotFoundError, match=r"no split 'test' .there: train"):
         load_dataset(path, split="test")
 
 
@@ -321,7 +322,7 @@ def test_backslashes_in_a_description_of_yolo(tmp_path: Path, place: str) -> Non
     check(load_dataset(path), BOX)
 
 
-@pytest.mark.parametrize("suffix", [".JPEG", ".JPG", ".PNG", ".jpeg", ".BMP"])
+@pytest.mark.parametrize("suffix", [".JPEG", ".PNG", ".jpeg"])
 @pytest.mark.parametrize("named", ["a", "a.jpg", "", "photo"])
 def test_suffixes_of_pictures_beside_xml(tmp_path: Path, suffix: str, named: str) -> None:
     write_picture(tmp_path / "JPEGImages" / f"{named.split('.')[0] or 'a'}{suffix}")

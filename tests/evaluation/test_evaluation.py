@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from opencv_squeezedet.boxes import iou_xyxy
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation import Evaluation, evaluate
+from opencv_squeezedet.evaluation.confusion import confusion_matrix
 from opencv_squeezedet.evaluation.curves import interpolated
 from opencv_squeezedet.evaluation.evaluate import RECALL_LEVELS
 from opencv_squeezedet.evaluation.matching import match
@@ -184,3 +186,23 @@ def test_what_does_not_fit() -> None:
         evaluate(dataset, [])
     with pytest.raises(ValueError, match="label table"):
         evaluate(dataset, [Detections([], [], [], ("b",))])
+
+
+def test_detections_in_an_ignored_region_count_neither_way() -> None:
+    truth = replace(annotated([(0, 0, 10, 10)], [0]), ignored=np.array([(50, 50, 90, 90)], np.float32))
+    dataset = Dataset(("a", "b"), (truth,), ())
+    boxes = [(0, 0, 10, 10), (60, 60, 70, 70), (45, 50, 56, 60), (44, 50, 54, 60), (20, 20, 30, 30)]
+    found = Detections(boxes, [0.9, 0.8, 0.7, 0.6, 0.5], [0, 1, 0, 0, 1], ("a", "b"))
+    assert match(found, truth).ignored.tolist() == [False, True, True, False, False]
+    a, b = evaluate(dataset, [found[:3]]).classes
+    assert (a.detections, b.detections, a.coco) == (1, 0, pytest.approx(1))
+    assert match(found, replace(truth, xyxy=truth.xyxy[:0], class_id=truth.class_id[:0])).ignored.sum() == 2
+
+
+def test_the_confusion_matrix() -> None:
+    """A second box of an object has none, a difficult object and its detection do not count, nor does a low score."""
+    boxes = [(0, 0, 10, 10), (20, 0, 30, 10), (40, 0, 50, 10), (60, 0, 70, 10)]
+    dataset = Dataset(("a", "b"), (annotated(boxes, [0, 0, 1, 1], [False, False, False, True]),), ())
+    rows = [(boxes[0], 0.9, 0), (boxes[0], 0.8, 1), (boxes[1], 0.7, 1), (boxes[3], 0.7, 1), (boxes[2], 0.2, 1)]
+    found = Detections([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows], ("a", "b"))
+    assert confusion_matrix(dataset, [found], 0.3).tolist() == [[1, 1, 0], [0, 0, 1], [0, 1, 0]]

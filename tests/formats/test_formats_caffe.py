@@ -282,10 +282,10 @@ def test_the_embedded_weights_are_what_opencv_has_of_them() -> None:
     cv2 = pytest.importorskip("cv2")
     if not hasattr(cv2.dnn, "readNetFromCaffe"):
         pytest.skip("this OpenCV has no Caffe importer")
-    stem = MODELS / "squeezedet_pyramid_voc"
+    stem = MODELS / "squeezedet_shuffle_voc"
     net = cv2.dnn.readNetFromCaffe(f"{stem}.prototxt", f"{stem}.caffemodel")
     weights = read_caffemodel(f"{stem}.caffemodel")
-    assert len(weights) == 48
+    assert len(weights) == 110
     for name, blobs in weights.items():
         for i, blob in enumerate(blobs):
             np.testing.assert_array_equal(net.getParam(name, i).ravel(), blob.ravel())

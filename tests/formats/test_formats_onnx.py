@@ -60,7 +60,7 @@ def test_what_is_written_is_onnx_to_its_own_library(name: str, half: bool) -> No
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_all_that_run_onnx_agree(name: str) -> None:
-    network = ARCHITECTURES[name].build(classes=5, input_size=(160, 128))
+    network = ARCHITECTURES[name].build(classes=5, input_size=(192, 128))
     weights, blob = random_weights(network), a_blob(network, batch=2)
     for half in (False, True):
         expected = by_onnxruntime(network, weights, blob, half=half)
@@ -85,7 +85,7 @@ def test_outputs_inputs_and_the_batch_are_declared() -> None:
         for value in (*model.graph.input, *model.graph.output)
     }
     assert dims == {
-        "data": ["batch", 3, 416, 416],
+        "data": ["batch", 3, 384, 384],
         "delta_bbox": ["batch", 23, 23, 36],
         "class_scores": ["batch", 4761, 20],
         "conf_scores": ["batch", 23, 23, 9],
@@ -334,7 +334,7 @@ def test_errors_name_the_node(
 
 def test_files_that_are_no_onnx(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
-    for content in (b"", b"name: 'net'", (MODELS / "squeezedet_pyramid_voc.caffemodel").read_bytes()):
+    for content in (b"", b"name: 'net'", (MODELS / "squeezedet_shuffle_voc.caffemodel").read_bytes()):
         path.write_bytes(content)
         with pytest.raises(sd.ModelError, match=r"net\.onnx': "):
             read_onnx(path)

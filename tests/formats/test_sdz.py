@@ -435,11 +435,13 @@ def test_inspect(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["inspect", str(model)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[-3:] == ["kept", "centroids", "bytes"]
-    assert lines[3].split()[-3:] == ["100.0%", "floats", f"{2 + 2 * 1792:,}"]
-    assert "\nhead     input 416x416, grid 23x23" in "\n".join(lines)
+    kernel, _ = load_network(STEM)[1]["conv1"]
+    kept = np.count_nonzero(kernel) / kernel.size
+    assert lines[3].split()[-3:] == [f"{kept:.1%}", "floats", f"{2 + 2 * 672:,}"]
+    assert "\nhead     input 384x384, grid 23x23" in "\n".join(lines)
     assert main(["inspect", str(model), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["layers"][0]["stored"]["kept"] == 1
+    assert told["layers"][0]["stored"]["kept"] == pytest.approx(kept)
     assert told["problems"] == []
 
 

@@ -18,12 +18,12 @@ from opencv_squeezedet.pictures import read_picture
 from opencv_squeezedet.preprocess import Preprocess
 from opencv_squeezedet.presets import VOC
 
-SIDE = 96
+SIDE = 128
 PHOTO = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
 
 
 def small_model(stem: Path) -> str:
-    """Write the embedded model for an input of 96x96, where it finds little but is quick."""
+    """Write the embedded model for an input of 128x128, where it finds little but is quick."""
     weights, own = load_network(ONNX)[1], Model.load().head
     assert own is not None
     anchors = [(w * SIDE / VOC.input_size[0], h * SIDE / VOC.input_size[1]) for w, h in VOC.anchors]

@@ -4,16 +4,20 @@ import atexit
 import importlib.util
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import pytest
 from networks import load_network
 
+import opencv_squeezedet as sd
 from opencv_squeezedet.formats import onnx_bytes
 from opencv_squeezedet.model import EMBEDDED
 
 STEM = Path(__file__).parents[2] / "models" / EMBEDDED
+HEAD = replace(sd.VOC, input_size=(384, 384))
+"""opencv_contrib's head for the embedded model's input size, with other scores and anchors than the model's own head."""
 WEIGHTS, DEFINITION = f"{STEM}.caffemodel", f"{STEM}.prototxt"
 HAS_CAFFE = hasattr(cv2.dnn, "readNetFromCaffe")
 HAS_ONNX = all(map(importlib.util.find_spec, ("google", "google.protobuf", "onnx")))

@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 from caffe_networks import CHAIN, MANY, SSD, made
-from embedded import ONNX
+from embedded import HEAD, ONNX
 from format_seeds import compressed_file, mutated, parts_of, sealed, shared
 from networks import random_weights
 from numpy.typing import NDArray
@@ -161,7 +161,7 @@ def make(kind: str, rng: random.Random, folder: Path) -> Case:
 
         name = rng.choices(["onnx", "half", "embedded", "foreign"], [75, 16, 1, 8])[0]
         contents = {"onnx": _mutated_message(files[name], onnx.ModelProto, rng, _ONNX)}
-        config, classifier = {"embedded": sd.VOC, "foreign": None}.get(name, SMALL), name == "foreign"
+        config, classifier = {"embedded": HEAD, "foreign": None}.get(name, SMALL), name == "foreign"
     else:
         contents = {name: files[name] for name in ("prototxt", "caffemodel")}
         if kind == "prototxt":

@@ -38,11 +38,11 @@ def entry(url: str | list[str], content: bytes = CONTENT, **fields: object) -> E
         "name": "thing",
         "what": "a thing",
         "task": "detector",
-        "architecture": "squeezedet-pyramid",
+        "architecture": "squeezedet-shuffle",
         "file": FILE,
         "licence": "none",
         "source": "here",
-        "definition": "squeezedet_pyramid_voc",
+        "definition": "squeezedet_shuffle_voc",
         "urls": (url,) if isinstance(url, str) else tuple(url),
         "git_blob": git_blob(content),
     }

@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from networks import MODELS
 
 from opencv_squeezedet.datasets import Dataset, load_dataset
 from opencv_squeezedet.network import Network, PReLU
@@ -25,6 +26,7 @@ from opencv_squeezedet.training.augment import NONE
 torch.set_num_threads(1)  # sums in one order, and no threads that wait for each other where a machine has other things to do
 
 FRAME = 96
+PYRAMID = str(MODELS / "squeezedet_pyramid_voc.sdz")
 COLOURS = ((40, 40, 220), (220, 60, 40))
 
 
@@ -79,6 +81,7 @@ def recipe(**options: Any) -> Recipe:
         "frozen": ("conv1",),
         "normalized": "all",
         "input_size": (96, 96),
+        "start": PYRAMID,
         "pictures": 48,
         "batch": 4,
         "small": 0.5,

@@ -26,7 +26,7 @@ def test_postprocess_against_another_build() -> None:
     run("postprocess.py", "--blocks", "1", "--kinds", "random", "--against", str(Path(sd.__file__).parents[1]))
 
 
-@pytest.mark.parametrize("arguments", [("evaluation.py", "--blocks", "1"), ("input_sizes.py", "--sizes", "416", "320")])
+@pytest.mark.parametrize("arguments", [("evaluation.py", "--blocks", "1"), ("input_sizes.py", "--sizes", "384", "320")])
 def test_on_a_data_set(arguments: tuple[str, ...], tmp_path: Path) -> None:
     pytest.importorskip("faster_coco_eval", reason="the extra [eval] brings it")
     run(arguments[0], str(write_cats(tmp_path, 2)), *arguments[1:])

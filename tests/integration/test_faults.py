@@ -23,7 +23,7 @@ from networks import MODELS, random_weights
 from opencv_squeezedet.formats import onnx_bytes
 
 HELPERS = str(Path(__file__).parents[1] / "helpers")
-MODEL = str(MODELS / "squeezedet_pyramid_voc")
+MODEL = str(MODELS / "squeezedet_shuffle_voc")
 TEMPORARY = re.compile(
     r"\.[0-9a-f]{16}(\.\w+)?|sensitivity\.json|checkpoint\.new|_new-[0-9a-f]{32}|thing\.caffemodel\.(part|lock)|lock|_begun-.*"
 )
@@ -113,7 +113,7 @@ torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # which imports more
 EVAL = "import opencv_squeezedet.evaluation.plots, sklearn.cluster, faster_coco_eval, matplotlib.backends.backend_svg"
 COMPRESS = "compress small.onnx -o out.sdz --density 0.5 --bits 4 --pictures . --json b.json --quiet"
 QUANTIZE = "quantize small.onnx -o out.onnx --pictures . --count 1 --float 0 --json b.json --quiet"
-TRAIN = "train data.json -o run --size 96 --batch 1 --pictures 1 --workers 0 --quiet"
+TRAIN = "train data.json -o run --size 64 --batch 1 --pictures 1 --workers 0 --quiet"
 REPORTS = "--json a.json --csv a.csv --html a.html --save-results b.json"
 WRITERS: list[Any] = [
     pytest.param(command("detect 1.jpg -o out --quiet"), id="detect"),

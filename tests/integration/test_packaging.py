@@ -66,7 +66,7 @@ def test_sdist_holds_all_sources(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
     needed = {"cython/_kernel.pyx", "opencv_squeezedet/nms.pxd"}
-    needed |= {f"models/squeezedet_pyramid_voc.{suffix}" for suffix in ("caffemodel", "sdz")}
+    needed |= {f"models/squeezedet_shuffle_voc.{suffix}" for suffix in ("caffemodel", "sdz")}
     needed |= {"samples/chelsea.jpg", "tests/golden/infer_bbox.json", "benchmarks/postprocess.py", "LICENSE", "CHANGELOG.md"}
     assert needed <= names
     made = re.compile(r"(?!tests/).*\.c|.*\.(so|pyc|o)")
@@ -86,7 +86,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     inside = {name.removeprefix("opencv_squeezedet/") for name in names}
     needed = {"py.typed", "_kernel.pyi", "models/README.md"}
     needed |= {f"{name}.pxd" for name in ("_kernel", "anchors", "boxes", "candidates", "nms", "ssd")}
-    needed |= {f"models/squeezedet_pyramid_voc.{suffix}" for suffix in ("prototxt", "sdz", "json")}
+    needed |= {f"models/squeezedet_shuffle_voc.{suffix}" for suffix in ("prototxt", "sdz", "json")}
     assert needed <= inside
     assert not any(name.endswith((".caffemodel", ".onnx")) for name in inside)
     assert wheel.stat().st_size <= 1_700_000

@@ -37,7 +37,7 @@ def test_two_trials(benchmark_script, tmp_path: Path, monkeypatch: pytest.Monkey
     data = tmp_path / "data.yaml"
     for split in ("train", "val"):
         (tmp_path / f"{split}.yaml").write_text(data.read_text().replace("images/train", f"images/{split}"))
-    arguments = ["--val", str(tmp_path / "val.yaml"), "--folder", str(tmp_path / "trials"), "--pictures", "8", "--size", "96"]
+    arguments = ["--val", str(tmp_path / "val.yaml"), "--folder", str(tmp_path / "trials"), "--pictures", "8", "--size", "64"]
     arguments += ["--workers", "0", "--table", str(tmp_path / "table.md")]
     command = ["trials.py", str(tmp_path / "train.yaml"), "base", "5 anchors per object", *arguments]
     monkeypatch.setattr(sys, "argv", command)
@@ -47,7 +47,7 @@ def test_two_trials(benchmark_script, tmp_path: Path, monkeypatch: pytest.Monkey
     assert set(kept) == {"base-0", "5_anchors_per_object-0"}
     trials.main()  # nothing is repeated
     assert {path.parent.name: path.stat().st_mtime_ns for path in (tmp_path / "trials").glob("*/result.json")} == kept
-    recipe = replace(trials.BASE, pictures=8, input_size=(96, 96))
+    recipe = replace(trials.BASE, pictures=8, input_size=(64, 64))
     result = trials.done(recipe, tmp_path / "trials" / "base-0")
     assert result["recipe"] == json.loads(recipe.to_json())
     assert 0 <= result["accuracy"]["VOC10"] <= 1

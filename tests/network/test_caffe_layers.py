@@ -316,3 +316,16 @@ def test_each_layer_has_a_blob_of_its_own_under_opencv_s_name() -> None:
 def test_bottoms_that_do_not_fit(layer: Layer, inputs: Sequence[Array], message: str) -> None:
     with pytest.raises(sd.ModelError, match=f"layer 'it': .*{message}"):
         _ = Case(layer, lambda *_: None, inputs).network.steps
+
+
+@pytest.mark.skipif(not HAS_GRAPH_ENGINE, reason="OpenCV 5's")
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("pool-")])
+def test_what_is_written_for_opencv_5_fits_inputs_of_other_sizes(name: str) -> None:
+    case, other = CASES[name], values(3, 2, 9, 14)
+    net = cv2.dnn.readNetFromONNX(np.frombuffer(onnx_bytes(case.network, {}, opencv=True), np.uint8))
+    for blob in (case.inputs[0], other):
+        net.setInput(blob)
+        expected = case.expected(blob)
+        top = net.forward()
+        assert top.shape == expected.shape
+        np.testing.assert_allclose(top, expected, rtol=1e-5, atol=1e-5)

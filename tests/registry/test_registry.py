@@ -70,7 +70,8 @@ def left(cache: Path) -> set[str]:
 
 
 def test_every_entry_can_be_proved_and_found() -> None:
-    names = ["embedded", "gsoc-voc", "gsoc-imagenet", "squeezenet-v1.0", "squeezenet-v1.1", "squeezenet-compressed"]
+    names = ["embedded", "pyramid-voc", "gsoc-voc", "gsoc-imagenet"]
+    names += ["squeezenet-v1.0", "squeezenet-v1.1", "squeezenet-compressed"]
     assert list(registry.entries()) == names
     for one in registry.entries().values():
         assert one.sha256 or one.git_blob, one.name
@@ -79,9 +80,9 @@ def test_every_entry_can_be_proved_and_found() -> None:
         assert one.architecture in ARCHITECTURES
         assert one.task in ("detector", "classifier")
         assert all((one.what, one.licence, one.source))
-        assert one.shipped == (one.name == "embedded")
+        assert (not one.urls) == (one.name == "embedded")
         assert all(url.startswith("https://") and url.endswith(f"/{one.file}") for url in one.urls)
-        description = json.loads(Path(f"{one.stem}.json").read_text())
+        description = json.loads((MODELS / f"{one.definition}.json").read_text())
         width, height = Preprocess(**description["preprocess"]).size
         assert ARCHITECTURES[one.architecture].build().input_shape == (1, 3, height, width)
         assert ("head" in description) == (one.task == "detector")
@@ -94,6 +95,17 @@ def test_the_embedded_model_is_the_registered_one() -> None:
     assert one.definition == EMBEDDED
     assert one.state() == "shipped", f"registry.json tells of another: {one.problem(one.path())}"
     assert fetch("embedded") == Path(models_folder(), f"{EMBEDDED}.sdz")
+
+
+def test_a_model_of_the_repository_needs_no_download_in_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opencv_squeezedet.registry.entry.models_folder", lambda: str(MODELS))
+    assert registry.find_entry("pyramid-voc").state() == "shipped"
+    assert sd.SqueezeDet("pyramid-voc").config.input_size == (416, 416)
+    monkeypatch.setattr("opencv_squeezedet.registry.entry.models_folder", lambda: str(tmp_path))
+    monkeypatch.setenv(registry.CACHE, str(tmp_path / "cache"))
+    assert registry.find_entry("pyramid-voc").state() == "not fetched"
+    monkeypatch.setenv(registry.MIRROR, str(MODELS))
+    assert Model.load("pyramid-voc").head.input_size == (416, 416)
 
 
 def test_an_embedded_model_that_was_changed_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,9 +182,9 @@ def test_a_file_wins_over_a_name(published: Server, tmp_path: Path, monkeypatch:
 
 
 def test_a_name_of_nothing() -> None:
-    with pytest.raises(FileNotFoundError, match=r"'gsoc-vok.prototxt'.*embedded, gsoc-voc$"):
+    with pytest.raises(FileNotFoundError, match=r"'gsoc-vok.prototxt'.*embedded, pyramid-voc, gsoc-voc$"):
         sd.SqueezeDet("gsoc-vok")
-    with pytest.raises(ValueError, match=r"'gsoc-vok'.*embedded, gsoc-voc"):
+    with pytest.raises(ValueError, match=r"'gsoc-vok'.*embedded, pyramid-voc, gsoc-voc"):
         fetch("gsoc-vok")
 
 

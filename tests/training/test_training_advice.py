@@ -113,14 +113,14 @@ def test_epochs_and_fitted_anchors(
 ) -> None:
     squares(tmp_path, 6)
     monkeypatch.chdir(tmp_path)
-    short = ["--split", "train", "--size", "96", "--batch", "4", "--workers", "0"]
+    short = ["--split", "train", "--size", "128", "--batch", "4", "--workers", "0"]
     assert cli.main(["train", "data.yaml", *short, "--epochs", "2", "--val-split", "val", "-o", "run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     recipe = Recipe.from_json((tmp_path / "run" / "recipe.json").read_text())
     assert recipe.pictures == 12
     assert lines[0].startswith("anchors fitted to the data set: ")
     assert recipe.anchors is not None
-    assert all(20 < side < 45 for shape in recipe.anchors for side in shape)
+    assert all(26 < side < 60 for shape in recipe.anchors for side in shape)
     assert any(line.startswith("next: ") for line in lines[:-1])
     assert cli.main(["train", "data.yaml", *short, "--epochs", "2", "--pictures", "3", "-o", "x"]) == 2
     assert "not allowed with argument" in capsys.readouterr().err

@@ -256,6 +256,18 @@ def test_what_overlaps_something_ignored_is_no_background() -> None:
     assert not classes.any()
 
 
+def test_boxes_that_lie_mostly_in_an_ignored_region_are_no_background() -> None:
+    """However small they are; an ignored object covers only boxes of about its own size."""
+    found = predicted(1, size=0)
+    rows = np.array(anchor_rows())
+    low, high = rows[:, :2] - rows[:, 2:] / 2, rows[:, :2] + rows[:, 2:] / 2
+    region = [0.0, 0.0, 60.0, 60.0]
+    share = (np.minimum(high, 60) - np.maximum(low, 0)).clip(0).prod(1) / rows[:, 2:].prod(1)
+    _, (_, _, confidence) = gradients(AlignedLoss(CONFIG), found, objects((0, region, 0), quality=-1))
+    np.testing.assert_array_equal(confidence[0] == 0, share > 0.5)
+    assert 0 < (share > 0.5).sum() < len(share)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_who_answers_for_whom(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -210,7 +210,7 @@ def test_a_killed_training_is_resumed_and_one_process_writes(
 
 def test_mistakes(tmp_path: Path) -> None:
     squares(tmp_path, 4)
-    command = "-m opencv_squeezedet train data.yaml --split train -o out --size 96 --pictures 9 --batch 4 --workers 0"
+    command = "-m opencv_squeezedet train data.yaml --split train -o out --size 128 --pictures 9 --batch 4 --workers 0"
     done = torchrun(*command.split(), cwd=tmp_path)
     assert done.returncode != 0
     errors = sorted(line for line in done.stderr.splitlines() if line.startswith("squeezedet train: "))

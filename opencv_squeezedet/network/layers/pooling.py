@@ -117,27 +117,28 @@ class Pooling(Layer):
         )
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write MaxPool, AveragePool, or one over the whole map; where windows extend over the border, OpenCV's layer."""
+        """Write MaxPool, AveragePool, or one over the whole map; or OpenCV's layer, which follows the size of the input."""
         if self.kernel is None:
             writer.node({"max": "GlobalMaxPool", "average": "GlobalAveragePool"}[self.method], writer.bottoms)
             return
         windows = list(zip(bottoms[0][2:], self.kernel, self.stride, self.pad, tops[0][2:], strict=True))
         over = [(length - 1) * stride + kernel - side - 2 * pad for side, kernel, stride, pad, length in windows]
         window: Options = {"kernel_shape": self.kernel, "strides": self.stride, "pads": self.pad * 2}
-        greatest, whole = self.method == "max", not any(over)
-        if len(tops) == 2 and not writer.opencv:
-            self._write_places(
-                writer,
-                bottoms[0],
-                window | {"pads": (*self.pad, *(max(0, p + o) for p, o in zip(self.pad, over, strict=True)))},
-            )
-        elif len(tops) == 1 and (
-            whole or (greatest and self.ceil and min(over) >= 0 and not any(self._outside(*each) for each in windows))
-        ):
+        greatest = self.method == "max"
+        if writer.opencv:  # an operator that fits inputs of every size
+            fits = not any(self.pad) and all(stride <= kernel for _, kernel, stride, *_ in windows)
+            simple = self.stride == (1, 1) or (greatest and self.ceil and fits)
+        else:
+            inside = min(over) >= 0 and not any(self._outside(*each) for each in windows)
+            simple = not any(over) or (greatest and self.ceil and inside)
+        if simple and len(tops) == 1:
             more: Options = {"ceil_mode": int(self.ceil)} if greatest else {"count_include_pad": 1}
             writer.node("MaxPool" if greatest else "AveragePool", writer.bottoms, **window, **more)
         elif writer.opencv:
             self._write_opencv(writer)
+        elif len(tops) == 2:
+            end = tuple(max(0, pad + beyond) for pad, beyond in zip(self.pad, over, strict=True))
+            self._write_places(writer, bottoms[0], window | {"pads": (*self.pad, *end)})
         else:
             self._write_border(writer, windows, over)
 
@@ -147,7 +148,7 @@ class Pooling(Layer):
         return (length - 1) * stride - pad >= side
 
     def _write_opencv(self, writer: OnnxWriter) -> None:
-        """Write OpenCV's layer, which follows the size of the input."""
+        """Write OpenCV's layer."""
         assert self.kernel is not None
         window = {"kernel": self.kernel, "stride": self.stride, "pad": self.pad}
         options: Options = {

@@ -234,7 +234,10 @@ class ShuffleChannel(SameShape):
         return (0, self.groups, channels // self.groups, height * width), (0, 2, 1, 3), (0, channels, height, width)
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Reshape, Transpose and Reshape."""
+        """Write Reshape, Transpose and Reshape, or OpenCV's layer, which follows the size of the input."""
+        if writer.opencv:
+            writer.node("ShuffleChannel", writer.bottoms, group=self.groups)
+            return
         rows, order, joined = self._tables(bottoms[0])
         shape = writer.constant(f"{self.name}/split.shape", rows)
         value = writer.node("Reshape", [*writer.bottoms, shape], part="split")
@@ -285,7 +288,10 @@ class Reorg(Layer):
         return {"stride": self.stride}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Reshape, Transpose and Reshape: darknet reads the map as one of fewer channels and more rows and columns."""
+        """Write Reshape, Transpose and Reshape, as darknet reads the map with fewer channels; or OpenCV's layer."""
+        if writer.opencv:
+            writer.node("Reorg", writer.bottoms, reorg_stride=self.stride)
+            return
         (_, channels, height, width), s = bottoms[0], self.stride
         shape = writer.constant(f"{self.name}.rows", [0, channels // s**2, height, s, width, s])
         value = writer.node("Reshape", [*writer.bottoms, shape], part="split")
