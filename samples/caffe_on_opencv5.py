@@ -17,9 +17,9 @@ def main(path: str, prototxt: str = "", caffemodel: str = "") -> None:
     image = cv2.imread(path)
     if image is None:
         sys.exit(f"cannot read {path}")
-    prototxt = prototxt or "models/squeezedet_pyramid_voc.prototxt"
+    prototxt = prototxt or "models/squeezedet_shuffle_voc.prototxt"
     net = cv2.dnn.readNetFromCaffe(prototxt, caffemodel or prototxt.replace(".prototxt", ".caffemodel"))
-    net.setInput(cv2.dnn.blobFromImage(image, 1.0, (416, 416), (104, 117, 123)))
+    net.setInput(cv2.dnn.blobFromImage(image, 1.0, (384, 384), (104, 117, 123)))
 
     names = net.getLayerNames()
     outputs = [names[i - 1] for i in net.getUnconnectedOutLayers()]

@@ -70,7 +70,7 @@ def test_caffe_on_opencv5() -> None:
     done = run("caffe_on_opencv5.py", PHOTO, cwd=SAMPLES.parent)
     assert done.stderr == ""
     assert "output softmax: (1, 4761, 20), mean 0.050" in done.stdout
-    assert "layer 60 of 119, relu_fire9_expand_3x3: (1, 256, 25, 25)" in done.stdout
+    assert "layer 126 of 250, stage4_3_out: (1, 232, 12, 12)" in done.stdout
 
 
 @needs("caffe/prototxts/res10_face.prototxt")
