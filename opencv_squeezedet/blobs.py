@@ -13,13 +13,17 @@ BlobName = Literal["delta_bbox", "class_scores", "conf_scores"]
 BLOBS: tuple[BlobName, ...] = get_args(BlobName)
 """The names, in the order in which every function takes and returns the blobs."""
 
-Place = tuple[str, int] | str
-"""Where a network gives a blob: a Caffe layer and which of its tops, or the name of a top or of an output of an ONNX graph."""
-Places = Mapping[str, Place]
-"""Places by blob. A blob whose place is a Caffe layer has the blob's name among the outputs of an ONNX graph."""
+OutputRef = tuple[str, int] | str
+"""The source of a blob in a network: a Caffe layer and which of its tops, or the name of a top or of an output of an ONNX graph."""
+OutputRefs = Mapping[str, OutputRef]
+"""Sources by blob. A blob that comes from a Caffe layer has the blob's name among the outputs of an ONNX graph."""
 
-CAFFE_PLACES: dict[str, Place] = {"delta_bbox": ("slice", 2), "class_scores": ("softmax", 0), "conf_scores": ("sigmoid", 0)}
-"""Where opencv_contrib's network gives the three blobs."""
+CAFFE_OUTPUTS: dict[str, OutputRef] = {
+    "delta_bbox": ("slice", 2),
+    "class_scores": ("softmax", 0),
+    "conf_scores": ("sigmoid", 0),
+}
+"""The sources of the three blobs in opencv_contrib's network."""
 
 
 class Blobs(NamedTuple):
@@ -30,6 +34,6 @@ class Blobs(NamedTuple):
     conf_scores: NDArray[np.float32]
 
 
-def onnx_names(places: Places) -> dict[str, str]:
+def onnx_names(refs: OutputRefs) -> dict[str, str]:
     """Return the name of the output of an ONNX graph that gives each blob."""
-    return {blob: place if isinstance(place, str) else blob for blob, place in places.items()}
+    return {blob: ref if isinstance(ref, str) else blob for blob, ref in refs.items()}

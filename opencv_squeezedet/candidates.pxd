@@ -18,7 +18,7 @@ cdef enum:
 # ---- the heap -----------------------------------------------------------------------------------------------------------
 
 cdef inline void sift_down(Box* heap, Py_ssize_t count, Py_ssize_t at) noexcept nogil:
-    """Moves the box at ``at`` down to its place in a heap whose parents rank below their children."""
+    """Moves the box at ``at`` down to its position in a heap whose parents rank below their children."""
     cdef Box box = heap[at]
     cdef Py_ssize_t child
     while True:

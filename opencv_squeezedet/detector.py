@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet.backends import BackendName, open_net
-from opencv_squeezedet.blobs import CAFFE_PLACES, Blobs
+from opencv_squeezedet.blobs import CAFFE_OUTPUTS, Blobs
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.files import StrPath
@@ -111,7 +111,7 @@ class SqueezeDet:
             if size is not None:
                 raise TypeError("size needs a model's layers, which a cv2.dnn.Net does not give: set config and preprocess")
             self.config, makes = detector_parts(VOC if config is None else config, preprocess)
-            self.backend = open_net(model, CAFFE_PLACES, backend, target)
+            self.backend = open_net(model, CAFFE_OUTPUTS, backend, target)
             self.backend.check_head(self.config)
         else:
             loaded = model if isinstance(model, Model) else Model.load(model, weights, task="detector")

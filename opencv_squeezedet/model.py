@@ -21,7 +21,7 @@ from opencv_squeezedet.backends import (
     prepare,
     prepare_tops,
 )
-from opencv_squeezedet.blobs import BLOBS, CAFFE_PLACES, Place, Places
+from opencv_squeezedet.blobs import BLOBS, CAFFE_OUTPUTS, OutputRef, OutputRefs
 from opencv_squeezedet.config import HeadConfig, from_fields
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.files import StrPath, write_together
@@ -85,7 +85,7 @@ class Model:
         preprocess: Preprocess | None = None,
         name: str | None = None,
         *,
-        outputs: Places | None = None,
+        outputs: OutputRefs | None = None,
         labels: Sequence[str] | None = None,
         description: bytes | None = None,
         files: Files | None = None,
@@ -166,7 +166,7 @@ class Model:
         return self._described_field("preprocess", lambda fields: from_fields(Preprocess, fields))
 
     @cached_property
-    def outputs(self) -> Places | None:
+    def outputs(self) -> OutputRefs | None:
         """The layer or output that gives each of a detector's blobs, if described. ModelError if it is described wrongly."""
         return self._described_field("outputs", _outputs_of)
 
@@ -265,7 +265,7 @@ class Model:
         if head is not None:
             from opencv_squeezedet.network.head import head_of  # imported lazily
 
-            head = replace(head, input_size=size, grid=head_of(source.network, self.outputs or CAFFE_PLACES).grid)
+            head = replace(head, input_size=size, grid=head_of(source.network, self.outputs or CAFFE_OUTPUTS).grid)
         return Model(source, None, head, preprocess, self.name, outputs=self.outputs, labels=self.labels, files=self.files)
 
     def with_network(self, source: NetworkSource) -> Model:
@@ -308,7 +308,7 @@ class Model:
         if not trusted and (described := self.head or self.preprocess) is not None:
             size = described.input_size if isinstance(described, HeadConfig) else described.size
             check_size(self.name, size)
-        outputs = None if self.head is None else self.outputs or CAFFE_PLACES
+        outputs = None if self.head is None else self.outputs or CAFFE_OUTPUTS
         key = f"{backend} {outputs}"
         if key not in self._prepared:
             self._prepared[key] = prepare(self.source, backend, outputs)
@@ -416,7 +416,7 @@ class Model:
         except UnknownLayerError as error:
             missing = ", ".join(f"'{name}'" for name in sorted(derived - fields.keys()))
             raise UnknownLayerError(f"the head leaves out {missing}, which are derived from the layers: {error}") from error
-        return derive_config(network, outputs=self.outputs or CAFFE_PLACES, **fields)
+        return derive_config(network, outputs=self.outputs or CAFFE_OUTPUTS, **fields)
 
 
 def detector_parts(head: HeadConfig | None, preprocess: Preprocess | None) -> tuple[HeadConfig, Preprocess]:
@@ -469,10 +469,10 @@ def _find(model: StrPath | None, weights: StrPath | None, task: Task | None) -> 
     return find_network(model, weights, task=task)
 
 
-def _outputs_of(value: Any) -> dict[str, Place]:
+def _outputs_of(value: Any) -> dict[str, OutputRef]:
     if not isinstance(value, Mapping) or value.keys() != set(BLOBS):
         raise ValueError(f"'outputs' must have the keys {', '.join(map(repr, BLOBS))}, got {value!r}")
-    return {blob: _place(blob, value[blob]) for blob in BLOBS}  # in the order of `Blobs`, not of the file
+    return {blob: _output_ref(blob, value[blob]) for blob in BLOBS}  # in the order of `Blobs`, not of the file
 
 
 def _labels_of(value: Any) -> list[str]:
@@ -481,7 +481,7 @@ def _labels_of(value: Any) -> list[str]:
     return value
 
 
-def _place(blob: str, value: Any) -> Place:
+def _output_ref(blob: str, value: Any) -> OutputRef:
     if isinstance(value, str):
         return value
     if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):

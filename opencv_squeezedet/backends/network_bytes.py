@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from opencv_squeezedet.backends import opencv
 from opencv_squeezedet.backends.base import Backend, BackendName
-from opencv_squeezedet.blobs import Places, onnx_names
+from opencv_squeezedet.blobs import OutputRefs, onnx_names
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,13 @@ class NetworkBytes:
         The contents of Caffe's two files, or of an ONNX file.
     name : str
         The network's name in error messages.
-    outputs : Places or None
+    outputs : OutputRefs or None
         What gives each blob. None: the network's only output.
     """
 
     contents: tuple[bytes, ...]
     name: str
-    outputs: Places | None
+    outputs: OutputRefs | None
 
 
 def open_bytes(network: NetworkBytes, backend: BackendName, target: str | None = None) -> Backend:

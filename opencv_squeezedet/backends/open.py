@@ -13,7 +13,7 @@ from opencv_squeezedet.backends.base import Backend, BackendName, inconsistent
 from opencv_squeezedet.backends.network_bytes import open_bytes
 from opencv_squeezedet.backends.onnxruntime import onnxruntime_targets
 from opencv_squeezedet.backends.prepare import Prepared
-from opencv_squeezedet.blobs import Places
+from opencv_squeezedet.blobs import OutputRefs
 
 
 def choose_backend(backend: BackendName, target: str | None = None) -> BackendName:
@@ -64,7 +64,7 @@ def open_prepared(
     return opened
 
 
-def open_net(net: cv2.dnn.Net, outputs: Places, backend: BackendName = "opencv", target: str | None = None) -> Backend:
+def open_net(net: cv2.dnn.Net, outputs: OutputRefs, backend: BackendName = "opencv", target: str | None = None) -> Backend:
     """Wrap a network that the caller has read in OpenCV; errors as for `open_prepared`."""
     _checks.choice("backend", backend, get_args(BackendName))
     if backend == "onnxruntime":

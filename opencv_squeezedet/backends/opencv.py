@@ -22,7 +22,7 @@ from opencv_squeezedet.backends.base import (
     only_output,
     readable,
 )
-from opencv_squeezedet.blobs import Places, onnx_names
+from opencv_squeezedet.blobs import OutputRefs, onnx_names
 
 
 class _OpencvNet(Backend):
@@ -61,13 +61,13 @@ class _OpencvNet(Backend):
 class CaffeNet(_OpencvNet):
     """A network from Caffe's files in OpenCV 4, whose layers may have several tops."""
 
-    def __init__(self, net: cv2.dnn.Net, name: str, outputs: Places | None) -> None:
+    def __init__(self, net: cv2.dnn.Net, name: str, outputs: OutputRefs | None) -> None:
         if outputs is None:
             only = only_output(net.getUnconnectedOutLayersNames(), name)
             outputs = {only: (only, 0)}
         super().__init__(net, name, tuple(outputs))
-        self._places = [(place, 0) if isinstance(place, str) else place for place in outputs.values()]
-        self._layers = [layer for layer, _ in self._places]
+        self._refs = [(ref, 0) if isinstance(ref, str) else ref for ref in outputs.values()]
+        self._layers = [layer for layer, _ in self._refs]
         known = net.getLayerNames()
         for blob, layer in zip(self.blobs, self._layers, strict=True):
             if layer not in known:
@@ -82,7 +82,7 @@ class CaffeNet(_OpencvNet):
         with self.lock:
             self._set_inputs(blob)
             layers = self.net.forwardAndRetrieve(self._layers)
-        return tuple(np.asarray(tops[top], np.float32) for tops, (_, top) in zip(layers, self._places, strict=True))
+        return tuple(np.asarray(tops[top], np.float32) for tops, (_, top) in zip(layers, self._refs, strict=True))
 
     def origin(self, index: int) -> str:
         """Return what gives the blob of this index, in words."""
@@ -93,7 +93,7 @@ class CaffeNet(_OpencvNet):
         ids, _, shapes = self.net.getLayersShapes((1, 3, size[1], size[0]))
         indices = {int(layer_id): i for i, layer_id in enumerate(np.ravel(np.asarray(ids)))}
         found = []
-        for blob, (layer, top) in zip(self.blobs, self._places, strict=True):
+        for blob, (layer, top) in zip(self.blobs, self._refs, strict=True):
             tops = shapes[indices[self.net.getLayerId(layer)]]
             if top >= len(tops):
                 raise no_top(layer, len(tops), top, blob)
@@ -115,7 +115,7 @@ class OnnxNet(_OpencvNet, OnnxBackend):
         return super().predict(blob, names)
 
 
-def read_caffe(definition: bytes, weights: bytes, name: str, outputs: Places | None) -> CaffeNet:
+def read_caffe(definition: bytes, weights: bytes, name: str, outputs: OutputRefs | None) -> CaffeNet:
     """Make a network of the contents of Caffe's files, where this OpenCV reads them; ModelError if it cannot."""
     contents = [np.frombuffer(content, np.uint8) for content in (definition, weights)]
     with readable(name, "OpenCV"), silent_opencv():
@@ -130,7 +130,7 @@ def read_onnx(content: bytes, name: str, outputs: Mapping[str, str] | None) -> O
     return OnnxNet(net, name, outputs)
 
 
-def wrap_net(net: cv2.dnn.Net, outputs: Places | None) -> CaffeNet | OnnxNet:
+def wrap_net(net: cv2.dnn.Net, outputs: OutputRefs | None) -> CaffeNet | OnnxNet:
     """Wrap a network that the caller has read; it does not say whether it was Caffe's or ONNX."""
     tops, names = net.getUnconnectedOutLayersNames(), None if outputs is None else onnx_names(outputs)
     if read_net_from_caffe is None or (names is not None and set(names.values()) <= set(tops)):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from opencv_squeezedet._opencv import HAS_GRAPH_ENGINE, read_net_from_caffe
 from opencv_squeezedet.backends.base import BackendName, no_layer, no_top
 from opencv_squeezedet.backends.network_bytes import NetworkBytes
-from opencv_squeezedet.blobs import Place, Places
+from opencv_squeezedet.blobs import OutputRef, OutputRefs
 from opencv_squeezedet.errors import ModelError, UnknownLayerError
 from opencv_squeezedet.formats.load import NetworkSource
 
@@ -22,7 +22,7 @@ InputCheck = Callable[[tuple[int, int] | None], str | None]
 Prepared = tuple[NetworkBytes, InputCheck]
 
 
-def prepare(source: NetworkSource, backend: BackendName, outputs: Places | None) -> Prepared:
+def prepare(source: NetworkSource, backend: BackendName, outputs: OutputRefs | None) -> Prepared:
     """Return the bytes of a network that a backend reads, and the check of its inputs; nothing is opened yet.
 
     The layers and weights are checked, unless the source is trusted. The inputs of a network with layers that this package
@@ -59,10 +59,10 @@ def _is_described(source: NetworkSource) -> bool:
     return True
 
 
-def _converted(source: NetworkSource, backend: BackendName, outputs: Places | None) -> NetworkBytes:
+def _converted(source: NetworkSource, backend: BackendName, outputs: OutputRefs | None) -> NetworkBytes:
     network = source.network
     if outputs is not None:
-        tops = {blob: _top(network, source.name, place, blob) for blob, place in outputs.items()}
+        tops = {blob: _top(network, source.name, ref, blob) for blob, ref in outputs.items()}
         return _part(source, backend, tops)
     return NetworkBytes((_onnx(source, network, backend),), source.name, None)
 
@@ -91,10 +91,10 @@ def _check_shapes(source: NetworkSource, size: tuple[int, int] | None) -> str | 
     return None
 
 
-def _top(network: Network, name: str, place: Place, blob: str) -> str:
-    if isinstance(place, str):
-        return place
-    layer, top = place
+def _top(network: Network, name: str, ref: OutputRef, blob: str) -> str:
+    if isinstance(ref, str):
+        return ref
+    layer, top = ref
     tops = {step.layer.name: step.layer.tops for step in network.steps}
     if layer not in tops:
         raise no_layer(name, layer, blob)

@@ -63,10 +63,10 @@ class VideoOutput(Output):
 
     def _begin(self, path: Path, seen: Seen) -> None:
         self._path, self._size, self._written = path, seen.size, 0
-        place = real_path(path)
-        if not is_utf8(str(place.parent)):
+        target = real_path(path)
+        if not is_utf8(str(target.parent)):
             raise OSError(errno.EILSEQ, "OpenCV cannot write a video to a folder whose name is not UTF-8", str(path))
-        self._temporary = temporary_beside(place)
+        self._temporary = temporary_beside(target)
         rate = seen.frame.frames_per_second
         rate = (rate if 1 <= rate <= 1000 else 25.0) / self._every
         codec = cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()])

@@ -195,14 +195,14 @@ def _texts(path: Path, fields: dict[str, Any], name: str) -> list[str]:
 
 def _existing(root: Path, description: Path, name: str) -> Path:
     """A folder or list of pictures, from the description's ``path`` or, as is common, from the description's folder."""
-    places = [
+    candidates = [
         path
         for form in dict.fromkeys((name, name.replace("\\", "/")))
         for path in (root / form, description.parent / form, description.parent / form.removeprefix("../"))
     ]
-    path = next((path for path in places if os.path.exists(path)), None)
+    path = next((path for path in candidates if os.path.exists(path)), None)
     if path is None:
-        raise FileNotFoundError(f"{description}: no pictures at {places[0]}")
+        raise FileNotFoundError(f"{description}: no pictures at {candidates[0]}")
     return path
 
 

@@ -95,9 +95,9 @@ def confusion(matrix: NDArray[np.int64], labels: Sequence[str]) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        places = range(len(matrix))
-        axes.set_xticks(places, [*labels, "missed"], rotation=60, ha="right", rotation_mode="anchor")
-        axes.set_yticks(places, [*labels, "no object"])
+        ticks = range(len(matrix))
+        axes.set_xticks(ticks, [*labels, "missed"], rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_yticks(ticks, [*labels, "no object"])
         axes.set(xlabel="detected as", ylabel="annotated as")
         axes.grid(visible=False)
         if len(matrix) <= _MOST_NUMBERED:

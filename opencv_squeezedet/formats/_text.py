@@ -167,8 +167,8 @@ class _Parser:
         if word in names:
             return names.index(word)
         if names and number:
-            place = _whole(word)
-            return place if place in range(len(names)) else None
+            index = _whole(word)
+            return index if index in range(len(names)) else None
         if kind == "bool":
             return _BOOLS.get(word)
         if kind in ARRAYS and (number or word in ("inf", "nan")):

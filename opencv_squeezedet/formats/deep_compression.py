@@ -79,9 +79,9 @@ def _layer(step: Step, count: int, content: bytes) -> list[NDArray[np.float32]]:
 
 def _spread(step: Step, kernel: Shape, stored: NDArray[np.float32], gaps: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The stored weights at their indices, zero elsewhere."""
-    places = np.cumsum(gaps.astype(np.int64) + 1) - 1
+    indices = np.cumsum(gaps.astype(np.int64) + 1) - 1
     weights = np.zeros(math.prod(kernel), np.float32)
-    if len(places) and places[-1] >= len(weights):
-        raise step.layer.error(f"{len(weights)} weights were expected, one has the index {places[-1]}")
-    weights[places] = stored
+    if len(indices) and indices[-1] >= len(weights):
+        raise step.layer.error(f"{len(weights)} weights were expected, one has the index {indices[-1]}")
+    weights[indices] = stored
     return weights.reshape(kernel)

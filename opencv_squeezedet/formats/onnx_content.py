@@ -68,17 +68,17 @@ class _Inlined:
     def _values(self, tensor: Any) -> bytes:
         check_shape(tensor, tensor.name)
         size = bytes_of(tensor)
-        told = {entry.key: entry.value for entry in tensor.external_data}
+        fields = {entry.key: entry.value for entry in tensor.external_data}
         try:
-            offset, length = int(told.get("offset", 0)), int(told.get("length", size))
+            offset, length = int(fields.get("offset", 0)), int(fields.get("length", size))
         except ValueError:
             offset = length = -1
-        if size < 0 or length != size or offset < 0 or len(told) < len(tensor.external_data):
-            raise ModelError(f"constant {tensor.name!r}: a place and {size} bytes of values there were expected, got {told}")
+        if size < 0 or length != size or offset < 0 or len(fields) < len(tensor.external_data):
+            raise ModelError(f"constant {tensor.name!r}: an offset and a length of {size} bytes were expected, got {fields}")
         self._left -= size
         if self._left < 0:
             raise ModelError("with the values that lie in other files it is too long")
-        path = self._place(tensor.name, told.get("location", ""))
+        path = self._path(tensor.name, fields.get("location", ""))
         with open(path, "rb") as file:
             file.seek(offset)
             values = file.read(size) if os.fstat(file.fileno()).st_size >= offset + size else b""
@@ -86,7 +86,7 @@ class _Inlined:
             raise ModelError(f"constant {tensor.name!r}: {path!r} ends before its {size} bytes from {offset} on")
         return values
 
-    def _place(self, name: str, location: str) -> str:
+    def _path(self, name: str, location: str) -> str:
         """The file, which has to lie in the model's folder, links followed."""
         path = os.path.realpath(os.path.join(self._folder, location)) if location and "\0" not in location else ""
         if os.path.isabs(location) or not path.startswith(os.path.join(self._folder, "")):

@@ -191,24 +191,24 @@ class _Node:
         self.inputs[0], pad = self._reader.padded.pop(self.inputs[0])
         return pad
 
-    def constant(self, place: int) -> NDArray[Any]:
+    def constant(self, index: int) -> NDArray[Any]:
         """The input of this number, which must be a constant."""
-        name = self.inputs[place] if place < len(self.inputs) else ""
+        name = self.inputs[index] if index < len(self.inputs) else ""
         if not self._reader.is_constant(name):
-            raise self.error(f"a constant was expected as input {place}, got {name!r}")
+            raise self.error(f"a constant was expected as input {index}, got {name!r}")
         return self._reader.constant(name)
 
-    def constant_integers(self, place: int) -> tuple[int, ...]:
-        values = self.constant(place)
+    def constant_integers(self, index: int) -> tuple[int, ...]:
+        values = self.constant(index)
         if values.ndim != 1 or values.dtype.kind != "i" or len(values) > 64:
-            raise self.error(f"a list of integers was expected as input {place}, got {values.dtype} of {values.shape}")
+            raise self.error(f"a list of integers was expected as input {index}, got {values.dtype} of {values.shape}")
         return tuple(values.tolist())
 
-    def constant_floats(self, place: int) -> NDArray[Any]:
+    def constant_floats(self, index: int) -> NDArray[Any]:
         """Also made once as float32, however many nodes have it."""
-        values = self.constant(place)
+        values = self.constant(index)
         if values.dtype.kind == "f" and not (values.dtype == np.float32 and values.flags.writeable):
-            values = self._reader.constants[self.inputs[place]] = np.array(values, np.float32)
+            values = self._reader.constants[self.inputs[index]] = np.array(values, np.float32)
         return values
 
     def keep_weights(self, blobs: Sequence[NDArray[Any]]) -> None:

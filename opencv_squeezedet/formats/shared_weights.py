@@ -106,11 +106,11 @@ def read_values(content: bytes, values: int, *, as_stored: bool = False) -> NDAr
     if layout.form == SHARED:
         return _looked_up(centroids, codes)
     gaps = np.frombuffer(inflated(streams[layout.codes :], layout.entries), np.uint8)
-    places = np.cumsum(gaps, dtype=np.int64) + np.arange(layout.entries)
-    if places[-1] >= values:
-        raise ModelError(f"entries within {values} values were expected, one is at index {places[-1]}")
+    indices = np.cumsum(gaps, dtype=np.int64) + np.arange(layout.entries)
+    if indices[-1] >= values:
+        raise ModelError(f"entries within {values} values were expected, one is at index {indices[-1]}")
     found = np.zeros(values, centroids.dtype)
-    found[places] = _looked_up(centroids, codes)
+    found[indices] = _looked_up(centroids, codes)
     return found
 
 
@@ -170,13 +170,13 @@ def _centroid_bytes(patterns: NDArray[np.uint32]) -> tuple[int, bytes]:
 
 def _entries(numbers: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The codes and gaps of all entries; number 0 is that of zero."""
-    places = np.flatnonzero(numbers)
-    runs = np.diff(places, prepend=-1, append=len(numbers)) - 1  # of zeros, before each and behind the last
+    indices = np.flatnonzero(numbers)
+    runs = np.diff(indices, prepend=-1, append=len(numbers)) - 1  # of zeros, before each and behind the last
     fillers = runs // REACH
-    stored = np.arange(len(places)) + np.cumsum(fillers[:-1])
-    count = len(places) + int(fillers.sum())
+    stored = np.arange(len(indices)) + np.cumsum(fillers[:-1])
+    count = len(indices) + int(fillers.sum())
     codes, gaps = np.zeros(count, np.intp), np.full(count, REACH - 1, np.intp)
-    codes[stored], gaps[stored] = numbers[places], runs[:-1] % REACH
+    codes[stored], gaps[stored] = numbers[indices], runs[:-1] % REACH
     return codes, gaps
 
 

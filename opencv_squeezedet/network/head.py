@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opencv_squeezedet.blobs import BLOBS, Places
+from opencv_squeezedet.blobs import BLOBS, OutputRefs
 from opencv_squeezedet.config import BlobLayout, FirstAxis, HeadConfig
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.network.graph import Network, Step
@@ -38,7 +38,7 @@ class Head:
     outputs: dict[str, tuple[str, int]]
 
 
-def head_of(network: Network, outputs: Places | None = None) -> Head:
+def head_of(network: Network, outputs: OutputRefs | None = None) -> Head:
     """Derive the head from the shapes of the three blobs.
 
     Parameters
@@ -53,23 +53,23 @@ def head_of(network: Network, outputs: Places | None = None) -> Head:
     ModelError
         If a blob is missing, or two do not fit each other; the message names the layer, what it gives, and what was expected.
     """
-    places = {blob: _place(network, blob, outputs) for blob in BLOBS}
-    shapes = {blob: step.tops[top] for blob, (step, top) in places.items()}
-    layout, grid, anchors = _cells(places["conf_scores"][0], shapes["conf_scores"], shapes["delta_bbox"])
-    step, top = places["conf_scores"]
+    tops = {blob: _blob_top(network, blob, outputs) for blob in BLOBS}
+    shapes = {blob: step.tops[top] for blob, (step, top) in tops.items()}
+    layout, grid, anchors = _cells(tops["conf_scores"][0], shapes["conf_scores"], shapes["delta_bbox"])
+    step, top = tops["conf_scores"]
     first_axis = _first_axis(network, step.layer.tops[top], 1 if layout == "hwc" else 2)
     cells = math.prod(grid) * anchors
-    _expect(places["delta_bbox"][0], "delta_bbox", shapes["delta_bbox"], cells * 4, f"4 deltas for each of {cells} anchors")
+    _expect(tops["delta_bbox"][0], "delta_bbox", shapes["delta_bbox"], cells * 4, f"4 deltas for each of {cells} anchors")
     values = math.prod(shapes["class_scores"][1:])
     if values % cells:
-        step = places["class_scores"][0]
+        step = tops["class_scores"][0]
         raise step.layer.error(
             f"class_scores of {shapes['class_scores']} have {values} values, which cannot be split evenly among "
             f"{cells} anchors, a grid of {grid[0]}x{grid[1]} with {anchors} per cell"
         )
-    kinds = isinstance(places["class_scores"][0].layer, Softmax), isinstance(places["conf_scores"][0].layer, Sigmoid)
+    kinds = isinstance(tops["class_scores"][0].layer, Softmax), isinstance(tops["conf_scores"][0].layer, Sigmoid)
     if kinds[0] != kinds[1]:
-        step = places["class_scores" if kinds[1] else "conf_scores"][0]
+        step = tops["class_scores" if kinds[1] else "conf_scores"][0]
         raise step.layer.error("class scores from a Softmax and confidences from a Sigmoid were expected, or neither")
     return Head(
         input_size=network.input_size,
@@ -79,7 +79,7 @@ def head_of(network: Network, outputs: Places | None = None) -> Head:
         classes=values // cells,
         layout=layout,
         activated=kinds[0],
-        outputs={blob: (step.layer.name, top) for blob, (step, top) in places.items()},
+        outputs={blob: (step.layer.name, top) for blob, (step, top) in tops.items()},
     )
 
 
@@ -88,7 +88,7 @@ def derive_config(
     *,
     anchors: Sequence[tuple[float, float]],
     labels: Sequence[str] | None = None,
-    outputs: Places | None = None,
+    outputs: OutputRefs | None = None,
     **others: Any,
 ) -> HeadConfig:
     """Make the config of a network's head; input size, grid, first axis, layout and activation come from the network.
@@ -119,12 +119,12 @@ def derive_config(
     if head.classes > _MOST_CLASSES:
         raise ModelError(f"{network.name!r} has {head.classes} classes, at most {_MOST_CLASSES} are possible")
     names = [f"class {i}" for i in range(head.classes)] if labels is None else labels
-    told = {name: getattr(head, name) for name in ("input_size", "grid", "first_axis", "layout", "activated")}
+    known = {name: getattr(head, name) for name in ("input_size", "grid", "first_axis", "layout", "activated")}
     if head.first_axis is None and "first_axis" not in others:
         raise ModelError(
             f"{network.name!r} does not say which picture axis its first grid axis is: give first_axis, 'x' or 'y'"
         )
-    config = HeadConfig.from_dict({**told, "anchors": anchors, "labels": names, **others})
+    config = HeadConfig.from_dict({**known, "anchors": anchors, "labels": names, **others})
     check_config(head, config)
     return config
 
@@ -152,17 +152,17 @@ def check_config(head: Head, config: HeadConfig) -> None:
             )
 
 
-def _place(network: Network, blob: str, outputs: Places | None) -> tuple[Step, int]:
+def _blob_top(network: Network, blob: str, outputs: OutputRefs | None) -> tuple[Step, int]:
     """The step that makes the blob, and which of its tops it is."""
-    place = blob if outputs is None else outputs[blob]
-    if isinstance(place, str):
+    output = blob if outputs is None else outputs[blob]
+    if isinstance(output, str):
         for step in reversed(network.steps):
-            if place in step.layer.tops:
-                return step, step.layer.tops.index(place)
+            if output in step.layer.tops:
+                return step, step.layer.tops.index(output)
         raise ModelError(
-            f"{network.name!r} has no blob {place!r}, so no SqueezeDet head; its outputs are {', '.join(network.output_names)}"
+            f"{network.name!r} has no blob {output!r}, so no SqueezeDet head; its outputs are {', '.join(network.output_names)}"
         )
-    name, top = place
+    name, top = output
     step = network.step(name)
     if top >= len(step.tops):
         raise step.layer.error(f"it has {len(step.tops)} tops; number {top} should give {blob}")

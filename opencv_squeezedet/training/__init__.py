@@ -1,4 +1,4 @@
-"""Training of SqueezeDet networks with torch (extra ``[train]``); `Training` is the place to start."""
+"""Training of SqueezeDet networks with torch (extra ``[train]``); `Training` is the entry point."""
 
 from opencv_squeezedet.training.advice import FittedAnchors, default_pictures, fitted_anchors
 from opencv_squeezedet.training.augment import Augmentation

@@ -66,6 +66,6 @@ class DetectorTeacher:
         boxes = decode(blobs.delta_bbox, config)
         kept = np.flatnonzero(best > LEAST_SCORE)
         kept = kept[nms(boxes[kept], best[kept], class_id[kept], nms_threshold=0.6, top_n=MOST_BOXES)]
-        place = placement((image.shape[1], image.shape[0]), config.input_size, preprocess.resize)
+        geometry = placement((image.shape[1], image.shape[0]), config.input_size, preprocess.resize)
         classes = np.reshape(blobs.class_scores, (-1, len(config.labels)))[kept]
-        return SoftDetections(place.to_picture(boxes[kept]), classes * np.reshape(blobs.conf_scores, (-1, 1))[kept])
+        return SoftDetections(geometry.to_picture(boxes[kept]), classes * np.reshape(blobs.conf_scores, (-1, 1))[kept])

@@ -127,7 +127,7 @@ class _Filter(Layer):
     @staticmethod
     def _read_onnx(node: OnnxNode) -> tuple[Shape, Options]:
         """The kernel's shape, and all fields but the outputs and the pad; its weights are noted."""
-        blobs = [node.constant_floats(place) for place in range(1, len(node.inputs))]
+        blobs = [node.constant_floats(index) for index in range(1, len(node.inputs))]
         if not 1 <= len(blobs) <= 2 or blobs[0].ndim != 4 or any(blob.dtype.kind != "f" for blob in blobs):
             raise node.error(f"a kernel of four axes and perhaps a bias were expected, got {[blob.shape for blob in blobs]}")
         node.keep_weights(blobs)

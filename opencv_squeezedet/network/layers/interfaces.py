@@ -176,10 +176,10 @@ class OnnxNode(Protocol):
     def blobs(self, most: int = 1, constants: int = 0) -> Options:
         """Return the name, the bottoms and the one top of its layer."""
 
-    def constant_integers(self, place: int) -> tuple[int, ...]:
+    def constant_integers(self, index: int) -> tuple[int, ...]:
         """Return the input of this number: a constant list of at most 64 integers."""
 
-    def constant_floats(self, place: int) -> NDArray[Any]:
+    def constant_floats(self, index: int) -> NDArray[Any]:
         """Return the input of this number: a constant, as float32 if it has floats."""
 
     def keep_weights(self, blobs: Sequence[NDArray[Any]]) -> None:

@@ -204,7 +204,7 @@ class Permute(Layer):
 class ShuffleChannel(SameShape):
     """ShuffleNet's channel shuffle (Zhang et al., arXiv:1707.01083): channel g * k + i becomes channel i * groups + g.
 
-    ONNX has no operator for it: the channels become a table, whose rows and columns change places.
+    ONNX has no operator for it: the channels become a table, whose rows and columns are swapped.
     """
 
     groups: int = 2
