@@ -14,7 +14,7 @@ BLOBS: tuple[BlobName, ...] = get_args(BlobName)
 """The names, in the order in which every function takes and returns the blobs."""
 
 OutputRef = tuple[str, int] | str
-"""The source of a blob in a network: a Caffe layer and which of its tops, or the name of a top or of an output of an ONNX graph."""
+"""The source of a blob: a Caffe layer and the index of its top, or the name of a top or of an output of an ONNX graph."""
 OutputRefs = Mapping[str, OutputRef]
 """Sources by blob. A blob that comes from a Caffe layer has the blob's name among the outputs of an ONNX graph."""
 

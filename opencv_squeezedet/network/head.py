@@ -160,7 +160,7 @@ def _blob_top(network: Network, blob: str, outputs: OutputRefs | None) -> tuple[
             if output in step.layer.tops:
                 return step, step.layer.tops.index(output)
         raise ModelError(
-            f"{network.name!r} has no blob {output!r}, so no SqueezeDet head; its outputs are {', '.join(network.output_names)}"
+            f"{network.name!r} has no blob {output!r}, a SqueezeDet head's; its outputs are {', '.join(network.output_names)}"
         )
     name, top = output
     step = network.step(name)
