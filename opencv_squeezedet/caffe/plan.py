@@ -109,7 +109,7 @@ class Run:
         given = [values[name].shape for name in self.inputs]
         if self.net is None or given != self._given:
             self._prepare(given, weights, settings)
-        assert self.net is not None
+        assert isinstance(self.net, cv2.dnn.Net)
         for name in self.inputs:
             self.net.setInput(values[name], name)
         for name, value in zip(self.outputs, map(np.asarray, self.net.forward(self.outputs)), strict=True):

@@ -98,7 +98,7 @@ def test_the_table_is_what_was_measured() -> None:
 
 
 def test_readme_is_short() -> None:
-    assert len(README.splitlines()) <= 120
+    assert len(README.splitlines()) <= 125
 
 
 def test_links_lead_somewhere() -> None:

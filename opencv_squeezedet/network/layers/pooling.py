@@ -149,7 +149,7 @@ class Pooling(Layer):
 
     def _write_opencv(self, writer: OnnxWriter) -> None:
         """Write OpenCV's layer."""
-        assert self.kernel is not None
+        assert isinstance(self.kernel, tuple)
         window = {"kernel": self.kernel, "stride": self.stride, "pad": self.pad}
         options: Options = {
             f"{name}_{axis}": value for name, pair in window.items() for axis, value in zip("hw", pair, strict=True)
