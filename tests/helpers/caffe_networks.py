@@ -25,6 +25,8 @@ from opencv_squeezedet.network import BatchNorm
 Array = NDArray[Any]
 FOLDER = DATA / "caffe"
 HAS_IMPORTER = hasattr(cv2.dnn, "readNetFromCaffe")
+OLDER = tuple(map(int, cv2.__version__.split(".")[:2])) < (4, 14)
+"""Whether some layers of this OpenCV give other values than those of 4.14, which the references have."""
 
 
 def layer(kind: str, name: str, bottom: str, top: str = "", options: str = "") -> str:
