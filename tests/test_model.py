@@ -323,7 +323,7 @@ def test_the_layer_that_does_not_take_the_input_size(model: str) -> None:
         sd.SqueezeDet(model, config=head, preprocess=sd.Preprocess((320, 320)))
 
 
-@pytest.mark.parametrize("size", [(320, 320), (512, 512), (448, 320)])
+@pytest.mark.parametrize("size", [(320, 320), (256, 256), (448, 320)])
 @pytest.mark.parametrize("backend", ["opencv", "onnxruntime"])
 def test_the_cat_has_the_same_box_at_another_input_size(size: tuple[int, int], backend: Any, photo: np.ndarray) -> None:
     if backend == "onnxruntime":
