@@ -76,7 +76,7 @@ def test_every_kind_of_batch(kind: str, container: str, model: str, pictures: li
             given[name][:] = values
     made = {"pandas": lambda: pd.DataFrame(given, index=range(7, 7 + len(paths))), "pyarrow": lambda: pa.table(given)}
     batch_of_rows = made.get(container, lambda: given)()
-    detect = batch.Detect(model, score_threshold=0.06, nms_threshold=0.3, top_n=40)
+    detect = batch.Detect(model, score_threshold=0.01, nms_threshold=0.3, top_n=40)
     found = detect(batch_of_rows)
     assert type(found) is type(batch_of_rows)
     names = list(found.column_names if container == "pyarrow" else found.keys())
@@ -90,7 +90,7 @@ def test_every_kind_of_batch(kind: str, container: str, model: str, pictures: li
         table = pa.table(found, schema=batch.SCHEMA)
     assert table.schema == batch.SCHEMA
     detector = sd.SqueezeDet(model)
-    wanted = [expected_row(detector, path, score_threshold=0.06, nms_threshold=0.3, top_n=40) for path in paths]
+    wanted = [expected_row(detector, path, score_threshold=0.01, nms_threshold=0.3, top_n=40) for path in paths]
     assert rows(table) == wanted
     assert sum(len(row["label"]) for row in wanted) > 20
     assert sum(row["error"] is not None for row in wanted) == (0 if kind == "image" else 3)
