@@ -43,7 +43,7 @@ def test_the_command(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert lines[0] == f"{out}: {out.stat().st_size:,} bytes"
     assert out.stat().st_size < 2_200_000
     operators = [node.op_type for node in onnx.load(out).graph.node]
-    assert operators.count("Conv") == 47
+    assert operators.count("Conv") == 106
     assert operators.count("QuantizeLinear") > 41
     photo = cv2.imread(str(ROOT / "samples" / "chelsea.jpg"))
     expected = sd.SqueezeDet().detect(photo)
