@@ -131,7 +131,7 @@ class Trainer:
         state = None if content is None else self._read(content)
         self.step_times: StepTimes | None = None
         self.bfloat16 = self._chooses_bfloat16(None if state is None else state["bfloat16"])
-        set_layout(self.model, bfloat16=self.bfloat16)
+        set_layout(self.model)
         self.ema = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self._groups(), lr=self.schedule.rate, betas=(0.9, 0.99))
         self.best, self.best_ema = -1.0, self.ema

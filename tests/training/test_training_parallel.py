@@ -187,7 +187,7 @@ def test_a_killed_training_is_resumed_and_one_process_writes(
     shutil.copytree(tmp_path / "two", tmp_path / "copy")
     alone = Training(made, train, tmp_path / "copy", validation=val)
     wanted = many_confidences(alone, val)
-    assert len(wanted) > 100
+    assert len(wanted) > 20
     for number in (0, 1):
         np.testing.assert_allclose(np.load(tmp_path / f"confidence-{number}.npy"), wanted, rtol=1e-4)
     command = ["train", "data.yaml", "--split", "train", "--val-split", "val", "--recipe", "recipe.json", "--workers", "1"]

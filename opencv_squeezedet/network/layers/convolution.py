@@ -154,9 +154,19 @@ class _Filter(Layer):
             "bias": self.bias,
         }
 
+    @property
+    def _slow_in_bfloat16(self) -> bool:
+        """Whether torch's kernel for CPUs is far slower in bfloat16 than in float32."""
+        return self.groups > 1
+
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return the filtered blob."""
-        return (run.module(bottoms[0]),)
+        """Return the filtered blob; where bfloat16 is slow, it is computed in float32."""
+        import torch
+
+        if bottoms[0].device.type != "cpu" or not self._slow_in_bfloat16:
+            return (run.module(bottoms[0]),)
+        with torch.autocast("cpu", enabled=False):
+            return (run.module(bottoms[0].float()),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,14 +310,10 @@ class Deconvolution(_Filter):
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
-    def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return the filtered blob; on the CPU always in float32, which is far faster there than bfloat16."""
-        import torch
-
-        if bottoms[0].device.type != "cpu":
-            return super().torch_forward(bottoms, run)
-        with torch.autocast("cpu", enabled=False):
-            return super().torch_forward([bottoms[0].float()], run)
+    @property
+    def _slow_in_bfloat16(self) -> bool:
+        """True."""
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)
