@@ -145,11 +145,11 @@ class OnnxNode(Protocol):
     def integer(self, name: str, default: int) -> int:
         """Return an attribute; so do `number`, `text`, `integers` and `pair`."""
 
-    def number(self, name: str, default: float) -> float: ...  # noqa: D102
+    def number(self, name: str, default: float) -> float: ...
 
-    def text(self, name: str, default: str) -> str: ...  # noqa: D102
+    def text(self, name: str, default: str) -> str: ...
 
-    def integers(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]: ...  # noqa: D102
+    def integers(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]: ...
 
     def pair(self, name: str, default: Pair | None) -> Pair:
         """Return an attribute of two integers of at least 1."""

@@ -61,7 +61,6 @@ class Pooling(Layer):
     }
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return (N, C, H', W'), rounded up or down."""
         n, channels, *sides = self._four_axes(bottoms[0])
         if len(self.tops) > 1 + (self.method == "max" and self.kernel is not None):
             raise self.error(f"one top was expected, or two of a window's MAX, got {len(self.tops)}")
@@ -81,13 +80,11 @@ class Pooling(Layer):
         return [(n, channels, *lengths)] * len(self.tops)
 
     def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
-        """Return the size of the windows times output values."""
         read = math.prod(bottoms[0]) if self.kernel is None else math.prod(tops[0]) * math.prod(self.kernel)
         return SLOWER * read
 
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
-        """Return the method and the window."""
         if param.pool not in _METHODS:
             raise OptionError("the pooling must be MAX or AVE, got STOCHASTIC")
         options: Options = {"method": _METHODS[param.pool]}
@@ -104,7 +101,6 @@ class Pooling(Layer):
         return options
 
     def write_caffe(self) -> Options:
-        """Return the method and the window."""
         options: Options = {"pool": {name: number for number, name in _METHODS.items()}[self.method]}
         if self.kernel is None:
             return options | {"global_pooling": True}
@@ -202,7 +198,6 @@ class Pooling(Layer):
         return cls(**node.blobs(), method=method, kernel=kernel, stride=stride, pad=pad)
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return the pooled blob."""
         from torch.nn import functional
 
         x, greatest = bottoms[0], self.method == "max"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,6 @@ class PriorBox(Layer):
     )
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return (1, 2, 4 * boxes)."""
         _, _, height, width = self._four_axes(bottoms[0])
         self._four_axes(bottoms[1])
         return [(1, 2, 4 * height * width * self._count())]
@@ -118,7 +117,6 @@ class PriorBox(Layer):
         }
 
     def write_caffe(self) -> Options:
-        """Return all fields."""
         options: Options = {
             "min_size": self.smallest,
             "max_size": self.largest,
@@ -218,9 +216,18 @@ class DetectionOutput(Layer):
             ("SaveOutputParameter", "1 output_directory string"),
         ),
     )
+    caffe_fields: ClassVar = {
+        "classes": "num_classes",
+        "background": "background_label_id",
+        "keep": "keep_top_k",
+        "score_threshold": "confidence_threshold",
+        "shared": "share_location",
+        "encoded": "variance_encoded_in_target",
+        "clip": "clip",
+        "normalized": "normalized_bbox",
+    }
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return (1, 1, batch * keep, 7)."""
         deltas, scores, priors = bottoms
         images = deltas[0]
         if (
@@ -246,7 +253,6 @@ class DetectionOutput(Layer):
         return SLOWER * (math.prod(bottoms[1]) + bottoms[0][0] * self.classes * most**2)
 
     def keeps_batch(self, rank: int) -> bool:
-        """No: its rows follow each other."""
         return False
 
     @classmethod
@@ -263,34 +269,17 @@ class DetectionOutput(Layer):
             raise OptionError(f"keep_top_k and num_classes must be at least 1, got {param.keep_top_k} and {param.num_classes}")
         if param.share_location and param.background_label_id < 0:
             raise OptionError("background_label_id must be a class if locations are shared")
-        return {
-            "classes": param.num_classes,
-            "background": param.background_label_id,
+        return super().read_caffe(param) | {
             "nms_threshold": shortest(param.nms_param.nms_threshold),
             "top_k": param.nms_param.top_k,
-            "keep": param.keep_top_k,
-            "score_threshold": shortest(param.confidence_threshold),
             "centred": param.code_type == 2,
-            "shared": param.share_location,
-            "encoded": param.variance_encoded_in_target,
-            "clip": param.clip,
-            "normalized": param.normalized_bbox,
         }
 
     def write_caffe(self) -> Options:
-        """Return all fields."""
-        return {
-            "num_classes": self.classes,
-            "share_location": self.shared,
-            "background_label_id": self.background,
-            "nms_param": {"nms_threshold": self.nms_threshold, "top_k": self.top_k},
-            "code_type": 2 if self.centred else 1,
-            "keep_top_k": self.keep,
-            "confidence_threshold": self.score_threshold,
-            **({"variance_encoded_in_target": True} if self.encoded else {}),
-            **({"clip": True} if self.clip else {}),
-            **({} if self.normalized else {"normalized_bbox": False}),
-        }
+        defaults = {"variance_encoded_in_target": False, "clip": False, "normalized_bbox": True}
+        options = {field: value for field, value in super().write_caffe().items() if defaults.get(field) != value}
+        nms = {"nms_threshold": self.nms_threshold, "top_k": self.top_k}
+        return options | {"nms_param": nms, "code_type": 2 if self.centred else 1}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
         """Write the boxes, and OpenCV's layer or NonMaxSuppression.
