@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from caffe_networks import OLDER, material
 from embedded import HAS_CAFFE
 from networks import Array
+from opencv_blobs import by_layer, by_opencv_name
 from shared import DATA, needs
 
 import opencv_squeezedet as sd
@@ -83,8 +85,8 @@ Runner = Callable[[Network, Weights, Mapping[str, Array], Sequence[str]], list[A
 
 
 def by_opencv_5(network: Network, weights: Weights, inputs: Mapping[str, Array], names: Sequence[str]) -> list[Array]:
-    network = network.by_layer()
-    blobs = [blob for name in names for blob in network.by_opencv_name[name]]
+    network = by_layer(network)
+    blobs = [blob for name in names for blob in by_opencv_name(network)[name]]
     net = cv2.dnn.readNetFromONNX(np.frombuffer(onnx_bytes(network, weights, outputs=blobs, opencv=True), np.uint8))
     for name, values in inputs.items():
         net.setInput(values, name)
@@ -102,8 +104,8 @@ def by_opencv_4(network: Network, weights: Weights, inputs: Mapping[str, Array],
 
 def by_onnxruntime(network: Network, weights: Weights, inputs: Mapping[str, Array], names: Sequence[str]) -> list[Array]:
     onnxruntime = pytest.importorskip("onnxruntime")
-    network = network.by_layer()
-    blobs = [blob for name in names for blob in network.by_opencv_name[name]]
+    network = by_layer(network)
+    blobs = [blob for name in names for blob in by_opencv_name(network)[name]]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     content = onnx_bytes(network, weights, outputs=blobs)
@@ -159,7 +161,7 @@ def run_case(caffe: Any, name: str, runner: Runner) -> tuple[list[Array], list[A
         for blob, shape in caffe.reference.net_inputs(parsed, {})
     }
     outs = caffe.answers.get(f"{name}/outs", [])
-    known = list(network.by_opencv_name)
+    known = list(by_opencv_name(network))
     names = [out for out in map(str, outs) if out in known] or [known[-1]]
     return runner(network, weights, inputs, names), [*inputs.values(), *(blob for blobs in weights.values() for blob in blobs)]
 
@@ -210,7 +212,8 @@ def load(caffe: Any, name: str) -> tuple[Network, Weights, dict[str, Array]]:
     wanted = caffe.reference.net_inputs(caffe.weights.parse(Path(definition).read_text()), config)
     size = wanted[0][1][2:4] if wanted else None
     inputs = {blob: caffe.reference.make_input(config.get("seed", name), blob, shape, size) for blob, shape in wanted}
-    network = network.with_inputs({blob: values.shape for blob, values in inputs.items()})
+    first, *more = {**network.inputs, **{blob: values.shape for blob, values in inputs.items()}}.items()
+    network = replace(network, input_shape=first[1], more_inputs=tuple(more))
     return network, network.fitted(parse_caffemodel(content)), inputs
 
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from networks import Array
+from opencv_blobs import by_layer, by_opencv_name
 
 import opencv_squeezedet as sd
 from opencv_squeezedet._opencv import HAS_GRAPH_ENGINE
@@ -268,7 +269,7 @@ def test_layers_and_weights_of_one_name() -> None:
         ('input: "a" input_dim: [1, 2, 3, 4] ' + layer % ("Scale", "a", "b", "") + layer % ("Scale", "b", "c", "")).encode()
     )
     assert [one.name for one in network.layers] == ["same", "same_1"]
-    assert network.by_opencv_name == {"same": ("b",), "same_1": ("c",)}
+    assert by_opencv_name(network) == {"same": ("b",), "same_1": ("c",)}
 
 
 def test_an_input_that_is_overwritten() -> None:
@@ -290,13 +291,13 @@ def test_each_layer_has_a_blob_of_its_own_under_opencv_s_name() -> None:
             ("abs1", "AbsVal", "c", "d", ""),
         )
     )
-    network = parse_prototxt(text.encode()).by_layer()
+    network = by_layer(parse_prototxt(text.encode()))
     assert [(layer.bottoms, layer.tops) for layer in network.layers] == [
         (("a",), ("c",)),
         (("c",), ("relu1",)),
         (("relu1",), ("abs1",)),
     ]
-    assert network.by_opencv_name == {"c": ("c",), "relu1": ("relu1",), "abs1": ("abs1",)}
+    assert by_opencv_name(network) == {"c": ("c",), "relu1": ("relu1",), "abs1": ("abs1",)}
 
 
 @pytest.mark.parametrize(

@@ -72,15 +72,13 @@ class Reshape(Layer):
             if length == other:
                 continue
             outside = math.prod(before[:axis])  # rows of the bottom, whose values keep their order
-            found = [
-                i
-                for i, dim in enumerate(top)
-                if math.prod(top[:i]) <= outside and math.prod(top[:i]) * dim >= outside * length and dim % length == 0
-            ]
-            if not found:
+            for i, dim in enumerate(top):
+                if math.prod(top[:i]) <= outside and math.prod(top[:i]) * dim >= outside * length and dim % length == 0:
+                    break
+            else:
                 raise self.error(f"dims {self.dims} are for a bottom of {before}, got {after}")
-            if dims[found[0]] > 0:
-                dims[found[0]] = dims[found[0]] // length * other
+            if dims[i] > 0:
+                dims[i] = dims[i] // length * other
         return replace(self, dims=tuple(dims))
 
     def keeps_batch(self, rank: int) -> bool:

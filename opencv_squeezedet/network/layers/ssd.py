@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -70,11 +71,11 @@ class PriorBox(Layer):
 
     def _all_ratios(self) -> list[float]:
         """Those of a cell besides 1."""
-        found: list[float] = []
+        ratios: list[float] = []
         for ratio in self.ratios:
-            if all(abs(ratio - other) >= _SAME_RATIO for other in (1.0, *found)):
-                found += [ratio, 1 / ratio] if self.flip else [ratio]
-        return found
+            if all(abs(ratio - other) >= _SAME_RATIO for other in (1.0, *ratios)):
+                ratios += [ratio, 1 / ratio] if self.flip else [ratio]
+        return ratios
 
     def _count(self) -> int:
         each = 1 + bool(self.largest) + len(self._all_ratios())
@@ -286,30 +287,17 @@ class DetectionOutput(Layer):
 
         ModelError for standard ONNX with a batch, deltas of each class, or boxes in pixels, which it has no simple equal of.
         """
-        node, constant = writer.node, self._constant
-        priors = node("Gather", [writer.bottoms[2], constant(writer, "first", 0)], part="priors", axis=1)
-        boxes = self._boxes(writer, node("Reshape", [priors, constant(writer, "priors", [1, -1, 1, 4])], part="corners"))
+        node, constant = writer.node, partial(self._constant, writer)
+        priors = node("Gather", [writer.bottoms[2], constant("first", 0)], part="priors", axis=1)
+        boxes = self._boxes(writer, node("Reshape", [priors, constant("priors", [1, -1, 1, 4])], part="corners"))
         if writer.opencv:  # its code_type is ignored there, but not whether the deltas are encoded: from priors of 0
-            deltas = node("Reshape", [boxes, constant(writer, "flat", [0, -1])], part="deltas")
-            zeros = node(
-                "Mul",
-                [node("Reshape", [priors, constant(writer, "row", [1, 1, -1])], part="row"), constant(writer, "zero", 0.0)],
-                part="zeros",
-            )
-            options: Options = {"num_classes": self.classes, "background_label_id": self.background, "top_k": self.top_k}
-            options |= {
-                "nms_threshold": self.nms_threshold,
-                "confidence_threshold": self.score_threshold,
-                "keep_top_k": self.keep,
-            }
+            deltas = node("Reshape", [boxes, constant("flat", [0, -1])], part="deltas")
+            row = node("Reshape", [priors, constant("row", [1, 1, -1])], part="row")
+            zeros = node("Mul", [row, constant("zero", 0.0)], part="zeros")
+            options: Options = {field: getattr(self, name) for name, field in self.caffe_fields.items()}
             options |= {"share_location": int(self.shared), "normalized_bbox": int(self.normalized), "clip": 0}
-            node(
-                "DetectionOutput",
-                [deltas, writer.bottoms[1], zeros],
-                code_type="CORNER",
-                variance_encoded_in_target=1,
-                **options,
-            )
+            options |= {"nms_threshold": self.nms_threshold, "top_k": self.top_k, "variance_encoded_in_target": 1}
+            node("DetectionOutput", [deltas, writer.bottoms[1], zeros], code_type="CORNER", **options)
         elif bottoms[0][0] != 1 or not self.shared or not self.normalized:
             raise self.error(
                 "standard ONNX has its equal for one picture, shared and normalized locations only: convert with --raw"
@@ -322,10 +310,7 @@ class DetectionOutput(Layer):
 
     def _boxes(self, writer: OnnxWriter, priors: str) -> str:
         """Write the boxes, (N, boxes, 1 or classes, 4), for priors of (1, boxes, 1, 4)."""
-        node = writer.node
-
-        def constant(part: str, values: Any) -> str:
-            return self._constant(writer, part, values)
+        node, constant = writer.node, partial(self._constant, writer)
 
         def half(value: str, start: int, part: str) -> str:
             ends = [
@@ -360,18 +345,15 @@ class DetectionOutput(Layer):
 
     def _suppress(self, writer: OnnxWriter, boxes: str, count: int) -> None:
         """Write NMS for one picture, and its rows: as in OpenCV 4, with rows of zeros up to the last."""
-        node = writer.node
-
-        def constant(part: str, values: Any) -> str:
-            return self._constant(writer, part, values)
+        node, constant = writer.node, partial(self._constant, writer)
 
         def column(value: str, index: int, part: str) -> str:
             return node("Gather", [value, constant(f"{part}.index", index)], part=part, axis=1)
 
-        found = [label for label in range(self.classes) if label != self.background]
+        foreground = [label for label in range(self.classes) if label != self.background]
         scores = node("Reshape", [writer.bottoms[1], constant("scores", [1, count, self.classes])], part="rows_of_scores")
         scores = node("Transpose", [scores], part="columns_of_scores", perm=(0, 2, 1))
-        scores = node("Gather", [scores, constant("classes", found)], part="scores", axis=1)
+        scores = node("Gather", [scores, constant("classes", foreground)], part="scores", axis=1)
         seen = scores
         if 0 < self.top_k < count:
             best = node("TopK", [scores, constant("top_k", [self.top_k])], part="best", more_outputs=1, axis=2)
@@ -379,16 +361,13 @@ class DetectionOutput(Layer):
             worse = node("Less", [scores, least], part="worse")
             seen = node("Where", [worse, constant("none", -1.0), scores], part="seen")
         flat = node("Reshape", [boxes, constant("boxes", [1, count, 4])], part="flat_boxes")
-        limits = [
-            constant("most", [count]),
-            constant("iou", [self.nms_threshold]),
-            constant("threshold", [self.score_threshold]),
-        ]
+        values = {"most": count, "iou": self.nms_threshold, "threshold": self.score_threshold}
+        limits = [constant(part, [value]) for part, value in values.items()]
         kept = node("NonMaxSuppression", [flat, seen, *limits], part="kept")
         row, box = column(kept, 1, "row"), column(kept, 2, "box")
         index = node("Add", [node("Mul", [row, constant("count", count)], part="offset"), box], part="index")
         score = node("Gather", [node("Reshape", [scores, constant("all", [-1])], part="all_scores"), index], part="score")
-        label = node("Gather", [constant("labels", list(map(float, found))), row], part="label")
+        label = node("Gather", [constant("labels", list(map(float, foreground))), row], part="label")
         corners = node(
             "Gather", [node("Reshape", [flat, constant("pairs", [count, 4])], part="all_boxes"), box], part="corners_kept"
         )
