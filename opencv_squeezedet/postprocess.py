@@ -87,26 +87,13 @@ def postprocess(
     In reference NMS, a box is dropped if any higher box of its class overlaps it, even a dropped one.
     """
     shapes = _checked(config).single_shapes
-    return postprocess_checked(
+    arrays = config.kernel.postprocess(
         check_blob("delta_bbox", delta_bbox, shapes, config),
         check_blob("class_scores", class_scores, shapes, config, conf_scores),
         check_blob("conf_scores", conf_scores, shapes, config),
-        config,
         config.limits_with(options),
         _NO_PICTURE if image_size is None else _placement(image_size, config, resize),
     )
-
-
-def postprocess_checked(
-    delta_bbox: NDArray[np.float32],
-    class_scores: NDArray[np.float32],
-    conf_scores: NDArray[np.float32],
-    config: HeadConfig,
-    limits: Limits,
-    placement: Placement,
-) -> Detections:
-    """`postprocess` without checks, for contiguous float32 blobs and limits of the config."""
-    arrays = config.kernel.postprocess(delta_bbox, class_scores, conf_scores, limits, placement)
     return wrap(*arrays, config.labels)
 
 
@@ -138,19 +125,7 @@ def postprocess_batch(
             raise ValueError(f"{name} must have the shape {_alternatives(accepted, f'{pictures}, ')}, got {blob.shape}")
     deltas, classes, confs = (float32_blob(name, blob) for name, blob in blobs.items())
     limits, placements = config.limits_with(options), _placements(image_size, pictures, config, resize)
-    return postprocess_batch_checked(deltas, classes, confs, config, limits, placements)
-
-
-def postprocess_batch_checked(
-    delta_bbox: NDArray[np.float32],
-    class_scores: NDArray[np.float32],
-    conf_scores: NDArray[np.float32],
-    config: HeadConfig,
-    limits: Limits,
-    placements: list[Placement],
-) -> list[Detections]:
-    """`postprocess_batch` without checks, as `postprocess_checked`."""
-    results = config.kernel.postprocess_batch(delta_bbox, class_scores, conf_scores, limits, placements)
+    results = config.kernel.postprocess_batch(deltas, classes, confs, limits, placements)
     return [wrap(*arrays, config.labels) for arrays in results]
 
 
