@@ -23,14 +23,8 @@ def layer_maps(
     """Return a layer's name and its output (C, H, W) float32 for a picture, after its ReLU if it has one.
 
     The picture (H, W, 3) uint8, BGR, is preprocessed as the model says, or as for opencv_contrib's networks. The default layer
-    is the last one with a ReLU.
-
-    Raises
-    ------
-    ModelError
-        If the model is damaged, there is no such layer, or its output is not maps.
-    FileNotFoundError
-        If the weights are missing.
+    is the last one with a ReLU. ModelError if the model is damaged, there is no such layer, or its output is not maps.
+    FileNotFoundError if the weights are missing.
     """
     network = model.network
     if layer is None:

@@ -92,6 +92,9 @@ class Files:
 def find_files(model: StrPath, weights: StrPath | None = None) -> Files:
     """Find the files of a model.
 
+    FileNotFoundError if there is no such network, or no such weights. ModelError if weights are given for a file that has its
+    own.
+
     Parameters
     ----------
     model : path
@@ -105,13 +108,6 @@ def find_files(model: StrPath, weights: StrPath | None = None) -> Files:
     Files
         Caffe's definition and weights if both exist; else the ONNX file; else the ``.sdz``; else the definition or the
         weights alone.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such network, or no such weights.
-    ModelError
-        If weights are given for a file that has its own.
     """
     path = _in_folder(os.fspath(model))
     stem = path if any(os.path.isfile(path + suffix) for suffix in SUFFIXES) else stem_of(path)  # "my.net" may be a stem

@@ -71,10 +71,7 @@ class Backend(ABC):
     def shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
         """Return the blobs' shapes for one input of (width, height).
 
-        Raises
-        ------
-        ModelError
-            If the network does not take this input.
+        ModelError if the network does not take this input.
         """
         check_size(self.name, size)
         cause = None if self.check_input is None else self.check_input(size)
@@ -89,10 +86,7 @@ class Backend(ABC):
     def check_head(self, head: HeadConfig) -> None:
         """Check that the network accepts the input and gives the three blobs that a head expects.
 
-        Raises
-        ------
-        ModelError
-            If it does not accept the input, or a shape is not the head's.
+        ModelError if it does not accept the input, or a shape is not the head's.
         """
         for i, (blob, got) in enumerate(zip(self.blobs, self.shapes(head.input_size), strict=True)):
             if got not in head.single_shapes[blob]:

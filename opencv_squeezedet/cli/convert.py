@@ -71,12 +71,7 @@ def convert(
 def keep_description(contents: dict[Path, bytes]) -> dict[Path, bytes]:
     """Return a model's files without the JSON if that exists already.
 
-    Raises
-    ------
-    ModelError
-        If another JSON exists, which may have the user's edits.
-    OSError
-        If that cannot be read.
+    ModelError if another JSON exists, which may have the user's edits. OSError if that cannot be read.
     """
     kept = dict(contents)
     for path, content in contents.items():

@@ -33,12 +33,8 @@ def files(folder: Path) -> dict[str, Path]:
 def read(path: Path, images: Path | None, split: str | None) -> Raw:
     """Read a COCO file, or those of a folder; an extra ``difficult`` of an annotation counts as ``iscrowd``.
 
-    Raises
-    ------
-    ValueError
-        If a file is not COCO's, or a split of a file is requested.
-    FileNotFoundError
-        If there is no such split, or none of a file's pictures.
+    ValueError if a file is not COCO's, or a split of a file is requested. FileNotFoundError if there is no such split, or none
+    of a file's pictures.
     """
     if path.is_file():
         if split is not None:

@@ -67,10 +67,7 @@ class Raw:
 def checked(raw: Raw, labels: Sequence[str] | None, splits: Sequence[str]) -> Dataset:
     """Make the data set of everything that can be used, and count the rest among the problems.
 
-    Raises
-    ------
-    ValueError
-        If no picture is left.
+    ValueError if no picture is left.
     """
     if labels is None:
         occurring = sorted({obj.name for picture in raw.pictures for obj in picture.objects})
@@ -191,14 +188,8 @@ def _area(box: Sequence[float]) -> float:
 def picture_size(path: Path) -> tuple[int, int]:
     """Return width and height of a picture that is upright, as `opencv_squeezedet.pictures.read_picture` gives it.
 
-    No pixels are read.
-
-    Raises
-    ------
-    ImportError
-        Without Pillow.
-    OSError, ValueError
-        If the file cannot be read, is not a picture, or has too many pixels for Pillow.
+    No pixels are read. ImportError without Pillow. OSError or ValueError if the file cannot be read, is not a picture, or has
+    too many pixels for Pillow.
     """
     return _header(path)[0]
 

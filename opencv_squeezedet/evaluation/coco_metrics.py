@@ -29,10 +29,7 @@ class CocoResult(NamedTuple):
 def coco_metrics(dataset: Dataset, detections: Sequence[Detections]) -> CocoResult:
     """Return the COCO metrics. Difficult objects, and ignored regions for every class, are crowds: no errors overlap them.
 
-    Raises
-    ------
-    ImportError
-        If faster-coco-eval is not installed.
+    ImportError if faster-coco-eval is not installed.
     """
     with needs("eval"):
         from faster_coco_eval import COCO, COCOeval_faster

@@ -18,6 +18,8 @@ def confusion_matrix(
 ) -> NDArray[np.int64]:
     """Count objects by their class and that of the detection of any class that overlaps them most.
 
+    ValueError if the detections do not fit the data set.
+
     Parameters
     ----------
     dataset, detections, iou_threshold
@@ -31,11 +33,6 @@ def confusion_matrix(
         Rows are the objects' classes, and last the detections without an object; columns are the detections' classes, and last
         the missed objects. Each object has at most one detection, the pairs with the highest IoU first. Difficult objects and
         ignored detections do not count.
-
-    Raises
-    ------
-    ValueError
-        If the detections do not fit the data set.
     """
     check_fit(dataset, detections)
     classes = len(dataset.labels)

@@ -57,10 +57,7 @@ def rank(
 def picture_jpeg(truth: Annotated, detections: Detections, threshold: float, iou_threshold: float) -> bytes:
     """Return the picture as a JPEG file, drawn on as by `draw_matches`.
 
-    Raises
-    ------
-    OSError, ValueError
-        If the picture cannot be read.
+    OSError or ValueError if the picture cannot be read.
     """
     image, scale = thumbnail(read_picture(truth.path), _SIDE)
     return encode_picture(draw_matches(image, scale, truth, detections, threshold, iou_threshold), ".jpg")

@@ -82,12 +82,9 @@ class Network:
     def steps(self) -> tuple[Step, ...]:
         """The layers with their shapes.
 
-        Raises
-        ------
-        ModelError
-            If two inputs or two layers share a name, a layer's bottoms are missing or do not fit it, one of its tops is
-            neither new nor one of its bottoms, or it takes the network beyond `MOST_VALUES` or `MOST_WORK`; the message names
-            the layer.
+        ModelError if two inputs or two layers share a name, a layer's bottoms are missing or do not fit it, one of its tops is
+        neither new nor one of its bottoms, or it takes the network beyond `MOST_VALUES` or `MOST_WORK`; the message names the
+        layer.
         """
         blobs = self.inputs
         steps = []
@@ -133,10 +130,7 @@ class Network:
     def resized(self, size: tuple[int, int]) -> Network:
         """Return the network for a first input of another (width, height), with the same weights.
 
-        Raises
-        ------
-        ModelError
-            If a layer does not allow the size; the message names the layer.
+        ModelError if a layer does not allow the size; the message names the layer.
         """
         _ = self.input_size
         shape = (*self.input_shape[:2], size[1], size[0])
@@ -219,11 +213,8 @@ class Network:
     def check_weights(self, weights: Mapping[str, Sequence[NDArray[np.float32]]]) -> None:
         """Check that there are fitting weights for each layer; weights of other layers are ignored, as in Caffe.
 
-        Raises
-        ------
-        ModelError
-            If a layer's weights do not fit. It names the first such layer, the shapes it needs and those given, and lists
-            which layers fit, have other shapes, or are missing: that shows whether the weights are another network's.
+        ModelError if a layer's weights do not fit. It names the first such layer, the shapes it needs and those given, and
+        lists which layers fit, have other shapes, or are missing: that shows whether the weights are another network's.
         """
         self.check_shapes({name: [blob.shape for blob in blobs] for name, blobs in weights.items()})
         for step in self.weighted():

@@ -132,10 +132,7 @@ def derive_config(
 def check_config(head: Head, config: HeadConfig) -> None:
     """Check that a config matches a network's head.
 
-    Raises
-    ------
-    ModelError
-        If it does not; the message names the layer, what it gives, and what the config expects.
+    ModelError if not; the message names the layer, what it gives, and what the config expects.
     """
     fields = {
         "input_size": ("delta_bbox", head.input_size, config.input_size),

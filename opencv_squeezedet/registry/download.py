@@ -38,7 +38,8 @@ def download(addresses: Iterable[str], path: Path, *, check: Callable[[Path], st
     """Fetch a file from the first address that has it.
 
     One process at a time does this; the others wait, and then use the file it fetched. The file grows under the name
-    ``path + ".part"``. If the transfer is interrupted, that file stays behind and the next call resumes it.
+    ``path + ".part"``. If the transfer is interrupted, that file stays behind and the next call resumes it. FetchError, with
+    the reason at each address, if none has the file; OSError if it cannot be written.
 
     Parameters
     ----------
@@ -50,11 +51,6 @@ def download(addresses: Iterable[str], path: Path, *, check: Callable[[Path], st
         Returns the fault of a file, or None.
     most, timeout
         Maximum size in bytes; seconds to wait for a silent server.
-
-    Raises
-    ------
-    FetchError, OSError
-        With the reason at each address, if none has the file; if the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f"{path.name}.lock")):

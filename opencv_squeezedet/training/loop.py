@@ -97,10 +97,7 @@ class Schedule:
 class Trainer:
     """Trains a network; `run` resumes from the checkpoint.
 
-    Raises
-    ------
-    ModelError
-        If the checkpoint cannot be read, or is of another network, other classes or other pictures.
+    ModelError if the checkpoint cannot be read, or is of another network, other classes or other pictures.
     """
 
     model: TorchNetwork  # its trainable weights are updated in place

@@ -60,12 +60,8 @@ class TorchNetwork(nn.Module):
     def load_weights(self, weights: Mapping[str, Sequence[NDArray[np.float32]]], *, strict: bool = True) -> list[str]:
         """Load a network's blobs, and return the names of the layers that got theirs.
 
-        If ``strict`` is false, a layer whose weights are missing or have another shape keeps its own.
-
-        Raises
-        ------
-        ModelError
-            If ``strict`` is true and a layer's weights are missing or do not fit; the message names the layer.
+        If ``strict`` is false, a layer whose weights are missing or have another shape keeps its own. ModelError if ``strict``
+        is true and a layer's weights are missing or do not fit; the message names the layer.
         """
         if strict:
             self.network.check_weights(weights)

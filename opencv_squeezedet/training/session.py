@@ -302,10 +302,7 @@ class Training:
     def measure(self) -> Evaluation:
         """Return the metrics of the EMA network on the validation set, and keep its weights if they are the best so far.
 
-        Raises
-        ------
-        ValueError
-            If there is no validation set.
+        ValueError if there is no validation set.
         """
         dataset = self._validation_set()
         detections = self.detections(dataset)
@@ -321,10 +318,7 @@ class Training:
     def advice(self) -> list[str]:
         """Return suggestions for a higher accuracy, given the last measurement, a line each; see `what_next`.
 
-        Raises
-        ------
-        ValueError
-            If there is no validation set.
+        ValueError if there is no validation set.
         """
         validation = self._validation_set()
         if self._last is None:
@@ -341,10 +335,7 @@ class Training:
     def calibrate(self) -> Calibration:
         """Calibrate the network that measured best, on up to 1000 validation pictures; see `Calibration`.
 
-        Raises
-        ------
-        ValueError
-            If there is no validation set.
+        ValueError if there is no validation set.
         """
         dataset = self._validation_set()
         step = -(-len(dataset.pictures) // _CALIBRATED_ON)

@@ -28,14 +28,8 @@ def network_and_head(recipe: Recipe, labels: Sequence[str], size: tuple[int, int
     """Return the network that a recipe trains for these classes, and its head.
 
     At an input ``size`` other than the recipe's, the anchors are the same in pixels: the network is fully convolutional, so an
-    object of a given size in pixels must have the same deltas at any input size.
-
-    Raises
-    ------
-    ModelError
-        If the input's sides do not suit the network.
-    FileNotFoundError, ModelError, FetchError, ImportError
-        As for `start_anchors`.
+    object of a given size in pixels must have the same deltas at any input size. ModelError if the input's sides do not suit
+    the network. FileNotFoundError, ModelError, FetchError or ImportError as for `start_anchors`.
     """
     anchors = start_anchors(recipe)
     network = TRAINABLE[recipe.network].build(len(labels), len(anchors), recipe.input_size if size is None else size)
@@ -59,13 +53,9 @@ def build_model(
     """Return the network to train, and the weights that its layers start with, by layer: ``start``, or ``recipe.start``.
 
     If the start model has other classes than ``labels``, its last layer is not among them; see `keep_head_rows`. Convolutions
-    without such weights, except the last one, get batch normalisation, so that they learn as fast as the others.
-    With ``recipe.normalized == "all"`` the others get it too; `TorchNetwork.init_batchnorm` makes it neutral at first.
-
-    Raises
-    ------
-    FileNotFoundError, ModelError
-        If the weights cannot be read, or none of them fits a layer.
+    without such weights, except the last one, get batch normalisation, so that they learn as fast as the others. With
+    ``recipe.normalized == "all"`` the others get it too; `TorchNetwork.init_batchnorm` makes it neutral at first.
+    FileNotFoundError or ModelError if the weights cannot be read, or none of them fits a layer.
     """
     torch.manual_seed(recipe.seed)
     start = start_weights(recipe.start) if start is None else start
@@ -130,14 +120,9 @@ def start_anchors(recipe: Recipe) -> Sequence[tuple[float, float]]:
     """Return the anchors that a training starts with: the recipe's, the start model's or the published ones.
 
     The start model's are used, in pixels, if it has as many as the published head, because its weights give deltas that refer
-    to them at any input size. Published ones are scaled to the recipe's input size.
-
-    Raises
-    ------
-    FileNotFoundError, ModelError
-        If ``recipe.start`` does not exist, or its description is not a model's.
-    FetchError, ImportError
-        If a published model is not available locally and cannot be fetched.
+    to them at any input size. Published ones are scaled to the recipe's input size. FileNotFoundError or ModelError if
+    ``recipe.start`` does not exist, or its description is not a model's. FetchError or ImportError if a published model is not
+    available locally and cannot be fetched.
     """
     if recipe.anchors is not None:
         return recipe.anchors
@@ -156,12 +141,8 @@ def _start_head(start: str) -> HeadConfig | None:
 def start_weights(start: str) -> Weights:
     """Return the weights of a published model, of a model's files, or of a weights file as for `formats.read_weights`.
 
-    Raises
-    ------
-    FileNotFoundError, ModelError
-        If there is no such file, or it is not one of these.
-    FetchError, ImportError
-        If published weights are not available locally and cannot be fetched.
+    FileNotFoundError or ModelError if there is no such file, or it is not one of these. FetchError or ImportError if published
+    weights are not available locally and cannot be fetched.
     """
     return read_weights(start) if start.endswith((".npz", ".caffemodel", ".net")) else Model.load(start).weights
 
