@@ -7,15 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from opencv_squeezedet.anchor_shapes import (
-    DISTANCES,
-    AnchorShapes,
-    anchor_config,
-    box_shapes,
-    find_shapes,
-    plot,
-    score_shapes,
-)
+from opencv_squeezedet.anchor_shapes import DISTANCES, AnchorShapes, anchor_config, box_shapes, find_shapes, plot, score_shapes
 from opencv_squeezedet.cli import dataset_options
 from opencv_squeezedet.cli.arguments import SEED_HELP, SIZE_HELP, input_size, positive
 from opencv_squeezedet.cli.errors import usage_errors

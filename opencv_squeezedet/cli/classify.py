@@ -44,10 +44,7 @@ def add_arguments(parser: CommandParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     sources = find_sources(
-        args.sources,
-        recursive=args.recursive,
-        without=(),
-        complain=lambda message: complain(args.program, message),
+        args.sources, recursive=args.recursive, without=(), complain=lambda message: complain(args.program, message)
     )
     model = reserved_by(args.model, args.weights)
     check_targets({"--json": args.json}, {OF_SOURCES: sources.files, OF_MODEL: model})

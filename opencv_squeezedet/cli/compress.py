@@ -17,14 +17,7 @@ from opencv_squeezedet.cli.parser import CommandParser
 from opencv_squeezedet.cli.progress import step_progress
 from opencv_squeezedet.cli.targets import OF_MODEL, check_targets
 from opencv_squeezedet.cli.terminal import print_table, shown
-from opencv_squeezedet.compression import (
-    Compressed,
-    ReferenceOutputs,
-    Settings,
-    compress,
-    input_hessians,
-    measure_sensitivity,
-)
+from opencv_squeezedet.compression import Compressed, ReferenceOutputs, Settings, compress, input_hessians, measure_sensitivity
 from opencv_squeezedet.compression.table import HEADER
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detector import SqueezeDet

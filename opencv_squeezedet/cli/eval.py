@@ -111,12 +111,7 @@ def _detect(args: argparse.Namespace) -> tuple[Dataset, Run]:
     if not dataset.box_count:
         raise CommandError(f"the data set has no objects of the model's classes, {', '.join(dataset.labels)}")
     with progress_bar(len(dataset.pictures), quiet=args.quiet, extra="eval", unit=" pictures") as bar:
-        return dataset, detect_dataset(
-            dataset,
-            detectors,
-            on_picture=bar.update,
-            **postprocessing(args),
-        )
+        return dataset, detect_dataset(dataset, detectors, on_picture=bar.update, **postprocessing(args))
 
 
 def _read(args: argparse.Namespace) -> tuple[Dataset, list[Detections]]:

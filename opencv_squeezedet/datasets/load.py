@@ -24,11 +24,7 @@ class _Layout(NamedTuple):
 
 
 def load_dataset(
-    path: StrPath,
-    *,
-    images: StrPath | None = None,
-    split: str | None = None,
-    labels: Sequence[str] | None = None,
+    path: StrPath, *, images: StrPath | None = None, split: str | None = None, labels: Sequence[str] | None = None
 ) -> Dataset:
     """Load the annotations of a data set in the layout of COCO, PASCAL VOC, YOLO, darknet, KITTI or labelme.
 
