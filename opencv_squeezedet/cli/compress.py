@@ -48,7 +48,6 @@ def size(text: str) -> int:
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add compress's arguments."""
     add = parser.add_argument_group("files").add_argument
     add("model", metavar="MODEL", help=arguments.MODEL_HELP)
     add("-o", "--output", required=True, type=Path, metavar="FILE", help="file for the compressed model, NAME.sdz")
@@ -86,7 +85,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
     if args.output.suffix != ".sdz":
         raise CommandError(f"--output: a name that ends in .sdz was expected, got {shown(args.output)}")
     with usage_errors():

@@ -26,7 +26,6 @@ EXAMPLE = "SqueezeDet.prototxt SqueezeDet.onnx --half"
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add convert's arguments."""
     add = parser.add_argument_group("files").add_argument
     add("source", metavar="SOURCE", help=MODEL_HELP)
     add(
@@ -41,7 +40,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
     with usage_errors():
         written = convert(args.source, args.target, weights=args.weights, half=args.half, raw=args.raw)
     for path, size in written.items():

@@ -35,7 +35,6 @@ EXAMPLE = "models/SqueezeDet_deploy.prototxt"
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add inspect's arguments."""
     add = parser.add_argument_group("network").add_argument
     add("model", nargs="?", default="embedded", metavar="MODEL", help=f"{MODEL_HELP} (default: embedded)")
     add_weights(add)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet.model import Model
+from opencv_squeezedet.network import Weights
 
 Kernel = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -35,3 +38,8 @@ def prune(kernel: Kernel, density: float) -> Kernel:
     pruned = kernel.copy()
     pruned.ravel()[order[kept:]] = 0
     return pruned
+
+
+def prune_layers(weights: Weights, densities: Mapping[str, float]) -> Weights:
+    """Return weights with the kernels of some layers pruned, given the density of each."""
+    return {**weights, **{name: [prune(weights[name][0], density), *weights[name][1:]] for name, density in densities.items()}}

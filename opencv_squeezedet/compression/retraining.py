@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet.compression.compress import Compressed, Settings, compress, plan, rounded
-from opencv_squeezedet.compression.pruning import kernels_of, prune
+from opencv_squeezedet.compression.pruning import kernels_of, prune_layers
 from opencv_squeezedet.compression.reference_outputs import input_hessians
 from opencv_squeezedet.compression.sharing import half
 from opencv_squeezedet.compression.table import layer_rows, total_row
@@ -105,7 +105,7 @@ def compress_trained(
     for step in range(1, retraining.steps + 1):
         at = {name: density ** (step / retraining.steps) for name, density in densities.items()}
         if min(at.values()) < 1:
-            weights = stages.trained(f"pruned{step}", _pruned(weights, at), _mask)
+            weights = stages.trained(f"pruned{step}", prune_layers(weights, at), _mask)
             accuracies |= stages.accuracy(f"pruned{step}", weights)
     pruned = Model(model.network, weights, description=model.description)
     blobs = _inputs(preprocess, dataset)
@@ -143,10 +143,6 @@ def _keep(folder: Path, identity: dict[str, Any]) -> None:
     if path.is_file() and path.read_bytes() != content:
         raise ValueError(f"{str(folder)!r} holds another compression, see {path.name}: choose another folder")
     write_whole(path, content)
-
-
-def _pruned(weights: Weights, densities: Mapping[str, float]) -> Weights:
-    return {**weights, **{name: [prune(weights[name][0], density), *weights[name][1:]] for name, density in densities.items()}}
 
 
 # ---- constraints ------------------------------------------------------------------------------------------------------

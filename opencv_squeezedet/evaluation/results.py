@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from opencv_squeezedet.datasets import Dataset, Problem
+from opencv_squeezedet.datasets.folders import shared_parts
 from opencv_squeezedet.datasets.names import class_table
 from opencv_squeezedet.datasets.problems import Problems
 from opencv_squeezedet.datasets.raw import as_id
@@ -153,17 +154,12 @@ class _PictureIndex:
 
     def _find(self, name: str) -> int | None:
         parts = PurePosixPath(name.replace("\\", "/")).parts[::-1]
-        ends = [(_shared(parts, path), index) for path, index in self._ends.get(parts[0], [])] if parts else []
+        ends = [(shared_parts(parts, path), index) for path, index in self._ends.get(parts[0], [])] if parts else []
         most = max((shared for shared, _ in ends), default=0)
         indices = {index for shared, index in ends if shared == most}
         if not indices and re.fullmatch("[0-9]{1,18}", name):
             indices = set(self._numbers.get(int(name), []))
         return indices.pop() if len(indices) == 1 else None
-
-
-def _shared(first: Sequence[str], second: Sequence[str]) -> int:
-    """Return how many parts two paths have in common, from their beginnings."""
-    return next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
 
 
 def _row(row: Any) -> tuple[str, str, tuple[float, ...], float]:
