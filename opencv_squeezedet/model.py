@@ -1,4 +1,4 @@
-"""`Model`: a network, and what describes its input and its outputs; files exist only in `Model.load` and `Model.save`."""
+"""`Model`: a network with the description of its input and outputs; files exist only in `Model.load` and `Model.save`."""
 
 from __future__ import annotations
 
@@ -126,7 +126,13 @@ class Model:
         OSError
             If a file cannot be read.
         """
-        files = _find(model, weights, task)
+        if model is not None:
+            from opencv_squeezedet.registry import find_network  # imported lazily
+
+            files = find_network(model, weights, task=task)
+        else:
+            stem = os.path.join(models_folder(), EMBEDDED)
+            files = find_files(f"{stem}.sdz") if weights is None else find_files(stem, weights)
         if task is not None:
             files.check_weights()
         if task == "detector":
@@ -458,15 +464,6 @@ _EXPECTED = (
     "a JSON object with 'preprocess', 'head' and, if needed, 'outputs' was expected, "
     "or for a classifier with 'preprocess' and 'labels', either or both"
 )
-
-
-def _find(model: StrPath | None, weights: StrPath | None, task: Task | None) -> Files:
-    if model is None:
-        stem = os.path.join(models_folder(), EMBEDDED)
-        return find_files(f"{stem}.sdz") if weights is None else find_files(stem, weights)
-    from opencv_squeezedet.registry import find_network  # imported lazily
-
-    return find_network(model, weights, task=task)
 
 
 def _outputs_of(value: Any) -> dict[str, OutputRef]:

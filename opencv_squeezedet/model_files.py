@@ -1,4 +1,4 @@
-"""Which files a model may have, and where they are: found once, by their common stem, or in the folder of a training.
+"""The files that a model may have, and the search for them, by their common stem or in the folder of a training.
 
 ==============================  ============================================================
 file                            content
@@ -34,21 +34,11 @@ _DEFINE_WITH_WEIGHTS = (".onnx", ".sdz")
 
 @dataclass(frozen=True)
 class Files:
-    """The paths of a model's files; None for a file that it does not have.
+    """The paths of a model's files; None for a file that it does not have."""
 
-    Parameters
-    ----------
-    definition : str or None
-        The file that defines the layers: a prototxt, an ONNX file or a ``.sdz``. The last two contain the weights.
-    weights : str or None
-        The caffemodel, ``.net`` or ``.npz``. Without a definition it must hold the weights of a classifier of this package.
-    description : str or None
-        The JSON file, or the ``.sdz``, which contains it.
-    """
-
-    definition: str | None = None
-    weights: str | None = None
-    description: str | None = None
+    definition: str | None = None  # prototxt, ONNX file or .sdz; the last two contain the weights
+    weights: str | None = None  # caffemodel, .net or .npz; without a definition those of a classifier of this package
+    description: str | None = None  # the JSON file, or the .sdz that contains it
 
     @property
     def main(self) -> str:
@@ -62,7 +52,7 @@ class Files:
 
     @property
     def reserved(self) -> tuple[str, ...]:
-        """Paths that no output may have: the files, and the path at which their description would be found."""
+        """Paths that no output may have: the files, and the path of their description, even if there is none."""
         return self.paths if self.is_compressed or not self.paths else (*self.paths, f"{self.stem}.json")
 
     @property
@@ -72,7 +62,7 @@ class Files:
 
     @property
     def stem(self) -> str:
-        """The common part of the paths, by which the description is found."""
+        """The common part of the paths, with which the description's begins."""
         return stem_of(self.main)
 
     def __str__(self) -> str:
@@ -111,11 +101,12 @@ def find_files(model: StrPath, weights: StrPath | None = None) -> Files:
     """
     path = _in_folder(os.fspath(model))
     stem = path if any(os.path.isfile(path + suffix) for suffix in SUFFIXES) else stem_of(path)  # "my.net" may be a stem
-    definition, caffemodel, net, onnx, compressed, description = (_existing(stem + suffix) for suffix in SUFFIXES)
+    paths = (stem + suffix for suffix in SUFFIXES)
+    definition, caffemodel, net, onnx, compressed, description = (path if os.path.isfile(path) else None for path in paths)
     own = path if path.endswith(_COMPLETE) and os.path.isfile(path) else None
     if weights is not None:
         given = os.fspath(weights)
-        if own is not None and not _same(own, given):
+        if own is not None and os.path.abspath(own) != os.path.abspath(given):
             raise ModelError(f"{own!r} has weights of its own, {given!r} cannot be used with it")
         if not os.path.isfile(given):
             what = f"network definition at {stem + '.prototxt'!r}" if definition is None else f"weights at {given!r}"
@@ -148,12 +139,12 @@ def is_model(model: str) -> bool:
 
 
 def reserved_by(*names: str | None) -> list[str]:
-    """Return the paths that no output may have: a model's files, found as by `find_files`, and those of the same stem."""
-    found = []
-    for name in (None if name is None else _in_folder(name) for name in names):
-        paths = [] if name is None else [*_of_name(name), *_of_name(stem_of(name))]
-        found += paths and [*paths, f"{stem_of(str(name))}.json"]
-    return found
+    """Return the paths that no output may have: the files that `find_files` returns, and those of the same stem."""
+    reserved = []
+    for name in (_in_folder(name) for name in names if name is not None):
+        paths = [*_of_name(name), *_of_name(stem_of(name))]
+        reserved += paths and [*paths, f"{stem_of(name)}.json"]
+    return reserved
 
 
 def _in_folder(path: str) -> str:
@@ -210,11 +201,3 @@ def named(path: str) -> Iterator[None]:
         yield
     except ModelError as error:
         raise type(error)(f"{path!r}: {error}") from error
-
-
-def _existing(path: str) -> str | None:
-    return path if os.path.isfile(path) else None
-
-
-def _same(one: str, other: str) -> bool:
-    return os.path.abspath(one) == os.path.abspath(other)
