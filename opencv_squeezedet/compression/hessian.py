@@ -22,11 +22,11 @@ class InputHessian:
     """The Hessian of a convolution's input, accumulated over pictures; all outputs of the convolution share it.
 
     `matrix`, (n, n) float64, is the sum of x x^T over all columns, for kernels of n = I * h * w weights per output, in C
-    order. The seed is that of the random choice of positions in large inputs.
+    order. Of large inputs some positions are chosen at random, always the same ones.
     """
 
-    def __init__(self, layer: Convolution, seed: int = 0) -> None:
-        self._layer, self._rng = layer, np.random.default_rng(seed)
+    def __init__(self, layer: Convolution) -> None:
+        self._layer, self._rng = layer, np.random.default_rng(0)
         self.matrix: Floats = np.zeros((1, 1))
 
     def add(self, blob: NDArray[np.float32]) -> None:

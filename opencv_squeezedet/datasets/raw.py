@@ -185,17 +185,11 @@ def _area(box: Sequence[float]) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """Return width and height of a picture that is upright, as `opencv_squeezedet.pictures.read_picture` gives it.
-
-    No pixels are read. ImportError without Pillow. OSError or ValueError if the file cannot be read, is not a picture, or has
-    too many pixels for Pillow.
-    """
-    return _header(path)[0]
-
-
 def _header(path: Path) -> tuple[tuple[int, int], bool]:
-    """Return the size of the upright picture, and whether EXIF turns the stored one on its side."""
+    """Return the size of the upright picture, as `read_picture` gives it, and whether EXIF turns the stored picture.
+
+    No pixels are read. OSError or ValueError if the file cannot be read, is not a picture, or has too many pixels for Pillow.
+    """
     with needs("eval", "train"):
         from PIL import Image
     try:
@@ -215,7 +209,7 @@ def _header(path: Path) -> tuple[tuple[int, int], bool]:
 
 
 def _exif_of_png(path: Path) -> bytes:
-    """What a PNG file has of EXIF, which OpenCV finds behind the pixels too; empty if it has none."""
+    """The EXIF of a PNG file, which OpenCV reads even behind the pixels; empty if there is none."""
     with path.open("rb") as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:

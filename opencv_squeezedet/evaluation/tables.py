@@ -17,9 +17,9 @@ _COLUMNS = (
 )
 
 
-def percent(value: float, digits: int = 1) -> str:
+def percent(value: float) -> str:
     """Return a fraction as a percentage, and a dash for NaN."""
-    return "-" if math.isnan(value) else f"{100 * value:.{digits}f}"
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"
 
 
 def share(part: int, whole: int) -> float:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opencv_squeezedet.boxes import iou_xyxy
 from opencv_squeezedet.files import read_whole, real_path, write_whole
 from opencv_squeezedet.preprocess import MOST_SIDE
 from opencv_squeezedet.training.example import Example, read_or_blank
-from opencv_squeezedet.training.predictions import pairwise_iou_xyxy
 from opencv_squeezedet.training.teacher import SelectedClasses, SoftDetections, Teacher
 
 LEAST_SCORE = 0.2  # boxes with a lower score are not kept
@@ -139,7 +139,7 @@ class PseudoLabels:
         xyxy, scores = self.by_name[example.path.name][2]
         if not len(xyxy):
             return example
-        iou = pairwise_iou_xyxy(example.xyxy, xyxy)
+        iou = iou_xyxy(example.xyxy, xyxy)
         classes = example.classes
         if len(example.xyxy):
             best = iou.argmax(1)
@@ -180,5 +180,4 @@ class PseudoLabels:
 
 def _normalized(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scores (N, C) as distributions over the classes."""
-    normalized: NDArray[np.float32] = scores / np.maximum(scores.sum(1, keepdims=True), np.float32(1e-6))
-    return normalized
+    return np.asarray(scores / np.maximum(scores.sum(1, keepdims=True), np.float32(1e-6)), np.float32)

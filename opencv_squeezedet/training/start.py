@@ -92,7 +92,9 @@ def keep_head_rows(model: TorchNetwork, config: HeadConfig, start: str) -> tuple
     """
     head, channels = _start_head(start), logit_channels(model.network)
     anchors, classes = len(config.anchors), len(config.labels)
-    if head is None or head.delta_order != config.delta_order or not _same_anchors(head, config):
+    if head is None or head.delta_order != config.delta_order or len(head.anchors) != anchors:
+        return ()
+    if not np.allclose(head.anchors, config.anchors, rtol=1e-3):
         return ()
     weights = {_plain_name(name): blobs for name, blobs in start_weights(start).items()}
     blobs = weights.get(_plain_name(channels.layer), ())
@@ -110,10 +112,6 @@ def keep_head_rows(model: TorchNetwork, config: HeadConfig, start: str) -> tuple
             for new_row, old_row in known:
                 parameter[new_row : anchors * classes : classes] = old[old_row : anchors * old_classes : old_classes]
     return tuple(config.labels[i] for i, _ in known)
-
-
-def _same_anchors(head: HeadConfig, config: HeadConfig) -> bool:
-    return len(head.anchors) == len(config.anchors) and np.allclose(head.anchors, config.anchors, rtol=1e-3)
 
 
 def start_anchors(recipe: Recipe) -> Sequence[tuple[float, float]]:
