@@ -80,24 +80,12 @@ class Files:
 
 
 def find_files(model: StrPath, weights: StrPath | None = None) -> Files:
-    """Find the files of a model.
+    """Find the files of a model, given its stem ``NAME``, one of the files, or the folder of a training.
 
-    FileNotFoundError if there is no such network, or no such weights. ModelError if weights are given for a file that has its
-    own.
-
-    Parameters
-    ----------
-    model : path
-        The stem ``NAME``, one of the files, or the folder of a training. ``NAME.onnx``, ``NAME.net`` and ``NAME.sdz`` mean
-        that file even if others are beside it.
-    weights : path, optional
-        The weights, if their stem is different.
-
-    Returns
-    -------
-    Files
-        Caffe's definition and weights if both exist; else the ONNX file; else the ``.sdz``; else the definition or the
-        weights alone.
+    ``NAME.onnx``, ``NAME.net`` and ``NAME.sdz`` mean that file even if others are beside it. Otherwise these are Caffe's
+    definition and weights if both exist; else the ONNX file; else the ``.sdz``; else the definition or the weights alone.
+    ``weights`` is the path of weights with another stem. FileNotFoundError if there is no such network, or no such weights;
+    ModelError if weights are given for a file that has its own.
     """
     path = _in_folder(os.fspath(model))
     stem = path if any(os.path.isfile(path + suffix) for suffix in SUFFIXES) else stem_of(path)  # "my.net" may be a stem

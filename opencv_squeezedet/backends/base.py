@@ -29,21 +29,9 @@ Inputs = NDArray[np.float32] | Mapping[str, NDArray[np.float32]]
 class Backend(ABC):
     """A network that is ready to run; one forward pass at a time, under a lock.
 
-    Parameters
-    ----------
-    net : cv2.dnn.Net or onnxruntime.InferenceSession
-        The library's network.
-    name : str
-        The network's name in error messages.
-    blobs : sequence of str
-        The names of the blobs that `forward` returns.
-
-    Attributes
-    ----------
-    check_input : function or None
-        Returns the problem with an input of (width, height), or None, before anything runs.
-    lock : threading.Lock
-        Held while the network runs; hold it to use ``net`` yourself.
+    ``net`` is the library's network, and ``name`` its name in error messages. ``blobs`` has the names of the blobs that
+    `forward` returns. ``lock`` is held while the network runs; hold it to use ``net`` yourself. ``check_input``, if there is
+    one, returns the problem with an input of (width, height), or None, before anything runs.
     """
 
     check_input: Callable[[tuple[int, int] | None], str | None] | None = None

@@ -29,18 +29,11 @@ class InputError(ValueError):
 
 
 class InputSlice(NamedTuple):
-    """A picture, or consecutive pictures in one row group of a Parquet file.
+    """A picture, or consecutive pictures in one row group of a Parquet file, at a ``location``.
 
-    Parameters
-    ----------
-    location : str
-        A picture, or a Parquet file.
-    row_group : int
-        Index of the Parquet file's row group; -1 for a picture.
-    first, pictures : int
-        First row in the Parquet file, and number of rows; 0 and 1 for a picture.
-    size, modified : int
-        Bytes, and nanoseconds since 1970; -1 if unknown. Used to detect modified files.
+    ``row_group`` is the index of the row group, -1 for a picture; ``first`` and ``pictures`` are its first row and the number
+    of rows, 0 and 1 for a picture. ``size`` in bytes and ``modified`` in nanoseconds since 1970 detect modified files; -1 if
+    unknown.
     """
 
     location: str

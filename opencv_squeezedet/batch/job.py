@@ -49,14 +49,8 @@ class JobError(ValueError):
 class JobSettings:
     """The settings that determine a job's results, which cannot change until it is finished.
 
-    Parameters
-    ----------
-    model, options : str, dict
-        The model's fingerprint, see `Model`, and the options of detection.
-    column, format : str or None, {"parquet", "jsonl"}
-        The picture column of Parquet inputs, and the format of the output.
-    part : int
-        Number of pictures per part; the last part may have fewer.
+    ``model`` is the model's fingerprint, see `Model`; ``options`` are those of detection, ``column`` is the picture column of
+    Parquet inputs, ``format`` that of the output, and ``part`` the number of pictures per part; the last part may have fewer.
     """
 
     model: str

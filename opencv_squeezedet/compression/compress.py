@@ -64,26 +64,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Compressed:
-    """A compressed network.
+    """A compressed network: the ``content`` of the ``.sdz`` file, and the models before and after.
 
-    Parameters
-    ----------
-    content : bytes
-        Of the ``.sdz`` file.
-    original, model : Model
-        The model before, and after.
-    rows : tuple of LayerRow
-        The table; the last row is the total.
-    choices : dict
-        Each layer's density and bits.
-    curves : dict
-        For each layer the output error after the removal of each fraction of `REMOVED`; empty without pictures.
-    errors : dict
-        The output error after each stage; empty without pictures.
-    agreement : float or None
-        The fraction of the pictures for which a classifier's first class is unchanged.
-    accuracies : dict
-        The VOC07 mAP after each stage; empty if it was not measured.
+    ``rows`` is the table, whose last row is the total, and ``choices`` has each layer's density and bits. ``curves`` has for
+    each layer the output error after the removal of each fraction of `REMOVED`, ``errors`` the output error after each stage;
+    both are empty without pictures. ``agreement`` is the fraction of the pictures for which a classifier's first class is
+    unchanged, and ``accuracies`` has the VOC07 mAP after each stage; empty if it was not measured.
     """
 
     content: bytes

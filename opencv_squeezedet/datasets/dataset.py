@@ -96,22 +96,9 @@ class Dataset:
         return counts
 
     def random_split(self, share: float) -> tuple[Dataset, Dataset]:
-        """Divide the pictures at random, in the same way each time.
+        """Divide the pictures at random, in the same way each time, into the rest and a held-out share between 0 and 1.
 
-        Parameters
-        ----------
-        share : float
-            The share to hold out, between 0 and 1.
-
-        Returns
-        -------
-        (Dataset, Dataset)
-            The rest and the held-out pictures, both in the order of the data set.
-
-        Raises
-        ------
-        ValueError
-            If the share is not between 0 and 1, or there is one picture only.
+        Both are in the order of the data set. ValueError if the share is not between 0 and 1, or there is only one picture.
         """
         if not 0 < share < 1:
             raise ValueError(f"a share between 0 and 1 was expected, got {share}")

@@ -52,19 +52,9 @@ class Step:
 class Network:
     """A network; its layers are in the order they run.
 
-    Parameters
-    ----------
-    name : str
-        The network's name.
-    input_name : str
-        The first input's name.
-    input_shape : tuple of int
-        Its shape; of pictures (N, C, H, W).
-    layers : tuple of Layer
-        The layers. Each blob that a layer reads is an input or a top of an earlier layer; each that it writes is new, or one
-        that it reads and works on in place.
-    more_inputs : tuple of (str, tuple of int)
-        The names and shapes of further inputs.
+    Each blob that a layer reads is an input or a top of an earlier layer; each that it writes is new, or one that it reads and
+    works on in place. The first input has a name and a shape, (N, C, H, W) if it is of pictures; ``more_inputs`` has names and
+    shapes of further inputs.
     """
 
     name: str

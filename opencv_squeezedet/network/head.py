@@ -41,17 +41,9 @@ class Head:
 def head_of(network: Network, outputs: OutputRefs | None = None) -> Head:
     """Derive the head from the shapes of the three blobs.
 
-    Parameters
-    ----------
-    network : Network
-        The network.
-    outputs : mapping, optional
-        For each of `BLOBS`, (layer, index of its top), or a top's name. Default: the tops that have the blobs' names.
-
-    Raises
-    ------
-    ModelError
-        If a blob is missing, or two do not fit each other; the message names the layer, what it gives, and what was expected.
+    ``outputs`` has for each of `BLOBS` (layer, index of its top), or a top's name; default: the tops that have the blobs'
+    names. ModelError if a blob is missing, or two do not fit each other; the message names the layer, the shape and what was
+    expected.
     """
     tops = {blob: _blob_top(network, blob, outputs) for blob in BLOBS}
     shapes = {blob: step.tops[top] for blob, (step, top) in tops.items()}

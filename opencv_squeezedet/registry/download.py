@@ -35,22 +35,12 @@ class _PassingError(Exception):
 
 
 def download(addresses: Iterable[str], path: Path, *, check: Callable[[Path], str | None], most: int, timeout: float) -> None:
-    """Fetch a file from the first address that has it.
+    """Fetch a file from the first address (an ``http``, ``https`` or ``file`` URL, or a path) that has it, atomically.
 
     One process at a time does this; the others wait, and then use the file it fetched. The file grows under the name
-    ``path + ".part"``. If the transfer is interrupted, that file stays behind and the next call resumes it. FetchError, with
-    the reason at each address, if none has the file; OSError if it cannot be written.
-
-    Parameters
-    ----------
-    addresses : iterable of str
-        URLs (``http``, ``https``, ``file``) and paths.
-    path : Path
-        The file; an existing one is replaced atomically.
-    check : function
-        Returns the fault of a file, or None.
-    most, timeout
-        Maximum size in bytes; seconds to wait for a silent server.
+    ``path + ".part"``. If the transfer is interrupted, that file stays behind and the next call resumes it. ``check`` returns
+    the fault of a file, or None; ``most`` is its maximum size in bytes, ``timeout`` the seconds to wait for a silent server.
+    FetchError, with the reason at each address, if none has the file; OSError if it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f"{path.name}.lock")):

@@ -18,13 +18,8 @@ from opencv_squeezedet.training.parallel import BatchNorm, dropout
 class TorchNetwork(nn.Module):
     """Runs a network's layers one after the other.
 
-    Parameters
-    ----------
-    network : Network
-        The description.
-    normalized : collection of str
-        Convolutions that get batch normalisation while they are trained; `weights` folds it into their blobs, so that the
-        description does not change.
+    The convolutions in ``normalized`` get batch normalisation while they are trained; `weights` folds it into their blobs, so
+    that the description does not change.
     """
 
     def __init__(self, network: Network, normalized: Collection[str] = ()) -> None:

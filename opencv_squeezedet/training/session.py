@@ -353,16 +353,9 @@ class Training:
         return mean.to(self.trainer.device).eval()
 
     def write(self, stem: Path, *, calibration: Calibration | None = None, half: bool = True) -> list[Path]:
-        """Write the network that measured best as a model: ``.prototxt``, ``.caffemodel``, ``.onnx`` and ``.json``.
+        """Write the network that measured best as a model: ``stem.prototxt``, ``.caffemodel``, ``.onnx`` and ``.json``.
 
-        Parameters
-        ----------
-        stem : Path
-            The files' common stem.
-        calibration : Calibration, optional
-            The result of `calibrate`.
-        half : bool
-            Whether to store weights in float16, at half the size.
+        ``calibration`` is the result of `calibrate`. With ``half``, weights are stored in float16, at half the size.
         """
         weights, config = self._chosen().weights(), self.config
         if calibration is not None:
