@@ -143,7 +143,7 @@ class SqueezeNet:
         self.activated = self._gives_probabilities()
 
     def classify(self, image: Picture, top: SupportsIndex = 5) -> Classes:
-        """Return the most probable classes of a picture, at most ``top``; equal ones by index.
+        """Return the most probable classes of a picture, at most ``top``; equal probabilities by index.
 
         The picture is any that `SqueezeDet.detect` accepts; TypeError or ValueError for another, or for a wrong ``top``.
         """

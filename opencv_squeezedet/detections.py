@@ -186,7 +186,7 @@ class Detections:
     def from_supervision(detections: Any, names: Sequence[str] | None = None) -> Detections:
         """Return Detections from ``supervision.Detections``, highest confidence first.
 
-        Missing confidences become 1, missing class ids 0. The label table is by default the one stored by `to_supervision`, or
+        Missing confidences become 1, missing class ids 0. The label table is by default that stored by `to_supervision`, or
         the class names in ``data``.
         """
         return Detections(*export.from_supervision(detections, None if names is None else tuple(names)))

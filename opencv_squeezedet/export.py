@@ -146,7 +146,7 @@ def from_supervision(
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], tuple[str, ...]]:
     """Return the parts of `Detections`, highest confidence first, from ``supervision.Detections``.
 
-    The label table is ``names``, or the one `to_supervision` stored in the metadata, or built from the data's class names.
+    The label table is ``names``, or that which `to_supervision` stored in the metadata, or built from the data's class names.
     """
     count = len(detections)
     class_id = np.zeros(count, int) if detections.class_id is None else np.asarray(detections.class_id, int)

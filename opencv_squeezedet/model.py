@@ -248,7 +248,7 @@ class Model:
         Raises
         ------
         ModelError
-            If a layer does not allow the size; the message names the layer and, if there is one, the nearest size that fits.
+            If a layer does not allow the size; the message names the layer and, if possible, the nearest size that fits.
             `UnknownLayerError` if this package does not describe all layers.
         TypeError, ValueError
             If ``size`` is not two positive integers.
@@ -358,7 +358,7 @@ class Model:
         Raises
         ------
         ModelError
-            If the suffix is another one, the format cannot store the network, or float16 cannot hold the weights.
+            If the suffix is unknown, the format cannot store the network, or float16 cannot hold the weights.
         OSError
             If a file cannot be written.
         """
@@ -440,7 +440,7 @@ def detector_parts(head: HeadConfig | None, preprocess: Preprocess | None) -> tu
     return head, made
 
 
-_NEAR = 64  # pixels by which a suggested side may differ from the one asked for
+_NEAR = 64  # largest difference of a suggested side from the requested side, in pixels
 
 
 def _nearest_size(network: Network, size: tuple[int, int]) -> str:

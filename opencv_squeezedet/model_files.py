@@ -122,7 +122,7 @@ def _complete(path: str, description: str | None) -> Files:
 
 
 def is_model(model: str) -> bool:
-    """Whether there is a file of this name, or of this stem and one of `SUFFIXES`."""
+    """Whether there is a file of this name, or of this stem and a suffix in `SUFFIXES`."""
     return bool(_of_name(model)) or _in_folder(model) != model
 
 
@@ -145,7 +145,7 @@ def _of_name(name: str) -> list[str]:
 
 
 def stem_of(path: str) -> str:
-    """Return the common part of the names of a model's files, for one of them or for the stem itself."""
+    """Return the common part of the names of a model's files, for a file or for the stem itself."""
     root, suffix = os.path.splitext(path)
     return root if suffix in SUFFIXES else path
 
@@ -162,7 +162,7 @@ Read = Callable[[str, int], bytes]
 
 
 def read_file(path: str, most: int = MOST_BYTES) -> bytes:
-    """Return the content of one of a model's files; ModelError if it is empty, larger than ``most`` bytes, or no such file."""
+    """Return the content of a model's file; ModelError if it is empty, larger than ``most`` bytes, or no such file."""
     with open(path, "rb") as file:
         if (size := os.fstat(file.fileno()).st_size) > most:
             raise ModelError(f"{path!r}: a file of at most {most} bytes was expected, it has {size}")

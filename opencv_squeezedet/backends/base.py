@@ -162,7 +162,7 @@ def no_top(layer: str, tops: int, top: int, blob: str) -> ModelError:
 
 
 def check_target(target: str, available: Sequence[str]) -> None:
-    """Raise a ValueError if a target is not one of those that a backend has on this machine."""
+    """Raise a ValueError if a target is not available in a backend on this machine."""
     if target not in available:
         raise ValueError(f"target must be one that is available here: {', '.join(map(repr, available))}; got {target!r}")
 

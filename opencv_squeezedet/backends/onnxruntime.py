@@ -51,7 +51,7 @@ def onnxruntime_targets() -> dict[str, str]:
     """Return the targets that this onnxruntime has, with its names for them; ImportError where it is not installed."""
     end = "ExecutionProvider"
     names = _onnxruntime().get_available_providers()
-    return {name.removesuffix(end).lower(): name for name in names if name != f"Azure{end}"}  # that one is a service
+    return {name.removesuffix(end).lower(): name for name in names if name != f"Azure{end}"}  # Azure is a service
 
 
 def _session(content: bytes, name: str, target: str) -> Any:

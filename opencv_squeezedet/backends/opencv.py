@@ -135,7 +135,7 @@ def wrap_net(net: cv2.dnn.Net, outputs: OutputRefs | None) -> CaffeNet | OnnxNet
 
 
 def set_target(net: cv2.dnn.Net, target: str) -> None:
-    """Let a network run on one of `opencv_targets`; ValueError for another."""
+    """Select the target, a name in `opencv_targets`; ValueError for another."""
     check_target(target, opencv_targets())
     backend_id, target_id = _backend_and_target(target)
     with silent_opencv():
@@ -159,7 +159,7 @@ _OPENCV_TARGETS = {
 
 
 def opencv_targets() -> list[str]:
-    """Return the targets that this OpenCV has on this machine; for another one it would quietly take the processor."""
+    """Return the targets that this OpenCV has on this machine; for others it would silently take the processor."""
     if HAS_GRAPH_ENGINE:  # OpenCV 5 logs that it ignores targets
         return ["cpu"]
     return [name for name in _OPENCV_TARGETS if _opencv_has(*_backend_and_target(name))]

@@ -144,12 +144,12 @@ class Detect:
         Parameters
         ----------
         rows : dict of arrays or lists, pandas.DataFrame or pyarrow.Table
-            With the column of the pictures. If that is another one, a column ``path`` is copied to the result.
+            With the column of the pictures. If that is another column, ``path`` is copied to the result.
 
         Raises
         ------
         KeyError
-            If the column of the pictures, or one in ``keep``, is missing.
+            If the column of the pictures, or a column in ``keep``, is missing.
         """
         table = self.table(rows)
         if isinstance(rows, pa.Table):

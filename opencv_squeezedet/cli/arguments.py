@@ -70,7 +70,7 @@ def input_size(text: str) -> tuple[int, int]:
 
 
 def add_model(add: Add) -> None:
-    """Add the options that name a detector: the embedded one by default."""
+    """Add the options that name a detector, by default the embedded model."""
     add("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: embedded)")
     add_weights(add)
 
@@ -108,7 +108,7 @@ def add_postprocessing(add: Add, *, threshold: float | None = None) -> None:
     vote = "box voting: average each kept box with the candidates that overlap it by more than this IoU"
     add("--vote", **iou, help=f"{vote} {own}")
     add("--cross-class", **iou, help=f"demote overlapping boxes of other classes above this IoU {own}")
-    candidates = "make every class of an anchor a candidate, not only the best one"
+    candidates = "make every class of an anchor a candidate, not only the best class"
     add("--multi-label", action="store_true", help=f"{candidates} {own}")
     add("--top-n", type=positive, metavar="N", help=f"number of candidates that enter NMS {own}")
     add("--agnostic", action="store_true", help=f"apply NMS across classes {own}")

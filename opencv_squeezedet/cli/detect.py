@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _stop_asked() -> Iterator[list[int]]:
-    """Record the first Ctrl-C or SIGTERM, so that frames in progress are finished; a second one acts as usual."""
+    """Record the first Ctrl-C or SIGTERM, so that frames in progress are finished; a second signal acts as usual."""
     stopped: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
         yield stopped
@@ -196,7 +196,7 @@ def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
 
 
 def _known_labels(names: list[str], labels: Sequence[str]) -> list[str]:
-    """Return the model's spelling of class names; CommandError if the model lacks one."""
+    """Return the model's spelling of class names; CommandError if the model lacks a class."""
     spelled = {label.casefold(): label for label in labels}
     for name in names:
         if name not in labels and name.casefold() not in spelled:

@@ -161,10 +161,9 @@ def _print(evaluation: Evaluation, diagnosis: Diagnosis, done: Run | None) -> No
     )
     costs = ", ".join(f"{error.name} {percent(error.cost)}" for error in diagnosis.errors)
     print(f"mAP (VOC10) lost to each type of error: {costs}")
-    found = ", ".join(f"{size.name} {percent(share(size.found_at_best, size.objects))}" for size in diagnosis.sizes)
-    print(
-        f"recall at that threshold by object size: {found}; expected calibration error: {percent(diagnosis.calibration_error)}"
-    )
+    recalls = ", ".join(f"{size.name} {percent(share(size.found_at_best, size.objects))}" for size in diagnosis.sizes)
+    error = percent(diagnosis.calibration_error)
+    print(f"recall at that threshold by object size: {recalls}; expected calibration error: {error}")
     if done is not None and (milliseconds := done.stages.milliseconds()):  # none if no picture could be read
         stages = ", ".join(f"{stage} {times['p50']:.1f}" for stage, times in milliseconds.items())
         print(f"{done.pictures_per_second:.1f} pictures/s with {done.workers} workers; median ms: {stages}")

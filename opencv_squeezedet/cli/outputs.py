@@ -46,7 +46,7 @@ def write_yolo(folder: Path, seen: Seen) -> None:
 
 
 def write_yolo_names(folder: Path, names: tuple[str, ...]) -> None:
-    """Write the label table as YOLO's ``data.yaml``; ValueError if a different one exists."""
+    """Write the label table as YOLO's ``data.yaml``; ValueError if a different file exists."""
     rows = "".join(f"  {i}: {_in_yaml(name)}\n" for i, name in enumerate(names))
     content, path = f"nc: {len(names)}\nnames:\n{rows}".encode(), folder / "data.yaml"
     if has_content(path, content):

@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 
 def kernels_of(model: Model) -> dict[str, Kernel]:
-    """Return the kernel of each trained layer that has one; the slopes of PReLU, a number for each channel, are none."""
+    """Return the kernels of trained layers by layer; the slopes of PReLU, a number for each channel, are not a kernel."""
     steps = (step for step in model.network.trained() if len(step.weights[0]) > 1)
     return {step.layer.name: model.weights[step.layer.name][0] for step in steps}
 

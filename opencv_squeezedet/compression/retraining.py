@@ -1,4 +1,4 @@
-"""Compression with fine-tuning between its stages: kept weights adapt to the pruned ones, shared weights move together."""
+"""Compression with fine-tuning between its stages: kept weights adapt to pruning, shared weights move together."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _mask(kernel: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def _groups(kernel: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The groups of shared weights: one for each value."""
+    """The groups of shared weights: a group for each value."""
     _, codes = np.unique(np.where(kernel == 0, np.float32(0), kernel), return_inverse=True)
     codes = codes.reshape(kernel.shape) + 1
     return np.where(kernel == 0, 0, codes)
@@ -188,7 +188,7 @@ def hold(parameter: nn.Parameter, group_of_each: NDArray[np.int64], optimizer: t
 
 
 def _joined(shared: Weights, trained: Weights, names: Iterable[str]) -> Weights:
-    """The trained weights with one float16 value for each value of the shared ones; biases are rounded to float16."""
+    """The trained weights with a float16 value for each value of the shared weights; biases are rounded to float16."""
     joined = dict(trained)
     for name in names:
         kernel, *others = trained[name]
@@ -205,7 +205,7 @@ def _joined(shared: Weights, trained: Weights, names: Iterable[str]) -> Weights:
 
 @dataclass(frozen=True)
 class _Stages:
-    """Trains and evaluates stages; finished ones are read from the folder."""
+    """Trains and evaluates stages; finished stages are read from the folder."""
 
     network: Network
     head: HeadConfig

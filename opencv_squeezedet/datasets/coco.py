@@ -153,7 +153,7 @@ def _add_object(raw: Raw, annotation: Any, categories: dict[str, str], objects: 
 
 
 def _box(annotation: dict[str, Any], problems: Problems) -> tuple[float, float, float, float]:
-    """Return an annotation's box; if it is empty, the one around the polygons."""
+    """Return an annotation's box; if it is empty, the box around the polygons."""
     box, polygons = annotation.get("bbox"), annotation.get("segmentation")
     if (not box or not all(box[2:])) and polygons and isinstance(polygons, list):
         rings = polygons if isinstance(polygons[0], list) else [polygons]

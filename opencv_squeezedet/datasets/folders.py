@@ -83,7 +83,7 @@ class AnnotationFolders:
         return raw
 
     def _picture(self, annotation: Path, named: str) -> Path:
-        """Return the picture of a file: the one of its name, or of the name in it; of several the nearest one.
+        """Return the picture of a file's name, or of the name in the file; of several the nearest.
 
         ValueError if several are equally near.
         """
@@ -124,7 +124,7 @@ def shared_parts(first: Sequence[str], second: Sequence[str]) -> int:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and its subfolders, through links too, each folder once; hidden ones are skipped."""
+    """Yield the files in a folder and its subfolders, through links too, each folder once; hidden names are skipped."""
     seen = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         status = os.stat(parent)

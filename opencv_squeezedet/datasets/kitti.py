@@ -13,12 +13,12 @@ from opencv_squeezedet.datasets.folders import AnnotationFolders
 from opencv_squeezedet.datasets.problems import Problems
 from opencv_squeezedet.datasets.raw import RawObject, RawPicture
 
-_COLUMNS = (15, 16)  # the last one is a score, which only results have
+_COLUMNS = (15, 16)  # the last column is a score, which only results have
 _LEAST_HEIGHT, _MOST_OCCLUDED, _MOST_TRUNCATED = 25, 2, 0.5  # of KITTI's level "hard"
 
 
 def labels_folder(folder: Path) -> Path | None:
-    """Return the folder of the labels, if there is one."""
+    """Return the folder of the labels, if any."""
     return next((path for path in (folder / "label_2", folder / "training" / "label_2") if path.is_dir()), None)
 
 

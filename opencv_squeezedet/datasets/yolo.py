@@ -100,7 +100,7 @@ def _files(path: Path, labels: Sequence[str] | None, problems: Problems) -> _Fil
 
 
 def _description(folder: Path) -> Path | None:
-    """Return the only YAML file of a folder, or of several the only one with class names; ValueError if several have them."""
+    """Return the only YAML file of a folder, or the only YAML file with class names; ValueError if several have them."""
     paths = sorted(path for suffix in ("yaml", "yml") for path in folder.glob(f"*.{suffix}"))
     if len(paths) > 1:
         paths = [path for path in paths if isinstance(content := _parsed(path), dict) and "names" in content]

@@ -67,7 +67,7 @@ def _truth(dataset: Dataset) -> dict[str, Any]:
 
 
 def _results(detections: Sequence[Detections]) -> list[dict[str, Any]]:
-    rows = [row for image_id, found in enumerate(detections, start=1) for row in found.to_coco(image_id)]
+    rows = [row for image_id, of_picture in enumerate(detections, start=1) for row in of_picture.to_coco(image_id)]
     return rows or [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 0, 0], "score": 0.0}]  # the library rejects an empty list
 
 

@@ -68,7 +68,7 @@ def draw_matches(
 ) -> NDArray[np.uint8]:
     """Draw hits, errors and missed objects in different colours, and all true boxes in white, on a copy of a scaled picture.
 
-    Of difficult objects only the true box is drawn, and of ignored regions a grey one.
+    Of difficult objects only the true box is drawn, and ignored regions are grey.
     """
     image = image.copy()
     for boxes, colour in ((truth.ignored, _IGNORED), (truth.xyxy, TRUTH)):

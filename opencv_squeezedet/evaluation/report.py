@@ -16,7 +16,7 @@ from opencv_squeezedet.evaluation.run import Run
 from opencv_squeezedet.evaluation.tables import means, percent, share
 from opencv_squeezedet.report_page import page, photo, plot, section, table
 
-_PICTURES = 12  # best ones, and worst ones
+_PICTURES = 12  # of the best, and of the worst
 _MOST_PROBLEMS = 200
 
 

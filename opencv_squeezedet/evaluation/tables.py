@@ -34,7 +34,7 @@ def to_json(evaluation: Evaluation, run: Run | None = None, diagnosis: Diagnosis
 
 
 def to_csv(evaluation: Evaluation) -> str:
-    """Return one line per class and one of mean average precisions, as fractions; missing numbers are empty cells."""
+    """Return a line per class and a line of mean average precisions, as fractions; missing numbers are empty cells."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_COLUMNS)

@@ -132,9 +132,9 @@ def squeezedet_lite(classes: int = 20, anchors: int = 9, input_size: tuple[int, 
 def squeezedet_pyramid(classes: int = 20, anchors: int = 9, input_size: tuple[int, int] = (416, 416)) -> Network:
     """Return a SqueezeDet on the v1.1 trunk that combines three depths; parameters as for `squeezedet_gsoc`.
 
-    Large objects need more context than the trunk's last map has, and small ones need finer features. A map at half its
+    Large objects need more context than the trunk's last map has, and small objects need finer features. A map at half its
     resolution, in which two dilated fire modules (Yu and Koltun, arXiv:1511.07122) with a bypass see the whole picture, is
-    scaled up by a deconvolution; one at twice its resolution is scaled down by a strided convolution; and a fire module
+    scaled up by a deconvolution; a map at twice its resolution is scaled down by a strided convolution; and a fire module
     combines the three. Its first grid axis is the picture's x.
     """
     net = _Builder("SqueezeDetPyramid", input_size, _LITE)
@@ -232,8 +232,8 @@ class Architecture:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    one.name: one
-    for one in (
+    architecture.name: architecture
+    for architecture in (
         Architecture(name="squeezenet-v1.0", build=squeezenet_v1_0, task="classifier"),
         Architecture(name="squeezenet-v1.1", build=squeezenet_v1_1, task="classifier"),
         Architecture(name="squeezenet-gsoc", build=squeezenet_gsoc, task="classifier"),
@@ -248,7 +248,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 """Every network of the family, by its name."""
 
-TRAINABLE: dict[str, Architecture] = {one.trained_as: one for one in ARCHITECTURES.values() if one.trained_as is not None}
+TRAINABLE: dict[str, Architecture] = {each.trained_as: each for each in ARCHITECTURES.values() if each.trained_as is not None}
 """Those that can be trained, by the name that `training.Recipe` takes; the first is the default."""
 
 
@@ -264,7 +264,7 @@ class _Names:
         self._relu = relu
 
     def relu(self, layer: str) -> str:
-        """The activation's name: the prefix comes after the slash in the layer's name, if there is one."""
+        """The activation's name: the prefix comes after the slash in the layer's name, if any."""
         group, slash, name = layer.rpartition("/")
         return f"{group}{slash}{self._relu}_{name}"
 
@@ -276,7 +276,7 @@ _SHUFFLE = _Names("", "", "", "", "relu", slope=0.1)  # it has no fire modules
 
 
 class _Builder:
-    """Collects layers; each reads the previous one's top by default."""
+    """Collects layers; each reads the previous layer's top by default."""
 
     def __init__(self, name: str, input_size: tuple[int, int], names: _Names) -> None:
         width, height = _checks.size("input_size", input_size)
@@ -380,7 +380,7 @@ class _Builder:
         )
 
     def separable(self, name: str, channels: int, kernel: int, *, stride: int = 1, bottom: str | None = None) -> str:
-        """A depthwise convolution and a 1x1 one."""
+        """A depthwise convolution and a 1x1 convolution."""
         self.depthwise(f"{name}_dw", channels, kernel, stride=stride, bottom=bottom or self._top, relu=True)
         return self.convolution(name, channels, 1)
 

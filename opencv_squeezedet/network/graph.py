@@ -52,9 +52,9 @@ class Step:
 class Network:
     """A network; its layers are in the order they run.
 
-    Each blob that a layer reads is an input or a top of an earlier layer; each that it writes is new, or one that it reads and
-    works on in place. The first input has a name and a shape, (N, C, H, W) if it is of pictures; ``more_inputs`` has names and
-    shapes of further inputs.
+    Each blob that a layer reads is an input or a top of an earlier layer; each that it writes is new, or a blob that it reads
+    and works on in place. The first input has a name and a shape, (N, C, H, W) if it is of pictures; ``more_inputs`` has names
+    and shapes of further inputs.
     """
 
     name: str
@@ -72,8 +72,8 @@ class Network:
     def steps(self) -> tuple[Step, ...]:
         """The layers with their shapes.
 
-        ModelError if two inputs or two layers share a name, a layer's bottoms are missing or do not fit it, one of its tops is
-        neither new nor one of its bottoms, or it takes the network beyond `MOST_VALUES` or `MOST_WORK`; the message names the
+        ModelError if two inputs or two layers share a name, a layer's bottoms are missing or do not fit it, a top is neither
+        new nor a bottom of the layer, or it takes the network beyond `MOST_VALUES` or `MOST_WORK`; the message names the
         layer.
         """
         blobs = self.inputs

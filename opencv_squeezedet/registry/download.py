@@ -22,7 +22,7 @@ with needs("fetch", what="fetching"):
 
 ATTEMPTS = 4
 BACKOFF = 0.5
-"""Seconds before the second attempt; twice as many before each further one."""
+"""Seconds before the second attempt; twice as many before each further attempt."""
 
 _PIECE = 1 << 14  # unpacked it may be a thousand times as much
 _PACKED = ("", "identity", "gzip", "deflate")  # in two layers it may be a million times as much
@@ -31,7 +31,7 @@ _PASSING = {408, 425, 429}  # and all from 500 up: errors that may soon pass
 
 
 class _PassingError(Exception):
-    """An attempt failed for a reason that may have passed by the next one."""
+    """An attempt failed for a reason that may have passed by the next attempt."""
 
 
 def download(addresses: Iterable[str], path: Path, *, check: Callable[[Path], str | None], most: int, timeout: float) -> None:

@@ -1,4 +1,4 @@
-"""The published models: which ones exist, and how a name becomes files; no file is used before its checksum is verified."""
+"""The published models, and their files by name; no file is used before its checksum is verified."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def find_network(model: StrPath, weights: StrPath | None = None, *, task: Task |
     """Find the files of a network: those of this name on disk, or else those of the published model of this name.
 
     The model is a path as for `find_files`, or a published name, whose weights are fetched if they are not available locally;
-    ``weights`` is the path of your own, if their stem is different or they replace the published ones. With a ``task``, a
+    ``weights`` is the path of your own, if their stem is different or they replace the published weights. With a ``task``, a
     published model must have it. FileNotFoundError if a file is missing; ModelError if the model has another task, or the file
     its own weights; FetchError and ImportError as for `fetch`.
     """
@@ -125,7 +125,7 @@ def fetch(name: str, *, cache: StrPath | None = None, timeout: float = 30.0) -> 
 
 
 def _addresses(entry: Entry) -> list[str]:
-    """URLs and paths of the file: the mirror's, if there is one, instead of the published ones."""
+    """URLs and paths of the file: those of the mirror, if any, instead of the published addresses."""
     from urllib.parse import quote  # keeps import fast
 
     mirror = os.environ.get(MIRROR)

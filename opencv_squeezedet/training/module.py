@@ -74,7 +74,7 @@ class TorchNetwork(nn.Module):
 
     def weights(self) -> Weights:
         """Return the blobs of each layer, batch normalisation folded in."""
-        weights = self.network.zero_weights()  # which has the fixed ones
+        weights = self.network.zero_weights()  # with the fixed weights
         return weights | {step.layer.name: self._folded(_key(step.layer.name)) for step in self.network.trained()}
 
     def _folded(self, key: str) -> list[NDArray[np.float32]]:
@@ -101,7 +101,7 @@ class TorchNetwork(nn.Module):
     def init_inputs(self, layers: Collection[str], blob: Tensor) -> None:
         """Scale the named layers' kernels as if each input channel had a mean square of 1, so that quiet channels count.
 
-        Channels that are 0 in this blob, but perhaps not in the next one, are scaled like the layer's average channel.
+        Channels that are 0 in this blob, but perhaps not in the next blob, are scaled like the layer's average channel.
         """
         statistics = [buffer.clone() for buffer in self.buffers()]
         self.train()._run_with(_scale_inputs, [self.filters[_key(name)] for name in layers], blob)  # as in the first step

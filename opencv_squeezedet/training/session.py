@@ -49,7 +49,7 @@ _CALIBRATED_ON = 1000  # at most this many pictures, whose logits are all in mem
 
 
 class Training:
-    """A training run in a folder; if the folder already holds one, it is resumed.
+    """A training run in a folder; a run that the folder already holds is resumed.
 
     Only one process at a time may train in a folder.
 
@@ -180,8 +180,8 @@ class Training:
         log_every : int
             Steps between rows of the log.
         save_seconds : float
-            Seconds between checkpoints. Another one is written at the end, when this generator is closed, and after Ctrl-C,
-            which takes effect between two steps.
+            Seconds between checkpoints. Another checkpoint is written at the end, when this generator is closed, and after
+            Ctrl-C, which takes effect between two steps.
 
         Raises
         ------
@@ -207,7 +207,7 @@ class Training:
             raise
 
     def seconds_left(self, every: int) -> float | None:
-        """Estimate how long `run` will take, measurements included, from the steps so far or from one timed step.
+        """Estimate how long `run` will take, measurements included, from the steps so far or from a timed step.
 
         None where several processes train.
         """

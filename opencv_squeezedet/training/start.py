@@ -53,7 +53,7 @@ def build_model(
     """Return the network to train, and the weights that its layers start with, by layer: ``start``, or ``recipe.start``.
 
     If the start model has other classes than ``labels``, its last layer is not among them; see `keep_head_rows`. Convolutions
-    without such weights, except the last one, get batch normalisation, so that they learn as fast as the others. With
+    without such weights, except the last layer, get batch normalisation, so that they learn as fast as the others. With
     ``recipe.normalized == "all"`` the others get it too; `TorchNetwork.init_batchnorm` makes it neutral at first.
     FileNotFoundError or ModelError if the weights cannot be read, or none of them fits a layer.
     """
@@ -115,7 +115,7 @@ def keep_head_rows(model: TorchNetwork, config: HeadConfig, start: str) -> tuple
 
 
 def start_anchors(recipe: Recipe) -> Sequence[tuple[float, float]]:
-    """Return the anchors that a training starts with: the recipe's, the start model's or the published ones.
+    """Return the anchors that a training starts with: the recipe's, the start model's or the published anchors.
 
     The start model's are used, in pixels, if it has as many as the published head, because its weights give deltas that refer
     to them at any input size. Published ones are scaled to the recipe's input size. FileNotFoundError or ModelError if
@@ -132,7 +132,7 @@ def start_anchors(recipe: Recipe) -> Sequence[tuple[float, float]]:
 
 
 def _start_head(start: str) -> HeadConfig | None:
-    """The head of a model; None for weights without one."""
+    """The head of a model; None for weights without a head."""
     return None if start.endswith(".npz") else Model.load(start).head
 
 

@@ -42,7 +42,7 @@ class Teacher(Protocol):
 
 
 class SelectedClasses:
-    """A teacher with some of its classes, by its names, and with NMS; ValueError if it lacks one of them."""
+    """A teacher with some of its classes, by its names, and with NMS; ValueError if it lacks a class."""
 
     def __init__(self, teacher: Teacher, labels: Sequence[str]) -> None:
         if unknown := [label for label in labels if label not in teacher.labels]:

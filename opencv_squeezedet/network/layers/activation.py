@@ -26,7 +26,7 @@ __all__ = ["Dropout", "PReLU", "ReLU", "Sigmoid", "Softmax"]
 _RATIO_AS_INPUT = 12
 """The opset from which on Dropout's ratio is an input."""
 _SOFTMAX_OF_ONE_AXIS = 13
-"""The opset before which Softmax takes all axes from the given one on as one."""
+"""The opset before which Softmax takes all axes from ``axis`` on as a single axis."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What every layer has: its shape rule, weights and costs; Caffe's options, ONNX, and torch."""
+"""The base of all layers: shape rule, weights and costs; Caffe's options, ONNX, and torch."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Layer(ABC):
     def keeps_batch(self, rank: int) -> bool:
         """Whether the first axis of its bottom, which has ``rank`` axes, stays the batch's, of any length.
 
-        By default all layers do so, except one whose option ``axis`` is that axis.
+        By default all layers do so, except those whose option ``axis`` is that axis.
         """
         return bool(getattr(self, "axis", 1) % rank)
 
@@ -134,7 +134,7 @@ class Layer(ABC):
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> Layer:
-        """Return the layer that a node of one of its operators is."""
+        """Return the layer of a node, whose operator is in `onnx`."""
         return cls(**node.blobs())
 
     @classmethod
@@ -185,7 +185,7 @@ class Layer(ABC):
     # ---- ONNX's nodes --------------------------------------------------------------------------------------------------
 
     def _chain(self, writer: OnnxWriter, *steps: tuple[str, float | None, float]) -> None:
-        """Write operators one after another, each with its constant; one whose constant is the last number is left out."""
+        """Write operators in a chain, each with its constant; an operator whose constant is the last number is left out."""
         value, left = writer.bottoms, [step for step in steps if step[1] != step[2]] or [("Identity", None, 0.0)]
         for op, constant, _ in left:
             part = op.lower()

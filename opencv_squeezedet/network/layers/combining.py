@@ -151,7 +151,7 @@ class Eltwise(Layer):
     onnx: ClassVar = {"Add": OnnxOperator(), "Sum": OnnxOperator()}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the bottoms' shape; one of a single row or column is repeated."""
+        """Return the bottoms' shape; a single row or column is repeated."""
         if len(bottoms) < 2 or len(self.coefficients) not in (0, len(bottoms)):
             raise self.error(f"two bottoms or more, and no coeff or one for each, were expected, got {len(bottoms)}")
         top = tuple(map(max, zip(*bottoms, strict=False)))
@@ -226,7 +226,7 @@ class Axpy(Layer):
 class Crop(Layer):
     """Caffe's Crop: the first bottom with the second's lengths from an axis on.
 
-    It begins at 0, at one offset, or at one for each axis.
+    It begins at 0, at one offset, or at an offset for each axis.
     """
 
     axis: int = 2

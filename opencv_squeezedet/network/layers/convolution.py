@@ -307,7 +307,7 @@ class Deconvolution(_Filter):
 class InnerProduct(Layer):
     """Caffe's InnerProduct: a matrix times the values of the axes from ``axis`` on.
 
-    OpenCV 4 takes a ``transposed`` matrix for one that is not.
+    OpenCV 4 ignores ``transposed``.
     """
 
     outputs: int

@@ -15,7 +15,7 @@ __all__ = ["BNLL", "ELU", "AbsVal", "Exp", "Log", "Mish", "Power", "ReLU6", "Sqr
 
 @dataclass(frozen=True, kw_only=True)
 class _Function(SameShape):
-    """A function that is one of ONNX's operators."""
+    """A function for which ONNX has an operator."""
 
     operator: ClassVar[str]
 

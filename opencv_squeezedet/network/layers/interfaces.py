@@ -117,7 +117,7 @@ class OnnxNode(Protocol):
         """Return its pads, which must be the same on both sides."""
 
     def take_pad(self) -> Pair:
-        """Replace its first input by the input of the Pad node that makes it, if one does, and return the pads."""
+        """Replace its first input by the input of the Pad node that makes it, if any, and return the pads."""
 
     def axis(self, default: int) -> int:
         """Return its attribute ``axis``, from 0 up."""

@@ -149,7 +149,7 @@ class Scale(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class LRN(SameShape):
-    """Caffe's LRN: x / (k + alpha * mean of the squares nearby) ** beta, over channels or, ``within`` one, over pixels.
+    """Caffe's LRN: x / (k + alpha * mean of the squares nearby) ** beta, over channels or, ``within`` a channel, over pixels.
 
     The default of alpha is OpenCV 4's. OpenCV 4 ignores k, which a network is trained with. Within a channel k is 1.
     """
@@ -224,7 +224,7 @@ class MVN(SameShape):
 
 @dataclass(frozen=True, kw_only=True)
 class Normalize(SameShape):
-    """SSD's Normalize: each input, or each pixel, divided by its Euclidean norm, times one factor or one for each channel."""
+    """SSD's Normalize: each input, or each pixel, divided by its Euclidean norm, times one factor or each channel's."""
 
     across: bool = True
     shared: bool = True

@@ -113,7 +113,7 @@ class Pooling(Layer):
         )
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write MaxPool, AveragePool, or one over the whole map; or OpenCV's layer, which follows the size of the input."""
+        """Write MaxPool, AveragePool or their global operators; or OpenCV's layer, which follows the size of the input."""
         if self.kernel is None:
             writer.node({"max": "GlobalMaxPool", "average": "GlobalAveragePool"}[self.method], writer.bottoms)
             return
@@ -134,7 +134,7 @@ class Pooling(Layer):
             self._write_opencv(writer)
         elif len(tops) == 2:
             end = tuple(max(0, pad + beyond) for pad, beyond in zip(self.pad, over, strict=True))
-            self._write_places(writer, bottoms[0], window | {"pads": (*self.pad, *end)})
+            self._write_indices(writer, bottoms[0], window | {"pads": (*self.pad, *end)})
         else:
             self._write_border(writer, windows, over)
 
@@ -173,7 +173,7 @@ class Pooling(Layer):
         window: Options = {"kernel_shape": self.kernel, "strides": self.stride, "pads": (*before, *end)}
         writer.node("MaxPool" if greatest else "AveragePool", inputs, **window, **more)
 
-    def _write_places(self, writer: OnnxWriter, bottom: Shape, window: Options) -> None:
+    def _write_indices(self, writer: OnnxWriter, bottom: Shape, window: Options) -> None:
         """Write MaxPool with its indices, which count the values of all maps."""
         writer.node("MaxPool", writer.bottoms, top=0, more_outputs=1, **window)
         size = writer.constant(f"{self.name}.values", bottom[2] * bottom[3])

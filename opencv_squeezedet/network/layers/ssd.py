@@ -25,16 +25,16 @@ _MOST_BOXES = 1 << 10
 class PriorBox(Layer):
     """The prior boxes of each cell of a map, relative to the size of a picture, and their variances: (1, 2, 4 * boxes).
 
-    Boxes are (xmin, ymin, xmax, ymax). A cell has for each smallest size a square, one of the geometric mean with its largest
-    size, and one box for each aspect ratio; or the boxes of ``sides``. As in OpenCV 4 boxes are clipped unless the file says
-    otherwise, and an image size in the file is ignored.
+    Boxes are (xmin, ymin, xmax, ymax). A cell has for each smallest size a square, a square of the geometric mean with its
+    largest size, and a box for each aspect ratio; or the boxes of ``sides``. As in OpenCV 4 boxes are clipped unless the file
+    says otherwise, and an image size in the file is ignored.
 
     Parameters
     ----------
     smallest, largest : tuple of float
         Sizes in pixels, of ``largest`` as many or none.
     ratios : tuple of float
-        Width to height; with ``flip`` also the inverse of each. 1 and repeated ones are left out.
+        Width to height; with ``flip`` also the inverse of each. 1 and repetitions are left out.
     variance : tuple of float
         One for all values, or four.
     step : (float, float) or None
@@ -177,7 +177,7 @@ class DetectionOutput(Layer):
     background : int
         The class that is none.
     nms_threshold, score_threshold : float
-        A box is kept if its IoU with no better one of its class is above the first, and its score is above the second.
+        A box is kept if its IoU with each better box of its class is at most the first, and its score is above the second.
     top_k, keep : int
         How many boxes of each class NMS sees (-1: all), and how many of each image are kept.
     centred : bool
@@ -189,7 +189,7 @@ class DetectionOutput(Layer):
     clip : bool
         Whether boxes are clipped to the picture before NMS.
     normalized : bool
-        Whether coordinates are relative to the picture; a box in pixels ends with its last one.
+        Whether coordinates are relative to the picture; a box in pixels ends with its last pixel.
     """
 
     classes: int
