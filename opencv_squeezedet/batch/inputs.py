@@ -49,22 +49,10 @@ def find_inputs(
 ) -> Iterator[InputSlice]:
     """Yield all pictures of the sources, in a reproducible order.
 
-    Parameters
-    ----------
-    sources : sequence of str
-        Pictures; folders, for their pictures, or their Parquet files if they have no pictures; patterns; Parquet files; and
-        lists of sources (``.txt``, one per line, ``#`` starts a comment).
-    recursive : bool
-        Whether to search folders recursively.
-    column : str, optional
-        The Parquet files' column; see `column_of`.
-    without : str, optional
-        A folder to leave out.
-
-    Raises
-    ------
-    InputError, OSError
-        If a source has no pictures or cannot be read. A missing picture in a list is yielded all the same.
+    Sources are pictures; folders, for their pictures, or their Parquet files if they have no pictures; patterns; Parquet
+    files; and lists of sources (``.txt``, one per line, ``#`` starts a comment). Folders are searched with their subfolders if
+    ``recursive``, except the folder ``without``; ``column`` is the Parquet files' column, see `column_of`. InputError or
+    OSError if a source has no pictures or cannot be read. A missing picture in a list is yielded all the same.
     """
     finder = _Finder(recursive, column, None if without is None else storage.absolute(without))
     for source in sources:

@@ -137,24 +137,11 @@ def _beside(file: str, content: Any) -> Any:
 
 
 def begin(folder: str, entries: Iterable[InputSlice], settings: JobSettings, *, resume: bool = False) -> Job:
-    """Start a job in a folder, or resume the job in it.
+    """Start a job in a folder, a path or an address, or resume the job in it if ``resume`` is set.
 
-    Parameters
-    ----------
-    folder : str
-        A path or an address; created if it does not exist.
-    entries : iterable of InputSlice
-        The inputs; see `find_inputs`.
-    settings : JobSettings
-        The settings that determine the results. If ``part`` is 0, the size of parts is that of the resumed job, or chosen by
-        the number of pictures.
-    resume : bool
-        Whether to resume a job that exists in the folder.
-
-    Raises
-    ------
-    JobError, OSError
-        If the folder has other content, or a job that is not resumed or has other inputs or settings; if it is not writable.
+    The folder is created if it does not exist. ``entries`` are the inputs, see `find_inputs`. If the settings' ``part`` is 0,
+    the size of parts is that of the resumed job, or chosen by the number of pictures. JobError if the folder has other
+    content, or a job that is not resumed or has other inputs or settings; OSError if it is not writable.
     """
     folder = storage.absolute(folder)
     if storage.exists(storage.join(folder, _JOB)):

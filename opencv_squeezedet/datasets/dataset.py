@@ -58,18 +58,9 @@ class Annotated:
 class Dataset:
     """Annotated pictures.
 
-    Parameters
-    ----------
-    labels : tuple of str
-        Class names, in the order of the class ids.
-    pictures : tuple of Annotated
-        The usable pictures, in the order of the data set.
-    problems : tuple of Problem
-        Everything that is wrong with the annotations, one `Problem` for each kind; ``str`` makes a line of it.
-    layout : str
-        The format of the files, and the folders in which they are.
-    splits : tuple of str
-        The splits that the data set declares: arguments of `load_dataset`.
+    ``labels`` are the class names, in the order of the class ids; ``pictures`` the usable pictures, in the order of the data
+    set. ``problems`` has everything that is wrong with the annotations, a `Problem` for each kind; ``str`` makes a line of it.
+    ``layout`` is the format of the files, and their folders; ``splits`` are the declared splits, as `load_dataset` takes them.
     """
 
     labels: tuple[str, ...]

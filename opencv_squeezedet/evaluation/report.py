@@ -86,15 +86,10 @@ def _errors(diagnosis: Diagnosis, evaluation: Evaluation) -> str:
         [result.label, *(percent(error.costs[i]) for error in diagnosis.errors)] for i, result in enumerate(evaluation.classes)
     ]
     mean = ["mean", *(percent(error.cost) for error in diagnosis.errors)]
-    sizes = [
-        [
-            size.name,
-            str(size.objects),
-            percent(share(size.found, size.objects)),
-            percent(share(size.found_at_best, size.objects)),
-        ]
-        for size in diagnosis.sizes
-    ]
+    sizes = []
+    for size in diagnosis.sizes:
+        recalls = (percent(share(found, size.objects)) for found in (size.found, size.found_at_best))
+        sizes.append([size.name, str(size.objects), *recalls])
     head = ["objects by size", "objects", "found, %", f"found at score {diagnosis.threshold:.3f}, %"]
     return (
         f"{plot(plots.error_bars(diagnosis), 'the cost of each error type, and the reliability of scores')}"
@@ -143,12 +138,10 @@ def _galleries(evaluation: Evaluation, dataset: Dataset, detections: Sequence[De
 
 
 def _figure(picture: RankedPicture, evaluation: Evaluation, dataset: Dataset, detections: Sequence[Detections]) -> str:
-    truth = dataset.pictures[picture.picture_index]
+    truth, detected = dataset.pictures[picture.picture_index], detections[picture.picture_index]
     caption = f"{escape(truth.path.name)}<br>{picture.hits} found, {picture.wrong} wrong, {picture.missed} missed"
     try:
-        content = picture_jpeg(
-            truth, detections[picture.picture_index], evaluation.pooled.best.threshold, evaluation.iou_threshold
-        )
+        content = picture_jpeg(truth, detected, evaluation.pooled.best.threshold, evaluation.iou_threshold)
     except (OSError, ValueError) as error:
         return f"<figure><figcaption>{caption} ({escape(str(error))})</figcaption></figure>"
     return f"<figure>{photo(content)}<figcaption>{caption}</figcaption></figure>"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet.errors import ModelError
@@ -59,7 +58,8 @@ def squeezenet_v1_0(classes: int = 1000, input_size: tuple[int, int] = (227, 227
     """
     net = _Builder("SqueezeNet v1.0", input_size, _DEEPSCALE)
     net.convolution("conv1", 96, 7, stride=2)
-    _trunk(net, pools=(1, 4, 8))
+    _trunk(net, pools=(4, 8))
+    net.add(Dropout, "drop9", in_place=True, ratio=0.5)
     _classifier(net, classes, pad=1)
     return net.network()
 
@@ -68,7 +68,8 @@ def squeezenet_v1_1(classes: int = 1000, input_size: tuple[int, int] = (227, 227
     """Return DeepScale's SqueezeNet v1.1, under the layer names of its release; parameters as for `squeezenet_v1_0`."""
     net = _Builder("SqueezeNet v1.1", input_size, _DEEPSCALE)
     net.convolution("conv1", 64, 3, stride=2)
-    _trunk(net, pools=(1, 3, 5))
+    _trunk(net, pools=(3, 5))
+    net.add(Dropout, "drop9", in_place=True, ratio=0.5)
     _classifier(net, classes, pad=0)
     return net.network()
 
@@ -77,10 +78,8 @@ def squeezenet_gsoc(classes: int = 1000, input_size: tuple[int, int] = (416, 416
     """Return the SqueezeNet of opencv_contrib's dnn_objdetect: v1.0 with leaky ReLU; parameters as for `squeezenet_v1_0`."""
     net = _Builder("SqueezeNet", input_size, _GSOC)
     net.convolution("conv1", 96, 7, stride=2)
-    _trunk(net, pools=(1, 4, 8))
-    net.convolution("conv10", classes, 1)
-    net.add(Pooling, "pool10", method="average")
-    net.add(Softmax, "predictions", axis=1)
+    _trunk(net, pools=(4, 8))
+    _classifier(net, classes, pad=0, output="predictions")
     return net.network()
 
 
@@ -92,7 +91,7 @@ def squeezedet_gsoc(classes: int = 20, anchors: int = 9, input_size: tuple[int, 
     """
     net = _Builder("SqueezeDet", input_size, _GSOC)
     net.convolution("conv1", 96, 7, stride=2)
-    _trunk(net, pools=(1, 4, 8))
+    _trunk(net, pools=(4, 8))
     net.convolution("conv10", 1000, 1)
     net.fire(10, 96, 384)
     net.fire(11, 96, 384)
@@ -107,7 +106,7 @@ def squeezedet_kitti(classes: int = 3, anchors: int = 9, input_size: tuple[int, 
     """
     net = _Builder("SqueezeDet KITTI", input_size, _DEEPSCALE)
     net.convolution("conv1", 64, 3, stride=2, pad=1)
-    _trunk(net, pools=(1, 3, 5))
+    _trunk(net, pools=(3, 5))
     net.fire(10, 96, 384)
     net.fire(11, 96, 384)
     net.add(Dropout, "drop11", in_place=True, ratio=0.5)
@@ -122,7 +121,7 @@ def squeezedet_lite(classes: int = 20, anchors: int = 9, input_size: tuple[int, 
     """
     net = _Builder("SqueezeDetLite", input_size, _LITE)
     net.convolution("conv1", 64, 3, stride=2)
-    _trunk(net, pools=(1, 3, 5))
+    _trunk(net, pools=(3, 5))
     net.fire(10, 96, 192)
     net.fire(11, 96, 192)
     _head(net, "conv12", classes, anchors, _COLUMNS_FIRST, kernel=3)
@@ -139,7 +138,7 @@ def squeezedet_pyramid(classes: int = 20, anchors: int = 9, input_size: tuple[in
     """
     net = _Builder("SqueezeDetPyramid", input_size, _LITE)
     net.convolution("conv1", 64, 3, stride=2)
-    _trunk(net, pools=(1, 3, 5))
+    _trunk(net, pools=(3, 5))
     net.pool("pool9", 3, 2)
     net.fire(10, 64, 256)
     net.fire(11, 64, 256)
@@ -326,19 +325,10 @@ class _Builder:
         bottom: str | None = None,
         relu: bool = True,
     ) -> str:
-        self.add(
-            partial(
-                Convolution,
-                outputs=outputs,
-                kernel=(kernel, kernel),
-                stride=(stride, stride),
-                pad=(pad, pad),
-                dilation=(dilation, dilation),
-                groups=groups,
-            ),
-            name,
-            bottoms=() if bottom is None else (bottom,),
-        )
+        sides = {"kernel": kernel, "stride": stride, "pad": pad, "dilation": dilation}
+        pairs: dict[str, Any] = {option: (side, side) for option, side in sides.items()}
+        bottoms = () if bottom is None else (bottom,)
+        self.add(Convolution, name, bottoms=bottoms, outputs=outputs, groups=groups, **pairs)
         if relu:
             self.add(ReLU, self._names.relu(name), in_place=True, slope=self._names.slope)
         return self._top
@@ -424,20 +414,18 @@ class _Builder:
 
 
 def _trunk(net: _Builder, pools: tuple[int, ...]) -> None:
-    """Fire modules 2 to 9, with pools after conv1 and the given modules."""
-    if 1 in pools:
-        net.pool("pool1", 3, 2)
+    """Fire modules 2 to 9, with pools before them and after the given modules."""
+    net.pool("pool1", 3, 2)
     for number, (squeeze, expand) in enumerate(_V1_0, start=2):
         net.fire(number, squeeze, expand)
         if number in pools:
             net.pool(f"pool{number}", 3, 2)
 
 
-def _classifier(net: _Builder, classes: int, pad: int) -> None:
-    net.add(Dropout, "drop9", in_place=True, ratio=0.5)
+def _classifier(net: _Builder, classes: int, pad: int, output: str = "prob") -> None:
     net.convolution("conv10", classes, 1, pad=pad)
     net.add(Pooling, "pool10", method="average")
-    net.add(Softmax, "prob", axis=1)
+    net.add(Softmax, output, axis=1)
 
 
 def _head(
