@@ -54,10 +54,7 @@ class Backend(ABC):
         """Return the source of the blob of this index, in words."""
 
     def shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
-        """Return the blobs' shapes for one input of (width, height).
-
-        ModelError if the network does not take this input.
-        """
+        """Return the blobs' shapes for an input of (width, height); ModelError if the network does not take this input."""
         check_size(self.name, size)
         cause = None if self.check_input is None else self.check_input(size)
         if cause is None:

@@ -76,7 +76,6 @@ def add_model(add: Add) -> None:
 
 
 def add_weights(add: Add) -> None:
-    """Add ``--weights``."""
     add("--weights", metavar="FILE", help=WEIGHTS_HELP)
 
 
@@ -92,7 +91,6 @@ def add_backend(add: Add) -> None:
 
 
 def add_letterbox(add: Add) -> None:
-    """Add ``--letterbox``."""
     add("--letterbox", action="store_true", help="keep the aspect ratio of each picture and pad the rest of the input")
 
 
@@ -130,7 +128,6 @@ def postprocessing(args: argparse.Namespace) -> Options:
 
 
 def add_recursive(add: Add) -> None:
-    """Add ``--recursive``."""
     add("-r", "--recursive", action="store_true", help="search the subfolders of folders too")
 
 
@@ -157,5 +154,4 @@ def add_calibration_images(add: Add, *, count: int, required: bool = False, purp
 
 
 def add_quiet(add: Add) -> None:
-    """Add ``--quiet``."""
     add("--quiet", action="store_true", help="suppress all output except errors")

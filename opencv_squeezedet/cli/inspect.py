@@ -116,16 +116,13 @@ class _Inspected:
 
     def to_dict(self) -> dict[str, Any]:
         network = self.network
+        more_inputs = [{"name": name, "shape": shape} for name, shape in network.more_inputs]
         return {
             "name": network.name,
             "definition": self.files.main,
             "weights": self.files.weights if self.files.definition else None,
             "input": {"name": network.input_name, "shape": network.input_shape},
-            **(
-                {"more_inputs": [{"name": name, "shape": shape} for name, shape in network.more_inputs]}
-                if network.more_inputs
-                else {}
-            ),
+            **({"more_inputs": more_inputs} if more_inputs else {}),
             "layers": [self._layer(step) for step in network.steps],
             "outputs": network.output_names,
             "parameters": network.parameters,

@@ -38,14 +38,9 @@ Curves = dict[str, tuple[float, ...]]
 class Settings:
     """The goals of a compression.
 
-    Parameters
-    ----------
-    size : int, optional
-        Maximum number of bytes of the file. Default, if neither density nor bits are given: an eighth of float32's.
-    density : float, optional
-        Fraction of all weights to keep, in (0, 1]. Default: chosen for the size.
-    bits : int, optional
-        Bits of a code in every layer, from 2 to 8. Default: chosen for the size, or 6 if there is a density but no size.
+    ``size`` is the maximum number of bytes of the file; by default, if neither density nor bits are given, an eighth of
+    float32's. ``density`` is the fraction of all weights to keep, in (0, 1], by default chosen for the size. ``bits`` are
+    those of a code in every layer, from 2 to 8, by default chosen for the size, or 6 if there is a density but no size.
     """
 
     size: int | None = None

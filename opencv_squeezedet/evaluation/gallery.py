@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
-from opencv_squeezedet.draw import draw, thumbnail
+from opencv_squeezedet.draw import draw
 from opencv_squeezedet.evaluation.matching import match
-from opencv_squeezedet.pictures import encode_picture, read_picture
 from opencv_squeezedet.preprocess import Picture
 
 HIT, WRONG, MISSED, TRUTH = (115, 158, 0), (40, 80, 230), (66, 228, 240), (255, 255, 255)  # BGR, colour-blind safe
 _IGNORED = (150, 150, 150)
-_SIDE = 400  # of a picture in the report
 
 
 class RankedPicture(NamedTuple):
@@ -52,15 +50,6 @@ def rank(
     others = [picture for picture in pictures if picture not in best]
     worst = sorted(others, key=lambda picture: (picture.f1, -picture.wrong - picture.missed))[:count]
     return best, worst
-
-
-def picture_jpeg(truth: Annotated, detections: Detections, threshold: float, iou_threshold: float) -> bytes:
-    """Return the picture as a JPEG file, drawn on as by `draw_matches`.
-
-    OSError or ValueError if the picture cannot be read.
-    """
-    image, scale = thumbnail(read_picture(truth.path), _SIDE)
-    return encode_picture(draw_matches(image, scale, truth, detections, threshold, iou_threshold), ".jpg")
 
 
 def draw_matches(

@@ -28,32 +28,17 @@ class PriorBox(Layer):
     Boxes are (xmin, ymin, xmax, ymax). A cell has for each smallest size a square, a square of the geometric mean with its
     largest size, and a box for each aspect ratio; or the boxes of ``sides``. As in OpenCV 4 boxes are clipped unless the file
     says otherwise, and an image size in the file is ignored.
-
-    Parameters
-    ----------
-    smallest, largest : tuple of float
-        Sizes in pixels, of ``largest`` as many or none.
-    ratios : tuple of float
-        Width to height; with ``flip`` also the inverse of each. 1 and repetitions are left out.
-    variance : tuple of float
-        One for all values, or four.
-    step : (float, float) or None
-        Height and width of a cell in pixels; None: those of the picture divided by the map's.
-    offsets : tuple of (float, float)
-        Where in its cell a box lies, (vertical, horizontal); each box is there once for each.
-    sides : tuple of (float, float)
-        Widths and heights in pixels.
     """
 
-    smallest: tuple[float, ...] = ()
-    largest: tuple[float, ...] = ()
-    ratios: tuple[float, ...] = ()
-    flip: bool = True
+    smallest: tuple[float, ...] = ()  # sizes in pixels
+    largest: tuple[float, ...] = ()  # as many, or none
+    ratios: tuple[float, ...] = ()  # of width to height; 1 and repetitions are left out
+    flip: bool = True  # whether the inverse of each ratio is added
     clip: bool = True
-    variance: tuple[float, ...]
-    step: tuple[float, float] | None = None
-    offsets: tuple[tuple[float, float], ...] = ((0.5, 0.5),)
-    sides: tuple[tuple[float, float], ...] = ()
+    variance: tuple[float, ...]  # one for all values, or four
+    step: tuple[float, float] | None = None  # height and width of a cell, pixels; None: those of the picture / the map's
+    offsets: tuple[tuple[float, float], ...] = ((0.5, 0.5),)  # positions (vertical, horizontal) of each box in its cell
+    sides: tuple[tuple[float, float], ...] = ()  # widths and heights in pixels
 
     arity = (2, 1)
     batchless = True
@@ -169,40 +154,19 @@ class DetectionOutput(Layer):
 
     A row is (image, class, score, xmin, ymin, xmax, ymax). The rows of an image have falling scores and follow those of the
     image before; rows of zeros follow the last.
-
-    Parameters
-    ----------
-    classes : int
-        How many there are, with the background.
-    background : int
-        The class that is none.
-    nms_threshold, score_threshold : float
-        A box is kept if its IoU with each better box of its class is at most the first, and its score is above the second.
-    top_k, keep : int
-        How many boxes of each class NMS sees (-1: all), and how many of each image are kept.
-    centred : bool
-        Whether deltas are of center and size (CENTER_SIZE), or of the corners (CORNER).
-    shared : bool
-        Whether the classes share their deltas.
-    encoded : bool
-        Whether the deltas contain the variances already.
-    clip : bool
-        Whether boxes are clipped to the picture before NMS.
-    normalized : bool
-        Whether coordinates are relative to the picture; a box in pixels ends with its last pixel.
     """
 
-    classes: int
-    background: int
-    nms_threshold: float
-    keep: int
-    top_k: int = -1
-    score_threshold: float = 0.0
-    centred: bool = False
-    shared: bool = True
-    encoded: bool = False
-    clip: bool = False
-    normalized: bool = True
+    classes: int  # their number, with the background
+    background: int  # the class without boxes
+    nms_threshold: float  # a box is kept if its IoU with each better box of its class is at most this
+    keep: int  # number of boxes kept of each image
+    top_k: int = -1  # number of boxes of each class that enter NMS; -1: all
+    score_threshold: float = 0.0  # boxes with a score above it enter NMS
+    centred: bool = False  # whether deltas are of center and size (CENTER_SIZE), or of the corners (CORNER)
+    shared: bool = True  # whether the classes share their deltas
+    encoded: bool = False  # whether the deltas contain the variances already
+    clip: bool = False  # whether boxes are clipped to the picture before NMS
+    normalized: bool = True  # whether coordinates are relative to the picture; a box in pixels ends with its last pixel
 
     arity = (3, 1)
     caffe = CaffeParameter(
