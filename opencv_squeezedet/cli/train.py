@@ -145,7 +145,7 @@ def _train(args: argparse.Namespace, *, first: bool) -> int:
             _recipe(args, dataset), dataset, args.output, validation=validation, teacher=teacher, workers=args.workers
         )
         write_whole(args.output / _ARGUMENTS, arguments.encode())
-        every = args.every or min(_MOST_EVERY, -(-training.recipe.pictures // 10))
+        every = _every(args, training.recipe.pictures)
         if not args.quiet:
             print(_describe_length(training, every), flush=True)
         _watch(training, args, every)
@@ -240,6 +240,10 @@ def _recipe(args: argparse.Namespace, dataset: Dataset) -> Recipe:
 def _read(option: str, name: str, parse: Callable[[str], Read]) -> Read:
     with usage_errors(TypeError, RecursionError, about=f"{option}: "):  # for JSON with wrong types
         return parse(read_whole(Path(name), _MOST_JSON_BYTES).decode())
+
+
+def _every(args: argparse.Namespace, pictures: int) -> int:
+    return args.every or min(_MOST_EVERY, -(-pictures // 10))
 
 
 def _watch(training: Training, args: argparse.Namespace, every: int) -> None:

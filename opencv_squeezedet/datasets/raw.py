@@ -144,7 +144,7 @@ def _size(picture: RawPicture, problems: Problems) -> tuple[int, int]:
     """Return the picture's own size, and compare it with that in the annotation, which is used only if the file has none."""
     given = picture.size
     try:
-        size, rotated = _header(picture.path)
+        size, rotated = read_header(picture.path)
     except (OSError, ValueError):
         if given is None:
             raise
@@ -185,7 +185,7 @@ def _area(box: Sequence[float]) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _header(path: Path) -> tuple[tuple[int, int], bool]:
+def read_header(path: Path) -> tuple[tuple[int, int], bool]:
     """Return the size of the upright picture, as `read_picture` gives it, and whether EXIF turns the stored picture.
 
     No pixels are read. OSError or ValueError if the file cannot be read, is not a picture, or has too many pixels for Pillow.
