@@ -29,9 +29,21 @@ Inputs = NDArray[np.float32] | Mapping[str, NDArray[np.float32]]
 class Backend(ABC):
     """A network that is ready to run; one forward pass at a time, under a lock.
 
-    ``net`` is the library's network, and ``name`` its name in error messages. ``blobs`` has the names of the blobs that
-    `forward` returns. ``lock`` is held while the network runs; hold it to use ``net`` yourself. ``check_input``, if there is
-    one, returns the problem with an input of (width, height), or None, before anything runs.
+    Parameters
+    ----------
+    net : cv2.dnn.Net or onnxruntime.InferenceSession
+        What runs it.
+    name : str
+        What errors call the network.
+    blobs : sequence of str
+        What `forward` returns, by name.
+
+    Attributes
+    ----------
+    check_input : function or None
+        Returns the problem with an input of (width, height), or None, before anything runs.
+    lock : threading.Lock
+        Held while the network runs; to be held by whoever else uses ``net``.
     """
 
     check_input: Callable[[tuple[int, int] | None], str | None] | None = None
@@ -54,7 +66,13 @@ class Backend(ABC):
         """Return the source of the blob of this index, in words."""
 
     def shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
-        """Return the blobs' shapes for an input of (width, height); ModelError if the network does not take this input."""
+        """Return the blobs' shapes for one input of (width, height).
+
+        Raises
+        ------
+        ModelError
+            If the network does not take this input.
+        """
         check_size(self.name, size)
         cause = None if self.check_input is None else self.check_input(size)
         if cause is None:
@@ -68,7 +86,10 @@ class Backend(ABC):
     def check_head(self, head: HeadConfig) -> None:
         """Check that the network accepts the input and gives the three blobs that a head expects.
 
-        ModelError if it does not accept the input, or a shape is not the head's.
+        Raises
+        ------
+        ModelError
+            If it does not accept the input, or a shape is not the head's.
         """
         for i, (blob, got) in enumerate(zip(self.blobs, self.shapes(head.input_size), strict=True)):
             if got not in head.single_shapes[blob]:

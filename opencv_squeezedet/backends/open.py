@@ -32,11 +32,27 @@ def choose_backend(backend: BackendName, target: str | None = None) -> BackendNa
 def open_prepared(
     prepared: Prepared, backend: BackendName, target: str | None = None, *, size: tuple[int, int] | None = None
 ) -> Backend:
-    """Make a network ready to run, after the check of its layers and, with a ``size`` (width, height), of inputs of that size.
+    """Make a network ready to run, once it is known to be sound.
 
-    ``prepared`` is the result of `prepare` for this backend; the target is a name of `opencv_targets` or
-    `onnxruntime_targets`, by default the processor. ModelError if the network is damaged or inconsistent, or does not have the
-    outputs; ValueError if there is no such target here; ImportError, with the extra's name, if the backend is not installed.
+    Parameters
+    ----------
+    prepared : Prepared
+        The result of `prepare` for this backend.
+    backend : {"opencv", "onnxruntime"}
+        What runs it.
+    target : str, optional
+        On what it runs: "cpu", or another name of `opencv_targets` or `onnxruntime_targets`. Default: the processor.
+    size : (int, int), optional
+        Width and height of the inputs to come, which are then checked too.
+
+    Raises
+    ------
+    ModelError
+        If the network is damaged or inconsistent, or does not have the outputs.
+    ValueError
+        If there is no such target here.
+    ImportError
+        If the backend is not installed; the message names the extra.
     """
     network, check_input = prepared
     if problem := check_input(size):

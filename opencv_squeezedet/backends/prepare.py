@@ -26,8 +26,12 @@ def prepare(source: NetworkSource, backend: BackendName, outputs: OutputRefs | N
     """Return the bytes of a network that a backend reads, and the check of its inputs; nothing is opened yet.
 
     The layers and weights are checked, unless the source is trusted. The inputs of a network with layers that this package
-    does not describe are checked by a `Probe`, those of all others by the shapes of the layers. ModelError if the network is
-    damaged or inconsistent, or does not give these blobs; the message names the layer.
+    does not describe are checked by a `Probe`, those of all others by the shapes of the layers.
+
+    Raises
+    ------
+    ModelError
+        If the network is damaged or inconsistent, or does not give these blobs; the message names the layer.
     """
     described = source.trusted or _is_described(source)
     contents = source.caffe() if backend == "opencv" and read_net_from_caffe is not None else None

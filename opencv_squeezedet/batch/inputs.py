@@ -29,11 +29,18 @@ class InputError(ValueError):
 
 
 class InputSlice(NamedTuple):
-    """A picture, or consecutive pictures in one row group of a Parquet file, at a ``location``.
+    """A picture, or consecutive pictures in one row group of a Parquet file.
 
-    ``row_group`` is the index of the row group, -1 for a picture; ``first`` and ``pictures`` are its first row and the number
-    of rows, 0 and 1 for a picture. ``size`` in bytes and ``modified`` in nanoseconds since 1970 detect modified files; -1 if
-    unknown.
+    Parameters
+    ----------
+    location : str
+        A picture, or a Parquet file.
+    row_group : int
+        Index of the Parquet file's row group; -1 for a picture.
+    first, pictures : int
+        First row in the Parquet file, and number of rows; 0 and 1 for a picture.
+    size, modified : int
+        Bytes, and nanoseconds since 1970; -1 if unknown. Used to detect modified files.
     """
 
     location: str
@@ -49,10 +56,22 @@ def find_inputs(
 ) -> Iterator[InputSlice]:
     """Yield all pictures of the sources, in a reproducible order.
 
-    Sources are pictures; folders, for their pictures, or their Parquet files if they have no pictures; patterns; Parquet
-    files; and lists of sources (``.txt``, one per line, ``#`` starts a comment). Folders are searched with their subfolders if
-    ``recursive``, except the folder ``without``; ``column`` is the Parquet files' column, see `column_of`. InputError or
-    OSError if a source has no pictures or cannot be read. A missing picture in a list is yielded all the same.
+    Parameters
+    ----------
+    sources : sequence of str
+        Pictures; folders, for their pictures, or their Parquet files if they have no pictures; patterns; Parquet files; and
+        lists of sources (``.txt``, one per line, ``#`` starts a comment).
+    recursive : bool
+        Whether to search folders recursively.
+    column : str, optional
+        The Parquet files' column; see `column_of`.
+    without : str, optional
+        A folder to leave out.
+
+    Raises
+    ------
+    InputError, OSError
+        If a source has no pictures or cannot be read. A missing picture in a list is yielded all the same.
     """
     finder = _Finder(recursive, column, None if without is None else storage.absolute(without))
     for source in sources:

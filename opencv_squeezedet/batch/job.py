@@ -49,8 +49,14 @@ class JobError(ValueError):
 class JobSettings:
     """The settings that determine a job's results, which cannot change until it is finished.
 
-    ``model`` is the model's fingerprint, see `Model`; ``options`` are those of detection, ``column`` is the picture column of
-    Parquet inputs, ``format`` that of the output, and ``part`` the number of pictures per part; the last part may have fewer.
+    Parameters
+    ----------
+    model, options : str, dict
+        The model's fingerprint, see `Model`, and the options of detection.
+    column, format : str or None, {"parquet", "jsonl"}
+        The picture column of Parquet inputs, and the format of the output.
+    part : int
+        Number of pictures per part; the last part may have fewer.
     """
 
     model: str
@@ -137,11 +143,24 @@ def _beside(file: str, content: Any) -> Any:
 
 
 def begin(folder: str, entries: Iterable[InputSlice], settings: JobSettings, *, resume: bool = False) -> Job:
-    """Start a job in a folder, a path or an address, or resume the job in it if ``resume`` is set.
+    """Start a job in a folder, or resume the job in it.
 
-    The folder is created if it does not exist. ``entries`` are the inputs, see `find_inputs`. If the settings' ``part`` is 0,
-    the size of parts is that of the resumed job, or chosen by the number of pictures. JobError if the folder has other
-    content, or a job that is not resumed or has other inputs or settings; OSError if it is not writable.
+    Parameters
+    ----------
+    folder : str
+        A path or an address; created if it does not exist.
+    entries : iterable of InputSlice
+        The inputs; see `find_inputs`.
+    settings : JobSettings
+        The settings that determine the results. If ``part`` is 0, the size of parts is that of the resumed job, or chosen by
+        the number of pictures.
+    resume : bool
+        Whether to resume a job that exists in the folder.
+
+    Raises
+    ------
+    JobError, OSError
+        If the folder has other content, or a job that is not resumed or has other inputs or settings; if it is not writable.
     """
     folder = storage.absolute(folder)
     if storage.exists(storage.join(folder, _JOB)):

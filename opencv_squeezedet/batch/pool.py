@@ -112,8 +112,17 @@ def _pool(workers: int | None, cpus: int, gpus: float, *, least: int | None = No
 def cluster(address: str | None = None, *, verbose: bool = False) -> Iterator[None]:
     """Connect to a Ray cluster, or start one on this machine, for as long as the block lasts.
 
-    The ``address`` is that of ``ray.init``; default: a local cluster on all cores. Ray's log is shown only if ``verbose``.
-    ImportError without Ray, ConnectionError if no cluster answers at the address.
+    Parameters
+    ----------
+    address : str, optional
+        The cluster's address, as for ``ray.init``. Default: a local cluster on all cores.
+    verbose : bool
+        Whether to show Ray's log.
+
+    Raises
+    ------
+    ImportError, ConnectionError
+        Without Ray; if no cluster answers at the address.
     """
     host, _, port = (address or "").rpartition(":")
     if host and port.isdecimal() and "/" not in host:
@@ -138,9 +147,19 @@ def cluster(address: str | None = None, *, verbose: bool = False) -> Iterator[No
 def run(job: Job, detect: Detect, *, workers: int | None = None, cpus: int = 1, gpus: float = 0.0) -> Iterator[PartResult]:
     """Process the unfinished parts of a job on the connected Ray cluster, and yield the result of each.
 
-    The job is in a folder that all machines can access; ``detect`` is applied to each picture, and its ``threads`` should be
-    ``cpus``. The other options are those of the function `detect`. WorkerError if a part's file cannot be written, or a worker
-    fails for a reason other than a picture.
+    Parameters
+    ----------
+    job : Job
+        The job, in a folder that all machines can access.
+    detect : Detect
+        Applied to each picture; its ``threads`` should be ``cpus``.
+    workers, cpus, gpus
+        As for `detect`.
+
+    Raises
+    ------
+    WorkerError
+        If a part's file cannot be written, or a worker fails for a reason other than a picture.
     """
     missing = job.missing()
     if not missing:

@@ -38,9 +38,14 @@ Curves = dict[str, tuple[float, ...]]
 class Settings:
     """The goals of a compression.
 
-    ``size`` is the maximum number of bytes of the file; by default, if neither density nor bits are given, an eighth of
-    float32's. ``density`` is the fraction of all weights to keep, in (0, 1], by default chosen for the size. ``bits`` are
-    those of a code in every layer, from 2 to 8, by default chosen for the size, or 6 if there is a density but no size.
+    Parameters
+    ----------
+    size : int, optional
+        Maximum number of bytes of the file. Default, if neither density nor bits are given: an eighth of float32's.
+    density : float, optional
+        Fraction of all weights to keep, in (0, 1]. Default: chosen for the size.
+    bits : int, optional
+        Bits of a code in every layer, from 2 to 8. Default: chosen for the size, or 6 if there is a density but no size.
     """
 
     size: int | None = None
@@ -59,12 +64,26 @@ class Settings:
 
 @dataclass(frozen=True)
 class Compressed:
-    """A compressed network: the ``content`` of the ``.sdz`` file, and the models before and after.
+    """A compressed network.
 
-    ``rows`` is the table, whose last row is the total, and ``choices`` has each layer's density and bits. ``curves`` has for
-    each layer the output error after the removal of each fraction of `REMOVED`, ``errors`` the output error after each stage;
-    both are empty without pictures. ``agreement`` is the fraction of the pictures for which a classifier's first class is
-    unchanged, and ``accuracies`` has the VOC07 mAP after each stage; empty if it was not measured.
+    Parameters
+    ----------
+    content : bytes
+        Of the ``.sdz`` file.
+    original, model : Model
+        The model before, and after.
+    rows : tuple of LayerRow
+        The table; the last row is the total.
+    choices : dict
+        Each layer's density and bits.
+    curves : dict
+        For each layer the output error after the removal of each fraction of `REMOVED`; empty without pictures.
+    errors : dict
+        The output error after each stage; empty without pictures.
+    agreement : float or None
+        The fraction of the pictures for which a classifier's first class is unchanged.
+    accuracies : dict
+        The VOC07 mAP after each stage; empty if it was not measured.
     """
 
     content: bytes

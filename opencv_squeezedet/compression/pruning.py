@@ -22,9 +22,19 @@ def kernels_of(model: Model) -> dict[str, Kernel]:
 
 
 def prune(kernel: Kernel, density: float) -> Kernel:
-    """Return a copy of a kernel, float32, in which the largest weights by magnitude are kept, and the others are 0.
+    """Return a copy in which the largest weights by magnitude are kept, and the others are 0.
 
-    The density, in [0, 1], is the fraction of weights to keep; of equal weights the first are kept. ValueError for another.
+    Parameters
+    ----------
+    kernel : array, float32
+        A layer's weights, in any shape.
+    density : float
+        The fraction of weights to keep, in [0, 1]. Of equal weights the first ones are kept.
+
+    Raises
+    ------
+    ValueError
+        If the density does not lie in [0, 1].
     """
     kept = round(_checks.fraction("density", density) * kernel.size)
     order = np.argsort(-np.abs(kernel), axis=None, kind="stable")

@@ -56,7 +56,17 @@ class SortedWeights:
 def share(kernel: Kernel, bits: int) -> Kernel:
     """Return a copy whose nonzero weights have at most 2^bits values, those of float16; zero is one of them if it occurs.
 
-    The kernel, float32, may be pruned or not; bits are those of a code, from 1 to 8. ValueError for another number.
+    Parameters
+    ----------
+    kernel : array, float32
+        A layer's weights, pruned or not.
+    bits : int
+        Bits of a code, from 1 to 8.
+
+    Raises
+    ------
+    ValueError
+        If the number of bits is out of range.
     """
     if _checks.count("bits", bits) > MOST_BITS:
         raise ValueError(f"bits must be at most {MOST_BITS}, got {bits}")

@@ -58,9 +58,18 @@ class Annotated:
 class Dataset:
     """Annotated pictures.
 
-    ``labels`` are the class names, in the order of the class ids; ``pictures`` the usable pictures, in the order of the data
-    set. ``problems`` has everything that is wrong with the annotations, a `Problem` for each kind; ``str`` makes a line of it.
-    ``layout`` is the format of the files, and their folders; ``splits`` are the declared splits, as `load_dataset` takes them.
+    Parameters
+    ----------
+    labels : tuple of str
+        Class names, in the order of the class ids.
+    pictures : tuple of Annotated
+        The usable pictures, in the order of the data set.
+    problems : tuple of Problem
+        Everything that is wrong with the annotations, one `Problem` for each kind; ``str`` makes a line of it.
+    layout : str
+        The format of the files, and the folders in which they are.
+    splits : tuple of str
+        The splits that the data set declares: arguments of `load_dataset`.
     """
 
     labels: tuple[str, ...]
@@ -87,9 +96,22 @@ class Dataset:
         return counts
 
     def random_split(self, share: float) -> tuple[Dataset, Dataset]:
-        """Divide the pictures at random, in the same way each time, into the rest and a held-out share between 0 and 1.
+        """Divide the pictures at random, in the same way each time.
 
-        Both are in the order of the data set. ValueError if the share is not between 0 and 1, or there is only one picture.
+        Parameters
+        ----------
+        share : float
+            The share to hold out, between 0 and 1.
+
+        Returns
+        -------
+        (Dataset, Dataset)
+            The rest and the held-out pictures, both in the order of the data set.
+
+        Raises
+        ------
+        ValueError
+            If the share is not between 0 and 1, or there is one picture only.
         """
         if not 0 < share < 1:
             raise ValueError(f"a share between 0 and 1 was expected, got {share}")

@@ -71,9 +71,12 @@ def load_dataset(
 
 
 def usual_splits(path: StrPath) -> tuple[str | None, str | None]:
-    """Return the names of the splits to train on and to validate on; None for a split that is not declared.
+    """Return the names of the declared splits to train on and to validate on; None for one that is not declared.
 
-    FileNotFoundError, ValueError or ImportError as for `load_dataset`.
+    Raises
+    ------
+    FileNotFoundError, ValueError, ImportError
+        As for `load_dataset`.
     """
     declared = _layout(Path(path)).splits
     train, val = (next((name for name in names if name in declared), None) for names in (_TRAIN, _VAL))

@@ -19,8 +19,16 @@ briefly = _BRIEF.repr
 class Problem:
     """All problems of one kind.
 
-    ``kind`` is a noun phrase, such as "boxes beyond the edge of their pictures, clipped"; ``examples`` has positions and
-    values, not all of many; ``left_out`` is whether these pictures, objects or results were left out.
+    Parameters
+    ----------
+    kind : str
+        A noun phrase, such as "boxes beyond the edge of their pictures, clipped".
+    count : int
+        How often it occurs.
+    examples : tuple of str
+        Where it occurs, and the value there; not all of many.
+    left_out : bool
+        Whether these pictures, objects or results were left out.
     """
 
     kind: str

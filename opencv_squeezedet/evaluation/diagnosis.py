@@ -60,12 +60,21 @@ class ScoreBin(NamedTuple):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The error analysis of a detector: all error types, and objects by size.
+    """The error analysis of a detector.
 
-    ``threshold`` is the score threshold with the best F1 of all classes together. ``reliability`` has ten bins of scores; NaN
-    in empty bins. ``calibration_error`` is the expected calibration error: the mean distance of score and precision, over all
-    detections with a score of at least 0.1. Lower scores, which only complete the curves, are left out. NaN without
-    detections.
+    Parameters
+    ----------
+    errors : tuple of ErrorType
+        All error types.
+    sizes : tuple of SizeRecall
+        Objects by size.
+    threshold : float
+        The score threshold with the best F1 of all classes together.
+    reliability : tuple of ScoreBin
+        Ten bins of scores; NaN in empty bins.
+    calibration_error : float
+        Expected calibration error: the mean distance of score and precision, over all detections with a score of at least
+        0.1. Lower scores, which only complete the curves, are left out. NaN without detections.
     """
 
     errors: tuple[ErrorType, ...]

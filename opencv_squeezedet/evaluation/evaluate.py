@@ -66,9 +66,18 @@ class ClassResult:
 class Evaluation:
     """The metrics of detections on a data set.
 
-    ``iou_threshold`` is the IoU from which a detection is a hit, in all metrics but COCO's. ``classes`` are in the order of
-    the labels; ``pooled`` is of all classes together, with one score threshold and one curve, not their mean. ``coco`` has
-    COCO's metrics by name: AP, AP50, AP75, AP_small, AP_medium, AP_large, and AR likewise. Empty if not computed.
+    Parameters
+    ----------
+    pictures : int
+        Number of pictures.
+    iou_threshold : float
+        The IoU from which a detection is a hit, in all metrics but COCO's.
+    classes : tuple of ClassResult
+        In the order of the labels.
+    pooled : ClassResult
+        All classes pooled, with one score threshold and one curve; not their mean.
+    coco : dict
+        COCO's metrics by name: AP, AP50, AP75, AP_small, AP_medium, AP_large, and AR likewise. Empty if not computed.
     """
 
     pictures: int

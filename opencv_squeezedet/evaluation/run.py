@@ -29,9 +29,18 @@ STAGES = ("read", "preprocess", "network", "post-process")
 class Run:
     """The detections in the pictures of a data set, and the times they took.
 
-    ``detections`` are in the data set's order, empty for a picture that cannot be read, which ``problems`` lists. ``seconds``
-    is the total time from the first file to the last detection, with ``workers`` pictures at a time; the times in ``stages``
-    of pictures processed at the same time overlap.
+    Parameters
+    ----------
+    detections : tuple of Detections
+        The detections in each picture, in the data set's order; empty for a picture that cannot be read.
+    seconds : float
+        Total time, from the first file to the last detection.
+    workers : int
+        Number of pictures processed at a time.
+    stages : StageTimes
+        The stage times of each picture; those of pictures processed at the same time overlap.
+    problems : tuple of str
+        Pictures that cannot be read.
     """
 
     detections: tuple[Detections, ...]
@@ -65,10 +74,23 @@ def detect_dataset(
 ) -> Run:
     """Run detectors of one model on the pictures of a data set, each on one picture at a time.
 
-    One detector per core, sharing OpenCV's threads, is faster than one on all cores. ``on_picture`` is called after each
-    picture. The options override the model's own, see `HeadConfig`; the default ``score_threshold`` is 0.01, low enough to
-    show the whole precision-recall curve. ValueError if the detectors' labels are not the data set's, or an option is outside
-    its range.
+    Parameters
+    ----------
+    dataset : Dataset
+        The pictures; its labels must be the detectors'.
+    detectors : list of SqueezeDet
+        One per core, sharing OpenCV's threads, is faster than one on all cores.
+    on_picture : function
+        Called after each picture.
+    score_threshold : float
+        Default: 0.01, low enough to show the whole precision-recall curve.
+    nms_threshold, nms_kind, soft_sigma, vote_threshold, top_n, class_agnostic, multi_label : optional
+        Override the model's own; see `HeadConfig`.
+
+    Raises
+    ------
+    ValueError
+        If the detectors' labels are not the data set's, or an option is outside its range.
     """
     if detectors[0].config.labels != dataset.labels:
         raise ValueError(f"the detector's labels {detectors[0].config.labels} are not the data set's, {dataset.labels}")

@@ -54,7 +54,12 @@ _V1_0 = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 25
 def squeezenet_v1_0(classes: int = 1000, input_size: tuple[int, int] = (227, 227)) -> Network:
     """Return DeepScale's SqueezeNet v1.0 (Iandola et al., arXiv:1602.07360), under the layer names of its release.
 
-    ``classes`` is the number of outputs of ``conv10``; ``input_size`` is (width, height), pixels.
+    Parameters
+    ----------
+    classes : int
+        Number of outputs of ``conv10``.
+    input_size : (int, int)
+        Width and height, pixels.
     """
     net = _Builder("SqueezeNet v1.0", input_size, _DEEPSCALE)
     net.convolution("conv1", 96, 7, stride=2)
@@ -86,8 +91,17 @@ def squeezenet_gsoc(classes: int = 1000, input_size: tuple[int, int] = (416, 416
 def squeezedet_gsoc(classes: int = 20, anchors: int = 9, input_size: tuple[int, int] = (416, 416)) -> Network:
     """Return the SqueezeDet of opencv_contrib's dnn_objdetect.
 
-    ``anchors`` is the number of anchor shapes per cell; ``input_size`` is (width, height), pixels. ModelError if the input is
-    too small; the message names the layer.
+    Parameters
+    ----------
+    classes, anchors : int
+        Number of classes, and of anchor shapes per cell.
+    input_size : (int, int)
+        Width and height, pixels.
+
+    Raises
+    ------
+    ModelError
+        If the input is too small; the message names the layer.
     """
     net = _Builder("SqueezeDet", input_size, _GSOC)
     net.convolution("conv1", 96, 7, stride=2)
@@ -216,11 +230,20 @@ def squeezedet_shuffle(
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A network of the family.
+    """One network of the family.
 
-    ``name`` is that in the registry. ``build`` makes the network from ``(classes, anchors, input_size)`` for a detector,
-    ``(classes, input_size)`` for a classifier. ``trained_as`` is its name in `training.Recipe` and for ``--network``; None if
-    it cannot be trained here. ``start`` is the published model whose weights a training starts with by default.
+    Parameters
+    ----------
+    name : str
+        Its name in the registry.
+    build : function
+        Builds the network from ``(classes, anchors, input_size)`` for a detector, ``(classes, input_size)`` for a classifier.
+    task : {"detector", "classifier"}
+        What it is for.
+    trained_as : str or None
+        Its name in `training.Recipe` and in ``squeezedet train --network``; None if it cannot be trained here.
+    start : str
+        The published model whose weights a training starts with by default.
     """
 
     name: str

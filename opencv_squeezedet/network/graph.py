@@ -52,9 +52,19 @@ class Step:
 class Network:
     """A network; its layers are in the order they run.
 
-    Each blob that a layer reads is an input or a top of an earlier layer; each that it writes is new, or a blob that it reads
-    and works on in place. The first input has a name and a shape, (N, C, H, W) if it is of pictures; ``more_inputs`` has names
-    and shapes of further inputs.
+    Parameters
+    ----------
+    name : str
+        The network's name.
+    input_name : str
+        The first input's name.
+    input_shape : tuple of int
+        Its shape; of pictures (N, C, H, W).
+    layers : tuple of Layer
+        The layers. Each blob that a layer reads is an input or a top of an earlier layer; each that it writes is new, or one
+        that it reads and works on in place.
+    more_inputs : tuple of (str, tuple of int)
+        The names and shapes of further inputs.
     """
 
     name: str
@@ -72,9 +82,12 @@ class Network:
     def steps(self) -> tuple[Step, ...]:
         """The layers with their shapes.
 
-        ModelError if two inputs or two layers share a name, a layer's bottoms are missing or do not fit it, a top is neither
-        new nor a bottom of the layer, or it takes the network beyond `MOST_VALUES` or `MOST_WORK`; the message names the
-        layer.
+        Raises
+        ------
+        ModelError
+            If two inputs or two layers share a name, a layer's bottoms are missing or do not fit it, one of its tops is
+            neither new nor one of its bottoms, or it takes the network beyond `MOST_VALUES` or `MOST_WORK`; the message names
+            the layer.
         """
         blobs = self.inputs
         steps = []
@@ -120,7 +133,10 @@ class Network:
     def resized(self, size: tuple[int, int]) -> Network:
         """Return the network for a first input of another (width, height), with the same weights.
 
-        ModelError if a layer does not allow the size; the message names the layer.
+        Raises
+        ------
+        ModelError
+            If a layer does not allow the size; the message names the layer.
         """
         _ = self.input_size
         shape = (*self.input_shape[:2], size[1], size[0])
@@ -203,8 +219,11 @@ class Network:
     def check_weights(self, weights: Mapping[str, Sequence[NDArray[np.float32]]]) -> None:
         """Check that there are fitting weights for each layer; weights of other layers are ignored, as in Caffe.
 
-        ModelError if a layer's weights do not fit. It names the first such layer, the shapes it needs and those given, and
-        lists which layers fit, have other shapes, or are missing: that shows whether the weights are another network's.
+        Raises
+        ------
+        ModelError
+            If a layer's weights do not fit. It names the first such layer, the shapes it needs and those given, and lists
+            which layers fit, have other shapes, or are missing: that shows whether the weights are another network's.
         """
         self.check_shapes({name: [blob.shape for blob in blobs] for name, blobs in weights.items()})
         for step in self.weighted():

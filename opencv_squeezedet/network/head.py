@@ -41,9 +41,17 @@ class Head:
 def head_of(network: Network, outputs: OutputRefs | None = None) -> Head:
     """Derive the head from the shapes of the three blobs.
 
-    ``outputs`` has for each of `BLOBS` (layer, index of its top), or a top's name; default: the tops that have the blobs'
-    names. ModelError if a blob is missing, or two do not fit each other; the message names the layer, the shape and what was
-    expected.
+    Parameters
+    ----------
+    network : Network
+        The network.
+    outputs : mapping, optional
+        For each of `BLOBS`, (layer, index of its top), or a top's name. Default: the tops that have the blobs' names.
+
+    Raises
+    ------
+    ModelError
+        If a blob is missing, or two do not fit each other; the message names the layer, what it gives, and what was expected.
     """
     tops = {blob: _blob_top(network, blob, outputs) for blob in BLOBS}
     shapes = {blob: step.tops[top] for blob, (step, top) in tops.items()}
@@ -87,9 +95,19 @@ def derive_config(
 ) -> HeadConfig:
     """Make the config of a network's head; input size, grid, first axis, layout and activation come from the network.
 
-    ``anchors`` are (width, height), input pixels; ``labels`` are the class names, by default "class 0" and so on; ``outputs``
-    are those of `head_of`. Others are further fields of `HeadConfig`. A ``first_axis`` given here overrides the network's own:
-    weights may have been trained with either, and those of opencv_contrib's network were trained with "x".
+    Parameters
+    ----------
+    network : Network
+        The network.
+    anchors : sequence of (float, float)
+        Width and height of each anchor shape, input pixels.
+    labels : sequence of str, optional
+        Class names. Default: "class 0" and so on.
+    outputs : mapping, optional
+        As in `head_of`.
+    **others
+        Further fields of `HeadConfig`. A ``first_axis`` given here overrides the network's own: weights may have been trained
+        with either, and those of opencv_contrib's network were trained with "x".
 
     Raises
     ------
@@ -116,7 +134,10 @@ def derive_config(
 def check_config(head: Head, config: HeadConfig) -> None:
     """Check that a config matches a network's head.
 
-    ModelError if not; the message names the layer, what it gives, and what the config expects.
+    Raises
+    ------
+    ModelError
+        If it does not; the message names the layer, what it gives, and what the config expects.
     """
     fields = {
         "input_size": ("delta_bbox", head.input_size, config.input_size),

@@ -17,13 +17,22 @@ State = Literal["shipped", "fetched", "not fetched", "damaged"]
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What ``registry.json`` says about published weights.
+    r"""What ``registry.json`` says about published weights.
 
-    ``name``, ``what``, ``licence`` and ``source`` are the name in the registry, the description, the terms and the publisher.
-    ``architecture`` is a key of `opencv_squeezedet.network.architectures.ARCHITECTURES`; ``definition`` is the stem, in
-    ``models``, of the network's definition and description. ``file`` is the file's name, also in the cache folder, and
-    ``urls`` its addresses; none if it is part of the package. ``size`` is in bytes; a git blob id is the SHA-1 of a blob's
-    header and content.
+    Parameters
+    ----------
+    name, what, licence, source : str
+        Its name in the registry, its description, its terms, and its publisher.
+    task : {"detector", "classifier"}
+        Task of the network.
+    architecture : str
+        A key of `opencv_squeezedet.network.architectures.ARCHITECTURES`.
+    definition : str
+        Stem, in ``models``, of the network's definition and description.
+    file, urls : str, tuple of str
+        The file's name, also in the cache folder, and its addresses; none if it is part of the package.
+    size, sha256, git_blob : int, str, str or None
+        Bytes, and checksums; a git blob id is the SHA-1 of ``b"blob %d\0" % size + content``.
     """
 
     name: str

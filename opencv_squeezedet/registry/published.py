@@ -43,10 +43,20 @@ def find_entry(name: str) -> Entry:
 def find_network(model: StrPath, weights: StrPath | None = None, *, task: Task | None = None) -> Files:
     """Find the files of a network: those of this name on disk, or else those of the published model of this name.
 
-    The model is a path as for `find_files`, or a published name, whose weights are fetched if they are not available locally;
-    ``weights`` is the path of your own, if their stem is different or they replace the published weights. With a ``task``, a
-    published model must have it. FileNotFoundError if a file is missing; ModelError if the model has another task, or the file
-    its own weights; FetchError and ImportError as for `fetch`.
+    Parameters
+    ----------
+    model : path or str
+        A path as for `find_files`. If there are no such files and it is a str, the name of a published model; its weights are
+        fetched if they are not available locally.
+    weights : path, optional
+        Your own weights, if their stem is different or they replace the published ones.
+    task : {"detector", "classifier"}, optional
+        The task that a published model must have.
+
+    Raises
+    ------
+    FileNotFoundError, ModelError, FetchError, ImportError
+        If a file is missing; if the model has another task, or the file its own weights; as for `fetch`.
     """
     if not isinstance(model, str) or is_model(model):
         return find_files(model, weights)

@@ -37,10 +37,19 @@ Find = Callable[[Picture], tuple[Array, Array]]
 class CocoDetector:
     """A detector of COCO's 80 classes; see `Teacher`.
 
-    ``kind`` is "nanodet", "nanodet-plus", "yolox" or "picodet". ``path`` is its file: ``.onnx`` for picodet; ``.param`` or
-    ``.bin``, side by side, for the others; the suffix is optional. ``threads`` is the number of threads, by default the
-    library's. FileNotFoundError if a file is missing, ValueError if the library cannot read it, ImportError if that is not
-    installed.
+    Parameters
+    ----------
+    kind : {"nanodet", "nanodet-plus", "yolox", "picodet"}
+        The detector.
+    path : Path
+        Its file: ``.onnx`` for picodet; ``.param`` or ``.bin``, side by side, for the others. The suffix is optional.
+    threads : int, optional
+        Number of threads. Default: the library's own.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, ImportError
+        If a file is missing, the library cannot read it, or the library is not installed.
     """
 
     labels: Sequence[str] = LABELS

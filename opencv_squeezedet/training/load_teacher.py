@@ -17,11 +17,20 @@ from opencv_squeezedet.training.teacher import MOST_BOXES, SoftDetections, Teach
 
 
 def load_teacher(name: str) -> Teacher:
-    """Load a teacher by its name.
+    """Load a teacher.
 
-    ``KIND=PATH`` is a detector trained on COCO, see `CocoDetector`; with ``module:function``, ``function()`` of an importable
-    Python module returns the teacher; any other name is that of a model as for `SqueezeDet`. ValueError if there is no such
-    function, or the model's head has another layout. FileNotFoundError or ModelError as for `SqueezeDet`.
+    Parameters
+    ----------
+    name : str
+        ``KIND=PATH`` for a detector trained on COCO, see `CocoDetector`; ``module:function``, where ``function()`` of an
+        importable Python module returns a teacher; otherwise a model as for `SqueezeDet`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such function, or the model's head has another layout.
+    FileNotFoundError, ModelError
+        As for `SqueezeDet`.
     """
     kind, equals, path = name.partition("=")
     if equals and kind in KINDS:

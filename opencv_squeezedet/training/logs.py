@@ -19,11 +19,22 @@ _OF_CLASS = "voc07 "
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a training run: pictures ``seen`` so far, and ``pictures`` in total.
+    """The progress of a training run.
 
-    ``losses`` and ``gradient``, the norm of the gradient, are means since the last progress; ``rate`` is the learning rate of
-    new layers. ``evaluation`` is that of the EMA network on the validation set, if it has just been measured; ``layers`` are
-    those of the EMA network, whenever a measurement is due. ``problems`` has files that could not be read, each reported once.
+    Parameters
+    ----------
+    seen, pictures : int
+        Pictures seen so far, and in total.
+    losses : Losses
+        Means since the last progress.
+    evaluation : Evaluation or None
+        Of the EMA network on the validation set, if it has just been measured.
+    problems : list of str
+        Files that could not be read and layers that have died, each reported once.
+    rate, gradient : float
+        The learning rate of new layers, and the mean norm of the gradient since the last progress.
+    layers : list of LayerState
+        The layers of the EMA network, whenever a measurement is due.
     """
 
     seen: int

@@ -24,12 +24,17 @@ Sliceable = TypeVar("Sliceable", list[Any], Tensor)
 def processes() -> Iterator[int]:
     """Join the processes that torchrun has started, for the duration of the ``with`` block.
 
-    GPUs communicate by NCCL, CPUs by Gloo. ValueError if there are GPUs, but fewer GPUs than processes.
+    GPUs communicate by NCCL, CPUs by Gloo.
 
     Yields
     ------
     int
         The rank of this process; 0 without torchrun. Only rank 0 should print, and keep what it writes.
+
+    Raises
+    ------
+    ValueError
+        If there are GPUs, but fewer GPUs than processes.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield 0

@@ -90,7 +90,10 @@ class PseudoLabels:
     def read(cls, path: Path, labels: Sequence[str]) -> PseudoLabels:
         """Read what `write_pseudo_labels` wrote; paths of pictures are relative to the file's folder.
 
-        ValueError if it is not such a file, or has other classes.
+        Raises
+        ------
+        ValueError
+            If it is not such a file, or has other classes.
         """
         try:
             content = json.loads(read_whole(path, _MOST_BYTES))

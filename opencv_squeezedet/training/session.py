@@ -300,7 +300,10 @@ class Training:
     def measure(self) -> Evaluation:
         """Return the metrics of the EMA network on the validation set, and keep its weights if they are the best so far.
 
-        ValueError if there is no validation set.
+        Raises
+        ------
+        ValueError
+            If there is no validation set.
         """
         dataset = self._validation_set()
         detections = self.detections(dataset)
@@ -316,7 +319,10 @@ class Training:
     def advice(self) -> list[str]:
         """Return suggestions for a higher accuracy, given the last measurement, a line each; see `what_next`.
 
-        ValueError if there is no validation set.
+        Raises
+        ------
+        ValueError
+            If there is no validation set.
         """
         validation = self._validation_set()
         if self._last is None:
@@ -333,7 +339,10 @@ class Training:
     def calibrate(self) -> Calibration:
         """Calibrate the network that measured best, on up to 1000 validation pictures; see `Calibration`.
 
-        ValueError if there is no validation set.
+        Raises
+        ------
+        ValueError
+            If there is no validation set.
         """
         dataset = self._validation_set()
         step = -(-len(dataset.pictures) // _CALIBRATED_ON)
@@ -353,9 +362,16 @@ class Training:
         return mean.to(self.trainer.device).eval()
 
     def write(self, stem: Path, *, calibration: Calibration | None = None, half: bool = True) -> list[Path]:
-        """Write the network that measured best as a model: ``stem.prototxt``, ``.caffemodel``, ``.onnx`` and ``.json``.
+        """Write the network that measured best as a model: ``.prototxt``, ``.caffemodel``, ``.onnx`` and ``.json``.
 
-        ``calibration`` is the result of `calibrate`. With ``half``, weights are stored in float16, at half the size.
+        Parameters
+        ----------
+        stem : Path
+            The files' common stem.
+        calibration : Calibration, optional
+            The result of `calibrate`.
+        half : bool
+            Whether to store weights in float16, at half the size.
         """
         weights, config = self._chosen().weights(), self.config
         if calibration is not None:

@@ -115,12 +115,17 @@ def keep_head_rows(model: TorchNetwork, config: HeadConfig, start: str) -> tuple
 
 
 def start_anchors(recipe: Recipe) -> Sequence[tuple[float, float]]:
-    """Return the anchors that a training starts with: the recipe's, the start model's or the published anchors.
+    """Return the anchors that a training starts with: the recipe's, the start model's or the published ones.
 
     The start model's are used, in pixels, if it has as many as the published head, because its weights give deltas that refer
-    to them at any input size. Published ones are scaled to the recipe's input size. FileNotFoundError or ModelError if
-    ``recipe.start`` does not exist, or its description is not a model's. FetchError or ImportError if a published model is not
-    available locally and cannot be fetched.
+    to them at any input size. Published ones are scaled to the recipe's input size.
+
+    Raises
+    ------
+    FileNotFoundError, ModelError
+        If ``recipe.start`` does not exist, or its description is not a model's.
+    FetchError, ImportError
+        If a published model is not available locally and cannot be fetched.
     """
     if recipe.anchors is not None:
         return recipe.anchors

@@ -64,9 +64,21 @@ class SelectedClasses:
 class Ensemble:
     """Several teachers whose boxes are fused by weighted boxes fusion (Solovyev et al., arXiv:1910.13302); see `Teacher`.
 
-    ``labels`` are the classes, by the teachers' names, and ``weights`` those of the teachers, equal by default. With
-    ``mirror``, the first teacher also runs on the mirrored picture, as another teacher with the same weight. ValueError if a
-    teacher lacks a class, or a weight is missing or not above 0; ImportError if ensemble-boxes is not installed.
+    Parameters
+    ----------
+    teachers : sequence of Teacher
+        The detectors.
+    labels : sequence of str
+        The classes, by the teachers' names.
+    weights : sequence of float, optional
+        Weight of each teacher. Default: equal weights.
+    mirror : bool
+        Whether the first teacher also runs on the mirrored picture, as one more teacher with the same weight.
+
+    Raises
+    ------
+    ValueError, ImportError
+        If a teacher lacks one of these classes, a weight is missing or not above 0, or ensemble-boxes is not installed.
     """
 
     def __init__(
