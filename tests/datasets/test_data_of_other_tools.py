@@ -395,15 +395,8 @@ def test_ids_that_are_no_integers(tmp_path: Path, identifier: Any, field: str) -
 
 @pytest.mark.parametrize(("first", "second"), [(7, "7"), ("7", 7), (7.0, "7"), ("7", 7.0)])
 def test_ids_that_one_file_writes_in_two_ways(tmp_path: Path, first: Any, second: Any) -> None:
-    dataset = load_dataset(
-        write_coco(
-            tmp_path,
-            image={"id": first},
-            box={"image_id": second, "category_id": second},
-            categories=[{"id": first, "name": "cat"}],
-        )
-    )
-    check(dataset, BOX)
+    box = {"image_id": second, "category_id": second}
+    check(load_dataset(write_coco(tmp_path, image={"id": first}, box=box, categories=[{"id": first, "name": "cat"}])), BOX)
 
 
 ROOT = {"id": 0, "name": "animals", "supercategory": "none"}
