@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import reference
 from examples import examples
-from head_cases import NOT_FINITE, ONE_CELL, Blobs, heads_and_blobs
+from head_cases import ONE_CELL, Blobs, heads_and_blobs
 from hypothesis import given
 
 import opencv_squeezedet as sd
@@ -19,15 +19,6 @@ def test_decode_is_the_reference(case: tuple[HeadConfig, Blobs]) -> None:
     boxes = sd.decode(delta, head)
     assert boxes.dtype == np.float32
     np.testing.assert_allclose(boxes, reference.decode(delta, head), rtol=3e-7, atol=1e-6)
-
-
-def test_decode_of_what_is_not_finite() -> None:
-    delta = np.zeros((5, 4), np.float32)
-    for anchor, item in ((0, 0), (1, 1), (2, 2), (3, 3)):
-        delta[anchor, item] = NOT_FINITE[anchor % 3]
-    boxes = sd.decode(delta, ONE_CELL)
-    assert np.isnan(boxes[:4]).all()
-    assert boxes[4].tolist() == [40, 40, 60, 60]
 
 
 def test_sizes_that_overflow_fill_the_picture() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import reference
 from examples import examples
-from head_cases import HEAD, ONE_CELL, blobs_of, shaped
+from head_cases import ONE_CELL, blobs_of
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -40,16 +40,6 @@ def test_an_iou_equal_to_the_threshold_is_not_above_it(option: str) -> None:
         assert sd.postprocess(*blobs, head, **{option: threshold}) == plain
     for threshold in (np.nextafter(0.5, 0), 0.5 - 1e-9):
         assert sd.postprocess(*blobs, head, **{option: threshold}) != plain
-
-
-@pytest.mark.parametrize(("option", "value"), [("vote_threshold", 0.25), ("cross_class_threshold", 0.5)])
-def test_one_turns_it_off_and_none_keeps_the_head_s(option: str, value: float) -> None:
-    blobs = blobs_of(SHIFTS, SCORES, [0, int(option == "cross_class_threshold")])
-    head = dataclasses.replace(ONE_CELL, **{option: value})
-    plain, changed = sd.postprocess(*blobs, ONE_CELL), sd.postprocess(*blobs, head)
-    assert plain != changed
-    assert sd.postprocess(*blobs, head, **{option: 1}) == plain
-    assert sd.postprocess(*blobs, head, **{option: None}) == changed
 
 
 def mean_left(shifts: list[float], scores: list[float]) -> float:
@@ -147,16 +137,6 @@ def test_classes_above_the_threshold() -> None:
     assert sd.postprocess(*blobs, MANY, class_agnostic=True).class_id.tolist() == [1]
 
 
-@pytest.mark.parametrize("top_n", [1, 5, 9, 100])
-@pytest.mark.parametrize("layout", ["hwc", "chw"])
-def test_ties_by_anchor_then_by_class(layout: str, top_n: int) -> None:
-    head = dataclasses.replace(HEAD, grid=(2, 1), layout=layout, nms_threshold=1.0, multi_label=True, top_n=top_n)
-    blobs = shaped(head, np.zeros(16, np.float32), np.ones(12, np.float32), np.full(4, 0.5, np.float32))
-    found = sd.postprocess(*blobs, head)
-    assert found.class_id.tolist() == ([0, 1, 2] * 4)[:top_n]
-    np.testing.assert_array_equal(found.xyxy, sd.decode(blobs[0], head).repeat(3, axis=0)[:top_n])
-
-
 def random_boxes(seed: int, count: int, whole: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Boxes of whole numbers, and their scores; coarse scores make ties."""
     rng = np.random.default_rng(seed)
@@ -213,14 +193,6 @@ def test_soft_nms_is_the_reference(
     np.testing.assert_allclose(left, expected.score, rtol=1e-12)
     np.testing.assert_array_equal(boxes, before[0])
     np.testing.assert_array_equal(scores, before[1])
-
-
-@pytest.mark.parametrize("beside", [1e-6, 1e-9, 1e-12])
-def test_soft_nms_at_the_score_threshold(beside: float) -> None:
-    """0.8 x e^-2 of two equal boxes."""
-    lowered = 0.8 * math.exp(-2)
-    for threshold, count in ((lowered * (1 + beside), 1), (lowered * (1 - beside), 2)):
-        assert len(sd.soft_nms([FAR, FAR], [0.9, 0.8], score_threshold=threshold)[0]) == count
 
 
 def test_scores_at_the_threshold_are_dropped() -> None:

@@ -110,8 +110,3 @@ def test_wrong_image_sizes(size: Any, error: type[Exception], message: str) -> N
         sd.postprocess(*GOOD, HEAD, image_size=size)
     with pytest.raises(error, match=message):
         sd.postprocess_batch(*(blob[None] for blob in GOOD), HEAD, image_size=size)
-
-
-def test_an_image_size_that_is_no_pair() -> None:
-    with pytest.raises(ValueError, match=r"image_size.*got 5"):
-        sd.postprocess(*GOOD, HEAD, image_size=5)  # type: ignore[arg-type]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -24,31 +23,16 @@ from opencv_squeezedet import HeadConfig
 from opencv_squeezedet.options import NMS_KINDS
 
 
-def check_with_the_reference(head: HeadConfig, blobs: Blobs) -> None:
-    assume(not reference.in_doubt(*blobs, head))
-    assert_same(sd.postprocess(*blobs, head), reference.postprocess(*blobs, head), reference.exact_scores(head))
-
-
-@examples(300)
-@given(heads_and_blobs())
-def test_postprocess_is_the_reference(case: tuple[HeadConfig, Blobs]) -> None:
-    check_with_the_reference(*case)
-
-
-@pytest.mark.slow
-@examples(2000)
-@given(heads_and_blobs())
-def test_postprocess_is_the_reference_for_many_heads(case: tuple[HeadConfig, Blobs]) -> None:
-    check_with_the_reference(*case)
-
-
-@examples(200)
-@given(heads_and_blobs(), st.tuples(st.integers(1, 3000), st.integers(1, 3000)))
-def test_image_size_scales_and_clips_like_the_reference(case: tuple[HeadConfig, Blobs], size: tuple[int, int]) -> None:
-    head, blobs = case
+def check_with_the_reference(head: HeadConfig, blobs: Blobs, size: tuple[int, int] | None = None) -> None:
     assume(not reference.in_doubt(*blobs, head))
     found = sd.postprocess(*blobs, head, image_size=size)
     assert_same(found, reference.postprocess(*blobs, head, image_size=size), reference.exact_scores(head))
+
+
+@examples(500)
+@given(heads_and_blobs(), st.none() | st.tuples(st.integers(1, 3000), st.integers(1, 3000)))
+def test_postprocess_is_the_reference(case: tuple[HeadConfig, Blobs], size: tuple[int, int] | None) -> None:
+    check_with_the_reference(*case, size)
 
 
 CELL = st.floats(width=32, allow_nan=True, allow_infinity=True)
@@ -95,31 +79,10 @@ def test_the_conventions_differ(name: str) -> None:
         assert differ({name: one}, {name: other}), (one, other)
 
 
-def test_kitti_from_its_formulas() -> None:
-    rng = np.random.default_rng(7)
-    head = sd.KITTI
-    delta = rng.normal(0, 0.6, (24, 78, 9, 4)).astype(np.float32)
-    classes = rng.random((24, 78, 9, 3), dtype=np.float32)
-    conf = rng.random((24, 78, 9), dtype=np.float32)
-
-    def safe_exp(d: float) -> float:
-        return math.exp(d) if d <= 1 else math.e * d  # e^1 * (d - 1 + 1)
-
-    rows = []
-    for i, j, k in itertools.product(range(24), range(78), range(9)):
-        dx, dy, dw, dh = delta[i, j, k].tolist()
-        w, h = ((36, 37), (366, 174), (115, 59), (162, 87), (38, 90), (258, 173), (224, 108), (78, 170), (72, 43))[k]
-        x, y = (j + 1) * 1248 / 79 + w * dx, (i + 1) * 384 / 25 + h * dy
-        w, h = w * safe_exp(dw), h * safe_exp(dh)
-        x1, x2 = (min(max(v, 0), 1247) for v in (x - w / 2, x + w / 2))
-        y1, y2 = (min(max(v, 0), 383) for v in (y - h / 2, y + h / 2))
-        rows.append((x1, y1, x2 + 1, y2 + 1))
-    boxes = np.array(rows)
-    np.testing.assert_allclose(sd.decode(delta, head), boxes, rtol=3e-7, atol=1e-5)
-
-    found, expected = sd.postprocess(delta, classes, conf, head), reference.postprocess(delta, classes, conf, head)
-    assert 5 < len(found) < 64
-    assert_same(found, expected)
+def test_kitti() -> None:
+    blobs = random_blobs(sd.KITTI, np.random.default_rng(7), "quiet")
+    assert len(sd.postprocess(*blobs, sd.KITTI)) > 5
+    check_with_the_reference(sd.KITTI, blobs)
 
 
 @pytest.mark.parametrize(("epsilon", "count"), [(0.0, 1), (99.0, 1), (101.0, 2)])
@@ -149,20 +112,6 @@ def test_boxes_are_dropped_as_empty_after_nms() -> None:
     blobs = (delta, np.ones((2, 2), np.float32), np.array([0.9, 0.5], np.float32))
     assert len(sd.postprocess(*blobs, head, nms_threshold=0.9)) == 1
     assert len(sd.postprocess(*blobs, head, nms_threshold=0.1)) == 0
-
-
-@pytest.mark.parametrize("corners", ["plain", "plus_one_after_clip", "minus_one_before_clip"])
-@pytest.mark.parametrize("size", [(1, 1), (3, 1000), (4097, 77)])
-def test_no_box_leaves_the_picture(corners: str, size: tuple[int, int]) -> None:
-    head = dataclasses.replace(HEAD, corners=corners, nms_threshold=1.0, score_threshold=0.0)
-    for seed in range(20):
-        delta, classes, conf = random_blobs(head, np.random.default_rng(seed))
-        found = sd.postprocess(delta * 9, classes, conf, head, image_size=size)
-        assert len(found) > 0
-        assert found.xyxy.min() >= 0
-        assert (found.xyxy <= np.tile(size, 2)).all()
-    if corners == "plus_one_after_clip":  # only there a box can reach the picture's last edge
-        assert (found.xyxy[:, 2:].max(axis=0) == size).all()
 
 
 @pytest.mark.parametrize("found", [False, True])

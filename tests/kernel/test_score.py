@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
-import pytest
 import reference
 from examples import examples
-from head_cases import NOT_FINITE, ONE_CELL, Blobs, heads_and_blobs
+from head_cases import ONE_CELL, Blobs, heads_and_blobs
 from hypothesis import given
 
 import opencv_squeezedet as sd
@@ -41,14 +38,3 @@ def test_score_is_the_exact_product() -> None:
     classes, conf = np.full((5, 2), b, np.float32), np.full(5, a, np.float32)
     assert sd.score(classes, conf, ONE_CELL)[0].tolist() == [float(a) * float(b)] * 5
     assert float(a) * float(b) != float(a * b)
-
-
-@pytest.mark.parametrize("value", NOT_FINITE)
-@pytest.mark.parametrize("activated", [True, False])
-def test_score_of_what_is_not_finite(value: float, activated: bool) -> None:
-    head = dataclasses.replace(ONE_CELL, activated=activated)
-    classes, conf = np.full((5, 2), 0.5, np.float32), np.full(5, 0.5, np.float32)
-    classes[1, 1] = conf[3] = value
-    scores, class_ids = sd.score(classes, conf, head)
-    assert np.isnan(scores).tolist() == [False, True, False, True, False]
-    assert class_ids.tolist() == [0, -1, 0, -1, 0]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from head_cases import HEAD, ONE_CELL, blobs_of, pictures, random_blobs
+from head_cases import HEAD, ONE_CELL, blobs_of, random_blobs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,14 +33,6 @@ def test_the_formula() -> None:
 def test_the_threshold_is_a_calibrated_score(threshold: float, kept: int) -> None:
     assert len(found_of(score_threshold=threshold)) == kept
     assert len(found_of(score_threshold=None)) == len(found_of(score_threshold=ONE_CELL.score_threshold)) == 4
-
-
-def test_no_map_changes_nothing() -> None:
-    assert (
-        found_of(())
-        == found_of(((0.5, 0.5),))
-        == sd.postprocess(*blobs_of([0.0] * 5, SCORES, [0] * 5), ONE_CELL, nms_threshold=1.0)
-    )
 
 
 def test_scores_outside_probabilities_stay() -> None:
@@ -73,12 +65,6 @@ def test_the_same_boxes_with_other_scores(xs: list[int], chance: Any, seed: int,
     np.testing.assert_array_equal(found.class_id, expected.class_id)
     np.testing.assert_allclose(found.confidence, reference.calibrated(calibrated, expected.confidence), rtol=1e-5, atol=1e-6)
     assert (np.diff(found.confidence) <= 0).all()
-
-
-def test_batches() -> None:
-    head = dataclasses.replace(HEAD, score_calibration=CALIBRATION)
-    blobs = pictures(head, 3)
-    assert sd.postprocess_batch(*blobs, head) == [sd.postprocess(*(blob[i] for blob in blobs), head) for i in range(3)]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import itertools
 import math
-import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -225,18 +224,6 @@ def test_variances_may_be_left_out_of_priors_that_do_not_need_them() -> None:
     assert np.array_equal(boxes_alone, expected)
 
 
-def test_threads() -> None:
-    blobs = random_blobs(5, 1, 500, 5)
-    expected, results = sd.ssd_postprocess(*blobs), []
-    threads = [threading.Thread(target=lambda: results.append(sd.ssd_postprocess(*blobs))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(results) == 8
-    assert all(np.array_equal(rows, expected) for rows in results)
-
-
 # ---- bad arguments ------------------------------------------------------------------------------------------------------
 
 
@@ -287,10 +274,3 @@ def test_wrong_types(name: str, value: Any) -> None:
     arguments = random_blobs(6, 2, 25, 3)._asdict() | {name: value}
     with pytest.raises(TypeError, match=name):
         sd.ssd_postprocess(**arguments)
-
-
-@pytest.mark.parametrize(("pictures", "priors", "classes"), [(0, 5, 3), (2, 0, 3), (2, 5, 0), (2, 5, 1)])
-def test_nothing_in_nothing_out(pictures: int, priors: int, classes: int) -> None:
-    blobs = random_blobs(7, pictures, priors, 1)
-    conf = np.full((pictures, priors * classes), 0.9, np.float32)
-    assert sd.ssd_postprocess(blobs.loc, conf, blobs.prior).shape == (0, 7)
