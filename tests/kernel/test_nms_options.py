@@ -74,13 +74,6 @@ def test_who_votes(options: dict[str, Any], voters: int) -> None:
     assert found.xyxy[0, 0] == pytest.approx(mean_left(SHIFTS[:voters], SCORES[:voters]), rel=1e-6)
 
 
-@pytest.mark.parametrize("class_agnostic", [False, True])
-def test_classes_do_not_vote_for_each_other(class_agnostic: bool) -> None:
-    blobs = blobs_of(SHIFTS, SCORES, [0, 1, 0])
-    found = sd.postprocess(*blobs, ONE_CELL, vote_threshold=0.0, class_agnostic=class_agnostic)
-    assert found.xyxy[0, 0] == pytest.approx(mean_left([SHIFTS[0], SHIFTS[2]], [SCORES[0], SCORES[2]]), rel=1e-6)
-
-
 def test_a_box_without_area_stays_where_it_is() -> None:
     delta, classes, conf = blobs_of([0.0, 0.0], [0.9, 0.8])
     delta[0, 2] = -800  # no height
@@ -113,14 +106,6 @@ def test_demotion_by_its_formula() -> None:
 )
 def test_boxes_demoted_to_the_score_threshold_are_dropped(options: dict[str, Any], kept: int) -> None:
     assert len(found_of([0.75, 0.5], [0, 1], [0.0, SHIFT], **{"score_threshold": 0.25, **options})) == kept
-
-
-def test_the_lowest_factor_counts_with_scores_before_demotion() -> None:
-    """The second is lowered by the first, and lowers the third as if it had not been."""
-    options = {"cross_class_threshold": 0.5, "score_threshold": 0.01, "nms_threshold": 1.0}
-    found = found_of([0.5, 0.45, 0.4], [0, 1, 0], [0.0, SHIFT, 2 * SHIFT], **options)
-    lowered = {0.5: 0.5, 0.45: 0.45 * (1 - 0.5 * 0.8), 0.4: 0.4 * (1 - 0.45 * 0.8)}
-    assert found.confidence == pytest.approx(sorted(lowered.values(), reverse=True), rel=1e-5)
 
 
 def test_classes_above_the_threshold() -> None:

@@ -35,13 +35,6 @@ def test_the_threshold_is_a_calibrated_score(threshold: float, kept: int) -> Non
     assert len(found_of(score_threshold=None)) == len(found_of(score_threshold=ONE_CELL.score_threshold)) == 4
 
 
-def test_scores_outside_probabilities_stay() -> None:
-    """They are no scores of a softmax and a sigmoid; the order is kept all the same."""
-    head = dataclasses.replace(ONE_CELL, score_calibration=CALIBRATION, score_threshold=0.0)
-    found = sd.postprocess(*blobs_of([0.0] * 3, [1.5, 1.0, 0.5], [0] * 3), head, nms_threshold=1.0)
-    assert found.confidence.tolist() == [1.5, 1.0, 0.75]
-
-
 RISING = st.lists(st.integers(1, 999), min_size=1, max_size=8, unique=True).map(sorted)
 
 
@@ -85,9 +78,3 @@ def test_the_same_boxes_with_other_scores(xs: list[int], chance: Any, seed: int,
 def test_invalid_calibrations(value: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         dataclasses.replace(HEAD, score_calibration=value)
-
-
-def test_it_becomes_plain_numbers_and_goes_through_json() -> None:
-    head = dataclasses.replace(HEAD, score_calibration=np.array(CALIBRATION))
-    assert head.score_calibration == CALIBRATION
-    assert sd.HeadConfig.from_json(head.to_json()) == head
