@@ -64,20 +64,6 @@ def test_kitti() -> None:
     }
 
 
-def test_blob_shapes_of_the_presets() -> None:
-    assert sd.VOC.blob_shapes == {
-        "delta_bbox": ((23, 23, 36), (23, 23, 9, 4), (4761, 4)),
-        "class_scores": ((4761, 20), (23, 23, 180), (23, 23, 9, 20)),
-        "conf_scores": ((23, 23, 9), (4761,), (4761, 1)),
-    }
-    assert sd.KITTI.blob_shapes["delta_bbox"][0] == (24, 78, 36)
-    assert dataclasses.replace(sd.KITTI, layout="chw").blob_shapes == {
-        "delta_bbox": ((36, 24, 78), (9, 4, 24, 78)),
-        "class_scores": ((27, 24, 78), (9, 3, 24, 78)),
-        "conf_scores": ((9, 24, 78),),
-    }
-
-
 @pytest.mark.parametrize(
     ("header", "enum", "literal"), [("anchors.pxd", "Corners", config.Corners), ("nms.pxd", "NmsRule", options.NmsKind)]
 )

@@ -151,16 +151,6 @@ def test_boxes_without_area_overlap_nothing(kind: Any, threshold: float) -> None
     assert sd.nms(boxes, scores, nms_threshold=threshold, nms_kind=kind).tolist() == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_neither_kept_nor_counted(kind: Any, value: float) -> None:
-    boxes, scores = np.array([FAR] * 6, np.float64), np.array([0.9, 0.8, 0.7, 0.6, 0.5, value])
-    for i in range(4):
-        boxes[i, i] = value
-    assert sd.nms(boxes, scores, nms_threshold=0.5, nms_kind=kind, top_n=1).tolist() == [4]
-    assert sd.nms(boxes[:4], scores[:4], nms_threshold=0.5, nms_kind=kind).tolist() == []
-
-
 @pytest.mark.parametrize("empty", [[], np.zeros((0, 4)), np.zeros((0, 4), np.float32), np.array([], object)])
 @pytest.mark.parametrize("class_ids", [None, [], np.zeros(0, np.int64)])
 def test_nothing(empty: Any, class_ids: Any) -> None:

@@ -74,14 +74,6 @@ def test_who_votes(options: dict[str, Any], voters: int) -> None:
     assert found.xyxy[0, 0] == pytest.approx(mean_left(SHIFTS[:voters], SCORES[:voters]), rel=1e-6)
 
 
-def test_a_box_without_area_stays_where_it_is() -> None:
-    delta, classes, conf = blobs_of([0.0, 0.0], [0.9, 0.8])
-    delta[0, 2] = -800  # no height
-    head = dataclasses.replace(ONE_CELL, drop_empty=False)
-    assert sd.postprocess(delta, classes, conf, head, vote_threshold=0.0).xyxy[0].tolist() == [40, 50, 60, 50]
-    assert sd.postprocess(delta, classes, conf, ONE_CELL, vote_threshold=0.0).xyxy.tolist() == [[40, 40, 60, 60]]
-
-
 def found_of(scores: list[float], class_ids: list[int], shifts: list[float], **options: Any) -> sd.Detections:
     return sd.postprocess(*blobs_of(shifts, scores, class_ids), ONE_CELL, **options)
 
@@ -91,21 +83,6 @@ def test_demotion_by_its_formula() -> None:
     assert found.class_id.tolist() == [0, 1]
     assert found.confidence == pytest.approx([0.75, 0.5 * (1 - 0.75 * 0.8)], rel=1e-5)
     assert found.confidence[0] == 0.75
-
-
-@pytest.mark.parametrize(
-    ("options", "kept"),
-    [
-        ({}, 2),
-        ({"cross_class_threshold": None}, 2),
-        ({"cross_class_threshold": 0.7}, 1),
-        ({"cross_class_threshold": 0.81}, 2),
-        ({"cross_class_threshold": 1}, 2),
-        ({"cross_class_threshold": 0.7, "score_threshold": 0.15}, 2),
-    ],
-)
-def test_boxes_demoted_to_the_score_threshold_are_dropped(options: dict[str, Any], kept: int) -> None:
-    assert len(found_of([0.75, 0.5], [0, 1], [0.0, SHIFT], **{"score_threshold": 0.25, **options})) == kept
 
 
 def test_classes_above_the_threshold() -> None:
