@@ -129,13 +129,6 @@ def test_a_value_is_listed_once_with_its_count(tmp_path: Path) -> None:
     assert (first.count, first.examples) == (15, ("'Unspecified'",))
 
 
-@pytest.mark.parametrize("kind", ["voc", "coco"])
-def test_a_set_in_which_everything_is_difficult_says_so(tmp_path: Path, kind: str) -> None:
-    path = write_voc(tmp_path, "<difficult>1</difficult>") if kind == "voc" else write_coco(tmp_path, box={"iscrowd": "1"})
-    (problem,) = load_dataset(path).problems
-    assert "all difficult or crowd" in str(problem)
-
-
 # ---- sizes -----------------------------------------------------------------------------------------------------------------
 
 
