@@ -8,8 +8,6 @@ import sys
 
 import pytest
 
-from opencv_squeezedet.cli.memory import keep_memory
-
 FAULTS = """
 import resource
 import sys
@@ -35,8 +33,3 @@ def test_memory_that_was_freed_is_not_cleared_again() -> None:
     freed, kept = (int(subprocess.check_output([*command, *arguments])) for arguments in ([], ["kept"]))
     assert freed > 50  # of 2 MB at most, with huge pages
     assert kept < freed / 10
-
-
-def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert not keep_memory()
