@@ -31,6 +31,17 @@ def photo() -> Any:
 
 
 @pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder for published weights, not yet made, whose name is none of the plainest; and quick attempts to fetch."""
+    folder = tmp_path / "cache of Jürgen 猫"
+    monkeypatch.setenv("OPENCV_SQUEEZEDET_CACHE", str(folder))
+    monkeypatch.delenv("OPENCV_SQUEEZEDET_MIRROR", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("opencv_squeezedet.registry.download.BACKOFF", 0.001)
+    return folder
+
+
+@pytest.fixture
 def benchmark_script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """A function that imports a script of ``benchmarks/`` by its name."""
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")

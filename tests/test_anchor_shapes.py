@@ -7,14 +7,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from commands import error_line
 from evaluation_cases import annotated
 from numpy.typing import NDArray
-from shared import DATA, needs
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.anchor_shapes import anchor_config, box_shapes, find_shapes, score_shapes, shape_iou
+from opencv_squeezedet.anchor_shapes import box_shapes, find_shapes, shape_iou
 from opencv_squeezedet.cli import main
-from opencv_squeezedet.datasets import Dataset, load_dataset
+from opencv_squeezedet.datasets import Dataset
 
 for library in ("sklearn", "matplotlib", "PIL"):
     pytest.importorskip(library, reason=f"the command needs {library}, of the eval extra")
@@ -69,22 +69,6 @@ def test_iou_is_what_the_distance_1_minus_iou_raises() -> None:
     assert by_iou > euclidean + 0.02
 
 
-def test_wrong_options() -> None:
-    with pytest.raises(ValueError, match=r"\b3\b.*boxes.*\b2\b"):
-        find_shapes(np.array([(1.0, 2.0), (1.0, 2.0), (3.0, 4.0)]), 3)
-    with pytest.raises(ValueError, match=r"distance.*'iou', 'euclidean'"):
-        find_shapes(SHAPES, 2, distance="best")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="count must be at least 1"):
-        find_shapes(SHAPES, 0)
-
-
-def test_the_config_is_a_head() -> None:
-    config = anchor_config(SHAPES, ("cat", "dog"), (320, 256))
-    assert config.labels == ("cat", "dog")
-    assert config.anchors == tuple(map(tuple, SHAPES.tolist()))
-    assert (config.input_size, config.grid) == ((320, 256), sd.VOC.scaled((320, 256)).grid)
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A YOLO data set with boxes about the shapes."""
@@ -117,30 +101,13 @@ def test_the_command(data: Path, suffix: str, capsys: pytest.CaptureFixture[str]
     [
         (["--count", "500"], "500 shapes"),
         (["--plot", "a.xyz"], "xyz"),
-        (["--size", "big"], "416x416"),
         (["--size", "0"], "input_size must be at least 1"),
-        (["--distance", "far"], "invalid choice"),
     ],
 )
 def test_usage(
     data: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(data.parent)
-    assert main(["anchors", str(data), *options]) == 2
-    errors = capsys.readouterr().err
-    assert errors.startswith("squeezedet anchors: ")
-    assert message in errors
-    assert errors.count("\n") == 1
-
-
-@needs("voc_mix")
-def test_voc_leads_near_the_published_shapes() -> None:
-    from scipy.optimize import linear_sum_assignment
-
-    boxes = box_shapes(load_dataset(DATA / "voc_mix" / "train.json"), (416, 416))
-    found = find_shapes(boxes, 9, distance="euclidean")
-    iou = shape_iou(found.shapes, sd.VOC.anchors)
-    near = iou[linear_sum_assignment(iou, maximize=True)]
-    assert near.mean() > 0.94
-    assert near.min() > 0.88
-    assert found.mean_best_iou == pytest.approx(score_shapes(boxes, sd.VOC.anchors).mean_best_iou, abs=0.01)
+    line = error_line(main, ["anchors", data, *options], capsys)
+    assert line.startswith("squeezedet anchors: ")
+    assert message in line

@@ -14,7 +14,6 @@ from head_cases import GOOD, HEAD, NAMES, ONE_CELL, random_blobs, unaligned, wit
 from numpy.typing import NDArray
 
 import opencv_squeezedet as sd
-from opencv_squeezedet.postprocess import check_blob
 
 
 @pytest.mark.parametrize("layout", ["hwc", "chw"])
@@ -38,13 +37,10 @@ WRONG_SHAPES = [
     (0, (), r"delta_bbox.*\(3, 4, 8\).*\(3, 4, 2, 4\).*\(24, 4\).*got \(\)"),
     (0, (96,), r"delta_bbox .*got \(96,\)"),
     (0, (4, 3, 8), r"delta_bbox .*got \(4, 3, 8\)"),
-    (0, (8, 3, 4), r"delta_bbox .*got \(8, 3, 4\)"),
     (0, (1, 1, 24, 4), r"delta_bbox .*got \(1, 1, 24, 4\)"),
-    (0, (0, 3, 4, 8), r"delta_bbox .*got \(0, 3, 4, 8\)"),
     (1, (24, 2), r"class_scores.*\(24, 3\).*\(3, 4, 6\).*\(3, 4, 2, 3\).*got \(24, 2\)"),
     (1, (72,), r"class_scores .*got \(72,\)"),
     (2, (3, 4), r"conf_scores.*\(3, 4, 2\).*\(24,\).*\(24, 1\).*got \(3, 4\)"),
-    (2, (25,), r"conf_scores .*got \(25,\)"),
 ]
 
 
@@ -141,15 +137,6 @@ def test_blobs_are_neither_changed_nor_kept() -> None:
         blob[:] = 7
     assert len(found) > 0
     assert found == again
-
-
-def test_only_contiguous_aligned_float32_is_taken_as_it_is() -> None:
-    """Some processors cannot load floats at odd addresses, and no C program may."""
-    for name, blob in zip(NAMES, GOOD, strict=True):
-        assert check_blob(name, blob, HEAD.single_shapes, HEAD) is blob
-        assert check_blob(name, blob.astype(np.float64), HEAD.single_shapes, HEAD).dtype == np.float32
-        assert not unaligned(blob).flags.aligned
-        assert check_blob(name, unaligned(blob), HEAD.single_shapes, HEAD).flags.aligned
 
 
 def peak_of(call: Callable[[], object]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -12,31 +11,22 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import HAS_CAFFE, ONNX, STEM
+from commands import PHOTO
+from embedded import BACKENDS, HAS_CAFFE, ONNX, STEM
 from format_seeds import compressed_file
 from networks import random_weights
 from shared import DATA, needs
 
 import opencv_squeezedet as sd
-from opencv_squeezedet import formats
 from opencv_squeezedet.backends import CaffeNet
 from opencv_squeezedet.classifier import imagenet_labels
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.model_files import Files, models_folder
 from opencv_squeezedet.network import Network, Weights, architectures
 
-ROOT = Path(__file__).resolve().parents[1]
 MODELS = Path(models_folder())
-PHOTO = ROOT / "samples" / "chelsea.jpg"
 
 needs_data = needs("weights", "photos")
-BACKENDS = [
-    "opencv",
-    pytest.param(
-        "onnxruntime",
-        marks=pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="no extra [onnxruntime]"),
-    ),
-]
 
 # Top-1 with the softmax' value, from the weights' release.
 EXPECTED = {
@@ -60,15 +50,12 @@ def real_weights(version: str) -> tuple[Network, Weights]:
     return network, weights
 
 
-def write(stem: Path, network: Network, weights: Weights, *suffixes: str) -> Path:
-    contents = {
-        ".prototxt": lambda: formats.prototxt_text(network).encode(),
-        ".caffemodel": lambda: formats.caffemodel_bytes(network, weights),
-        ".onnx": lambda: formats.onnx_bytes(network, weights),
-    }
-    for suffix in suffixes:
-        Path(f"{stem}{suffix}").write_bytes(contents[suffix]())
-    return stem
+def write(path: Path, network: Network, weights: Weights, *, alone: bool = False) -> Path:
+    """Save a model; a caffemodel alone, if that is wanted. Returns the path."""
+    for other in Model(network, weights).save(path):
+        if alone and other != path:
+            other.unlink()
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +65,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = architectures.squeezenet_v1_1(classes=7, input_size=(96, 64))
     weights = random_weights(network)
     weights["conv10"][0] *= 0.01  # no class is certain
-    write(stem, network, weights, ".onnx")
+    write(stem.with_suffix(".onnx"), network, weights)
     stem.with_suffix(".json").write_text(json.dumps({"labels": list("abcdefg")}))
     return stem
 
@@ -90,8 +77,7 @@ def test_top_1_on_the_photos(version: str, backend: Any, tmp_path: Path) -> None
     if version == "compressed":
         classifier = sd.SqueezeNet(DATA / "weights" / "compressed_SqueezeNet.net", backend=backend)
     else:
-        stem = write(tmp_path / "deploy", *real_weights(version), ".prototxt", ".caffemodel")
-        classifier = sd.SqueezeNet(stem, backend=backend)
+        classifier = sd.SqueezeNet(write(tmp_path / "deploy.caffemodel", *real_weights(version)), backend=backend)
         assert isinstance(classifier.backend, CaffeNet) == (HAS_CAFFE and backend == "opencv")
     assert classifier.activated
     for name, (class_id, probability) in EXPECTED[version].items():
@@ -105,11 +91,11 @@ def test_top_1_on_the_photos(version: str, backend: Any, tmp_path: Path) -> None
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_caffemodel_alone_is_known_by_its_weights(backend: Any, tmp_path: Path) -> None:
     for version in MAKE:
-        stem = write(tmp_path / version, *real_weights(version), ".caffemodel")
-        for model in (f"{stem}.caffemodel", stem):
-            assert Model.load(model, task="classifier").files == Files(weights=f"{stem}.caffemodel")
+        path = write(tmp_path / f"{version}.caffemodel", *real_weights(version), alone=True)
+        for model in (path, tmp_path / version):
+            assert Model.load(model, task="classifier").files == Files(weights=str(path))
         image = cv2.imread(str(DATA / "photos" / "cat.jpg"))
-        (first,) = sd.SqueezeNet(f"{stem}.caffemodel", backend=backend).classify(image, top=1)
+        (first,) = sd.SqueezeNet(path, backend=backend).classify(image, top=1)
         assert (first.class_id, first.label) == (281, "tabby, tabby cat")
 
 
@@ -117,8 +103,8 @@ def test_a_caffemodel_alone_is_known_by_its_weights(backend: Any, tmp_path: Path
 def test_logits_are_softmaxed(tmp_path: Path) -> None:
     network, weights = real_weights("v1.1")
     logits = Network(network.name, network.input_name, network.input_shape, network.layers[:-1])
-    whole = sd.SqueezeNet(write(tmp_path / "whole", network, weights, ".onnx"))
-    cut = sd.SqueezeNet(write(tmp_path / "logits", logits, weights, ".onnx"))
+    whole = sd.SqueezeNet(write(tmp_path / "whole.onnx", network, weights))
+    cut = sd.SqueezeNet(write(tmp_path / "logits.onnx", logits, weights))
     assert whole.activated
     assert not cut.activated
     image = cv2.imread(str(DATA / "photos" / "bus.jpg"))
@@ -148,7 +134,6 @@ def test_results(small: Path, photo: np.ndarray, backend: Any) -> None:
 def test_any_picture_that_the_detector_takes(small: Path, photo: np.ndarray) -> None:
     classifier = sd.SqueezeNet(small)
     expected = classifier.classify(photo)
-    assert classifier.classify(photo.astype(np.uint16) * 257) == expected
     assert classifier.classify(photo / 255) == expected
     with pytest.raises(TypeError, match="must be an array"):
         classifier.classify(None)  # type: ignore[arg-type]
@@ -182,8 +167,8 @@ def test_what_is_no_classifier(tmp_path: Path) -> None:
     shutil.copy(ONNX, tmp_path / "detector.onnx")
     network = architectures.squeezenet_v1_1(classes=7)
     weights = random_weights(network)
-    write(tmp_path / "mine", network, weights, ".caffemodel")
-    write(tmp_path / "maps", dataclasses.replace(network, layers=network.layers[:-2]), weights, ".onnx")
+    write(tmp_path / "mine.caffemodel", network, weights, alone=True)
+    write(tmp_path / "maps.onnx", dataclasses.replace(network, layers=network.layers[:-2]), weights)
     for model, options, error, message in (
         (STEM, {}, sd.ModelError, r"squeezedet_shuffle_voc.*' is a detector"),
         (tmp_path / "detector", {}, sd.ModelError, r"detector.onnx' .*3 outputs"),
@@ -208,7 +193,7 @@ def test_a_json_that_describes_no_classifier(text: str, small: Path, tmp_path: P
 def test_published_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the caller's own weights in the place of those that would be fetched."""
     network = architectures.squeezenet_v1_1()
-    weights = write(tmp_path / "weights", network, random_weights(network), ".caffemodel").with_suffix(".caffemodel")
+    weights = write(tmp_path / "weights.caffemodel", network, random_weights(network), alone=True)
     definition = MODELS / "squeezenet_v1.1"
     expected = Files(f"{definition}.prototxt", str(weights), f"{definition}.json")
     assert Model.load("squeezenet-v1.1", weights, task="classifier").files == expected

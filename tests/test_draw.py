@@ -127,14 +127,7 @@ def test_text_can_be_read_on_any_colour() -> None:
     assert (sd.draw(image, found, colours={"cat": (255, 255, 255)})[100:118] < 50).any()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "options"),
-    [
-        ((np.zeros((4, 4, 3), np.uint8), "x"), {}),
-        ((np.zeros((4, 4, 3), np.uint8), one((0, 0, 1, 1))), {"label": 3}),
-        ((np.zeros((4, 4, 3), np.uint8), one((0, 0, 1, 1))), {"line_width": 1.5}),
-    ],
-)
-def test_wrong_arguments(arguments: tuple[object, ...], options: dict[str, object]) -> None:
+@pytest.mark.parametrize("wrong", [{"detections": "x"}, {"label": 3}, {"line_width": 1.5}], ids=str)
+def test_wrong_arguments(wrong: dict[str, object]) -> None:
     with pytest.raises(TypeError, match="must be"):
-        sd.draw(*arguments, **options)  # type: ignore[arg-type]
+        sd.draw(np.zeros((4, 4, 3), np.uint8), **{"detections": one((0, 0, 1, 1)), **wrong})  # type: ignore[arg-type]

@@ -25,7 +25,6 @@ from pyarrow import parquet as pq
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import batch, cli
-from opencv_squeezedet.batch import storage
 from opencv_squeezedet.batch.parts import Worker
 from opencv_squeezedet.cli.progress import ProgressLines, duration
 from opencv_squeezedet.model import Model
@@ -154,12 +153,6 @@ def test_what_is_not_a_picture_is_said_in_its_row(model: str, tmp_path: Path) ->
     assert found["width"].tolist() == [0] * len(given)
 
 
-def test_hugging_faces_structs(model: str, pictures: list[str]) -> None:
-    given = [{"bytes": Path(pictures[1]).read_bytes(), "path": None}, {"bytes": None, "path": pictures[2]}]
-    found = batch.Detect(model)(pa.table({"image": given}))
-    assert [row["label"] for row in rows(found)] == [expected_row(sd.SqueezeDet(model), p)["label"] for p in pictures[1:3]]
-
-
 def test_a_broken_network_is_not_the_pictures_fault(model: str, pictures: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> Any:
         raise RuntimeError("the device is lost")
@@ -168,16 +161,6 @@ def test_a_broken_network_is_not_the_pictures_fault(model: str, pictures: list[s
     monkeypatch.setattr(detect.detector.backend, "forward", broken)
     with pytest.raises(RuntimeError, match="the device is lost"):
         detect({"path": pictures})
-
-
-def test_a_picture_that_the_network_cannot_take_is_alone(
-    model: str, pictures: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    detect = batch.Detect(model, batch=4)
-    good = read_picture(Path(pictures[1]))
-    found = detect({"image": [good, np.zeros((3, 3, 7), np.uint8), good, good]})
-    assert [error is None for error in found["error"]] == [True, False, True, True]
-    assert found["label"][0] == found["label"][2] == expected_row(sd.SqueezeDet(model), pictures[1])["label"]
 
 
 def test_wrong_arguments_show_at_once(model: str, tmp_path: Path) -> None:
@@ -376,14 +359,6 @@ def test_folders_that_are_not_a_job_s(here: Path, pictures: list[str]) -> None:
     assert sorted(os.listdir("begun")) == ["_job.json", "_manifest.arrow"]
 
 
-def test_files_appear_whole_or_not_at_all(here: Path) -> None:
-    Path("x").write_bytes(b"old")
-    with pytest.raises(TypeError), storage.whole_file(str(here / "x")) as stream:
-        stream.write(object())
-    assert os.listdir() == ["x"]
-    assert Path("x").read_bytes() == b"old"
-
-
 def test_what_is_done_is_not_done_again(here: Path, model: str, pictures: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("parquet", "jsonl"):
         begun = batch.begin(f"out-{kind}", batch.find_inputs(pictures), settings(format=kind))
@@ -468,10 +443,7 @@ def test_the_fingerprint_is_that_of_the_files(model: str, tmp_path: Path) -> Non
     ("arguments", "words"),
     [
         ("x.jpg", "-o/--output"),
-        ("-o out", "SOURCE"),
-        ("x.jpg -o out --threshold 2", "got '2'"),
         ("x.jpg -o out --workers 0", "got '0'"),
-        ("x.jpg -o out --format csv", "'csv'"),
         ("x.jpg -o out --model nothing", "'nothing.prototxt'"),
         ("x.jpg -o file/out", "file/out"),
         ("x.jpg -o full", "full is not an empty folder"),

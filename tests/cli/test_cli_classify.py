@@ -66,13 +66,10 @@ def test_sources_are_those_of_detect(model: Path, capsys: pytest.CaptureFixture[
     ("arguments", "words"),
     [
         (["a.jpg"], "--model"),
-        (["--model", "MODEL"], "SOURCE"),
         (["a.jpg", "--model", "nothing"], "'nothing.prototxt', and the published classifiers are"),
         (["a.jpg", "--model", "no/thing.onnx"], "'no/thing.onnx'"),
         (["a.jpg", "--model", "empty.onnx"], "'empty.onnx': the file is empty"),
         (["a.jpg", "--model", "gsoc-voc"], "'gsoc-voc' is a detector, not a classifier"),
-        (["a.jpg", "--model", "MODEL", "--top", "0"], "--top"),
-        (["a.jpg", "--model", "MODEL", "--backend", "caffe"], "'caffe'"),
         (["a.jpg", "--model", "MODEL", "--target", "abacus"], "'cpu'"),
         (["a.jpg", "--model", "MODEL", "--json", "a.jpg"], "--json: a.jpg is one of the sources"),
     ],

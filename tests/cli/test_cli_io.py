@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tracemalloc
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -26,8 +25,6 @@ from terminal import open_terminal, read_terminal
 import opencv_squeezedet as sd
 from opencv_squeezedet.cli import detect_main
 from opencv_squeezedet.cli.outputs import write_yolo_names
-from opencv_squeezedet.cli.results import UniqueStems
-from opencv_squeezedet.cli.sources import Frame
 
 pytestmark = pytest.mark.usefixtures("folder")
 devices = pytest.mark.skipif(not Path("/dev/zero").exists(), reason="devices of POSIX")
@@ -263,19 +260,6 @@ def test_a_video_that_ends_with_an_error(
     assert len(frames_of("seen.avi")) == len(entries()) == min(frames, decoded)
 
 
-def test_names_of_a_camera_take_no_memory() -> None:
-    """However many frames it gives."""
-    for alone, fits in ((True, True), (False, False)):
-        stems = UniqueStems(None, set(), alone=alone)
-        tracemalloc.start()
-        before, _ = tracemalloc.get_traced_memory()
-        for number in range(20_000):
-            assert stems.stem(Frame("0", f"camera-0_{number:06}", ".jpg", np.empty), ".jpg") == f"camera-0_{number:06}"
-        after, _ = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert (after - before < 100_000) is fits
-
-
 def test_a_video_may_end_before_the_frame_count_of_its_header() -> None:
     make_video()
     content = Path("film.avi").read_bytes()
@@ -307,7 +291,10 @@ def test_a_frame_rate_that_mpeg_4_does_not_take() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [*("a,b.jpg", 'it\'s "quoted".jpg', "new\nline.jpg", "re\rturn.jpg", "猫.jpg", "& <x>.jpg", "-dash.jpg"), "\udcff.jpg"],
+    [
+        *("a,b.jpg", 'it\'s "quoted".jpg', "new\nline.jpg", "re\rturn.jpg", "猫.jpg", "& <x>.jpg", "-dash.jpg", "\x01.jpg"),
+        "\udcff.jpg",
+    ],
 )
 def test_every_format_takes_any_name(name: str, capsys: Capsys) -> None:
     copy_photo(name)
@@ -372,8 +359,7 @@ def test_line_width_and_labels() -> None:
 
 
 def test_show_without_a_display(monkeypatch: pytest.MonkeyPatch, capsys: Capsys) -> None:
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("opencv_squeezedet.cli.annotated.display_works", lambda: False)
     assert "--show" in error_line(detect_main, [PHOTO, "--show"], capsys)
 
 
@@ -487,30 +473,6 @@ def test_ctrl_c_leaves_a_playable_video_and_whole_files(source: str, folder: Pat
     else:
         assert written("detections") == [Path(entry["file"]).name for entry in entries()]
         assert all(cv2.imread(str(path)) is not None for path in Path("detections").iterdir())
-
-
-@pytest.mark.parametrize("option", ["--json", "--csv", "--coco", "annotated", "video"])
-def test_a_full_disk_ends_with_one_line_and_no_half_file(folder: Path, option: str) -> None:
-    """A limit on the size of files stands for the disk: a write fails in the middle in the same way."""
-    pytest.importorskip("resource", reason="resource limits of POSIX")
-    copy_photo("in.jpg")
-    make_video("in.avi", frames=40)
-    crowded = ["in.jpg", "--threshold", "0.001", "--nms", "1"]
-    target, limit, arguments = {
-        "annotated": ("detections/in.jpg", 5000, crowded),
-        "video": ("detections/in.mp4", 9000, ["in.avi"]),
-    }.get(option, ("out/all", 600, [*crowded, "--no-image", option, "out/all"]))
-    Path(target).parent.mkdir()
-    Path(target).write_text("from an earlier run")
-    code = DETECT[-1].replace(
-        "import sys;", f"import sys, resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"detect: cannot write {target}: ")
-    assert written(folder) == sorted(["in.jpg", "in.avi", target])
-    assert Path(target).read_text() == "from an earlier run"
 
 
 @posix

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 from commands import DETECT, copy_photo, error_line
-from model_mutations import SMALL, description, detector
+from model_mutations import SMALL, detector
 from networks import MODELS, ROOT, random_weights
 
 from opencv_squeezedet import cli
-from opencv_squeezedet.files import own_descriptor, write_whole
-from opencv_squeezedet.formats import caffemodel_bytes, onnx_bytes, prototxt_text, sdz_bytes
-from opencv_squeezedet.model import EMBEDDED
+from opencv_squeezedet.model import EMBEDDED, Model
+from opencv_squeezedet.preprocess import Preprocess
 
 posix = pytest.mark.skipif(not Path("/dev/fd").exists(), reason="needs /dev/fd")
 bash = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
@@ -54,23 +53,6 @@ def test_standard_output_by_its_name(name: str, folder: Path) -> None:
     assert json.loads(done.stdout)[0]["file"] == "chelsea.jpg"
 
 
-@posix
-def test_names_of_open_files(tmp_path: Path) -> None:
-    assert own_descriptor("/dev/stdout") == 1
-    assert own_descriptor("/dev/fd/63") == 63
-    (tmp_path / "a").symlink_to(tmp_path / "b")
-    (tmp_path / "b").symlink_to("/dev/fd/5")
-    assert own_descriptor(tmp_path / "a") == 5
-    (tmp_path / "c").symlink_to("c")
-    for name in ("/dev/null", "/dev/fd/x", "-", tmp_path / "c", tmp_path / "nothing", tmp_path):
-        assert own_descriptor(name) is None
-    with (tmp_path / "log").open("ab") as file:
-        file.write(b"before ")
-        file.flush()
-        write_whole(Path(f"/dev/fd/{file.fileno()}"), b"after")
-    assert (tmp_path / "log").read_bytes() == b"before after"
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -97,14 +79,11 @@ def test_targets_beside_the_copies(folder: Path) -> None:
 @pytest.fixture
 def inputs(folder: Path) -> dict[Path, bytes]:
     """Every file that a command may read: a small model, a picture, a data set."""
-    network = detector()
-    weights = random_weights(network)
-    Path("net.onnx").write_bytes(onnx_bytes(network, weights))
-    Path("bare.onnx").write_bytes(onnx_bytes(network, weights))
-    Path("net.prototxt").write_text(prototxt_text(network))
-    Path("net.caffemodel").write_bytes(caffemodel_bytes(network, weights))
-    Path("net.json").write_bytes(description())
-    Path("packed.sdz").write_bytes(sdz_bytes(network, weights, description()))
+    network, preprocess = detector(), Preprocess(SMALL.input_size)
+    model = Model(network, random_weights(network), SMALL, preprocess)
+    for name in ("net.onnx", "net.caffemodel", "packed.sdz"):
+        model.save(Path(name))
+    Model(network, model.weights).save(Path("bare.onnx"))
     image = {"id": 1, "file_name": "chelsea.jpg", "width": 451, "height": 300}
     box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 3, 60, 60], "score": 0.5}
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(SMALL.labels)]

@@ -119,19 +119,14 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     network = architectures.squeezedet_shuffle()
     assert lines[0].startswith(f"SqueezeDetShuffle: {INSTALLED}.sdz (")
-    assert lines[1].split() == ["layer", "type", "output", "parameters", "MACs", "kept", "centroids", "bytes"]
-    assert lines[2].split() == ["data", "Input", "1x3x384x384"]
     assert lines[3].split()[:5] == ["conv1", "Convolution", "1x24x191x191", "672", "23,639,688"]
-    table = lines[3 : 3 + len(network.layers)]
-    assert [line.split()[0] for line in table] == [layer.name for layer in network.layers]
-    assert lines[3 + len(network.layers)].split()[:3] == ["total", "1,291,403", "654,625,800"]
-    assert table[-4].split() == ["slice", "Slice", "1x23x23x180", "+", "1x23x23x9", "+", "1x23x23x36"]
-    rest = lines[4 + len(network.layers) :]
-    assert rest[0] == "outputs  delta_bbox, class_scores, conf_scores"
-    assert rest[1] == ("head     input 384x384, grid 23x23, 9 anchors a cell, 4,761 in all, 20 classes, hwc, probabilities")
-    assert rest[2] == f"config   {INSTALLED}.sdz"
-    assert "  nms_kind         greedy" in rest
-    assert any(line.startswith("  anchors          348x342.462, 59.0769x108.923, ") for line in rest)
+    assert [line.split()[0] for line in lines[3 : 3 + len(network.layers)]] == [layer.name for layer in network.layers]
+    total, outputs, head, config, *rest = lines[3 + len(network.layers) :]
+    assert total.split()[:3] == ["total", "1,291,403", "654,625,800"]
+    assert "delta_bbox, class_scores, conf_scores" in outputs
+    assert "9 anchors a cell, 4,761 in all, 20 classes" in head
+    assert f"{INSTALLED}.sdz" in config
+    assert ["nms_kind", "greedy"] in map(str.split, rest)
 
 
 @pytest.mark.parametrize("suffix", ["", ".prototxt", ".sdz", ".caffemodel"])

@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import os
+import platform
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
 import pytest
+from commands import SQUEEZEDET, error_line
+from networks import ROOT
 
 import opencv_squeezedet as sd
 from opencv_squeezedet import cli
@@ -22,17 +26,12 @@ from opencv_squeezedet.cli import progress
 from opencv_squeezedet.cli import train as command
 from opencv_squeezedet.cli.parser import make_parser
 
-ROOT = Path(__file__).parents[2]
-
 
 def test_without_torch(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError(\"No module named 'torch'\", name='torch')")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(sd.__file__).parents[1])])}
     for arguments in (["train", "data", "-o", "run"], ["label", "data", "--teacher", "embedded", "-o", "x"]):
-        code = "import sys; from opencv_squeezedet.cli import main; sys.exit(main())"
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path, env=environment
-        )
+        done = subprocess.run([*SQUEEZEDET, *arguments], capture_output=True, text=True, cwd=tmp_path, env=environment)
         assert done.returncode == 2
         assert done.stderr.splitlines()[-1].startswith(f"squeezedet {arguments[0]}: ")
         assert "needs torch, which cannot be imported: pip install 'opencv-squeezedet[train]'" in done.stderr
@@ -40,9 +39,36 @@ def test_without_torch(tmp_path: Path) -> None:
         assert {path.name for path in tmp_path.iterdir()} <= {"torch.py", "__pycache__"}
 
 
+PAGE_FAULTS = """
+import resource
+import sys
+
+import numpy as np
+
+from opencv_squeezedet.cli.memory import keep_memory
+
+if "kept" in sys.argv:
+    assert keep_memory()
+for _ in range(2):  # the second array takes what the first one left
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    array = np.empty(200_000_000, np.uint8)
+    array[::512] = 1
+    del array
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
+def test_memory_that_was_freed_is_not_cleared_again() -> None:
+    command = [sys.executable, "-c", PAGE_FAULTS]
+    freed, kept = (int(subprocess.check_output([*command, *arguments])) for arguments in ([], ["kept"]))
+    assert freed > 50  # of 2 MB at most, with huge pages
+    assert kept < freed / 10
+
+
 torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
-from training_cases import PYRAMID, kill_worker, squares  # noqa: E402
+from training_cases import PYRAMID, squares  # noqa: E402
 
 from opencv_squeezedet.datasets import load_dataset  # noqa: E402
 from opencv_squeezedet.evaluation import detect_dataset, evaluate  # noqa: E402
@@ -63,31 +89,21 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_short_training(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["train", data, "-o", "run", *SHORT, "--every", "4"]
     assert cli.main(arguments) == 0
-    layout, train, val, *said = capsys.readouterr().out.splitlines()
-    assert layout == "data.yaml: YOLO's text files, described by data.yaml"
-    assert re.fullmatch(r"train: 4 pictures, \d+ objects \(red \d+, blue \d+\), split train", train)
-    assert re.fullmatch(r"validation: 5 pictures, \d+ objects \(red \d+, blue \d+\), split val", val)
-    if "anchors" in said[0]:
-        said.pop(0)
-    assert re.fullmatch(r"length: 8 pictures in (bfloat16|float32) on \w+, about (\d+ min )?\d+ s", said.pop(0))
-    lines = [line for line in said if not line.startswith("next: ")]
-    assert 1 <= len(said) - len(lines) <= 3
-    assert said.index(lines[-1]) == len(said) - 1
-    assert re.fullmatch(
-        r"4 pictures: mAP \(VOC07\) \d+\.\d \(box \d+\.\d\d, classes \d+\.\d\d, confidence \d+\.\d\d\)", lines[0]
-    )
-    assert re.fullmatch(
-        r"calibrated: class logits x\d\.\d\d, confidence logits x\d\.\d\d, NMS threshold 0\.\d\d, "
-        r"score threshold 0\.\d\d: mAP \(VOC10\) \d+\.\d -> \d+\.\d, "
-        r"expected calibration error (\d+\.\d|nan) -> (\d+\.\d|nan)",
-        lines[-6],
-    )
-    assert lines[-5:] == [
-        *(f"wrote run/model{suffix}" for suffix in (".prototxt", ".caffemodel", ".onnx", ".json")),
-        "try it: detect --model run PICTURE",
-    ]
+    out = capsys.readouterr().out
+    lines = iter(out.splitlines())
+    for pattern in (
+        r"data.yaml: YOLO's text files, described by data.yaml",
+        r"train: 4 pictures, \d+ objects \(red \d+, blue \d+\), split train",
+        r"validation: 5 pictures, \d+ objects \(red \d+, blue \d+\), split val",
+        r"length: 8 pictures in (bfloat16|float32) on \w+, about .* s",
+        r"4 pictures: mAP \(VOC07\) \d+\.\d \(box \d+\.\d\d, classes \d+\.\d\d, confidence \d+\.\d\d\)",
+        r"calibrated: .*NMS threshold 0\.\d\d, score threshold 0\.\d\d: mAP \(VOC10\) \d+\.\d -> \d+\.\d, .*",
+        *(rf"wrote run/model{suffix}" for suffix in (".prototxt", ".caffemodel", ".onnx", ".json")),
+        r"try it: detect --model run PICTURE",
+    ):
+        assert any(re.fullmatch(pattern, line) for line in lines), pattern
+    assert 1 <= out.count("\nnext: ") <= 3
     assert {path.name for path in Path("run").iterdir()} >= {"arguments.json", "curves.png", "log.csv", "predictions"}
-    assert cv2.imread("run/curves.png") is not None
     recipe = Recipe.from_json(Path("run/recipe.json").read_text())
     assert (recipe.input_size, recipe.batch, recipe.pictures) == ((128, 128), 4, 8)
     assert cli.detect_main(["images/val", "--model", "run", "--quiet"]) == 0
@@ -95,8 +111,9 @@ def test_a_short_training(data: str, capsys: pytest.CaptureFixture[str]) -> None
 
     assert cli.main([*arguments, "--quiet"]) == 0  # it has ended: only the files are written again
     assert capsys.readouterr() == ("", "")
-    assert cli.main([*arguments, "--seed", "5"]) == 2
-    assert "run holds a training run with another recipe" in capsys.readouterr().err
+    assert "run holds a training run with another recipe" in error_line(
+        cli.main, [*arguments, "--quiet", "--seed", "5"], capsys
+    )
     assert cli.main(["train", data, "--recipe", "run/recipe.json", "-o", "other", "--workers", "0", "--quiet"]) == 0
     assert Path("other/recipe.json").read_text() == Path("run/recipe.json").read_text()
 
@@ -117,43 +134,26 @@ def test_a_line_a_minute_without_a_terminal(
         assert " per second" not in capsys.readouterr().err
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_a_worker_killed_between_two_steps(
-    data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def late(_: object) -> str:
-        kill_worker()
-        return ""
-
-    monkeypatch.setattr(command, "_losses", late)
-    few = ["--size", "128", "--batch", "4", "--pictures", "400", "--every", "4", "--workers", "1"]
-    assert cli.main(["train", data, "--split", "train", "-o", "run", *few, "--quiet"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("squeezedet train: a data-loading worker was killed")
-    assert torch.load("run/checkpoint.pt", weights_only=True)["seen"] == 4
-
-
 @pytest.mark.parametrize("arguments", [[], ["--split", "0.2"]])
 def test_a_random_fifth_is_held_out_of_a_set_without_splits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+    data: str, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     """`eval --split 0.2` measures on the same pictures."""
     pytest.importorskip("faster_coco_eval", reason="eval needs it")
-    squares(tmp_path, 10)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-    labels = write_xml(tmp_path)
+    Path("bolts").mkdir()
+    for folder in ("images", "labels"):
+        Path(folder, "val").rename(f"bolts/{folder}")
+    Path("bolts/classes.txt").write_text("red\nblue\n")
     assert cli.main(["train", "bolts", *arguments, "-o", "run", *SHORT]) == 0
     out = capsys.readouterr().out
-    layout, train, val, *_ = out.splitlines()
-    assert layout == "bolts: PASCAL VOC's XML files in annotations/, pictures in images/"
-    assert train.startswith("train: 8 pictures")
-    assert val.startswith("validation: 2 pictures")
+    _, train, val, *_ = out.splitlines()
+    assert train.startswith("train: 4 pictures")
+    assert val.startswith("validation: 1 pictures")
     assert "random" in val
     assert "mAP (VOC07)" in out
     assert cli.main(["eval", "bolts", "--split", ".2", "--model", "run", "--json", "found.json", "--quiet"]) == 0
-    assert json.loads(Path("found.json").read_text())["pictures"] == 2
-    assert sd.SqueezeDet("run").config.labels == labels
+    assert json.loads(Path("found.json").read_text())["pictures"] == 1
+    assert sd.SqueezeDet("run").config.labels == ("red", "blue")
 
 
 class _StoppedError(Exception):
@@ -173,20 +173,13 @@ class _StoppedError(Exception):
         (["--val-split", "train", "--split", "val"], 5, (4, "split train")),
     ],
 )
+@pytest.mark.usefixtures("data")
 def test_which_pictures_train_and_which_validate(
-    data: str,
-    options: list[str],
-    train: int,
-    val: tuple[int, str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    options: list[str], train: int, val: tuple[int, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def stop(*_: object) -> None:
-        raise _StoppedError
-
-    monkeypatch.setattr(command, "_recipe", stop)
+    monkeypatch.setattr(command, "_recipe", Mock(side_effect=_StoppedError))
     with pytest.raises(_StoppedError):
-        cli.main(["train", data, *options, "-o", "run"])
+        cli.main(["train", "data.yaml", *options, "-o", "run"])
     _, first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(f"train: {train} pictures, ")
     assert second.startswith(f"validation: {val[0]} pictures, " if val[0] else "validation: none")
@@ -212,34 +205,16 @@ def test_the_folder_of_a_training(data: str, monkeypatch: pytest.MonkeyPatch, ca
     assert sorted(path.name for path in Path("runs").iterdir()) == ["train", "train-2", "train-3"]
 
 
-def write_xml(folder: Path) -> tuple[str, ...]:
-    """The pictures to train on as VOC's XML files in folders beside each other; returns the labels, sorted."""
-    dataset = load_dataset(folder / "data.yaml", split="train")
-    (folder / "bolts" / "annotations").mkdir(parents=True)
-    (folder / "bolts" / "images").mkdir()
-    for picture in dataset.pictures:
-        shutil.copy(picture.path, folder / "bolts" / "images")
-        things = "".join(
-            f"<object><name>{dataset.labels[label]}</name><bndbox><xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin><xmax>{x2}</xmax>"
-            f"<ymax>{y2}</ymax></bndbox></object>"
-            for label, (x1, y1, x2, y2) in zip(picture.class_id, picture.xyxy, strict=True)
-        )
-        xml = f"<annotation><filename>{picture.path.name}</filename>{things}</annotation>"
-        (folder / "bolts" / "annotations" / f"{picture.path.stem}.xml").write_text(xml)
-    return tuple(sorted(dataset.labels))
-
-
 @pytest.mark.slow
 def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     """In a process of its own: TensorBoard warns about what it uses."""
     pytest.importorskip("tensorboard", reason="the extra [tensorboard] brings it")
     pytest.importorskip("sklearn", reason="the extra [eval] brings scikit-learn")
     assert cli.main(["anchors", data, "--size", "128", "--count", "3", "--json", "head.json"]) == 0
-    code = "import sys; from opencv_squeezedet.cli import main; sys.exit(main())"
     options = ["--anchors", "head.json", "--tensorboard", "-o", "run", *SHORT]
     options += ["--network", "pyramid", "--start", PYRAMID]  # whose ReLUs can die
     done = subprocess.run(
-        [sys.executable, "-c", code, "train", data, *options],
+        [*SQUEEZEDET, "train", data, *options],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
@@ -269,11 +244,7 @@ def test_anchors_and_tensorboard(data: str, capsys: pytest.CaptureFixture[str]) 
         (["data.yaml", "--val", "none", "--val-split", "val"], "--val none switches validation off"),
         (["data.yaml", "--split", "0.2", "--val-split", "val"], "--val and --val-split cannot be combined"),
         (["data.yaml", "--size", "20"], "multiples of 64"),
-        (["data.yaml", "--size", "x"], "416x416"),
-        (["data.yaml", "--network", "yolo"], "--network"),
-        (["data.yaml", "--pictures", "0"], "--pictures"),
         (["data.yaml", "--seed", "-1"], "seed must be at least 0"),
-        (["data.yaml", "--workers", "-1"], "--workers"),
         (["data.yaml", "--start", "nowhere.npz"], "nowhere.npz: No such file"),
         (["data.yaml", "--start", "unknown-name"], "the published models are"),
         (["data.yaml", "--start", "data.npz"], "LAYER_w"),
@@ -297,29 +268,14 @@ def test_wrong_arguments(data: str, arguments: list[str], message: str, capsys: 
     Path("empty/data.yaml").write_text("path: .\ntrain: images\nnames: [a]\n")
     shutil.copytree("empty", "two")
     shutil.copy("empty/data.yaml", "two/other.yaml")
-    assert cli.main(["train", *arguments, *([] if "-o" in arguments else ["-o", "run"]), "--quiet"]) == 2
-    captured = capsys.readouterr()
-    assert message in captured.err
-    assert captured.out == ""
-    assert len(captured.err.splitlines()) == 1
+    output = [] if "-o" in arguments else ["-o", "run"]
+    assert message in error_line(cli.main, ["train", *arguments, *output, "--quiet"], capsys)
     assert not Path("run").exists()
-
-
-def test_bad_annotations_are_listed_and_left_out(data: str, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("labels/train/train0.txt").write_text("0 0.5 0.5 0.3 0.3\n1 0.5 0.5 0 0.2\n7 0.5 0.5 0.2 0.2\n0 1.9 0.5 0.2 0.2\nx\n")
-    Path("images/train/bad.png").write_bytes(b"no picture")
-    assert cli.main(["train", data, "--split", "train", "-o", "run", *SHORT]) == 0
-    err = capsys.readouterr().err
-    for problem in ("boxes without area, left out: 1", "'number 7'", "line 4", "line 5", "bad.png"):
-        assert problem in err
 
 
 @pytest.mark.parametrize(("pictures", "every"), [(25, 3), (6000, 600), (240_000, 20_000)])
 def test_every_measures_a_tenth_at_most(pictures: int, every: int) -> None:
     assert command._every(make_parser(command, "train").parse(["data"]), pictures) == every
-
-
-# ---- README's section ------------------------------------------------------------------------------------------------------
 
 
 def commands() -> list[str]:

@@ -9,7 +9,6 @@ import struct
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from shared import DATA, needs
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.datasets import Annotated, Dataset, Problem, load_dataset
@@ -155,13 +153,10 @@ def write_xml(folder: Path, xml: str, pictures: str, names: Sequence[str] = tupl
     ("xml", "pictures", "told"),
     [
         ("annotations", "images", "in annotations/, pictures in images/"),
-        ("annots", "images", "in annots/, pictures in images/"),
         ("labels", "images", "in labels/, pictures in images/"),
-        ("labels/train", "images/train", "in labels/train/, pictures in images/train/"),
         ("Annotations", "images", "in Annotations/, pictures in images/"),
         ("annotations/xmls", "images", "in annotations/xmls/, pictures in images/"),
         (".", ".", "in the folder itself, beside their pictures"),
-        ("train", "train", "in train/, beside their pictures"),
     ],
 )
 def test_voc_xml_in_other_folders(tmp_path: Path, xml: str, pictures: str, told: str) -> None:
@@ -177,13 +172,6 @@ def test_voc_xml_in_other_folders(tmp_path: Path, xml: str, pictures: str, told:
         check(load_dataset(folder, images=tmp_path / "elsewhere"))
         with pytest.raises(ValueError, match=r"missing, left out: 3 .*both\.jpg"):
             load_dataset(folder)
-
-
-def test_a_list_of_a_split_in_another_layout(tmp_path: Path) -> None:
-    folder = write_xml(tmp_path, "annotations", "images")
-    (folder / "ImageSets" / "Main").mkdir(parents=True)
-    (folder / "ImageSets" / "Main" / "val.txt").write_text("one\nboth\n")
-    check(load_dataset(folder, split="val"), names=("one", "both"))
 
 
 def test_which_of_several_pictures_is_meant(tmp_path: Path) -> None:
@@ -228,22 +216,12 @@ def test_a_part_is_held_apart(tmp_path: Path) -> None:
         assert [picture for picture in pictures if picture in one.pictures] == list(one.pictures)
     assert {*rest.pictures, *part.pictures} == set(pictures)
     assert dataset.random_split(0.2)[1].pictures == part.pictures
-    places = [pictures.index(picture) for picture in part.pictures]
-    assert 10 < np.mean(places) < 40
-    two = Dataset(LABELS, pictures[:2], ())
-    assert [len(half.pictures) for half in two.random_split(0.9)] == [1, 1]
-    for share in (0.0, 1.0, -0.2, float("nan")):
+    assert 10 < np.mean([pictures.index(picture) for picture in part.pictures]) < 40
+    for share in (0.0, 1.0, float("nan")):
         with pytest.raises(ValueError, match=r"between 0 and 1.*got"):
             dataset.random_split(share)
     with pytest.raises(ValueError, match="1 picture cannot be divided"):
         Dataset(LABELS, pictures[:1], ()).random_split(0.5)
-
-
-def test_yolo_list_of_pictures(tmp_path: Path) -> None:
-    path = write_yolo(tmp_path / "yolo", described=True)
-    (path.parent / "val.txt").write_text("images/val/one.jpg\n\nimages/val/none.jpg\n")
-    path.write_text("val: val.txt\nnames: [cat, dog]\n")
-    check(load_dataset(path, split="val"), difficult=False, names=("one", "none"))
 
 
 def test_what_detect_writes_can_be_read(tmp_path: Path) -> None:
@@ -293,28 +271,22 @@ def test_coco_and_voc_names_are_the_same_classes(tmp_path: Path, labels: tuple[s
     assert [picture.class_id.tolist() for picture in dataset.pictures] == [[1, 0], [], [0]]
 
 
-BAD_BOXES = {
-    "outside": ([70, 10, 5, 5], "boxes outside their picture, left out: 1 (both.jpg: cat (70, 10, 75, 15) in 60x40)", None),
-    "beyond": (
-        [50, 30, 20, 20],
-        "boxes beyond the edge of their picture, clipped: 1 (both.jpg: cat (50, 30, 70, 50) in 60x40)",
-        [50, 30, 60, 40],
-    ),
-    "rounded": ([50, 30, 10.4, 10], None, [50, 30, 60, 40]),
-    "flat": ([10, 10, 0, 5], "boxes without area, left out: 1 (both.jpg: cat (10, 10, 10, 15))", None),
-    "backwards": ([10, 10, -5, 5], "boxes without area, left out: 1 (both.jpg: cat (10, 10, 5, 15))", None),
-    "nan": ([10, float("nan"), 5, 5], "boxes that are not finite, left out: 1 (both.jpg: cat (10, nan, 15, nan))", None),
-}
-
-
-@pytest.mark.parametrize("case", BAD_BOXES)
-def test_bad_boxes(tmp_path: Path, case: str) -> None:
-    box, problem, left = BAD_BOXES[case]
-    annotations = [{"image_id": 7, "category_id": 17, "bbox": box}]
-    dataset = load_dataset(write_coco(tmp_path, annotations=annotations))
+@pytest.mark.parametrize(
+    ("box", "told", "left"),
+    [
+        ([70, 10, 5, 5], "outside their picture, left out: 1 (both.jpg: cat (70, 10, 75, 15) in 60x40)", []),
+        ([50, 30, 20, 20], "beyond the edge of their picture, clipped", [[50, 30, 60, 40]]),
+        ([50, 30, 10.4, 10], None, [[50, 30, 60, 40]]),
+        ([10, 10, 0, 5], "without area, left out", []),
+        ([10, 10, -5, 5], "without area, left out", []),
+        ([10, float("nan"), 5, 5], "not finite, left out", []),
+    ],
+)
+def test_bad_boxes(tmp_path: Path, box: list[float], told: str | None, left: list[list[float]]) -> None:
+    dataset = load_dataset(write_coco(tmp_path, annotations=[{"image_id": 7, "category_id": 17, "bbox": box}]))
     assert len(dataset.pictures) == 3
-    assert dataset.pictures[0].xyxy.tolist() == ([] if left is None else [left])
-    assert lines(dataset) == ([] if problem is None else [problem])
+    assert dataset.pictures[0].xyxy.tolist() == left
+    assert [told in line for line in lines(dataset)] == [True] * (told is not None)
 
 
 BAD_ENTRIES: dict[str, dict[str, Any]] = {
@@ -362,27 +334,14 @@ def test_an_impossible_picture_of_coco_is_left_out(tmp_path: Path, case: str, pl
     assert all(problem.left_out for problem in dataset.problems)
 
 
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"width": 1e30}, True),
-        ({"width": 30, "height": 20}, True),
-        ({"width": 40, "height": 60}, True),
-        *(({"width": size}, False) for size in (10**4000, float("inf"), float("nan"), 0, None, -60, "wide", [60], "60", 60.0)),
-    ],
-)
-def test_a_wrong_size_in_an_annotation_of_coco(tmp_path: Path, changes: dict[str, Any], told: bool) -> None:
-    """The picture's own size counts, and a difference is listed."""
+@pytest.mark.parametrize("width", [10**4000, float("inf"), float("nan"), 0, None, -60, "wide", [60], "60", 60.0])
+def test_an_impossible_size_in_an_annotation_of_coco(tmp_path: Path, width: Any) -> None:
+    """The picture's own size counts."""
     path = write_coco(tmp_path)
     content = json.loads(path.read_text())
-    content["images"][0] |= changes
+    content["images"][0]["width"] = width
     path.write_text(json.dumps(content))
-    dataset = load_dataset(path)
-    check(replace(dataset, problems=()))
-    assert [(problem.count, problem.left_out) for problem in dataset.problems] == [(1, False)] * told
-    if told:
-        assert "both.jpg: the picture is 60x40, its annotation says" in lines(dataset)[0]
-        assert "EXIF" not in lines(dataset)[0]
+    check(load_dataset(path))
 
 
 @pytest.mark.parametrize("area", [float("nan"), -1, 1e300, float("inf")])
@@ -396,13 +355,8 @@ def test_impossible_areas(tmp_path: Path, area: float) -> None:
 
 
 def test_categories_of_one_id(tmp_path: Path) -> None:
-    categories = [
-        {"id": 17, "name": "cat"},
-        {"id": 18, "name": "dog"},
-        {"id": 17, "name": "bird"},
-        {"id": [3], "name": "x"},
-        5,
-    ]
+    categories = [{"id": number, "name": name} for number, name in ((17, "cat"), (18, "dog"), (17, "bird"), ([3], "x"))]
+    categories.append(5)
     dataset = load_dataset(write_coco(tmp_path, categories=categories))
     check(Dataset(dataset.labels, dataset.pictures, ()))
     (problem,) = dataset.problems
@@ -505,14 +459,17 @@ def png_of(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-@pytest.mark.parametrize(("side", "kept"), [((12_000, 10_000), True), ((50_000, 50_000), False), ((2**31 - 1, 1), False)])
-def test_pictures_of_very_many_pixels(tmp_path: Path, side: tuple[int, int], kept: bool) -> None:
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [(png_of(12_000, 10_000), True), (png_of(50_000, 50_000), False), (png_of(2**31 - 1, 1), False), (b"none", False)],
+    ids=["many pixels", "too many", "too wide", "no picture"],
+)
+def test_pictures_that_cannot_be_taken(tmp_path: Path, content: bytes, kept: bool) -> None:
     folder = write_yolo(tmp_path / "yolo", described=False)
-    (folder / "images" / "val" / "none.jpg").write_bytes(png_of(*side))
+    (folder / "images" / "val" / "none.jpg").write_bytes(content)
     dataset = load_dataset(folder)
     assert list(by_name(dataset)) == (["both", "none", "one"] if kept else ["both", "one"])
     assert len(dataset.problems) == (not kept)
-    assert not any("cannot identify" in problem for problem in lines(dataset))
 
 
 def test_a_picture_whose_header_makes_pillow_stumble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -582,14 +539,6 @@ def test_lists_that_are_not_utf_8_are_named(tmp_path: Path, name: str) -> None:
         load_dataset(path)
 
 
-def test_a_file_that_is_no_picture(tmp_path: Path) -> None:
-    folder = write_yolo(tmp_path / "yolo", described=False)
-    (folder / "images" / "val" / "none.jpg").write_text("none")
-    dataset = load_dataset(folder)
-    assert list(by_name(dataset)) == ["both", "one"]
-    assert len(dataset.problems) == 1
-
-
 def test_what_is_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no data set at"):
         load_dataset(tmp_path / "nothing")
@@ -617,13 +566,3 @@ def test_wrong_options(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="none of its 3 pictures"):
         load_dataset(path)
     check(load_dataset(path, images=tmp_path / "pictures"))
-
-
-@needs("voc_mix")
-def test_voc_mix() -> None:
-    content = json.loads((DATA / "voc_mix" / "val.json").read_bytes())
-    dataset = load_dataset(DATA / "voc_mix" / "val.json", labels=sd.VOC.labels)
-    assert dataset.labels == load_dataset(DATA / "voc_mix" / "val.json").labels
-    assert dataset.problems == ()
-    assert (len(dataset.pictures), dataset.box_count) == (len(content["images"]), len(content["annotations"]))
-    assert sum(picture.difficult.sum() for picture in dataset.pictures) == sum(a["difficult"] for a in content["annotations"])

@@ -217,8 +217,6 @@ def test_several_coco_files_with_other_categories(tmp_path: Path) -> None:
     assert boxes(dataset) == sorted([*expected("train"), ("a", [("cat", [20, 0, 50, 40])])])
 
 
-# ---- KITTI -----------------------------------------------------------------------------------------------------------------
-
 KITTI_LINES = """Car 0.00 0 1.55 5.0 6.0 35.0 36.0 1.57 1.73 4.15 1.00 1.75 13.22 1.62
 Pedestrian 0.00 0 0.21 10.0 2.0 20.0 40.0 1.7 0.5 1.1 1.8 1.4 8.4 0.01
 Van 0.60 0 0.21 30.0 2.0 60.0 40.0 1.7 0.5 1.1 1.8 1.4 8.4 0.01
@@ -264,8 +262,6 @@ def test_lines_that_are_not_kittis(kitti: Path, line: str) -> None:
     assert (problem.count, problem.left_out) == (1, True)
     assert "000001.txt, line 1" in str(problem)
 
-
-# ---- labelme ---------------------------------------------------------------------------------------------------------------
 
 SHAPES = {
     "rectangle of two points": ("rectangle", [[33, 4], [3, 24]], [3, 4, 33, 24]),

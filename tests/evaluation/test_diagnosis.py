@@ -68,19 +68,6 @@ def test_missed_objects() -> None:
     assert counts(diagnosis_of([A, B], [0, 0], [(A, 0.9, 0), ((20, 0, 30, 4), 0.1, 0)])) == {"localization": 1}
 
 
-def test_the_best_of_several_errors_is_corrected() -> None:
-    """Two loose boxes of one object: one becomes a hit, at the higher score, and the other vanishes."""
-    diagnosis = diagnosis_of([A, B], [0, 0], [(B, 0.5, 0), ((0, 0, 10, 4), 0.9, 0), ((0, 0, 4, 10), 0.7, 0)])
-    assert counts(diagnosis) == {"localization": 2}
-    assert cost(diagnosis, "localization") == pytest.approx(1 - 0.5 * (1 / 3))
-
-
-def test_an_error_on_an_object_that_is_found_is_removed() -> None:
-    diagnosis = diagnosis_of([A], [0], [(A, 0.5, 0), ((0, 0, 10, 4), 0.9, 0)])
-    assert counts(diagnosis) == {"localization": 1}
-    assert cost(diagnosis, "localization") == pytest.approx(0.5)
-
-
 def test_a_class_takes_the_detection_of_another() -> None:
     """The box counts for b, whose object it shows, and no longer against a."""
     diagnosis = diagnosis_of([A, B], [1, 0], [(A, 0.9, 0), (B, 0.5, 0)])

@@ -75,18 +75,7 @@ def test_ids_of_the_data_set_do_not_count_for_file_names(tmp_path: Path) -> None
 
 
 def test_other_pictures_and_classes_are_counted_by_name(tmp_path: Path) -> None:
-    rows = [
-        row("a"),
-        row("x"),
-        row("x"),
-        row("y"),
-        row("a", 9),
-        row("a", "bird"),
-        row("a", "bird"),
-        row("a", "dog"),
-        row("a", 2.0),
-        row("a", "1"),
-    ]
+    rows = [row(image_id) for image_id in "axxy"] + [row("a", category) for category in (9, "bird", "bird", "dog", 2.0, "1")]
     (tmp_path / "a.json").write_text(json.dumps(rows))
     found, problems = read_results(tmp_path / "a.json", data_of("a.jpg"))
     assert sorted(found[0].class_id.tolist()) == [0, 0, 1, 1]

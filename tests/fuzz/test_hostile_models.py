@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -19,10 +18,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from embedded import HAS_CAFFE, ONNX, STEM, needs_caffe_importer, needs_onnx
+from embedded import BACKENDS, HAS_CAFFE, HAS_ONNXRUNTIME, ONNX, STEM, needs_caffe_importer, needs_onnx
 from fuzz_models import FINDINGS, campaign
 from model_mutations import KINDS, SMALL, detector, sound
-from networks import load_network, random_weights, same_weights
+from networks import ROOT, load_network, random_weights, same_weights
 
 import opencv_squeezedet as sd
 from opencv_squeezedet.backends import probe
@@ -34,13 +33,6 @@ from opencv_squeezedet.network import Convolution, Deconvolution, Network, Pooli
 from opencv_squeezedet.network.head import derive_config
 
 pytestmark = needs_onnx
-
-ROOT = Path(__file__).resolve().parents[2]
-HAS_ONNXRUNTIME = importlib.util.find_spec("onnxruntime") is not None
-BACKENDS: list[Any] = [
-    "opencv",
-    pytest.param("onnxruntime", marks=pytest.mark.skipif(not HAS_ONNXRUNTIME, reason="the extra [onnxruntime] is missing")),
-]
 
 
 @pytest.fixture

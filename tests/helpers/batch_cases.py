@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from commands import PHOTO
 from embedded import ONNX
 from networks import load_network
 
@@ -19,7 +20,6 @@ from opencv_squeezedet.preprocess import Preprocess
 from opencv_squeezedet.presets import VOC
 
 SIDE = 128
-PHOTO = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
 
 
 def small_model(stem: Path) -> str:

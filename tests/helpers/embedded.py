@@ -21,9 +21,12 @@ HEAD = replace(sd.VOC, input_size=(384, 384))
 WEIGHTS, DEFINITION = f"{STEM}.caffemodel", f"{STEM}.prototxt"
 HAS_CAFFE = hasattr(cv2.dnn, "readNetFromCaffe")
 HAS_ONNX = all(map(importlib.util.find_spec, ("google", "google.protobuf", "onnx")))
+HAS_ONNXRUNTIME = importlib.util.find_spec("onnxruntime") is not None
 needs_caffe_importer = pytest.mark.skipif(not HAS_CAFFE, reason="this OpenCV does not read Caffe's files")
 
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="onnx and protobuf, of the extra [test], are not installed")
+needs_onnxruntime = pytest.mark.skipif(not HAS_ONNXRUNTIME, reason="the extra [onnxruntime] is not installed")
+BACKENDS = ["opencv", pytest.param("onnxruntime", marks=needs_onnxruntime)]
 
 
 def _as_onnx() -> str:

@@ -48,10 +48,6 @@ def wheel(sdist: Path) -> Path:
     return built
 
 
-def test_the_cython_folder_is_no_package() -> None:
-    assert not (ROOT / "cython" / "__init__.py").exists(), "it would hide Cython's own module from setup.py"
-
-
 def test_only_its_own_extra_brings_opencv() -> None:
     """A second wheel of OpenCV would overwrite the one that is there."""
     requirements = [text for text in metadata.requires("opencv-squeezedet") or [] if "opencv-" in text.lower()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from functools import partial
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import reference
 from examples import examples
-from head_cases import ONE_CELL, unaligned
+from head_cases import unaligned
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -136,28 +135,11 @@ def test_classes_leave_each_other_alone(kind: Any) -> None:
     assert kept(np.array([0, 1, 0, 0], np.uint64)) == kept(np.array([0, 1, 0, 0], np.int8)) == [3, 1]
 
 
-def test_a_dropped_box_of_another_class_drops_nothing() -> None:
-    assert sd.nms(CHAIN, [0.9, 0.8, 0.7], [0, 1, 0], nms_threshold=0.4, nms_kind="reference").tolist() == [0, 1, 2]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_ties_by_index(kind: Any) -> None:
     boxes = [[100 * i, 0, 100 * i + 10, 10] for i in range(6)]
     assert sd.nms(boxes, [0.5, 0.9, 0.5, 0.9, 0.1, 0.5], nms_threshold=0.5, nms_kind=kind).tolist() == [1, 3, 0, 2, 5, 4]
     assert sd.nms([FAR] * 4, [0.5] * 4, nms_threshold=0.5, nms_kind=kind).tolist() == [0]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_top_n_comes_before_suppression(kind: Any) -> None:
-    boxes, scores = [FAR, FAR, FAR, [0, 0, 5, 5]], [0.9, 0.8, 0.7, 0.6]
-    counts = [len(sd.nms(boxes, scores, nms_threshold=0.5, nms_kind=kind, top_n=n)) for n in (1, 3, 4, 10**30, None)]
-    assert counts == [1, 1, 2, 2, 2]
-
-
-def test_top_n_of_ties_is_by_index() -> None:
-    boxes = [[100 * i, 0, 100 * i + 10, 10] for i in range(100)]
-    for top_n in (1, 2, 17, 99):
-        assert sd.nms(boxes, np.ones(100), nms_threshold=0.5, top_n=top_n).tolist() == list(range(top_n))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -167,22 +149,6 @@ def test_boxes_without_area_overlap_nothing(kind: Any, threshold: float) -> None
     boxes = [[5, 5, 5, 5], [5, 5, 5, 5], [5, 0, 5, 9], [5, 0, 5, 9], [9, 9, 1, 1], [9, 9, 1, 1]]
     scores = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
     assert sd.nms(boxes, scores, nms_threshold=threshold, nms_kind=kind).tolist() == [0, 1, 2, 3, 4, 5]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_neither_kept_nor_counted(kind: Any, value: float) -> None:
-    boxes, scores = np.array([FAR] * 6, np.float64), np.array([0.9, 0.8, 0.7, 0.6, 0.5, value])
-    for i in range(4):
-        boxes[i, i] = value
-    assert sd.nms(boxes, scores, nms_threshold=0.5, nms_kind=kind, top_n=1).tolist() == [4]
-    assert sd.nms(boxes[:4], scores[:4], nms_threshold=0.5, nms_kind=kind).tolist() == []
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_any_finite_score(kind: Any) -> None:
-    boxes = [[100 * i, 0, 100 * i + 10, 10] for i in range(5)]
-    assert sd.nms(boxes, [-1, 1e308, 0, 5e-324, -1e308], nms_threshold=0.5, nms_kind=kind).tolist() == [1, 3, 2, 0, 4]
 
 
 @pytest.mark.parametrize("empty", [[], np.zeros((0, 4)), np.zeros((0, 4), np.float32), np.array([], object)])
@@ -205,14 +171,6 @@ def test_arrays_at_odd_addresses() -> None:
     """Loading these as they are is an error that a sanitizer reports, and that some processors cannot do."""
     arrays = map(unaligned, (np.array(CHAIN, np.float64), np.array([0.9, 0.8, 0.7]), np.array([1, 1, 1])))
     assert sd.nms(*arrays, nms_threshold=0.4).tolist() == [0, 2]
-
-
-def test_arguments_are_not_changed() -> None:
-    boxes, scores = random_boxes(0, 30)
-    before = boxes.copy(), scores.copy()
-    boxes.flags.writeable = scores.flags.writeable = False
-    assert 0 < len(sd.nms(boxes, scores, np.zeros(30, int), nms_threshold=0.2)) < 30
-    assert all(map(np.array_equal, (boxes, scores), before))
 
 
 def soft(boxes: list[tuple[float, float]], **options: Any) -> list[tuple[float, float]]:
@@ -240,73 +198,30 @@ def test_soft_nms_by_its_formula() -> None:
     assert [score for _, score in found] == pytest.approx([0.9, third, 0.5, second_again], rel=1e-6)
 
 
-def test_soft_nms_has_no_nms_threshold() -> None:
-    boxes = [(0, 0.9), (0.25, 0.8), (0.5, 0.7), (9, 0.5)]
-    assert soft(boxes, nms_threshold=0.0) == soft(boxes, nms_threshold=1.0) == soft(boxes)
-
-
-def test_soft_nms_of_ties_is_by_anchor() -> None:
-    """Also of scores that became equal: both neighbours of the best box lose the same."""
-    assert [shift for shift, _ in soft([(3, 0.5), (1, 0.5), (2, 0.5)])] == [3, 1, 2]
-    assert [shift for shift, _ in soft([(0.5, 0.5), (-0.5, 0.5), (0, 0.9)], soft_sigma=10.0)] == [0, 0.5, -0.5]
-
-
-@pytest.mark.parametrize("class_agnostic", [False, True])
-def test_soft_nms_within_classes(class_agnostic: bool) -> None:
-    head = dataclasses.replace(ONE_CELL, anchors=((20, 20),) * 2, nms_kind="soft", class_agnostic=class_agnostic)
-    found = sd.postprocess(np.zeros((2, 4), np.float32), np.eye(2, dtype=np.float32), np.float32([0.75, 0.5]), head)
-    assert found.class_id.tolist() == ([0] if class_agnostic else [0, 1])  # 0.5 * e^-2 is below the threshold of 0.1
-
-
-def test_candidates_vote_with_the_scores_they_had() -> None:
-    """0.75 and 0.5 at IoU 1/3, before one lowers the other."""
-    found = soft([(0, 0.75), (0.5, 0.5)], vote_threshold=0.0)
-    weight = 0.5 / 9
-    assert found[0] == (pytest.approx(0.5 * weight / (0.75 + weight), abs=1e-3), 0.75)
-
-
-SHAPES = [
-    ((4,), 1),
-    ((1, 3), 1),
-    ((1, 5), 1),
-    ((1, 4), 2),
-    ((1, 4), (1, 1)),
-    ((1, 4), ()),
-    ((1, 4), 0),
-    (0, 1),
-    ((1, 1, 4), 1),
-]
+SHAPES = [((4,), 1), ((1, 3), 1), ((1, 4), 2), ((1, 4), (1, 1)), ((1, 4), ()), ((1, 4), 0), (0, 1), ((1, 1, 4), 1)]
 ARGUMENTS: list[tuple[str, Any, type[Exception], str]] = [
     ("class_ids", [0], ValueError, r".*\(2,\).*got \(1,\)"),
-    ("class_ids", [[0, 1]], ValueError, r".*\(2,\).*got \(1, 2\)"),
     ("class_ids", 0, ValueError, r".*\(2,\).*got \(\)"),
     ("class_ids", [0.0, 1.0], TypeError, ".*got float64"),
-    ("class_ids", [True, False], TypeError, ".*got bool"),
     ("class_ids", ["a", "b"], TypeError, ".*got <U1"),
-    ("class_ids", [None, 1], TypeError, ".*got object"),
     *(
         (name, np.zeros(shape, np.int8).astype(dtype), TypeError, ".*got ")
         for name, shape in (("xyxy", (2, 4)), ("scores", 2))
         for dtype in (bool, complex, object, "S1")
     ),
     ("top_n", 0, ValueError, ".*got 0"),
-    ("top_n", -1, ValueError, ".*got -1"),
     ("top_n", 1.5, TypeError, ".*got 1.5"),
-    ("top_n", True, TypeError, ".*got True"),
 ]
 OPTIONS: list[tuple[str, Any, type[Exception], str]] = [
     ("nms_threshold", math.nan, ValueError, ".*got nan"),
     ("nms_threshold", -0.1, ValueError, ".*got -0.1"),
-    ("nms_threshold", 1.1, ValueError, ".*got 1.1"),
     ("nms_threshold", "0.5", TypeError, ".*got '0.5'"),
-    ("nms_threshold", None, TypeError, ".*got None"),
     ("nms_kind", "hard", ValueError, f".*{', '.join(map(repr, NMS_KINDS))}.*got 'hard'"),
     ("nms_kind", "soft", ValueError, " 'soft'.*soft_nms"),
 ]
 SOFT_OPTIONS: list[tuple[str, Any, type[Exception], str]] = [
     ("soft_sigma", 0, ValueError, ".*got 0.0"),
     ("soft_sigma", math.nan, ValueError, ".*got nan"),
-    ("soft_sigma", None, TypeError, ".*got None"),
     ("score_threshold", -0.1, ValueError, ".*got -0.1"),
     ("score_threshold", "0.5", TypeError, ".*got '0.5'"),
 ]
@@ -326,11 +241,6 @@ def test_wrong_shapes(boxes: Any, scores: Any) -> None:
 def test_wrong_arguments(call: Any, name: str, value: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=f"^{name}{message}"):
         call(**{"xyxy": [FAR, FAR], "scores": [0.5, 0.4], name: value})
-
-
-def test_the_threshold_has_no_default() -> None:
-    with pytest.raises(TypeError, match="nms_threshold"):
-        sd.nms([FAR], [0.5])  # type: ignore[call-arg]
 
 
 def test_areas_that_vanish_divide_by_nothing(capfd: pytest.CaptureFixture[str]) -> None:

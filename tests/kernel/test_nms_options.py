@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import reference
 from examples import examples
-from head_cases import HEAD, ONE_CELL, blobs_of, shaped
+from head_cases import ONE_CELL, blobs_of
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -40,16 +40,6 @@ def test_an_iou_equal_to_the_threshold_is_not_above_it(option: str) -> None:
         assert sd.postprocess(*blobs, head, **{option: threshold}) == plain
     for threshold in (np.nextafter(0.5, 0), 0.5 - 1e-9):
         assert sd.postprocess(*blobs, head, **{option: threshold}) != plain
-
-
-@pytest.mark.parametrize(("option", "value"), [("vote_threshold", 0.25), ("cross_class_threshold", 0.5)])
-def test_one_turns_it_off_and_none_keeps_the_head_s(option: str, value: float) -> None:
-    blobs = blobs_of(SHIFTS, SCORES, [0, int(option == "cross_class_threshold")])
-    head = dataclasses.replace(ONE_CELL, **{option: value})
-    plain, changed = sd.postprocess(*blobs, ONE_CELL), sd.postprocess(*blobs, head)
-    assert plain != changed
-    assert sd.postprocess(*blobs, head, **{option: 1}) == plain
-    assert sd.postprocess(*blobs, head, **{option: None}) == changed
 
 
 def mean_left(shifts: list[float], scores: list[float]) -> float:
@@ -84,21 +74,6 @@ def test_who_votes(options: dict[str, Any], voters: int) -> None:
     assert found.xyxy[0, 0] == pytest.approx(mean_left(SHIFTS[:voters], SCORES[:voters]), rel=1e-6)
 
 
-@pytest.mark.parametrize("class_agnostic", [False, True])
-def test_classes_do_not_vote_for_each_other(class_agnostic: bool) -> None:
-    blobs = blobs_of(SHIFTS, SCORES, [0, 1, 0])
-    found = sd.postprocess(*blobs, ONE_CELL, vote_threshold=0.0, class_agnostic=class_agnostic)
-    assert found.xyxy[0, 0] == pytest.approx(mean_left([SHIFTS[0], SHIFTS[2]], [SCORES[0], SCORES[2]]), rel=1e-6)
-
-
-def test_a_box_without_area_stays_where_it_is() -> None:
-    delta, classes, conf = blobs_of([0.0, 0.0], [0.9, 0.8])
-    delta[0, 2] = -800  # no height
-    head = dataclasses.replace(ONE_CELL, drop_empty=False)
-    assert sd.postprocess(delta, classes, conf, head, vote_threshold=0.0).xyxy[0].tolist() == [40, 50, 60, 50]
-    assert sd.postprocess(delta, classes, conf, ONE_CELL, vote_threshold=0.0).xyxy.tolist() == [[40, 40, 60, 60]]
-
-
 def found_of(scores: list[float], class_ids: list[int], shifts: list[float], **options: Any) -> sd.Detections:
     return sd.postprocess(*blobs_of(shifts, scores, class_ids), ONE_CELL, **options)
 
@@ -108,29 +83,6 @@ def test_demotion_by_its_formula() -> None:
     assert found.class_id.tolist() == [0, 1]
     assert found.confidence == pytest.approx([0.75, 0.5 * (1 - 0.75 * 0.8)], rel=1e-5)
     assert found.confidence[0] == 0.75
-
-
-@pytest.mark.parametrize(
-    ("options", "kept"),
-    [
-        ({}, 2),
-        ({"cross_class_threshold": None}, 2),
-        ({"cross_class_threshold": 0.7}, 1),
-        ({"cross_class_threshold": 0.81}, 2),
-        ({"cross_class_threshold": 1}, 2),
-        ({"cross_class_threshold": 0.7, "score_threshold": 0.15}, 2),
-    ],
-)
-def test_boxes_demoted_to_the_score_threshold_are_dropped(options: dict[str, Any], kept: int) -> None:
-    assert len(found_of([0.75, 0.5], [0, 1], [0.0, SHIFT], **{"score_threshold": 0.25, **options})) == kept
-
-
-def test_the_lowest_factor_counts_with_scores_before_demotion() -> None:
-    """The second is lowered by the first, and lowers the third as if it had not been."""
-    options = {"cross_class_threshold": 0.5, "score_threshold": 0.01, "nms_threshold": 1.0}
-    found = found_of([0.5, 0.45, 0.4], [0, 1, 0], [0.0, SHIFT, 2 * SHIFT], **options)
-    lowered = {0.5: 0.5, 0.45: 0.45 * (1 - 0.5 * 0.8), 0.4: 0.4 * (1 - 0.45 * 0.8)}
-    assert found.confidence == pytest.approx(sorted(lowered.values(), reverse=True), rel=1e-5)
 
 
 def test_classes_above_the_threshold() -> None:
@@ -145,16 +97,6 @@ def test_classes_above_the_threshold() -> None:
     assert len(sd.postprocess(*blobs, MANY, score_threshold=np.nextafter(exact, 0))) == 3
     assert sd.postprocess(*blobs, MANY, score_threshold=0.39, multi_label=False).class_id.tolist() == [1]
     assert sd.postprocess(*blobs, MANY, class_agnostic=True).class_id.tolist() == [1]
-
-
-@pytest.mark.parametrize("top_n", [1, 5, 9, 100])
-@pytest.mark.parametrize("layout", ["hwc", "chw"])
-def test_ties_by_anchor_then_by_class(layout: str, top_n: int) -> None:
-    head = dataclasses.replace(HEAD, grid=(2, 1), layout=layout, nms_threshold=1.0, multi_label=True, top_n=top_n)
-    blobs = shaped(head, np.zeros(16, np.float32), np.ones(12, np.float32), np.full(4, 0.5, np.float32))
-    found = sd.postprocess(*blobs, head)
-    assert found.class_id.tolist() == ([0, 1, 2] * 4)[:top_n]
-    np.testing.assert_array_equal(found.xyxy, sd.decode(blobs[0], head).repeat(3, axis=0)[:top_n])
 
 
 def random_boxes(seed: int, count: int, whole: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -213,14 +155,6 @@ def test_soft_nms_is_the_reference(
     np.testing.assert_allclose(left, expected.score, rtol=1e-12)
     np.testing.assert_array_equal(boxes, before[0])
     np.testing.assert_array_equal(scores, before[1])
-
-
-@pytest.mark.parametrize("beside", [1e-6, 1e-9, 1e-12])
-def test_soft_nms_at_the_score_threshold(beside: float) -> None:
-    """0.8 x e^-2 of two equal boxes."""
-    lowered = 0.8 * math.exp(-2)
-    for threshold, count in ((lowered * (1 + beside), 1), (lowered * (1 - beside), 2)):
-        assert len(sd.soft_nms([FAR, FAR], [0.9, 0.8], score_threshold=threshold)[0]) == count
 
 
 def test_scores_at_the_threshold_are_dropped() -> None:

@@ -1,10 +1,9 @@
-"""The fused pass against the plain NumPy of ``reference``, and its steps in their order."""
+"""The fused pass, its steps alone, and batches: against the plain NumPy of ``reference``, and in their order."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,7 +12,22 @@ import numpy as np
 import pytest
 import reference
 from examples import examples
-from head_cases import GOOD, HEAD, ONE_CELL, Blobs, assert_same, differ, heads, heads_and_blobs, random_blobs, shaped
+from head_cases import (
+    GOOD,
+    HEAD,
+    NOT_FINITE,
+    ONE_CELL,
+    Blobs,
+    anchors_of,
+    assert_same,
+    differ,
+    heads,
+    heads_and_blobs,
+    line_of_boxes,
+    pictures,
+    random_blobs,
+    shaped,
+)
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -24,31 +38,57 @@ from opencv_squeezedet import HeadConfig
 from opencv_squeezedet.options import NMS_KINDS
 
 
-def check_with_the_reference(head: HeadConfig, blobs: Blobs) -> None:
-    assume(not reference.in_doubt(*blobs, head))
-    assert_same(sd.postprocess(*blobs, head), reference.postprocess(*blobs, head), reference.exact_scores(head))
-
-
-@examples(300)
+@examples(400)
 @given(heads_and_blobs())
-def test_postprocess_is_the_reference(case: tuple[HeadConfig, Blobs]) -> None:
-    check_with_the_reference(*case)
+def test_score_is_the_reference(case: tuple[HeadConfig, Blobs]) -> None:
+    """Exactly so for probabilities."""
+    head, (_, classes, conf) = case
+    scores, class_ids = sd.score(classes, conf, head)
+    expected, expected_ids = reference.score(classes, conf, head)
+    assert (scores.dtype, class_ids.dtype) == (np.float64, np.int32)
+    np.testing.assert_allclose(scores, expected, rtol=0 if head.activated else 1e-13, atol=0 if head.activated else 1e-290)
+    np.testing.assert_array_equal(class_ids, expected_ids)
 
 
-@pytest.mark.slow
-@examples(2000)
-@given(heads_and_blobs())
-def test_postprocess_is_the_reference_for_many_heads(case: tuple[HeadConfig, Blobs]) -> None:
-    check_with_the_reference(*case)
+def test_score_takes_the_first_of_equal_classes() -> None:
+    classes = np.array([[0.5, 0.5], [0, 0], [0.25, 0.5], [0.5, 0.25], [0, 0]], np.float32)
+    conf = np.array([0.5, 1, 0, -1, -1], np.float32)
+    scores, class_ids = sd.score(classes, conf, ONE_CELL)
+    assert scores.tolist() == [0.25, 0, 0, -0.25, 0]
+    assert class_ids.tolist() == [0, 0, 0, 1, 0]  # a negative confidence makes the smallest class score the best
 
 
 @examples(200)
-@given(heads_and_blobs(), st.tuples(st.integers(1, 3000), st.integers(1, 3000)))
-def test_image_size_scales_and_clips_like_the_reference(case: tuple[HeadConfig, Blobs], size: tuple[int, int]) -> None:
-    head, blobs = case
+@given(heads_and_blobs())
+def test_decode_is_the_reference(case: tuple[HeadConfig, Blobs]) -> None:
+    head, (delta, _, _) = case
+    boxes = sd.decode(delta, head)
+    assert boxes.dtype == np.float32
+    np.testing.assert_allclose(boxes, reference.decode(delta, head), rtol=3e-7, atol=1e-6)
+
+
+def test_sizes_that_overflow_fill_the_picture() -> None:
+    delta = np.zeros((5, 4), np.float32)
+    delta[:, 2:] = [[800, 800], [3e38, 0], [0, 3e38], [-800, 0], [0, -3e38]]
+    assert sd.decode(delta, ONE_CELL).tolist() == [
+        [0, 0, 99, 99],
+        [40, 0, 60, 99],  # the default order: height first
+        [0, 40, 99, 60],
+        [40, 50, 60, 50],
+        [50, 40, 50, 60],
+    ]
+
+
+def check_with_the_reference(head: HeadConfig, blobs: Blobs, size: tuple[int, int] | None = None) -> None:
     assume(not reference.in_doubt(*blobs, head))
     found = sd.postprocess(*blobs, head, image_size=size)
     assert_same(found, reference.postprocess(*blobs, head, image_size=size), reference.exact_scores(head))
+
+
+@examples(500)
+@given(heads_and_blobs(), st.none() | st.tuples(st.integers(1, 3000), st.integers(1, 3000)))
+def test_postprocess_is_the_reference(case: tuple[HeadConfig, Blobs], size: tuple[int, int] | None) -> None:
+    check_with_the_reference(*case, size)
 
 
 CELL = st.floats(width=32, allow_nan=True, allow_infinity=True)
@@ -95,31 +135,51 @@ def test_the_conventions_differ(name: str) -> None:
         assert differ({name: one}, {name: other}), (one, other)
 
 
-def test_kitti_from_its_formulas() -> None:
-    rng = np.random.default_rng(7)
-    head = sd.KITTI
-    delta = rng.normal(0, 0.6, (24, 78, 9, 4)).astype(np.float32)
-    classes = rng.random((24, 78, 9, 3), dtype=np.float32)
-    conf = rng.random((24, 78, 9), dtype=np.float32)
+def test_kitti() -> None:
+    blobs = random_blobs(sd.KITTI, np.random.default_rng(7), "quiet")
+    found = sd.postprocess(*blobs, sd.KITTI)
+    assert len(found) > 5
+    assert_same(found, reference.postprocess(*blobs, sd.KITTI))
 
-    def safe_exp(d: float) -> float:
-        return math.exp(d) if d <= 1 else math.e * d  # e^1 * (d - 1 + 1)
 
-    rows = []
-    for i, j, k in itertools.product(range(24), range(78), range(9)):
-        dx, dy, dw, dh = delta[i, j, k].tolist()
-        w, h = ((36, 37), (366, 174), (115, 59), (162, 87), (38, 90), (258, 173), (224, 108), (78, 170), (72, 43))[k]
-        x, y = (j + 1) * 1248 / 79 + w * dx, (i + 1) * 384 / 25 + h * dy
-        w, h = w * safe_exp(dw), h * safe_exp(dh)
-        x1, x2 = (min(max(v, 0), 1247) for v in (x - w / 2, x + w / 2))
-        y1, y2 = (min(max(v, 0), 383) for v in (y - h / 2, y + h / 2))
-        rows.append((x1, y1, x2 + 1, y2 + 1))
-    boxes = np.array(rows)
-    np.testing.assert_allclose(sd.decode(delta, head), boxes, rtol=3e-7, atol=1e-5)
+@pytest.mark.parametrize("top_n", [1, 2, 3, 5, 100])
+@pytest.mark.parametrize("layout", ["hwc", "chw"])
+def test_ties_at_the_end_of_the_top_n(top_n: int, layout: str) -> None:
+    """In chw blobs the confidences do not come in the order of the anchors."""
+    head = dataclasses.replace(HEAD, layout=layout, nms_threshold=1.0)
+    blobs = shaped(head, np.zeros(96, np.float32), np.full(72, 0.5, np.float32), np.ones(24, np.float32))
+    boxes = sd.decode(blobs[0], head)
+    assert len(np.unique(boxes, axis=0)) == 24
+    np.testing.assert_array_equal(sd.postprocess(*blobs, head, top_n=top_n).xyxy, boxes[:top_n])
 
-    found, expected = sd.postprocess(delta, classes, conf, head), reference.postprocess(delta, classes, conf, head)
-    assert 5 < len(found) < 64
-    assert_same(found, expected)
+
+def test_the_score_must_be_above_the_threshold() -> None:
+    head, blobs = line_of_boxes([0.5, np.nextafter(np.float32(0.5), np.float32(1)), 0.49, 0.75])
+    assert anchors_of(sd.postprocess(*blobs, head, score_threshold=0.5)) == [3, 1]
+    assert anchors_of(sd.postprocess(*blobs, head, score_threshold=np.nextafter(0.5, 0))) == [3, 1, 0]
+
+
+def test_threshold_between_two_floats() -> None:
+    """Scores are compared as double: a threshold that is not a float32 still cuts at its own value."""
+    a, b = np.float32(1 - 2**-24), np.float32(0.5 + 2**-24)
+    head, (delta, classes, conf) = line_of_boxes([a])
+    classes[:] = b
+    product = float(a) * float(b)
+    for threshold, count in ((product, 0), (np.nextafter(product, 0), 1)):
+        assert len(sd.postprocess(delta, classes, conf, head, score_threshold=threshold)) == count
+
+
+@pytest.mark.parametrize("value", NOT_FINITE)
+@pytest.mark.parametrize("blob", [0, 1, 2])
+@pytest.mark.parametrize("activated", [True, False])
+def test_anchors_that_are_not_finite_go_before_the_top_n(value: float, blob: int, activated: bool) -> None:
+    head = dataclasses.replace(ONE_CELL, nms_threshold=1.0, activated=activated)
+    conf = np.array([0.2, 0.9, 0.5, 0.3, 0.8], np.float32)
+    blobs = (np.zeros((5, 4), np.float32), np.ones((5, 2), np.float32), conf)
+    blobs[blob].reshape(5, -1)[[1, 4], -1] = value  # the two best ones
+    scores = sd.score(np.ones((5, 2), np.float32), np.array([0.5, 0.3], np.float32).repeat([1, 4]), head)[0]
+    found = sd.postprocess(*blobs, head, top_n=2)
+    np.testing.assert_array_equal(found.confidence, scores[:2].astype(np.float32))
 
 
 @pytest.mark.parametrize(("epsilon", "count"), [(0.0, 1), (99.0, 1), (101.0, 2)])
@@ -128,16 +188,6 @@ def test_the_epsilon_is_added_to_the_union(epsilon: float, count: int) -> None:
     head = dataclasses.replace(ONE_CELL, anchors=((20, 20), (20, 10)), iou_epsilon=epsilon, nms_threshold=0.4)
     blobs = (np.zeros((2, 4), np.float32), np.ones((2, 2), np.float32), np.array([0.9, 0.8], np.float32))
     assert len(sd.postprocess(*blobs, head)) == count
-
-
-@pytest.mark.parametrize("corners", ["plain", "plus_one_after_clip", "minus_one_before_clip"])
-def test_empty_boxes(corners: str) -> None:
-    head = dataclasses.replace(ONE_CELL, corners=corners, nms_threshold=1.0)
-    delta = np.zeros((5, 4), np.float32)
-    delta[1, 0], delta[2, 1], delta[3, 2] = 40, -40, -800  # right of the picture, above it, without height
-    blobs = (delta, np.ones((5, 2), np.float32), np.array([0.9, 0.8, 0.7, 0.6, 0.5], np.float32))
-    assert sd.postprocess(*blobs, head).confidence.tolist() == [np.float32(0.9), np.float32(0.5)]
-    assert len(sd.postprocess(*blobs, dataclasses.replace(head, drop_empty=False))) == 5
 
 
 def test_boxes_are_dropped_as_empty_after_nms() -> None:
@@ -149,20 +199,6 @@ def test_boxes_are_dropped_as_empty_after_nms() -> None:
     blobs = (delta, np.ones((2, 2), np.float32), np.array([0.9, 0.5], np.float32))
     assert len(sd.postprocess(*blobs, head, nms_threshold=0.9)) == 1
     assert len(sd.postprocess(*blobs, head, nms_threshold=0.1)) == 0
-
-
-@pytest.mark.parametrize("corners", ["plain", "plus_one_after_clip", "minus_one_before_clip"])
-@pytest.mark.parametrize("size", [(1, 1), (3, 1000), (4097, 77)])
-def test_no_box_leaves_the_picture(corners: str, size: tuple[int, int]) -> None:
-    head = dataclasses.replace(HEAD, corners=corners, nms_threshold=1.0, score_threshold=0.0)
-    for seed in range(20):
-        delta, classes, conf = random_blobs(head, np.random.default_rng(seed))
-        found = sd.postprocess(delta * 9, classes, conf, head, image_size=size)
-        assert len(found) > 0
-        assert found.xyxy.min() >= 0
-        assert (found.xyxy <= np.tile(size, 2)).all()
-    if corners == "plus_one_after_clip":  # only there a box can reach the picture's last edge
-        assert (found.xyxy[:, 2:].max(axis=0) == size).all()
 
 
 @pytest.mark.parametrize("found", [False, True])
@@ -212,3 +248,58 @@ def test_a_config_of_another_type(config: Any) -> None:
     ):
         with pytest.raises(TypeError, match="config must be a HeadConfig"):
             call()
+
+
+@examples(100)
+@given(heads(), st.integers(0, 2**32), st.integers(0, 4), st.data())
+def test_any_batch_is_its_pictures(head: HeadConfig, seed: int, count: int, data: st.DataObject) -> None:
+    blobs = pictures(head, count, seed)
+    sizes = data.draw(st.lists(st.tuples(st.integers(1, 999), st.integers(1, 999)), min_size=count, max_size=count))
+    found = sd.postprocess_batch(*blobs, head, image_size=sizes)
+    singles = zip(*blobs, sizes, strict=True)
+    assert found == [sd.postprocess(*picture, head, image_size=size) for *picture, size in singles]
+
+
+def test_batch_image_sizes() -> None:
+    blobs, sizes = pictures(HEAD, 2), [(640, 480), (99, 7)]
+    singles = [sd.postprocess(*(blob[i] for blob in blobs), HEAD, image_size=size) for i, size in enumerate(sizes)]
+    assert sd.postprocess_batch(*blobs, HEAD, image_size=np.array(sizes)) == singles
+    both = sd.postprocess_batch(*blobs, HEAD, image_size=(640, 480))
+    assert both == sd.postprocess_batch(*blobs, HEAD, image_size=[(640, 480)] * 2) != singles
+    for size in ((640, 480), []):
+        assert sd.postprocess_batch(*pictures(HEAD, 0), HEAD, image_size=size) == []
+
+
+BATCH_SHAPES = [
+    (0, (3, 4, 8), r"delta_bbox.*\(3, 3, 4, 8\).*got \(3, 4, 8\)"),
+    (0, (3, 3, 4, 8), r"class_scores.*\(3, 24, 3\).*\(3, 3, 4, 2, 3\).*got \(2, 24, 3\)"),
+    (0, (), r"delta_bbox.*\(0, 3, 4, 8\).*got \(\)"),
+    (0, (2, 3, 4, 9), r"delta_bbox.*\(2, 3, 4, 8\).*got \(2, 3, 4, 9\)"),
+    (1, (3, 24, 3), r"class_scores.*\(2, 24, 3\).*got \(3, 24, 3\)"),
+    (1, (24, 3), r"class_scores.*\(2, 24, 3\).*got \(24, 3\)"),
+    (2, (1, 3, 4, 2), r"conf_scores.*\(2, 3, 4, 2\).*\(2, 24\).*\(2, 24, 1\).*got \(1, 3, 4, 2\)"),
+]
+
+
+@pytest.mark.parametrize(("at", "shape", "message"), BATCH_SHAPES)
+def test_wrong_batch_shapes(at: int, shape: tuple[int, ...], message: str) -> None:
+    blobs: list[Any] = [np.stack([blob] * 2) for blob in GOOD]
+    blobs[at] = np.zeros(shape, np.float32)
+    with pytest.raises(ValueError, match=message):
+        sd.postprocess_batch(*blobs, HEAD)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ([(4, 5)], r"image_size.*\b2\b.*got 1"),
+        ([], r"image_size.*\b2\b.*got 0"),
+        ([(4, 5), (4, 0)], "image_size.*got 0"),
+        ([(4, 5), (4, 5, 6)], r"image_size.*got \(4, 5, 6\)"),
+        ([(4, 5), 4], "image_size.*got 4"),
+        (5, "image_size must be"),
+    ],
+)
+def test_wrong_batch_image_sizes(size: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        sd.postprocess_batch(*(np.stack([blob] * 2) for blob in GOOD), HEAD, image_size=size)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from head_cases import HEAD, ONE_CELL, blobs_of, pictures, random_blobs
+from head_cases import HEAD, ONE_CELL, blobs_of, random_blobs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,21 +33,6 @@ def test_the_formula() -> None:
 def test_the_threshold_is_a_calibrated_score(threshold: float, kept: int) -> None:
     assert len(found_of(score_threshold=threshold)) == kept
     assert len(found_of(score_threshold=None)) == len(found_of(score_threshold=ONE_CELL.score_threshold)) == 4
-
-
-def test_no_map_changes_nothing() -> None:
-    assert (
-        found_of(())
-        == found_of(((0.5, 0.5),))
-        == sd.postprocess(*blobs_of([0.0] * 5, SCORES, [0] * 5), ONE_CELL, nms_threshold=1.0)
-    )
-
-
-def test_scores_outside_probabilities_stay() -> None:
-    """They are no scores of a softmax and a sigmoid; the order is kept all the same."""
-    head = dataclasses.replace(ONE_CELL, score_calibration=CALIBRATION, score_threshold=0.0)
-    found = sd.postprocess(*blobs_of([0.0] * 3, [1.5, 1.0, 0.5], [0] * 3), head, nms_threshold=1.0)
-    assert found.confidence.tolist() == [1.5, 1.0, 0.75]
 
 
 RISING = st.lists(st.integers(1, 999), min_size=1, max_size=8, unique=True).map(sorted)
@@ -75,12 +60,6 @@ def test_the_same_boxes_with_other_scores(xs: list[int], chance: Any, seed: int,
     assert (np.diff(found.confidence) <= 0).all()
 
 
-def test_batches() -> None:
-    head = dataclasses.replace(HEAD, score_calibration=CALIBRATION)
-    blobs = pictures(head, 3)
-    assert sd.postprocess_batch(*blobs, head) == [sd.postprocess(*(blob[i] for blob in blobs), head) for i in range(3)]
-
-
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
@@ -99,9 +78,3 @@ def test_batches() -> None:
 def test_invalid_calibrations(value: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         dataclasses.replace(HEAD, score_calibration=value)
-
-
-def test_it_becomes_plain_numbers_and_goes_through_json() -> None:
-    head = dataclasses.replace(HEAD, score_calibration=np.array(CALIBRATION))
-    assert head.score_calibration == CALIBRATION
-    assert sd.HeadConfig.from_json(head.to_json()) == head

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import itertools
 import math
-import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,9 +42,6 @@ def random_blobs(seed: int, pictures: int, priors: int, classes: int, *, shared:
         scores = np.round(scores * 4) / 4
     prior = np.stack([np.hstack([corner, corner + size]).ravel(), np.tile([0.1, 0.1, 0.2, 0.2], priors)])[None]
     return Blobs(*(blob.astype(np.float32) for blob in (loc, scores, prior)))
-
-
-# ---- in NumPy -----------------------------------------------------------------------------------------------------------
 
 
 def decoded(blobs: Blobs, picture: int, classes: int, options: dict[str, Any]) -> Floats:
@@ -131,8 +127,6 @@ def test_same_rows_as_numpy(
         np.testing.assert_allclose(rows, np.reshape(expected, (-1, 7)), rtol=1e-6, atol=1e-6)
 
 
-# ---- OpenCV 4's layer ---------------------------------------------------------------------------------------------------
-
 CASES: dict[str, dict[str, Any]] = {
     "center": {},
     "corner": {"code_type": "CORNER"},
@@ -175,9 +169,6 @@ def test_opencv_4(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
             break  # which of the equal scores are kept is up to the order too
         for row in rows[group]:
             np.testing.assert_allclose(np.abs(expected[group] - row).max(1).min(), 0, atol=1e-4)
-
-
-# ---- particular cases ---------------------------------------------------------------------------------------------------
 
 
 def test_equal_scores_rank_by_class_then_prior() -> None:
@@ -225,39 +216,20 @@ def test_variances_may_be_left_out_of_priors_that_do_not_need_them() -> None:
     assert np.array_equal(boxes_alone, expected)
 
 
-def test_threads() -> None:
-    blobs = random_blobs(5, 1, 500, 5)
-    expected, results = sd.ssd_postprocess(*blobs), []
-    threads = [threading.Thread(target=lambda: results.append(sd.ssd_postprocess(*blobs))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(results) == 8
-    assert all(np.array_equal(rows, expected) for rows in results)
-
-
-# ---- bad arguments ------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
         ("loc", np.zeros((2, 99), np.float32), r"loc .*\(2, 100\).*got \(2, 99\)"),
-        ("loc", np.zeros((2, 300), np.float32), r"loc .*\(2, 100\).*got \(2, 300\)"),
         ("loc", np.float32(1), r"conf .*\(0, 25"),
         ("loc", np.zeros((1, 100), np.float32), r"conf .*\(1, 25.*got \(2, 25, 3\)"),
         ("conf", np.zeros((2, 74), np.float32), r"conf .*\(2, 25.*got \(2, 74\)"),
-        ("conf", np.zeros((3, 75), np.float32), r"conf .*got \(3, 75\)"),
         ("prior", np.zeros((1, 2, 98), np.float32), r"prior .*got \(1, 2, 98\)"),
         ("prior", np.zeros((1, 1, 100), np.float32), r"prior .*got \(1, 1, 100\)"),
-        ("prior", np.zeros((2, 2, 100), np.float32), r"prior .*got \(2, 2, 100\)"),
         ("prior", np.zeros(200, np.float32), r"prior .*got \(200,\)"),
         ("code_type", "CORNER_SIZE", r"code_type .*'CENTER_SIZE', got 'CORNER_SIZE'"),
         ("nms_threshold", 1.5, r"nms_threshold .*\[0, 1\], got 1.5"),
         ("confidence_threshold", math.nan, "confidence_threshold .*finite, got nan"),
         ("top_k", 0, "top_k .*got 0"),
-        ("top_k", -2, "top_k .*got -2"),
         ("keep_top_k", 0, "keep_top_k .*got 0"),
         ("background_label_id", -2, "background_label_id .*got -2"),
         ("clip", True, "clip"),
@@ -269,28 +241,12 @@ def test_wrong_values(name: str, value: Any, message: str) -> None:
         sd.ssd_postprocess(**arguments)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("loc", np.zeros((2, 100), np.int32)),
-        ("conf", np.zeros((2, 75), np.complex64)),
-        ("prior", np.full((1, 2, 100), "x")),
-        ("prior", np.full((1, 2, 100), None)),
-        ("top_k", 3.0),
-        ("keep_top_k", None),
-        ("share_location", "yes"),
-        ("confidence_threshold", "0.1"),
-        ("background_label_id", True),
-    ],
-)
-def test_wrong_types(name: str, value: Any) -> None:
-    arguments = random_blobs(6, 2, 25, 3)._asdict() | {name: value}
+WRONG_TYPES: dict[str, Any] = {"loc": np.zeros((2, 100), np.int32), "conf": np.zeros((2, 75), np.complex64)}
+WRONG_TYPES |= {"prior": np.full((1, 2, 100), "x"), "top_k": 3.0, "keep_top_k": None, "share_location": "yes"}
+WRONG_TYPES |= {"confidence_threshold": "0.1", "background_label_id": True}
+
+
+@pytest.mark.parametrize("name", WRONG_TYPES)
+def test_wrong_types(name: str) -> None:
     with pytest.raises(TypeError, match=name):
-        sd.ssd_postprocess(**arguments)
-
-
-@pytest.mark.parametrize(("pictures", "priors", "classes"), [(0, 5, 3), (2, 0, 3), (2, 5, 0), (2, 5, 1)])
-def test_nothing_in_nothing_out(pictures: int, priors: int, classes: int) -> None:
-    blobs = random_blobs(7, pictures, priors, 1)
-    conf = np.full((pictures, priors * classes), 0.9, np.float32)
-    assert sd.ssd_postprocess(blobs.loc, conf, blobs.prior).shape == (0, 7)
+        sd.ssd_postprocess(**random_blobs(6, 2, 25, 3)._asdict() | {name: WRONG_TYPES[name]})

@@ -35,17 +35,6 @@ for _library in ("requests", "filelock", "platformdirs"):
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder, whose name is none of the plainest."""
-    folder = tmp_path / "cache of Jürgen 猫"
-    monkeypatch.setenv(registry.CACHE, str(folder))
-    monkeypatch.delenv(registry.MIRROR, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("opencv_squeezedet.registry.download.BACKOFF", 0.001)
-    return folder
-
-
-@pytest.fixture
 def server(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server that has the one thing of the registry."""
     with serving() as server:
@@ -181,13 +170,6 @@ def test_a_file_wins_over_a_name(published: Server, tmp_path: Path, monkeypatch:
         sd.SqueezeDet(Path("namer"))  # a path is not a name
 
 
-def test_a_name_of_nothing() -> None:
-    with pytest.raises(FileNotFoundError, match=r"'gsoc-vok.prototxt'.*embedded, pyramid-voc, gsoc-voc$"):
-        sd.SqueezeDet("gsoc-vok")
-    with pytest.raises(ValueError, match=r"'gsoc-vok'.*embedded, pyramid-voc, gsoc-voc"):
-        fetch("gsoc-vok")
-
-
 def test_the_embedded_model_by_its_name_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("requests", "filelock", "platformdirs", "tqdm"):
         monkeypatch.setitem(sys.modules, module, None)
@@ -275,14 +257,6 @@ def test_a_file_that_is_too_large(manner: str, server: Server, cache: Path, monk
     tracemalloc.stop()
     assert most < 50 << 20  # urllib3 before 2.6 unpacks a whole piece at once
     assert left(cache) == set()
-
-
-def test_nobody_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving() as server:
-        url = f"{server.url}/{FILE}"
-    publish(monkeypatch, entry(url))
-    with pytest.raises(FetchError, match=r"Connection refused \(4 attempts\).*http"):
-        fetched()
 
 
 def test_the_second_address(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
