@@ -32,7 +32,7 @@ class Step:
     bottoms: list[Shape]
     tops: list[Shape]
 
-    @property
+    @cached_property
     def weights(self) -> list[Shape]:
         """The shapes of its blobs."""
         return self.layer.weight_shapes(self.bottoms)
