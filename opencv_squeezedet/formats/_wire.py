@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,6 @@ _CHUNK, _FEW = 1 << 12, 64
 _DEEPEST = 64
 _MOST_LISTED = 1 << 16
 _LONGEST_VARINT = 10  # bytes
-_SHORT = [bytes([value]) for value in range(1 << 7)]
 
 Piece = bytes | memoryview
 
@@ -104,10 +104,9 @@ def raw(values: NDArray[Any]) -> memoryview:
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
 
+@lru_cache(maxsize=_CHUNK)
 def _number(value: int) -> bytes:
     """A whole number, seven bits a byte; a negative one as 64 bits."""
-    if 0 <= value < len(_SHORT):
-        return _SHORT[value]
     value &= (1 << 64) - 1
     content = bytearray()
     while value > 0x7F:
