@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet.errors import ModelError
-from opencv_squeezedet.network.layers import MOST_BLOB, Convolution, Layer, Shape
+from opencv_squeezedet.network.layers import MOST_BLOB, Layer, Shape
 
 MOST_VALUES = 1 << 30
 """How many values all blobs of a network may have together: 4 GiB as float32."""
@@ -149,30 +149,6 @@ class Network:
             layers.append(layer)
         return replace(self, input_shape=shape, layers=tuple(layers))
 
-    def by_layer(self) -> Network:
-        """Return the network with a blob for each top, none of them overwritten in place, named as in `by_opencv_name`."""
-        names = {name: name for name in self.inputs}
-        layers = []
-        for layer in self.layers:
-            bottoms = tuple(names.get(bottom, bottom) for bottom in layer.bottoms)
-            tops = tuple(f"{layer.name}:{i}" if i else layer.name for i in range(len(layer.tops)))
-            tops = layer.tops if _named_by_tops(layer) else tops
-            names.update(zip(layer.tops, tops, strict=True))
-            layers.append(replace(layer, bottoms=bottoms, tops=tops))
-        return replace(self, layers=tuple(layers))
-
-    @property
-    def by_opencv_name(self) -> dict[str, tuple[str, ...]]:
-        """The blobs that OpenCV 4 gives for each layer's name; there a Convolution has those of its tops.
-
-        They are its tops, or the bottoms of one that has none.
-        """
-        found: dict[str, tuple[str, ...]] = {}
-        for layer in self.layers:
-            named = {top: (top,) for top in layer.tops} if _named_by_tops(layer) else {layer.name: layer.tops or layer.bottoms}
-            found.update(named)
-        return found
-
     def up_to(self, tops: Sequence[str]) -> Network:
         """Return the part of the network that makes these blobs."""
         layers: list[Layer] = []
@@ -282,10 +258,6 @@ class Network:
             + ", ".join(f"{_named([step.layer.name for step in steps])} {what}" for what, steps in groups.items() if steps)
             + (f"; there are also weights for {_named(unknown)}" if unknown else "")
         )
-
-
-def _named_by_tops(layer: Layer) -> bool:
-    return type(layer) is Convolution
 
 
 def _long(shape: Shape) -> list[int]:
