@@ -4,7 +4,7 @@ The SSD pass beside OpenCV 4's layer DetectionOutput: 8,732 priors, 21 classes, 
 in which the background leads by so much that few, many or most of the scores are above the threshold.
 
 Whole networks, if any are given: the processor time of a forward pass, and the ratios (here / OpenCV 4) of that, of the time
-until the first pass, without one pass, and of the peak memory that both add. Both are measured in turn, in blocks; a ratio of
+until the first pass, without one pass, and of the most memory that both add. Both are measured in turn, in blocks; a ratio of
 times is the median of the blocks' ratios, those of loading and memory are of the medians of several processes.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -115,7 +114,8 @@ def serve_network(stem: str, shape: tuple[int, ...]) -> None:
     else:
         from opencv_squeezedet.caffe.read import read
     blob = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    before, start = _peak(), time.process_time()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    before, start = _memory("VmRSS"), time.process_time()
     net = read(f"{stem}.prototxt", f"{stem}.caffemodel")
 
     def forward() -> float:
@@ -126,14 +126,16 @@ def serve_network(stem: str, shape: tuple[int, ...]) -> None:
 
     forward()
     loaded = time.process_time() - start
-    found = {"load": loaded - min(forward() for _ in range(3)), "memory": _peak() - before}
+    found = {"load": loaded - min(forward() for _ in range(3)), "memory": _memory("VmHWM") - before}
     print(json.dumps(found), flush=True)
     for _ in sys.stdin:
         print(forward(), flush=True)
 
 
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _memory(what: str) -> float:
+    """Linux's VmRSS, what this process has in memory, or VmHWM, the most it had; MiB."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
+    return int(line.split()[1]) / 1024
 
 
 def compare_layers(python: str, blocks: int) -> str:
