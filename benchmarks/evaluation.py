@@ -40,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     print(machine())
     all_threads = cv2.getNumThreads()
-    detectors = load_detectors(None, None, backend="opencv", target=None)
+    detectors = load_detectors(argparse.Namespace(model=None, weights=None, backend="opencv", target=None, letterbox=False))
     threads = cv2.getNumThreads()
     whole = load_dataset(options.dataset, labels=detectors[0].config.labels)
     dataset = Dataset(whole.labels, whole.pictures[: options.pictures], whole.problems)

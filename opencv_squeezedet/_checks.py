@@ -81,7 +81,8 @@ def flag(name: str, value: object) -> bool:
     raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
-def choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """ValueError if ``value`` is not one of ``choices``."""
+def choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:
+    """The value; ValueError if it is not among ``choices``."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value

@@ -1,4 +1,4 @@
-"""What differs between OpenCV's releases."""
+"""Differences between OpenCV's releases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 
 read_net_from_caffe: Any = getattr(cv2.dnn, "readNetFromCaffe", None)
-"""What reads Caffe's files; None in OpenCV 5, which cannot."""
+"""OpenCV's reader of Caffe's files; None in OpenCV 5, which has none."""
 
 HAS_GRAPH_ENGINE = hasattr(cv2.dnn, "ENGINE_AUTO")
 """Whether networks run in the graph engine, which has outputs but no layers, and no target but the CPU: OpenCV 5."""
@@ -22,7 +22,7 @@ _level_before = 0
 
 
 def _set_level(level: int) -> int:
-    """Set OpenCV's log level, which is process-wide, and return the previous one; 4.8 has the function elsewhere."""
+    """Set OpenCV's log level, which is process-wide, and return the previous level; 4.8 has the function elsewhere."""
     if hasattr(cv2.utils, "logging"):
         return cv2.utils.logging.setLogLevel(level)
     return int(getattr(cv2, "setLogLevel")(level))  # noqa: B009

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from opencv_squeezedet.backends import BackendName
 from opencv_squeezedet.errors import ModelError
 from opencv_squeezedet.model import Model
 from opencv_squeezedet.network import ReLU
@@ -17,20 +16,12 @@ _MOST_WIDTH = 1600
 _GAP = 2
 
 
-def layer_maps(
-    model: Model, image: Picture, layer: str | None = None, *, backend: BackendName = "opencv"
-) -> tuple[str, NDArray[np.float32]]:
+def layer_maps(model: Model, image: Picture, layer: str | None = None) -> tuple[str, NDArray[np.float32]]:
     """Return a layer's name and its output (C, H, W) float32 for a picture, after its ReLU if it has one.
 
     The picture (H, W, 3) uint8, BGR, is preprocessed as the model says, or as for opencv_contrib's networks. The default layer
-    is the last one with a ReLU.
-
-    Raises
-    ------
-    ModelError
-        If the model is damaged, there is no such layer, or its output is not maps.
-    FileNotFoundError
-        If the weights are missing.
+    is the last one with a ReLU. ModelError if the model is damaged, there is no such layer, or its output is not maps.
+    FileNotFoundError if the weights are missing.
     """
     network = model.network
     if layer is None:
@@ -47,12 +38,12 @@ def layer_maps(
     if len(shape) != 4:
         raise ModelError(f"{model.name}: layer {layer!r} puts out {'x'.join(map(str, shape))}, not maps")
     preprocess = model.preprocess or Preprocess(network.input_size)
-    (maps,) = model.open(backend, tops=[top]).forward(preprocess.blob(image))
+    (maps,) = model.open(tops=[top]).forward(preprocess.blob(image))
     return layer, np.asarray(maps[0], np.float32)
 
 
 def draw_maps(maps: NDArray[np.float32]) -> Picture:
-    """Return maps (C, H, W) beside each other, each in colours from its own 0 (or least value) to its largest one."""
+    """Return maps (C, H, W) beside each other, each in colours from its own 0 (or least value) to its maximum."""
     count, height, width = maps.shape
     scale = max(1, -(-_LEAST_SIDE // max(height, width)))
     cell = height * scale + _GAP, width * scale + _GAP

@@ -44,7 +44,7 @@ class AnchorShapes(NamedTuple):
 def box_shapes(dataset: Dataset, input_size: tuple[int, int]) -> NDArray[np.float64]:
     """Return width and height of the boxes, (N, 2), in pixels of an input to which the pictures are stretched.
 
-    Boxes of difficult objects and crowds are left out: metrics ignore them, and a crowd's box is not that of one object.
+    Boxes of difficult objects and crowds are left out: metrics ignore them, and a crowd's box is not that of a single object.
     ValueError if there are no boxes, or the input size is not a pair of positive integers.
     """
     size = np.array(_checks.size("input_size", input_size), np.float64)

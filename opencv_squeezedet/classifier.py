@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from opencv_squeezedet.preprocess import Picture, Preprocess
 
 
 class Class(NamedTuple):
-    """One class that a picture may show: its index, its name, and how probable it is."""
+    """A class that a picture may show: its index, its name and its probability."""
 
     class_id: int
     label: str
@@ -126,20 +127,23 @@ class SqueezeNet:
             raise TypeError(f"labels must be a sequence of strings, got {names!r}")
         makes = loaded.preprocess if preprocess is None else preprocess
         if makes is None:
-            makes = Preprocess(_input_size(loaded))
+            try:
+                makes = Preprocess(loaded.network.input_size)
+            except UnknownLayerError as error:
+                raise UnknownLayerError(f"a preprocess or a JSON file must give the input's size: {error}") from error
         if not isinstance(makes, Preprocess):
             raise TypeError(f"preprocess must be a Preprocess, got {makes!r}")
         self.labels, self.preprocess = tuple(names), makes
         self.backend = Model(loaded.source, None, None, makes, loaded.name).open(backend, target)
         (shape,) = self.backend.shapes(self.preprocess.size)
-        if _classes(shape) != len(self.labels):
+        if math.prod(shape) != len(self.labels) or sum(length != 1 for length in shape) > 1:
             raise ModelError(
                 f"{self.backend.origin(0)} gives the shape {shape}; a value for each of {len(self.labels)} labels was expected"
             )
         self.activated = self._gives_probabilities()
 
     def classify(self, image: Picture, top: SupportsIndex = 5) -> Classes:
-        """Return the most probable classes of a picture, at most ``top``; equal ones by index.
+        """Return the most probable classes of a picture, at most ``top``; equal probabilities by index.
 
         The picture is any that `SqueezeDet.detect` accepts; TypeError or ValueError for another, or for a wrong ``top``.
         """
@@ -152,7 +156,10 @@ class SqueezeNet:
     def forward(self, image: Picture) -> NDArray[np.float32]:
         """Return the probability of each class, (classes,) float32; errors as for `classify`."""
         values = self.backend.forward(self.preprocess.blob(image))[0].reshape(-1)
-        return values if self.activated else _softmax(values)
+        if self.activated:
+            return values
+        exponentials = np.exp(values.astype(np.float64) - values.max())
+        return np.asarray(exponentials / exponentials.sum(), np.float32)
 
     def _gives_probabilities(self) -> bool:
         width, height = self.preprocess.size
@@ -165,21 +172,3 @@ def imagenet_labels() -> tuple[str, ...]:
     """Return the names of the 1000 classes of ILSVRC-2012, in the order of a network's outputs."""
     with open(os.path.join(models_folder(), "imagenet_synset_words.txt"), encoding="utf-8") as file:
         return tuple(line.rstrip("\n").split(" ", 1)[1] for line in file)
-
-
-def _input_size(model: Model) -> tuple[int, int]:
-    try:
-        return model.network.input_size
-    except UnknownLayerError as error:
-        raise UnknownLayerError(f"a preprocess or a JSON file must give the input's size: {error}") from error
-
-
-def _classes(shape: tuple[int, ...]) -> int | None:
-    """How many values a blob of one picture has, if all lie along one axis."""
-    longer = [length for length in shape if length != 1]
-    return int(np.prod(shape)) if len(longer) <= 1 else None
-
-
-def _softmax(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    exponentials = np.exp(values.astype(np.float64) - values.max())
-    return np.asarray(exponentials / exponentials.sum(), np.float32)

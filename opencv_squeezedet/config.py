@@ -65,7 +65,7 @@ class HeadConfig:
     score_threshold : float
         In [0, 1]. A box is kept if its score is above: confidence x class score, calibrated by ``score_calibration``.
     nms_threshold : float
-        In [0, 1]. A box is dropped if its IoU with a higher-scoring one is above.
+        In [0, 1]. A box is dropped if its IoU with a higher-scoring box is above.
     nms_kind : str
         The NMS rule: "reference", "greedy" or "soft"; ``opencv_squeezedet.options.NmsKind`` has their formulas.
     soft_sigma : float
@@ -76,7 +76,7 @@ class HeadConfig:
         ``sum(w_i * xyxy_i) / sum(w_i)`` with ``w_i = score_i * IoU_i^2`` (in the paper, the score alone); its score does not
         change. The candidates are all boxes that entered NMS, dropped or not, with their scores before NMS. 1 has no effect.
     cross_class_threshold : float or None
-        None: an object may be reported under several classes. T in [0, 1]: a box whose IoU with a higher one of another class
+        None: an object may be reported under several classes. T in [0, 1]: a box whose IoU with a higher box of another class
         is above T is probably the same object, so its score is multiplied by ``1 - score * IoU``, with the other box's score
         (the lowest such factor; scores after NMS, boxes after voting). 1 has no effect.
     top_n : int
@@ -181,7 +181,7 @@ class HeadConfig:
 
     @cached_property
     def blob_shapes(self) -> dict[str, tuple[tuple[int, ...], ...]]:
-        """The accepted shapes of each blob of one picture, for the same data, the usual one first.
+        """The accepted shapes of each blob of one picture, for the same data, the usual shape first.
 
         Keys are ``delta_bbox``, ``class_scores`` and ``conf_scores``. Each shape may have a leading axis of 1.
         """

@@ -52,7 +52,7 @@ class DetectionModel:
     ----------
     model, config : path
         The caffemodel and the prototxt, in either order; or only one path, as for `SqueezeDet`. The description is
-        found beside the prototxt; without one the head is `opencv_squeezedet.VOC`.
+        searched for beside the prototxt; without a description the head is `opencv_squeezedet.VOC`.
     network : cv2.dnn.Net, optional
         Instead of the two files (also as the first argument): a network with the same outputs as opencv_contrib's.
     head : HeadConfig, optional

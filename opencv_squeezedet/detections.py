@@ -158,8 +158,7 @@ class Detections:
         shown = ", ".join(f"{d.label} {d.confidence:.3f} ({', '.join(f'{v:.0f}' for v in d.xyxy)})" for d in self[:8])
         return f"Detections({len(self)}: {shown}{', ...' if len(self) > 8 else ''})"
 
-    def _repr_html_(self) -> str:
-        return export.to_html(self)
+    _repr_html_ = export.to_html
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
         """Return JSON types: ``{"detections": [{"label", "class_id", "confidence", "xyxy"}, ...]}``.
@@ -177,37 +176,20 @@ class Detections:
 
         return json.dumps(self.to_dict(), indent=indent)
 
-    def to_coco(self, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
-        """Return COCO annotations with scores: ``bbox`` is x, y, width, height, ``category_id`` the class id + 1.
-
-        ``image_id`` is the picture's; annotation ids start from ``first_id``.
-        """
-        return export.to_coco(self, image_id, first_id)
-
-    def to_yolo(self, image_size: tuple[int, int]) -> str:
-        """Return YOLO's label lines: class id, centre x, y, width, height, as fractions of the (width, height) picture."""
-        return export.to_yolo(self, image_size)
-
-    def to_voc_xml(self, file_name: str, image_size: tuple[int, int]) -> str:
-        """Return a PASCAL VOC annotation of the (width, height) picture: first and last pixels, counted from 1."""
-        return export.to_voc_xml(self, file_name, image_size)
-
-    def to_supervision(self) -> Any:
-        """Return ``supervision.Detections``; ImportError if the library is missing."""
-        return export.to_supervision(self)
+    to_coco = export.to_coco
+    to_yolo = export.to_yolo
+    to_voc_xml = export.to_voc_xml
+    to_supervision = export.to_supervision
+    to_dataframe = export.to_dataframe
 
     @staticmethod
     def from_supervision(detections: Any, names: Sequence[str] | None = None) -> Detections:
         """Return Detections from ``supervision.Detections``, highest confidence first.
 
-        Missing confidences become 1, missing class ids 0. The label table is by default the one stored by `to_supervision`, or
+        Missing confidences become 1, missing class ids 0. The label table is by default that stored by `to_supervision`, or
         the class names in ``data``.
         """
         return Detections(*export.from_supervision(detections, None if names is None else tuple(names)))
-
-    def to_dataframe(self) -> Any:
-        """Return a ``pandas.DataFrame``: label, class_id, confidence, x1, y1, x2, y2. ImportError without pandas."""
-        return export.to_dataframe(self)
 
 
 def wrap(

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from opencv_squeezedet.backends import BackendName, open_net
 from opencv_squeezedet.blobs import CAFFE_OUTPUTS, Blobs
 from opencv_squeezedet.config import HeadConfig
-from opencv_squeezedet.detections import Detections
+from opencv_squeezedet.detections import Detections, wrap
 from opencv_squeezedet.files import StrPath
 from opencv_squeezedet.model import Model, detector_parts
 from opencv_squeezedet.options import Options
-from opencv_squeezedet.postprocess import postprocess_batch_checked, postprocess_checked
 from opencv_squeezedet.preprocess import Picture, Placement, Preprocess, Resize, placement
 from opencv_squeezedet.presets import VOC
 from opencv_squeezedet.timing import OnStage, timed
@@ -104,9 +103,8 @@ class SqueezeDet:
         target: str | None = None,
     ) -> None:
         if isinstance(model, (cv2.dnn.Net, Model)) and weights is not None:
-            raise TypeError(
-                f"weights belong to a model's files, not to a {'Model' if isinstance(model, Model) else 'cv2.dnn.Net'}"
-            )
+            kind = "Model" if isinstance(model, Model) else "cv2.dnn.Net"
+            raise TypeError(f"weights belong to a model's files, not to a {kind}")
         if isinstance(model, cv2.dnn.Net):
             if size is not None:
                 raise TypeError("size needs a model's layers, which a cv2.dnn.Net does not give: set config and preprocess")
@@ -160,9 +158,8 @@ class SqueezeDet:
         with self._stage("network"):
             blobs = self._forward(blob)
         with self._stage("post-process"):
-            return postprocess_checked(
-                *blobs, self.config, limits, self._placement(image)
-            )  # shapes were checked when the network was opened
+            arrays = self.config.kernel.postprocess(*blobs, limits, self._placement(image))  # shapes were checked on opening
+            return wrap(*arrays, self.config.labels)
 
     def detect_batch(self, images: Iterable[Picture], **options: Unpack[Options]) -> list[Detections]:
         """Find the objects in several pictures of any sizes with a single forward pass.
@@ -191,7 +188,9 @@ class SqueezeDet:
         with self._stage("network", len(pictures)):
             blobs = self._forward(blob)
         with self._stage("post-process", len(pictures)):
-            return postprocess_batch_checked(*blobs, self.config, limits, [self._placement(picture) for picture in pictures])
+            placements = [self._placement(picture) for picture in pictures]
+            results = self.config.kernel.postprocess_batch(*blobs, limits, placements)
+            return [wrap(*arrays, self.config.labels) for arrays in results]
 
     def _placement(self, picture: Picture) -> Placement:
         """Where a picture lies in the network's input."""

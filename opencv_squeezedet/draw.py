@@ -25,6 +25,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SAMPLE_TEXT, _SAMPLE_WIDTH = "cat 0.78", 136  # in OpenCV 4, at scale 1
 _GOLDEN = 0.618033988749895  # step of the hue, in turns: neighbouring classes get very different hues
 _DARK = 100  # luma below which text is white
+_COLUMNS = 4  # of a contact sheet
 
 
 def draw(
@@ -86,18 +87,17 @@ def thumbnail(image: Picture, side: int = 320) -> tuple[NDArray[np.uint8], float
     """Return a picture whose longer side has this length, and the factor on its coordinates."""
     scale = side / max(image.shape[:2])
     size = tuple(max(1, round(length * scale)) for length in image.shape[1::-1])
-    return np.asarray(
-        cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), np.uint8
-    ), scale
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8), scale
 
 
-def contact_sheet(pictures: Sequence[Picture], side: int = 320, columns: int = 4) -> NDArray[np.uint8]:
+def contact_sheet(pictures: Sequence[Picture], side: int = 320) -> NDArray[np.uint8]:
     """Return `thumbnail` pictures (H, W, 3) uint8 of any size beside each other, BGR."""
-    rows = -(-len(pictures) // columns)
-    canvas = np.zeros((rows * side, min(columns, len(pictures)) * side, 3), np.uint8)
+    rows = -(-len(pictures) // _COLUMNS)
+    canvas = np.zeros((rows * side, min(_COLUMNS, len(pictures)) * side, 3), np.uint8)
     for i, image in enumerate(pictures):
         small, _ = thumbnail(image, side)
-        row, column = i // columns * side, i % columns * side
+        row, column = i // _COLUMNS * side, i % _COLUMNS * side
         canvas[row : row + small.shape[0], column : column + small.shape[1]] = small
     return canvas
 

@@ -6,7 +6,7 @@ class ModelError(ValueError):
 
 
 class FetchError(OSError):
-    """Published weights cannot be fetched, or the received file is not the published one."""
+    """Published weights cannot be fetched, or the received file is not the published file."""
 
 
 class UnknownLayerError(ModelError):

@@ -1,4 +1,4 @@
-"""Conversion of detections to the formats of other tools; `Detections` has each function as a method."""
+"""Conversion of detections to the formats of other tools; these functions are methods of `Detections`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ def to_html(detections: Boxes) -> str:
 
 
 def to_coco(detections: Boxes, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
-    """Return COCO annotations with scores; ``category_id`` is the class id + 1."""
+    """Return COCO annotations with scores: ``bbox`` is x, y, width, height, ``category_id`` the class id + 1.
+
+    ``image_id`` is the picture's; annotation ids start from ``first_id``.
+    """
     annotations = []
     for i, d in enumerate(detections.to_dict()["detections"]):
         x1, y1, x2, y2 = d["xyxy"]
@@ -73,7 +76,7 @@ def coco_categories(names: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def to_yolo(detections: Boxes, image_size: tuple[int, int]) -> str:
-    """Return YOLO's label lines: class id, centre x, centre y, width, height, as fractions of the picture."""
+    """Return YOLO's label lines: class id, centre x, y, width, height, as fractions of the (width, height) picture."""
     image_size = _checks.size("image_size", image_size)
     x1, y1, x2, y2 = (detections.xyxy.astype(np.float64) / (*image_size, *image_size)).T
     rows = zip(detections.class_id, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, strict=True)
@@ -81,7 +84,10 @@ def to_yolo(detections: Boxes, image_size: tuple[int, int]) -> str:
 
 
 def to_voc_xml(detections: Boxes, file_name: str, image_size: tuple[int, int]) -> str:
-    """Return a PASCAL VOC annotation: first and last pixel, counted from 1, and a ``confidence`` for each object."""
+    """Return a PASCAL VOC annotation of the (width, height) picture, with a ``confidence`` for each object.
+
+    Boxes have first and last pixels, counted from 1. ValueError if a box is not finite.
+    """
     from xml.etree import ElementTree  # keeps import fast
 
     image_size = _checks.size("image_size", image_size)
@@ -124,7 +130,7 @@ def _is_xml(c: str) -> bool:
 
 
 def to_supervision(detections: Boxes) -> Any:
-    """Return ``supervision.Detections``, with the label table in its metadata."""
+    """Return ``supervision.Detections``, with the label table in its metadata; ImportError without supervision."""
     supervision = _library("supervision")
     return supervision.Detections(
         xyxy=detections.xyxy.copy(),
@@ -140,7 +146,7 @@ def from_supervision(
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], tuple[str, ...]]:
     """Return the parts of `Detections`, highest confidence first, from ``supervision.Detections``.
 
-    The label table is ``names``, or the one `to_supervision` stored in the metadata, or built from the data's class names.
+    The label table is ``names``, or that which `to_supervision` stored in the metadata, or built from the data's class names.
     """
     count = len(detections)
     class_id = np.zeros(count, int) if detections.class_id is None else np.asarray(detections.class_id, int)
@@ -160,7 +166,7 @@ def _names_in_use(class_id: Any, class_names: Any) -> tuple[str, ...]:
 
 
 def to_dataframe(detections: Boxes) -> Any:
-    """Return a ``pandas.DataFrame`` with the columns label, class_id, confidence, x1, y1, x2, y2."""
+    """Return a ``pandas.DataFrame``: label, class_id, confidence, x1, y1, x2, y2. ImportError without pandas."""
     pandas = _library("pandas")
     frame = pandas.DataFrame(
         {"label": detections.labels, "class_id": detections.class_id, "confidence": detections.confidence}

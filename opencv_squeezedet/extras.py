@@ -1,4 +1,4 @@
-"""Optional libraries: the error if one is missing."""
+"""Optional libraries: the error if a library is missing."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def _without_waiting(path: str, flags: int) -> int:
 
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Give an OSError the file name that the user knows, instead of a temporary one or none."""
+    """Give an OSError the file name that the user knows, instead of a temporary name or none."""
     try:
         yield
     except OSError as error:

@@ -41,7 +41,7 @@ class InferBbox:
     class_scores : array_like of floats, (4761, 20)
         Probabilities of the classes.
     conf_scores : array_like of floats, (23, 23, 9)
-        Confidences. (The 2017 sample names the last two in the other order; swapped ones are rejected.)
+        Confidences. (The 2017 sample names the last two in the other order; swapped blobs are rejected.)
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""`Model`: a network, and what describes its input and its outputs; files exist only in `Model.load` and `Model.save`."""
+"""`Model`: a network with the description of its input and outputs; files exist only in `Model.load` and `Model.save`."""
 
 from __future__ import annotations
 
@@ -126,7 +126,13 @@ class Model:
         OSError
             If a file cannot be read.
         """
-        files = _find(model, weights, task)
+        if model is not None:
+            from opencv_squeezedet.registry import find_network  # imported lazily
+
+            files = find_network(model, weights, task=task)
+        else:
+            stem = os.path.join(models_folder(), EMBEDDED)
+            files = find_files(f"{stem}.sdz") if weights is None else find_files(stem, weights)
         if task is not None:
             files.check_weights()
         if task == "detector":
@@ -242,7 +248,7 @@ class Model:
         Raises
         ------
         ModelError
-            If a layer does not allow the size; the message names the layer and, if there is one, the nearest size that fits.
+            If a layer does not allow the size; the message names the layer and, if possible, the nearest size that fits.
             `UnknownLayerError` if this package does not describe all layers.
         TypeError, ValueError
             If ``size`` is not two positive integers.
@@ -352,7 +358,7 @@ class Model:
         Raises
         ------
         ModelError
-            If the suffix is another one, the format cannot store the network, or float16 cannot hold the weights.
+            If the suffix is unknown, the format cannot store the network, or float16 cannot hold the weights.
         OSError
             If a file cannot be written.
         """
@@ -434,7 +440,7 @@ def detector_parts(head: HeadConfig | None, preprocess: Preprocess | None) -> tu
     return head, made
 
 
-_NEAR = 64  # pixels by which a suggested side may differ from the one asked for
+_NEAR = 64  # largest difference of a suggested side from the requested side, in pixels
 
 
 def _nearest_size(network: Network, size: tuple[int, int]) -> str:
@@ -458,15 +464,6 @@ _EXPECTED = (
     "a JSON object with 'preprocess', 'head' and, if needed, 'outputs' was expected, "
     "or for a classifier with 'preprocess' and 'labels', either or both"
 )
-
-
-def _find(model: StrPath | None, weights: StrPath | None, task: Task | None) -> Files:
-    if model is None:
-        stem = os.path.join(models_folder(), EMBEDDED)
-        return find_files(f"{stem}.sdz") if weights is None else find_files(stem, weights)
-    from opencv_squeezedet.registry import find_network  # imported lazily
-
-    return find_network(model, weights, task=task)
 
 
 def _outputs_of(value: Any) -> dict[str, OutputRef]:

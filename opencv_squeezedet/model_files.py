@@ -1,4 +1,4 @@
-"""Which files a model may have, and where they are: found once, by their common stem, or in the folder of a training.
+"""The files that a model may have, and the search for them, by their common stem or in the folder of a training.
 
 ==============================  ============================================================
 file                            content
@@ -34,21 +34,11 @@ _DEFINE_WITH_WEIGHTS = (".onnx", ".sdz")
 
 @dataclass(frozen=True)
 class Files:
-    """The paths of a model's files; None for a file that it does not have.
+    """The paths of a model's files; None for a file that it does not have."""
 
-    Parameters
-    ----------
-    definition : str or None
-        The file that defines the layers: a prototxt, an ONNX file or a ``.sdz``. The last two contain the weights.
-    weights : str or None
-        The caffemodel, ``.net`` or ``.npz``. Without a definition it must hold the weights of a classifier of this package.
-    description : str or None
-        The JSON file, or the ``.sdz``, which contains it.
-    """
-
-    definition: str | None = None
-    weights: str | None = None
-    description: str | None = None
+    definition: str | None = None  # prototxt, ONNX file or .sdz; the last two contain the weights
+    weights: str | None = None  # caffemodel, .net or .npz; without a definition those of a classifier of this package
+    description: str | None = None  # the JSON file, or the .sdz that contains it
 
     @property
     def main(self) -> str:
@@ -62,7 +52,7 @@ class Files:
 
     @property
     def reserved(self) -> tuple[str, ...]:
-        """Paths that no output may have: the files, and the path at which their description would be found."""
+        """Paths that no output may have: the files, and the path of their description, even if there is none."""
         return self.paths if self.is_compressed or not self.paths else (*self.paths, f"{self.stem}.json")
 
     @property
@@ -72,7 +62,7 @@ class Files:
 
     @property
     def stem(self) -> str:
-        """The common part of the paths, by which the description is found."""
+        """The common part of the paths, with which the description's begins."""
         return stem_of(self.main)
 
     def __str__(self) -> str:
@@ -90,36 +80,21 @@ class Files:
 
 
 def find_files(model: StrPath, weights: StrPath | None = None) -> Files:
-    """Find the files of a model.
+    """Find the files of a model, given its stem ``NAME``, one of the files, or the folder of a training.
 
-    Parameters
-    ----------
-    model : path
-        The stem ``NAME``, one of the files, or the folder of a training. ``NAME.onnx``, ``NAME.net`` and ``NAME.sdz`` mean
-        that file even if others are beside it.
-    weights : path, optional
-        The weights, if their stem is different.
-
-    Returns
-    -------
-    Files
-        Caffe's definition and weights if both exist; else the ONNX file; else the ``.sdz``; else the definition or the
-        weights alone.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such network, or no such weights.
-    ModelError
-        If weights are given for a file that has its own.
+    ``NAME.onnx``, ``NAME.net`` and ``NAME.sdz`` mean that file even if others are beside it. Otherwise these are Caffe's
+    definition and weights if both exist; else the ONNX file; else the ``.sdz``; else the definition or the weights alone.
+    ``weights`` is the path of weights with another stem. FileNotFoundError if there is no such network, or no such weights;
+    ModelError if weights are given for a file that has its own.
     """
     path = _in_folder(os.fspath(model))
     stem = path if any(os.path.isfile(path + suffix) for suffix in SUFFIXES) else stem_of(path)  # "my.net" may be a stem
-    definition, caffemodel, net, onnx, compressed, description = (_existing(stem + suffix) for suffix in SUFFIXES)
+    paths = (stem + suffix for suffix in SUFFIXES)
+    definition, caffemodel, net, onnx, compressed, description = (path if os.path.isfile(path) else None for path in paths)
     own = path if path.endswith(_COMPLETE) and os.path.isfile(path) else None
     if weights is not None:
         given = os.fspath(weights)
-        if own is not None and not _same(own, given):
+        if own is not None and os.path.abspath(own) != os.path.abspath(given):
             raise ModelError(f"{own!r} has weights of its own, {given!r} cannot be used with it")
         if not os.path.isfile(given):
             what = f"network definition at {stem + '.prototxt'!r}" if definition is None else f"weights at {given!r}"
@@ -147,17 +122,17 @@ def _complete(path: str, description: str | None) -> Files:
 
 
 def is_model(model: str) -> bool:
-    """Whether there is a file of this name, or of this stem and one of `SUFFIXES`."""
+    """Whether there is a file of this name, or of this stem and a suffix in `SUFFIXES`."""
     return bool(_of_name(model)) or _in_folder(model) != model
 
 
 def reserved_by(*names: str | None) -> list[str]:
-    """Return the paths that no output may have: a model's files, found as by `find_files`, and those of the same stem."""
-    found = []
-    for name in (None if name is None else _in_folder(name) for name in names):
-        paths = [] if name is None else [*_of_name(name), *_of_name(stem_of(name))]
-        found += paths and [*paths, f"{stem_of(str(name))}.json"]
-    return found
+    """Return the paths that no output may have: the files that `find_files` returns, and those of the same stem."""
+    reserved = []
+    for name in (_in_folder(name) for name in names if name is not None):
+        paths = [*_of_name(name), *_of_name(stem_of(name))]
+        reserved += paths and [*paths, f"{stem_of(name)}.json"]
+    return reserved
 
 
 def _in_folder(path: str) -> str:
@@ -170,7 +145,7 @@ def _of_name(name: str) -> list[str]:
 
 
 def stem_of(path: str) -> str:
-    """Return the common part of the names of a model's files, for one of them or for the stem itself."""
+    """Return the common part of the names of a model's files, for a file or for the stem itself."""
     root, suffix = os.path.splitext(path)
     return root if suffix in SUFFIXES else path
 
@@ -187,7 +162,7 @@ Read = Callable[[str, int], bytes]
 
 
 def read_file(path: str, most: int = MOST_BYTES) -> bytes:
-    """Return the content of one of a model's files; ModelError if it is empty, larger than ``most`` bytes, or no such file."""
+    """Return the content of a model's file; ModelError if it is empty, larger than ``most`` bytes, or no such file."""
     with open(path, "rb") as file:
         if (size := os.fstat(file.fileno()).st_size) > most:
             raise ModelError(f"{path!r}: a file of at most {most} bytes was expected, it has {size}")
@@ -214,11 +189,3 @@ def named(path: str) -> Iterator[None]:
         yield
     except ModelError as error:
         raise type(error)(f"{path!r}: {error}") from error
-
-
-def _existing(path: str) -> str | None:
-    return path if os.path.isfile(path) else None
-
-
-def _same(one: str, other: str) -> bool:
-    return os.path.abspath(one) == os.path.abspath(other)

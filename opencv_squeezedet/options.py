@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsFloat, SupportsIndex, TypedDict, get_args
 
 from opencv_squeezedet import _checks
@@ -54,11 +55,6 @@ class Limits(NamedTuple):
     drop_empty: bool
 
 
-def _nms_kind(name: str, value: Any) -> Any:
-    _checks.choice(name, value, NMS_KINDS)
-    return value
-
-
 def _fraction_or_none(name: str, value: Any) -> float | None:
     return None if value is None else _checks.fraction(name, value)
 
@@ -66,7 +62,7 @@ def _fraction_or_none(name: str, value: Any) -> float | None:
 OPTION_CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "score_threshold": _checks.fraction,
     "nms_threshold": _checks.fraction,
-    "nms_kind": _nms_kind,
+    "nms_kind": partial(_checks.choice, choices=NMS_KINDS),
     "soft_sigma": _checks.positive,
     "vote_threshold": _fraction_or_none,
     "cross_class_threshold": _fraction_or_none,

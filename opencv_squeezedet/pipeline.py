@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def ordered_map(work: Callable[[Worker, Item], Result], items: Iterable[Item], workers: list[Worker]) -> Iterator[Result]:
-    """Yield ``work(worker, item)`` for each item, in the items' order, each worker doing one at a time in its own thread.
+    """Yield ``work(worker, item)`` for each item, in the items' order, each worker with an item at a time in its own thread.
 
     At most two items per worker are taken from ``items`` in advance: workers do not wait, and memory is bounded. If the
     caller stops early or an exception is raised, pending work is cancelled, and running work finishes.
@@ -51,7 +51,7 @@ def available_cores() -> int:
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Yield the items in lists of ``size``, the last one shorter."""
+    """Yield the items in lists of ``size``, the last list shorter."""
     rest = iter(items)
     while chunk := list(islice(rest, size)):
         yield chunk

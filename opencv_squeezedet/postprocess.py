@@ -51,7 +51,7 @@ def postprocess(
         In any of the shapes of ``config.blob_shapes``, with or without a leading 1. Contiguous float32 arrays are not copied.
     config : HeadConfig
         The head that computed the blobs. The default, `opencv_squeezedet.VOC`, has opencv_contrib's score threshold, 0.7 for
-        raw scores. For another network of the same shape, the embedded one included, pass its own head, such as
+        raw scores. For another network of the same shape, such as the embedded model, pass its own head, such as
         ``detector.config``: with the default no error is raised, but objects are missing and scores are not calibrated.
     image_size : (int, int), optional
         Width and height of the picture. If given, boxes are in picture pixels, clipped to the picture; otherwise in pixels of
@@ -84,29 +84,16 @@ def postprocess(
     the threshold. The bound is computed from the class scores (below 2 for probabilities), so negative scores and scores far
     above 1 only make the pass slower. For logits, the bound is that of a softmax, 1.
 
-    In reference NMS, a box is dropped if any higher box of its class overlaps it, even a dropped one.
+    In reference NMS, a box is dropped if any higher box of its class overlaps it, even a dropped box.
     """
     shapes = _checked(config).single_shapes
-    return postprocess_checked(
+    arrays = config.kernel.postprocess(
         check_blob("delta_bbox", delta_bbox, shapes, config),
         check_blob("class_scores", class_scores, shapes, config, conf_scores),
         check_blob("conf_scores", conf_scores, shapes, config),
-        config,
         config.limits_with(options),
         _NO_PICTURE if image_size is None else _placement(image_size, config, resize),
     )
-
-
-def postprocess_checked(
-    delta_bbox: NDArray[np.float32],
-    class_scores: NDArray[np.float32],
-    conf_scores: NDArray[np.float32],
-    config: HeadConfig,
-    limits: Limits,
-    placement: Placement,
-) -> Detections:
-    """`postprocess` without checks, for contiguous float32 blobs and limits of the config."""
-    arrays = config.kernel.postprocess(delta_bbox, class_scores, conf_scores, limits, placement)
     return wrap(*arrays, config.labels)
 
 
@@ -125,7 +112,7 @@ def postprocess_batch(
     Parameters
     ----------
     image_size : (int, int) or sequence of N of them, optional
-        One size for all pictures, or one for each.
+        One size for all pictures, or a size for each.
     delta_bbox, class_scores, conf_scores, config, resize, options
         As for `postprocess`, as are the errors.
     """
@@ -138,26 +125,14 @@ def postprocess_batch(
             raise ValueError(f"{name} must have the shape {_alternatives(accepted, f'{pictures}, ')}, got {blob.shape}")
     deltas, classes, confs = (float32_blob(name, blob) for name, blob in blobs.items())
     limits, placements = config.limits_with(options), _placements(image_size, pictures, config, resize)
-    return postprocess_batch_checked(deltas, classes, confs, config, limits, placements)
-
-
-def postprocess_batch_checked(
-    delta_bbox: NDArray[np.float32],
-    class_scores: NDArray[np.float32],
-    conf_scores: NDArray[np.float32],
-    config: HeadConfig,
-    limits: Limits,
-    placements: list[Placement],
-) -> list[Detections]:
-    """`postprocess_batch` without checks, as `postprocess_checked`."""
-    results = config.kernel.postprocess_batch(delta_bbox, class_scores, conf_scores, limits, placements)
+    results = config.kernel.postprocess_batch(deltas, classes, confs, limits, placements)
     return [wrap(*arrays, config.labels) for arrays in results]
 
 
 def score(
     class_scores: ArrayLike, conf_scores: ArrayLike, config: HeadConfig = VOC
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Return the best confidence x class score of each anchor, and its class (the first one among equals).
+    """Return the best confidence x class score of each anchor, and its class (the first among equals).
 
     Blobs and errors are as for `postprocess`; unless the head is ``activated``, softmax and sigmoid are applied first.
 
@@ -203,9 +178,9 @@ def nms(
     class_ids : array_like of int, (N,), optional
         Boxes of different classes do not affect each other. Default: all boxes have the same class.
     nms_threshold : float
-        In [0, 1]. A box is dropped if its IoU with a higher-scoring one is above.
+        In [0, 1]. A box is dropped if its IoU with a higher-scoring box is above.
     nms_kind : {"greedy", "reference"}
-        Whether only kept boxes drop others, as in ``cv2.dnn.NMSBoxes``, or dropped ones too, as in InferBbox. For soft NMS,
+        Whether only kept boxes drop others, as in ``cv2.dnn.NMSBoxes``, or dropped boxes too, as in InferBbox. For soft NMS,
         which changes scores, see `soft_nms`.
     top_n : int, optional
         Number of highest scores that take part. Default: all.

@@ -73,7 +73,7 @@ def ssd_postprocess(
     -------
     (R, 7) float32
         Rows picture, class, score, x1, y1, x2, y2: by picture, then by descending score, equal scores by class and prior. Only
-        rows that were found; OpenCV's layer appends rows of zeros up to N * ``keep_top_k``, and returns (1, 1, R, 7).
+        rows of detections; OpenCV's layer appends rows of zeros up to N * ``keep_top_k``, and returns (1, 1, R, 7).
 
     Raises
     ------
@@ -84,7 +84,7 @@ def ssd_postprocess(
 
     Notes
     -----
-    A box is left out if its score is not finite, or if one of its corners is not a finite float32.
+    A box is left out if its score is not finite, or if a corner is not a finite float32.
     """
     _checks.choice("code_type", code_type, _CODE_TYPES)
     shared = _checks.flag("share_location", share_location)

@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 
 KEPT = 1 << 16
-"""Minimum number of times kept per stage; older ones are dropped, as a camera may run for days."""
+"""Minimum number of times kept per stage; older times are dropped, as a camera may run for days."""
 
 OnStage = Callable[[str, float, int], object]
 """Called with the name of a stage, its duration in seconds, and the number of pictures it processed."""

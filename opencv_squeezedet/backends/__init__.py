@@ -1,4 +1,4 @@
-"""What runs a network: ``cv2.dnn`` with Caffe's files or ONNX, and onnxruntime, each behind one small object.
+"""The libraries that run a network: ``cv2.dnn`` with Caffe's files or ONNX, and onnxruntime, behind small objects.
 
 ============  ========================================  =============
 backend       network                                   session

@@ -1,4 +1,4 @@
-"""What every backend is: a network that is ready to run, behind one small object."""
+"""The interface of all backends: a network that is ready to run, behind one small object."""
 
 from __future__ import annotations
 
@@ -55,18 +55,15 @@ class Backend(ABC):
 
     @abstractmethod
     def forward(self, blob: Inputs) -> Arrays:
-        """Run the network once on a blob (N, C, H, W), or on each input by name.
-
-        Returns its blobs, in the order in which they were asked for.
-        """
+        """Run the network once on a blob (N, C, H, W), or on each input by name, and return `blobs` in their order."""
 
     @abstractmethod
     def predict(self, blob: Inputs, names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
-        """Run the network once, on its only input or on each by name; returns the outputs of these names, or all."""
+        """Run the network once, on its only input or on each by name, and return the outputs of these names, or all."""
 
     @abstractmethod
     def origin(self, index: int) -> str:
-        """Return what gives the blob of this index, in words."""
+        """Return the source of the blob of this index, in words."""
 
     def shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
         """Return the blobs' shapes for one input of (width, height).
@@ -106,7 +103,7 @@ class Backend(ABC):
         return [blob.shape for blob in self.forward(np.zeros((1, 3, size[1], size[0]), np.float32))]
 
     def _failing_layer(self, size: tuple[int, int]) -> str | None:
-        """Return which layer fails for an input of this size; None if that is not known."""
+        """The layer that fails for an input of this size; None if that is not known."""
         return None
 
 
@@ -124,16 +121,9 @@ if hasattr(os, "register_at_fork"):
 
 
 class OnnxBackend(Backend):
-    """A network from ONNX, whose outputs have names.
+    """A network from ONNX, whose outputs have names: ``known`` are all outputs of the graph.
 
-    Parameters
-    ----------
-    net, name
-        As in `Backend`.
-    known : sequence of str
-        All outputs of the graph.
-    outputs : dict or None
-        For each blob the name of the output that gives it. None: the graph's only output.
+    ``outputs`` has for each blob the name of the output that gives it; None means the graph's only output.
     """
 
     def __init__(self, net: Any, name: str, known: Sequence[str], outputs: Mapping[str, str] | None) -> None:
@@ -149,14 +139,11 @@ class OnnxBackend(Backend):
         self._all, self._outputs = list(known), list(outputs.values())
 
     def forward(self, blob: Inputs) -> Arrays:
-        """Run the network once on a blob (N, C, H, W), or on each input by name.
-
-        Returns its blobs, in the order in which they were asked for.
-        """
+        """Run the network once, as `Backend.forward`."""
         return tuple(np.asarray(output, np.float32) for output in self.predict(blob, self._outputs))
 
     def origin(self, index: int) -> str:
-        """Return what gives the blob of this index, in words."""
+        """Return the source of the blob of this index, in words."""
         return f"output {self._outputs[index]!r}"
 
 
@@ -193,7 +180,7 @@ def no_top(layer: str, tops: int, top: int, blob: str) -> ModelError:
 
 
 def check_target(target: str, available: Sequence[str]) -> None:
-    """Raise a ValueError if a target is not one of those that a backend has on this machine."""
+    """Raise a ValueError if a target is not available in a backend on this machine."""
     if target not in available:
         raise ValueError(f"target must be one that is available here: {', '.join(map(repr, available))}; got {target!r}")
 

@@ -11,21 +11,11 @@ from opencv_squeezedet.blobs import OutputRefs, onnx_names
 
 @dataclass(frozen=True)
 class NetworkBytes:
-    """A network as a backend reads it.
+    """A network as a backend reads it."""
 
-    Parameters
-    ----------
-    contents : tuple of bytes
-        The contents of Caffe's two files, or of an ONNX file.
-    name : str
-        The network's name in error messages.
-    outputs : OutputRefs or None
-        What gives each blob. None: the network's only output.
-    """
-
-    contents: tuple[bytes, ...]
-    name: str
-    outputs: OutputRefs | None
+    contents: tuple[bytes, ...]  # of Caffe's two files, or of an ONNX file
+    name: str  # in error messages
+    outputs: OutputRefs | None  # the source of each blob; None: the network's only output
 
 
 def open_bytes(network: NetworkBytes, backend: BackendName, target: str | None = None) -> Backend:

@@ -22,10 +22,10 @@ class OnnxSession(OnnxBackend):
         super().__init__(session, name, [output.name for output in session.get_outputs()], outputs)
         inputs = session.get_inputs()
         batch = inputs[0].shape[0] if len(inputs) == 1 and inputs[0].shape else None
-        self._inputs, self._batch = [one.name for one in inputs], batch if isinstance(batch, int) else None
+        self._inputs, self._batch = [each.name for each in inputs], batch if isinstance(batch, int) else None
 
     def predict(self, blob: Inputs, names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
-        """Run the network, once where its file does not fix how many pictures it takes; returns the outputs."""
+        """Run the network as `Backend.predict`: more than once if its file fixes the number of pictures per pass."""
         names = list(names or self._all)
         if isinstance(blob, Mapping):
             with self.lock:
@@ -51,7 +51,7 @@ def onnxruntime_targets() -> dict[str, str]:
     """Return the targets that this onnxruntime has, with its names for them; ImportError where it is not installed."""
     end = "ExecutionProvider"
     names = _onnxruntime().get_available_providers()
-    return {name.removesuffix(end).lower(): name for name in names if name != f"Azure{end}"}  # that one is a service
+    return {name.removesuffix(end).lower(): name for name in names if name != f"Azure{end}"}  # Azure is a service
 
 
 def _session(content: bytes, name: str, target: str) -> Any:

@@ -26,10 +26,10 @@ from opencv_squeezedet.blobs import OutputRefs, onnx_names
 
 
 class _OpencvNet(Backend):
-    """What both kinds of networks in OpenCV share."""
+    """The common part of both kinds of networks in OpenCV."""
 
     def predict(self, blob: Inputs, names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
-        """Run the network once, on its only input or on each by name; returns the outputs of these names, or all."""
+        """Run the network once, as `Backend.predict`."""
         with self.lock:
             self._set_inputs(blob)
             return tuple(map(np.asarray, self.net.forward(names or self.net.getUnconnectedOutLayersNames())))
@@ -39,7 +39,6 @@ class _OpencvNet(Backend):
             self.net.setInput(values, name)
 
     def _failing_layer(self, size: tuple[int, int]) -> str | None:
-        """Return which layer fails for an input of this size; OpenCV 5 does not say."""
         for name in () if HAS_GRAPH_ENGINE else self.net.getLayerNames():
             try:
                 with silent_opencv():  # needs the shapes up to this layer, no others
@@ -49,7 +48,7 @@ class _OpencvNet(Backend):
         return None
 
     def _described(self, name: str) -> str:
-        """What a layer is, if OpenCV could make one of its description."""
+        """The type of a layer, if OpenCV could make it."""
         try:
             layer = self.net.getLayer(name)
         except cv2.error:
@@ -74,10 +73,7 @@ class CaffeNet(_OpencvNet):
                 raise no_layer(name, layer, blob)
 
     def forward(self, blob: Inputs) -> Arrays:
-        """Run the network once on a blob (N, C, H, W), or on each input by name.
-
-        Returns its blobs, in the order in which they were asked for.
-        """
+        """Run the network once, as `Backend.forward`."""
         # forward(layer) would give that layer's first top only, and once for each layer it would run the network anew
         with self.lock:
             self._set_inputs(blob)
@@ -85,20 +81,20 @@ class CaffeNet(_OpencvNet):
         return tuple(np.asarray(tops[top], np.float32) for tops, (_, top) in zip(layers, self._refs, strict=True))
 
     def origin(self, index: int) -> str:
-        """Return what gives the blob of this index, in words."""
+        """Return the source of the blob of this index, in words."""
         return f"layer {self._layers[index]!r}"
 
     def _shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
         """The shapes; nothing is run."""
         ids, _, shapes = self.net.getLayersShapes((1, 3, size[1], size[0]))
         indices = {int(layer_id): i for i, layer_id in enumerate(np.ravel(np.asarray(ids)))}
-        found = []
+        all_shapes = []
         for blob, (layer, top) in zip(self.blobs, self._refs, strict=True):
             tops = shapes[indices[self.net.getLayerId(layer)]]
             if top >= len(tops):
                 raise no_top(layer, len(tops), top, blob)
-            found.append(tuple(np.ravel(np.asarray(tops[top])).tolist()))
-        return found
+            all_shapes.append(tuple(np.ravel(np.asarray(tops[top])).tolist()))
+        return all_shapes
 
 
 class OnnxNet(_OpencvNet, OnnxBackend):
@@ -108,7 +104,7 @@ class OnnxNet(_OpencvNet, OnnxBackend):
         super().__init__(net, name, net.getUnconnectedOutLayersNames(), outputs)
 
     def predict(self, blob: Inputs, names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
-        """Run the network once, on its only input or on each by name; returns the outputs of these names, or all."""
+        """Run the network once, as `Backend.predict`."""
         if set(names) <= set(self._all):  # OpenCV 5 gives all outputs, or none
             given = dict(zip(self._all, super().predict(blob), strict=True))
             return tuple(given[name] for name in names or self._all)
@@ -139,7 +135,7 @@ def wrap_net(net: cv2.dnn.Net, outputs: OutputRefs | None) -> CaffeNet | OnnxNet
 
 
 def set_target(net: cv2.dnn.Net, target: str) -> None:
-    """Let a network run on one of `opencv_targets`; ValueError for another."""
+    """Select the target, a name in `opencv_targets`; ValueError for another."""
     check_target(target, opencv_targets())
     backend_id, target_id = _backend_and_target(target)
     with silent_opencv():
@@ -163,7 +159,7 @@ _OPENCV_TARGETS = {
 
 
 def opencv_targets() -> list[str]:
-    """Return the targets that this OpenCV has on this machine; for another one it would quietly take the processor."""
+    """Return the targets that this OpenCV has on this machine; for others it would silently take the processor."""
     if HAS_GRAPH_ENGINE:  # OpenCV 5 logs that it ignores targets
         return ["cpu"]
     return [name for name in _OPENCV_TARGETS if _opencv_has(*_backend_and_target(name))]

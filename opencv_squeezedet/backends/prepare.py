@@ -61,10 +61,9 @@ def _is_described(source: NetworkSource) -> bool:
 
 def _converted(source: NetworkSource, backend: BackendName, outputs: OutputRefs | None) -> NetworkBytes:
     network = source.network
-    if outputs is not None:
-        tops = {blob: _top(network, source.name, ref, blob) for blob, ref in outputs.items()}
-        return _part(source, backend, tops)
-    return NetworkBytes((_onnx(source, network, backend),), source.name, None)
+    if outputs is None:
+        return NetworkBytes((_onnx(source, network, backend),), source.name, None)
+    return _part(source, backend, {blob: _top(network, source.name, ref, blob) for blob, ref in outputs.items()})
 
 
 def _part(source: NetworkSource, backend: BackendName, outputs: dict[str, str]) -> NetworkBytes:

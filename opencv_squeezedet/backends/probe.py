@@ -35,7 +35,7 @@ _TOO_LATE = 1  # how faulthandler ends a process
 
 
 class Probe:
-    """Opens and runs one network in a child process, once for each input size; half a second, most of it to import cv2.
+    """Opens and runs a network in a child process, once for each input size; half a second, most of it to import cv2.
 
     Where no other Python can be started, as in a frozen application, the network is assumed valid.
     """

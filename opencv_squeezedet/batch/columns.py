@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -144,12 +144,12 @@ class Detect:
         Parameters
         ----------
         rows : dict of arrays or lists, pandas.DataFrame or pyarrow.Table
-            With the column of the pictures. If that is another one, a column ``path`` is copied to the result.
+            With the column of the pictures. If that is another column, ``path`` is copied to the result.
 
         Raises
         ------
         KeyError
-            If the column of the pictures, or one in ``keep``, is missing.
+            If the column of the pictures, or a column in ``keep``, is missing.
         """
         table = self.table(rows)
         if isinstance(rows, pa.Table):
@@ -169,16 +169,13 @@ class Detect:
             raise KeyError(f"rows must have the column {wanted}; they have {', '.join(map(repr, names))}")
         contents = _values(rows, known[0])
         paths = _values(rows, "path") if "path" in names else [c if isinstance(c, str) else None for c in contents]
-        table = _table(paths, list(self._rows(contents)))
+        detector = self.detector
+        with silent_opencv():
+            batches = chunks(ordered_map(_load, contents, [None] * self._readers), self.batch)
+            table = _table(paths, [row for loaded in batches for row in self._detect(detector, loaded)])
         for i, name in enumerate(self.keep):
             table = table.add_column(i, name, rows[name] if isinstance(rows, pa.Table) else pa.array(_values(rows, name)))
         return table
-
-    def _rows(self, contents: Iterable[Any]) -> Iterator[_Outcome]:
-        detector = self.detector
-        with silent_opencv():
-            for loaded in chunks(ordered_map(_load, contents, [None] * self._readers), self.batch):
-                yield from self._detect(detector, loaded)
 
     def _detect(self, detector: SqueezeDet, loaded: list[_Loaded]) -> Iterator[_Outcome]:
         images = [each.image for each in loaded if each.image is not None]

@@ -99,7 +99,7 @@ class _Finder:
         self._recursive, self._column, self._without = recursive, column, without
 
     def named(self, name: str, source: str | None = None) -> Iterator[InputSlice]:
-        """Yield the inputs of one argument, or of one line of a list."""
+        """Yield the inputs of an argument, or of a line of a list."""
         title = name if source is None else f"{source}: {name}"
         location, suffix = storage.absolute(name), _suffix(name)
         if source is not None and suffix in PICTURE_SUFFIXES and not glob.has_magic(name):

@@ -73,7 +73,7 @@ class Worker:
 
 
 def _record(location: str, number: str, crashes: dict[str, int]) -> None:
-    """Tell the next worker, should this one crash, on which picture, and how often each has crashed a worker before."""
+    """Record the current picture for the next worker, should this worker crash, and the crashes on each picture so far."""
     storage.write_whole(location, json.dumps({"at": number, "crashes": crashes}).encode())
 
 

@@ -111,7 +111,7 @@ def whole_file(location: str) -> Iterator[Any]:
 
 
 def write_whole(location: str, content: bytes) -> None:
-    """Write a file atomically, replacing an existing one."""
+    """Write a file atomically, replacing an existing file."""
     with whole_file(location) as stream:
         stream.write(content)
 

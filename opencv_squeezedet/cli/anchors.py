@@ -7,15 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from opencv_squeezedet.anchor_shapes import (
-    DISTANCES,
-    AnchorShapes,
-    anchor_config,
-    box_shapes,
-    find_shapes,
-    plot,
-    score_shapes,
-)
+from opencv_squeezedet.anchor_shapes import DISTANCES, AnchorShapes, anchor_config, box_shapes, find_shapes, plot, score_shapes
 from opencv_squeezedet.cli import dataset_options
 from opencv_squeezedet.cli.arguments import SEED_HELP, SIZE_HELP, input_size, positive
 from opencv_squeezedet.cli.errors import usage_errors
@@ -30,7 +22,6 @@ EXAMPLE = "pictures/train.json --size 320 --json head.json --plot anchors.png"
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add the arguments of the command."""
     dataset_options.add_dataset_arguments(parser)
     add = parser.add_argument_group("search").add_argument
     add("--count", type=positive, default=len(VOC.anchors), metavar="N", help="number of shapes (default: %(default)s)")
@@ -48,7 +39,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
     check_targets({"--json": args.json, "--plot": args.plot}, {"the data set": [args.dataset]})
     dataset = dataset_options.load(args)
     with usage_errors():

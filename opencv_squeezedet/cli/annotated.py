@@ -23,12 +23,7 @@ _LEAST_FREE_BYTES = 8 << 20  # OpenCV does not report that a video no longer fit
 class VideoOutput(Output):
     """Annotated copies of videos, one after the other; a copy is playable even if the run ends early.
 
-    Parameters
-    ----------
-    paths : dict of Video to Path
-        The copy of each video; other videos are not copied.
-    every : int
-        Number of frames of the video for each frame of the copy.
+    Only videos in ``paths`` are copied, ``every`` N-th frame of them.
     """
 
     def __init__(self, paths: dict[Video, Path], every: int) -> None:

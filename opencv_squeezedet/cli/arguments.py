@@ -70,13 +70,12 @@ def input_size(text: str) -> tuple[int, int]:
 
 
 def add_model(add: Add) -> None:
-    """Add the options that name a detector: the embedded one by default."""
+    """Add the options that name a detector, by default the embedded model."""
     add("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: embedded)")
     add_weights(add)
 
 
 def add_weights(add: Add) -> None:
-    """Add ``--weights``."""
     add("--weights", metavar="FILE", help=WEIGHTS_HELP)
 
 
@@ -92,7 +91,6 @@ def add_backend(add: Add) -> None:
 
 
 def add_letterbox(add: Add) -> None:
-    """Add ``--letterbox``."""
     add("--letterbox", action="store_true", help="keep the aspect ratio of each picture and pad the rest of the input")
 
 
@@ -108,7 +106,7 @@ def add_postprocessing(add: Add, *, threshold: float | None = None) -> None:
     vote = "box voting: average each kept box with the candidates that overlap it by more than this IoU"
     add("--vote", **iou, help=f"{vote} {own}")
     add("--cross-class", **iou, help=f"demote overlapping boxes of other classes above this IoU {own}")
-    candidates = "make every class of an anchor a candidate, not only the best one"
+    candidates = "make every class of an anchor a candidate, not only the best class"
     add("--multi-label", action="store_true", help=f"{candidates} {own}")
     add("--top-n", type=positive, metavar="N", help=f"number of candidates that enter NMS {own}")
     add("--agnostic", action="store_true", help=f"apply NMS across classes {own}")
@@ -130,7 +128,6 @@ def postprocessing(args: argparse.Namespace) -> Options:
 
 
 def add_recursive(add: Add) -> None:
-    """Add ``--recursive``."""
     add("-r", "--recursive", action="store_true", help="search the subfolders of folders too")
 
 
@@ -157,5 +154,4 @@ def add_calibration_images(add: Add, *, count: int, required: bool = False, purp
 
 
 def add_quiet(add: Add) -> None:
-    """Add ``--quiet``."""
     add("--quiet", action="store_true", help="suppress all output except errors")

@@ -29,7 +29,6 @@ EXAMPLE = "photos/ s3://bucket/more/ -r -o found.parquet --resume"
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add the arguments of the command."""
     parser.add_sources(
         metavar="SOURCE",
         help="a picture, a folder, a quoted pattern, a text file that lists sources (.txt), or a Parquet file; local, or an "
@@ -79,7 +78,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
     with needs("ray", what="squeezedet batch"):
         import ray
     from opencv_squeezedet import batch

@@ -31,14 +31,12 @@ _GREY = (150, 150, 150)
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add the arguments of the command."""
     dataset_options.add_dataset_arguments(parser)
     add = parser.add_argument_group("output").add_argument
     add("--sheet", metavar="FILE", help=f"write a contact sheet of up to {_SHEET_PICTURES} pictures with their boxes")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
     check_targets({"--sheet": args.sheet}, {"the data set": [args.dataset]})
     with usage_errors():
         dataset = load_dataset(args.dataset, images=args.images, split=args.split)

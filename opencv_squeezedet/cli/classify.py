@@ -27,7 +27,6 @@ EXAMPLE = "--model squeezenet-v1.1 photo.jpg"
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add classify's arguments."""
     parser.add_sources(metavar="SOURCE", help=arguments.SOURCE_HELP)
     add = parser.add_argument_group("classification").add_argument
     add("--model", required=True, metavar="MODEL", help=arguments.MODEL_HELP)
@@ -42,12 +41,8 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
     sources = find_sources(
-        args.sources,
-        recursive=args.recursive,
-        without=(),
-        complain=lambda message: complain(args.program, message),
+        args.sources, recursive=args.recursive, without=(), complain=lambda message: complain(args.program, message)
     )
     model = reserved_by(args.model, args.weights)
     check_targets({"--json": args.json}, {OF_SOURCES: sources.files, OF_MODEL: model})

@@ -17,14 +17,7 @@ from opencv_squeezedet.cli.parser import CommandParser
 from opencv_squeezedet.cli.progress import step_progress
 from opencv_squeezedet.cli.targets import OF_MODEL, check_targets
 from opencv_squeezedet.cli.terminal import print_table, shown
-from opencv_squeezedet.compression import (
-    Compressed,
-    ReferenceOutputs,
-    Settings,
-    compress,
-    input_hessians,
-    measure_sensitivity,
-)
+from opencv_squeezedet.compression import Compressed, ReferenceOutputs, Settings, compress, input_hessians, measure_sensitivity
 from opencv_squeezedet.compression.table import HEADER
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detector import SqueezeDet
@@ -55,7 +48,6 @@ def size(text: str) -> int:
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add compress's arguments."""
     add = parser.add_argument_group("files").add_argument
     add("model", metavar="MODEL", help=arguments.MODEL_HELP)
     add("-o", "--output", required=True, type=Path, metavar="FILE", help="file for the compressed model, NAME.sdz")
@@ -93,7 +85,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
     if args.output.suffix != ".sdz":
         raise CommandError(f"--output: a name that ends in .sdz was expected, got {shown(args.output)}")
     with usage_errors():

@@ -26,7 +26,6 @@ EXAMPLE = "SqueezeDet.prototxt SqueezeDet.onnx --half"
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add convert's arguments."""
     add = parser.add_argument_group("files").add_argument
     add("source", metavar="SOURCE", help=MODEL_HELP)
     add(
@@ -41,7 +40,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
     with usage_errors():
         written = convert(args.source, args.target, weights=args.weights, half=args.half, raw=args.raw)
     for path, size in written.items():
@@ -71,12 +69,7 @@ def convert(
 def keep_description(contents: dict[Path, bytes]) -> dict[Path, bytes]:
     """Return a model's files without the JSON if that exists already.
 
-    Raises
-    ------
-    ModelError
-        If another JSON exists, which may have the user's edits.
-    OSError
-        If that cannot be read.
+    ModelError if another JSON exists, which may have the user's edits. OSError if that cannot be read.
     """
     kept = dict(contents)
     for path, content in contents.items():

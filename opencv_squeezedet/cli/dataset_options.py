@@ -30,12 +30,7 @@ def load(
 ) -> Dataset:
     """Load the data set that the arguments, with some ``changes``, name, and print its problems, a line for each kind.
 
-    Problems that ``other``, the other split, has too are not printed again.
-
-    Raises
-    ------
-    CommandError
-        If it cannot be used.
+    Problems that ``other``, the other split, has too are not printed again. CommandError if it cannot be used.
     """
     options = {name: getattr(args, name) for name in ("dataset", "images", "split")} | changes
     with usage_errors():
@@ -86,10 +81,7 @@ class Parts(NamedTuple):
 def load_parts(args: argparse.Namespace) -> Parts:
     """Load the pictures to train and to validate on; see the help of ``squeezedet train``.
 
-    Raises
-    ------
-    CommandError
-        If they cannot be used, or the options contradict each other.
+    CommandError if they cannot be used, or the options contradict each other.
     """
     if args.val_split is not None and args.val == "none":
         raise CommandError("--val none switches validation off: --val-split cannot be combined with it")

@@ -42,7 +42,6 @@ EXAMPLE = "holiday/ 'more/*.jpg' film.mp4 -o found --threshold 0.4 --json found.
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add detect's arguments."""
     parser.add_sources(metavar="SOURCE", help=arguments.SOURCE_HELP)
     add = parser.add_argument_group("detection").add_argument
     arguments.add_model(add)
@@ -66,7 +65,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the command reports errors itself
     sources = find_sources(
         args.sources,
@@ -113,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _stop_asked() -> Iterator[list[int]]:
-    """Record the first Ctrl-C or SIGTERM, so that frames in progress are finished; a second one acts as usual."""
+    """Record the first Ctrl-C or SIGTERM, so that frames in progress are finished; a second signal acts as usual."""
     stopped: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
         yield stopped
@@ -187,9 +185,8 @@ def _look(
 
 
 def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
-    options = {"backend": args.backend, "target": args.target, "letterbox": args.letterbox, "size": args.size}
     try:
-        detectors = load_detectors(args.model, args.weights, most=most, **options)
+        detectors = load_detectors(args, size=args.size, most=most)
     except CommandError as error:
         suggestion = did_you_mean(args.model or "", registry.names()) if isinstance(error.__cause__, FileNotFoundError) else ""
         raise CommandError(f"{error}{suggestion}", error.status) from error.__cause__
@@ -199,7 +196,7 @@ def _load(args: argparse.Namespace, most: int) -> list[SqueezeDet]:
 
 
 def _known_labels(names: list[str], labels: Sequence[str]) -> list[str]:
-    """Return the model's spelling of class names; CommandError if the model lacks one."""
+    """Return the model's spelling of class names; CommandError if the model lacks a class."""
     spelled = {label.casefold(): label for label in labels}
     for name in names:
         if name not in labels and name.casefold() not in spelled:

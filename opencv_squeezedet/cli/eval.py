@@ -41,7 +41,6 @@ EXAMPLE = "VOCdevkit/VOC2007 --split test --model runs/best --html report.html"
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add the arguments of the command."""
     dataset_options.add_dataset_arguments(
         parser,
         split="split of the data set; a fraction such as 0.2 selects the pictures that squeezedet train --split 0.2 holds "
@@ -71,7 +70,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
     targets = {"--html": args.html, "--json": args.json, "--csv": args.csv, "--save-results": args.save_results}
     inputs = {
         "the data set": [args.dataset],
@@ -101,22 +99,27 @@ def run(args: argparse.Namespace) -> int:
         title, subtitle = _headline(args, dataset)
         html = to_html(evaluation, dataset, detections, title=title, subtitle=subtitle, run=done, diagnosis=diagnosis)
         write_target(args.html, html.encode())
-    _write(args, evaluation, diagnosis, dataset, detections, done)
+    if args.json is not None:
+        write_target(args.json, to_json(evaluation, done, diagnosis).encode())
+    if args.csv is not None:
+        write_target(args.csv, to_csv(evaluation).encode())
+    if args.save_results is not None:
+        with usage_errors():
+            categories = _categories(args)
+        with write_errors():
+            write_results(Path(args.save_results), dataset, detections, categories)
+    if not args.quiet:
+        _print(evaluation, diagnosis, done)
     return EXIT_SOME_FAILED if done is not None and done.problems else 0
 
 
 def _detect(args: argparse.Namespace) -> tuple[Dataset, Run]:
-    detectors = load_detectors(args.model, args.weights, backend=args.backend, target=args.target, letterbox=args.letterbox)
+    detectors = load_detectors(args)
     dataset = dataset_options.load_measured(args, detectors[0].config.labels)
     if not dataset.box_count:
         raise CommandError(f"the data set has no objects of the model's classes, {', '.join(dataset.labels)}")
     with progress_bar(len(dataset.pictures), quiet=args.quiet, extra="eval", unit=" pictures") as bar:
-        return dataset, detect_dataset(
-            dataset,
-            detectors,
-            on_picture=bar.update,
-            **postprocessing(args),
-        )
+        return dataset, detect_dataset(dataset, detectors, on_picture=bar.update, **postprocessing(args))
 
 
 def _read(args: argparse.Namespace) -> tuple[Dataset, list[Detections]]:
@@ -143,27 +146,6 @@ def _headline(args: argparse.Namespace, dataset: Dataset) -> tuple[str, str]:
     return title, f"{counts}; {source}; opencv-squeezedet {__version__}"
 
 
-def _write(
-    args: argparse.Namespace,
-    evaluation: Evaluation,
-    diagnosis: Diagnosis,
-    dataset: Dataset,
-    detections: list[Detections],
-    done: Run | None,
-) -> None:
-    if args.json is not None:
-        write_target(args.json, to_json(evaluation, done, diagnosis).encode())
-    if args.csv is not None:
-        write_target(args.csv, to_csv(evaluation).encode())
-    if args.save_results is not None:
-        with usage_errors():
-            categories = _categories(args)
-        with write_errors():
-            write_results(Path(args.save_results), dataset, detections, categories)
-    if not args.quiet:
-        _print(evaluation, diagnosis, done)
-
-
 def _print(evaluation: Evaluation, diagnosis: Diagnosis, done: Run | None) -> None:
     """Print the table, in percent, and the results of all classes together."""
     header = ["", "objects", "VOC07", "VOC10", "AP", "AP50", "AP75", "recall", "best F1", "at score"]
@@ -179,10 +161,9 @@ def _print(evaluation: Evaluation, diagnosis: Diagnosis, done: Run | None) -> No
     )
     costs = ", ".join(f"{error.name} {percent(error.cost)}" for error in diagnosis.errors)
     print(f"mAP (VOC10) lost to each type of error: {costs}")
-    found = ", ".join(f"{size.name} {percent(share(size.found_at_best, size.objects))}" for size in diagnosis.sizes)
-    print(
-        f"recall at that threshold by object size: {found}; expected calibration error: {percent(diagnosis.calibration_error)}"
-    )
+    recalls = ", ".join(f"{size.name} {percent(share(size.found_at_best, size.objects))}" for size in diagnosis.sizes)
+    error = percent(diagnosis.calibration_error)
+    print(f"recall at that threshold by object size: {recalls}; expected calibration error: {error}")
     if done is not None and (milliseconds := done.stages.milliseconds()):  # none if no picture could be read
         stages = ", ".join(f"{stage} {times['p50']:.1f}" for stage, times in milliseconds.items())
         print(f"{done.pictures_per_second:.1f} pictures/s with {done.workers} workers; median ms: {stages}")

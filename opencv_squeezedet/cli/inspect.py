@@ -35,7 +35,6 @@ EXAMPLE = "models/SqueezeDet_deploy.prototxt"
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add inspect's arguments."""
     add = parser.add_argument_group("network").add_argument
     add("model", nargs="?", default="embedded", metavar="MODEL", help=f"{MODEL_HELP} (default: embedded)")
     add_weights(add)
@@ -117,16 +116,13 @@ class _Inspected:
 
     def to_dict(self) -> dict[str, Any]:
         network = self.network
+        more_inputs = [{"name": name, "shape": shape} for name, shape in network.more_inputs]
         return {
             "name": network.name,
             "definition": self.files.main,
             "weights": self.files.weights if self.files.definition else None,
             "input": {"name": network.input_name, "shape": network.input_shape},
-            **(
-                {"more_inputs": [{"name": name, "shape": shape} for name, shape in network.more_inputs]}
-                if network.more_inputs
-                else {}
-            ),
+            **({"more_inputs": more_inputs} if more_inputs else {}),
             "layers": [self._layer(step) for step in network.steps],
             "outputs": network.output_names,
             "parameters": network.parameters,

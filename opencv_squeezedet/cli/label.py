@@ -23,7 +23,6 @@ EXAMPLE = "photos/ --teacher picodet=p.onnx --teacher yolox=y.param --weights 1,
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add the arguments of the command."""
     parser.add_sources(metavar="SOURCE", help="a picture, or a folder of pictures")
     add = parser.add_argument_group("labelling").add_argument
     add(
@@ -49,7 +48,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
     labels = VOC.labels if args.labels is None else tuple(label.strip() for label in args.labels.split(","))
     hints = {}
     for hint in args.hint:

@@ -35,7 +35,6 @@ _ACTIONS = {"list": (0, 0), "info": (1, None), "fetch": (1, None), "verify": (0,
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add the arguments of models."""
     parser.add_argument("action", metavar="ACTION", choices=_ACTIONS, help=", ".join(_ACTIONS))
     parser.add_argument("names", metavar="NAME", nargs="*", help=", ".join(registry.names()))
     parser.add_argument("--cache", metavar="DIR", help="cache folder to use instead")
@@ -50,7 +49,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
     least, most = _ACTIONS[args.action]
     if len(args.names) < least or (most is not None and len(args.names) > most):
         raise CommandError(f"{args.action} takes {'no' if most == 0 else 'at least one'} NAME (see {args.program} --help)")

@@ -37,7 +37,6 @@ class FrameFiles(Output):
         self._folder, self._write = folder, write
 
     def write(self, seen: Seen) -> None:
-        """Write the files of a frame."""
         self._write(self._folder, seen)
 
 
@@ -47,7 +46,7 @@ def write_yolo(folder: Path, seen: Seen) -> None:
 
 
 def write_yolo_names(folder: Path, names: tuple[str, ...]) -> None:
-    """Write the label table as YOLO's ``data.yaml``; ValueError if a different one exists."""
+    """Write the label table as YOLO's ``data.yaml``; ValueError if a different file exists."""
     rows = "".join(f"  {i}: {_in_yaml(name)}\n" for i, name in enumerate(names))
     content, path = f"nc: {len(names)}\nnames:\n{rows}".encode(), folder / "data.yaml"
     if has_content(path, content):
@@ -121,7 +120,6 @@ class JsonOutput(TextOutput):
     _separator = "[\n"
 
     def add(self, seen: Seen) -> None:
-        """Take the next frame."""
         self.add_result(seen.frame, seen.size, seen.detections.to_dict())
 
     def add_result(self, frame: Frame, size: tuple[int, int], result: dict[str, Any]) -> None:
@@ -142,7 +140,6 @@ class JsonLinesOutput(TextOutput):
     """A line per frame with the object of `JsonOutput`, so that a reader can follow the run."""
 
     def add(self, seen: Seen) -> None:
-        """Take the next frame."""
         self._write(json.dumps(_entry(seen.frame, seen.size, seen.detections.to_dict())) + "\n")
         if self._file is None:
             sys.stdout.flush()
@@ -159,7 +156,6 @@ class CsvOutput(TextOutput):
         return self
 
     def add(self, seen: Seen) -> None:
-        """Take the next frame."""
         number = "" if seen.frame.number is None else seen.frame.number
         for d in seen.detections.to_dict()["detections"]:
             self._rows.writerow([seen.frame.name, number, d["label"], d["class_id"], d["confidence"], *d["xyxy"]])
@@ -175,7 +171,6 @@ class CocoOutput(TextOutput):
         self._categories = coco_categories(run_info.labels)
 
     def add(self, seen: Seen) -> None:
-        """Take the next frame."""
         width, height = seen.size
         self._images.append({"id": len(self._images) + 1, "file_name": seen.file_name, "width": width, "height": height})
         self._annotations += seen.detections.to_coco(len(self._images), len(self._annotations) + 1)

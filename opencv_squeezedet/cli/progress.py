@@ -41,7 +41,7 @@ class ProgressLines:
         self._start = self._last = time.monotonic()
 
     def at(self, done: int) -> None:
-        """Print a line if a minute has passed since the last one."""
+        """Print a line if a minute has passed since the last line."""
         now = time.monotonic()
         if not self._shown or now - self._last < SECONDS_BETWEEN_LINES or done == self._before:
             return

@@ -29,7 +29,6 @@ _COMPARED = 16
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add quantize's arguments."""
     add = parser.add_argument_group("files").add_argument
     add("model", metavar="MODEL", help=MODEL_HELP)
     add("-o", "--output", required=True, type=Path, metavar="FILE", help="file for the quantized model, NAME.int8.onnx")
@@ -50,7 +49,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
     if args.output.suffix != ".onnx":
         raise CommandError(f"--output: a name that ends in .onnx was expected, got {shown(args.output)}")
     with usage_errors():

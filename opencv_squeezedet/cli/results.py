@@ -37,7 +37,7 @@ class Seen:
 
     @property
     def file_name(self) -> str:
-        """The picture's file name, for formats that need one."""
+        """The picture's file name, for formats that need a name."""
         return self.frame.name if self.frame.path else self.stem + self.frame.suffix
 
     @cached_property

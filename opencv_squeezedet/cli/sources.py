@@ -66,7 +66,7 @@ class Video:
 
     @property
     def path(self) -> Path | None:
-        """The file, if it is one."""
+        """The file; None for a camera or a stream."""
         return Path(self.name) if self.kind == "video" else None
 
     @property
@@ -85,7 +85,7 @@ class Video:
         return capture
 
     def frames(self, every: int) -> Iterator[Frame]:
-        """Yield every N-th frame, for N = ``every``; VideoError if one cannot be decoded, or a camera stops.
+        """Yield every N-th frame, for N = ``every``; VideoError if a frame cannot be decoded, or a camera stops.
 
         The number of frames in a video's header is an estimate: a video may end earlier.
         """
@@ -111,7 +111,7 @@ class Video:
 
 
 def is_utf8(name: str) -> bool:
-    """Whether OpenCV accepts this name: one that is not UTF-8 ends the process."""
+    """Whether OpenCV accepts this name: a name that is not UTF-8 ends the process."""
     try:
         name.encode()
     except UnicodeEncodeError:

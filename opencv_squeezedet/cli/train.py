@@ -23,7 +23,7 @@ from opencv_squeezedet.cli.progress import ProgressLines, duration
 from opencv_squeezedet.cli.terminal import complain, shown
 from opencv_squeezedet.config import HeadConfig
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.files import read_whole, write_whole
+from opencv_squeezedet.files import has_content, read_whole, write_whole
 from opencv_squeezedet.model_files import OF_TRAINING
 from opencv_squeezedet.network.architectures import TRAINABLE
 from opencv_squeezedet.pictures import read_picture
@@ -47,7 +47,6 @@ Read = TypeVar("Read")
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add the arguments of the command."""
     dataset_options.add_dataset_arguments(
         parser,
         split="split to train on; a fraction such as 0.2 holds out that share for validation "
@@ -109,7 +108,6 @@ def _whole(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
     with usage_errors():
         with needs_training():
             from opencv_squeezedet.training.parallel import processes
@@ -176,13 +174,9 @@ def _free_folder(arguments: str) -> Path:
     for number in count(1):
         folder = Path("runs") / ("train" if number == 1 else f"train-{number}")
         ended = (folder / f"{OF_TRAINING}.json").exists()
-        if not folder.exists() or (not ended and _same_content(folder / _ARGUMENTS, arguments)):
+        if not folder.exists() or (not ended and has_content(folder / _ARGUMENTS, arguments.encode())):
             return folder
     raise AssertionError("unreachable: there are infinitely many folders")
-
-
-def _same_content(path: Path, text: str) -> bool:
-    return path.is_file() and read_whole(path, _MOST_JSON_BYTES) == text.encode()
 
 
 def _describe_data(name: str, parts: dataset_options.Parts) -> list[str]:
@@ -249,7 +243,6 @@ def _read(option: str, name: str, parse: Callable[[str], Read]) -> Read:
 
 
 def _every(args: argparse.Namespace, pictures: int) -> int:
-    """Return the number of pictures between validations."""
     return args.every or min(_MOST_EVERY, -(-pictures // 10))
 
 
@@ -261,7 +254,11 @@ def _watch(training: Training, args: argparse.Namespace, every: int) -> None:
     lines = ProgressLines(args.program, total, seen, quiet=args.quiet)
     with ExitStack() as stack:
         stack.enter_context(worker_errors())  # torch may also raise while a line is printed
-        board = stack.enter_context(_board(args.output, seen)) if args.tensorboard else None
+        board = None
+        if args.tensorboard:
+            with needs("tensorboard"):
+                from torch.utils.tensorboard import SummaryWriter
+            board = stack.enter_context(SummaryWriter(str(args.output), purge_step=seen))
         bar = stack.enter_context(
             progress_bar(total, initial=seen, quiet=args.quiet, extra="train", unit=" pictures", leave=True)
         )
@@ -304,18 +301,12 @@ def _losses(step: Progress) -> str:
     return ", ".join(f"{name} {float(value):.2f}" for name, value in step.losses._asdict().items())
 
 
-def _board(folder: Path, seen: int) -> Any:
-    with needs("tensorboard"):
-        from torch.utils.tensorboard import SummaryWriter
-    return SummaryWriter(str(folder), purge_step=seen)
-
-
 def _show(board: Any, step: Progress, folder: Path) -> None:
     scalars = {f"loss/{name}": float(value) for name, value in step.losses._asdict().items()}
     scalars |= {"training/rate": step.rate, "training/gradient": step.gradient}
     if step.evaluation is not None:
         scalars["mAP/VOC07"] = step.evaluation.map_voc07
-        scalars |= {f"AP of classes/{one.label}": one.voc07 for one in step.evaluation.classes if one.objects}
+        scalars |= {f"AP of classes/{each.label}": each.voc07 for each in step.evaluation.classes if each.objects}
     scalars |= {f"dead ReLUs/{layer.name}": layer.dead for layer in step.layers if layer.dead == layer.dead}
     for name, value in scalars.items():
         board.add_scalar(name, value, step.seen)

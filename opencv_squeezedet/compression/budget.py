@@ -32,7 +32,7 @@ class Choice(NamedTuple):
 
 
 def choices_of(kernel: Kernel, densities: Sequence[float] = DENSITIES, bits_of_codes: Sequence[int] = BITS) -> list[Choice]:
-    """Return the ways to store a kernel, with the size and the error of each; one of them is plain float16."""
+    """Return the ways to store a kernel, plain float16 among them, with the size and the error of each."""
     rounded = kernel.astype(np.float16).astype(np.float32)
     power = float((kernel.astype(np.float64) ** 2).sum()) or 1.0
     plain = Choice(1.0, 0, len(values_bytes(rounded)), float(((rounded - kernel).astype(np.float64) ** 2).sum()) / power)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet.compression.budget import BITS, DENSITIES, Choice, apply, best_choices, choices_of
-from opencv_squeezedet.compression.pruning import Floats, Kernel, kernels_of, prune
+from opencv_squeezedet.compression.pruning import Floats, Kernel, kernels_of, prune, prune_layers
 from opencv_squeezedet.compression.reference_outputs import ReferenceOutputs
 from opencv_squeezedet.compression.sharing import MOST_BITS
 from opencv_squeezedet.compression.table import LayerRow, layer_rows, total_row
@@ -24,7 +24,6 @@ from opencv_squeezedet.formats import sdz_bytes
 from opencv_squeezedet.formats.sdz import parse_sdz, stored_of
 from opencv_squeezedet.formats.shared_weights import values_bytes
 from opencv_squeezedet.model import Model
-from opencv_squeezedet.network import Weights
 from opencv_squeezedet.progress import OnProgress
 
 REMOVED = (0.3, 0.5, 0.7, 0.85)
@@ -195,10 +194,16 @@ def compress(
     """
     network, weights = model.network, model.weights
     planned = plan(model, settings, densities=densities, curves=curves, report=report)
-    applied, excess = _Applied(weights, hessians or {}, report), 0.0
+    hessians, excess = hessians or {}, 0.0
+    kernels: dict[tuple[str, Choice], Kernel] = {}  # each is computed once, however often the choices of other layers change
     while True:  # sizes are estimates until the file is encoded; the excess grows, and `best` refuses what is too much
         best = planned.best(excess)
-        changed = applied.weights(best)
+        changed = dict(weights)
+        for number, (name, choice) in enumerate(best.items()):
+            if (name, choice) not in kernels:
+                report("weights", number, len(best))
+                kernels[name, choice] = apply(weights[name][0], choice, hessians.get(name))
+            changed[name] = [kernels[name, choice], *map(rounded, weights[name][1:])]
         content = sdz_bytes(network, changed, model.description)
         if len(content) <= planned.size:
             break
@@ -207,7 +212,7 @@ def compress(
     rows = layer_rows(network, stored_of(parse_sdz(content), changed), active)
     errors, agreement = {}, None
     if outputs is not None:
-        pruned = {**weights, **{name: _pruned(weights[name], choice.density) for name, choice in best.items()}}
+        pruned = prune_layers(weights, {name: choice.density for name, choice in best.items()})
         errors = {"pruned": outputs.error(pruned), "shared": outputs.error(changed)}
         if len(network.output_names) == 1:
             agreement = outputs.agreement(changed)
@@ -231,7 +236,7 @@ def measure_sensitivity(
         report("sensitivity", number, len(layers))
         if name in curves:
             continue
-        curves[name] = tuple(outputs.error({**weights, name: _pruned(weights[name], 1 - removed)}) for removed in REMOVED)
+        curves[name] = tuple(outputs.error(prune_layers(weights, {name: 1 - removed})) for removed in REMOVED)
         if stage is not None:
             write_whole(stage, json.dumps({"fingerprint": fingerprint, "removed": REMOVED, "errors": curves}).encode())
     return curves
@@ -286,27 +291,3 @@ def _other_bytes(model: Model) -> int:
 def rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the nearest values of float16, as float32."""
     return values.astype(np.float16).astype(np.float32)
-
-
-def _pruned(blobs: Sequence[Kernel], density: float) -> list[Kernel]:
-    return [prune(blobs[0], density), *blobs[1:]]
-
-
-class _Applied:
-    """The weights after choices; each kernel is computed once, however often the choices of other layers change."""
-
-    def __init__(self, weights: Weights, hessians: Mapping[str, Floats], report: OnProgress) -> None:
-        self._weights, self._hessians, self._report = weights, hessians, report
-        self._kernels: dict[tuple[str, float, int], Kernel] = {}
-
-    def weights(self, choices: Mapping[str, Choice]) -> Weights:
-        """Return the weights; those of layers without a choice are unchanged."""
-        changed = dict(self._weights)
-        for number, (name, choice) in enumerate(choices.items()):
-            kernel, *others = self._weights[name]
-            key = name, choice.density, choice.bits
-            if key not in self._kernels:
-                self._report("weights", number, len(choices))
-                self._kernels[key] = apply(kernel, choice, self._hessians.get(name))
-            changed[name] = [self._kernels[key], *map(rounded, others)]
-        return changed

@@ -22,11 +22,11 @@ class InputHessian:
     """The Hessian of a convolution's input, accumulated over pictures; all outputs of the convolution share it.
 
     `matrix`, (n, n) float64, is the sum of x x^T over all columns, for kernels of n = I * h * w weights per output, in C
-    order. The seed is that of the random choice of positions in large inputs.
+    order. Of large inputs some positions are chosen at random, the same each time.
     """
 
-    def __init__(self, layer: Convolution, seed: int = 0) -> None:
-        self._layer, self._rng = layer, np.random.default_rng(seed)
+    def __init__(self, layer: Convolution) -> None:
+        self._layer, self._rng = layer, np.random.default_rng(0)
         self.matrix: Floats = np.zeros((1, 1))
 
     def add(self, blob: NDArray[np.float32]) -> None:
@@ -49,7 +49,7 @@ def convolutions_with_hessian(network: Network) -> list[Convolution]:
 
 
 def optimal_brain_quantization(kernel: Kernel, hessian: Floats, rounded: Callable[[Floats], Floats]) -> Kernel:
-    """Round a kernel's weights one input after the other; later weights compensate for the rounding errors of earlier ones.
+    """Round a kernel's weights one input after the other; later weights compensate for the rounding errors of earlier weights.
 
     The error of each rounded weight is spread over the weights not yet rounded so that the outputs change least, as in
     "Optimal Brain Compression" (Frantar and Alistarh, arXiv:2208.11580) and GPTQ (arXiv:2210.17323). The kernel has the

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet.model import Model
+from opencv_squeezedet.network import Weights
 
 Kernel = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
 
 def kernels_of(model: Model) -> dict[str, Kernel]:
-    """Return the kernel of each trained layer that has one; the slopes of PReLU, a number for each channel, are none."""
+    """Return the kernels of trained layers by layer; the slopes of PReLU, a number for each channel, are not a kernel."""
     steps = (step for step in model.network.trained() if len(step.weights[0]) > 1)
     return {step.layer.name: model.weights[step.layer.name][0] for step in steps}
 
@@ -38,3 +41,8 @@ def prune(kernel: Kernel, density: float) -> Kernel:
     pruned = kernel.copy()
     pruned.ravel()[order[kept:]] = 0
     return pruned
+
+
+def prune_layers(weights: Weights, densities: Mapping[str, float]) -> Weights:
+    """Return weights with the kernels of some layers pruned, given the density of each."""
+    return {**weights, **{name: [prune(weights[name][0], density), *weights[name][1:]] for name, density in densities.items()}}

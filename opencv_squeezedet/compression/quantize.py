@@ -20,7 +20,7 @@ from opencv_squeezedet.progress import OnProgress
 
 _OPERATORS = ["Conv", "Relu", "LeakyRelu", "MaxPool", "Concat", "Pad", "Sum", "Add"]
 OPSET = 13
-"""The first one whose DequantizeLinear has a scale for each channel."""
+"""The first opset whose DequantizeLinear has a scale for each channel."""
 
 
 @dataclass(frozen=True)

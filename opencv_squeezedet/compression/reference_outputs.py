@@ -75,9 +75,7 @@ class ReferenceOutputs:
 
 
 def input_hessians(
-    model: Model,
-    blobs: Sequence[Blob],
-    report: Callable[[int, int], None] = lambda done, total: None,
+    model: Model, blobs: Sequence[Blob], report: Callable[[int, int], None] = lambda done, total: None
 ) -> dict[str, Floats]:
     """Return each convolution's input Hessian, (n, n) float64 for n = I * h * w weights per output, summed over pictures.
 

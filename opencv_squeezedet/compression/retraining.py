@@ -1,10 +1,10 @@
-"""Compression with fine-tuning between its stages: kept weights adapt to the pruned ones, shared weights move together."""
+"""Compression with fine-tuning between its stages: kept weights adapt to pruning, shared weights move together."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet.compression.compress import Compressed, Settings, compress, plan, rounded
-from opencv_squeezedet.compression.pruning import kernels_of, prune
+from opencv_squeezedet.compression.pruning import kernels_of, prune_layers
 from opencv_squeezedet.compression.reference_outputs import input_hessians
 from opencv_squeezedet.compression.sharing import half
 from opencv_squeezedet.compression.table import layer_rows, total_row
@@ -105,7 +105,7 @@ def compress_trained(
     for step in range(1, retraining.steps + 1):
         at = {name: density ** (step / retraining.steps) for name, density in densities.items()}
         if min(at.values()) < 1:
-            weights = stages.trained(f"pruned{step}", _pruned(weights, at), _mask)
+            weights = stages.trained(f"pruned{step}", prune_layers(weights, at), _mask)
             accuracies |= stages.accuracy(f"pruned{step}", weights)
     pruned = Model(model.network, weights, description=model.description)
     blobs = _inputs(preprocess, dataset)
@@ -145,10 +145,6 @@ def _keep(folder: Path, identity: dict[str, Any]) -> None:
     write_whole(path, content)
 
 
-def _pruned(weights: Weights, densities: Mapping[str, float]) -> Weights:
-    return {**weights, **{name: [prune(weights[name][0], density), *weights[name][1:]] for name, density in densities.items()}}
-
-
 # ---- constraints ------------------------------------------------------------------------------------------------------
 
 
@@ -159,7 +155,7 @@ def _mask(kernel: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def _groups(kernel: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The groups of shared weights: one for each value."""
+    """The groups of shared weights: a group for each value."""
     _, codes = np.unique(np.where(kernel == 0, np.float32(0), kernel), return_inverse=True)
     codes = codes.reshape(kernel.shape) + 1
     return np.where(kernel == 0, 0, codes)
@@ -192,7 +188,7 @@ def hold(parameter: nn.Parameter, group_of_each: NDArray[np.int64], optimizer: t
 
 
 def _joined(shared: Weights, trained: Weights, names: Iterable[str]) -> Weights:
-    """The trained weights with one float16 value for each value of the shared ones; biases are rounded to float16."""
+    """The trained weights with a float16 value for each value of the shared weights; biases are rounded to float16."""
     joined = dict(trained)
     for name in names:
         kernel, *others = trained[name]
@@ -209,7 +205,7 @@ def _joined(shared: Weights, trained: Weights, names: Iterable[str]) -> Weights:
 
 @dataclass(frozen=True)
 class _Stages:
-    """Trains and evaluates stages; finished ones are read from the folder."""
+    """Trains and evaluates stages; finished stages are read from the folder."""
 
     network: Network
     head: HeadConfig

@@ -79,13 +79,13 @@ def share(kernel: Kernel, bits: int) -> Kernel:
 
 
 def codebook(kernel: Kernel, bits: int) -> Floats:
-    """Return the centroids of the nonzero weights; there must be one."""
+    """Return the centroids of the nonzero weights; there must be a nonzero weight."""
     kept = kernel != 0
     return SortedWeights(np.sort(kernel[kept])).clusters(most_values(bits, pruned=not kept.all())).centroids
 
 
 def most_values(bits: int, *, pruned: bool) -> int:
-    """Return the number of values that nonzero weights may have: if there are zeros, one code is theirs."""
+    """Return the number of values that nonzero weights may have: if there are zeros, they have a code."""
     return (1 << bits) - pruned
 
 

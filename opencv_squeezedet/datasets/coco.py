@@ -33,12 +33,8 @@ def files(folder: Path) -> dict[str, Path]:
 def read(path: Path, images: Path | None, split: str | None) -> Raw:
     """Read a COCO file, or those of a folder; an extra ``difficult`` of an annotation counts as ``iscrowd``.
 
-    Raises
-    ------
-    ValueError
-        If a file is not COCO's, or a split of a file is requested.
-    FileNotFoundError
-        If there is no such split, or none of a file's pictures.
+    ValueError if a file is not COCO's, or a split of a file is requested. FileNotFoundError if there is no such split, or none
+    of a file's pictures.
     """
     if path.is_file():
         if split is not None:
@@ -157,7 +153,7 @@ def _add_object(raw: Raw, annotation: Any, categories: dict[str, str], objects: 
 
 
 def _box(annotation: dict[str, Any], problems: Problems) -> tuple[float, float, float, float]:
-    """Return an annotation's box; if it is empty, the one around the polygons."""
+    """Return an annotation's box; if it is empty, the box around the polygons."""
     box, polygons = annotation.get("bbox"), annotation.get("segmentation")
     if (not box or not all(box[2:])) and polygons and isinstance(polygons, list):
         rings = polygons if isinstance(polygons[0], list) else [polygons]

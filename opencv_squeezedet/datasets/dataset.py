@@ -84,7 +84,7 @@ class Dataset:
         return sum(len(picture.class_id) for picture in self.pictures)
 
     def objects(self) -> NDArray[np.int64]:
-        """Count the objects of each class (C, 5): all that count, difficult ones, and small, medium and large ones.
+        """Count the objects of each class (C, 5): all that count, difficult objects, and small, medium and large objects.
 
         Sizes are COCO's: small is below 32x32 pixels, large from 96x96; difficult objects are in no size.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,32 +14,22 @@ from opencv_squeezedet.datasets.raw import MOST_TEXT_BYTES, SPLITS, Raw, RawPict
 from opencv_squeezedet.files import read_regular
 from opencv_squeezedet.pictures import PICTURE_SUFFIXES
 
+Parse = Callable[[bytes, Problems, Path], RawPicture]
 _MOST_NAMED = 3  # folders
 _DEEPEST = 6  # subfolders; limits the scan if the user passes / by mistake
 
 
 class AnnotationFolders:
-    """The files of annotations and the pictures below a folder.
+    """The files of annotations of one ``suffix``, and the pictures, below a folder, or those of the folder ``images``.
 
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-    suffix : str
-        The suffix of files of annotations.
-    images : Path, optional
-        The folder of the pictures. Default: the same folder.
-    lists : Path, optional
-        A folder with a list ``SPLIT.txt`` of names for each split. Splits without a list are the folders of their names.
-
-    Attributes
-    ----------
-    paths : list of Path
-        The files of annotations, by name.
+    ``parse`` makes a picture, whose path has only the name in the annotation, from a file's content. ``lists`` is a folder
+    with a list ``SPLIT.txt`` of names for each split; splits without a list are the folders of their names.
     """
 
-    def __init__(self, folder: Path, suffix: str, images: Path | None = None, lists: Path | None = None) -> None:
-        self.folder, self._images, self._lists = folder, images, lists
+    def __init__(
+        self, format_name: str, parse: Parse, folder: Path, suffix: str, images: Path | None, lists: Path | None = None
+    ) -> None:
+        self._format, self._parse, self.folder, self._images, self._lists = format_name, parse, folder, images, lists
         files = list(files_below(folder))
         self.paths = sorted(path for path in files if path.suffix.lower() == suffix)
         self._counts = Counter(path.stem for path in self.paths)
@@ -73,12 +63,12 @@ class AnnotationFolders:
         there = ", ".join(self.splits) or "none"
         raise FileNotFoundError(f"no split {split!r} (there: {there}): {expected}a folder {split} with annotations")
 
-    def read(self, split: str | None, parse: Callable[[bytes, Problems, Path], RawPicture], format_name: str) -> Raw:
-        """Read a split; ``parse`` makes a picture, whose path has only the name in the annotation, from a file's content."""
+    def read(self, split: str | None) -> Raw:
+        """Read a split, or all files."""
         paths, raw = self.of_split(split), Raw(None)
         for path in paths:
             try:
-                picture = parse(read_regular(path, MOST_TEXT_BYTES), raw.problems, path)
+                picture = self._parse(read_regular(path, MOST_TEXT_BYTES), raw.problems, path)
                 identifier = self._relative(path) if self._counts[path.stem] > 1 else path.stem
                 raw.pictures.append(picture._replace(path=self._picture(path, picture.path.name), image_id=identifier))
             except OSError as error:
@@ -89,11 +79,11 @@ class AnnotationFolders:
             {self._shown(path.parent) for path in every} for every in (paths, (p.path for p in raw.pictures))
         )
         where = "beside their pictures" if annotations == pictures else f"pictures in {_listed(pictures)}"
-        raw.layout = f"{format_name} in {_listed(annotations)}, {where}"
+        raw.layout = f"{self._format} in {_listed(annotations)}, {where}"
         return raw
 
     def _picture(self, annotation: Path, named: str) -> Path:
-        """Return the picture of a file: the one of its name, or of the name in it; of several the nearest one.
+        """Return the picture of a file's name, or of the name in the file; of several the nearest.
 
         ValueError if several are equally near.
         """
@@ -125,14 +115,16 @@ def _shared_folders(first: Path, second: Path) -> int:
     """Count the folders that two paths have in common, from their beginnings and from their ends; most if they are equal."""
     if first == second:
         return len(first.parts) + 1
-    return sum(
-        len([*takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False))])
-        for a, b in ((first.parts, second.parts), (first.parts[::-1], second.parts[::-1]))
-    )
+    return shared_parts(first.parts, second.parts) + shared_parts(first.parts[::-1], second.parts[::-1])
+
+
+def shared_parts(first: Sequence[str], second: Sequence[str]) -> int:
+    """Count the parts that two paths have in common, from their beginnings."""
+    return len([*takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))])
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and its subfolders, through links too, each folder once; hidden ones are skipped."""
+    """Yield the files in a folder and its subfolders, through links too, each folder once; hidden names are skipped."""
     seen = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         status = os.stat(parent)

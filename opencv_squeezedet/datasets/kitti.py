@@ -1,4 +1,9 @@
-"""KITTI's text files: ``training/label_2`` beside ``training/image_2``."""
+"""KITTI's text files: ``training/label_2`` beside ``training/image_2``.
+
+Class names are read in lower case, as in `opencv_squeezedet.KITTI`. ``DontCare`` is a region to ignore. Objects beyond KITTI's
+level "hard" (lower than 25 pixels, more than half truncated, or of unknown occlusion) are difficult: its metrics ignore them
+too.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +11,14 @@ from pathlib import Path
 
 from opencv_squeezedet.datasets.folders import AnnotationFolders
 from opencv_squeezedet.datasets.problems import Problems
-from opencv_squeezedet.datasets.raw import Raw, RawObject, RawPicture
+from opencv_squeezedet.datasets.raw import RawObject, RawPicture
 
-_COLUMNS = (15, 16)  # the last one is a score, which only results have
+_COLUMNS = (15, 16)  # the last column is a score, which only results have
 _LEAST_HEIGHT, _MOST_OCCLUDED, _MOST_TRUNCATED = 25, 2, 0.5  # of KITTI's level "hard"
 
 
 def labels_folder(folder: Path) -> Path | None:
-    """Return the folder of the labels, if there is one."""
+    """Return the folder of the labels, if any."""
     return next((path for path in (folder / "label_2", folder / "training" / "label_2") if path.is_dir()), None)
 
 
@@ -21,16 +26,7 @@ def folders(folder: Path, images: Path | None) -> AnnotationFolders:
     """Return the files in ``label_2`` and ``image_2``, with the lists of splits in ``ImageSets`` beside or above them."""
     labels = labels_folder(folder) or folder
     lists = next((path for path in (folder / "ImageSets", labels.parent / "ImageSets") if path.is_dir()), None)
-    return AnnotationFolders(labels, ".txt", images or labels.parent / "image_2", lists)
-
-
-def read(folder: Path, images: Path | None, split: str | None) -> Raw:
-    """Read KITTI's labels; class names in lower case, as in `opencv_squeezedet.KITTI`.
-
-    ``DontCare`` is a region to ignore. Objects beyond KITTI's level "hard" (lower than 25 pixels, more than half truncated, or
-    of unknown occlusion) are difficult: its metrics ignore them too.
-    """
-    return folders(folder, images).read(split, _picture, "KITTI's label files")
+    return AnnotationFolders("KITTI's label files", _picture, labels, ".txt", images or labels.parent / "image_2", lists)
 
 
 def _picture(content: bytes, problems: Problems, path: Path) -> RawPicture:

@@ -9,7 +9,7 @@ from typing import Any
 
 from opencv_squeezedet.datasets.folders import AnnotationFolders
 from opencv_squeezedet.datasets.problems import Problems, briefly
-from opencv_squeezedet.datasets.raw import Raw, RawObject, RawPicture, around, given_size, is_true
+from opencv_squeezedet.datasets.raw import RawObject, RawPicture, around, given_size, is_true
 
 _LEAST_POINTS = {"rectangle": 2, "circle": 2, "mask": 2, "polygon": 3, "rotation": 4}
 
@@ -23,13 +23,8 @@ def is_labelme(path: Path) -> bool:
 
 
 def folders(folder: Path, images: Path | None) -> AnnotationFolders:
-    """Return the JSON files and the pictures below a folder."""
-    return AnnotationFolders(folder, ".json", images)
-
-
-def read(folder: Path, images: Path | None, split: str | None) -> Raw:
-    """Read the JSON files below a folder, or below a folder SPLIT: rectangles, and boxes around polygons and circles."""
-    return folders(folder, images).read(split, _picture, "labelme's JSON files")
+    """Return the JSON files and the pictures below a folder; boxes are rectangles, or lie around polygons and circles."""
+    return AnnotationFolders("labelme's JSON files", _picture, folder, ".json", images)
 
 
 def _picture(content: bytes, problems: Problems, path: Path) -> RawPicture:

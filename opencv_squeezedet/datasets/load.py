@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from opencv_squeezedet.datasets import coco, kitti, labelme, voc, yolo
 from opencv_squeezedet.datasets.dataset import Dataset
-from opencv_squeezedet.datasets.folders import files_below
+from opencv_squeezedet.datasets.folders import AnnotationFolders, files_below
 from opencv_squeezedet.datasets.raw import Raw, checked
 from opencv_squeezedet.files import StrPath
 
@@ -24,11 +24,7 @@ class _Layout(NamedTuple):
 
 
 def load_dataset(
-    path: StrPath,
-    *,
-    images: StrPath | None = None,
-    split: str | None = None,
-    labels: Sequence[str] | None = None,
+    path: StrPath, *, images: StrPath | None = None, split: str | None = None, labels: Sequence[str] | None = None
 ) -> Dataset:
     """Load the annotations of a data set in the layout of COCO, PASCAL VOC, YOLO, darknet, KITTI or labelme.
 
@@ -87,6 +83,10 @@ def usual_splits(path: StrPath) -> tuple[str | None, str | None]:
     return train, val
 
 
+def _in_folders(folders: AnnotationFolders) -> _Layout:
+    return _Layout(folders.splits, lambda _, split, __: folders.read(split))
+
+
 def _layout(path: Path, images: Path | None = None) -> _Layout:
     """Recognise a layout."""
     if not os.path.exists(path):
@@ -100,15 +100,15 @@ def _layout(path: Path, images: Path | None = None) -> _Layout:
     elif splits := coco.files(path):
         return _Layout(tuple(splits), lambda images, split, _: coco.read(path, images, split))
     elif kitti.labels_folder(path) is not None:
-        return _Layout(kitti.folders(path, images).splits, lambda images, split, _: kitti.read(path, images, split))
+        return _in_folders(kitti.folders(path, images))
     elif yolo.is_yolo(path):
         return _Layout(yolo.splits(path), lambda *options: yolo.read(path, *options))
     else:
         files = list(files_below(path))
         if any(file.suffix.lower() == ".xml" for file in files):
-            return _Layout(voc.folders(path, images).splits, lambda images, split, _: voc.read(path, images, split))
+            return _in_folders(voc.folders(path, images))
         if any(file.suffix.lower() == ".json" and labelme.is_labelme(file) for file in files):
-            return _Layout(labelme.folders(path, images).splits, lambda images, split, _: labelme.read(path, images, split))
+            return _in_folders(labelme.folders(path, images))
     raise ValueError(
         f"{str(path)!r} is not a data set: COCO's JSON file or folder, a folder with VOC's XML files, YOLO's YAML file or "
         "folder, a folder with KITTI's label_2 or with labelme's JSON files was expected"

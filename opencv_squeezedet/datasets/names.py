@@ -20,10 +20,7 @@ _OTHER_NAME = {**VOC_NAMES_OF_COCO, **{voc: coco for coco, voc in VOC_NAMES_OF_C
 def class_table(labels: Sequence[str]) -> dict[str, int]:
     """Return the class id of each label, and of the other name of those that COCO and VOC spell differently.
 
-    Raises
-    ------
-    ValueError
-        If a label comes twice.
+    ValueError if a label comes twice.
     """
     table: dict[str, int] = {}
     for class_id, label in enumerate(labels):

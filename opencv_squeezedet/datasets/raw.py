@@ -67,10 +67,7 @@ class Raw:
 def checked(raw: Raw, labels: Sequence[str] | None, splits: Sequence[str]) -> Dataset:
     """Make the data set of everything that can be used, and count the rest among the problems.
 
-    Raises
-    ------
-    ValueError
-        If no picture is left.
+    ValueError if no picture is left.
     """
     if labels is None:
         occurring = sorted({obj.name for picture in raw.pictures for obj in picture.objects})
@@ -147,7 +144,7 @@ def _size(picture: RawPicture, problems: Problems) -> tuple[int, int]:
     """Return the picture's own size, and compare it with that in the annotation, which is used only if the file has none."""
     given = picture.size
     try:
-        size, rotated = _header(picture.path)
+        size, rotated = read_header(picture.path)
     except (OSError, ValueError):
         if given is None:
             raise
@@ -188,23 +185,11 @@ def _area(box: Sequence[float]) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """Return width and height of a picture that is upright, as `opencv_squeezedet.pictures.read_picture` gives it.
+def read_header(path: Path) -> tuple[tuple[int, int], bool]:
+    """Return the size of the upright picture, as `read_picture` gives it, and whether EXIF turns the stored picture.
 
-    No pixels are read.
-
-    Raises
-    ------
-    ImportError
-        Without Pillow.
-    OSError, ValueError
-        If the file cannot be read, is not a picture, or has too many pixels for Pillow.
+    No pixels are read. OSError or ValueError if the file cannot be read, is not a picture, or has too many pixels for Pillow.
     """
-    return _header(path)[0]
-
-
-def _header(path: Path) -> tuple[tuple[int, int], bool]:
-    """Return the size of the upright picture, and whether EXIF turns the stored one on its side."""
     with needs("eval", "train"):
         from PIL import Image
     try:
@@ -224,7 +209,7 @@ def _header(path: Path) -> tuple[tuple[int, int], bool]:
 
 
 def _exif_of_png(path: Path) -> bytes:
-    """What a PNG file has of EXIF, which OpenCV finds behind the pixels too; empty if it has none."""
+    """The EXIF of a PNG file, which OpenCV reads even behind the pixels; empty if there is none."""
     with path.open("rb") as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:

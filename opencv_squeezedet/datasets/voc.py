@@ -11,22 +11,20 @@ from xml.etree import ElementTree
 
 from opencv_squeezedet.datasets.folders import AnnotationFolders
 from opencv_squeezedet.datasets.problems import Problems
-from opencv_squeezedet.datasets.raw import Raw, RawObject, RawPicture, around, given_size, is_true
+from opencv_squeezedet.datasets.raw import RawObject, RawPicture, around, given_size, is_true
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def folders(folder: Path, images: Path | None) -> AnnotationFolders:
-    """Return the XML files in ``Annotations`` with the pictures in ``JPEGImages``, or all below a folder without these two."""
+    """Return the XML files in ``Annotations`` with the pictures in ``JPEGImages``, or all below a folder without these two.
+
+    Splits are the lists in ``ImageSets/Main``.
+    """
     annotations, pictures, lists = folder / "Annotations", images or folder / "JPEGImages", folder / "ImageSets" / "Main"
     if annotations.is_dir() and pictures.is_dir():
-        return AnnotationFolders(annotations, ".xml", pictures, lists)
-    return AnnotationFolders(folder, ".xml", images, lists)
-
-
-def read(folder: Path, images: Path | None, split: str | None) -> Raw:
-    """Read the XML files, or those that ``ImageSets/Main/SPLIT.txt`` names or a folder SPLIT has."""
-    return folders(folder, images).read(split, _picture, "PASCAL VOC's XML files")
+        folder, images = annotations, pictures
+    return AnnotationFolders("PASCAL VOC's XML files", _picture, folder, ".xml", images, lists)
 
 
 def _picture(content: bytes, problems: Problems, path: Path) -> RawPicture:

@@ -55,14 +55,8 @@ def read(path: Path, images: Path | None, split: str | None, labels: Sequence[st
     in a folder for each split or not; or darknet's ``obj.names`` and lists of pictures. The labels of a picture lie beside it,
     or in the file of its name under ``labels`` instead of the last ``images`` in its path; if ``images`` is given, anywhere
     below the data set. A picture without such a file has no objects. Class names are in the YAML file, in ``classes.txt``
-    beside the pictures' folder, or are the ``labels``.
-
-    Raises
-    ------
-    ValueError
-        If the file is no description of a data set, there are no class names, or no picture has labels.
-    FileNotFoundError
-        If there is no such split.
+    beside the pictures' folder, or are the ``labels``. ValueError if the file is no description of a data set, there are no
+    class names, or no picture has labels. FileNotFoundError if there is no such split.
     """
     raw = Raw(None, fractions=True)
     files = _files(path, labels, raw.problems)
@@ -106,7 +100,7 @@ def _files(path: Path, labels: Sequence[str] | None, problems: Problems) -> _Fil
 
 
 def _description(folder: Path) -> Path | None:
-    """Return the only YAML file of a folder, or of several the only one with class names; ValueError if several have them."""
+    """Return the only YAML file of a folder, or the only YAML file with class names; ValueError if several have them."""
     paths = sorted(path for suffix in ("yaml", "yml") for path in folder.glob(f"*.{suffix}"))
     if len(paths) > 1:
         paths = [path for path in paths if isinstance(content := _parsed(path), dict) and "names" in content]

@@ -29,15 +29,12 @@ class CocoResult(NamedTuple):
 def coco_metrics(dataset: Dataset, detections: Sequence[Detections]) -> CocoResult:
     """Return the COCO metrics. Difficult objects, and ignored regions for every class, are crowds: no errors overlap them.
 
-    Raises
-    ------
-    ImportError
-        If faster-coco-eval is not installed.
+    ImportError if faster-coco-eval is not installed.
     """
     with needs("eval"):
         from faster_coco_eval import COCO, COCOeval_faster
     truth = COCO(_truth(dataset))
-    run = COCOeval_faster(truth, truth.loadRes(_results(detections)), "bbox", print_function=_quiet)
+    run = COCOeval_faster(truth, truth.loadRes(_results(detections)), "bbox", print_function=lambda *_: None)
     run.evaluate()
     run.accumulate()
     run.summarize()
@@ -70,9 +67,5 @@ def _truth(dataset: Dataset) -> dict[str, Any]:
 
 
 def _results(detections: Sequence[Detections]) -> list[dict[str, Any]]:
-    rows = [row for image_id, found in enumerate(detections, start=1) for row in found.to_coco(image_id)]
+    rows = [row for image_id, of_picture in enumerate(detections, start=1) for row in of_picture.to_coco(image_id)]
     return rows or [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 0, 0], "score": 0.0}]  # the library rejects an empty list
-
-
-def _quiet(*_: object) -> None:
-    pass

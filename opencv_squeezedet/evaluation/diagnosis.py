@@ -24,7 +24,7 @@ _BINS = 10
 
 
 class ErrorType(NamedTuple):
-    """One type of errors: its name, one of `ERROR_TYPES`, and its number of errors.
+    """A type of errors: its name from `ERROR_TYPES`, and its number of errors.
 
     ``cost`` is the gain in mean average precision if all of them were corrected (TIDE's dAP), ``costs`` that of each class;
     NaN without objects.
@@ -37,7 +37,7 @@ class ErrorType(NamedTuple):
 
 
 class SizeRecall(NamedTuple):
-    """Numbers of objects of one size: all, those found by any detection, and those found above the best score threshold.
+    """Numbers of objects of a size: all, those detected at any score, and those detected above the best score threshold.
 
     Sizes are COCO's: small is below 32x32 pixels of the picture, large from 96x96.
     """
@@ -99,16 +99,16 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class _Outcomes:
-    """All detections that are not ignored, and all objects that count, in all pictures: one array element each."""
+    """All detections that are not ignored, and all objects that count, in all pictures, an array element each."""
 
     score: NDArray[np.float64]
     class_id: NDArray[np.int64]
     hit: NDArray[np.bool_]
     error_type: NDArray[np.int64]  # -1 for hits
-    fix: NDArray[np.int64]  # the object that an error would find if it were corrected, or -1
+    fix: NDArray[np.int64]  # the object that an error would detect if it were corrected, or -1
     object_class: NDArray[np.int64]
     area: NDArray[np.float64]
-    found_by: NDArray[np.int64]  # the detection that found the object, or -1
+    found_by: NDArray[np.int64]  # the object's detection, or -1
 
 
 def diagnose(
@@ -144,8 +144,8 @@ def diagnose(
     The types are those of TIDE (Bolya et al., arXiv:2008.08115), with hits by VOC's rule. An error is, in this order:
     ``localization`` if its IoU with an object of its class is at least 0.1 but too low; ``class`` if it would be a hit with
     another class; ``duplicate`` if a higher detection is a hit of its object; ``background`` if no IoU with an object is
-    above 0.1; and ``both`` otherwise. Objects that neither a hit nor a corrected error finds are ``missed``. The cost of a
-    type is the gain in average precision if its errors are corrected: of the errors on one object, the one with the highest
+    above 0.1; and ``both`` otherwise. Objects that neither a hit nor a corrected error detects are ``missed``. The cost of a
+    type is the gain in average precision if its errors are corrected: of the errors on one object, that with the highest
     score becomes a hit and the others are removed; errors without an object and missed objects are removed. Difficult objects
     do not count.
     """
@@ -208,7 +208,7 @@ def _error_types(
     hit: NDArray[np.bool_],
     iou_threshold: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The error type of each detection, and the object of the picture that it would find if corrected."""
+    """The error type of each detection, and the object of the picture that it would detect if corrected."""
     background = ERROR_TYPES.index("background")
     if not len(certain):
         return np.where(hit, -1, background), np.full(len(kept), -1)
@@ -230,7 +230,7 @@ def _error_types(
 
 
 def _missed(outcomes: _Outcomes) -> NDArray[np.intp]:
-    """Objects that no detection would find, even if corrected."""
+    """Objects without a detection, even if all errors were corrected."""
     free = outcomes.found_by < 0
     free[outcomes.fix[outcomes.fix >= 0]] = False
     return np.flatnonzero(free)
@@ -266,13 +266,13 @@ def _precisions(
 
 
 def _sizes(outcomes: _Outcomes, threshold: float) -> tuple[SizeRecall, ...]:
-    found = outcomes.found_by >= 0
-    shown = np.zeros(len(found), bool)
-    shown[found] = outcomes.score[outcomes.found_by[found]] > threshold
+    detected = outcomes.found_by >= 0
+    above = np.zeros(len(detected), bool)
+    above[detected] = outcomes.score[outcomes.found_by[detected]] > threshold
     rows = []
     for name, (low, high) in _SIZES.items():
         of_size = (outcomes.area >= low) & (outcomes.area < high)
-        rows.append(SizeRecall(name, int(of_size.sum()), int((found & of_size).sum()), int((shown & of_size).sum())))
+        rows.append(SizeRecall(name, int(of_size.sum()), int((detected & of_size).sum()), int((above & of_size).sum())))
     return tuple(rows)
 
 

@@ -29,7 +29,7 @@ class ClassResult:
     label : str
         The class.
     objects, difficult, detections : int
-        Numbers of objects that count, of difficult ones, and of detections that are hits or errors.
+        Numbers of objects that count, of difficult objects, and of detections that are hits or errors.
     voc07, voc10, recall : float
         Average precision at the IoU threshold, of VOC2007 (11 points) and of VOC2010 and later (area under the curve), and
         the recall of all detections, at any score. NaN without objects.

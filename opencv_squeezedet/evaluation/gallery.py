@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
-from opencv_squeezedet.draw import draw, thumbnail
+from opencv_squeezedet.draw import draw
 from opencv_squeezedet.evaluation.matching import match
-from opencv_squeezedet.pictures import encode_picture, read_picture
 from opencv_squeezedet.preprocess import Picture
 
 HIT, WRONG, MISSED, TRUTH = (115, 158, 0), (40, 80, 230), (66, 228, 240), (255, 255, 255)  # BGR, colour-blind safe
 _IGNORED = (150, 150, 150)
-_SIDE = 400  # of a picture in the report
 
 
 class RankedPicture(NamedTuple):
@@ -54,24 +52,12 @@ def rank(
     return best, worst
 
 
-def picture_jpeg(truth: Annotated, detections: Detections, threshold: float, iou_threshold: float) -> bytes:
-    """Return the picture as a JPEG file, drawn on as by `draw_matches`.
-
-    Raises
-    ------
-    OSError, ValueError
-        If the picture cannot be read.
-    """
-    image, scale = thumbnail(read_picture(truth.path), _SIDE)
-    return encode_picture(draw_matches(image, scale, truth, detections, threshold, iou_threshold), ".jpg")
-
-
 def draw_matches(
     image: Picture, scale: float, truth: Annotated, detections: Detections, threshold: float, iou_threshold: float
 ) -> NDArray[np.uint8]:
     """Draw hits, errors and missed objects in different colours, and all true boxes in white, on a copy of a scaled picture.
 
-    Of difficult objects only the true box is drawn, and of ignored regions a grey one.
+    Of difficult objects only the true box is drawn, and ignored regions are grey.
     """
     image = image.copy()
     for boxes, colour in ((truth.ignored, _IGNORED), (truth.xyxy, TRUTH)):

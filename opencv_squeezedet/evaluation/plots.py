@@ -32,11 +32,8 @@ def pooled_curves(evaluation: Evaluation) -> str:
         left.set(xlabel="recall", ylabel="precision", title="All objects together", xlim=(0, 1), ylim=(0, 1.02))
         total = points.precision + points.recall
         f1 = np.divide(2 * points.precision * points.recall, total, out=np.zeros_like(total), where=total > 0)
-        for name, values, colour in (
-            ("precision", points.precision, GREY),
-            ("recall", points.recall, BLUE),
-            ("F1", f1, ORANGE),
-        ):
+        curves = {"precision": (points.precision, GREY), "recall": (points.recall, BLUE), "F1": (f1, ORANGE)}
+        for name, (values, colour) in curves.items():
             right.plot(points.score, values, label=name, color=colour, linewidth=2)
         right.axvline(best.threshold, color=ORANGE, linestyle=":", linewidth=1)
         right.set(xlabel="score threshold", title=f"Best F1 at {best.threshold:.3f}", xlim=(0, 1), ylim=(0, 1.02))

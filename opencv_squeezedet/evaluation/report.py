@@ -7,16 +7,19 @@ from html import escape
 
 from opencv_squeezedet.datasets import Dataset
 from opencv_squeezedet.detections import Detections
+from opencv_squeezedet.draw import thumbnail
 from opencv_squeezedet.evaluation import plots
 from opencv_squeezedet.evaluation.confusion import confusion_matrix
 from opencv_squeezedet.evaluation.diagnosis import Diagnosis
 from opencv_squeezedet.evaluation.evaluate import Evaluation
-from opencv_squeezedet.evaluation.gallery import HIT, MISSED, TRUTH, WRONG, RankedPicture, picture_jpeg, rank
+from opencv_squeezedet.evaluation.gallery import HIT, MISSED, TRUTH, WRONG, RankedPicture, draw_matches, rank
 from opencv_squeezedet.evaluation.run import Run
 from opencv_squeezedet.evaluation.tables import means, percent, share
+from opencv_squeezedet.pictures import encode_picture, read_picture
 from opencv_squeezedet.report_page import page, photo, plot, section, table
 
-_PICTURES = 12  # best ones, and worst ones
+_PICTURES = 12  # of the best, and of the worst
+_SIDE = 400  # pixels, of a picture
 _MOST_PROBLEMS = 200
 
 
@@ -86,15 +89,10 @@ def _errors(diagnosis: Diagnosis, evaluation: Evaluation) -> str:
         [result.label, *(percent(error.costs[i]) for error in diagnosis.errors)] for i, result in enumerate(evaluation.classes)
     ]
     mean = ["mean", *(percent(error.cost) for error in diagnosis.errors)]
-    sizes = [
-        [
-            size.name,
-            str(size.objects),
-            percent(share(size.found, size.objects)),
-            percent(share(size.found_at_best, size.objects)),
-        ]
-        for size in diagnosis.sizes
-    ]
+    sizes = []
+    for size in diagnosis.sizes:
+        recalls = (percent(share(found, size.objects)) for found in (size.found, size.found_at_best))
+        sizes.append([size.name, str(size.objects), *recalls])
     head = ["objects by size", "objects", "found, %", f"found at score {diagnosis.threshold:.3f}, %"]
     return (
         f"{plot(plots.error_bars(diagnosis), 'the cost of each error type, and the reliability of scores')}"
@@ -143,12 +141,12 @@ def _galleries(evaluation: Evaluation, dataset: Dataset, detections: Sequence[De
 
 
 def _figure(picture: RankedPicture, evaluation: Evaluation, dataset: Dataset, detections: Sequence[Detections]) -> str:
-    truth = dataset.pictures[picture.picture_index]
+    truth, detected = dataset.pictures[picture.picture_index], detections[picture.picture_index]
     caption = f"{escape(truth.path.name)}<br>{picture.hits} found, {picture.wrong} wrong, {picture.missed} missed"
     try:
-        content = picture_jpeg(
-            truth, detections[picture.picture_index], evaluation.pooled.best.threshold, evaluation.iou_threshold
-        )
+        image, scale = thumbnail(read_picture(truth.path), _SIDE)
+        drawn = draw_matches(image, scale, truth, detected, evaluation.pooled.best.threshold, evaluation.iou_threshold)
+        content = encode_picture(drawn, ".jpg")
     except (OSError, ValueError) as error:
         return f"<figure><figcaption>{caption} ({escape(str(error))})</figcaption></figure>"
     return f"<figure>{photo(content)}<figcaption>{caption}</figcaption></figure>"

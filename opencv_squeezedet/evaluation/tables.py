@@ -17,9 +17,9 @@ _COLUMNS = (
 )
 
 
-def percent(value: float, digits: int = 1) -> str:
+def percent(value: float) -> str:
     """Return a fraction as a percentage, and a dash for NaN."""
-    return "-" if math.isnan(value) else f"{100 * value:.{digits}f}"
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"
 
 
 def share(part: int, whole: int) -> float:
@@ -34,7 +34,7 @@ def to_json(evaluation: Evaluation, run: Run | None = None, diagnosis: Diagnosis
 
 
 def to_csv(evaluation: Evaluation) -> str:
-    """Return one line per class and one of mean average precisions, as fractions; missing numbers are empty cells."""
+    """Return a line per class and a line of mean average precisions, as fractions; missing numbers are empty cells."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_COLUMNS)

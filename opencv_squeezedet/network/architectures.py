@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from opencv_squeezedet import _checks
 from opencv_squeezedet.errors import ModelError
@@ -64,7 +63,8 @@ def squeezenet_v1_0(classes: int = 1000, input_size: tuple[int, int] = (227, 227
     """
     net = _Builder("SqueezeNet v1.0", input_size, _DEEPSCALE)
     net.convolution("conv1", 96, 7, stride=2)
-    _trunk(net, pools=(1, 4, 8))
+    _trunk(net, pools=(4, 8))
+    net.add(Dropout, "drop9", in_place=True, ratio=0.5)
     _classifier(net, classes, pad=1)
     return net.network()
 
@@ -73,7 +73,8 @@ def squeezenet_v1_1(classes: int = 1000, input_size: tuple[int, int] = (227, 227
     """Return DeepScale's SqueezeNet v1.1, under the layer names of its release; parameters as for `squeezenet_v1_0`."""
     net = _Builder("SqueezeNet v1.1", input_size, _DEEPSCALE)
     net.convolution("conv1", 64, 3, stride=2)
-    _trunk(net, pools=(1, 3, 5))
+    _trunk(net, pools=(3, 5))
+    net.add(Dropout, "drop9", in_place=True, ratio=0.5)
     _classifier(net, classes, pad=0)
     return net.network()
 
@@ -82,10 +83,8 @@ def squeezenet_gsoc(classes: int = 1000, input_size: tuple[int, int] = (416, 416
     """Return the SqueezeNet of opencv_contrib's dnn_objdetect: v1.0 with leaky ReLU; parameters as for `squeezenet_v1_0`."""
     net = _Builder("SqueezeNet", input_size, _GSOC)
     net.convolution("conv1", 96, 7, stride=2)
-    _trunk(net, pools=(1, 4, 8))
-    net.convolution("conv10", classes, 1)
-    net.add(Pooling, "pool10", method="average")
-    net.add(Softmax, "predictions", axis=1)
+    _trunk(net, pools=(4, 8))
+    _classifier(net, classes, pad=0, output="predictions")
     return net.network()
 
 
@@ -106,7 +105,7 @@ def squeezedet_gsoc(classes: int = 20, anchors: int = 9, input_size: tuple[int, 
     """
     net = _Builder("SqueezeDet", input_size, _GSOC)
     net.convolution("conv1", 96, 7, stride=2)
-    _trunk(net, pools=(1, 4, 8))
+    _trunk(net, pools=(4, 8))
     net.convolution("conv10", 1000, 1)
     net.fire(10, 96, 384)
     net.fire(11, 96, 384)
@@ -121,7 +120,7 @@ def squeezedet_kitti(classes: int = 3, anchors: int = 9, input_size: tuple[int, 
     """
     net = _Builder("SqueezeDet KITTI", input_size, _DEEPSCALE)
     net.convolution("conv1", 64, 3, stride=2, pad=1)
-    _trunk(net, pools=(1, 3, 5))
+    _trunk(net, pools=(3, 5))
     net.fire(10, 96, 384)
     net.fire(11, 96, 384)
     net.add(Dropout, "drop11", in_place=True, ratio=0.5)
@@ -136,7 +135,7 @@ def squeezedet_lite(classes: int = 20, anchors: int = 9, input_size: tuple[int, 
     """
     net = _Builder("SqueezeDetLite", input_size, _LITE)
     net.convolution("conv1", 64, 3, stride=2)
-    _trunk(net, pools=(1, 3, 5))
+    _trunk(net, pools=(3, 5))
     net.fire(10, 96, 192)
     net.fire(11, 96, 192)
     _head(net, "conv12", classes, anchors, _COLUMNS_FIRST, kernel=3)
@@ -146,14 +145,14 @@ def squeezedet_lite(classes: int = 20, anchors: int = 9, input_size: tuple[int, 
 def squeezedet_pyramid(classes: int = 20, anchors: int = 9, input_size: tuple[int, int] = (416, 416)) -> Network:
     """Return a SqueezeDet on the v1.1 trunk that combines three depths; parameters as for `squeezedet_gsoc`.
 
-    Large objects need more context than the trunk's last map has, and small ones need finer features. A map at half its
+    Large objects need more context than the trunk's last map has, and small objects need finer features. A map at half its
     resolution, in which two dilated fire modules (Yu and Koltun, arXiv:1511.07122) with a bypass see the whole picture, is
-    scaled up by a deconvolution; one at twice its resolution is scaled down by a strided convolution; and a fire module
+    scaled up by a deconvolution; a map at twice its resolution is scaled down by a strided convolution; and a fire module
     combines the three. Its first grid axis is the picture's x.
     """
     net = _Builder("SqueezeDetPyramid", input_size, _LITE)
     net.convolution("conv1", 64, 3, stride=2)
-    _trunk(net, pools=(1, 3, 5))
+    _trunk(net, pools=(3, 5))
     net.pool("pool9", 3, 2)
     net.fire(10, 64, 256)
     net.fire(11, 64, 256)
@@ -255,8 +254,8 @@ class Architecture:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    one.name: one
-    for one in (
+    architecture.name: architecture
+    for architecture in (
         Architecture(name="squeezenet-v1.0", build=squeezenet_v1_0, task="classifier"),
         Architecture(name="squeezenet-v1.1", build=squeezenet_v1_1, task="classifier"),
         Architecture(name="squeezenet-gsoc", build=squeezenet_gsoc, task="classifier"),
@@ -271,7 +270,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 """Every network of the family, by its name."""
 
-TRAINABLE: dict[str, Architecture] = {one.trained_as: one for one in ARCHITECTURES.values() if one.trained_as is not None}
+TRAINABLE: dict[str, Architecture] = {each.trained_as: each for each in ARCHITECTURES.values() if each.trained_as is not None}
 """Those that can be trained, by the name that `training.Recipe` takes; the first is the default."""
 
 
@@ -287,7 +286,7 @@ class _Names:
         self._relu = relu
 
     def relu(self, layer: str) -> str:
-        """The activation's name: the prefix comes after the slash in the layer's name, if there is one."""
+        """The activation's name: the prefix comes after the slash in the layer's name, if any."""
         group, slash, name = layer.rpartition("/")
         return f"{group}{slash}{self._relu}_{name}"
 
@@ -299,7 +298,7 @@ _SHUFFLE = _Names("", "", "", "", "relu", slope=0.1)  # it has no fire modules
 
 
 class _Builder:
-    """Collects layers; each reads the previous one's top by default."""
+    """Collects layers; each reads the previous layer's top by default."""
 
     def __init__(self, name: str, input_size: tuple[int, int], names: _Names) -> None:
         width, height = _checks.size("input_size", input_size)
@@ -349,19 +348,10 @@ class _Builder:
         bottom: str | None = None,
         relu: bool = True,
     ) -> str:
-        self.add(
-            partial(
-                Convolution,
-                outputs=outputs,
-                kernel=(kernel, kernel),
-                stride=(stride, stride),
-                pad=(pad, pad),
-                dilation=(dilation, dilation),
-                groups=groups,
-            ),
-            name,
-            bottoms=() if bottom is None else (bottom,),
-        )
+        sides = {"kernel": kernel, "stride": stride, "pad": pad, "dilation": dilation}
+        pairs: dict[str, Any] = {option: (side, side) for option, side in sides.items()}
+        bottoms = () if bottom is None else (bottom,)
+        self.add(Convolution, name, bottoms=bottoms, outputs=outputs, groups=groups, **pairs)
         if relu:
             self.add(ReLU, self._names.relu(name), in_place=True, slope=self._names.slope)
         return self._top
@@ -403,7 +393,7 @@ class _Builder:
         )
 
     def separable(self, name: str, channels: int, kernel: int, *, stride: int = 1, bottom: str | None = None) -> str:
-        """A depthwise convolution and a 1x1 one."""
+        """A depthwise convolution and a 1x1 convolution."""
         self.depthwise(f"{name}_dw", channels, kernel, stride=stride, bottom=bottom or self._top, relu=True)
         return self.convolution(name, channels, 1)
 
@@ -447,20 +437,18 @@ class _Builder:
 
 
 def _trunk(net: _Builder, pools: tuple[int, ...]) -> None:
-    """Fire modules 2 to 9, with pools after conv1 and the given modules."""
-    if 1 in pools:
-        net.pool("pool1", 3, 2)
+    """Fire modules 2 to 9, with pools before them and after the given modules."""
+    net.pool("pool1", 3, 2)
     for number, (squeeze, expand) in enumerate(_V1_0, start=2):
         net.fire(number, squeeze, expand)
         if number in pools:
             net.pool(f"pool{number}", 3, 2)
 
 
-def _classifier(net: _Builder, classes: int, pad: int) -> None:
-    net.add(Dropout, "drop9", in_place=True, ratio=0.5)
+def _classifier(net: _Builder, classes: int, pad: int, output: str = "prob") -> None:
     net.convolution("conv10", classes, 1, pad=pad)
     net.add(Pooling, "pool10", method="average")
-    net.add(Softmax, "prob", axis=1)
+    net.add(Softmax, output, axis=1)
 
 
 def _head(

@@ -157,7 +157,7 @@ class Network:
             if not needed.isdisjoint(layer.tops):
                 layers.insert(0, layer)
                 needed.update(layer.bottoms)
-        more = tuple(one for one in self.more_inputs if one[0] in needed)
+        more = tuple((name, shape) for name, shape in self.more_inputs if name in needed)
         return replace(self, layers=tuple(layers), more_inputs=more)
 
     def with_inputs(self, shapes: Mapping[str, Shape]) -> Network:

@@ -59,7 +59,9 @@ def head_of(network: Network, outputs: OutputRefs | None = None) -> Head:
     step, top = tops["conf_scores"]
     first_axis = _first_axis(network, step.layer.tops[top], 1 if layout == "hwc" else 2)
     cells = math.prod(grid) * anchors
-    _expect(tops["delta_bbox"][0], "delta_bbox", shapes["delta_bbox"], cells * 4, f"4 deltas for each of {cells} anchors")
+    if (deltas := math.prod(shapes["delta_bbox"][1:])) != cells * 4:
+        problem = f"delta_bbox of {shapes['delta_bbox']} has {deltas} values"
+        raise tops["delta_bbox"][0].layer.error(f"{problem}; {cells * 4}, 4 deltas for each of {cells} anchors, were expected")
     values = math.prod(shapes["class_scores"][1:])
     if values % cells:
         step = tops["class_scores"][0]
@@ -196,8 +198,3 @@ def _first_axis(network: Network, blob: str, axis: int) -> FirstAxis | None:
             axis = step.layer.order[axis]
         blob = step.layer.bottoms[0]
     return _PICTURE_AXES.get(axis)
-
-
-def _expect(step: Step, blob: str, shape: Shape, values: int, meaning: str) -> None:
-    if math.prod(shape[1:]) != values:
-        raise step.layer.error(f"{blob} of {shape} has {math.prod(shape[1:])} values; {values}, {meaning}, were expected")

@@ -22,7 +22,7 @@ with needs("fetch", what="fetching"):
 
 ATTEMPTS = 4
 BACKOFF = 0.5
-"""Seconds before the second attempt; twice as many before each further one."""
+"""Seconds before the second attempt; twice as many before each further attempt."""
 
 _PIECE = 1 << 14  # unpacked it may be a thousand times as much
 _PACKED = ("", "identity", "gzip", "deflate")  # in two layers it may be a million times as much
@@ -31,30 +31,16 @@ _PASSING = {408, 425, 429}  # and all from 500 up: errors that may soon pass
 
 
 class _PassingError(Exception):
-    """An attempt failed for a reason that may have passed by the next one."""
+    """An attempt failed for a reason that may have passed by the next attempt."""
 
 
 def download(addresses: Iterable[str], path: Path, *, check: Callable[[Path], str | None], most: int, timeout: float) -> None:
-    """Fetch a file from the first address that has it.
+    """Fetch a file from the first address (an ``http``, ``https`` or ``file`` URL, or a path) that has it, atomically.
 
     One process at a time does this; the others wait, and then use the file it fetched. The file grows under the name
-    ``path + ".part"``. If the transfer is interrupted, that file stays behind and the next call resumes it.
-
-    Parameters
-    ----------
-    addresses : iterable of str
-        URLs (``http``, ``https``, ``file``) and paths.
-    path : Path
-        The file; an existing one is replaced atomically.
-    check : function
-        Returns the fault of a file, or None.
-    most, timeout
-        Maximum size in bytes; seconds to wait for a silent server.
-
-    Raises
-    ------
-    FetchError, OSError
-        With the reason at each address, if none has the file; if the file cannot be written.
+    ``path + ".part"``. If the transfer is interrupted, that file stays behind and the next call resumes it. ``check`` returns
+    the fault of a file, or None; ``most`` is its maximum size in bytes, ``timeout`` the seconds to wait for a silent server.
+    FetchError, with the reason at each address, if none has the file; OSError if it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f"{path.name}.lock")):

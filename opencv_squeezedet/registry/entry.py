@@ -63,7 +63,7 @@ class Entry:
         return Path(models_folder() if self.shipped else cache_folder(cache), self.file)
 
     def problem(self, path: Path) -> str | None:
-        """Return the evidence that a file is not the published one, or None."""
+        """Return the evidence that a file is not the published file, or None."""
         import hashlib  # keeps import fast
 
         size = path.stat().st_size
@@ -95,7 +95,7 @@ class Entry:
 
 
 def cache_folder(cache: StrPath | None = None) -> Path:
-    """Return the folder for fetched files: the given one, the environment variable's, or else the user's cache folder.
+    """Return the folder for fetched files: the given folder, the environment variable's, or else the user's cache folder.
 
     ImportError if it is the user's cache folder, and the extra ``[fetch]`` is missing.
     """

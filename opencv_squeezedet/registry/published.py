@@ -1,4 +1,4 @@
-"""The published models: which ones exist, and how a name becomes files; no file is used before its checksum is verified."""
+"""The published models, and their files by name; no file is used before its checksum is verified."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def fetch(name: str, *, cache: StrPath | None = None, timeout: float = 30.0) -> 
 
 
 def _addresses(entry: Entry) -> list[str]:
-    """URLs and paths of the file: the mirror's, if there is one, instead of the published ones."""
+    """URLs and paths of the file: those of the mirror, if any, instead of the published addresses."""
     from urllib.parse import quote  # keeps import fast
 
     mirror = os.environ.get(MIRROR)

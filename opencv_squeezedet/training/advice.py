@@ -95,11 +95,7 @@ def what_next(
 
 
 def _recalls(
-    validation: Dataset,
-    detections: Sequence[Detections],
-    threshold: float,
-    iou_threshold: float,
-    input_size: tuple[int, int],
+    validation: Dataset, detections: Sequence[Detections], threshold: float, iou_threshold: float, input_size: tuple[int, int]
 ) -> list[float | None]:
     """The recall of objects that are small in the input, and of others; None if there are too few objects."""
     is_small, is_hit = [], []

@@ -73,7 +73,7 @@ class Augmentation:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         object.__setattr__(self, "crop_area", tuple(_checks.fraction("crop_area", share) for share in self.crop_area))
         if len(self.crop_area) != 2 or not 0 < self.crop_area[0] <= self.crop_area[1]:
-            raise ValueError(f"crop_area must be two fractions above 0, the smaller one first, got {self.crop_area}")
+            raise ValueError(f"crop_area must be two fractions above 0, the smaller first, got {self.crop_area}")
 
 
 NONE = Augmentation(mosaic=0, crop=0, zoom_out=0, flip=0, rotate=0, colour=0, blur=0, noise=0, grey=0)

@@ -26,7 +26,7 @@ MEASURED_FROM = 0.005  # score below which detections hardly change an average p
 _SCALES = tuple(2.0 ** (k / 2) for k in range(-4, 5))
 _NMS_THRESHOLDS = tuple(k / 20 for k in range(6, 15))
 _FITTED_FROM = 0.05  # lower scores are uninformative but numerous; they are used only if there are few mistakes above
-_ENOUGH = 20  # least number of correct detections, and of wrong ones, for a score calibration
+_ENOUGH = 20  # least number of correct and of wrong detections for a score calibration
 _POINTS = tuple(k / 10 for k in range(1, 10))
 _BATCH = 16
 

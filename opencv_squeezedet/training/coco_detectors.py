@@ -125,7 +125,7 @@ def _picodet(files: Sequence[Path], threads: int | None) -> Find:
         options.intra_op_num_threads = threads
     try:
         session = onnxruntime.InferenceSession(str(files[0]), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # of one of its many classes
+    except Exception as error:  # its errors have no class in common
         raise ValueError(f"{files[0]}: onnxruntime cannot read it: {error}") from error
     outputs = [f"save_infer_model/scale_{i}.tmp_1" for i in range(8)]
 

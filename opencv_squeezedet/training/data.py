@@ -97,10 +97,7 @@ class BatchStream:
     def batches(self, first: int = 0) -> Iterator[Batch]:
         """Yield the batches, or this process's part of each, starting at picture ``first``.
 
-        Raises
-        ------
-        ChildProcessError
-            If a data-loading worker is killed.
+        ChildProcessError if a data-loading worker is killed.
         """
         loader: DataLoader[tuple[Picture, Example, list[str]]] = DataLoader(
             _Pictures(self),

@@ -112,7 +112,7 @@ def states_png(before: Sequence[LayerState], now: Sequence[LayerState]) -> bytes
 
 
 def assigned_sheet(batch: Batch, assigned: Assigned, anchors: Anchors) -> bytes:
-    """Return some augmented pictures as JPEG: objects green, ignored ones grey, and the anchors assigned to them orange."""
+    """Return some augmented pictures as JPEG: objects green, ignored objects grey, and the anchors assigned to them orange."""
     pictures = []
     for i, augmented in enumerate(batch.images[:_PICTURES].numpy()):
         image = augmented.copy()

@@ -24,14 +24,14 @@ class Example:
     annotated: bool = True  # by people
 
     def read(self, mean: tuple[float, float, float]) -> tuple[Picture, Example, list[str]]:
-        """Read the picture; if that fails, return one of one colour, no objects, and a line that says why."""
+        """Read the picture; if that fails, return a plain picture, no objects, and a line with the reason."""
         image, problems = read_or_blank(self.path, mean)
         empty = {name: getattr(self, name)[:0] for name in ("xyxy", "classes", "quality")}
         return image, replace(self, **empty) if problems else self, problems
 
 
 def read_or_blank(path: Path, mean: tuple[float, float, float]) -> tuple[Picture, list[str]]:
-    """Read a picture; if that fails, return one of one colour, and a line that says why."""
+    """Read a picture; if that fails, return a plain picture, and a line with the reason."""
     try:
         return read_picture(path), []
     except (OSError, ValueError) as error:

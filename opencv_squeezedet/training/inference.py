@@ -35,7 +35,7 @@ class Inference:
 
     def __init__(self, preprocess: Preprocess, config: HeadConfig) -> None:
         self._preprocess, self._config = preprocess, config
-        self.problems: dict[str, None] = {}  # the keys are lines about files that cannot be read, the first one first
+        self.problems: dict[str, None] = {}  # the keys are lines about files that cannot be read, in order
 
     def blob(self, paths: Sequence[Path]) -> Tensor:
         """Return the network's input (N, 3, H, W) for some files."""

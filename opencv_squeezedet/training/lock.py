@@ -38,7 +38,7 @@ def lock_folder(folder: Path) -> FolderLock:
     if another process holds the lock.
     """
     path = real_path(folder)
-    lock = _held.get(path)  # closing any file handle releases all locks of the process, so there must be only one
+    lock = _held.get(path)  # closing any file handle releases all locks of the process, so there must be a single handle
     if lock is None:
         lock = _held[path] = FolderLock(folder)
     return lock

@@ -97,10 +97,7 @@ class Schedule:
 class Trainer:
     """Trains a network; `run` resumes from the checkpoint.
 
-    Raises
-    ------
-    ModelError
-        If the checkpoint cannot be read, or is of another network, other classes or other pictures.
+    ModelError if the checkpoint cannot be read, or is of another network, other classes or other pictures.
     """
 
     model: TorchNetwork  # its trainable weights are updated in place
@@ -110,14 +107,14 @@ class Trainer:
     schedule: Schedule
     checkpoint: Path  # the file with everything that `run` needs to resume
     labels: tuple[str, ...]  # a checkpoint with other classes is refused
-    fingerprint: str  # of the pictures and their objects; a checkpoint with another one is refused
+    fingerprint: str  # of the pictures and their objects; a checkpoint with another fingerprint is refused
     seen: int = 0  # pictures, and the time that took
     seconds: float = 0.0
     pending: list[list[float]] = field(default_factory=list)  # losses and gradient norm of each step since the last log row
     history: list[dict[str, float]] = field(default_factory=list)  # rows of the log
 
     def __post_init__(self) -> None:
-        """Make the optimizer and the EMA, and load the checkpoint if there is one."""
+        """Make the optimizer and the EMA, and load the checkpoint, if any."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(self.device)
         if parallel.from_first(lambda: self.fingerprint) != self.fingerprint:
@@ -139,7 +136,7 @@ class Trainer:
             self._take_up(state)
 
     def _chooses_bfloat16(self, saved: bool | None) -> bool:
-        """Whether to train in bfloat16: as the checkpoint says; without one, on a CPU, if two steps show that it is faster."""
+        """Whether to train in bfloat16: as the checkpoint says; without it, on a CPU, if two steps show that it is faster."""
         if not self.schedule.bfloat16 or not supports_bfloat16(self.device):
             return False
         if self.device.type == "cuda" or saved is not None:
@@ -246,7 +243,7 @@ class Trainer:
                     self.ema[name].copy_(tensor)
 
     def ema_network(self, *, best: bool = False) -> TorchNetwork:
-        """Return a network with the EMA of the weights: the last one or, if accuracy was measured, the ``best`` one."""
+        """Return a network with the EMA of the weights: the last or, if accuracy was measured, the ``best`` EMA."""
         model = TorchNetwork(self.model.network, list(self.model.norms))
         model.load_state_dict(self.best_ema if best and self.best >= 0 else self.ema)
         return model.to(self.device).eval()

@@ -1,4 +1,4 @@
-"""Loss functions for detectors: the published one, and a task-aligned one."""
+"""Loss functions for detectors: the published loss, and a task-aligned loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from opencv_squeezedet.training.predictions import Anchors, Predictions, anchors
 
 
 class Targets(NamedTuple):
-    """The objects of a batch, one row each."""
+    """The objects of a batch, a row each."""
 
     picture: Tensor  # (M,) int64, index in the batch
     xyxy: Tensor  # (M, 4) float32, input pixels
@@ -33,7 +33,7 @@ class Losses(NamedTuple):
 
 
 class Assigned(NamedTuple):
-    """The anchors assigned to objects, one pair a row."""
+    """The anchors assigned to objects, a pair a row."""
 
     picture: Tensor  # (P,) int64, index in the batch
     anchor: Tensor  # (P,) int64, index in the order of the blobs
@@ -72,8 +72,8 @@ class AlignedLoss(Loss):
 
     After the task-aligned assignment of TOOD (Feng et al., arXiv:2108.07755): anchors whose centre lies in the object are
     ranked by score^alpha * IoU^beta of their predicted boxes, and the best ``candidates`` of each object are assigned to it.
-    The target of their confidence is that alignment, scaled so that the best one's is its IoU. Objects of all sizes have the
-    same weight, and the confidence learns the order in which average precision ranks detections.
+    The target of their confidence is that alignment, scaled so that that of the best anchor is its IoU. Objects of all sizes
+    have the same weight, and the confidence learns the order in which average precision ranks detections.
     """
 
     class_weights: Tensor | None = None  # (C,), weight of the class loss for objects of each class
@@ -139,7 +139,7 @@ class PublishedLoss(Loss):
     divides by zero for them. The head must be without ``exp_threshold``, because the targets of sizes are logarithms.
     """
 
-    box: float = 5.0  # weights of deltas, of confidence with an object, and of confidence without one
+    box: float = 5.0  # weights of deltas, of confidence with an object, and of confidence without an object
     positive: float = 75.0
     negative: float = 100.0
 
@@ -212,7 +212,7 @@ def _one_object_each(chosen: Tensor, iou: Tensor, picture: Tensor, pictures: int
 
 
 def _overlapped(boxes: Tensor, targets: Targets, which: Tensor) -> Tensor:
-    """Whether each predicted box (N, A) has an IoU above 0.5 with one of the chosen objects, or lies mostly in a region."""
+    """Whether each predicted box (N, A) has an IoU above 0.5 with a chosen object, or lies mostly in a region."""
     covered = boxes.new_zeros(boxes.shape[:2], dtype=torch.bool)
     for row in torch.nonzero(which).flatten().tolist():
         near, truth = boxes[targets.picture[row]], targets.xyxy[row]

@@ -18,13 +18,8 @@ from opencv_squeezedet.training.parallel import BatchNorm, dropout
 class TorchNetwork(nn.Module):
     """Runs a network's layers one after the other.
 
-    Parameters
-    ----------
-    network : Network
-        The description.
-    normalized : collection of str
-        Convolutions that get batch normalisation while they are trained; `weights` folds it into their blobs, so that the
-        description does not change.
+    The convolutions in ``normalized`` get batch normalisation while they are trained; `weights` folds it into their blobs, so
+    that the description does not change.
     """
 
     def __init__(self, network: Network, normalized: Collection[str] = ()) -> None:
@@ -60,12 +55,8 @@ class TorchNetwork(nn.Module):
     def load_weights(self, weights: Mapping[str, Sequence[NDArray[np.float32]]], *, strict: bool = True) -> list[str]:
         """Load a network's blobs, and return the names of the layers that got theirs.
 
-        If ``strict`` is false, a layer whose weights are missing or have another shape keeps its own.
-
-        Raises
-        ------
-        ModelError
-            If ``strict`` is true and a layer's weights are missing or do not fit; the message names the layer.
+        If ``strict`` is false, a layer whose weights are missing or have another shape keeps its own. ModelError if ``strict``
+        is true and a layer's weights are missing or do not fit; the message names the layer.
         """
         if strict:
             self.network.check_weights(weights)
@@ -83,7 +74,7 @@ class TorchNetwork(nn.Module):
 
     def weights(self) -> Weights:
         """Return the blobs of each layer, batch normalisation folded in."""
-        weights = self.network.zero_weights()  # which has the fixed ones
+        weights = self.network.zero_weights()  # with the fixed weights
         return weights | {step.layer.name: self._folded(_key(step.layer.name)) for step in self.network.trained()}
 
     def _folded(self, key: str) -> list[NDArray[np.float32]]:
@@ -110,7 +101,7 @@ class TorchNetwork(nn.Module):
     def init_inputs(self, layers: Collection[str], blob: Tensor) -> None:
         """Scale the named layers' kernels as if each input channel had a mean square of 1, so that quiet channels count.
 
-        Channels that are 0 in this blob, but perhaps not in the next one, are scaled like the layer's average channel.
+        Channels that are 0 in this blob, but perhaps not in the next blob, are scaled like the layer's average channel.
         """
         statistics = [buffer.clone() for buffer in self.buffers()]
         self.train()._run_with(_scale_inputs, [self.filters[_key(name)] for name in layers], blob)  # as in the first step

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from opencv_squeezedet.config import HeadConfig
@@ -87,11 +85,6 @@ def iou_xyxy(a: Tensor, b: Tensor) -> Tensor:
     inside = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
     union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - inside
     return inside / union.clamp(min=1e-7)
-
-
-def pairwise_iou_xyxy(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the IoU of each box (N, 4) with each other (M, 4), as (N, M)."""
-    return iou_xyxy(torch.from_numpy(a)[:, None], torch.from_numpy(b)).numpy()
 
 
 def ciou_loss(predicted: Tensor, truth: Tensor) -> Tensor:

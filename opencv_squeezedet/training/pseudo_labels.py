@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opencv_squeezedet.boxes import iou_xyxy
 from opencv_squeezedet.files import read_whole, real_path, write_whole
 from opencv_squeezedet.preprocess import MOST_SIDE
 from opencv_squeezedet.training.example import Example, read_or_blank
-from opencv_squeezedet.training.predictions import pairwise_iou_xyxy
 from opencv_squeezedet.training.teacher import SelectedClasses, SoftDetections, Teacher
 
 LEAST_SCORE = 0.2  # boxes with a lower score are not kept
@@ -34,7 +34,7 @@ def predict(
 ) -> Iterator[dict[str, Any]]:
     """Run a teacher on pictures, and yield the pseudo-labels of each in the form that `write_pseudo_labels` stores.
 
-    ``labels`` are the classes to keep, by the teacher's names; ValueError if it lacks one of them. ``hints`` maps a prefix of
+    ``labels`` are the classes to keep, by the teacher's names; ValueError if it lacks a class. ``hints`` maps a prefix of
     file names to the class of the main object in these pictures, or to "" to leave the pictures out. ``on_problem`` is called
     with a line about each picture that cannot be read; the picture is left out.
     """
@@ -53,7 +53,7 @@ def predict(
 
 
 def write_pseudo_labels(path: Path, labels: Sequence[str], predicted: Iterable[Mapping[str, Any]]) -> None:
-    """Write pseudo-labels as COCO JSON whose annotations also have ``score`` and ``scores``, one for each category.
+    """Write pseudo-labels as COCO JSON whose annotations also have ``score`` and, for each category, ``scores``.
 
     Paths of pictures below the file's folder are relative to it, so that the folder can be moved.
     """
@@ -135,14 +135,14 @@ class PseudoLabels:
     def distilled(self, example: Example, weight: float = 0.5) -> Example:
         """Return an annotated picture whose objects' classes are mixed with the teacher's, which have the given weight.
 
-        Objects that only the teacher found are ignored: they do not count as background.
+        Objects that only the teacher detected are ignored: they do not count as background.
         """
         if example.path.name not in self.by_name:
             return example
         xyxy, scores = self.by_name[example.path.name][2]
         if not len(xyxy):
             return example
-        iou = pairwise_iou_xyxy(example.xyxy, xyxy)
+        iou = iou_xyxy(example.xyxy, xyxy)
         classes = example.classes
         if len(example.xyxy):
             best = iou.argmax(1)
@@ -176,12 +176,11 @@ class PseudoLabels:
             quality = np.where(hinted & (best > _HINTED), np.minimum(1, 0.5 + best / 2), quality).astype(np.float32)
             kept = (right >= _POSSIBLE) | (quality > 0)
             if hint is not None and not quality.any():
-                continue  # the hinted object was not found, and must not count as background
+                continue  # the hinted object was not detected, and must not count as background
             examples.append(Example(path, xyxy[kept], _normalized(scores[kept]), quality[kept], annotated=False))
         return examples
 
 
 def _normalized(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scores (N, C) as distributions over the classes."""
-    normalized: NDArray[np.float32] = scores / np.maximum(scores.sum(1, keepdims=True), np.float32(1e-6))
-    return normalized
+    return np.asarray(scores / np.maximum(scores.sum(1, keepdims=True), np.float32(1e-6)), np.float32)

@@ -50,13 +50,13 @@ class Recipe:
         The initial weights: a published model by name, a model as for `SqueezeDet`, or a weights file. Default: ``embedded``
         for ``shuffle``, ``pyramid-voc`` for the others.
     start_share : float
-        Weight of the initial weights in the mean with the trained ones that is written at the end, in layers that have both.
-        After fine-tuning a good model the mean is often better than either (Wortsman et al., arXiv:2109.01903).
+        Weight of the initial weights in the mean with the trained weights that is written at the end, in layers that have
+        both. After fine-tuning a good model the mean is often better than either (Wortsman et al., arXiv:2109.01903).
     frozen : sequence of str
         Convolutions, fire modules and stages that keep those weights; names that the network does not have are ignored.
     normalized : {"new", "all"}
         The convolutions that get batch normalisation while they are trained: those without initial weights, or all that are
-        not frozen. The last one never does.
+        not frozen. The last layer never does.
     rare : float
         Exponent of a class's rarity in its weight: with 0 all objects have the same weight, with 1 all classes.
     augmentation : Augmentation
@@ -150,7 +150,7 @@ class Recipe:
     def from_json(cls, text: str, network: str | None = None) -> Recipe:
         """Make the recipe from the result of `to_json`; ValueError or TypeError for anything else.
 
-        ``network`` replaces the network; fields that are missing then have the defaults for that one.
+        ``network`` replaces the network; missing fields then have that network's defaults.
         """
         try:
             fields: Any = json.loads(text)

@@ -11,7 +11,6 @@ from opencv_squeezedet.datasets import Annotated, Dataset
 from opencv_squeezedet.detections import Detections
 from opencv_squeezedet.evaluation.matching import match_classes
 from opencv_squeezedet.extras import needs
-from opencv_squeezedet.preprocess import MOST_SIDE
 from opencv_squeezedet.training.example import Example
 from opencv_squeezedet.training.pseudo_labels import PseudoLabels
 
@@ -49,11 +48,7 @@ def measure_reliability(teacher: PseudoLabels, examples: Iterable[Example], labe
         if example.path.name in teacher.by_name:
             xyxy, scores = teacher.by_name[example.path.name][2]
             detections.append(Detections(xyxy, scores.max(1, initial=0), scores.argmax(1), tuple(labels)))
-            size, class_id, difficult = (
-                (MOST_SIDE, MOST_SIDE),
-                example.classes.argmax(1),
-                example.quality <= 0,
-            )  # no use of size
+            class_id, difficult, size = example.classes.argmax(1), example.quality <= 0, (0, 0)  # the size is not used
             pictures.append(Annotated(example.path, size, example.xyxy, class_id, difficult, example.path.name))
     *classes, pooled = match_classes(Dataset(tuple(labels), tuple(pictures), ()), detections)
     shared = _isotonic(pooled.score, pooled.hit)

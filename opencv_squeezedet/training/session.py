@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +49,7 @@ _CALIBRATED_ON = 1000  # at most this many pictures, whose logits are all in mem
 
 
 class Training:
-    """A training run in a folder; if the folder already holds one, it is resumed.
+    """A training run in a folder; a run that the folder already holds is resumed.
 
     Only one process at a time may train in a folder.
 
@@ -123,7 +124,8 @@ class Training:
         self._lock = lock_folder(folder)
         self._keep_recipe()
         if not from_first((folder / "checkpoint.pt").is_file):
-            blob = _first_blob(stream)
+            first = next(replace(stream, workers=0).batches())
+            blob = torch.cat(gathered([first.blob(stream.mean, torch.device("cpu"))]))
             if recipe.normalized == "all":
                 model.init_batchnorm(self._first, blob)
             new = [step.layer for step in self.network.trained() if step.layer.name not in self._first]
@@ -149,16 +151,14 @@ class Training:
         self._last: tuple[list[Detections], Evaluation] | None = None
 
     def _keep_recipe(self) -> None:
-        path = self.folder / "recipe.json"
-        if (self.folder / "checkpoint.pt").is_file() and path.is_file() and not self._is_recipe(path.read_bytes()):
-            raise ValueError(f"{self.folder} holds a training run with another recipe, see {path.name}: choose another folder")
+        path, kept = self.folder / "recipe.json", None
+        if (self.folder / "checkpoint.pt").is_file() and path.is_file():
+            with suppress(ValueError, TypeError):  # edited by hand
+                kept = replace(Recipe.from_json(path.read_bytes().decode()), pictures=self.recipe.pictures)
+            if kept != self.recipe:
+                problem = f"holds a training run with another recipe, see {path.name}: choose another folder"
+                raise ValueError(f"{self.folder} {problem}")
         write_whole(path, self.recipe.to_json().encode())
-
-    def _is_recipe(self, content: bytes) -> bool:
-        try:
-            return replace(Recipe.from_json(content.decode()), pictures=self.recipe.pictures) == self.recipe
-        except (ValueError, TypeError):  # edited by hand
-            return False
 
     def run(
         self, *, every: int = 20_000, patience: int | None = None, log_every: int = 20, save_seconds: float = 60
@@ -180,8 +180,8 @@ class Training:
         log_every : int
             Steps between rows of the log.
         save_seconds : float
-            Seconds between checkpoints. Another one is written at the end, when this generator is closed, and after Ctrl-C,
-            which takes effect between two steps.
+            Seconds between checkpoints. Another checkpoint is written at the end, when this generator is closed, and after
+            Ctrl-C, which takes effect between two steps.
 
         Raises
         ------
@@ -207,7 +207,7 @@ class Training:
             raise
 
     def seconds_left(self, every: int) -> float | None:
-        """Estimate how long `run` will take, measurements included, from the steps so far or from one timed step.
+        """Estimate how long `run` will take, measurements included, from the steps so far or from a timed step.
 
         None where several processes train.
         """
@@ -256,19 +256,17 @@ class Training:
             raise ValueError(f"none of the {self._pictures} pictures can be read: {next(iter(self._unread))}")
 
     def _progress(self, evaluation: Evaluation | None, layers: Sequence[LayerState]) -> Progress:
-        *losses, gradient = torch.tensor(self.trainer.pending).mean(0)
-        self.trainer.pending.clear()
+        trainer = self.trainer
+        *losses, gradient = torch.tensor(trainer.pending).mean(0)
+        trainer.pending.clear()
         problems = list(self._inference.problems)
-        new = problems[self._reported :]
-        self._reported = len(problems)
-        trainer, losses_now = self.trainer, Losses(*losses)
-        progress = Progress(
-            trainer.seen, self.recipe.pictures, losses_now, evaluation, new, trainer.rate, float(gradient), layers
-        )
-        self.trainer.history.append(log_row(progress, self.trainer.seconds))
-        write_logs(self.folder, self.trainer.history, self.config.labels)
+        new, self._reported = problems[self._reported :], len(problems)
+        rates = trainer.rate, float(gradient)
+        progress = Progress(trainer.seen, self.recipe.pictures, Losses(*losses), evaluation, new, *rates, layers)
+        trainer.history.append(log_row(progress, trainer.seconds))
+        write_logs(self.folder, trainer.history, self.config.labels)
         if layers:
-            write_whole(self.folder / "curves.png", curves_png(self.trainer.history))
+            write_whole(self.folder / "curves.png", curves_png(trainer.history))
             self._log_dead(layers)
         return progress
 
@@ -390,9 +388,3 @@ def _loss(recipe: Recipe, config: HeadConfig, weights: torch.Tensor) -> Loss:
         return PublishedLoss(config)
     options = {name: getattr(recipe, name) for name in ("candidates", "alpha", "beta", "box")}
     return AlignedLoss(config, weights, **options)
-
-
-def _first_blob(stream: BatchStream) -> torch.Tensor:
-    """The first batch of a training, as the network's input."""
-    batch = next(replace(stream, workers=0).batches())
-    return torch.cat(gathered([batch.blob(stream.mean, torch.device("cpu"))]))

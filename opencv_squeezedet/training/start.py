@@ -28,14 +28,8 @@ def network_and_head(recipe: Recipe, labels: Sequence[str], size: tuple[int, int
     """Return the network that a recipe trains for these classes, and its head.
 
     At an input ``size`` other than the recipe's, the anchors are the same in pixels: the network is fully convolutional, so an
-    object of a given size in pixels must have the same deltas at any input size.
-
-    Raises
-    ------
-    ModelError
-        If the input's sides do not suit the network.
-    FileNotFoundError, ModelError, FetchError, ImportError
-        As for `start_anchors`.
+    object of a given size in pixels must have the same deltas at any input size. ModelError if the input's sides do not suit
+    the network. FileNotFoundError, ModelError, FetchError or ImportError as for `start_anchors`.
     """
     anchors = start_anchors(recipe)
     network = TRAINABLE[recipe.network].build(len(labels), len(anchors), recipe.input_size if size is None else size)
@@ -59,13 +53,9 @@ def build_model(
     """Return the network to train, and the weights that its layers start with, by layer: ``start``, or ``recipe.start``.
 
     If the start model has other classes than ``labels``, its last layer is not among them; see `keep_head_rows`. Convolutions
-    without such weights, except the last one, get batch normalisation, so that they learn as fast as the others.
-    With ``recipe.normalized == "all"`` the others get it too; `TorchNetwork.init_batchnorm` makes it neutral at first.
-
-    Raises
-    ------
-    FileNotFoundError, ModelError
-        If the weights cannot be read, or none of them fits a layer.
+    without such weights, except the last layer, get batch normalisation, so that they learn as fast as the others. With
+    ``recipe.normalized == "all"`` the others get it too; `TorchNetwork.init_batchnorm` makes it neutral at first.
+    FileNotFoundError or ModelError if the weights cannot be read, or none of them fits a layer.
     """
     torch.manual_seed(recipe.seed)
     start = start_weights(recipe.start) if start is None else start
@@ -102,7 +92,9 @@ def keep_head_rows(model: TorchNetwork, config: HeadConfig, start: str) -> tuple
     """
     head, channels = _start_head(start), logit_channels(model.network)
     anchors, classes = len(config.anchors), len(config.labels)
-    if head is None or head.delta_order != config.delta_order or not _same_anchors(head, config):
+    if head is None or head.delta_order != config.delta_order or len(head.anchors) != anchors:
+        return ()
+    if not np.allclose(head.anchors, config.anchors, rtol=1e-3):
         return ()
     weights = {_plain_name(name): blobs for name, blobs in start_weights(start).items()}
     blobs = weights.get(_plain_name(channels.layer), ())
@@ -120,10 +112,6 @@ def keep_head_rows(model: TorchNetwork, config: HeadConfig, start: str) -> tuple
             for new_row, old_row in known:
                 parameter[new_row : anchors * classes : classes] = old[old_row : anchors * old_classes : old_classes]
     return tuple(config.labels[i] for i, _ in known)
-
-
-def _same_anchors(head: HeadConfig, config: HeadConfig) -> bool:
-    return len(head.anchors) == len(config.anchors) and np.allclose(head.anchors, config.anchors, rtol=1e-3)
 
 
 def start_anchors(recipe: Recipe) -> Sequence[tuple[float, float]]:
@@ -149,19 +137,15 @@ def start_anchors(recipe: Recipe) -> Sequence[tuple[float, float]]:
 
 
 def _start_head(start: str) -> HeadConfig | None:
-    """The head of a model; None for weights without one."""
+    """The head of a model; None for weights without a head."""
     return None if start.endswith(".npz") else Model.load(start).head
 
 
 def start_weights(start: str) -> Weights:
     """Return the weights of a published model, of a model's files, or of a weights file as for `formats.read_weights`.
 
-    Raises
-    ------
-    FileNotFoundError, ModelError
-        If there is no such file, or it is not one of these.
-    FetchError, ImportError
-        If published weights are not available locally and cannot be fetched.
+    FileNotFoundError or ModelError if there is no such file, or it is not one of these. FetchError or ImportError if published
+    weights are not available locally and cannot be fetched.
     """
     return read_weights(start) if start.endswith((".npz", ".caffemodel", ".net")) else Model.load(start).weights
 

@@ -1,4 +1,4 @@
-"""Teachers: detectors whose detections a smaller network learns from, one alone or several fused."""
+"""Teachers: detectors whose detections a smaller network learns from, alone or fused."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from opencv_squeezedet.boxes import iou_xyxy
 from opencv_squeezedet.extras import needs
 from opencv_squeezedet.postprocess import nms
 from opencv_squeezedet.preprocess import Picture
-from opencv_squeezedet.training.predictions import pairwise_iou_xyxy
 
 MOST_BOXES = 100  # per picture
 _NMS_THRESHOLD = 0.6
@@ -42,7 +42,7 @@ class Teacher(Protocol):
 
 
 class SelectedClasses:
-    """A teacher with some of its classes, by its names, and with NMS; ValueError if it lacks one of them."""
+    """A teacher with some of its classes, by its names, and with NMS; ValueError if it lacks a class."""
 
     def __init__(self, teacher: Teacher, labels: Sequence[str]) -> None:
         if unknown := [label for label in labels if label not in teacher.labels]:
@@ -142,7 +142,7 @@ def _merge_classes(
     xyxy: NDArray[np.float32], score: NDArray[np.float64], class_id: NDArray[np.int64], classes: int
 ) -> SoftDetections:
     """Merge boxes of different classes that are one object, the highest score first."""
-    iou = pairwise_iou_xyxy(xyxy, xyxy)
+    iou = iou_xyxy(xyxy, xyxy)
     kept: list[int] = []
     scores: list[NDArray[np.float32]] = []
     for i in np.argsort(-score, kind="stable").tolist():

@@ -22,7 +22,7 @@ from shared import DATA, needs
 import opencv_squeezedet as sd
 from opencv_squeezedet.datasets import Annotated, Dataset, Problem, load_dataset
 from opencv_squeezedet.datasets.names import VOC_NAMES_OF_COCO
-from opencv_squeezedet.datasets.raw import picture_size
+from opencv_squeezedet.datasets.raw import read_header
 from opencv_squeezedet.pictures import read_picture
 
 pytest.importorskip("PIL", reason="the sizes of YOLO's pictures are read with Pillow, of the eval extra")
@@ -274,7 +274,7 @@ def test_a_png_on_its_side_counts_as_it_is_read(tmp_path: Path, behind: bool) ->
     path = tmp_path / "a.png"
     path.write_bytes(content[:place] + chunk + content[place:])
     image = read_picture(path)
-    assert picture_size(path) == (image.shape[1], image.shape[0])
+    assert read_header(path)[0] == (image.shape[1], image.shape[0])
 
 
 def test_labels_choose_and_order(tmp_path: Path) -> None:

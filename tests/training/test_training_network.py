@@ -47,7 +47,6 @@ from opencv_squeezedet.training.predictions import (  # noqa: E402
     decode_xyxy,
     iou_xyxy,
     logit_channels,
-    pairwise_iou_xyxy,
     predictions,
 )
 from opencv_squeezedet.training.start import (  # noqa: E402
@@ -350,7 +349,6 @@ def test_iou() -> None:
     expected = reference.iou(np.concatenate([boxes, others]))[:200, 200:]
     assert (expected.diagonal() > 0).sum() > 50
     np.testing.assert_allclose(iou_xyxy(torch.from_numpy(boxes), torch.from_numpy(others)), expected.diagonal(), atol=1e-9)
-    np.testing.assert_allclose(pairwise_iou_xyxy(boxes, others), expected, atol=1e-9)
     assert iou_xyxy(torch.zeros(4), torch.zeros(4)) == 0
 
 

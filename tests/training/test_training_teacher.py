@@ -23,6 +23,7 @@ torch = pytest.importorskip("torch", reason="the extra [train] brings torch")
 
 from training_cases import squares  # noqa: E402
 
+from opencv_squeezedet.boxes import iou_xyxy  # noqa: E402
 from opencv_squeezedet.pictures import read_picture  # noqa: E402
 from opencv_squeezedet.training import (  # noqa: E402
     CocoDetector,
@@ -35,7 +36,6 @@ from opencv_squeezedet.training import (  # noqa: E402
 )
 from opencv_squeezedet.training.example import Example  # noqa: E402
 from opencv_squeezedet.training.load_teacher import DetectorTeacher  # noqa: E402
-from opencv_squeezedet.training.predictions import pairwise_iou_xyxy  # noqa: E402
 from opencv_squeezedet.training.reliability import Reliability, measure_reliability  # noqa: E402
 from opencv_squeezedet.training.teacher import SelectedClasses  # noqa: E402
 from opencv_squeezedet.training.training_set import examples_of  # noqa: E402
@@ -364,7 +364,7 @@ def test_each_sees_the_cat(kind: str) -> None:
     ours = sd.SqueezeDet().detect(photo)[0]
     xyxy, scores = teacher(photo)
     best = xyxy[scores.max(1).argmax()]
-    assert pairwise_iou_xyxy(best[None], np.array([ours.xyxy], np.float32))[0, 0] > 0.6
+    assert iou_xyxy(best[None], np.array([ours.xyxy], np.float32))[0, 0] > 0.6
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -395,7 +395,7 @@ def test_pseudo_labels_of_real_teachers() -> None:
         path, _, (xyxy, scores) = kept[name]
         ours = ensemble(read_picture(path))
         sure = scores.max(1, initial=0) > 0.2
-        iou = pairwise_iou_xyxy(xyxy[sure], ours.xyxy) if len(ours.xyxy) else np.zeros((sure.sum(), 1), np.float32)
+        iou = iou_xyxy(xyxy[sure], ours.xyxy) if len(ours.xyxy) else np.zeros((sure.sum(), 1), np.float32)
         for overlaps, expected in zip(iou, scores[sure], strict=True):
             nearest = overlaps.argmax()
             same.append(overlaps[nearest] > 0.9 and ours.scores[nearest].argmax() == expected.argmax())

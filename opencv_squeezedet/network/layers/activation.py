@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from opencv_squeezedet.network.layers.base import SameShape, shortest
+from opencv_squeezedet.network.layers.base import SameShape
 from opencv_squeezedet.network.layers.interfaces import (
     CaffeParameter,
     OnnxNode,
@@ -26,7 +26,7 @@ __all__ = ["Dropout", "PReLU", "ReLU", "Sigmoid", "Softmax"]
 _RATIO_AS_INPUT = 12
 """The opset from which on Dropout's ratio is an input."""
 _SOFTMAX_OF_ONE_AXIS = 13
-"""The opset before which Softmax takes all axes from the given one on as one."""
+"""The opset before which Softmax takes all axes from ``axis`` on as a single axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,19 +37,13 @@ class ReLU(SameShape):
 
     in_place = True
     caffe = CaffeParameter("123 relu_param ReLUParameter", "1 negative_slope float; 2 engine Engine", v1=30)
+    caffe_fields: ClassVar = {"slope": "negative_slope"}
     onnx: ClassVar = {"Relu": OnnxOperator(), "LeakyRelu": OnnxOperator("alpha")}
 
-    @classmethod
-    def read_caffe(cls, param: Any) -> Options:
-        """Return the slope."""
-        return {"slope": shortest(param.negative_slope)}
-
     def write_caffe(self) -> Options:
-        """Return the slope, unless it is 0."""
-        return {"negative_slope": self.slope} if self.slope else {}
+        return super().write_caffe() if self.slope else {}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Relu or LeakyRelu."""
         if self.slope:
             writer.node("LeakyRelu", writer.bottoms, alpha=self.slope)
         else:
@@ -57,11 +51,9 @@ class ReLU(SameShape):
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> ReLU:
-        """Read Relu or LeakyRelu."""
         return cls(**node.blobs(), slope=node.number("alpha", 0.01) if node.op == "LeakyRelu" else 0.0)
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return the rectified blob, in the bottom's memory if the layer works in place."""
         from torch.nn import functional
 
         in_place = self.tops == self.bottoms
@@ -81,34 +73,25 @@ class PReLU(SameShape):
 
     in_place = True
     caffe = CaffeParameter("131 prelu_param PReLUParameter", "1 filler FillerParameter; 2 channel_shared bool")
+    caffe_fields: ClassVar = {"shared": "channel_shared"}
     onnx: ClassVar = {"PRelu": OnnxOperator()}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the bottom's shape."""
         self._has_axis(1, bottoms[0])
         return [bottoms[0]]
 
     def weight_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return (C,), or (1,) if the slope is shared."""
         return [(1,) if self.shared else (bottoms[0][1],)]
 
-    @classmethod
-    def read_caffe(cls, param: Any) -> Options:
-        """Return whether the slope is shared."""
-        return {"shared": param.channel_shared}
-
     def write_caffe(self) -> Options:
-        """Return that the slope is shared, if it is."""
-        return {"channel_shared": True} if self.shared else {}
+        return super().write_caffe() if self.shared else {}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write PRelu, whose slopes are (C, 1, 1)."""
         slopes = self.weight_shapes(bottoms)[0] + (1,) * (len(bottoms[0]) - 2)
         writer.node("PRelu", [*writer.bottoms, writer.weight(0, slopes)])
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> PReLU:
-        """Read PRelu with one slope, or one for each channel."""
         shape, slopes = node.shape, node.constant_floats(1)
         shared = slopes.size == 1 and shape[1:2] != (1,)
         axes = (1,) * (len(shape) - slopes.ndim) + slopes.shape
@@ -118,13 +101,11 @@ class PReLU(SameShape):
         return cls(**node.blobs(constants=1), shared=shared)
 
     def torch_module(self, bottoms: Sequence[Shape]) -> nn.PReLU:
-        """Return a PReLU."""
         from torch import nn
 
         return nn.PReLU(self.weight_shapes(bottoms)[0][0])
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return the rectified blob."""
         return (run.module(bottoms[0]),)
 
 
@@ -137,19 +118,13 @@ class Dropout(SameShape):
 
     in_place = True
     caffe = CaffeParameter("108 dropout_param DropoutParameter", "1 dropout_ratio float=0.5; 2 scale_train bool=true", v1=12)
+    caffe_fields: ClassVar = {"ratio": "dropout_ratio", "scale": "scale_train"}
     onnx: ClassVar = {"Dropout": OnnxOperator("ratio seed", optional=1, more_outputs=True)}
 
-    @classmethod
-    def read_caffe(cls, param: Any) -> Options:
-        """Return all fields."""
-        return {"ratio": shortest(param.dropout_ratio), "scale": param.scale_train}
-
     def write_caffe(self) -> Options:
-        """Return the ratio, and that it scales later."""
-        return {"dropout_ratio": self.ratio} | ({} if self.scale else {"scale_train": False})
+        return {"dropout_ratio": self.ratio} if self.scale else super().write_caffe()
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Dropout, or Mul."""
         if not self.scale:
             self._chain(writer, ("Mul", 1 - self.ratio, 1.0))
         elif writer.opset < _RATIO_AS_INPUT:
@@ -164,7 +139,6 @@ class Dropout(SameShape):
         return cls(**node.blobs(constants=2), ratio=node.number("ratio", 0.5))
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return the blob after dropout."""
         if not self.scale:
             raise self.error("it cannot be trained without scale_train")
         return (run.dropout(bottoms[0], self.ratio),)
@@ -178,11 +152,9 @@ class Sigmoid(SameShape):
     onnx: ClassVar = {"Sigmoid": OnnxOperator()}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Sigmoid."""
         writer.node("Sigmoid", writer.bottoms)
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return the sigmoid of each value."""
         return (bottoms[0].sigmoid(),)
 
 
@@ -193,32 +165,17 @@ class Softmax(SameShape):
     axis: int = 1
 
     caffe = CaffeParameter("125 softmax_param SoftmaxParameter", "1 engine Engine; 2 axis int32=1", v1=39)
+    caffe_fields: ClassVar = {"axis": "axis"}
     onnx: ClassVar = {"Softmax": OnnxOperator("axis")}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the bottom's shape."""
         self._has_axis(self.axis, bottoms[0])
         return [bottoms[0]]
 
-    def keeps_batch(self, rank: int) -> bool:
-        """Whether it is over another axis."""
-        return self.axis % rank != 0
-
-    @classmethod
-    def read_caffe(cls, param: Any) -> Options:
-        """Return the axis."""
-        return {"axis": param.axis}
-
-    def write_caffe(self) -> Options:
-        """Return the axis."""
-        return {"axis": self.axis}
-
     def least_opset(self, bottoms: Sequence[Shape]) -> int:
-        """Return 13 if earlier ones would take more axes."""
         return _SOFTMAX_OF_ONE_AXIS if math.prod(bottoms[0][self.axis % len(bottoms[0]) + 1 :]) != 1 else 11
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Softmax; ModelError if the opset has another."""
         shape = bottoms[0]
         if writer.opset < self.least_opset(bottoms):
             raise self.error(f"before opset 13, ONNX has no Softmax over an axis, {self.axis}, that others follow in {shape}")
@@ -226,13 +183,11 @@ class Softmax(SameShape):
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> Softmax:
-        """Read Softmax over one axis."""
-        one = node.opset >= _SOFTMAX_OF_ONE_AXIS
-        axis = node.axis(-1 if one else 1)
-        if not one and any(length != 1 for length in node.shape[axis + 1 :]):
+        of_one_axis = node.opset >= _SOFTMAX_OF_ONE_AXIS
+        axis = node.axis(-1 if of_one_axis else 1)
+        if not of_one_axis and any(length != 1 for length in node.shape[axis + 1 :]):
             raise node.error(f"before opset 13 it takes all axes from {axis} on as one, of {node.shape}")
         return cls(**node.blobs(), axis=axis)
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return the softmax over the axis."""
         return (bottoms[0].softmax(self.axis),)

@@ -1,4 +1,4 @@
-"""What every layer has: its shape rule, weights and costs; Caffe's options, ONNX, and torch."""
+"""The base of all layers: shape rule, weights and costs; Caffe's options, ONNX, and torch."""
 
 from __future__ import annotations
 
@@ -83,13 +83,18 @@ class Layer(ABC):
         return self.macs(bottoms, tops)
 
     def keeps_batch(self, rank: int) -> bool:
-        """Whether the first axis of its bottom, which has ``rank`` axes, stays the batch's, of any length."""
-        return True
+        """Whether the first axis of its bottom, which has ``rank`` axes, stays the batch's, of any length.
+
+        By default all layers do so, except those whose option ``axis`` is that axis.
+        """
+        return bool(getattr(self, "axis", 1) % rank)
 
     # ---- Caffe ---------------------------------------------------------------------------------------------------------
 
     caffe: ClassVar[CaffeParameter | None] = None
     """The message of its options, if it has any."""
+    caffe_fields: ClassVar[Mapping[str, str]] = {}
+    """The message's fields by the fields of this class that hold their values, unless others are read and written."""
     caffe_type: ClassVar[str | None] = None
     """The type that Caffe's files call it, if that is another layer's, whose `from_caffe` then reads it."""
 
@@ -102,11 +107,15 @@ class Layer(ABC):
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
         """Return the fields of this class from the message of its options; OptionError as `from_caffe`."""
-        return {}
+        values = {name: getattr(param, field) for name, field in cls.caffe_fields.items()}
+        return {
+            name: shortest(value) if isinstance(value, float) else tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
 
     def write_caffe(self) -> Options:
         """Return the message of its options, by field; fields of default value may be left out."""
-        return {}
+        return {field: getattr(self, name) for name, field in self.caffe_fields.items()}
 
     # ---- ONNX ----------------------------------------------------------------------------------------------------------
 
@@ -125,7 +134,7 @@ class Layer(ABC):
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> Layer:
-        """Return the layer that a node of one of its operators is."""
+        """Return the layer of a node, whose operator is in `onnx`."""
         return cls(**node.blobs())
 
     @classmethod
@@ -176,7 +185,7 @@ class Layer(ABC):
     # ---- ONNX's nodes --------------------------------------------------------------------------------------------------
 
     def _chain(self, writer: OnnxWriter, *steps: tuple[str, float | None, float]) -> None:
-        """Write operators one after another, each with its constant; one whose constant is the last number is left out."""
+        """Write operators in a chain, each with its constant; an operator whose constant is the last number is left out."""
         value, left = writer.bottoms, [step for step in steps if step[1] != step[2]] or [("Identity", None, 0.0)]
         for op, constant, _ in left:
             part = op.lower()

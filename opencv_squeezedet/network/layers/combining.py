@@ -45,7 +45,6 @@ class Concat(Layer):
     onnx: ClassVar = {"Concat": OnnxOperator("axis")}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the bottoms' shape with the lengths along the axis summed."""
         first = bottoms[0]
         axis = self._axis(self.axis, first)
         rest = [shape[:axis] + shape[axis + 1 :] for shape in bottoms]
@@ -54,30 +53,21 @@ class Concat(Layer):
         total = sum(shape[axis] for shape in bottoms)
         return [(*first[:axis], total, *first[axis + 1 :])]
 
-    def keeps_batch(self, rank: int) -> bool:
-        """Whether it is along another axis."""
-        return self.axis % rank != 0
-
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
-        """Return the axis."""
         return {"axis": _axis(param, "concat_dim")}
 
     def write_caffe(self) -> Options:
-        """Return the axis, unless it is 1."""
         return {"axis": self.axis} if self.axis != 1 else {}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Concat."""
         writer.node("Concat", writer.bottoms, axis=self.axis % len(bottoms[0]))
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> Concat:
-        """Read Concat."""
         return cls(**node.blobs(most=len(node.inputs)), axis=node.axis(1))
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return the concatenated blobs."""
         import torch
 
         return (torch.cat(bottoms, self.axis),)
@@ -94,10 +84,10 @@ class Slice(Layer):
     caffe = CaffeParameter(
         "126 slice_param SliceParameter", "1 slice_dim uint32; 2 slice_point uint32*; 3 axis int32=1", v1=31
     )
+    caffe_fields: ClassVar = {"points": "slice_point", "axis": "axis"}
     onnx: ClassVar = {"Split": OnnxOperator("axis split num_outputs", optional=1, outputs=_MOST_PARTS)}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the shape of each part."""
         shape, count = bottoms[0], len(self.tops)
         axis = self._axis(self.axis, shape)
         if not self.points and shape[axis] % count:
@@ -110,21 +100,11 @@ class Slice(Layer):
             raise self.error(f"slice points {self.points} do not fit axis {self.axis} of a bottom of {shape}")
         return [(*shape[:axis], length, *shape[axis + 1 :]) for length in lengths]
 
-    def keeps_batch(self, rank: int) -> bool:
-        """Whether it is along another axis."""
-        return self.axis % rank != 0
-
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
-        """Return the points and the axis."""
-        return {"points": tuple(param.slice_point), "axis": _axis(param, "slice_dim")}
-
-    def write_caffe(self) -> Options:
-        """Return the points and the axis."""
-        return {"slice_point": self.points, "axis": self.axis}
+        return super().read_caffe(param) | {"axis": _axis(param, "slice_dim")}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Split."""
         axis = self.axis % len(bottoms[0])
         lengths = [top[axis] for top in tops]
         if writer.opset < _LENGTHS_AS_INPUT:
@@ -149,7 +129,6 @@ class Slice(Layer):
         return cls(**{**blobs, "tops": tuple(node.outputs)}, points=points, axis=axis)
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return the parts."""
         import torch
 
         return torch.tensor_split(bottoms[0], self.points or len(self.tops), dim=self.axis)
@@ -172,7 +151,7 @@ class Eltwise(Layer):
     onnx: ClassVar = {"Add": OnnxOperator(), "Sum": OnnxOperator()}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the bottoms' shape; one of a single row or column is repeated."""
+        """Return the bottoms' shape; a single row or column is repeated."""
         if len(bottoms) < 2 or len(self.coefficients) not in (0, len(bottoms)):
             raise self.error(f"two bottoms or more, and no coeff or one for each, were expected, got {len(bottoms)}")
         top = tuple(map(max, zip(*bottoms, strict=False)))
@@ -184,19 +163,16 @@ class Eltwise(Layer):
 
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
-        """Return all fields."""
         coefficients = tuple(map(shortest, param.coeff)) if any(value != 1 for value in param.coeff) else ()
         if coefficients and param.operation != _SUM:
             raise OptionError("only a SUM can have coeff")
         return {"operation": _OPERATIONS[param.operation], "coefficients": coefficients}
 
     def write_caffe(self) -> Options:
-        """Return the fields that do not have their default."""
         operation: Options = {} if self.operation == "sum" else {"operation": _OPERATIONS.index(self.operation)}
         return operation | ({"coeff": self.coefficients} if self.coefficients else {})
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Sum, Max, or Mul for each two."""
         values = list(writer.bottoms)
         for i, factor in enumerate(self.coefficients):
             if factor != 1:
@@ -211,7 +187,6 @@ class Eltwise(Layer):
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> Eltwise:
-        """Read Add or Sum of blobs of one shape."""
         if len(node.inputs) < 2:
             raise node.error("two inputs or more were expected")
         blobs = node.blobs(most=len(node.inputs))
@@ -220,7 +195,6 @@ class Eltwise(Layer):
         return cls(**blobs)
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return the sum."""
         if self.operation != "sum" or self.coefficients:
             raise self.error("only a plain SUM can be trained")
         return (sum(bottoms[1:], bottoms[0]),)
@@ -236,14 +210,12 @@ class Axpy(Layer):
     arity = (3, 1)
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the second bottom's shape."""
         factor, x, y = bottoms
         if x != y or factor not in (x[:2], (*x[:2], 1, 1)):
             raise self.error(f"factors of (N, C, 1, 1) and two bottoms of one shape were expected, got {factor}, {x}, {y}")
         return [self._four_axes(x)]
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Mul and Add."""
         factor, x, y = writer.bottoms
         if len(bottoms[0]) == 2:
             factor = writer.node("Reshape", [factor, writer.constant(f"{self.name}.shape", [0, 0, 1, 1])], part="factor")
@@ -254,7 +226,7 @@ class Axpy(Layer):
 class Crop(Layer):
     """Caffe's Crop: the first bottom with the second's lengths from an axis on.
 
-    It begins at 0, at one offset, or at one for each axis.
+    It begins at 0, at one offset, or at an offset for each axis.
     """
 
     axis: int = 2
@@ -262,9 +234,9 @@ class Crop(Layer):
 
     arity = (2, 1)
     caffe = CaffeParameter("144 crop_param CropParameter", "1 axis int32=2; 2 offset uint32*")
+    caffe_fields: ClassVar = {"axis": "axis", "offsets": "offset"}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the first bottom's shape up to the axis, and the second's from there on."""
         shape, like = bottoms
         axis = self._axis(self.axis, shape)
         if len(like) != len(shape) or len(self.offsets) not in (0, 1, len(shape) - axis):
@@ -278,19 +250,6 @@ class Crop(Layer):
     def _starts(self, shape: Shape) -> list[int]:
         count = len(shape) - self.axis % len(shape)
         return list(self.offsets or (0,)) * (1 if len(self.offsets) > 1 else count)
-
-    @classmethod
-    def read_caffe(cls, param: Any) -> Options:
-        """Return all fields."""
-        return {"axis": param.axis, "offsets": tuple(param.offset)}
-
-    def write_caffe(self) -> Options:
-        """Return all fields."""
-        return {"axis": self.axis, "offset": self.offsets}
-
-    def keeps_batch(self, rank: int) -> bool:
-        """Whether it begins at a later axis."""
-        return self.axis % rank != 0
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
         """Write Slice, or OpenCV's Crop, which follows the size of the input."""
@@ -311,11 +270,9 @@ class Split(Layer):
     arity = (1, 0)
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the bottom's shape for each top."""
         return [bottoms[0]] * len(self.tops)
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Identity for each top."""
         for top in range(len(tops)):
             writer.node("Identity", writer.bottoms, top=top)
 
@@ -327,13 +284,11 @@ class Silence(Layer):
     arity = (0, -1)
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the bottoms' shapes, for as many tops as there are."""
         if len(self.tops) > len(bottoms):
             raise self.error(f"at most {len(bottoms)} tops were expected, got {len(self.tops)}")
         return list(bottoms[: len(self.tops)])
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Identity for each top."""
         for top in range(len(tops)):
             writer.node("Identity", [writer.bottoms[top]], top=top)
 

@@ -54,7 +54,6 @@ class _Filter(Layer):
     caffe = _PARAMETER
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return (N, outputs, H', W')."""
         if len(self.tops) != len(bottoms) or any(shape[1:2] != bottoms[0][1:2] for shape in bottoms):
             raise self.error(
                 f"{len(bottoms)} tops, and bottoms of the same channels, were expected, got {len(self.tops)} and {bottoms}"
@@ -82,7 +81,6 @@ class _Filter(Layer):
 
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
-        """Return all fields."""
         if param.axis != 1:
             raise OptionError(f"channels on axis 1 were expected, got axis {param.axis}")
         if not param.num_output or not param.group:
@@ -98,7 +96,6 @@ class _Filter(Layer):
         }
 
     def write_caffe(self) -> Options:
-        """Return all fields that do not have their default."""
         options: Options = {"num_output": self.outputs}
         if not self.bias:
             options["bias_term"] = False
@@ -184,11 +181,9 @@ class Convolution(_Filter):
         return self._with_bias((self.outputs, bottoms[0][1] // self.groups, *self.kernel))
 
     def macs(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
-        """Return kernel size times output values."""
         return sum(map(math.prod, tops)) * bottoms[0][1] // self.groups * math.prod(self.kernel)
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Conv, after a Pad where OpenCV needs one."""
         window, inputs = self._onnx_window(), writer.bottoms
         if self.kernel == self.stride == (1, 1) and any(self.pad):
             # OpenCV 5.0 leaves the border of such a convolution's output to chance; zeros put around its input do the same
@@ -202,13 +197,11 @@ class Convolution(_Filter):
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> Convolution:
-        """Read Conv, with the Pad before it."""
         pads, around = node.pads(), node.take_pad()
         shape, options = cls._read_onnx(node)
         return cls(**options, outputs=shape[0], pad=(pads[0] + around[0], pads[1] + around[1]))
 
     def torch_module(self, bottoms: Sequence[Shape]) -> nn.Conv2d:
-        """Return a Conv2d."""
         from torch import nn
 
         return nn.Conv2d(bottoms[0][1], self.outputs, **self._torch_options())
@@ -230,7 +223,6 @@ class ConvolutionDepthwise(Convolution):
 
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
-        """Return all fields; the groups are the outputs."""
         options = super().read_caffe(param)
         return options if param.has("group") else options | {"groups": options["outputs"]}
 
@@ -242,7 +234,6 @@ class Deconvolution(_Filter):
     onnx: ClassVar = {"ConvTranspose": OnnxOperator(f"{ONNX_WINDOW} group output_padding output_shape", optional=2)}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return (N, outputs, H', W')."""
         tops = super().top_shapes(bottoms)
         columns = max(math.prod(bottom[2:]) for bottom in bottoms) * self.outputs * math.prod(self.kernel)
         if columns > MOST_BLOB:
@@ -258,7 +249,6 @@ class Deconvolution(_Filter):
         return self._with_bias((bottoms[0][1], self.outputs // self.groups, *self.kernel))
 
     def macs(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
-        """Return kernel size times input values."""
         return sum(map(math.prod, bottoms)) * self.outputs // self.groups * math.prod(self.kernel)
 
     def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
@@ -279,21 +269,18 @@ class Deconvolution(_Filter):
         return upsample if ones and rates == [0] and layer == upsample.as_deconvolution() else layer
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write ConvTranspose."""
         weights = writer.weights()
         for i, value in enumerate(writer.bottoms):
             writer.node("ConvTranspose", [value, *weights], top=i, **self._onnx_window())
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> Deconvolution:
-        """Read ConvTranspose."""
         if any(node.integers("output_padding", ())) or node.has("output_shape"):
             raise node.error("neither output_padding nor output_shape was expected")
         shape, options = cls._read_onnx(node)
         return cls(**options, outputs=shape[1] * options["groups"], pad=node.pads())
 
     def torch_module(self, bottoms: Sequence[Shape]) -> nn.ConvTranspose2d:
-        """Return a ConvTranspose2d."""
         from torch import nn
 
         return nn.ConvTranspose2d(bottoms[0][1], self.outputs, **self._torch_options())
@@ -320,7 +307,7 @@ class Deconvolution(_Filter):
 class InnerProduct(Layer):
     """Caffe's InnerProduct: a matrix times the values of the axes from ``axis`` on.
 
-    OpenCV 4 takes a ``transposed`` matrix for one that is not.
+    OpenCV 4 ignores ``transposed``.
     """
 
     outputs: int
@@ -334,35 +321,26 @@ class InnerProduct(Layer):
         5 axis int32=1; 6 transpose bool""",
         v1=17,
     )
+    caffe_fields: ClassVar = {"outputs": "num_output", "bias": "bias_term", "axis": "axis"}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the lengths up to the axis, and the outputs."""
         return [(*bottoms[0][: self._axis(self.axis, bottoms[0])], self.outputs)]
 
     def weight_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return (outputs, values) and (outputs,)."""
         shape = self.outputs, math.prod(bottoms[0][self.axis % len(bottoms[0]) :])
         return [shape[::-1] if self.transposed else shape, *[(self.outputs,)] * self.bias]
 
     def macs(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
-        """Return bottom values times outputs."""
         return math.prod(bottoms[0]) * self.outputs
-
-    def keeps_batch(self, rank: int) -> bool:
-        """Whether it is of later axes."""
-        return self.axis % rank != 0
 
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
-        """Return all fields."""
         if not param.num_output:
             raise OptionError("num_output must be at least 1")
-        return {"outputs": param.num_output, "axis": param.axis, "bias": param.bias_term, "transposed": param.transpose}
+        return super().read_caffe(param) | {"transposed": param.transpose}
 
     def write_caffe(self) -> Options:
-        """Return all fields."""
-        options: Options = {"num_output": self.outputs, "bias_term": self.bias, "axis": self.axis}
-        return options | ({"transpose": True} if self.transposed else {})
+        return super().write_caffe() | ({"transpose": True} if self.transposed else {})
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
         """Write Gemm, between Flatten and Reshape where there are more axes."""
@@ -392,7 +370,6 @@ class Upsample(Layer):
     onnx: ClassVar = {"Resize": OnnxOperator("coordinate_transformation_mode mode nearest_mode cubic_coeff_a", optional=1)}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return (N, C, factor * H, factor * W)."""
         n, channels, height, width = self._four_axes(bottoms[0])
         self._not_too_long(self.factor)
         if channels != self.channels:
@@ -400,7 +377,6 @@ class Upsample(Layer):
         return [(n, channels, height * self.factor, width * self.factor)]
 
     def weight_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return (C, 1, factor, factor), the kernel of ones."""
         return [(self.channels, 1, self.factor, self.factor)]
 
     def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
@@ -422,11 +398,9 @@ class Upsample(Layer):
         )
 
     def write_caffe(self) -> Options:
-        """Return the Deconvolution's fields and the kernel's filler."""
         return self.as_deconvolution().write_caffe() | {"weight_filler": {"type": "constant", "value": 1.0}}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Resize, which needs no weights."""
         region = writer.constant(f"{self.name}.roi", np.array([]))  # before opset 13 its name must not be empty
         scales = writer.constant(f"{self.name}.scales", [1.0, 1.0, float(self.factor), float(self.factor)])
         how: Options = {"coordinate_transformation_mode": "asymmetric", "mode": "nearest", "nearest_mode": "floor"}
@@ -452,7 +426,6 @@ class Upsample(Layer):
         return layer
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return the blob with each row and column repeated."""
         from torch.nn import functional
 
         return (functional.interpolate(bottoms[0], scale_factor=self.factor, mode="nearest"),)

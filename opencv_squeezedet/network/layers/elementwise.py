@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from opencv_squeezedet.network.layers.base import SameShape, shortest
-from opencv_squeezedet.network.layers.interfaces import CaffeParameter, OnnxWriter, Options, Shape
+from opencv_squeezedet.network.layers.base import SameShape
+from opencv_squeezedet.network.layers.interfaces import CaffeParameter, OnnxWriter, Shape
 
 __all__ = ["BNLL", "ELU", "AbsVal", "Exp", "Log", "Mish", "Power", "ReLU6", "Sqrt", "Swish", "TanH"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Function(SameShape):
-    """A function that is one of ONNX's operators."""
+    """A function for which ONNX has an operator."""
 
     operator: ClassVar[str]
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write the operator."""
         writer.node(self.operator, writer.bottoms)
 
 
@@ -69,18 +68,9 @@ class ELU(SameShape):
     alpha: float = 1.0
 
     caffe = CaffeParameter("140 elu_param ELUParameter", "1 alpha float=1")
-
-    @classmethod
-    def read_caffe(cls, param: Any) -> Options:
-        """Return alpha."""
-        return {"alpha": shortest(param.alpha)}
-
-    def write_caffe(self) -> Options:
-        """Return alpha."""
-        return {"alpha": self.alpha}
+    caffe_fields: ClassVar = {"alpha": "alpha"}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Elu."""
         writer.node("Elu", writer.bottoms, alpha=self.alpha)
 
 
@@ -92,18 +82,9 @@ class ReLU6(SameShape):
     most: float = 6.0
 
     caffe = CaffeParameter("167 relu6_param ReLU6Parameter", "1 min_value float=0; 2 max_value float=6")
-
-    @classmethod
-    def read_caffe(cls, param: Any) -> Options:
-        """Return the bounds."""
-        return {"least": shortest(param.min_value), "most": shortest(param.max_value)}
-
-    def write_caffe(self) -> Options:
-        """Return the bounds."""
-        return {"min_value": self.least, "max_value": self.most}
+    caffe_fields: ClassVar = {"least": "min_value", "most": "max_value"}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Clip."""
         bounds = [writer.constant(f"{self.name}.{part}", value) for part, value in (("min", self.least), ("max", self.most))]
         writer.node("Clip", [*writer.bottoms, *bounds])
 
@@ -113,7 +94,6 @@ class Swish(SameShape):
     """x * sigmoid(x)."""
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Sigmoid and Mul."""
         writer.node("Mul", [*writer.bottoms, writer.node("Sigmoid", writer.bottoms, part="sigmoid")])
 
 
@@ -122,7 +102,6 @@ class Mish(SameShape):
     """x * tanh(log(1 + exp(x)))."""
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Softplus, Tanh and Mul."""
         value = writer.node("Tanh", [writer.node("Softplus", writer.bottoms, part="softplus")], part="tanh")
         writer.node("Mul", [*writer.bottoms, value])
 
@@ -136,18 +115,9 @@ class Power(SameShape):
     shift: float = 0.0
 
     caffe = CaffeParameter("122 power_param PowerParameter", "1 power float=1; 2 scale float=1; 3 shift float=0", v1=21)
-
-    @classmethod
-    def read_caffe(cls, param: Any) -> Options:
-        """Return all fields."""
-        return {name: shortest(getattr(param, name)) for name in ("power", "scale", "shift")}
-
-    def write_caffe(self) -> Options:
-        """Return all fields."""
-        return {"power": self.power, "scale": self.scale, "shift": self.shift}
+    caffe_fields: ClassVar = {"power": "power", "scale": "scale", "shift": "shift"}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write those of Mul, Add and Pow that change the value."""
         self._chain(writer, ("Mul", self.scale, 1.0), ("Add", self.shift, 0.0), ("Pow", self.power, 1.0))
 
 
@@ -160,23 +130,13 @@ class Exp(SameShape):
     shift: float = 0.0
 
     caffe = CaffeParameter("111 exp_param ExpParameter", "1 base float=-1; 2 scale float=1; 3 shift float=0", v1=41)
-
-    @classmethod
-    def read_caffe(cls, param: Any) -> Options:
-        """Return all fields."""
-        return {name: shortest(getattr(param, name)) for name in ("base", "scale", "shift")}
-
-    def write_caffe(self) -> Options:
-        """Return all fields."""
-        return {"base": self.base, "scale": self.scale, "shift": self.shift}
+    caffe_fields: ClassVar = {"base": "base", "scale": "scale", "shift": "shift"}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the bottom's shape."""
         if self.base != -1 and self.base <= 0:
             raise self.error(f"a base above 0, or -1 for e, was expected, got {self.base}")
         return [bottoms[0]]
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Mul and Add if necessary, and Exp."""
         factor = 1.0 if self.base == -1 else math.log(self.base)
         self._chain(writer, ("Mul", self.scale * factor, 1.0), ("Add", self.shift * factor, 0.0), ("Exp", None, 0.0))

@@ -24,27 +24,13 @@ class OptionError(ValueError):
 
 @dataclass(frozen=True)
 class CaffeParameter:
-    """The message that holds a layer's options in Caffe's files, in the notation of `formats._schema.Schema`.
+    """The message that holds a layer's options in Caffe's files, in the notation of `formats._schema.Schema`."""
 
-    Parameters
-    ----------
-    field : str
-        Its field in a LayerParameter: number, name and kind.
-    content : str
-        Its own fields.
-    v1 : int, optional
-        The field's number in a V1LayerParameter.
-    enums : tuple of (str, str)
-        Enums that only this message uses, each with its names in the order of their numbers.
-    messages : tuple of (str, str)
-        Messages that only this message uses, each with its fields.
-    """
-
-    field: str
-    content: str
-    v1: int | None = None
-    enums: tuple[tuple[str, str], ...] = ()
-    messages: tuple[tuple[str, str], ...] = ()
+    field: str  # its field in a LayerParameter: number, name and kind
+    content: str  # its own fields
+    v1: int | None = None  # the field's number in a V1LayerParameter
+    enums: tuple[tuple[str, str], ...] = ()  # that only this message uses, each with its names in the order of their numbers
+    messages: tuple[tuple[str, str], ...] = ()  # that only this message uses, each with its fields
 
     @property
     def name(self) -> str:
@@ -53,42 +39,20 @@ class CaffeParameter:
 
 
 class OnnxOperator(NamedTuple):
-    """What a node of an operator may have.
+    """What a node of an operator may have."""
 
-    Parameters
-    ----------
-    attributes : str
-        The attributes that are understood; a node with another one is refused.
-    optional : int, optional
-        The first of the inputs that may be left out. Default: none may.
-    outputs : int
-        The number of outputs that are read, at most.
-    more_outputs : bool
-        Whether further outputs are ignored; otherwise they are refused.
-    """
-
-    attributes: str = ""
-    optional: int | None = None
-    outputs: int = 1
-    more_outputs: bool = False
+    attributes: str = ""  # that are understood; a node with others is refused
+    optional: int | None = None  # the first input that may be left out; None: no input may
+    outputs: int = 1  # number of outputs that are read, at most
+    more_outputs: bool = False  # whether further outputs are ignored; otherwise they are refused
 
 
 class OnnxWriter(Protocol):
-    """Collects the nodes of one layer.
+    """Collects the nodes of one layer."""
 
-    Attributes
-    ----------
-    opset : int
-        The version of the operators.
-    opencv : bool
-        Whether only OpenCV 5 is to read the file, which takes its own layers as operators.
-    bottoms : list of str
-        The values that the layer reads.
-    """
-
-    opset: int
-    opencv: bool
-    bottoms: list[str]
+    opset: int  # version of the operators
+    opencv: bool  # whether only OpenCV 5 is to read the file, which accepts its own layers as operators
+    bottoms: list[str]  # the values that the layer reads
 
     def weights(self) -> list[str]:
         """Store the layer's weights in Caffe's shapes, and return their names."""
@@ -112,15 +76,10 @@ class OnnxWriter(Protocol):
         more_outputs: int = 0,
         **attributes: Any,
     ) -> str:
-        """Add the node whose outputs are the layer's tops, or only the one of the index ``top``.
+        """Add the node whose outputs are the layer's tops, or only the top of this index, and return its first output's name.
 
         With ``part`` it is an inner node, named after the layer and the part; ``more_outputs`` have the name of its output, a
         slash, and a number from 1 up.
-
-        Returns
-        -------
-        str
-            The name of its first output.
         """
 
 
@@ -145,11 +104,11 @@ class OnnxNode(Protocol):
     def integer(self, name: str, default: int) -> int:
         """Return an attribute; so do `number`, `text`, `integers` and `pair`."""
 
-    def number(self, name: str, default: float) -> float: ...  # noqa: D102
+    def number(self, name: str, default: float) -> float: ...
 
-    def text(self, name: str, default: str) -> str: ...  # noqa: D102
+    def text(self, name: str, default: str) -> str: ...
 
-    def integers(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]: ...  # noqa: D102
+    def integers(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]: ...
 
     def pair(self, name: str, default: Pair | None) -> Pair:
         """Return an attribute of two integers of at least 1."""
@@ -158,7 +117,7 @@ class OnnxNode(Protocol):
         """Return its pads, which must be the same on both sides."""
 
     def take_pad(self) -> Pair:
-        """Replace its first input by the input of the Pad node that makes it, if one does, and return the pads."""
+        """Replace its first input by the input of the Pad node that makes it, if any, and return the pads."""
 
     def axis(self, default: int) -> int:
         """Return its attribute ``axis``, from 0 up."""
@@ -187,15 +146,7 @@ class OnnxNode(Protocol):
 
 
 class TorchRun(NamedTuple):
-    """The context in which a layer runs in torch.
+    """The context in which a layer runs in torch."""
 
-    Parameters
-    ----------
-    module : nn.Module
-        The layer's own, with its weights; an identity for a layer without trained weights.
-    dropout : function
-        Takes a blob and a ratio.
-    """
-
-    module: nn.Module
-    dropout: Callable[[Tensor, float], Tensor]
+    module: nn.Module  # the layer's own, with its weights; an identity for a layer without trained weights
+    dropout: Callable[[Tensor, float], Tensor]  # from a blob and a ratio

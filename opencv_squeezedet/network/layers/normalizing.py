@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opencv_squeezedet.network.layers.base import SLOWER, Layer, SameShape, shortest
+from opencv_squeezedet.network.layers.base import SLOWER, Layer, SameShape
 from opencv_squeezedet.network.layers.interfaces import CaffeParameter, OnnxWriter, OptionError, Options, Shape
 
 __all__ = ["LRN", "MVN", "BatchNorm", "Normalize", "Scale"]
@@ -63,9 +63,9 @@ class BatchNorm(SameShape):
         "139 batch_norm_param BatchNormParameter",
         "1 use_global_stats bool=true; 2 moving_average_fraction float; 3 eps float=1e-5",
     )
+    caffe_fields: ClassVar = {"stored": "use_global_stats", "eps": "eps"}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the bottom's shape."""
         self._has_axis(1, bottoms[0])
         if not self.stored and (bottoms[0][0] != 1 or len(bottoms[0]) < 3):
             raise self.error(f"without use_global_stats, a batch of one map was expected, got a bottom of {bottoms[0]}")
@@ -76,20 +76,9 @@ class BatchNorm(SameShape):
         return [(bottoms[0][1],), (bottoms[0][1],), (1,)]
 
     def keeps_batch(self, rank: int) -> bool:
-        """Whether it is by stored values."""
         return self.stored
 
-    @classmethod
-    def read_caffe(cls, param: Any) -> Options:
-        """Return all fields."""
-        return {"eps": shortest(param.eps), "stored": param.use_global_stats}
-
-    def write_caffe(self) -> Options:
-        """Return all fields."""
-        return {"use_global_stats": self.stored, "eps": self.eps}
-
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write BatchNormalization, without scale and bias."""
         if not self.stored:
             _standardized(self, writer, range(2, len(bottoms[0])), variance=True, eps=self.eps)
             return
@@ -111,9 +100,9 @@ class Scale(Layer):
         "142 scale_param ScaleParameter",
         "1 axis int32=1; 2 num_axes int32=1; 3 filler FillerParameter; 4 bias_term bool; 5 bias_filler FillerParameter",
     )
+    caffe_fields: ClassVar = {"axis": "axis", "axes": "num_axes", "bias": "bias_term"}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the first bottom's shape."""
         if len(bottoms) > 2:
             raise self.error(f"one or two bottoms were expected, got {len(bottoms)}")
         axis, shape = self._axis(self.axis, bottoms[0]), self._factor_shape(bottoms)
@@ -131,21 +120,10 @@ class Scale(Layer):
         return bottoms[0][axis:] if self.axes == -1 else bottoms[0][axis : axis + self.axes]
 
     def weight_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the shape of the factors, unless they are a bottom, and of the bias."""
         return [self._factor_shape(bottoms) or (1,)] * ((len(bottoms) == 1) + self.bias)
 
     def keeps_batch(self, rank: int) -> bool:
-        """Whether the weights are along other axes."""
-        return self.axis % rank != 0 or self.axes == 0
-
-    @classmethod
-    def read_caffe(cls, param: Any) -> Options:
-        """Return all fields."""
-        return {"axis": param.axis, "axes": param.num_axes, "bias": param.bias_term}
-
-    def write_caffe(self) -> Options:
-        """Return all fields."""
-        return {"axis": self.axis, "num_axes": self.axes, "bias_term": self.bias}
+        return super().keeps_batch(rank) or self.axes == 0
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
         """Write Mul and Add; or BatchNormalization for a factor of each channel, which OpenCV 5 loads faster."""
@@ -171,7 +149,7 @@ class Scale(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class LRN(SameShape):
-    """Caffe's LRN: x / (k + alpha * mean of the squares nearby) ** beta, over channels or, ``within`` one, over pixels.
+    """Caffe's LRN: x / (k + alpha * mean of the squares nearby) ** beta, over channels or, ``within`` a channel, over pixels.
 
     The default of alpha is OpenCV 4's. OpenCV 4 ignores k, which a network is trained with. Within a channel k is 1.
     """
@@ -189,28 +167,23 @@ class LRN(SameShape):
         v1=18,
         enums=(("NormRegion", "ACROSS_CHANNELS WITHIN_CHANNEL"),),
     )
+    caffe_fields: ClassVar = {"size": "local_size", "alpha": "alpha", "beta": "beta", "k": "k"}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the bottom's shape."""
         self._not_too_long(self.size)
         return [self._four_axes(bottoms[0])]
 
     def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
-        """Return the size of the windows times output values."""
         return SLOWER * math.prod(tops[0]) * (self.size**2 if self.within else self.size)
 
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
-        """Return all fields."""
         if param.local_size % 2 == 0:
             raise OptionError(f"local_size must be odd, got {param.local_size}")
-        numbers = {name: shortest(getattr(param, name)) for name in ("alpha", "beta", "k")}
-        return {"size": param.local_size, "within": param.norm_region == 1, **numbers}
+        return super().read_caffe(param) | {"within": param.norm_region == 1}
 
     def write_caffe(self) -> Options:
-        """Return all fields."""
-        options: Options = {"local_size": self.size, "alpha": self.alpha, "beta": self.beta, "k": self.k}
-        return options | ({"norm_region": 1} if self.within else {})
+        return super().write_caffe() | ({"norm_region": 1} if self.within else {})
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
         """Write LRN, or the mean of the squares by AveragePool and the division by its power."""
@@ -240,28 +213,18 @@ class MVN(SameShape):
     caffe = CaffeParameter(
         "120 mvn_param MVNParameter", "1 normalize_variance bool=true; 2 across_channels bool; 3 eps float=1e-9", v1=34
     )
+    caffe_fields: ClassVar = {"variance": "normalize_variance", "across": "across_channels", "eps": "eps"}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the bottom's shape."""
         return [self._four_axes(bottoms[0])]
 
-    @classmethod
-    def read_caffe(cls, param: Any) -> Options:
-        """Return all fields."""
-        return {"variance": param.normalize_variance, "across": param.across_channels, "eps": shortest(param.eps)}
-
-    def write_caffe(self) -> Options:
-        """Return all fields."""
-        return {"normalize_variance": self.variance, "across_channels": self.across, "eps": self.eps}
-
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write mean, difference, and division by the deviation."""
         _standardized(self, writer, (1, 2, 3) if self.across else (2, 3), variance=self.variance, eps=self.eps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Normalize(SameShape):
-    """SSD's Normalize: each input, or each pixel, divided by its Euclidean norm, times one factor or one for each channel."""
+    """SSD's Normalize: each input, or each pixel, divided by its Euclidean norm, times one factor or each channel's."""
 
     across: bool = True
     shared: bool = True
@@ -271,25 +234,15 @@ class Normalize(SameShape):
         "206 norm_param NormalizeParameter",
         "1 across_spatial bool=true; 2 scale_filler FillerParameter; 3 channel_shared bool=true; 4 eps float=1e-10",
     )
+    caffe_fields: ClassVar = {"across": "across_spatial", "shared": "channel_shared", "eps": "eps"}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the bottom's shape."""
         if self.across and not self.shared:
             raise self.error("across_spatial with a scale for each channel is not supported")
         return [self._four_axes(bottoms[0])]
 
     def weight_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return (1,), or (C,)."""
         return [(1,) if self.shared else (bottoms[0][1],)]
-
-    @classmethod
-    def read_caffe(cls, param: Any) -> Options:
-        """Return all fields."""
-        return {"across": param.across_spatial, "shared": param.channel_shared, "eps": shortest(param.eps)}
-
-    def write_caffe(self) -> Options:
-        """Return all fields."""
-        return {"across_spatial": self.across, "channel_shared": self.shared, "eps": self.eps}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
         """Write the norm, the division and the product; OpenCV 5 gets LpNormalization wrong."""

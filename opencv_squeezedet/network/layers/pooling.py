@@ -61,7 +61,6 @@ class Pooling(Layer):
     }
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return (N, C, H', W'), rounded up or down."""
         n, channels, *sides = self._four_axes(bottoms[0])
         if len(self.tops) > 1 + (self.method == "max" and self.kernel is not None):
             raise self.error(f"one top was expected, or two of a window's MAX, got {len(self.tops)}")
@@ -81,13 +80,11 @@ class Pooling(Layer):
         return [(n, channels, *lengths)] * len(self.tops)
 
     def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
-        """Return the size of the windows times output values."""
         read = math.prod(bottoms[0]) if self.kernel is None else math.prod(tops[0]) * math.prod(self.kernel)
         return SLOWER * read
 
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
-        """Return the method and the window."""
         if param.pool not in _METHODS:
             raise OptionError("the pooling must be MAX or AVE, got STOCHASTIC")
         options: Options = {"method": _METHODS[param.pool]}
@@ -104,7 +101,6 @@ class Pooling(Layer):
         return options
 
     def write_caffe(self) -> Options:
-        """Return the method and the window."""
         options: Options = {"pool": {name: number for number, name in _METHODS.items()}[self.method]}
         if self.kernel is None:
             return options | {"global_pooling": True}
@@ -117,7 +113,7 @@ class Pooling(Layer):
         )
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write MaxPool, AveragePool, or one over the whole map; or OpenCV's layer, which follows the size of the input."""
+        """Write MaxPool, AveragePool or their global operators; or OpenCV's layer, which follows the size of the input."""
         if self.kernel is None:
             writer.node({"max": "GlobalMaxPool", "average": "GlobalAveragePool"}[self.method], writer.bottoms)
             return
@@ -138,7 +134,7 @@ class Pooling(Layer):
             self._write_opencv(writer)
         elif len(tops) == 2:
             end = tuple(max(0, pad + beyond) for pad, beyond in zip(self.pad, over, strict=True))
-            self._write_places(writer, bottoms[0], window | {"pads": (*self.pad, *end)})
+            self._write_indices(writer, bottoms[0], window | {"pads": (*self.pad, *end)})
         else:
             self._write_border(writer, windows, over)
 
@@ -177,7 +173,7 @@ class Pooling(Layer):
         window: Options = {"kernel_shape": self.kernel, "strides": self.stride, "pads": (*before, *end)}
         writer.node("MaxPool" if greatest else "AveragePool", inputs, **window, **more)
 
-    def _write_places(self, writer: OnnxWriter, bottom: Shape, window: Options) -> None:
+    def _write_indices(self, writer: OnnxWriter, bottom: Shape, window: Options) -> None:
         """Write MaxPool with its indices, which count the values of all maps."""
         writer.node("MaxPool", writer.bottoms, top=0, more_outputs=1, **window)
         size = writer.constant(f"{self.name}.values", bottom[2] * bottom[3])
@@ -202,7 +198,6 @@ class Pooling(Layer):
         return cls(**node.blobs(), method=method, kernel=kernel, stride=stride, pad=pad)
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return the pooled blob."""
         from torch.nn import functional
 
         x, greatest = bottoms[0], self.method == "max"

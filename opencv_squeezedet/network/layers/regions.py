@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from opencv_squeezedet.network.layers.base import SLOWER, Layer, shortest
 from opencv_squeezedet.network.layers.interfaces import CaffeParameter, OnnxWriter, OptionError, Options, Pair, Shape
@@ -26,19 +26,16 @@ class Interp(Layer):
     )
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return (N, C, H', W')."""
         n, channels, *sides = self._four_axes(bottoms[0])
         new = self.size or [side + (side - 1) * (self.zoom - 1) for side in sides]
         self._not_too_long(self.zoom, *new)
         return [(n, channels, *new)]
 
     def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
-        """Return four products for each value."""
         return SLOWER * 4 * math.prod(tops[0])
 
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
-        """Return the size or the factor."""
         if param.shrink_factor != 1 or param.pad_beg or param.pad_end:
             raise OptionError("an Interp must have a zoom_factor, or height and width, and no shrink_factor or pads")
         if not param.has("height"):
@@ -50,7 +47,6 @@ class Interp(Layer):
         return {"size": (param.height, param.width)}
 
     def write_caffe(self) -> Options:
-        """Return the size or the factor."""
         return {"zoom_factor": self.zoom} if self.size is None else {"height": self.size[0], "width": self.size[1]}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
@@ -77,7 +73,6 @@ class ROIPooling(Layer):
     )
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return (regions, C, rows, columns)."""
         self._not_too_long(*self.grid)
         return [(_regions(self, bottoms), self._four_axes(bottoms[0])[1], *self.grid)]
 
@@ -86,24 +81,20 @@ class ROIPooling(Layer):
         return SLOWER * bottoms[1][0] * math.prod(bottoms[0][1:])
 
     def keeps_batch(self, rank: int) -> bool:
-        """No: it has regions instead."""
         return False
 
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
-        """Return all fields."""
         if min(param.pooled_h, param.pooled_w) < 1:
             raise OptionError(f"pooled_h and pooled_w must be at least 1, got {param.pooled_h} and {param.pooled_w}")
         return {"grid": (param.pooled_h, param.pooled_w), "scale": shortest(param.spatial_scale)}
 
     def write_caffe(self) -> Options:
-        """Return all fields."""
         return {"pooled_h": self.grid[0], "pooled_w": self.grid[1], "spatial_scale": self.scale}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write MaxRoiPool, or OpenCV's ROIPooling."""
         if writer.opencv:
-            writer.node("ROIPooling", writer.bottoms, spatial_scale=self.scale, pooled_h=self.grid[0], pooled_w=self.grid[1])
+            writer.node("ROIPooling", writer.bottoms, **self.write_caffe())
         else:
             writer.node("MaxRoiPool", writer.bottoms, spatial_scale=self.scale, pooled_shape=self.grid)
 
@@ -120,9 +111,9 @@ class PSROIPooling(Layer):
     caffe = CaffeParameter(
         "10002 psroi_pooling_param PSROIPoolingParameter", "1 spatial_scale float; 2 output_dim int32; 3 group_size int32"
     )
+    caffe_fields: ClassVar = {"outputs": "output_dim", "grid": "group_size", "scale": "spatial_scale"}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return (regions, outputs, rows, columns)."""
         channels = self._four_axes(bottoms[0])[1]
         self._not_too_long(self.grid)
         if channels != self.outputs * self.grid**2:
@@ -130,30 +121,21 @@ class PSROIPooling(Layer):
         return [(_regions(self, bottoms), self.outputs, self.grid, self.grid)]
 
     def work(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
-        """Return the cost of reading each map for each region."""
         return SLOWER * bottoms[1][0] * math.prod(bottoms[0][1:])
 
     def keeps_batch(self, rank: int) -> bool:
-        """No: it has regions instead."""
         return False
 
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
-        """Return all fields."""
         if min(param.output_dim, param.group_size) < 1:
             raise OptionError(f"output_dim and group_size must be at least 1, got {param.output_dim} and {param.group_size}")
-        return {"outputs": param.output_dim, "grid": param.group_size, "scale": shortest(param.spatial_scale)}
-
-    def write_caffe(self) -> Options:
-        """Return all fields."""
-        return {"spatial_scale": self.scale, "output_dim": self.outputs, "group_size": self.grid}
+        return super().read_caffe(param)
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write OpenCV's layer; ModelError for standard ONNX, which has no equal."""
         if not writer.opencv:
             raise self.error("standard ONNX has no equal of PSROIPooling")
-        options: Options = {"output_dim": self.outputs, "group_size": self.grid, "spatial_scale": self.scale}
-        writer.node("PSROIPooling", writer.bottoms, **options)
+        writer.node("PSROIPooling", writer.bottoms, **self.write_caffe())
 
 
 def _regions(layer: Layer, bottoms: Sequence[Shape]) -> int:

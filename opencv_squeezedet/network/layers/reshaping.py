@@ -37,10 +37,10 @@ class Reshape(Layer):
     axes: int = -1
 
     caffe = CaffeParameter("133 reshape_param ReshapeParameter", "1 shape BlobShape; 2 axis int32; 3 num_axes int32=-1")
+    caffe_fields: ClassVar = {"axis": "axis", "axes": "num_axes"}
     onnx: ClassVar = {"Reshape": OnnxOperator("allowzero")}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the new shape, with the same number of values."""
         before, shape, after = self._parts(bottoms[0])
         if sum(dim == -1 for dim in self.dims) > 1 or min(self.dims, default=0) < -1:
             raise self.error(f"dims must be lengths, 0, and at most one -1, got {self.dims}")
@@ -72,35 +72,29 @@ class Reshape(Layer):
             if length == other:
                 continue
             outside = math.prod(before[:axis])  # rows of the bottom, whose values keep their order
-            found = [
-                i
-                for i, dim in enumerate(top)
-                if math.prod(top[:i]) <= outside and math.prod(top[:i]) * dim >= outside * length and dim % length == 0
-            ]
-            if not found:
+            for i, dim in enumerate(top):
+                if math.prod(top[:i]) <= outside and math.prod(top[:i]) * dim >= outside * length and dim % length == 0:
+                    break
+            else:
                 raise self.error(f"dims {self.dims} are for a bottom of {before}, got {after}")
-            if dims[found[0]] > 0:
-                dims[found[0]] = dims[found[0]] // length * other
+            if dims[i] > 0:
+                dims[i] = dims[i] // length * other
         return replace(self, dims=tuple(dims))
 
     def keeps_batch(self, rank: int) -> bool:
-        """Whether it keeps the first axis."""
         return self.axis > 0 or self.dims[:1] == (0,)
 
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
-        """Return all fields."""
         if param.axis < 0 or param.num_axes == 0 or param.num_axes < -1:
             raise OptionError(f"axis from 0 and num_axes from 1 up were expected, got {param.axis} and {param.num_axes}")
-        return {"dims": tuple(param.shape.dim), "axis": param.axis, "axes": param.num_axes}
+        return super().read_caffe(param) | {"dims": tuple(param.shape.dim)}
 
     def write_caffe(self) -> Options:
-        """Return the dims, and which axes they are if not all."""
         options: Options = {"shape": {"dim": self.dims}}
-        return options | ({} if (self.axis, self.axes) == (0, -1) else {"axis": self.axis, "num_axes": self.axes})
+        return options | ({} if (self.axis, self.axes) == (0, -1) else super().write_caffe())
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Reshape."""
         before, replaced, after = self._parts(bottoms[0])
         kept = [0] * len(after) if len(replaced) == len(self.dims) else after
         shape = writer.constant(f"{self.name}.shape", [*[0] * len(before), *self.dims, *kept])
@@ -108,14 +102,12 @@ class Reshape(Layer):
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> Reshape:
-        """Read Reshape to a constant shape."""
         dims = node.constant_integers(1)
         if node.integer("allowzero", 0) and 0 in dims:
             raise node.error(f"lengths above 0 were expected, got {dims}")
         return cls(**node.blobs(constants=1), dims=dims)
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return the blob in the new shape."""
         shape = bottoms[0].shape
         return (bottoms[0].reshape([shape[i] if dim == 0 else dim for i, dim in enumerate(self.dims)]),)
 
@@ -128,30 +120,16 @@ class Flatten(Layer):
     last: int = -1
 
     caffe = CaffeParameter("135 flatten_param FlattenParameter", "1 axis int32=1; 2 end_axis int32=-1")
+    caffe_fields: ClassVar = {"axis": "axis", "last": "end_axis"}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the lengths before, the product, and those behind."""
         shape = bottoms[0]
         first, last = self._axis(self.axis, shape), self._axis(self.last, shape)
         if last < first:
             raise self.error(f"axes {self.axis} to {self.last} of a bottom of {shape} cannot be flattened")
         return [(*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])]
 
-    def keeps_batch(self, rank: int) -> bool:
-        """Whether it begins at a later axis."""
-        return self.axis % rank != 0
-
-    @classmethod
-    def read_caffe(cls, param: Any) -> Options:
-        """Return all fields."""
-        return {"axis": param.axis, "last": param.end_axis}
-
-    def write_caffe(self) -> Options:
-        """Return all fields."""
-        return {"axis": self.axis, "end_axis": self.last}
-
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Reshape."""
         first, last = (axis % len(bottoms[0]) for axis in (self.axis, self.last))
         shape = writer.constant(f"{self.name}.shape", [*[0] * first, -1, *bottoms[0][last + 1 :]])
         writer.node("Reshape", [*writer.bottoms, shape])
@@ -164,39 +142,26 @@ class Permute(Layer):
     order: tuple[int, ...]
 
     caffe = CaffeParameter("202 permute_param PermuteParameter", "1 order uint32*")
+    caffe_fields: ClassVar = {"order": "order"}
     onnx: ClassVar = {"Transpose": OnnxOperator("perm")}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the bottom's lengths in the new order."""
         if sorted(self.order) != list(range(len(bottoms[0]))):
             raise self.error(f"the order {self.order} does not fit a bottom of {bottoms[0]}")
         return [tuple(bottoms[0][axis] for axis in self.order)]
 
     def keeps_batch(self, rank: int) -> bool:
-        """Whether the first axis stays first."""
         return self.order[0] == 0
 
-    @classmethod
-    def read_caffe(cls, param: Any) -> Options:
-        """Return the order."""
-        return {"order": tuple(param.order)}
-
-    def write_caffe(self) -> Options:
-        """Return the order."""
-        return {"order": self.order}
-
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        """Write Transpose."""
         writer.node("Transpose", writer.bottoms, perm=self.order)
 
     @classmethod
     def from_onnx(cls, node: OnnxNode) -> Permute:
-        """Read Transpose, which reverses the axes by default."""
         backwards = tuple(range(len(node.shape)))[::-1]
         return cls(**node.blobs(), order=node.integers("perm", backwards))
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return a view with the axes in the new order."""
         return (bottoms[0].permute(self.order),)
 
 
@@ -210,23 +175,14 @@ class ShuffleChannel(SameShape):
     groups: int = 2
 
     caffe = CaffeParameter("164 shuffle_channel_param ShuffleChannelParameter", "1 group uint32=1")
+    caffe_fields: ClassVar = {"groups": "group"}
     onnx_parts = (Reshape, Permute, Reshape)
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return the bottom's shape."""
         _, channels, _, _ = self._four_axes(bottoms[0])
         if self.groups < 1 or channels % self.groups:
             raise self.error(f"{channels} channels cannot be split into {self.groups} groups")
         return [bottoms[0]]
-
-    @classmethod
-    def read_caffe(cls, param: Any) -> Options:
-        """Return the number of groups."""
-        return {"groups": param.group}
-
-    def write_caffe(self) -> Options:
-        """Return the number of groups."""
-        return {"group": self.groups}
 
     def _tables(self, bottom: Shape) -> tuple[Shape, Shape, Shape]:
         """The shape with a row for each group, the order that swaps rows and columns, and the shape without rows."""
@@ -255,7 +211,6 @@ class ShuffleChannel(SameShape):
         return layer if fits and layer._tables(bottom) == (split.dims, swap.order, join.dims) else None
 
     def torch_forward(self, bottoms: list[Tensor], run: TorchRun) -> Sequence[Tensor]:
-        """Return the shuffled blob."""
         from torch.nn import functional
 
         return (functional.channel_shuffle(bottoms[0], self.groups),)
@@ -268,9 +223,9 @@ class Reorg(Layer):
     stride: int = 2
 
     caffe = CaffeParameter("166 reorg_param ReorgParameter", "1 stride uint32=2; 2 reverse bool")
+    caffe_fields: ClassVar = {"stride": "stride"}
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return (N, C * stride * stride, H / stride, W / stride)."""
         n, channels, height, width = self._four_axes(bottoms[0])
         if self.stride < 1 or height % self.stride or width % self.stride or channels % self.stride**2:
             raise self.error(f"a bottom of {bottoms[0]} cannot be split by a stride of {self.stride}")
@@ -278,14 +233,9 @@ class Reorg(Layer):
 
     @classmethod
     def read_caffe(cls, param: Any) -> Options:
-        """Return the stride."""
         if param.reverse:
             raise OptionError("a Reorg in reverse is not supported")
-        return {"stride": param.stride}
-
-    def write_caffe(self) -> Options:
-        """Return the stride."""
-        return {"stride": self.stride}
+        return super().read_caffe(param)
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
         """Write Reshape, Transpose and Reshape, as darknet reads the map with fewer channels; or OpenCV's layer."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,35 +25,20 @@ _MOST_BOXES = 1 << 10
 class PriorBox(Layer):
     """The prior boxes of each cell of a map, relative to the size of a picture, and their variances: (1, 2, 4 * boxes).
 
-    Boxes are (xmin, ymin, xmax, ymax). A cell has for each smallest size a square, one of the geometric mean with its largest
-    size, and one box for each aspect ratio; or the boxes of ``sides``. As in OpenCV 4 boxes are clipped unless the file says
-    otherwise, and an image size in the file is ignored.
-
-    Parameters
-    ----------
-    smallest, largest : tuple of float
-        Sizes in pixels, of ``largest`` as many or none.
-    ratios : tuple of float
-        Width to height; with ``flip`` also the inverse of each. 1 and repeated ones are left out.
-    variance : tuple of float
-        One for all values, or four.
-    step : (float, float) or None
-        Height and width of a cell in pixels; None: those of the picture divided by the map's.
-    offsets : tuple of (float, float)
-        Where in its cell a box lies, (vertical, horizontal); each box is there once for each.
-    sides : tuple of (float, float)
-        Widths and heights in pixels.
+    Boxes are (xmin, ymin, xmax, ymax). A cell has for each smallest size a square, a square of the geometric mean with its
+    largest size, and a box for each aspect ratio; or the boxes of ``sides``. As in OpenCV 4 boxes are clipped unless the file
+    says otherwise, and an image size in the file is ignored.
     """
 
-    smallest: tuple[float, ...] = ()
-    largest: tuple[float, ...] = ()
-    ratios: tuple[float, ...] = ()
-    flip: bool = True
+    smallest: tuple[float, ...] = ()  # sizes in pixels
+    largest: tuple[float, ...] = ()  # as many, or none
+    ratios: tuple[float, ...] = ()  # of width to height; 1 and repetitions are left out
+    flip: bool = True  # whether the inverse of each ratio is added
     clip: bool = True
-    variance: tuple[float, ...]
-    step: tuple[float, float] | None = None
-    offsets: tuple[tuple[float, float], ...] = ((0.5, 0.5),)
-    sides: tuple[tuple[float, float], ...] = ()
+    variance: tuple[float, ...]  # one for all values, or four
+    step: tuple[float, float] | None = None  # height and width of a cell, pixels; None: those of the picture / the map's
+    offsets: tuple[tuple[float, float], ...] = ((0.5, 0.5),)  # positions (vertical, horizontal) of each box in its cell
+    sides: tuple[tuple[float, float], ...] = ()  # widths and heights in pixels
 
     arity = (2, 1)
     batchless = True
@@ -64,18 +50,17 @@ class PriorBox(Layer):
     )
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return (1, 2, 4 * boxes)."""
         _, _, height, width = self._four_axes(bottoms[0])
         self._four_axes(bottoms[1])
         return [(1, 2, 4 * height * width * self._count())]
 
     def _all_ratios(self) -> list[float]:
         """Those of a cell besides 1."""
-        found: list[float] = []
+        ratios: list[float] = []
         for ratio in self.ratios:
-            if all(abs(ratio - other) >= _SAME_RATIO for other in (1.0, *found)):
-                found += [ratio, 1 / ratio] if self.flip else [ratio]
-        return found
+            if all(abs(ratio - other) >= _SAME_RATIO for other in (1.0, *ratios)):
+                ratios += [ratio, 1 / ratio] if self.flip else [ratio]
+        return ratios
 
     def _count(self) -> int:
         each = 1 + bool(self.largest) + len(self._all_ratios())
@@ -118,7 +103,6 @@ class PriorBox(Layer):
         }
 
     def write_caffe(self) -> Options:
-        """Return all fields."""
         options: Options = {
             "min_size": self.smallest,
             "max_size": self.largest,
@@ -170,40 +154,19 @@ class DetectionOutput(Layer):
 
     A row is (image, class, score, xmin, ymin, xmax, ymax). The rows of an image have falling scores and follow those of the
     image before; rows of zeros follow the last.
-
-    Parameters
-    ----------
-    classes : int
-        How many there are, with the background.
-    background : int
-        The class that is none.
-    nms_threshold, score_threshold : float
-        A box is kept if its IoU with no better one of its class is above the first, and its score is above the second.
-    top_k, keep : int
-        How many boxes of each class NMS sees (-1: all), and how many of each image are kept.
-    centred : bool
-        Whether deltas are of center and size (CENTER_SIZE), or of the corners (CORNER).
-    shared : bool
-        Whether the classes share their deltas.
-    encoded : bool
-        Whether the deltas contain the variances already.
-    clip : bool
-        Whether boxes are clipped to the picture before NMS.
-    normalized : bool
-        Whether coordinates are relative to the picture; a box in pixels ends with its last one.
     """
 
-    classes: int
-    background: int
-    nms_threshold: float
-    keep: int
-    top_k: int = -1
-    score_threshold: float = 0.0
-    centred: bool = False
-    shared: bool = True
-    encoded: bool = False
-    clip: bool = False
-    normalized: bool = True
+    classes: int  # their number, with the background
+    background: int  # the class without boxes
+    nms_threshold: float  # a box is kept if its IoU with each better box of its class is at most this
+    keep: int  # number of boxes kept of each image
+    top_k: int = -1  # number of boxes of each class that enter NMS; -1: all
+    score_threshold: float = 0.0  # boxes with a score above it enter NMS
+    centred: bool = False  # whether deltas are of center and size (CENTER_SIZE), or of the corners (CORNER)
+    shared: bool = True  # whether the classes share their deltas
+    encoded: bool = False  # whether the deltas contain the variances already
+    clip: bool = False  # whether boxes are clipped to the picture before NMS
+    normalized: bool = True  # whether coordinates are relative to the picture; a box in pixels ends with its last pixel
 
     arity = (3, 1)
     caffe = CaffeParameter(
@@ -218,9 +181,18 @@ class DetectionOutput(Layer):
             ("SaveOutputParameter", "1 output_directory string"),
         ),
     )
+    caffe_fields: ClassVar = {
+        "classes": "num_classes",
+        "background": "background_label_id",
+        "keep": "keep_top_k",
+        "score_threshold": "confidence_threshold",
+        "shared": "share_location",
+        "encoded": "variance_encoded_in_target",
+        "clip": "clip",
+        "normalized": "normalized_bbox",
+    }
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Return (1, 1, batch * keep, 7)."""
         deltas, scores, priors = bottoms
         images = deltas[0]
         if (
@@ -246,7 +218,6 @@ class DetectionOutput(Layer):
         return SLOWER * (math.prod(bottoms[1]) + bottoms[0][0] * self.classes * most**2)
 
     def keeps_batch(self, rank: int) -> bool:
-        """No: its rows follow each other."""
         return False
 
     @classmethod
@@ -263,64 +234,34 @@ class DetectionOutput(Layer):
             raise OptionError(f"keep_top_k and num_classes must be at least 1, got {param.keep_top_k} and {param.num_classes}")
         if param.share_location and param.background_label_id < 0:
             raise OptionError("background_label_id must be a class if locations are shared")
-        return {
-            "classes": param.num_classes,
-            "background": param.background_label_id,
+        return super().read_caffe(param) | {
             "nms_threshold": shortest(param.nms_param.nms_threshold),
             "top_k": param.nms_param.top_k,
-            "keep": param.keep_top_k,
-            "score_threshold": shortest(param.confidence_threshold),
             "centred": param.code_type == 2,
-            "shared": param.share_location,
-            "encoded": param.variance_encoded_in_target,
-            "clip": param.clip,
-            "normalized": param.normalized_bbox,
         }
 
     def write_caffe(self) -> Options:
-        """Return all fields."""
-        return {
-            "num_classes": self.classes,
-            "share_location": self.shared,
-            "background_label_id": self.background,
-            "nms_param": {"nms_threshold": self.nms_threshold, "top_k": self.top_k},
-            "code_type": 2 if self.centred else 1,
-            "keep_top_k": self.keep,
-            "confidence_threshold": self.score_threshold,
-            **({"variance_encoded_in_target": True} if self.encoded else {}),
-            **({"clip": True} if self.clip else {}),
-            **({} if self.normalized else {"normalized_bbox": False}),
-        }
+        defaults = {"variance_encoded_in_target": False, "clip": False, "normalized_bbox": True}
+        options = {field: value for field, value in super().write_caffe().items() if defaults.get(field) != value}
+        nms = {"nms_threshold": self.nms_threshold, "top_k": self.top_k}
+        return options | {"nms_param": nms, "code_type": 2 if self.centred else 1}
 
     def to_onnx(self, writer: OnnxWriter, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
         """Write the boxes, and OpenCV's layer or NonMaxSuppression.
 
         ModelError for standard ONNX with a batch, deltas of each class, or boxes in pixels, which it has no simple equal of.
         """
-        node, constant = writer.node, self._constant
-        priors = node("Gather", [writer.bottoms[2], constant(writer, "first", 0)], part="priors", axis=1)
-        boxes = self._boxes(writer, node("Reshape", [priors, constant(writer, "priors", [1, -1, 1, 4])], part="corners"))
+        node, constant = writer.node, partial(self._constant, writer)
+        priors = node("Gather", [writer.bottoms[2], constant("first", 0)], part="priors", axis=1)
+        boxes = self._boxes(writer, node("Reshape", [priors, constant("priors", [1, -1, 1, 4])], part="corners"))
         if writer.opencv:  # its code_type is ignored there, but not whether the deltas are encoded: from priors of 0
-            deltas = node("Reshape", [boxes, constant(writer, "flat", [0, -1])], part="deltas")
-            zeros = node(
-                "Mul",
-                [node("Reshape", [priors, constant(writer, "row", [1, 1, -1])], part="row"), constant(writer, "zero", 0.0)],
-                part="zeros",
-            )
-            options: Options = {"num_classes": self.classes, "background_label_id": self.background, "top_k": self.top_k}
-            options |= {
-                "nms_threshold": self.nms_threshold,
-                "confidence_threshold": self.score_threshold,
-                "keep_top_k": self.keep,
-            }
+            deltas = node("Reshape", [boxes, constant("flat", [0, -1])], part="deltas")
+            row = node("Reshape", [priors, constant("row", [1, 1, -1])], part="row")
+            zeros = node("Mul", [row, constant("zero", 0.0)], part="zeros")
+            options: Options = {field: getattr(self, name) for name, field in self.caffe_fields.items()}
             options |= {"share_location": int(self.shared), "normalized_bbox": int(self.normalized), "clip": 0}
-            node(
-                "DetectionOutput",
-                [deltas, writer.bottoms[1], zeros],
-                code_type="CORNER",
-                variance_encoded_in_target=1,
-                **options,
-            )
+            options |= {"nms_threshold": self.nms_threshold, "top_k": self.top_k, "variance_encoded_in_target": 1}
+            node("DetectionOutput", [deltas, writer.bottoms[1], zeros], code_type="CORNER", **options)
         elif bottoms[0][0] != 1 or not self.shared or not self.normalized:
             raise self.error(
                 "standard ONNX has its equal for one picture, shared and normalized locations only: convert with --raw"
@@ -333,10 +274,7 @@ class DetectionOutput(Layer):
 
     def _boxes(self, writer: OnnxWriter, priors: str) -> str:
         """Write the boxes, (N, boxes, 1 or classes, 4), for priors of (1, boxes, 1, 4)."""
-        node = writer.node
-
-        def constant(part: str, values: Any) -> str:
-            return self._constant(writer, part, values)
+        node, constant = writer.node, partial(self._constant, writer)
 
         def half(value: str, start: int, part: str) -> str:
             ends = [
@@ -371,18 +309,15 @@ class DetectionOutput(Layer):
 
     def _suppress(self, writer: OnnxWriter, boxes: str, count: int) -> None:
         """Write NMS for one picture, and its rows: as in OpenCV 4, with rows of zeros up to the last."""
-        node = writer.node
-
-        def constant(part: str, values: Any) -> str:
-            return self._constant(writer, part, values)
+        node, constant = writer.node, partial(self._constant, writer)
 
         def column(value: str, index: int, part: str) -> str:
             return node("Gather", [value, constant(f"{part}.index", index)], part=part, axis=1)
 
-        found = [label for label in range(self.classes) if label != self.background]
+        foreground = [label for label in range(self.classes) if label != self.background]
         scores = node("Reshape", [writer.bottoms[1], constant("scores", [1, count, self.classes])], part="rows_of_scores")
         scores = node("Transpose", [scores], part="columns_of_scores", perm=(0, 2, 1))
-        scores = node("Gather", [scores, constant("classes", found)], part="scores", axis=1)
+        scores = node("Gather", [scores, constant("classes", foreground)], part="scores", axis=1)
         seen = scores
         if 0 < self.top_k < count:
             best = node("TopK", [scores, constant("top_k", [self.top_k])], part="best", more_outputs=1, axis=2)
@@ -390,16 +325,13 @@ class DetectionOutput(Layer):
             worse = node("Less", [scores, least], part="worse")
             seen = node("Where", [worse, constant("none", -1.0), scores], part="seen")
         flat = node("Reshape", [boxes, constant("boxes", [1, count, 4])], part="flat_boxes")
-        limits = [
-            constant("most", [count]),
-            constant("iou", [self.nms_threshold]),
-            constant("threshold", [self.score_threshold]),
-        ]
+        values = {"most": count, "iou": self.nms_threshold, "threshold": self.score_threshold}
+        limits = [constant(part, [value]) for part, value in values.items()]
         kept = node("NonMaxSuppression", [flat, seen, *limits], part="kept")
         row, box = column(kept, 1, "row"), column(kept, 2, "box")
         index = node("Add", [node("Mul", [row, constant("count", count)], part="offset"), box], part="index")
         score = node("Gather", [node("Reshape", [scores, constant("all", [-1])], part="all_scores"), index], part="score")
-        label = node("Gather", [constant("labels", list(map(float, found))), row], part="label")
+        label = node("Gather", [constant("labels", list(map(float, foreground))), row], part="label")
         corners = node(
             "Gather", [node("Reshape", [flat, constant("pairs", [count, 4])], part="all_boxes"), box], part="corners_kept"
         )

@@ -12,14 +12,10 @@ ONNX_WINDOW = "kernel_shape strides pads dilations auto_pad"
 
 
 def read_pair(name: str, values: Sequence[int], param: Any, stem: str | None, default: int | None, *, least: int) -> Pair:
-    """Return (vertical, horizontal), from one value for both, one for each, or the fields ``*_h`` and ``*_w``.
+    """Return (vertical, horizontal), from a value for both, a value for each, or the fields ``*_h`` and ``*_w``.
 
-    OpenCV 4 ignores one of the two fields without the other, and so does this.
-
-    Raises
-    ------
-    OptionError
-        If there are more values, or one is below ``least``.
+    OpenCV 4 ignores one of the two fields without the other, and so does this. OptionError if there are more values, or one is
+    below ``least``.
     """
     if stem is not None and param.has(f"{stem}_h") and param.has(f"{stem}_w"):
         values = getattr(param, f"{stem}_h"), getattr(param, f"{stem}_w")
