@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import cv2
@@ -148,9 +149,8 @@ class Net:
         if inputName not in self._names or self._network is None:
             raise NetError(f"the network has no input {inputName!r}", NOT_FOUND)
         self._shapes[self._names[inputName]] = tuple(map(int, shape))
-        (first, first_shape), *more = self._shapes.items()
         with as_net_error():
-            _ = Network(self._network.name, first, first_shape, self._network.layers, tuple(more)).steps
+            _ = self._network.with_inputs(self._shapes).steps
 
     def _input_index(self, name: str) -> int:
         names = list(self._names)
@@ -308,9 +308,7 @@ class Net:
         """Return a ``cv2.dnn.Net`` with the outputs of the layers that no other layer reads; later changes do not reach it."""
         if self._network is None:
             raise NetError("the network is empty")
-        network = Network(
-            self._network.name, self._network.input_name, self._network.input_shape, self._layers, self._network.more_inputs
-        )
+        network = replace(self._network, layers=self._layers)
         outputs = [entry.values[0] for entry in self._unconnected()]
         with as_net_error(), silent_opencv():
             return real_net(network, self._weights, outputs, self._settings)

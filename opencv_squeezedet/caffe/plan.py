@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from opencv_squeezedet._opencv import silent_opencv
 from opencv_squeezedet.caffe.errors import FAILED, NetError
-from opencv_squeezedet.formats.onnx_writer import onnx_bytes
+from opencv_squeezedet.formats._wire import raw
+from opencv_squeezedet.formats.onnx_writer import EXTERNAL, onnx_bytes
 from opencv_squeezedet.network import Crop, DetectionOutput, Layer, Network, Pooling, PriorBox, Shape, Weights
 from opencv_squeezedet.ssd import ssd_postprocess
 
@@ -60,7 +61,7 @@ def has_dialect() -> bool:
     image = np.arange(64, dtype=np.float32).reshape(1, 1, 8, 8)
     try:
         with silent_opencv():
-            net = _read(onnx_bytes(network, {}, outputs=["boxes", "cropped"], opencv=True))
+            net = _read(network, {}, ["boxes", "cropped"], opencv=True)
             net.setInput(image, "image")
             net.setInput(np.zeros((1, 1, 2, 3), np.float32), "map")
             boxes, cropped = net.forward(["boxes", "cropped"])
@@ -70,18 +71,18 @@ def has_dialect() -> bool:
     return bool(np.allclose(boxes, expected, atol=1e-6) and np.array_equal(cropped, image[:, :, 1:3, 1:4]))
 
 
-_LARGE = 1 << 22
-
-
-def _read(content: bytes) -> cv2.dnn.Net:
-    """A network of the content of an ONNX file; a large one goes through a file, of which OpenCV makes two copies fewer."""
-    if len(content) > _LARGE:
-        with suppress(OSError), tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "network.onnx")
-            with open(path, "wb") as file:
-                file.write(content)
-            del content
-            return cv2.dnn.readNetFromONNX(path)
+def _read(network: Network, weights: Weights, outputs: Sequence[str], *, opencv: bool) -> cv2.dnn.Net:
+    """A network of OpenCV, by way of files: the weights have one of their own, which OpenCV copies less often."""
+    external: list[Array] = []
+    content = onnx_bytes(network, weights, outputs=outputs, opencv=opencv, external=external)
+    with suppress(OSError), tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "network.onnx")
+        with open(path, "wb") as file:
+            file.write(content)
+        with open(os.path.join(folder, EXTERNAL), "wb") as file:
+            file.writelines(map(raw, external))
+        return cv2.dnn.readNetFromONNX(path)
+    content = onnx_bytes(network, weights, outputs=outputs, opencv=opencv)
     return cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
 
 
@@ -137,7 +138,7 @@ def _any_batch(network: Network) -> bool:
 
 def real_net(network: Network, weights: Weights, outputs: Sequence[str], settings: Settings) -> cv2.dnn.Net:
     """Return a network of OpenCV with these outputs."""
-    net = _read(onnx_bytes(network, network.fitted(weights), outputs=outputs, opencv=has_dialect()))
+    net = _read(network, network.fitted(weights), outputs, opencv=has_dialect())
     for setter, arguments in settings.items():
         getattr(net, setter)(*arguments)
     return net
@@ -238,9 +239,9 @@ def plan(layers: Sequence[Layer], wanted: Sequence[str]) -> list[Run | Host]:
             later.update(group.layer.bottoms)
             steps.insert(0, group)
             continue
-        made = [top for layer in group for top in layer.tops]
+        made = dict.fromkeys(top for layer in group for top in layer.tops)
         read = dict.fromkeys(bottom for layer in group for bottom in layer.bottoms)
-        inputs = [value for value in read if value not in set(made)]
+        inputs = [value for value in read if value not in made]
         steps.insert(0, Run(group, inputs, [value for value in made if value in later]))
         later.update(inputs)
     return steps

@@ -71,10 +71,16 @@ def read(definition: Source, weights: Source | None) -> Net:
             return Net()
         with named(_name_of(definition)):
             network = parse_prototxt(text, check=False)
-        if weights is None or _has_no_weights(network):
+        if weights is None:
             return Net(network)
-        with named(_name_of(weights)):
-            return Net(network, parse_caffemodel(_content(weights, "caffeModel", MOST_BYTES)))
+        content = _content(weights, "caffeModel", MOST_BYTES)
+        try:
+            with named(_name_of(weights)):
+                return Net(network, parse_caffemodel(content, copy=False))
+        except ModelError:
+            if not _has_no_weights(network):
+                raise
+            return Net(network)
 
 
 def _has_no_weights(network: Network) -> bool:

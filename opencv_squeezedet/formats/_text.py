@@ -13,13 +13,16 @@ _DEEPEST = 64
 _MOST_TOKENS = 1 << 18  # ten times what public networks need
 _LONGEST_SHOWN = 40
 _TOKEN = re.compile(
-    r"""(?P<space> \s+ | \#[^\n]* )
-    | (?P<word> [A-Za-z_]\w* )
+    r"""\s* (?: \#[^\n]* \s* )* (?:
+      (?P<word> [A-Za-z_]\w* )
     | (?P<number> -?[ ]* (?:
         0[xX][0-9a-fA-F]+ | (?: \d+ (?:\.\d*)? | \.\d+ ) (?: [eE][+-]?\d+ )? [fF]? | inf | nan
       ) (?![\w.]) )
     | (?P<string> "(?: [^"\\\n] | \\. )*" | '(?: [^'\\\n] | \\. )*' )
-    | (?P<mark> [][{}<>:;,] )""",
+    | (?P<mark> [][{}<>:;,] )
+    | (?P<other> \S )
+    | (?P<end> \Z )
+    )""",
     re.VERBOSE | re.ASCII,
 )
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
@@ -183,18 +186,16 @@ class _Parser:
 
     def _tokenized(self) -> Iterator[tuple[str, str, int]]:
         """What each token is, its text, and where it begins."""
-        position = count = 0
-        while position < len(self._text):
-            match = _TOKEN.match(self._text, position)
-            if match is None:
-                self._at = position
-                raise self._error(f"no word, number, string or mark begins with {self._text[position]!r}")
-            if match.lastgroup != "space":
-                count += 1
-                if count > _MOST_TOKENS:
-                    raise ModelError(f"it has more than {_MOST_TOKENS} words, numbers and marks")
-                yield str(match.lastgroup), match[0], position
-            position = match.end()
+        for count, match in enumerate(_TOKEN.finditer(self._text)):
+            kind = str(match.lastgroup)
+            if kind == "end":
+                return
+            if kind == "other":
+                self._at = match.start(kind)
+                raise self._error(f"no word, number, string or mark begins with {match[kind]!r}")
+            if count == _MOST_TOKENS:
+                raise ModelError(f"it has more than {_MOST_TOKENS} words, numbers and marks")
+            yield kind, match[kind], match.start(kind)
 
     def _advance(self) -> str:
         """Take the next token; returns the one before."""

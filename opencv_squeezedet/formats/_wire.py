@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,7 +75,7 @@ def pieces(record: Record, schema: Schema, kind: str) -> list[Piece]:
 
 def _encoded(field: Field, value: Any, schema: Schema) -> list[Piece]:
     if field.packed and field.kind in ARRAYS:
-        return _delimited(field.number, [_raw(np.asarray(value, ARRAYS[field.kind]))])
+        return _delimited(field.number, [raw(np.asarray(value, ARRAYS[field.kind]))])
     if field.packed:
         return _delimited(field.number, [b"".join(map(_number, value))])
     values = value if field.repeated else (value,)
@@ -85,7 +86,7 @@ def _one(field: Field, value: Any, schema: Schema) -> list[Piece]:
     if field.kind in schema.fields:
         return _delimited(field.number, pieces(value, schema, field.kind))
     if field.kind == "bytes":
-        return _delimited(field.number, [_raw(value) if isinstance(value, np.ndarray) else value])
+        return _delimited(field.number, [raw(value) if isinstance(value, np.ndarray) else value])
     if field.kind == "string":
         return _delimited(field.number, [value.encode()])
     if field.kind in _SCALARS:
@@ -98,11 +99,12 @@ def _delimited(number: int, content: list[Piece]) -> list[Piece]:
     return [_number(number << 3 | _LENGTH) + _number(sum(map(len, content))), *content]
 
 
-def _raw(values: NDArray[Any]) -> memoryview:
-    """The bytes of an array."""
+def raw(values: NDArray[Any]) -> memoryview:
+    """Return the bytes of an array."""
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
 
+@lru_cache(maxsize=_CHUNK)
 def _number(value: int) -> bytes:
     """A whole number, seven bits a byte; a negative one as 64 bits."""
     value &= (1 << 64) - 1

@@ -91,8 +91,11 @@ def to_half(values: NDArray[np.float32], layer: str) -> NDArray[np.float16]:
     return half
 
 
-def parse_caffemodel(content: bytes) -> Weights:
-    """Return the weights in the bytes of a caffemodel; ModelError as `read_caffemodel`."""
+def parse_caffemodel(content: bytes, *, copy: bool = True) -> Weights:
+    """Return the weights in the bytes of a caffemodel; ModelError as `read_caffemodel`.
+
+    Without ``copy`` they may be views of the bytes, which cannot be written to.
+    """
     message = decode(content, WEIGHTS_SCHEMA, "NetParameter")
     weights: Weights = {}
     repetitions: Counter[str] = Counter()
@@ -103,13 +106,13 @@ def parse_caffemodel(content: bytes) -> Weights:
         repetitions[layer.name] += 1
         if name in weights:
             raise ModelError(f"layer {name!r}: it is there twice")
-        weights[name] = [_values(blob, name) for blob in layer.blobs]
+        weights[name] = [_values(blob, name, copy) for blob in layer.blobs]
     if not weights:
         raise ModelError("a caffemodel was expected, it has no layer with weights")
     return weights
 
 
-def _values(blob: Any, layer: str) -> NDArray[np.float32]:
+def _values(blob: Any, layer: str, copy: bool) -> NDArray[np.float32]:
     """The blob as an array of its shape; the old four sizes lose their leading ones where the blob is a vector.
 
     A blob without axes, for which Caffe writes no sizes, becomes a vector of one value.
@@ -120,7 +123,7 @@ def _values(blob: Any, layer: str) -> NDArray[np.float32]:
         raise ModelError(
             f"layer {layer!r}: a blob of 1 to {_MOST_AXES} positive sizes was expected, got {shape[: _MOST_AXES + 1]}"
         )
-    values = _stored(blob, layer)
+    values = _stored(blob, layer).astype(np.float32, copy=copy)
     if len(values) != math.prod(shape):
         raise ModelError(f"layer {layer!r}: a blob of {shape} has {math.prod(shape)} values, the file holds {len(values)}")
     if not blob.has("shape") and shape[:3] == (1, 1, 1):  # a bias
@@ -128,7 +131,8 @@ def _values(blob: Any, layer: str) -> NDArray[np.float32]:
     return values.reshape(shape)
 
 
-def _stored(blob: Any, layer: str) -> NDArray[np.float32]:
+def _stored(blob: Any, layer: str) -> NDArray[Any]:
+    """The numbers as the file has them."""
     if blob.has("raw_data"):
         if blob.raw_data_type not in _RAW_TYPES:
             raise ModelError(f"layer {layer!r}: raw data of floats were expected, got type {blob.raw_data_type}")
@@ -136,6 +140,5 @@ def _stored(blob: Any, layer: str) -> NDArray[np.float32]:
         if len(blob.raw_data) % kind.itemsize:
             size = len(blob.raw_data)
             raise ModelError(f"layer {layer!r}: {size} bytes of raw data are not a whole number of {kind} values")
-        return np.frombuffer(blob.raw_data, kind).astype(np.float32)
-    stored = blob.data if blob.has("data") else blob.double_data
-    return np.asarray(stored.astype(np.float32))  # a copy, which can be written to
+        return np.frombuffer(blob.raw_data, kind)
+    return np.asarray(blob.data if blob.has("data") else blob.double_data)

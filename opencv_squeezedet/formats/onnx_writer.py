@@ -17,6 +17,9 @@ from opencv_squeezedet.formats.caffemodel import to_half
 from opencv_squeezedet.network import Layer, Network, Shape
 
 OPSET, IR_VERSION = 11, 6
+EXTERNAL = "weights"
+"""The name of the file of weights that are not in the ONNX file."""
+_EXTERNAL_LOCATION = 1
 _FLOAT_ATTRIBUTE, _STRING_ATTRIBUTE, _FLOATS_ATTRIBUTE, _INTS_ATTRIBUTE = 1, 3, 6, 7
 
 
@@ -28,6 +31,7 @@ def onnx_bytes(
     outputs: Sequence[str] | None = None,
     opset: int | None = None,
     opencv: bool = False,
+    external: list[NDArray[np.float32]] | None = None,
 ) -> bytes:
     """Return the content of an ONNX file.
 
@@ -49,6 +53,8 @@ def onnx_bytes(
     opencv : bool
         Write for OpenCV 5 alone, whose ONNX reader takes OpenCV's own layers as operators: those that standard ONNX has no
         equal of, and those that then fit inputs of every size.
+    external : list of arrays, optional
+        Takes the weights instead: written one after another, they are the file `EXTERNAL` beside the ONNX file.
 
     Raises
     ------
@@ -56,7 +62,8 @@ def onnx_bytes(
         If the weights do not fit the network, float16 cannot hold them, or a layer has no equal in ONNX.
     """
     network.check_weights(weights)
-    writer = _Writer(network, weights, half=half, opset=_opset(network) if opset is None else opset, opencv=opencv)
+    opset = _opset(network) if opset is None else opset
+    writer = _Writer(network, weights, half=half, opset=opset, opencv=opencv, external=external)
     return writer.content(network.output_names if outputs is None else outputs)
 
 
@@ -89,8 +96,18 @@ class _Writer:
         None for a skeleton, whose nodes read weights that it does not have.
     """
 
-    def __init__(self, network: Network, weights: _Weights | None, *, half: bool, opset: int, opencv: bool) -> None:
+    def __init__(
+        self,
+        network: Network,
+        weights: _Weights | None,
+        *,
+        half: bool,
+        opset: int,
+        opencv: bool,
+        external: list[NDArray[np.float32]] | None = None,
+    ) -> None:
         self.opset, self.half, self.opencv = opset, half, opencv
+        self._external, self._external_bytes = external, 0
         self._network = network
         self._values = {name: name for name in network.inputs}
         self._writers: dict[str, int] = {}
@@ -102,6 +119,22 @@ class _Writer:
             blobs = None if weights is None else weights.get(step.layer.name, ())
             layer = _LayerWriter(self, step.layer, len(step.weights), blobs)
             step.layer.to_onnx(layer, step.bottoms, step.tops)
+
+    def add_weights(self, name: str, values: NDArray[np.float32]) -> None:
+        if self.half:
+            self.nodes.append(cast(name))
+            self.initializers.append(stored_tensor(name, to_half(values, name)))
+        elif self._external is None:
+            self.initializers.append(stored_tensor(name, np.asarray(values, "<f4")))
+        else:
+            values = np.asarray(values, "<f4")
+            place = {"location": EXTERNAL, "offset": str(self._external_bytes), "length": str(values.nbytes)}
+            record = dict(tensor(name, values))
+            del record["raw_data"]
+            entries = [{"key": key, "value": value} for key, value in place.items()]
+            self.initializers.append({**record, "external_data": entries, "data_location": _EXTERNAL_LOCATION})
+            self._external.append(values)
+            self._external_bytes += values.nbytes
 
     def value_of(self, bottom: str) -> str:
         return self._values[bottom]
@@ -161,11 +194,11 @@ class _LayerWriter:
 
     def weights(self) -> list[str]:
         for name, blob in zip(self._names, self._blobs or (), strict=False):
-            self._add_weights(name, blob)
+            self._writer.add_weights(name, blob)
         return list(self._names)
 
     def weight(self, index: int, shape: Shape) -> str:
-        self._add_weights(self._names[index], self.values(index).reshape(shape))
+        self._writer.add_weights(self._names[index], self.values(index).reshape(shape))
         return self._names[index]
 
     def values(self, index: int) -> NDArray[np.float32]:
@@ -202,13 +235,6 @@ class _LayerWriter:
         }
         self._writer.nodes.append(record)
         return outputs[0]
-
-    def _add_weights(self, name: str, values: NDArray[np.float32]) -> None:
-        half = self._writer.half
-        if half:
-            self._writer.nodes.append(cast(name))
-        stored = to_half(values, name) if half else np.asarray(values, "<f4")
-        self._writer.initializers.append(stored_tensor(name, stored))
 
 
 def _attribute(name: str, value: int | float | str | Sequence[int] | Sequence[float]) -> Record:

@@ -32,7 +32,7 @@ class Step:
     bottoms: list[Shape]
     tops: list[Shape]
 
-    @property
+    @cached_property
     def weights(self) -> list[Shape]:
         """The shapes of its blobs."""
         return self.layer.weight_shapes(self.bottoms)
@@ -159,6 +159,11 @@ class Network:
                 needed.update(layer.bottoms)
         more = tuple((name, shape) for name, shape in self.more_inputs if name in needed)
         return replace(self, layers=tuple(layers), more_inputs=more)
+
+    def with_inputs(self, shapes: Mapping[str, Shape]) -> Network:
+        """Return the network for inputs of other shapes, by name."""
+        first, *more = {**self.inputs, **shapes}.items()
+        return replace(self, input_shape=first[1], more_inputs=tuple(more))
 
     @property
     def parameters(self) -> int:

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import pytest
 from networks import Array
-from opencv_blobs import by_layer, by_opencv_name
 
 import opencv_squeezedet as sd
 from opencv_squeezedet._opencv import HAS_GRAPH_ENGINE
@@ -269,7 +268,6 @@ def test_layers_and_weights_of_one_name() -> None:
         ('input: "a" input_dim: [1, 2, 3, 4] ' + layer % ("Scale", "a", "b", "") + layer % ("Scale", "b", "c", "")).encode()
     )
     assert [one.name for one in network.layers] == ["same", "same_1"]
-    assert by_opencv_name(network) == {"same": ("b",), "same_1": ("c",)}
 
 
 def test_an_input_that_is_overwritten() -> None:
@@ -280,24 +278,6 @@ def test_an_input_that_is_overwritten() -> None:
     net.setInput(X)
     np.testing.assert_allclose(net.forward(), 2 * (X + 1), rtol=1e-6)
     onnx_bytes(Network("one", "data", SHAPE, (layer,)), {})
-
-
-def test_each_layer_has_a_blob_of_its_own_under_opencv_s_name() -> None:
-    text = 'input: "a" input_dim: [1, 2, 3, 4] ' + "".join(
-        f'layer {{ name: "{name}" type: "{kind}" bottom: "{bottom}" top: "{top}" {more} }}'
-        for name, kind, bottom, top, more in (
-            ("conv1", "Convolution", "a", "c", "convolution_param { num_output: 1 kernel_size: 1 }"),
-            ("relu1", "ReLU", "c", "c", ""),
-            ("abs1", "AbsVal", "c", "d", ""),
-        )
-    )
-    network = by_layer(parse_prototxt(text.encode()))
-    assert [(layer.bottoms, layer.tops) for layer in network.layers] == [
-        (("a",), ("c",)),
-        (("c",), ("relu1",)),
-        (("relu1",), ("abs1",)),
-    ]
-    assert by_opencv_name(network) == {"c": ("c",), "relu1": ("relu1",), "abs1": ("abs1",)}
 
 
 @pytest.mark.parametrize(
