@@ -34,13 +34,13 @@ import opencv_squeezedet as sd
 from opencv_squeezedet.backends import probe
 from opencv_squeezedet.caffe.read import read
 from opencv_squeezedet.model import Model
-from opencv_squeezedet.network.layers import MOST_BLOB
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 from model_mutations import KINDS, Case, make, sound
 
 HANGS_AFTER = 20.0 + probe.SECONDS  # seconds, with those of a probe
 MOST_MEMORY = 2 << 30
+MOST_INPUT = 1 << 24  # values; a program that sets more needs more memory
 MOST_WAITS = 10  # as long, of a worker that gets no processor
 FINDINGS = ("signal", "hang", "memory", "unclean")
 PROBES: list[list[str]] = []  # those of one case
@@ -95,7 +95,7 @@ def run_public(case: Case) -> None:
     net = read(case.path, case.path.replace(".prototxt", ".caffemodel"))
     rng = np.random.default_rng(0)
     for name, shape in net.inputs.items():
-        if np.prod(shape, dtype=float) > MOST_BLOB:
+        if np.prod(shape, dtype=float) > MOST_INPUT:
             raise sd.ModelError(f"an input of {shape} is too large to be set")
         net.setInput(rng.uniform(0, 0.9, shape).astype(np.float32), name)
     net.forward(net.getUnconnectedOutLayersNames())
