@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from opencv_squeezedet._opencv import silent_opencv
+from opencv_squeezedet._opencv import read_net_from_caffe, silent_opencv
 from opencv_squeezedet.caffe.errors import FAILED, NetError
 from opencv_squeezedet.formats._wire import raw
 from opencv_squeezedet.formats.onnx_writer import EXTERNAL, onnx_bytes
@@ -72,16 +72,17 @@ def has_dialect() -> bool:
 
 
 def _read(network: Network, weights: Weights, outputs: Sequence[str], *, opencv: bool) -> cv2.dnn.Net:
-    """A network of OpenCV, by way of files: the weights have one of their own, which OpenCV copies less often."""
-    external: list[Array] = []
-    content = onnx_bytes(network, weights, outputs=outputs, opencv=opencv, external=external)
-    with suppress(OSError), tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "network.onnx")
-        with open(path, "wb") as file:
-            file.write(content)
-        with open(os.path.join(folder, EXTERNAL), "wb") as file:
-            file.writelines(map(raw, external))
-        return cv2.dnn.readNetFromONNX(path)
+    """A network of OpenCV; for OpenCV 5 the weights have a file of their own, which it copies less often."""
+    if read_net_from_caffe is None:  # OpenCV 4 crashes on such files
+        external: list[Array] = []
+        content = onnx_bytes(network, weights, outputs=outputs, opencv=opencv, external=external)
+        with suppress(OSError), tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "network.onnx")
+            with open(path, "wb") as file:
+                file.write(content)
+            with open(os.path.join(folder, EXTERNAL), "wb") as file:
+                file.writelines(map(raw, external))
+            return cv2.dnn.readNetFromONNX(path)
     content = onnx_bytes(network, weights, outputs=outputs, opencv=opencv)
     return cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
 
