@@ -62,6 +62,7 @@ def template(tmp_path: Path) -> Path:
     network = detector()
     (folder / "small.onnx").write_bytes(onnx_bytes(network, random_weights(network)))
     (folder / "small.json").write_bytes(description())
+    (folder / "recipe.json").write_text('{"schedule": {"bfloat16": false}}')  # which would be chosen by time
     return folder
 
 
@@ -113,7 +114,7 @@ torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # which imports more
 EVAL = "import opencv_squeezedet.evaluation.plots, sklearn.cluster, faster_coco_eval, matplotlib.backends.backend_svg"
 COMPRESS = "compress small.onnx -o out.sdz --density 0.5 --bits 4 --pictures . --json b.json --quiet"
 QUANTIZE = "quantize small.onnx -o out.onnx --pictures . --count 1 --float 0 --json b.json --quiet"
-TRAIN = "train data.json -o run --size 64 --batch 1 --pictures 1 --workers 0 --quiet"
+TRAIN = "train data.json -o run --size 64 --batch 1 --pictures 1 --workers 0 --recipe recipe.json --quiet"
 REPORTS = "--json a.json --csv a.csv --html a.html --save-results b.json"
 WRITERS: list[Any] = [
     pytest.param(command("detect 1.jpg -o out --quiet"), id="detect"),

@@ -197,9 +197,9 @@ def test_a_killed_training_is_resumed_and_one_process_writes(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     assert cli.main([*command, "one"]) == 0
-    lines, expected = done.stdout.splitlines(), capsys.readouterr().out.splitlines()[1:]
-    assert [line.split(":")[0] for line in lines] == [line.split(":")[0].replace("one", "two") for line in expected]
-    assert lines[0].startswith("16 pictures: mAP ")
+    lines, expected = ([line.split(":")[0] for line in out.splitlines()] for out in (done.stdout, capsys.readouterr().out))
+    assert lines == [line.replace("one", "two") for line in expected if line != "8 pictures"]
+    assert "16 pictures" in lines
     assert sorted(os.listdir("two")) == sorted(os.listdir("one"))
     rows, others = (list(csv.DictReader(Path(name, "log.csv").read_text().splitlines())) for name in ("two", "one"))
     assert [row["seen"] for row in rows] == ["4.0", "8.0", "12.0", "16.0"]
