@@ -73,7 +73,7 @@ def run(model: TorchNetwork, blob: np.ndarray, outputs: tuple[str, ...] | None =
 def test_the_embedded_model_is_the_same_in_torch() -> None:
     network, weights = architectures.squeezedet_shuffle(), start_weights("embedded")
     model = TorchNetwork(network).eval()
-    assert len(model.load_weights(weights)) == len(list(network.weighted()))
+    assert len(model.load_weights(weights)) == len(list(network.trained()))
     image = cv2.imread(str(Path(__file__).parents[2] / "samples" / "chelsea.jpg"))
     detector = sd.SqueezeDet()
     expected = detector.forward(image)
