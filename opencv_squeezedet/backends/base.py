@@ -55,11 +55,14 @@ class Backend(ABC):
 
     @abstractmethod
     def forward(self, blob: Inputs) -> Arrays:
-        """Run the network once on a blob (N, C, H, W), or on each input by name, and return `blobs` in their order."""
+        """Run the network once, as `predict`, and return its blobs in the order of ``blobs``, float32."""
 
     @abstractmethod
     def predict(self, blob: Inputs, names: Sequence[str] = ()) -> tuple[NDArray[Any], ...]:
-        """Run the network once, on its only input or on each by name, and return the outputs of these names, or all."""
+        """Run the network once, and return the outputs with these names, by default all of them.
+
+        ``blob`` is an array (N, C, H, W) for a network with one input, or a mapping from input names to arrays.
+        """
 
     @abstractmethod
     def origin(self, index: int) -> str:

@@ -26,7 +26,7 @@ class _Entry(NamedTuple):
     """A layer as OpenCV counts them: a Convolution has the name of its top, and is one layer for each top."""
 
     name: str
-    number: int
+    position: int  # in the layers of the `Net`
     values: tuple[str, ...]
 
 
@@ -234,7 +234,7 @@ class Net:
         if not 0 < number <= len(self._entries):
             raise NetError(f"the network has no layer {layerId!r}", NOT_FOUND)
         entry = self._entries[number - 1]
-        layer = self._layers[entry.number]
+        layer = self._layers[entry.position]
         return Layer(self, entry.name, "Convolution" if isinstance(layer, Convolution) else kind_of(layer))
 
     def getUnconnectedOutLayers(self) -> NDArray[np.int32]:
@@ -264,11 +264,11 @@ class Net:
     def _blobs(self, name: str) -> tuple[Array, ...]:
         if name not in self._ids:
             return ()
-        layer = self._layers[self._entry(name).number]
+        layer = self._layers[self._entry(name).position]
         return tuple(blob.copy() for blob in self._weights.get(layer.name, []))
 
     def _set_blobs(self, name: str, blobs: Sequence[ArrayLike]) -> None:
-        layer = self._layers[self._entry(name).number]
+        layer = self._layers[self._entry(name).position]
         arrays = [np.array(blob, np.float32, order="C") for blob in blobs]
         if len(arrays) == 1 and getattr(layer, "bias", False) and (outputs := getattr(layer, "outputs", 0)):
             arrays.append(np.zeros(outputs, np.float32))  # as in OpenCV, a layer without a second blob has no bias

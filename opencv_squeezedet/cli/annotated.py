@@ -23,7 +23,8 @@ _LEAST_FREE_BYTES = 8 << 20  # OpenCV does not report that a video no longer fit
 class VideoOutput(Output):
     """Annotated copies of videos, one after the other; a copy is playable even if the run ends early.
 
-    Only videos in ``paths`` are copied, ``every`` N-th frame of them.
+    ``paths`` maps each video to the path of its copy; other videos are not copied. Of the
+    frames, every N-th is copied, for N = ``every``.
     """
 
     def __init__(self, paths: dict[Video, Path], every: int) -> None:

@@ -22,7 +22,7 @@ class InputHessian:
     """The Hessian of a convolution's input, accumulated over pictures; all outputs of the convolution share it.
 
     `matrix`, (n, n) float64, is the sum of x x^T over all columns, for kernels of n = I * h * w weights per output, in C
-    order. Of large inputs some positions are chosen at random, the same each time.
+    order. In large inputs, positions are sampled with a fixed seed.
     """
 
     def __init__(self, layer: Convolution) -> None:

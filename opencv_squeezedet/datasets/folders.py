@@ -20,7 +20,7 @@ _DEEPEST = 6  # subfolders; limits the scan if the user passes / by mistake
 
 
 class AnnotationFolders:
-    """The files of annotations of one ``suffix``, and the pictures, below a folder, or those of the folder ``images``.
+    """The annotation files with a ``suffix`` below a folder, and their pictures, there or below ``images``.
 
     ``parse`` makes a picture, whose path has only the name in the annotation, from a file's content. ``lists`` is a folder
     with a list ``SPLIT.txt`` of names for each split; splits without a list are the folders of their names.

@@ -16,12 +16,26 @@ from opencv_squeezedet.evaluation.matching import check_fit, match
 def confusion_matrix(
     dataset: Dataset, detections: Sequence[Detections], threshold: float, iou_threshold: float = 0.5
 ) -> NDArray[np.int64]:
-    """Count objects by their class and that of the detection of any class that overlaps them most, as (C + 1, C + 1) int64.
+    """Count objects by their class and that of the detection of any class that overlaps them most.
 
-    Rows are the objects' classes, and last the detections without an object; columns are the detections' classes, and last the
-    missed objects. Each object has at most one detection, the pairs with the highest IoU first. Difficult objects, ignored
-    detections, and detections with scores not above the ``threshold`` do not count. The other parameters are those of
-    `evaluate`. ValueError if the detections do not fit the data set.
+    Parameters
+    ----------
+    dataset, detections, iou_threshold
+        As for `evaluate`.
+    threshold : float
+        Detections with lower or equal scores are left out.
+
+    Returns
+    -------
+    (C + 1, C + 1) int64
+        Rows are the objects' classes, and last the detections without an object; columns are the detections' classes, and last
+        the missed objects. Each object has at most one detection, the pairs with the highest IoU first. Difficult objects and
+        ignored detections do not count.
+
+    Raises
+    ------
+    ValueError
+        If the detections do not fit the data set.
     """
     check_fit(dataset, detections)
     classes = len(dataset.labels)

@@ -62,15 +62,32 @@ def _names(content: dict[str, Any]) -> dict[int | str, str]:
 def read_results(
     path: Path, dataset: Dataset, categories: Mapping[int | str, str] | None = None
 ) -> tuple[list[Detections], tuple[Problem, ...]]:
-    """Read detections written by any program, and return those in each picture, highest score first, and the problems.
+    """Read detections written by any program.
 
-    The file is a COCO list of results, each with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height) and ``score``;
-    or a COCO data set whose annotations have scores, as ``detect --coco`` writes, which identifies classes by its own
-    categories and pictures by file name. An ``image_id`` is that of the data set; otherwise, or for a file name, the picture
-    with this path, with or without suffix, or with the only path that ends so, or with the only file name that is this number.
-    ``categories`` has the class name of each category id; by default ids are the class id + 1. A ``category_id`` may also be a
-    class name. Results for other pictures and classes are left out; the problems list them. ValueError if it is not such a
-    file, or none of its results is for a picture and a class of the data set.
+    Parameters
+    ----------
+    path : Path
+        A COCO list of results, each with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height) and ``score``; or a
+        COCO data set whose annotations have scores, as ``detect --coco`` writes, which identifies classes by its own
+        categories and pictures by file name.
+    dataset : Dataset
+        The pictures and labels. An ``image_id`` is that of the data set; otherwise, or for a file name, the picture with
+        this path, with or without suffix, or with the only path that ends so, or with the only file name that is this
+        number.
+    categories : mapping, optional
+        The class name of each category id. Default: ids are the class id + 1. A ``category_id`` may also be a class name.
+
+    Returns
+    -------
+    detections : list of Detections
+        The detections in each picture, in the data set's order, highest score first.
+    problems : tuple of Problem
+        The results for other pictures and classes, which are left out.
+
+    Raises
+    ------
+    ValueError
+        If it is not such a file, or none of its results is for a picture and a class of the data set.
     """
     try:
         content = json.loads(read_whole(path, _MOST_BYTES))

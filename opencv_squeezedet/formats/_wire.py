@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,7 +103,6 @@ def raw(values: NDArray[Any]) -> memoryview:
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
 
-@lru_cache(maxsize=_CHUNK)
 def _number(value: int) -> bytes:
     """A whole number, seven bits a byte; a negative one as 64 bits."""
     value &= (1 << 64) - 1

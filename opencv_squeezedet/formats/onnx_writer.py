@@ -128,11 +128,10 @@ class _Writer:
             self.initializers.append(stored_tensor(name, np.asarray(values, "<f4")))
         else:
             values = np.asarray(values, "<f4")
-            place = {"location": EXTERNAL, "offset": str(self._external_bytes), "length": str(values.nbytes)}
-            record = dict(tensor(name, values))
-            del record["raw_data"]
-            entries = [{"key": key, "value": value} for key, value in place.items()]
-            self.initializers.append({**record, "external_data": entries, "data_location": _EXTERNAL_LOCATION})
+            entries = {"location": EXTERNAL, "offset": str(self._external_bytes), "length": str(values.nbytes)}
+            record = {field: value for field, value in tensor(name, values).items() if field != "raw_data"}
+            record["external_data"] = [{"key": key, "value": value} for key, value in entries.items()]
+            self.initializers.append({**record, "data_location": _EXTERNAL_LOCATION})
             self._external.append(values)
             self._external_bytes += values.nbytes
 

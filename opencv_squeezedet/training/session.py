@@ -261,8 +261,8 @@ class Training:
         trainer.pending.clear()
         problems = list(self._inference.problems)
         new, self._reported = problems[self._reported :], len(problems)
-        rates = trainer.rate, float(gradient)
-        progress = Progress(trainer.seen, self.recipe.pictures, Losses(*losses), evaluation, new, *rates, layers)
+        rate, gradient, pictures = trainer.rate, float(gradient), self.recipe.pictures
+        progress = Progress(trainer.seen, pictures, Losses(*losses), evaluation, new, rate, gradient, layers)
         trainer.history.append(log_row(progress, trainer.seconds))
         write_logs(self.folder, trainer.history, self.config.labels)
         if layers:

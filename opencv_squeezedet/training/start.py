@@ -144,8 +144,12 @@ def _start_head(start: str) -> HeadConfig | None:
 def start_weights(start: str) -> Weights:
     """Return the weights of a published model, of a model's files, or of a weights file as for `formats.read_weights`.
 
-    FileNotFoundError or ModelError if there is no such file, or it is not one of these. FetchError or ImportError if published
-    weights are not available locally and cannot be fetched.
+    Raises
+    ------
+    FileNotFoundError, ModelError
+        If the file is missing, or has another format.
+    FetchError, ImportError
+        If published weights are not available locally and cannot be fetched.
     """
     return read_weights(start) if start.endswith((".npz", ".caffemodel", ".net")) else Model.load(start).weights
 

@@ -116,7 +116,7 @@ def test_the_whole_chain(trained: Path, tmp_path: Path) -> None:
     slopes = weights["relu_conv1"][0]  # they are trained, and neither pruned nor shared
     assert "relu_conv1" not in result.choices
     assert len(slopes) == 64
-    assert len(np.unique(slopes)) > 32  # not shared
+    assert len(np.unique(slopes)) > 32  # codes; in float16 some may be equal by chance
     assert {"pruned1", "pruned2", "tuned", "mAP, float"} <= set(stages)
     stages.clear()
     assert compressed().content == result.content

@@ -25,6 +25,7 @@ from opencv_squeezedet.network import (
     PReLU,
     Reshape,
     ShuffleChannel,
+    Softmax,
     Upsample,
     Weights,
 )
@@ -339,3 +340,17 @@ def test_a_prelu_works_in_place_and_needs_channels(tmp_path: Path) -> None:
     assert read_onnx(tmp_path / "it.onnx")[0].layers == layers
     with pytest.raises(sd.ModelError, match=r"layer 'it': a bottom of .* has no axis 1"):
         PReLU(**BLOBS).top_shapes([(6,)])
+
+
+@pytest.mark.parametrize(
+    ("layer", "rank", "keeps"),
+    [
+        (PReLU(**BLOBS), 1, True),
+        (PReLU(**BLOBS), 4, True),
+        (Softmax(**BLOBS, axis=1), 2, True),
+        (Softmax(**BLOBS, axis=0), 2, False),
+        (Softmax(**BLOBS, axis=-2), 2, False),
+    ],
+)
+def test_the_batch_is_kept_unless_it_is_the_axis(layer: Layer, rank: int, keeps: bool) -> None:
+    assert layer.keeps_batch(rank) == keeps

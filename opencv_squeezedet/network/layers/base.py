@@ -87,7 +87,8 @@ class Layer(ABC):
 
         By default all layers do so, except those whose option ``axis`` is that axis.
         """
-        return bool(getattr(self, "axis", 1) % rank)
+        axis: int | None = getattr(self, "axis", None)
+        return axis is None or axis % rank != 0
 
     # ---- Caffe ---------------------------------------------------------------------------------------------------------
 

@@ -299,7 +299,6 @@ class Deconvolution(_Filter):
 
     @property
     def _slow_in_bfloat16(self) -> bool:
-        """True."""
         return True
 
 
